@@ -1,0 +1,67 @@
+# Every target sets up what it needs. `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+MEMBERS := $(wildcard contracts platform/* services/* demo)
+PROJECTS := $(wildcard $(addsuffix /pyproject.toml,$(MEMBERS)))
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup ## Run the whole platform on published baskets (ARGS="--baskets 5000 --database postgres")
+	@slipway demo $(ARGS)
+
+.PHONY: run
+run: setup ## Start the platform and stay; Ctrl-C stops it (ARGS="--replicas inventory=3")
+	@slipway run $(ARGS)
+
+.PHONY: test
+test: setup ## Pass all tests (ARGS="-k outbox")
+	@pytest -n $${TEST_PROCESSES:-4} $(ARGS) $$(slipway workspace tests)
+
+.PHONY: lint
+lint: setup ## Format, lint, types, import rules, contracts
+	@ruff check . && ruff format --check .
+	@mypy $$(slipway workspace sources)
+	@slipway workspace imports
+	@slipway contracts check
+
+.PHONY: format
+format: setup ## Format the code
+	@ruff check --fix-only --quiet . ; ruff format .
+
+.PHONY: soak
+soak: setup ## Kill everything for five seeds on both databases
+	@pytest -n 0 -m soak $(ARGS) $$(slipway workspace tests)
+
+.PHONY: contracts
+contracts: setup ## Generate the contracts' code
+	@slipway contracts generate
+
+.PHONY: contracts-release
+contracts-release: setup ## Take the contracts as released: later changes must not break them
+	@slipway contracts release
+
+.PHONY: locks
+locks: setup ## Make both lock files anew from the members' pyproject.toml (ARGS=--upgrade)
+	@slipway workspace lock $(ARGS)
+
+.PHONY: clean
+clean: ## Remove the environment and all local data
+	rm -rf $(VENV) .slipway
+
+# uv comes by pip, pinned with the hash of the lock; everything else comes by uv, hashes required.
+.PHONY: setup
+setup: $(VENV)/.ready
+$(VENV)/.ready: requirements-dev.lock $(PROJECTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock >$(VENV)/uv.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	@echo "installing the locked packages"
+	@uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ./,$(patsubst %/pyproject.toml,%,$(PROJECTS)))
+	@touch $@
