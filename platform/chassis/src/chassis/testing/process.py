@@ -1,0 +1,218 @@
+"""A server as a child process: it dies with its parent and can be killed, paused and continued."""
+
+import atexit
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+__all__ = ["ChildProcess", "Descendants", "PortInUse", "ServerFailed"]
+
+
+class ServerFailed(RuntimeError):
+    """A server did not start or did not stop; the message says what it wrote and what to do."""
+
+
+class PortInUse(ServerFailed):
+    """Somebody else listens on the server's port."""
+
+
+# Run by a Python of its own between fork and exec, since code of ours in a forked child of a
+# process with threads may hang. The signal of the parent's death comes after the change of user,
+# which would clear it; a parent that died before it was set is noticed by its changed id.
+_WRAPPER = """
+import ctypes, os, sys
+parent, user, group = map(int, sys.argv[1:4])
+if user >= 0:
+    os.setgroups([])
+    os.setgid(group)
+    os.setuid(user)
+if ctypes.CDLL(None, use_errno=True).prctl(1, 9, 0, 0, 0):
+    sys.exit("prctl failed: " + os.strerror(ctypes.get_errno()))
+if os.getppid() != parent:
+    sys.exit("the parent is gone")
+os.execv(sys.argv[4], sys.argv[4:])
+"""
+
+
+class ChildProcess:
+    """One run of a server.
+
+    On Linux it is killed by the kernel when this process ends, however that happens; elsewhere at
+    this interpreter's exit. It is in a session of its own, so Ctrl-C does not reach it.
+    `user` is the uid and gid to run as.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        cwd: Path,
+        user: tuple[int, int] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._log = log
+        self._log_starts_at = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as output:
+            self._popen = _spawner().call(
+                lambda: subprocess.Popen(
+                    _wrapped(command, user),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd=cwd,
+                    env=dict(environment) if environment is not None else None,
+                    start_new_session=True,
+                )
+            )
+        if sys.platform != "linux":
+            atexit.register(self.kill)
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives, paused or not. A dead one is reaped by asking."""
+        return self._popen.poll() is None
+
+    def output(self) -> str:
+        """What this run has written so far."""
+        with self._log.open("rb") as log:
+            log.seek(self._log_starts_at)
+            return log.read().decode(errors="replace")
+
+    def wait_until(self, ready: Callable[[], bool], *, name: str, seconds: float) -> None:
+        """Return once `ready` says so. A process that ends or takes too long is a ServerFailed."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if not self.running:
+                raise ServerFailed(
+                    f"{name} ended at its start with code {self._popen.returncode}:\n"
+                    f"{self.output().strip()}"
+                )
+            if ready():
+                return
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ServerFailed(
+                    f"{name} was not ready after {seconds:g} s:\n{self.output().strip()}"
+                )
+            time.sleep(0.005)
+
+    def stop(self, number: signal.Signals, *, name: str, seconds: float) -> None:
+        """Ask it to end by this signal and wait; kill it and raise ServerFailed if it does not."""
+        self.send(signal.SIGCONT)
+        self.send(number)
+        try:
+            self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ServerFailed(
+                f"{name} did not stop within {seconds:g} s and was killed; its log is {self._log}"
+            ) from None
+
+    def kill(self) -> None:
+        """SIGKILL and reap. Nothing happens if it is dead."""
+        self.send(signal.SIGKILL)
+        self._popen.wait()
+        if sys.platform != "linux":
+            atexit.unregister(self.kill)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal. Nothing happens if it is dead."""
+        self._popen.send_signal(number)
+
+
+class Descendants:
+    """The processes below one, as they were at the time of asking."""
+
+    def __init__(self, pid: int) -> None:
+        import psutil  # type: ignore[import-untyped]
+
+        self._psutil = psutil
+        try:
+            self._processes = psutil.Process(pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            self._processes = []
+
+    def send(self, number: signal.Signals) -> None:
+        """Send each a signal. Those that are gone are passed over."""
+        for process in self._processes:
+            with suppress(self._psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def wait(self, seconds: float = 10) -> None:
+        """Return when all are gone. Raises ServerFailed if one stays."""
+        deadline = time.monotonic() + seconds
+        for process in self._processes:
+            # A dead one whose new parent has not reaped it yet holds nothing any more.
+            while process.is_running() and self._status(process) != self._psutil.STATUS_ZOMBIE:
+                if time.monotonic() > deadline:
+                    raise ServerFailed(f"process {process.pid} does not end")
+                time.sleep(0.002)
+
+    def _status(self, process: Any) -> str:
+        try:
+            return str(process.status())
+        except self._psutil.NoSuchProcess:
+            return str(self._psutil.STATUS_ZOMBIE)
+
+
+def _wrapped(command: Sequence[str], user: tuple[int, int] | None) -> list[str]:
+    if sys.platform != "linux":
+        return list(command)
+    uid, gid = user if user is not None else (-1, -1)
+    parent = os.getpid()
+    return [sys.executable, "-I", "-S", "-c", _WRAPPER, str(parent), str(uid), str(gid), *command]
+
+
+class _Spawner:
+    """Starts processes from one thread that lives as long as this process.
+
+    The kernel's "parent" is the thread that forked: a server started from a worker thread would
+    be killed when that thread ends.
+    """
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self._calls: queue.SimpleQueue[
+            tuple[Callable[[], subprocess.Popen[bytes]], Future[subprocess.Popen[bytes]]]
+        ] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="server-spawner", daemon=True).start()
+
+    def call(self, start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        done: Future[subprocess.Popen[bytes]] = Future()
+        self._calls.put((start, done))
+        return done.result()
+
+    def _run(self) -> None:
+        while True:
+            start, done = self._calls.get()
+            try:
+                done.set_result(start())
+            except BaseException as error:
+                done.set_exception(error)
+
+
+_lock = threading.Lock()
+_current: _Spawner | None = None
+
+
+def _spawner() -> _Spawner:
+    global _current
+    with _lock:
+        # A forked child has the object but not its thread.
+        if _current is None or _current.owner != os.getpid():
+            _current = _Spawner()
+        return _current
