@@ -1,0 +1,1 @@
+"""The developer's tools of a Slipway platform: the command `slipway`, and the runner behind it."""

@@ -1,0 +1,122 @@
+"""Generates the contracts' code beside the .proto files.
+
+For each file `x.proto`: `x_pb2.py` and `x_pb2.pyi`, for one with services `x_pb2_grpc.py` and
+`x_pb2_grpc.pyi` too. For each folder an `__init__.py` that re-exports what is in it.
+"""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+
+from devkit.contracts.package_init import HEADER, package_init
+from devkit.contracts.sources import ProtoRoot, find_proto_roots
+from devkit.errors import DevkitError
+from devkit.workspace import Workspace
+
+__all__ = ["compile_descriptors", "generate", "generated_files", "render"]
+
+_PATTERNS = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
+
+
+def generate(workspace: Workspace) -> list[Path]:
+    """Writes the code and takes away what has no .proto any more. Returns the files that changed."""
+    roots = find_proto_roots(workspace)
+    changed = []
+    for root, files in render(roots).items():
+        for name in generated_files(root) - files.keys():
+            (root / name).unlink()
+            changed.append(root / name)
+        for name, content in files.items():
+            target = root / name
+            if not target.exists() or target.read_bytes() != content:
+                target.write_bytes(content)
+                changed.append(target)
+    return changed
+
+
+def render(roots: Sequence[ProtoRoot]) -> dict[Path, dict[str, bytes]]:
+    """The content of each generated file by root and name; nothing is written."""
+    return {root.path: _render_root(root, roots) for root in roots}
+
+
+def generated_files(root: Path) -> set[str]:
+    """The names of the generated modules below a root. Written by hand or from a .proto since deleted: also."""
+    return {
+        file.relative_to(root).as_posix() for pattern in _PATTERNS for file in root.rglob(pattern)
+    }
+
+
+def compile_descriptors(roots: Sequence[ProtoRoot], files: Iterable[str]) -> FileDescriptorSet:
+    """The descriptors of `files` and of all they import, in the order protoc gives them."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "descriptors.binpb"
+        _protoc(roots, files, f"--descriptor_set_out={output}", "--include_imports")
+        return FileDescriptorSet.FromString(output.read_bytes())
+
+
+def _render_root(root: ProtoRoot, roots: Sequence[ProtoRoot]) -> dict[str, bytes]:
+    wanted = set(root.files)
+    descriptors = [
+        file for file in compile_descriptors(roots, root.files).file if file.name in wanted
+    ]
+    with_services = [file.name for file in descriptors if file.service]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        mypy = f"--plugin=protoc-gen-mypy={_script('protoc-gen-mypy')}"
+        _protoc(roots, root.files, mypy, f"--python_out={out}", f"--mypy_out=quiet:{out}")
+        if with_services:
+            mypy_grpc = f"--plugin=protoc-gen-mypy_grpc={_script('protoc-gen-mypy_grpc')}"
+            _protoc(
+                roots, with_services, mypy_grpc,
+                f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}",
+            )  # fmt: skip
+        files = {
+            file.relative_to(out).as_posix(): file.read_bytes()
+            for file in sorted(out.rglob("*"))
+            if file.is_file()
+        }
+    return files | {name: text.encode() for name, text in _inits(root.path, descriptors).items()}
+
+
+def _inits(root: Path, descriptors: Sequence[FileDescriptorProto]) -> Mapping[str, str]:
+    """An `__init__.py` per package, one for each folder above it, and the markers of typed code."""
+    inits: dict[str, str] = {}
+    by_package: dict[str, list[FileDescriptorProto]] = {}
+    for descriptor in descriptors:
+        by_package.setdefault(descriptor.package, []).append(descriptor)
+    for package, files in by_package.items():
+        parts = package.split(".")
+        inits[f"{parts[0]}/py.typed"] = ""
+        for depth in range(1, len(parts)):
+            name = "/".join(parts[:depth]) + "/__init__.py"
+            # A folder above may hold a package of its own, or what somebody wrote by hand.
+            written = (root / name).exists() and not (root / name).read_text().startswith(HEADER)
+            if not written:
+                inits.setdefault(name, "")
+        inits["/".join(parts) + "/__init__.py"] = package_init(package, files)
+    return inits
+
+
+def _script(name: str) -> str:
+    beside = Path(sysconfig.get_path("scripts")) / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise DevkitError(f"{name} is not installed in this environment. Run `make setup`.")
+    return found
+
+
+def _protoc(roots: Sequence[ProtoRoot], files: Iterable[str], *options: str) -> None:
+    import grpc_tools  # type: ignore[import-untyped]
+
+    well_known = Path(grpc_tools.__file__).parent / "_proto"
+    includes = [f"-I{path}" for path in (*(root.path for root in roots), well_known)]
+    command = [sys.executable, "-m", "grpc_tools.protoc", *includes, *options, *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise DevkitError(f"The contracts don't compile:\n{done.stderr.strip()}")

@@ -1,0 +1,110 @@
+"""The workspace and its members, read from the root pyproject.toml: no list is kept elsewhere."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from devkit.errors import DevkitError
+
+__all__ = ["Member", "Workspace", "find_workspace"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One distribution of the workspace: a folder with a pyproject.toml."""
+
+    path: Path
+    root: Path
+
+    @cached_property
+    def pyproject(self) -> dict[str, Any]:
+        """The parsed pyproject.toml."""
+        return _read_toml(self.path / "pyproject.toml")
+
+    @property
+    def name(self) -> str:
+        """The distribution's name, for example `slipway-orders`."""
+        return str(self.pyproject["project"]["name"])
+
+    @property
+    def relative(self) -> str:
+        """The folder, as seen from the workspace's root."""
+        return self.path.relative_to(self.root).as_posix()
+
+    @cached_property
+    def source_root(self) -> Path:
+        """The folder that is on the import path: `src`, or the member's own folder without one."""
+        source = self.path / "src"
+        return source if source.is_dir() else self.path
+
+    @cached_property
+    def packages(self) -> tuple[str, ...]:
+        """The top-level packages it ships, sorted."""
+        return tuple(
+            sorted(init.parent.name for init in self.source_root.glob("*/__init__.py") if init.parent.name != "tests")
+        )
+
+    @property
+    def tests(self) -> Path | None:
+        """The folder of its tests, if it has one with a test in it."""
+        folder = self.path / "tests"
+        return folder if any(folder.rglob("*.py")) else None
+
+    @property
+    def service_entry_points(self) -> dict[str, str]:
+        """Name and object (`orders.service:service`) of each service it declares."""
+        entry_points = self.pyproject["project"].get("entry-points", {})
+        return dict(entry_points.get("slipway.services", {}))
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The root folder and its members."""
+
+    root: Path
+
+    @cached_property
+    def members(self) -> tuple[Member, ...]:
+        """All members in the order of the globs of `[tool.uv.workspace]`."""
+        globs: list[str] = _read_toml(self.root / "pyproject.toml")["tool"]["uv"]["workspace"]["members"]
+        found = [
+            project.parent
+            for pattern in globs
+            for project in sorted(self.root.glob(f"{pattern}/pyproject.toml"))
+        ]
+        return tuple(Member(path, self.root) for path in dict.fromkeys(found))
+
+    @property
+    def services(self) -> tuple[Member, ...]:
+        """The members that declare a service."""
+        return tuple(member for member in self.members if member.service_entry_points)
+
+    @property
+    def state(self) -> Path:
+        """Where local data, logs and the state of a running platform live; git-ignored."""
+        return self.root / ".slipway"
+
+
+def find_workspace(start: Path | None = None) -> Workspace:
+    """The workspace that `start` (the current folder) lies in.
+
+    Raises DevkitError outside of one.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        file = folder / "pyproject.toml"
+        if file.is_file() and "workspace" in _read_toml(file).get("tool", {}).get("uv", {}):
+            return Workspace(folder)
+    raise DevkitError(
+        f"{here} is in no workspace: no pyproject.toml with [tool.uv.workspace] in it or above it."
+        " Go to the folder of your clone."
+    )
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise DevkitError(f"{file} is not valid TOML: {error}") from error
