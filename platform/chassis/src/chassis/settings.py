@@ -1,0 +1,241 @@
+"""Settings of a service: APP_… variables, mounted files, and the defaults in its settings.py.
+
+The same names in every service. A variable wins over a file of the same name in the folder of
+mounted secrets, a file over the default.
+"""
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_origin
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
+
+from chassis.events.settings import EventSettings
+
+__all__ = ["ServiceSettings", "SettingsInvalid", "describe", "load", "unknown_variables"]
+
+PREFIX = "APP_"
+NESTED = "__"
+SECRETS_DIRECTORY_VARIABLE = "APP_SECRETS_DIR"
+_SECRETS_DIRECTORY = "/run/secrets"
+
+S = TypeVar("S", bound="ServiceSettings")
+
+
+class ServiceSettings(EventSettings):
+    """What every service can be told. A service's own settings inherit from it.
+
+    A subclass gives each setting a type, a description and a default that works locally.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=NESTED, frozen=True, hide_input_in_errors=True
+    )
+
+    environment: Literal["development", "production"] = Field(
+        "development", description="in production default secrets are refused, and migrations wait"
+    )
+    version: str = Field("dev", description="the version of this service, shown in its signals")
+    http_host: str = Field("127.0.0.1", description="address the HTTP server listens on")
+    http_port: int = Field(8080, ge=0, le=65535, description="port of the HTTP server")
+    grpc_host: str = Field("127.0.0.1", description="address the gRPC server listens on")
+    grpc_port: int = Field(9090, ge=0, le=65535, description="port of the gRPC server")
+    nats_url: str = Field("nats://127.0.0.1:4222", description="the broker")
+    database_url: SecretStr = Field(
+        SecretStr(""), description="the database: sqlite:///<file> or postgresql://…"
+    )
+    targets: dict[str, str] = Field(
+        default_factory=dict,
+        description="gRPC targets of the services this one calls, by their names",
+    )
+    call_timeout_seconds: float = Field(
+        5, gt=0, description="longest wait for a called service, all its retries included"
+    )
+    request_timeout_seconds: float = Field(
+        10, gt=0, description="what an HTTP request may spend on calls to other services"
+    )
+    request_max_bytes: int = Field(
+        1024 * 1024, gt=0, description="largest body of an HTTP request, and gRPC message"
+    )
+    health_interval_seconds: float = Field(
+        2, gt=0, description="how often readiness is looked at when nobody asks"
+    )
+    shutdown_delay_seconds: float = Field(
+        0, ge=0, description="keeps serving so long after it has said that it is not ready"
+    )
+    shutdown_grace_seconds: float = Field(
+        20, gt=0, description="longest time from the signal to the end of the process"
+    )
+    otlp_endpoint: str | None = Field(
+        None, description="where traces go (OTLP over gRPC), for example http://127.0.0.1:4317"
+    )
+    trace_sample_ratio: float = Field(
+        1, ge=0, le=1, description="share of the traces begun here that are recorded"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="the least a log line must matter"
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto is console on a terminal, json elsewhere"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (
+            init_settings,
+            _Variables(settings_cls),
+            _Files(settings_cls, secrets_dir=_secrets_directory()),
+        )
+
+
+class SettingsInvalid(Exception):
+    """Settings that are wrong or missing.
+
+    `lines` says of each variable what is wrong with it, without its value.
+    """
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class _Variables(EnvSettingsSource):
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        return _json_or_text(super().decode_complex_value, field_name, field, value)
+
+
+class _Files(SecretsSettingsSource):
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        return _json_or_text(super().decode_complex_value, field_name, field, value)
+
+
+def _json_or_text(decode: Any, field_name: str, field: FieldInfo, value: Any) -> Any:
+    # What is no JSON goes on as text: its validation names it together with all others.
+    try:
+        return decode(field_name, field, value)
+    except ValueError:
+        return value
+
+
+def _secrets_directory() -> Path | None:
+    path = Path(os.environ.get(SECRETS_DIRECTORY_VARIABLE, _SECRETS_DIRECTORY))
+    return path if path.is_dir() else None
+
+
+def load(settings_type: type[S]) -> S:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsInvalid: some are wrong or missing.
+    """
+    lines = []
+    named = os.environ.get(SECRETS_DIRECTORY_VARIABLE)
+    if named is not None and not Path(named).is_dir():
+        lines.append(f"{SECRETS_DIRECTORY_VARIABLE}: {named} is not a folder")
+    try:
+        settings = settings_type()
+    except ValidationError as error:
+        raise SettingsInvalid(lines + list(_lines(error))) from None
+    if settings.environment != "development":
+        lines += _default_secrets(settings)
+    if lines:
+        raise SettingsInvalid(lines)
+    return settings
+
+
+def _lines(error: ValidationError) -> Iterator[str]:
+    by_variable: dict[str, str] = {}
+    for problem in error.errors(include_url=False, include_input=False):
+        location = NESTED.join(str(part) for part in problem["loc"]) or "settings"
+        message = "is missing" if problem["type"] == "missing" else problem["msg"]
+        by_variable.setdefault(PREFIX + location.upper(), message)
+    for variable, message in by_variable.items():
+        yield f"{variable}: {message[0].lower()}{message[1:]}"
+
+
+def _default_secrets(settings: ServiceSettings) -> Iterator[str]:
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if not isinstance(value, SecretStr) or not value.get_secret_value():
+            continue
+        if value == field.get_default(call_default_factory=True, validated_data={}):
+            yield (
+                f"{PREFIX}{name.upper()}: its default is for development only, "
+                f"set it in {settings.environment}"
+            )
+
+
+def unknown_variables(
+    settings_type: type[ServiceSettings], environment: Mapping[str, str] = os.environ
+) -> list[str]:
+    """A line for each APP_… variable or mounted file that no setting reads, naming the nearest."""
+    known = {PREFIX + name.upper(): field for name, field in settings_type.model_fields.items()}
+    nested = tuple(name + NESTED for name, field in known.items() if _is_nested(field))
+    names = [name for name in environment if name.upper().startswith(PREFIX)]
+    directory = _secrets_directory()
+    if directory is not None:
+        names += [p.name for p in directory.iterdir() if p.name.upper().startswith(PREFIX)]
+    lines = []
+    for name in sorted(set(names)):
+        upper = name.upper()
+        if upper in known or upper == SECRETS_DIRECTORY_VARIABLE or upper.startswith(nested):
+            continue
+        nearest = difflib.get_close_matches(upper, known, n=1)
+        lines.append(
+            f"{name} is no setting of this service"
+            + (f"; did you mean {nearest[0]}?" if nearest else "")
+        )
+    return lines
+
+
+def _is_nested(field: FieldInfo) -> bool:
+    kind = get_origin(field.annotation) or field.annotation
+    return isinstance(kind, type) and issubclass(kind, (dict, BaseModel))
+
+
+def describe(settings: ServiceSettings) -> str:
+    """The effective settings, one `APP_NAME=value` a line with its description; secrets masked."""
+    lines = []
+    for name, field in type(settings).model_fields.items():
+        shown = _shown(getattr(settings, name), settings, name)
+        lines.append((f"{PREFIX}{name.upper()}={shown}", field.description or ""))
+    width = min(60, max(len(assignment) for assignment, _ in lines))
+    return "\n".join(f"{assignment:<{width}}  # {text}".rstrip("# ") for assignment, text in lines)
+
+
+def _shown(value: object, settings: ServiceSettings, name: str) -> str:
+    if isinstance(value, SecretStr):
+        return str(value)
+    dumped = settings.model_dump(mode="json", include={name})[name]
+    if dumped is None:
+        return ""
+    if isinstance(dumped, (dict, list)):
+        dumped = json.dumps(dumped)
+    return without_credentials(str(dumped))
+
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s@\"']+@")
+
+
+def without_credentials(text: str) -> str:
+    """The text with the user and password of each URL in it masked."""
+    return _CREDENTIALS.sub("***@", text)
