@@ -1,0 +1,265 @@
+"""One trace from the first request to the last handler.
+
+Spans are recorded only when an endpoint is set. Without one a trace context that comes in is still
+carried on, to the events and calls it causes and into the log lines, and nothing else costs.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.util.types import AttributeValue
+    from sqlalchemy import Engine
+
+    from chassis.settings import ServiceSettings
+
+__all__ = [
+    "carried",
+    "configure",
+    "current_trace",
+    "current_traceparent",
+    "enabled",
+    "instrument_engine",
+    "provider",
+    "shutdown",
+    "start_span",
+]
+
+Kind = Literal["internal", "server", "client", "producer", "consumer"]
+
+enabled = False
+"""Whether spans are recorded."""
+provider: "TracerProvider | None" = None
+"""Where they are recorded, for instrumentations; None when they are not."""
+
+_KINDS: dict[Kind, SpanKind] = {
+    "internal": SpanKind.INTERNAL,
+    "server": SpanKind.SERVER,
+    "client": SpanKind.CLIENT,
+    "producer": SpanKind.PRODUCER,
+    "consumer": SpanKind.CONSUMER,
+}
+# Loggers that would write a line for each batch a dead backend does not take.
+_CHATTY = (
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",
+    "opentelemetry.sdk._shared_internal",
+)
+_propagator = TraceContextTextMapPropagator()
+_tracer: trace.Tracer = trace.NoOpTracer()
+
+
+def current_trace() -> tuple[str | None, str | None]:
+    """The W3C traceparent and tracestate of the running span, each None if there is none."""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return None, None
+    flags = int(context.trace_flags)
+    traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{flags:02x}"
+    return traceparent, context.trace_state.to_header() or None
+
+
+def current_traceparent() -> str | None:
+    """The W3C traceparent of the running span, None if there is none."""
+    return current_trace()[0]
+
+
+def _extracted(traceparent: str, tracestate: str | None) -> Context:
+    carrier = {"traceparent": traceparent}
+    if tracestate:
+        carrier["tracestate"] = tracestate
+    return _propagator.extract(carrier, Context())
+
+
+class carried:
+    """Within it, the given trace context is the current one; no span is begun."""
+
+    __slots__ = ("_token", "_traceparent", "_tracestate")
+
+    def __init__(self, traceparent: str | None, tracestate: str | None = None) -> None:
+        self._traceparent = traceparent
+        self._tracestate = tracestate
+        self._token: Any = None
+
+    def __enter__(self) -> None:
+        if self._traceparent:
+            context = _extracted(self._traceparent, self._tracestate)
+            span = trace.get_current_span(context)
+            # On top of what else the context holds.
+            self._token = otel_context.attach(trace.set_span_in_context(span))
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            otel_context.detach(self._token)
+
+
+class start_span:
+    """Within it, a span is the current one.
+
+    Its parent is the span of `traceparent`, else the current one; `root` begins a trace of its
+    own. `links` are traceparents. An exception that passes marks the span as failed. Entering it
+    gives the span, for attributes of one's own.
+    """
+
+    __slots__ = ("_arguments", "_manager", "_name", "_root", "_traceparent", "_tracestate")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+        root: bool = False,
+        links: Sequence[str] = (),
+        kind: Kind = "internal",
+        attributes: "Mapping[str, AttributeValue] | None" = None,
+    ) -> None:
+        self._name = name
+        self._traceparent = traceparent
+        self._tracestate = tracestate
+        self._root = root
+        self._arguments = (links, kind, attributes)
+        self._manager: Any = None
+
+    def __enter__(self) -> Span:
+        if not enabled:
+            self._manager = carried(self._traceparent, self._tracestate)
+            self._manager.__enter__()
+            return trace.INVALID_SPAN
+        links, kind, attributes = self._arguments
+        context = None
+        if self._traceparent:
+            context = _extracted(self._traceparent, self._tracestate)
+        elif self._root:
+            context = Context()
+        self._manager = _tracer.start_as_current_span(
+            self._name,
+            context=context,
+            kind=_KINDS[kind],
+            attributes=attributes,
+            links=[
+                Link(trace.get_current_span(_extracted(link, None)).get_span_context())
+                for link in links
+            ],
+        )
+        span: Span = self._manager.__enter__()
+        return span
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._manager.__exit__(kind, error, traceback)
+
+
+def failed(span: Span, reason: str) -> None:
+    """Mark a span as failed where no exception passes it."""
+    span.set_status(StatusCode.ERROR, reason)
+
+
+def configure(
+    service: str, settings: "ServiceSettings", exporter: "SpanExporter | None" = None
+) -> None:
+    """Record spans from now on, if an endpoint is set. Waits for nothing."""
+    if settings.otlp_endpoint is None and exporter is None:
+        return
+    global enabled, provider, _tracer
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+    provider = TracerProvider(
+        resource=Resource.create(
+            {
+                "service.name": service,
+                "service.version": settings.version,
+                "deployment.environment.name": settings.environment,
+            }
+        ),
+        sampler=ParentBased(TraceIdRatioBased(settings.trace_sample_ratio)),
+        shutdown_on_exit=False,
+    )
+    provider.add_span_processor(
+        BatchSpanProcessor(
+            exporter or _exporter(settings), schedule_delay_millis=500, max_queue_size=16384
+        )
+    )
+    _tracer = provider.get_tracer("chassis")
+    trace.set_tracer_provider(provider)
+    enabled = True
+
+
+def _exporter(settings: "ServiceSettings") -> "SpanExporter":
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+    endpoint = settings.otlp_endpoint or ""
+    for name in _CHATTY:
+        logging.getLogger(name).addFilter(OncePer(60))
+    return OTLPSpanExporter(
+        endpoint=endpoint, insecure=not endpoint.startswith("https://"), timeout=5
+    )
+
+
+class OncePer(logging.Filter):
+    """Lets one record pass in so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._next = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True
+
+
+def instrument_engine(engine: "Engine") -> None:
+    """A span for each statement of this engine, if spans are recorded."""
+    if not enabled:
+        return
+    from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+
+    SQLAlchemyInstrumentor().instrument(engine=engine, tracer_provider=provider)
+
+
+async def shutdown(seconds: float) -> None:
+    """Send what is recorded, for at most so many seconds; record nothing more."""
+    global enabled, provider, _tracer
+    if provider is None:
+        return
+    closing, provider = provider, None
+    enabled, _tracer = False, trace.NoOpTracer()
+    # A thread of its own, left behind if the backend keeps it: the process ends without it.
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def close() -> None:
+        closing.shutdown()
+        try:
+            loop.call_soon_threadsafe(done.set)
+        except RuntimeError:
+            return  # nobody waits any more
+
+    threading.Thread(target=close, name="flush-traces", daemon=True).start()
+    try:
+        await asyncio.wait_for(done.wait(), seconds)
+    except TimeoutError:
+        logging.getLogger(__name__).warning("traces not sent within %g s are dropped", seconds)
