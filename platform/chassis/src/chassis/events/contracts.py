@@ -1,0 +1,93 @@
+"""What a message's contract says about it as an event."""
+
+import re
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from slipway.v1 import partition_key
+
+__all__ = [
+    "ContractError",
+    "event_type",
+    "partition_key_field",
+    "source_service",
+    "stream_of",
+    "subject_of",
+    "subjects_of",
+]
+
+_STREAM_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class ContractError(TypeError):
+    """A message cannot be an event as its .proto file stands; the message says what to change."""
+
+
+def event_type(message: type[Message]) -> str:
+    """The CloudEvents type: the message's full name, as `shop.orders.v1.OrderPlaced`."""
+    return message.DESCRIPTOR.full_name
+
+
+def partition_key_field(message: type[Message]) -> str:
+    """The name of the field whose value is the partition key.
+
+    Raises:
+        ContractError: the option is missing, or names no field or one that is no single string.
+    """
+    descriptor = message.DESCRIPTOR
+    name = descriptor.GetOptions().Extensions[partition_key]
+    if not name:
+        raise ContractError(
+            f"{descriptor.full_name} has no partition key: add "
+            f'`option (slipway.v1.partition_key) = "<field>";` to it in {descriptor.file.name}'
+        )
+    field = descriptor.fields_by_name.get(name)
+    if field is None:
+        raise ContractError(
+            f"{descriptor.full_name} has no field {name!r}, which its option "
+            f"slipway.v1.partition_key names in {descriptor.file.name}"
+        )
+    if field.type != FieldDescriptor.TYPE_STRING or field.is_repeated:
+        raise ContractError(
+            f"{descriptor.full_name}.{name} is its partition key and must be a single string: "
+            f"change the field or the option in {descriptor.file.name}"
+        )
+    return str(name)
+
+
+def stream_of(service: str) -> str:
+    """The JetStream stream that a service owns: named for it.
+
+    Raises:
+        ContractError: the name cannot be a stream's.
+    """
+    if not _STREAM_NAME.fullmatch(service):
+        raise ContractError(
+            f"a service cannot be named {service!r}: letters, digits, '-' and '_' only"
+        )
+    return service
+
+
+def source_service(type: str) -> str:
+    """The service that publishes an event type, from its package: `shop.orders.v1.X` → `orders`.
+
+    Raises:
+        ContractError: the package has fewer than two parts.
+    """
+    parts = type.split(".")
+    if len(parts) < 3 or not all(parts):
+        raise ContractError(
+            f"{type!r} names no service: an event's package is <area>.<service>.<version>"
+        )
+    return parts[-3]
+
+
+def subject_of(type: str, lane: int) -> str:
+    """The NATS subject of a type's events in one lane: `shop.orders.v1.OrderPlaced.7`."""
+    return f"{type}.{lane}"
+
+
+def subjects_of(type: str) -> str:
+    """The wildcard for a type's subjects in all lanes."""
+    return f"{type}.*"
