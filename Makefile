@@ -25,7 +25,7 @@ test: setup ## Pass all tests (ARGS="-k outbox")
 .PHONY: lint
 lint: setup ## Format, lint, types, import rules, contracts
 	@ruff check . && ruff format --check .
-	@mypy $$(slipway workspace sources)
+	@slipway workspace types
 	@slipway workspace imports
 	@slipway contracts check
 

@@ -12,7 +12,7 @@ def main() -> None:
     from devkit.command_line import command_line
 
     try:
-        command_line()()
+        command_line(sys.argv[1:])()
     except DevkitError as error:
         print(f"slipway: {error}", file=sys.stderr)
         sys.exit(1)

@@ -42,15 +42,14 @@ class Member:
     @cached_property
     def packages(self) -> tuple[str, ...]:
         """The top-level packages it ships, sorted."""
-        return tuple(
-            sorted(init.parent.name for init in self.source_root.glob("*/__init__.py") if init.parent.name != "tests")
-        )
+        found = (init.parent.name for init in self.source_root.glob("*/__init__.py"))
+        return tuple(sorted(name for name in found if name != "tests"))
 
     @property
     def tests(self) -> Path | None:
         """The folder of its tests, if it has one with a test in it."""
         folder = self.path / "tests"
-        return folder if any(folder.rglob("*.py")) else None
+        return folder if any(folder.rglob("test_*.py")) else None
 
     @property
     def service_entry_points(self) -> dict[str, str]:
@@ -68,7 +67,7 @@ class Workspace:
     @cached_property
     def members(self) -> tuple[Member, ...]:
         """All members in the order of the globs of `[tool.uv.workspace]`."""
-        globs: list[str] = _read_toml(self.root / "pyproject.toml")["tool"]["uv"]["workspace"]["members"]
+        globs: list[str] = self.pyproject["tool"]["uv"]["workspace"]["members"]
         found = [
             project.parent
             for pattern in globs
@@ -76,10 +75,51 @@ class Workspace:
         ]
         return tuple(Member(path, self.root) for path in dict.fromkeys(found))
 
+    @cached_property
+    def pyproject(self) -> dict[str, Any]:
+        """The parsed pyproject.toml of the root."""
+        return _read_toml(self.root / "pyproject.toml")
+
+    @property
+    def chassis(self) -> Member:
+        """The member that all services share."""
+        return self._at("platform/chassis")
+
+    @property
+    def devkit(self) -> Member:
+        """The member with the developer's tools."""
+        return self._at("platform/devkit")
+
+    @property
+    def contracts(self) -> Member | None:
+        """The member with the promises between services; none where they have been deleted."""
+        return next((member for member in self.members if member.relative == "contracts"), None)
+
+    @property
+    def others(self) -> tuple[Member, ...]:
+        """What is neither platform nor contracts nor a service, for example a demo."""
+        known = {self.chassis, self.devkit, self.contracts, *self.services}
+        return tuple(member for member in self.members if member not in known)
+
+    @property
+    def tests(self) -> tuple[Path, ...]:
+        """Every folder of tests: the members', and those over all services when there are any."""
+        folders = [member.tests for member in self.members if member.tests]
+        everywhere = self.root / "tests"
+        if self.services and any(everywhere.rglob("test_*.py")):
+            folders.append(everywhere)
+        return tuple(folders)
+
     @property
     def services(self) -> tuple[Member, ...]:
         """The members that declare a service."""
         return tuple(member for member in self.members if member.service_entry_points)
+
+    def _at(self, relative: str) -> Member:
+        for member in self.members:
+            if member.relative == relative:
+                return member
+        raise DevkitError(f"{self.root} has no member {relative}. A platform needs it.")
 
     @property
     def state(self) -> Path:

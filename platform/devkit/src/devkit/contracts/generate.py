@@ -25,7 +25,7 @@ _PATTERNS = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
 
 
 def generate(workspace: Workspace) -> list[Path]:
-    """Writes the code and takes away what has no .proto any more. Returns the files that changed."""
+    """Writes the code, takes away what has no .proto any more; returns the files it changed."""
     roots = find_proto_roots(workspace)
     changed = []
     for root, files in render(roots).items():
@@ -46,7 +46,7 @@ def render(roots: Sequence[ProtoRoot]) -> dict[Path, dict[str, bytes]]:
 
 
 def generated_files(root: Path) -> set[str]:
-    """The names of the generated modules below a root. Written by hand or from a .proto since deleted: also."""
+    """The names of the generated modules below a root, those of a deleted .proto too."""
     return {
         file.relative_to(root).as_posix() for pattern in _PATTERNS for file in root.rglob(pattern)
     }
@@ -112,7 +112,7 @@ def _script(name: str) -> str:
 
 
 def _protoc(roots: Sequence[ProtoRoot], files: Iterable[str], *options: str) -> None:
-    import grpc_tools  # type: ignore[import-untyped]
+    import grpc_tools
 
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     includes = [f"-I{path}" for path in (*(root.path for root in roots), well_known)]

@@ -28,9 +28,7 @@ def package_init(package: str, files: Sequence[FileDescriptorProto]) -> str:
     if services:
         lines += ["from typing import TYPE_CHECKING", ""]
         lines += ["from google.protobuf.descriptor import ServiceDescriptor", ""]
-        lines += [
-            f"from {package} import {', '.join(sorted({module for module, _ in services}))}"
-        ]
+        lines += [f"from {package} import {', '.join(sorted({module for module, _ in services}))}"]
     for module, names in sorted(imports):
         lines += [f"from {module} import (", *(f"    {name}," for name in _sorted(names)), ")"]
     if services:

@@ -40,6 +40,7 @@ def _root_of(file: Path) -> Path:
     parts = tuple(match[1].split("."))
     if file.parent.parts[-len(parts) :] != parts:
         raise DevkitError(
-            f"{file} is package {match[1]}, so it belongs in a folder {'/'.join(parts)}. Move it there."
+            f"{file} is package {match[1]}, so it belongs in a folder {'/'.join(parts)}."
+            " Move it there."
         )
     return file.parents[len(parts)]

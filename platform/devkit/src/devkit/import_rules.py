@@ -1,0 +1,159 @@
+"""Who may import whom: rules composed from the members, checked by import-linter.
+
+import-linter reads no tests; those of the platform are checked here.
+"""
+
+import ast
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from devkit.errors import DevkitError
+from devkit.workspace import Member, Workspace
+
+__all__ = ["check_imports", "foreign_imports_of_tests", "import_rules", "to_toml"]
+
+_INNER = ("domain", "tables")
+_OUTER = ("handlers", "rpc", "api", "service", "__main__")
+_INPUT_OUTPUT = (
+    "aiohttp", "alembic", "fastapi", "grpc", "httpx", "nats", "psycopg", "pydantic_settings",
+    "requests", "sqlalchemy", "sqlite3", "starlette", "uvicorn",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ImportRule:
+    """One contract of import-linter."""
+
+    name: str
+    type: str
+    modules: tuple[str, ...]
+    forbidden: tuple[str, ...] = ()
+    direct_only: bool = False
+    allowed: tuple[str, ...] = ()
+
+
+def check_imports(workspace: Workspace) -> None:
+    """Raises DevkitError where an import breaks a rule; prints what import-linter found."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "import-rules.toml"
+        config.write_text(to_toml(_packages(workspace.members), import_rules(workspace)))
+        done = subprocess.run(
+            [str(Path(sysconfig.get_path("scripts")) / "lint-imports"), "--config", str(config)],
+            cwd=workspace.root,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+    foreign = list(foreign_imports_of_tests(workspace))
+    if done.returncode != 0:
+        print(done.stdout, done.stderr, sep="")
+    if done.returncode != 0 or foreign:
+        raise DevkitError(
+            "\n".join(
+                [
+                    "An import breaks a rule: move the code to where it may be imported from, or"
+                    " let the services talk by contracts (docs/architecture.md).",
+                    *foreign,
+                ]
+            )
+        )
+
+
+def import_rules(workspace: Workspace) -> list[ImportRule]:
+    """All rules for the members there are."""
+    chassis = workspace.chassis.packages
+    devkit = workspace.devkit.packages
+    contracts = workspace.contracts.packages if workspace.contracts else ()
+    services = _packages(workspace.services)
+    others = _packages(workspace.others)
+    forbidden = [
+        ImportRule("chassis imports nothing above it", "forbidden", chassis,
+                   (*devkit, *contracts, *services, *others)),
+        ImportRule("devkit knows no contracts and no services", "forbidden", devkit,
+                   (*contracts, *services, *others)),
+        ImportRule("contracts are data", "forbidden", contracts, (*devkit, *services, *others)),
+        ImportRule("services import no tools", "forbidden", services, (*devkit, *others)),
+    ]  # fmt: skip
+    rules = [rule for rule in forbidden if rule.modules and rule.forbidden]
+    if len(services) > 1:
+        rules.append(ImportRule("services don't import each other", "independence", services))
+    for member in workspace.services:
+        for package in member.packages:
+            rules += _inside(member, package)
+    return rules
+
+
+def _inside(member: Member, package: str) -> Iterator[ImportRule]:
+    """The direction of imports in one service, for the modules that it has."""
+
+    def present(names: Iterable[str]) -> tuple[str, ...]:
+        folder = member.source_root / package
+        found = (n for n in names if (folder / f"{n}.py").exists() or (folder / n).is_dir())
+        return tuple(f"{package}.{name}" for name in found)
+
+    inner, outer = present(_INNER), present(_OUTER)
+    if inner and outer:
+        yield ImportRule(f"{package}: rules and tables know no caller", "forbidden", inner, outer)
+    for domain in present(("domain",)):
+        yield ImportRule(
+            f"{package}: the domain does no I/O",
+            "forbidden",
+            (domain,),
+            (*present(("tables", "migrations", "settings")), "chassis", *_INPUT_OUTPUT),
+            direct_only=True,
+            allowed=(f"{domain} -> chassis.errors",),
+        )
+
+
+def to_toml(packages: Sequence[str], rules: Iterable[ImportRule]) -> str:
+    """The configuration of import-linter."""
+    lines = [
+        "[tool.importlinter]",
+        f"root_packages = {_array(packages)}",
+        "include_external_packages = true",
+    ]
+    for rule in rules:
+        key = "modules" if rule.type == "independence" else "source_modules"
+        lines += ["[[tool.importlinter.contracts]]", f'name = "{rule.name}"']
+        lines += [f'type = "{rule.type}"', f"{key} = {_array(rule.modules)}"]
+        if rule.forbidden:
+            lines += [f"forbidden_modules = {_array(rule.forbidden)}"]
+        if rule.direct_only:
+            lines += ["allow_indirect_imports = true"]
+        if rule.allowed:
+            lines += [f"ignore_imports = {_array(rule.allowed)}"]
+            lines += ['unmatched_ignore_imports_alerting = "none"']
+    return "\n".join(lines) + "\n"
+
+
+def foreign_imports_of_tests(workspace: Workspace) -> Iterator[str]:
+    """Each import in a platform's test that reaches above the platform, as `file:line: what`."""
+    platform = {*workspace.chassis.packages, *workspace.devkit.packages}
+    above = set(_packages(workspace.members)) - platform
+    for member in (workspace.chassis, workspace.devkit):
+        beyond = above | (platform - set(member.packages) if member == workspace.chassis else set())
+        for file in sorted((member.path / "tests").rglob("*.py")):
+            for line, name in _imports(file):
+                if name.split(".")[0] in beyond:
+                    place = f"{file.relative_to(workspace.root)}:{line}"
+                    yield f"{place}: a test of {member.name} imports {name}"
+
+
+def _imports(file: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(file.read_text(), filename=str(file))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.lineno, node.module
+
+
+def _packages(members: Iterable[Member]) -> tuple[str, ...]:
+    return tuple(package for member in members for package in member.packages)
+
+
+def _array(items: Iterable[str]) -> str:
+    return "[" + ", ".join(f'"{item}"' for item in items) + "]"

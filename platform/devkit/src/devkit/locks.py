@@ -1,0 +1,44 @@
+"""The lock files, made from the members' pyproject.toml."""
+
+import subprocess
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+
+from devkit.errors import DevkitError
+from devkit.workspace import Member, Workspace
+
+__all__ = ["lock"]
+
+
+def lock(workspace: Workspace, *, upgrade: bool) -> None:
+    """Writes requirements-dev.lock (everything) and requirements.lock (what services run on).
+
+    Versions that are locked stay unless `upgrade`; the second file takes the first one's versions.
+    """
+    everything = workspace.root / "requirements-dev.lock"
+    _compile(workspace, workspace.members, everything, "--group", "pyproject.toml:dev",
+             *(["--upgrade"] if upgrade else []))  # fmt: skip
+    runtime = [workspace.chassis, *workspace.services]
+    output = workspace.root / "requirements.lock"
+    output.unlink(missing_ok=True)
+    _compile(workspace, runtime, output, "--constraint", everything.name)
+
+
+def _compile(workspace: Workspace, members: Sequence[Member], output: Path, *options: str) -> None:
+    done = subprocess.run(
+        [
+            str(Path(sysconfig.get_path("scripts")) / "uv"), "pip", "compile", "--quiet",
+            "--universal", "--python-version", "3.11", "--generate-hashes",
+            "--no-header", "--no-annotate", "--output-file", output.name, *options,
+            *(argument for member in workspace.members
+              for argument in ("--no-emit-package", member.name)),
+            *(f"{member.relative}/pyproject.toml" for member in members),
+        ],
+        cwd=workspace.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise DevkitError(f"{output.name} could not be made:\n{done.stderr.strip()}")

@@ -1,0 +1,42 @@
+"""Type-checks all members at once, each module under the name it is imported by.
+
+mypy is told where packages begin, so that a `conftest.py` of one member is not another's.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from devkit.contracts.sources import find_proto_roots
+from devkit.workspace import Workspace
+
+__all__ = ["check_types", "source_paths", "type_roots"]
+
+
+def source_paths(workspace: Workspace) -> list[Path]:
+    """What there is to check: each member's sources, all tests, and the root's conftest."""
+    sources = [member.source_root for member in workspace.members if member.packages]
+    conftest = workspace.root / "conftest.py"
+    return [*([conftest] if conftest.exists() else []), *sources, *workspace.tests]
+
+
+def type_roots(workspace: Workspace) -> list[Path]:
+    """The folders that import names start from: the members' and those of contracts in tests."""
+    roots = [member.source_root for member in workspace.members]
+    roots += [root.path for root in find_proto_roots(workspace)]
+    return list(dict.fromkeys(roots))
+
+
+def check_types(workspace: Workspace, paths: Sequence[Path]) -> int:
+    """Runs mypy over `paths`, or over everything. Returns its exit code."""
+    roots = os.pathsep.join(str(path) for path in type_roots(workspace))
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--explicit-package-bases"]
+        + [str(path.resolve()) for path in paths or source_paths(workspace)],
+        cwd=workspace.root,
+        env=os.environ | {"MYPYPATH": roots},
+        check=False,
+    )
+    return done.returncode

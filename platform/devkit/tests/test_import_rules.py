@@ -1,0 +1,95 @@
+"""Every import rule is broken once, on packages made for it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from devkit.import_rules import foreign_imports_of_tests
+from devkit.workspace import Workspace
+
+Write = Callable[[str, str], Path]
+
+CHECK = """
+import sys
+from pathlib import Path
+from devkit.import_rules import check_imports
+from devkit.workspace import Workspace
+check_imports(Workspace(Path(sys.argv[1])))
+"""
+
+
+def check(workspace: Workspace) -> str:
+    """What the check says, run in a process whose import path is the small workspace."""
+    roots = [str(member.source_root) for member in workspace.members]
+    real = Path(__file__).parents[1] / "src"
+    # The real devkit runs the check; import-linter then sees the small workspace's own.
+    script = f"import sys; sys.path.insert(0, {str(real)!r})\n{CHECK}"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(workspace.root)],
+        env={"PYTHONPATH": ":".join(roots), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+@pytest.fixture(autouse=True)
+def modules(write: Write) -> None:
+    for module in ("domain", "tables", "handlers", "rpc", "service"):
+        write(f"services/lending/src/lending/{module}.py", "")
+    write("platform/chassis/src/chassis/errors.py", "")
+    write("platform/chassis/src/chassis/database.py", "")
+
+
+def test_members_that_keep_the_rules_pass(workspace: Workspace, write: Write) -> None:
+    write("services/lending/src/lending/domain.py", "from chassis.errors import __doc__\n")
+    write("services/lending/src/lending/handlers.py", "import chassis, library, sqlalchemy, json\n")
+    write("services/lending/src/lending/service.py", "from lending import handlers, rpc, tables\n")
+
+    assert check(workspace) == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "rule"),
+    [
+        ("services/lending/src/lending/rpc.py", "import shelves", "services don't import each"),
+        ("services/lending/src/lending/rpc.py", "import devkit", "services import no tools"),
+        ("services/lending/src/lending/handlers.py", "import extra", "services import no tools"),
+        ("services/lending/src/lending/tables.py", "import lending.rpc", "know no caller"),
+        ("services/lending/src/lending/domain.py", "import lending.service", "know no caller"),
+        ("services/lending/src/lending/domain.py", "import sqlalchemy", "domain does no I/O"),
+        ("services/lending/src/lending/domain.py", "import chassis.database", "domain does no I/O"),
+        ("services/lending/src/lending/domain.py", "import lending.tables", "domain does no I/O"),
+        ("platform/chassis/src/chassis/errors.py", "import lending", "nothing above it"),
+        ("platform/chassis/src/chassis/errors.py", "import devkit", "nothing above it"),
+        ("platform/chassis/src/chassis/errors.py", "import library", "nothing above it"),
+        ("platform/devkit/src/devkit/__init__.py", "import library", "devkit knows no contracts"),
+        ("contracts/library/__init__.py", "import lending", "contracts are data"),
+    ],
+)
+def test_an_import_that_breaks_a_rule_is_named(
+    workspace: Workspace, write: Write, file: str, line: str, rule: str
+) -> None:
+    write(file, line + "\n")
+
+    said = check(workspace)
+
+    assert f"{rule}" in said
+    assert "BROKEN" in said
+    assert "move the code" in said
+
+
+def test_a_test_of_the_platform_that_imports_contracts_is_named(
+    workspace: Workspace, write: Write
+) -> None:
+    write("platform/chassis/tests/test_it.py", "import json\nfrom library.v1 import Book\n")
+    write("platform/devkit/tests/deep/test_it.py", "def test() -> None:\n    import lending\n")
+
+    assert list(foreign_imports_of_tests(workspace)) == [
+        "platform/chassis/tests/test_it.py:2: a test of slipway-chassis imports library.v1",
+        "platform/devkit/tests/deep/test_it.py:2: a test of slipway-devkit imports lending",
+    ]

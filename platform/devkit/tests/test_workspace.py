@@ -1,0 +1,60 @@
+"""The workspace is what its globs find; nothing else lists the members."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from devkit.errors import DevkitError
+from devkit.type_check import source_paths, type_roots
+from devkit.workspace import Workspace, find_workspace
+
+Write = Callable[[str, str], Path]
+
+
+def test_a_workspace_is_found_from_a_folder_below_it(workspace: Workspace) -> None:
+    below = workspace.root / "services/lending/src"
+
+    assert find_workspace(below).root == workspace.root
+
+
+def test_outside_of_a_workspace_the_error_says_where_to_go(tmp_path: Path) -> None:
+    with pytest.raises(DevkitError, match="Go to the folder of your clone"):
+        find_workspace(tmp_path)
+
+
+def test_a_new_service_needs_only_its_folder(workspace: Workspace, write: Write) -> None:
+    write("services/fines/src/fines/__init__.py", "")
+    write("services/fines/tests/test_fines.py", "")
+    write(
+        "services/fines/pyproject.toml",
+        '[project]\nname = "slipway-fines"\n'
+        '[project.entry-points."slipway.services"]\nfines = "fines.service:service"\n',
+    )
+
+    assert [member.name for member in workspace.services] == [
+        "slipway-fines",
+        "slipway-lending",
+        "slipway-shelves",
+    ]
+    assert workspace.root / "services/fines/src" in source_paths(workspace)
+    assert workspace.root / "services/fines/tests" in source_paths(workspace)
+    assert workspace.root / "services/fines/src" in type_roots(workspace)
+
+
+def test_a_folder_without_tests_is_not_given_to_pytest(workspace: Workspace, write: Write) -> None:
+    write("services/lending/tests/__init__.py", "")
+    write("services/shelves/tests/test_shelves.py", "")
+
+    assert workspace.tests == (workspace.root / "services/shelves/tests",)
+
+
+def test_tests_over_all_services_go_with_the_services(workspace: Workspace, write: Write) -> None:
+    write("tests/e2e/test_everything.py", "")
+    write("pyproject.toml", '[tool.uv.workspace]\nmembers = ["platform/*"]\n')
+
+    assert workspace.tests == ()
+    assert workspace.services == ()
+    assert workspace.contracts is None
+    write("pyproject.toml", '[tool.uv.workspace]\nmembers = ["platform/*", "services/*"]\n')
+    assert Workspace(workspace.root).tests == (workspace.root / "tests",)
