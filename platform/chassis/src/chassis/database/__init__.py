@@ -1,0 +1,16 @@
+"""The service's database: transactions on threads of their own, migrations, leadership."""
+
+from chassis.database.database import ConnectionLost, Database, DatabaseDown
+from chassis.database.migrate import migrate
+from chassis.database.transaction import EventTooLarge, Publisher, ReadTransaction, Transaction
+
+__all__ = [
+    "ConnectionLost",
+    "Database",
+    "DatabaseDown",
+    "EventTooLarge",
+    "Publisher",
+    "ReadTransaction",
+    "Transaction",
+    "migrate",
+]

@@ -1,0 +1,163 @@
+"""Transactions on threads of their own: the event loop hands over work and awaits its commit."""
+
+import asyncio
+import contextvars
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from chassis.database.engine import is_sqlite, make_engine, make_read_engine
+from chassis.database.transaction import Publisher, ReadTransaction, Transaction
+
+__all__ = ["ConnectionLost", "Database", "DatabaseDown"]
+
+T = TypeVar("T")
+
+# SQLSTATE of PostgreSQL's serialization_failure and deadlock_detected.
+_RETRIED_STATES = {"40001", "40P01"}
+_RETRIES = 5
+
+
+class DatabaseDown(Exception):
+    """The database refuses a fresh connection."""
+
+
+class ConnectionLost(Exception):
+    """The connection broke in the middle; whether the commit took effect is unknown."""
+
+
+class Database:
+    """A service's database.
+
+    SQLite has one writing thread (more only fight), PostgreSQL as many as `threads`. Reads have
+    connections of their own.
+    """
+
+    def __init__(
+        self, url: str, publisher: Publisher, *, threads: int = 4, read_threads: int = 4
+    ) -> None:
+        self.url = url
+        self.publisher = publisher
+        self.sqlite = is_sqlite(url)
+        writers = 1 if self.sqlite else threads
+        self._engine = make_engine(url, writers)
+        self._read_engine = make_read_engine(url, read_threads)
+        self._writers = ThreadPoolExecutor(writers, thread_name_prefix="transaction")
+        self._readers = ThreadPoolExecutor(read_threads, thread_name_prefix="read")
+        self._on_published: list[Callable[[], None]] = []
+
+    def on_published(self, call: Callable[[], None]) -> None:
+        """Call, on the committing thread, after each commit that put events into the outbox."""
+        self._on_published.append(call)
+
+    async def transaction(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` on a transaction thread in one commit, and return what it returned.
+
+        A deadlock or serialization failure runs it again at once, a few times.
+
+        Raises:
+            DatabaseDown, ConnectionLost: nothing to do with `work`; try later.
+            Exception: what `work` raised; nothing was changed.
+        """
+        return await self._on(self._writers, self.transact, work)
+
+    async def read(self, work: Callable[[ReadTransaction], T]) -> T:
+        """Run `work` on a reading thread in a transaction that writes nothing.
+
+        Raises: as `transaction`.
+        """
+        return await self._on(self._readers, self._read, work)
+
+    async def check(self) -> None:
+        """Open a fresh connection.
+
+        Raises:
+            DatabaseDown: it was refused.
+        """
+        await self._on(self._readers, _probe, self)
+
+    def close(self) -> None:
+        """Wait for running transactions, then close every connection."""
+        self._writers.shutdown(wait=True)
+        self._readers.shutdown(wait=True)
+        self._engine.dispose()
+        self._read_engine.dispose()
+
+    async def _on(
+        self, executor: ThreadPoolExecutor, call: Callable[..., T], *arguments: object
+    ) -> T:
+        context = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(executor, context.run, call, *arguments)
+
+    def transact(self, work: Callable[[Transaction], T]) -> T:
+        """`transaction`, on the thread of the caller."""
+        for attempt in range(1, _RETRIES + 1):
+            try:
+                return self._transact_once(work)
+            except DBAPIError as error:
+                if attempt < _RETRIES and _is_transient(error):
+                    time.sleep(random.uniform(0, 0.01 * attempt))
+                    continue
+                raise self._explained(error) from error
+        raise AssertionError("unreachable")
+
+    def _transact_once(self, work: Callable[[Transaction], T]) -> T:
+        with Session(self._engine) as session:
+            transaction = Transaction(session, self.publisher)
+            session.connection()  # a database that is away shows here, not in the handler
+            result = work(transaction)
+            published = transaction._finish()
+            session.commit()
+        transaction._committed()
+        if published:
+            for call in self._on_published:
+                call()
+        return result
+
+    def _read(self, work: Callable[[ReadTransaction], T]) -> T:
+        try:
+            with Session(self._read_engine) as session:
+                return work(ReadTransaction(session))
+        except DBAPIError as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: DBAPIError) -> Exception:
+        if error.connection_invalidated:
+            return ConnectionLost(str(error.orig))
+        if _may_be_down(error):
+            try:
+                _probe(self)
+            except DatabaseDown as down:
+                return down
+        return error
+
+
+def _is_transient(error: DBAPIError) -> bool:
+    if getattr(error.orig, "sqlstate", None) in _RETRIED_STATES:
+        return True
+    return "database is locked" in str(error.orig)
+
+
+def _may_be_down(error: DBAPIError) -> bool:
+    return type(error).__name__ in {"OperationalError", "InterfaceError", "InternalError"}
+
+
+def _probe(database: Database) -> None:
+    try:
+        with database._read_engine.execution_options(isolation_level="AUTOCOMMIT").connect() as c:
+            c.execute(text("SELECT 1"))
+    except Exception:
+        # A pooled connection may be stale; what counts is whether a fresh one is refused.
+        database._read_engine.dispose()
+        try:
+            with database._read_engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except Exception as error:
+            raise DatabaseDown(str(error).splitlines()[0]) from error

@@ -1,0 +1,84 @@
+"""Engines for SQLite (a writer, and readers beside it) and PostgreSQL."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+
+__all__ = ["database_file", "is_sqlite", "make_engine", "make_read_engine"]
+
+_BUSY_MILLISECONDS = 10_000
+
+
+def is_sqlite(url: str | URL) -> bool:
+    return make_url(url).get_backend_name() == "sqlite"
+
+
+def database_file(url: str | URL) -> Path:
+    """The SQLite file of a URL.
+
+    Raises:
+        ValueError: the URL names no file; a database in memory would not survive its process.
+    """
+    path = make_url(url).database
+    if not path or path == ":memory:":
+        raise ValueError("a SQLite database needs a file: sqlite:///folder/name.db")
+    return Path(path)
+
+
+def make_engine(url: str, threads: int) -> Engine:
+    """An engine for transactions that write."""
+    if is_sqlite(url):
+        database_file(url).parent.mkdir(parents=True, exist_ok=True)
+        return _sqlite(url, threads, begin="BEGIN IMMEDIATE", read_only=False)
+    return _postgres(url, threads)
+
+
+def make_read_engine(url: str, threads: int) -> Engine:
+    """An engine for transactions that only read."""
+    if is_sqlite(url):
+        return _sqlite(url, threads, begin="BEGIN", read_only=True)
+    engine = _postgres(url, threads)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+
+    return engine
+
+
+def _postgres(url: str, threads: int) -> Engine:
+    return create_engine(
+        url,
+        pool_size=threads,
+        max_overflow=1,
+        connect_args={"connect_timeout": 5, "application_name": "slipway"},
+    )
+
+
+def _sqlite(url: str, threads: int, *, begin: str, read_only: bool) -> Engine:
+    engine = create_engine(
+        url,
+        pool_size=threads,
+        max_overflow=1,
+        connect_args={"check_same_thread": False, "timeout": _BUSY_MILLISECONDS / 1000},
+    )
+
+    # The driver's own BEGIN is deferred and fails under contention: it is turned off, ours is sent.
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

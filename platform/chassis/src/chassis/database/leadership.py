@@ -1,0 +1,117 @@
+"""Who does what only one replica needs to do: an advisory lock, on SQLite a locked file.
+
+It saves work; nothing rests on it for safety.
+"""
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from chassis.database.engine import database_file, is_sqlite
+
+__all__ = ["Lock", "held"]
+
+
+class Lock:
+    """A lock named `name` among all processes that share a database. Not thread-safe."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._lock: _FileLock | _AdvisoryLock = (
+            _FileLock(url, name) if is_sqlite(url) else _AdvisoryLock(url, name)
+        )
+
+    def acquire(self) -> bool:
+        """Take the lock if it is free, and tell whether it is held (still) by this object."""
+        return self._lock.acquire()
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+class _FileLock:
+    def __init__(self, url: str, name: str) -> None:
+        self._path = database_file(url).with_suffix(f".{name}.lock")
+        self._file: IO[bytes] | None = None
+
+    def acquire(self) -> bool:
+        if self._file:
+            return True
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(self._path, "ab")  # noqa: SIM115 (it stays open while the lock is held)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        if self._file:
+            self._file.close()
+            self._file = None
+
+
+class _AdvisoryLock:
+    def __init__(self, url: str, name: str) -> None:
+        self._engine = create_engine(
+            url,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            connect_args={"connect_timeout": 5},
+        )
+        digest = hashlib.sha256(f"slipway:{name}".encode()).digest()
+        self._key = int.from_bytes(digest[:8], "big", signed=True)
+        self._connection: Connection | None = None
+        self._held = False
+        self._pid = os.getpid()
+
+    def acquire(self) -> bool:
+        """Raises nothing: a database that is away is a lock that is not held."""
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            statement = "SELECT true" if self._held else "SELECT pg_try_advisory_lock(:key)"
+            parameters = {} if self._held else {"key": self._key}
+            self._held = bool(self._connection.execute(text(statement), parameters).scalar())
+        except DBAPIError:
+            self.release()
+        return self._held
+
+    def release(self) -> None:
+        """Closing the connection gives the lock back."""
+        self._held = False
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.invalidate()
+                connection.close()
+            except DBAPIError:
+                pass
+
+
+@contextmanager
+def held(url: str, name: str, *, seconds: float = 120) -> Iterator[None]:
+    """Wait for the lock, hold it, give it back.
+
+    Raises:
+        TimeoutError: somebody else held it for `seconds`.
+    """
+    lock = Lock(url, name)
+    deadline = time.monotonic() + seconds
+    while not lock.acquire():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"another process holds the lock {name!r} for {seconds:g} s already")
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,122 @@
+"""The chassis' own tables, in every service's database beside the service's."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData()
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+# Events to publish. `number` counts within a subject, `rank` within the service's stream; both are
+# given by the relay. What ranks up to the relay's `sent_rank` is in the stream: no row is marked.
+outbox = Table(
+    "slipway_outbox",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("event_id", String(64), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("headers", LargeBinary, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("number", BigInteger),
+    Column("rank", BigInteger),
+    Index("slipway_outbox_rank", "rank", unique=True),
+)
+Index(
+    "slipway_outbox_unnumbered",
+    outbox.c.id,
+    sqlite_where=text("number IS NULL"),
+    postgresql_where=text("number IS NULL"),
+)
+
+# One row: the relay's counters. `generation` is made with them and orders their lives (UUIDv7);
+# it begins above `base_rank`. The stream holds everything up to `sent_rank`, at `sent_sequence`.
+relay = Table(
+    "slipway_relay",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("generation", String(36), nullable=False),
+    Column("base_rank", BigInteger, nullable=False),
+    Column("rank", BigInteger, nullable=False),
+    Column("sent_rank", BigInteger, nullable=False),
+    Column("sent_sequence", BigInteger, nullable=False),
+)
+
+subjects = Table(
+    "slipway_subject",
+    metadata,
+    Column("subject", String(255), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+
+# Up to where the service has taken the events of each subject.
+positions = Table(
+    "slipway_position",
+    metadata,
+    Column("subject", String(255), primary_key=True),
+    Column("stream", String(255), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("generation", String(36), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+
+_EVENT = (
+    ("source", String(255)),
+    ("key", String(255)),
+    ("event_id", String(255)),
+    ("type", String(255)),
+    ("subject", String(255)),
+    ("headers", LargeBinary),
+    ("data", LargeBinary),
+)
+
+# Events taken but not yet handled: those that failed, what waits behind them, those of async
+# handlers.
+# `attempt` fences: a finishing commit deletes by id and attempt. `tries` are those that count.
+# A task that is `alone` is suspected to have killed its process and runs with nothing beside it.
+tasks = Table(
+    "slipway_task",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    *(Column(name, kind, nullable=False) for name, kind in _EVENT),
+    Column("stored_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("alone", Boolean, nullable=False),
+    Column("owner", String(64)),
+    Column("leased_until", Double),
+    Column("reason", Text, nullable=False),
+    Index("slipway_task_key", "source", "key", "id"),
+    Index("slipway_task_due", "due_at"),
+)
+
+dead_letters = Table(
+    "slipway_dead_letter",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    *(Column(name, kind, nullable=False) for name, kind in _EVENT),
+    Column("tries", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("died_at", Double, nullable=False),
+)
+
+# Which member runs which lane of which stream. A mark that outlives its member makes a suspect.
+marks = Table(
+    "slipway_mark",
+    metadata,
+    Column("member", String(64), primary_key=True),
+    Column("stream", String(255), primary_key=True),
+    Column("lane", Integer, primary_key=True),
+)

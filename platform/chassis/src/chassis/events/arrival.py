@@ -1,0 +1,103 @@
+"""An event as it arrived at a consumer: its place in the stream, and what it says."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.message import Message
+from nats.aio.msg import Msg
+
+from chassis.events import wire
+from chassis.events.cloudevents import Received, Undecodable, decode, from_data
+from chassis.events.context import EventContext
+from chassis.events.handlers import Handler
+from chassis.events.positions import Position
+
+__all__ = ["Arrival", "arrival_of", "read", "read_stored"]
+
+
+@dataclass(slots=True)
+class Arrival:
+    """`reason` says why it cannot be decoded, once it has been read."""
+
+    subject: str
+    type: str
+    lane: int
+    position: Position
+    headers: Mapping[str, str]
+    data: bytes
+    suspect: bool = False
+    context: EventContext | None = None
+    message: Message | None = None
+    reason: str = field(default="")
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What keeps its order: the key, of one producer."""
+        assert self.context is not None
+        return self.context.source, self.context.partition_key or self.context.subject or ""
+
+    @property
+    def hop(self) -> tuple[str | None, str | None]:
+        """The publishing span: traceparent and tracestate of this hop."""
+        return wire.header(self.headers, "traceparent"), wire.header(self.headers, "tracestate")
+
+    def row(self) -> dict[str, Any]:
+        """The event as a task or a dead letter keeps it."""
+        source, key = self.key if self.context else ("", "")
+        return {
+            "source": source,
+            "key": key,
+            "event_id": self.context.id if self.context else "",
+            "type": self.type,
+            "subject": self.subject,
+            "headers": json.dumps(dict(self.headers)).encode(),
+            "data": self.data,
+        }
+
+
+def arrival_of(message: Msg) -> Arrival | None:
+    """A delivered message; None for one without number, which no relay of the platform has sent."""
+    headers = message.headers or {}
+    number = wire.header(headers, wire.NUMBER)
+    type, _, lane = message.subject.rpartition(".")
+    # The reply subject of a delivery tells the stream's sequence (ADR-15).
+    tokens = message.reply.split(".")
+    if not number or not number.isdigit() or not lane.isdigit() or len(tokens) < 9:
+        return None
+    generation = wire.header(headers, wire.GENERATION) or ""
+    position = Position(int(number), generation, int(tokens[-4]))
+    return Arrival(message.subject, type, int(lane), position, headers, message.data)
+
+
+def read(arrival: Arrival, handler: Handler) -> None:
+    """Decode what the event says, once; what cannot be decoded keeps the reason."""
+    if arrival.message is not None or arrival.reason:
+        return
+    try:
+        received = decode(arrival.headers, arrival.data)
+        if received.context.type != arrival.type:
+            raise Undecodable(f"its type is {received.context.type}, its subject {arrival.subject}")
+        arrival.context = received.context
+        arrival.message = _message(received, handler)
+    except Undecodable as error:
+        arrival.reason = f"undecodable: {error}"
+
+
+def read_stored(
+    headers: bytes, data: bytes, handler: Handler
+) -> tuple[EventContext, Message, tuple[str | None, str | None]]:
+    """Decode an event from a task's row: attributes, message, publishing span.
+
+    Raises:
+        Undecodable: this version cannot.
+    """
+    stored: Mapping[str, str] = json.loads(headers)
+    received = decode(stored, data)
+    hop = wire.header(stored, "traceparent"), wire.header(stored, "tracestate")
+    return received.context, _message(received, handler), hop
+
+
+def _message(received: Received, handler: Handler) -> Message:
+    return from_data(handler.message, received.datacontenttype, received.data)

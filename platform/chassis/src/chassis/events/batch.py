@@ -1,0 +1,179 @@
+"""A batch of events in one transaction: positions first, then the handlers, then the outbox.
+
+No savepoints. If a handler fails, everything is rolled back; the events before it run again
+together, the failing one alone, and the rest together. What fails alone becomes a task.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from chassis.database import Transaction
+from chassis.events import positions, task_rows
+from chassis.events.arrival import Arrival, read
+from chassis.events.context import EventContext
+from chassis.events.handlers import Handler, Reject
+from chassis.events.positions import Position
+from chassis.events.spans import event_span
+from chassis.telemetry import metrics, tracing
+
+__all__ = ["HandlerFailed", "Taken", "call_one", "reason_of", "store_failed", "take"]
+
+
+class HandlerFailed(Exception):
+    """A handler raised; `arrivals` are the events it was called with."""
+
+    def __init__(self, arrivals: Sequence[Arrival]) -> None:
+        super().__init__(f"the handler of {arrivals[0].type} failed")
+        self.arrivals = arrivals
+
+
+@dataclass(slots=True)
+class Taken:
+    """What became of a batch's events."""
+
+    handled: list[Arrival] = field(default_factory=list)
+    tasks: list[Arrival] = field(default_factory=list)
+    dead: list[Arrival] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Group:
+    handler: Handler
+    arrivals: list[Arrival]
+
+
+def take(
+    tx: Transaction,
+    arrivals: Sequence[Arrival],
+    before: Mapping[str, Position],
+    handlers: Mapping[str, Handler],
+) -> Taken:
+    """Let a batch take effect in this transaction. `before` holds each subject's position.
+
+    Raises:
+        PositionMoved: somebody else took some of these events.
+        HandlerFailed: a handler raised.
+    """
+    for arrival in arrivals:
+        read(arrival, handlers[arrival.type])
+    _move_positions(tx, arrivals, before)
+    readable = [a for a in arrivals if not a.reason]
+    taken = Taken(dead=[a for a in arrivals if a.reason])
+    blocked = task_rows.blocked_keys(tx.session, {a.key[1] for a in readable})
+    runnable: list[Arrival] = []
+    for arrival in readable:
+        if arrival.suspect or arrival.key in blocked or handlers[arrival.type].kind == "async":
+            blocked.add(arrival.key)
+            taken.tasks.append(arrival)
+        else:
+            runnable.append(arrival)
+    for group in _groups(runnable, handlers):
+        _call(tx, group)
+        taken.handled += group.arrivals
+    task_rows.store(tx.session, [{**a.row(), "alone": a.suspect} for a in taken.tasks])
+    task_rows.store_dead(tx.session, [{**a.row(), "reason": a.reason} for a in taken.dead])
+    return taken
+
+
+def store_failed(
+    tx: Transaction,
+    arrival: Arrival,
+    before: Mapping[str, Position],
+    error: BaseException,
+    due_at: float,
+    max_tries: int,
+) -> Taken:
+    """An event that failed alone becomes a task or, rejected, a dead letter; its lane goes on.
+
+    Raises:
+        PositionMoved: somebody else took it.
+    """
+    _move_positions(tx, [arrival], before)
+    reason = reason_of(error)
+    if isinstance(error, Reject) or max_tries <= 1:
+        dead = {**arrival.row(), "reason": reason, "tries": 1}
+        task_rows.store_dead(tx.session, [dead])
+        return Taken(dead=[arrival])
+    task = {**arrival.row(), "reason": reason, "tries": 1, "due_at": due_at}
+    task_rows.store(tx.session, [task])
+    return Taken(tasks=[arrival])
+
+
+def reason_of(error: BaseException) -> str:
+    """One line for people: what was raised and what it said."""
+    first = (str(error).splitlines() or [""])[0]
+    if isinstance(error, Reject):
+        return f"rejected: {first}"
+    return f"{type(error).__name__}: {first}"
+
+
+def _move_positions(
+    tx: Transaction, arrivals: Sequence[Arrival], before: Mapping[str, Position]
+) -> None:
+    last = {arrival.subject: arrival.position for arrival in arrivals}
+    moves = [(subject, before[subject], position) for subject, position in last.items()]
+    positions.move(tx.session, moves)
+
+
+def _groups(arrivals: Sequence[Arrival], handlers: Mapping[str, Handler]) -> list[_Group]:
+    """Events of one type together as far as the order of each key allows.
+
+    An event joins the last group of its type unless a later group holds an event of its key.
+    """
+    groups: list[_Group] = []
+    of_type: dict[str, int] = {}
+    of_key: dict[tuple[str, str], int] = {}
+    for arrival in arrivals:
+        key = arrival.key
+        index = of_type.get(arrival.type, -1)
+        if index < of_key.get(key, 0):
+            index = len(groups)
+            groups.append(_Group(handlers[arrival.type], []))
+            of_type[arrival.type] = index
+        groups[index].arrivals.append(arrival)
+        of_key[key] = index
+    return groups
+
+
+def _call(tx: Transaction, group: _Group) -> None:
+    if group.handler.kind == "batch":
+        _call_batch(tx, group)
+        return
+    for arrival in group.arrivals:
+        assert arrival.context is not None
+        try:
+            call_one(group.handler, tx, arrival.message, arrival.context, arrival.hop)
+        except Exception as error:
+            raise HandlerFailed([arrival]) from error
+
+
+def _call_batch(tx: Transaction, group: _Group) -> None:
+    handler = group.handler
+    tx.cause = None
+    links = [hop for a in group.arrivals if (hop := a.hop[0])]
+    started = time.perf_counter()
+    try:
+        with tracing.start_span(f"handle {handler.type}", root=True, links=links, kind="consumer"):
+            handler([a.message for a in group.arrivals], [a.context for a in group.arrivals], tx=tx)
+    except Exception as error:
+        raise HandlerFailed(group.arrivals) from error
+    metrics.EVENT_HANDLER_SECONDS.labels(handler.type).observe(time.perf_counter() - started)
+
+
+def call_one(
+    handler: Handler,
+    tx: Transaction,
+    message: object,
+    context: EventContext,
+    hop: tuple[str | None, str | None],
+) -> None:
+    """Call a `def` handler (of lists: with lists of one) within its event's trace."""
+    tx.cause = context
+    started = time.perf_counter()
+    with event_span(handler.type, context, hop):
+        if handler.kind == "batch":
+            handler([message], [context], tx=tx)
+        else:
+            handler(message, context, tx=tx)
+    metrics.EVENT_HANDLER_SECONDS.labels(handler.type).observe(time.perf_counter() - started)

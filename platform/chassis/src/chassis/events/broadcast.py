@@ -1,0 +1,34 @@
+"""Events heard by every replica: no position, no retry, no effect."""
+
+from collections.abc import Mapping
+
+import structlog
+from google.protobuf.message import Message
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from chassis.events.cloudevents import Undecodable, decode, from_data
+from chassis.events.contracts import subjects_of
+from chassis.events.handlers import Handler
+
+__all__ = ["subscribe_broadcasts"]
+
+_log = structlog.get_logger(__name__)
+
+
+async def subscribe_broadcasts(client: Client, handlers: Mapping[str, list[Handler]]) -> None:
+    """Subscribe to the events as they are published; the client subscribes again by itself."""
+    for type, listeners in handlers.items():
+
+        async def hear(message: Msg, listeners: list[Handler] = listeners) -> None:
+            for handler in listeners:
+                try:
+                    received = decode(message.headers, message.data)
+                    event: Message = from_data(handler.message, received.datacontenttype, received.data)
+                    await handler(event, received.context)
+                except Undecodable as error:
+                    _log.warning("a broadcast was undecodable", reason=str(error))
+                except Exception:
+                    _log.exception("a broadcast handler failed", handler=handler.name)
+
+        await client.subscribe(subjects_of(type), cb=hear)

@@ -1,0 +1,151 @@
+"""Handlers made callable: each parameter is filled by its annotation."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import (
+    Any,
+    Concatenate,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from google.protobuf.message import Message
+from pydantic_settings import BaseSettings
+
+from chassis.database import Transaction
+from chassis.events.context import EventContext
+from chassis.events.router import EventRouter, Kind, Start, Subscription
+
+__all__ = ["DeclarationError", "Handler", "Reject", "Transact", "bind", "bind_all"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Reject(Exception):
+    """Raised by a handler: this event can never be handled. It becomes a dead letter at once."""
+
+
+class DeclarationError(TypeError):
+    """A service is declared in a way that cannot work; it refuses to start."""
+
+
+class Transact(Protocol):
+    """Finishes an `async def` handler: its changes and the end of its task in one commit."""
+
+    async def __call__(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+
+# What a call of a handler may be made of.
+_MESSAGE, _EVENT, _TRANSACTION, _TRANSACT = "message", "event", "tx", "transact"
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A subscription with its parameters resolved."""
+
+    message: type[Message]
+    type: str
+    kind: Kind
+    start: Start
+    name: str
+    function: Callable[..., Any]
+    parameters: tuple[tuple[str, object], ...]
+
+    def __call__(
+        self, message: object, event: object, *, tx: object = None, transact: object = None
+    ) -> Any:
+        """Call the handler; for an on_batch handler `message` and `event` are lists."""
+        given = {_MESSAGE: message, _EVENT: event, _TRANSACTION: tx, _TRANSACT: transact}
+        return self.function(
+            **{
+                name: given[source] if isinstance(source, str) else source
+                for name, source in self.parameters
+            }
+        )
+
+
+def bind_all(
+    routers: Sequence[EventRouter], settings: BaseSettings
+) -> tuple[Mapping[str, Handler], Mapping[str, list[Handler]]]:
+    """The handlers of all routers by type, and the broadcast handlers by type.
+
+    Raises:
+        DeclarationError: two handlers for one type, or a parameter nobody can fill.
+    """
+    handlers: dict[str, Handler] = {}
+    broadcasts: dict[str, list[Handler]] = {}
+    for router in routers:
+        for subscription in router.subscriptions:
+            handler = bind(subscription, settings)
+            if handler.kind == "broadcast":
+                broadcasts.setdefault(handler.type, []).append(handler)
+            elif handler.type in handlers:
+                raise DeclarationError(
+                    f"{handler.name} and {handlers[handler.type].name} both handle {handler.type}: "
+                    "a service has one handler per event type"
+                )
+            else:
+                handlers[handler.type] = handler
+    return handlers, broadcasts
+
+
+def bind(subscription: Subscription, settings: BaseSettings) -> Handler:
+    """Resolve what each parameter of a handler is.
+
+    Raises:
+        DeclarationError: a parameter has no annotation, or one nobody can fill.
+    """
+    function, kind = subscription.function, subscription.kind
+    name = f"{function.__module__}.{function.__qualname__}"
+    hints = get_type_hints(function)
+    parameters = tuple(
+        (parameter, _source(hints.get(parameter), subscription, settings, f"{name}({parameter})"))
+        for parameter in inspect.signature(function).parameters
+    )
+    sources = [source for _, source in parameters]
+    if _MESSAGE not in sources:
+        raise DeclarationError(f"{name}: no parameter takes the {subscription.type}")
+    return Handler(
+        subscription.message,
+        subscription.type,
+        kind,
+        subscription.start,
+        name,
+        function,
+        parameters,
+    )
+
+
+def _source(hint: Any, subscription: Subscription, settings: BaseSettings, where: str) -> object:
+    kind, message = subscription.kind, subscription.message
+    if kind == "batch" and get_origin(hint) is not None:
+        item = get_args(hint)[0]
+        if item is message:
+            return _MESSAGE
+        if item is EventContext:
+            return _EVENT
+    if kind != "batch" and hint is message:
+        return _MESSAGE
+    if kind != "batch" and hint is EventContext:
+        return _EVENT
+    if kind in ("one", "batch") and hint is Transaction:
+        return _TRANSACTION
+    if kind == "async" and hint is Transact:
+        return _TRANSACT
+    if inspect.isclass(hint) and isinstance(settings, hint) and issubclass(hint, BaseSettings):
+        return settings
+    wanted = {
+        "one": f"{message.__name__}, Transaction, EventContext or settings",
+        "batch": f"Sequence[{message.__name__}], Transaction, Sequence[EventContext] or settings",
+        "async": f"{message.__name__}, EventContext, Transact or settings",
+        "broadcast": f"{message.__name__}, EventContext or settings",
+    }[kind]
+    raise DeclarationError(f"{where} is annotated {hint!r}; it can be {wanted}")

@@ -1,0 +1,41 @@
+"""Runs a service's periodic jobs, each on one replica at a time."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from chassis.database import ConnectionLost, Database, DatabaseDown, Transaction
+from chassis.database.leadership import Lock
+
+__all__ = ["PeriodicJob", "run_periodically"]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodicJob:
+    """`work` runs in a transaction every `seconds`."""
+
+    name: str
+    work: Callable[[Transaction], object]
+    seconds: float
+
+
+async def run_periodically(database: Database, job: PeriodicJob) -> None:
+    """Run the job until cancelled, whenever this replica holds its lock."""
+    lock = Lock(database.url, f"every-{job.name}")
+    try:
+        while True:
+            await asyncio.sleep(job.seconds)
+            if not await asyncio.to_thread(lock.acquire):
+                continue
+            try:
+                await database.transaction(job.work)
+            except (DatabaseDown, ConnectionLost) as error:
+                _log.warning("a job waits for the database", job=job.name, error=str(error))
+            except Exception:
+                _log.exception("a job failed; it runs again in its time", job=job.name)
+    finally:
+        await asyncio.to_thread(lock.release)

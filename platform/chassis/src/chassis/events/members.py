@@ -1,0 +1,174 @@
+"""The replicas of a service, known to each other through the broker, and each one's lanes.
+
+Announcements are kept in a key-value bucket so that a newcomer hears of all at once; after that
+they are heard as they are published, and a member silent for its TTL is gone. Nothing rests on
+the membership for safety: positions do that.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from chassis.events.broker import Broker
+from chassis.events.lanes import Member, share_of_lanes
+from chassis.events.streams import JetStreamError, StreamGone, api, last_messages, stream_state
+
+__all__ = ["Members"]
+
+_log = structlog.get_logger(__name__)
+_BUCKET = "slipway-members"
+_STREAM = f"KV_{_BUCKET}"
+
+
+class Members:
+    """Announces this member and computes which lanes are its own."""
+
+    def __init__(
+        self, broker: Broker, *, service: str, member: str, version: str, ttl_seconds: int
+    ) -> None:
+        self._broker = broker
+        self._service = service
+        self.member = member
+        self._version = version
+        self.ttl_seconds = ttl_seconds
+        self._seen: dict[str, tuple[Member, float]] = {}
+        self.lanes: frozenset[int] = frozenset()
+        self.joined = asyncio.Event()
+        self._on_change: list[Callable[[], None]] = []
+        self._leaving = False
+        broker.on_connected(self._join)
+
+    @property
+    def living(self) -> set[str]:
+        """Ids of the members that are there, this one included."""
+        return {self.member, *self._seen}
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """Call whenever the lanes of this member, or the membership, have changed."""
+        self._on_change.append(call)
+
+    async def run(self) -> None:
+        """Announce this member and notice who has fallen silent, until cancelled."""
+        while True:
+            await asyncio.sleep(self.ttl_seconds / 3)
+            if not self._broker.connected.is_set() or not self.joined.is_set():
+                continue
+            try:
+                await self._announce()
+            except Exception as error:
+                _log.debug("announcing", error=str(error))
+            self._expire()
+
+    async def leave(self) -> None:
+        """Tell the others at once that this member is gone."""
+        self._leaving = True
+        if self._broker.client.is_connected and self.joined.is_set():
+            headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub", "Nats-TTL": "1s"}
+            await self._broker.client.publish(self._subject(), b"", headers=headers)
+            await self._broker.client.flush(timeout=1)
+
+    async def _join(self) -> None:
+        client = self._broker.client
+        now = time.monotonic()
+        # Nobody could be heard while the broker was away: all are believed for one TTL more.
+        self._seen = {id: (member, now) for id, (member, _) in self._seen.items()}
+        if not self.joined.is_set():
+            await client.subscribe(self._subject("*"), cb=self._hear)
+        await _ensure_bucket(client)
+        await self._announce()
+        for stored in await last_messages(client, _STREAM, [self._subject("*")]):
+            if "KV-Operation" in stored.headers or "Nats-Marker-Reason" in stored.headers:
+                continue
+            self._note(stored.subject, stored.data, _age(stored.headers.get("Nats-Time-Stamp")))
+        self.joined.set()
+        self._recompute()
+
+    async def _announce(self) -> None:
+        body = json.dumps({"version": self._version, "ttl": self.ttl_seconds}).encode()
+        ttl = {"Nats-TTL": f"{self.ttl_seconds}s"}
+        if not self._leaving:
+            await self._broker.client.publish(self._subject(), body, headers=ttl)
+
+    async def _hear(self, message: Msg) -> None:
+        id = message.subject.rpartition(".")[2]
+        if message.headers and "KV-Operation" in message.headers:
+            if self._seen.pop(id, None):
+                self._recompute()
+            return
+        known = id in self._seen
+        self._note(message.subject, message.data, 0)
+        if not known:
+            self._recompute()
+
+    def _note(self, subject: str, data: bytes, age: float) -> None:
+        id = subject.rpartition(".")[2]
+        try:
+            said = json.loads(data)
+            member = Member(str(said["version"]), said.get("weight"))
+        except (ValueError, KeyError, TypeError):
+            return
+        if age < self.ttl_seconds and id != self.member:
+            self._seen[id] = (member, time.monotonic() - age)
+
+    def _expire(self) -> None:
+        horizon = time.monotonic() - self.ttl_seconds
+        gone = [id for id, (_, heard) in self._seen.items() if heard < horizon]
+        for id in gone:
+            del self._seen[id]
+        if gone:
+            _log.info("members are gone", members=gone)
+            self._recompute()
+
+    def _recompute(self) -> None:
+        members = {id: member for id, (member, _) in self._seen.items()}
+        members[self.member] = Member(self._version)
+        owners = share_of_lanes(members)
+        self.lanes = frozenset(lane for lane, id in owners.items() if id == self.member)
+        for call in self._on_change:
+            call()
+
+    def _subject(self, member: str | None = None) -> str:
+        return f"$KV.{_BUCKET}.{self._service}.{member or self.member}"
+
+
+def _age(stamp: str | None) -> float:
+    """Seconds since the server stored a message. Needs clocks that agree within a TTL."""
+    if not stamp:
+        return 0
+    # Nanoseconds are more than Python reads.
+    seconds, _, rest = stamp.partition(".")
+    fraction = rest.rstrip("Z")[:6] or "0"
+    when = datetime.fromisoformat(f"{seconds.rstrip('Z')}.{fraction:0<6}+00:00")
+    return max(0.0, time.time() - when.timestamp())
+
+
+async def _ensure_bucket(client: Client) -> None:
+    """A key-value bucket as clients know it (ADR-8), with a TTL per key (ADR-43)."""
+    try:
+        await stream_state(client, _STREAM)
+        return
+    except StreamGone:
+        pass
+    config = {
+        "name": _STREAM,
+        "subjects": [f"$KV.{_BUCKET}.>"],
+        "max_msgs_per_subject": 1,
+        "storage": "memory",
+        "discard": "new",
+        "allow_rollup_hdrs": True,
+        "allow_direct": True,
+        "allow_msg_ttl": True,
+        "subject_delete_marker_ttl": 1_000_000_000,
+        "deny_delete": True,
+        "num_replicas": 1,
+    }
+    try:
+        await api(client, f"STREAM.CREATE.{_STREAM}", config)
+    except JetStreamError:
+        await stream_state(client, _STREAM)  # somebody else was faster

@@ -1,0 +1,221 @@
+"""The outbox's statements: numbering, reading by rank, and what recovery needs.
+
+Numbers count within a subject, ranks within the service's stream. Both are given under the lock of
+the one counter row, and only then is read what has none: two relays never number a row twice.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from chassis.database.tables import outbox, relay, subjects
+from chassis.events.ids import uuid7
+
+__all__ = [
+    "Counters",
+    "Held",
+    "Outgoing",
+    "first_rank_since",
+    "id_of_rank",
+    "lift",
+    "lock_counters",
+    "number_new",
+    "oldest_unsent",
+    "record_sent",
+    "unnumbered_ids",
+    "unsent",
+    "unsent_count",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """The relay's counter row. `sent_rank` is the highest the stream is known to hold."""
+
+    generation: str
+    base_rank: int
+    rank: int
+    sent_rank: int
+    sent_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A numbered event on its way to the stream."""
+
+    subject: str
+    headers: bytes
+    data: bytes
+    created_at: float
+    number: int
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An event as the stream holds it."""
+
+    event_id: str
+    subject: str
+    number: int
+    rank: int
+
+
+def lock_counters(session: Session) -> Counters:
+    """Lock the counter row, making it if there is none yet."""
+    statement = select(relay).where(relay.c.id == 1).with_for_update()
+    row = session.execute(statement).first()
+    if row is None:
+        try:
+            with session.begin_nested():
+                session.execute(
+                    insert(relay).values(
+                        id=1,
+                        generation=uuid7(),
+                        base_rank=0,
+                        rank=0,
+                        sent_rank=0,
+                        sent_sequence=0,
+                    )
+                )
+        except IntegrityError:  # another relay was faster
+            pass
+        row = session.execute(statement).one()
+    return Counters(row.generation, row.base_rank, row.rank, row.sent_rank, row.sent_sequence)
+
+
+def number_new(session: Session, counters: Counters, limit: int) -> Counters:
+    """Number what has no number yet, in the outbox's order. The counter row must be locked."""
+    rows = session.execute(
+        select(outbox.c.id, outbox.c.subject)
+        .where(outbox.c.number.is_(None))
+        .order_by(outbox.c.id)
+        .limit(limit)
+    ).all()
+    if not rows:
+        return counters
+    known = _numbers(session, {row.subject for row in rows})
+    last = dict(known)
+    rank = counters.rank
+    numbered = []
+    for row in rows:
+        rank += 1
+        last[row.subject] = number = last.get(row.subject, 0) + 1
+        numbered.append({"row": row.id, "to_number": number, "to_rank": rank})
+    session.execute(
+        update(outbox)
+        .where(outbox.c.id == bindparam("row"))
+        .values(number=bindparam("to_number"), rank=bindparam("to_rank")),
+        numbered,
+    )
+    _write_numbers(session, known, last)
+    session.execute(update(relay).where(relay.c.id == 1).values(rank=rank))
+    return replace(counters, rank=rank)
+
+
+def _numbers(session: Session, names: set[str]) -> dict[str, int]:
+    rows = session.execute(select(subjects).where(subjects.c.subject.in_(names)))
+    return {row.subject: row.number for row in rows}
+
+
+def _write_numbers(session: Session, known: dict[str, int], last: dict[str, int]) -> None:
+    new = [{"subject": s, "number": n} for s, n in last.items() if s not in known]
+    moved = [{"moved": s, "to": n} for s, n in last.items() if known.get(s, n) != n]
+    if new:
+        session.execute(insert(subjects), new)
+    if moved:
+        session.execute(
+            update(subjects)
+            .where(subjects.c.subject == bindparam("moved"))
+            .values(number=bindparam("to")),
+            moved,
+        )
+
+
+def unsent(session: Session, after_rank: int, limit: int) -> list[Outgoing]:
+    """Numbered events above a rank, in rank order."""
+    columns = (getattr(outbox.c, name) for name in Outgoing.__slots__)
+    statement = (
+        select(*columns).where(outbox.c.rank > after_rank).order_by(outbox.c.rank).limit(limit)
+    )
+    return [Outgoing(*row) for row in session.execute(statement)]
+
+
+def record_sent(session: Session, rank: int, sequence: int) -> None:
+    """The stream holds everything up to `rank`, and `rank` at `sequence`."""
+    session.execute(
+        update(relay).where(relay.c.id == 1).values(sent_rank=rank, sent_sequence=sequence)
+    )
+
+
+def first_rank_since(session: Session, since: float) -> int | None:
+    """The lowest rank among events made at `since` (epoch seconds) or later."""
+    statement = select(func.min(outbox.c.rank)).where(outbox.c.created_at >= since)
+    return session.execute(statement).scalar()
+
+
+def id_of_rank(session: Session, rank: int) -> str | None:
+    """The event that has this rank, if the outbox knows it."""
+    return session.execute(select(outbox.c.event_id).where(outbox.c.rank == rank)).scalar()
+
+
+def unnumbered_ids(session: Session) -> set[str]:
+    """Ids of events without a number."""
+    return set(
+        session.execute(select(outbox.c.event_id).where(outbox.c.number.is_(None))).scalars()
+    )
+
+
+def lift(
+    session: Session,
+    counters: Counters,
+    *,
+    generation: str,
+    numbers: Mapping[str, int],
+    held: Sequence[Held],
+    sequence: int,
+    rank: int,
+) -> Counters:
+    """Lift the counters above what the stream holds, for a database older than it.
+
+    `numbers` are the stream's last numbers by subject, `rank` and `sequence` its last. Events in
+    `held` that the outbox had without a number take the one they have in the stream. Under a new
+    generation, what was numbered and not sent loses its number, and what was sent its rank: it
+    went to another stream and is not sent to this one.
+    """
+    known = _numbers(session, set(numbers))
+    _write_numbers(session, known, {s: max(known.get(s, 0), n) for s, n in numbers.items()})
+    anew = generation != counters.generation
+    if anew:
+        session.execute(
+            update(outbox).where(outbox.c.rank > counters.sent_rank).values(number=None, rank=None)
+        )
+        session.execute(update(outbox).where(outbox.c.rank.is_not(None)).values(rank=None))
+    if held:
+        session.execute(
+            update(outbox)
+            .where(outbox.c.event_id == bindparam("id_"), outbox.c.number.is_(None))
+            .values(number=bindparam("number_"), rank=bindparam("rank_")),
+            [{"id_": h.event_id, "number_": h.number, "rank_": h.rank} for h in held],
+        )
+    top = max(rank, counters.rank)
+    lifted = Counters(generation, top if anew else counters.base_rank, top, top, sequence)
+    session.execute(update(relay).where(relay.c.id == 1).values(asdict(lifted)))
+    return lifted
+
+
+def unsent_count(session: Session) -> int:
+    """Events the stream has not acknowledged, numbered or not."""
+    return int(session.execute(select(func.count()).where(_UNSENT)).scalar_one())
+
+
+def oldest_unsent(session: Session) -> float | None:
+    """When the oldest unsent event was made, in epoch seconds."""
+    return session.execute(select(func.min(outbox.c.created_at)).where(_UNSENT)).scalar()
+
+
+_SENT_RANK = func.coalesce(select(relay.c.sent_rank).where(relay.c.id == 1).scalar_subquery(), 0)
+_UNSENT = outbox.c.number.is_(None) | (outbox.c.rank > _SENT_RANK)

@@ -1,0 +1,66 @@
+"""The stream a service owns: named for it, with the subjects of what it publishes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from nats.aio.client import Client
+
+from chassis.events.lanes import LANES
+from chassis.events.settings import EventSettings
+from chassis.events.streams import StreamGone, StreamState, api, stream_state
+
+__all__ = ["LaneCountChanged", "ensure_stream"]
+
+_LANES_KEY = "slipway.lanes"
+
+
+class LaneCountChanged(Exception):
+    """The stream was made with another number of lanes than this platform has."""
+
+
+async def ensure_stream(
+    client: Client, stream: str, types: Sequence[str], settings: EventSettings
+) -> tuple[StreamState, list[str]]:
+    """Make the service's stream, or add to it the subjects it lacks; and what else differs.
+
+    Raises:
+        LaneCountChanged: it has another number of lanes.
+        JetStreamError: the server refused.
+    """
+    wanted = _config(stream, types, settings)
+    try:
+        state = await stream_state(client, stream)
+    except StreamGone:
+        await api(client, f"STREAM.CREATE.{stream}", wanted)
+        return await stream_state(client, stream), []
+    lanes = state.config.get("metadata", {}).get(_LANES_KEY)
+    if lanes != str(LANES):
+        raise LaneCountChanged(
+            f"stream {stream!r} has {lanes or 'an unknown number of'} lanes, this platform has "
+            f"{LANES}: stop its publishers, let its consumers drain it, then delete the stream"
+        )
+    missing = sorted(set(wanted["subjects"]) - set(state.config["subjects"]))
+    if missing:
+        subjects = sorted({*state.config["subjects"], *missing})
+        await api(client, f"STREAM.UPDATE.{stream}", {**state.config, "subjects": subjects})
+    drift = [
+        f"{key}: {state.config.get(key)!r}, wanted {wanted[key]!r}"
+        for key in ("retention", "max_age", "num_replicas", "allow_atomic", "allow_direct")
+        if state.config.get(key) != wanted[key]
+    ]
+    return state, drift
+
+
+def _config(stream: str, types: Sequence[str], settings: EventSettings) -> dict[str, Any]:
+    return {
+        "name": stream,
+        "subjects": [f"{type}.*" for type in types],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "max_age": int(settings.stream_max_age_seconds * 1e9),
+        "num_replicas": settings.stream_replicas,
+        "allow_atomic": True,
+        "allow_direct": True,
+        "metadata": {_LANES_KEY: str(LANES)},
+    }

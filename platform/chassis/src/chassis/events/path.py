@@ -1,0 +1,280 @@
+"""The event path of one process: outbox and relay, readers, tasks, membership, jobs."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+from nats.aio.msg import Msg
+
+from chassis.database import Database, ReadTransaction
+from chassis.events import outbox, positions, task_rows, wire
+from chassis.events.broadcast import subscribe_broadcasts
+from chassis.events.broker import Broker
+from chassis.events.contracts import source_service, stream_of, subjects_of
+from chassis.events.gate import Gate
+from chassis.events.handlers import Handler
+from chassis.events.ids import uuid7
+from chassis.events.jobs import PeriodicJob, run_periodically
+from chassis.events.members import Members
+from chassis.events.reader import Reader
+from chassis.events.relay import Relay
+from chassis.events.settings import EventSettings
+from chassis.events.streams import StreamGone, last_messages
+from chassis.events.tasks import TaskRunner
+from chassis.telemetry import metrics
+
+__all__ = ["EventLedger", "EventPath"]
+
+_log = structlog.get_logger(__name__)
+_MEASURE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class EventLedger:
+    """What the event path still holds, counted from rows at the moment of asking."""
+
+    unsent: int
+    lag: int
+    tasks: int
+    dead_letters: int
+    stopped: tuple[str, ...]
+
+
+class EventPath:
+    """Everything between a service's database and the broker.
+
+    `on_fatal` is called, once, when the process can never work as it is configured.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        version: str,
+        nats_url: str,
+        settings: EventSettings,
+        database: Database | None,
+        handlers: Mapping[str, Handler],
+        broadcasts: Mapping[str, list[Handler]],
+        publishes: Sequence[str],
+        jobs: Sequence[PeriodicJob] = (),
+        on_fatal: Callable[[Exception], None] = lambda _error: None,
+        member: str | None = None,
+    ) -> None:
+        self._database = database
+        self._handlers = handlers
+        self._broadcasts = broadcasts
+        self._jobs = jobs
+        self.member = member or uuid7()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.broker = Broker(nats_url, service)
+        self._gate = Gate()
+        self.relay: Relay | None = None
+        self.members: Members | None = None
+        self.readers: list[Reader] = []
+        self._reading: list[asyncio.Task[None]] = []
+        self.task_runner: TaskRunner | None = None
+        self._service = service
+        if broadcasts:
+            self.broker.on_connected(self._subscribe_once)
+        if database is None:
+            return
+        if publishes:
+            self.relay = Relay(
+                database,
+                stream=stream_of(service),
+                types=tuple(publishes),
+                nats_url=nats_url,
+                settings=settings,
+                on_fatal=on_fatal,
+            )
+            self.broker.on_connected(self._listen_once)
+        if handlers:
+            self.members = Members(
+                self.broker,
+                service=service,
+                member=self.member,
+                version=version,
+                ttl_seconds=settings.member_ttl_seconds,
+            )
+            self.task_runner = TaskRunner(
+                database, handlers, member=self.member, settings=settings, gate=self._gate
+            )
+            self.readers = [
+                Reader(
+                    stream,
+                    of_stream,
+                    database=database,
+                    broker=self.broker,
+                    members=self.members,
+                    gate=self._gate,
+                    settings=settings,
+                    on_tasks=self.task_runner.wake,
+                )
+                for stream, of_stream in sorted(_by_stream(handlers).items())
+            ]
+        self._subscribed = False
+        self._listening = False
+
+    async def start(self) -> None:
+        """Start everything in the background; a broker that is away is waited for."""
+        self._subscribed = self._listening = False
+        self._spawn(self.broker.run())
+        if self._database is None:
+            return
+        loop = asyncio.get_running_loop()
+        if self.relay:
+            self._database.on_published(partial(_call_soon, loop, self._wake_relays))
+            self._spawn(self.relay.run())
+        if self.members:
+            self._spawn(self.members.run())
+        if self.task_runner:
+            self._spawn(self.task_runner.run())
+        self._reading = [self._spawn(reader.run()) for reader in self.readers]
+        for job in self._jobs:
+            self._spawn(run_periodically(self._database, job))
+        self._spawn(self._measure())
+
+    async def let_go(self, seconds: float = 10) -> None:
+        """Take no more: finish what is in hand within `seconds`, then let the lanes go."""
+        for reader in self.readers:
+            await reader.stop()
+        if self.task_runner:
+            await self.task_runner.stop(seconds)
+        if self._reading:
+            _, late = await asyncio.wait(self._reading, timeout=seconds)
+            for task in late:
+                task.cancel()
+        for reader in self.readers:
+            try:
+                await reader.let_go()
+            except Exception as error:
+                _log.warning("lanes stay marked", stream=reader.stream, error=str(error))
+
+    async def flush(self, seconds: float = 5) -> None:
+        """Wait until the outbox is empty, at most so long; what stays is sent later."""
+        if self.relay and self.broker.connected.is_set():
+            try:
+                await asyncio.wait_for(self.relay.flushed(), seconds)
+            except Exception as error:
+                _log.warning("events stay in the outbox", error=str(error) or "out of time")
+
+    async def close(self) -> None:
+        """Leave the group and close the connection to the broker."""
+        if self.members:
+            try:
+                await self.members.leave()
+            except Exception as error:
+                _log.debug("leaving", error=str(error))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.broker.close()
+
+    def broker_connected(self) -> bool:
+        """Whether the broker can be reached at the moment."""
+        return self.broker.connected.is_set()
+
+    async def ledger(self) -> EventLedger:
+        """Count what is unsent, not yet taken, waiting and dead, over all replicas.
+
+        Raises:
+            DatabaseDown, JetStreamError, nats.errors.Error: it cannot be counted now.
+        """
+        assert self._database is not None
+
+        def count(tx: ReadTransaction) -> tuple[int, tuple[int, int], dict[str, dict[str, int]]]:
+            at = {
+                reader.stream: {
+                    s: p.number for s, p in positions.load(tx.session, reader.stream).items()
+                }
+                for reader in self.readers
+            }
+            return outbox.unsent_count(tx.session), task_rows.count(tx.session), at
+
+        unsent, (tasks, dead), at = await self._database.read(count)
+        lag = 0
+        for stream, numbers in at.items():
+            filters = [subjects_of(type) for type in _by_stream(self._handlers)[stream]]
+            try:
+                for stored in await last_messages(self.broker.client, stream, filters):
+                    number = int(wire.header(stored.headers, wire.NUMBER) or 0)
+                    lag += max(0, number - max(0, numbers.get(stored.subject, 0)))
+            except StreamGone:
+                continue
+        stopped = tuple(
+            f"{stop.subject}: {stop.reason}"
+            for reader in self.readers
+            for stop in reader.stops.values()
+        )
+        return EventLedger(unsent, lag, tasks, dead, stopped)
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.append(task)
+        return task
+
+    def _wake_relays(self) -> None:
+        """This process's relay, and through the broker that of the replica which holds the lock."""
+        assert self.relay
+        self.relay.wake()
+        if self.broker.connected.is_set() and not self.relay.leading:
+            self._spawn_once(self.broker.client.publish(wire.wake_subject(self._service), b""))
+
+    def _spawn_once(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _listen_once(self) -> None:
+        if self._listening:
+            return
+        await self.broker.client.subscribe(wire.wake_subject(self._service), cb=self._woken)
+        self._listening = True
+
+    async def _woken(self, message: Msg) -> None:
+        assert self.relay
+        if message.data == wire.ASK:
+            self.relay.ask()
+        else:
+            self.relay.wake()
+
+    async def _subscribe_once(self) -> None:
+        if not self._subscribed:
+            await subscribe_broadcasts(self.broker.client, self._broadcasts)
+            self._subscribed = True
+
+    async def _measure(self) -> None:
+        assert self._database
+        while True:
+            try:
+                oldest, (tasks, dead) = await self._database.read(
+                    lambda tx: (outbox.oldest_unsent(tx.session), task_rows.count(tx.session))
+                )
+            except Exception:  # its absence shows elsewhere
+                pass
+            else:
+                metrics.OUTBOX_OLDEST_SECONDS.set(time.time() - oldest if oldest else 0)
+                metrics.EVENT_TASKS.labels("waiting").set(tasks)
+                metrics.EVENT_DEAD_LETTERS.set(dead)
+                metrics.EVENT_LAG.set(sum(reader.lag for reader in self.readers))
+                metrics.EVENT_LANES.set(sum(len(reader.reading) for reader in self.readers))
+            await asyncio.sleep(_MEASURE_SECONDS)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to wake
+        loop.call_soon_threadsafe(call)
+
+
+def _by_stream(handlers: Mapping[str, Handler]) -> dict[str, dict[str, Handler]]:
+    streams: dict[str, dict[str, Handler]] = {}
+    for type, handler in handlers.items():
+        streams.setdefault(stream_of(source_service(type)), {})[type] = handler
+    return streams

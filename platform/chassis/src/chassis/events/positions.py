@@ -1,0 +1,98 @@
+"""Up to where a service has taken the events of each subject; moved by compare-and-set."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.orm import Session
+
+from chassis.database.tables import positions
+
+__all__ = ["ANY", "Position", "PositionMoved", "insert_new", "known_subjects", "load", "move"]
+
+# The number of a position whose subject had events that the stream no longer holds: whatever
+# comes first is the next one.
+ANY = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The last event taken of a subject: its number, generation and sequence in the stream."""
+
+    number: int
+    generation: str
+    sequence: int
+
+
+class PositionMoved(Exception):
+    """Somebody else has taken events of these subjects; this commit is refused."""
+
+
+def load(session: Session, stream: str) -> dict[str, Position]:
+    """Every position the service has in a stream, by subject."""
+    rows = session.execute(select(positions).where(positions.c.stream == stream))
+    return {row.subject: Position(row.number, row.generation, row.sequence) for row in rows}
+
+
+def known_subjects(session: Session, subjects: Iterable[str]) -> set[str]:
+    """Which of the subjects have a position."""
+    statement = select(positions.c.subject).where(positions.c.subject.in_(list(subjects)))
+    return set(session.execute(statement).scalars())
+
+
+def insert_new(session: Session, stream: str, new: Mapping[str, Position]) -> None:
+    """Write first positions.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: another replica was faster.
+    """
+    session.execute(
+        insert(positions),
+        [
+            {
+                "subject": subject,
+                "stream": stream,
+                "number": position.number,
+                "generation": position.generation,
+                "sequence": position.sequence,
+            }
+            for subject, position in sorted(new.items())
+        ],
+    )
+
+
+def move(session: Session, moves: Sequence[tuple[str, Position, Position]]) -> None:
+    """Move positions (subject, from, to), all or none, in subject order.
+
+    Raises:
+        PositionMoved: one of them is not where it was; roll back.
+    """
+    rows = [
+        {
+            "s": subject,
+            "from_number": old.number,
+            "from_generation": old.generation,
+            "to_number": new.number,
+            "to_generation": new.generation,
+            "to_sequence": new.sequence,
+        }
+        for subject, old, new in sorted(moves, key=lambda m: m[0])
+    ]
+    result = session.execute(_MOVE, rows)
+    if result.rowcount != len(rows):  # type: ignore[attr-defined]
+        raise PositionMoved(f"{len(rows) - result.rowcount} of {len(rows)} positions moved")  # type: ignore[attr-defined]
+
+
+_MOVE = (
+    update(positions)
+    .where(
+        positions.c.subject == bindparam("s"),
+        positions.c.number == bindparam("from_number"),
+        positions.c.generation == bindparam("from_generation"),
+    )
+    .values(
+        number=bindparam("to_number"),
+        generation=bindparam("to_generation"),
+        sequence=bindparam("to_sequence"),
+    )
+)

@@ -1,0 +1,141 @@
+"""Pulls from an ack-less consumer without waiting for a batch to fill."""
+
+import asyncio
+import contextlib
+import json
+import time
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from chassis.events.ids import uuid7
+from chassis.events.streams import create_consumer, delete_consumer
+from chassis.events.waiting import wait_at_most
+
+__all__ = ["Pull", "PullBroken"]
+
+_HEARTBEAT_SECONDS = 2.0
+_EXPIRES_SECONDS = 20.0
+# Statuses of a pull request that ended and is to be made anew; any other breaks the consumer.
+_ENDED = {"404", "408"}
+_HEARTBEAT = "100"
+
+
+class PullBroken(Exception):
+    """The consumer is gone, or silent: read the positions again and make a new one."""
+
+
+class Pull:
+    """An ephemeral consumer and the requests that keep it delivering.
+
+    Two requests may be under way, so that the next is there before the last has run out.
+    """
+
+    def __init__(self, client: Client, stream: str, batch: int) -> None:
+        self._client = client
+        self._stream = stream
+        self._batch = batch
+        self._name = f"r{uuid7().replace('-', '')}"
+        self._inbox = client.new_inbox()
+        self._subscription: Subscription | None = None
+        self._arrived: list[Msg] = []
+        self._wanted: dict[str, int] = {}
+        self._requests = 0
+        self._heard = time.monotonic()
+        self._changed = asyncio.Event()
+        self._broken = ""
+
+    async def open(self, subjects: list[str], start: int | None) -> None:
+        """Create the consumer, `start` being a stream sequence or None for the oldest.
+
+        Raises:
+            StreamGone: there is no such stream.
+        """
+        await create_consumer(self._client, self._stream, self._name, subjects, start)
+        self._subscription = await self._client.subscribe(
+            f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+        await self._request()
+
+    async def close(self) -> None:
+        """Forget the consumer here and, at once if it can be, on the server."""
+        if self._subscription:
+            # Without a connection the subscription is gone by itself.
+            with contextlib.suppress(Exception):
+                await self._subscription.unsubscribe()
+        if self._client.is_connected:
+            await delete_consumer(self._client, self._stream, self._name)
+
+    async def next_batch(self, most: int, seconds: float) -> list[Msg]:
+        """What has arrived, at least one message; nothing after `seconds` of silence.
+
+        Raises:
+            PullBroken: the consumer is gone, or the server has not been heard of.
+        """
+        deadline = time.monotonic() + seconds
+        while not self._arrived:
+            if self._broken:
+                raise PullBroken(self._broken)
+            now = time.monotonic()
+            if now - self._heard > 2.5 * _HEARTBEAT_SECONDS:
+                raise PullBroken("no heartbeat")
+            if now >= deadline:
+                return []
+            self._changed.clear()
+            await wait_at_most(self._changed, min(deadline - now, _HEARTBEAT_SECONDS))
+        batch, self._arrived = self._arrived[:most], self._arrived[most:]
+        await self._top_up()
+        return batch
+
+    def interrupt(self, why: str) -> None:
+        """Break the pull from outside: the connection is gone, or the lanes have changed."""
+        self._broken = why
+        self._changed.set()
+
+    async def _top_up(self) -> None:
+        if not self._broken and sum(self._wanted.values()) + len(self._arrived) <= self._batch:
+            await self._request()
+
+    async def _request(self) -> None:
+        self._requests += 1
+        reply = f"{self._inbox}.{self._requests}"
+        self._wanted[reply] = self._batch
+        self._heard = time.monotonic()
+        body = {
+            "batch": self._batch,
+            "expires": int(_EXPIRES_SECONDS * 1e9),
+            "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
+        }
+        await self._client.publish(
+            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}",
+            json.dumps(body).encode(),
+            reply=reply,
+        )
+
+    async def _on_message(self, message: Msg) -> None:
+        self._heard = time.monotonic()
+        headers = message.headers
+        status = headers.get("Status") if headers else None
+        if status is None:
+            self._deliver(message)
+        elif status == _HEARTBEAT:
+            return
+        elif status in _ENDED:
+            self._wanted.pop(message.subject, None)
+            if not self._wanted and not self._broken:
+                await self._request()
+        else:
+            description = (headers or {}).get("Description", "")
+            self.interrupt(f"{status} {description}")
+
+    def _deliver(self, message: Msg) -> None:
+        # A delivery does not say which request it answers; the oldest is served first.
+        self._arrived.append(message)
+        for reply, wanted in self._wanted.items():
+            if wanted > 1:
+                self._wanted[reply] = wanted - 1
+            else:
+                del self._wanted[reply]
+            break
+        self._changed.set()

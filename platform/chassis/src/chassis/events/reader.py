@@ -1,0 +1,490 @@
+"""Reads one stream for a member: its lanes, from their positions, in batches as they come.
+
+The broker is trusted to carry, and with nothing else. Each event is judged by its number: seen
+before, the next, or further above. When anything is in doubt the positions are read again and a
+new consumer is made.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import structlog
+from nats.aio.msg import Msg
+
+from chassis.database import ConnectionLost, Database, DatabaseDown
+from chassis.events import batch, lane_marks, positions, wire
+from chassis.events.arrival import Arrival, arrival_of
+from chassis.events.batch import HandlerFailed, Taken
+from chassis.events.broker import Broker
+from chassis.events.contracts import subject_of, subjects_of
+from chassis.events.first_positions import write_first_positions
+from chassis.events.gate import Gate
+from chassis.events.handlers import Handler
+from chassis.events.lanes import LANES
+from chassis.events.members import Members
+from chassis.events.positions import ANY, Position, PositionMoved
+from chassis.events.pull import Pull, PullBroken
+from chassis.events.settings import EventSettings
+from chassis.events.streams import StreamGone, last_messages, stored_at, stream_state
+from chassis.events.tasks import backoff
+from chassis.events.waiting import wait_at_most
+from chassis.telemetry import metrics, tracing
+
+__all__ = ["Reader"]
+
+_log = structlog.get_logger(__name__)
+_POLL_SECONDS = 0.1
+_STREAM_POLL_SECONDS = 0.25
+
+
+class _Reopen(Exception):
+    """Read the positions again and make a new consumer."""
+
+
+@dataclass(slots=True)
+class _Suspicion:
+    """A lane's first events, which a member that vanished may have had in hand."""
+
+    events: int
+    up_to_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a lane is stopped, and when it is tried again (monotonic seconds)."""
+
+    subject: str
+    reason: str
+    again_at: float
+
+
+class Reader:
+    """One stream's consumer within a member."""
+
+    def __init__(
+        self,
+        stream: str,
+        handlers: Mapping[str, Handler],
+        *,
+        database: Database,
+        broker: Broker,
+        members: Members,
+        gate: Gate,
+        settings: EventSettings,
+        on_tasks: Callable[[], None],
+    ) -> None:
+        self.stream = stream
+        self._handlers = handlers
+        self._database = database
+        self._broker = broker
+        self._members = members
+        self._gate = gate
+        self._settings = settings
+        self._on_tasks = on_tasks
+        self._pull: Pull | None = None
+        self._changed = asyncio.Event()
+        self._stopping = False
+        self.reading: frozenset[int] = frozenset()
+        self._busy_since: dict[int, float] = {}
+        self._contested: dict[int, float] = {}
+        self._suspicions: dict[int, _Suspicion] = {}
+        self.stops: dict[int, Stop] = {}
+        self._gaps: dict[str, int] = {}
+        self._careful_until = 0
+        self._lost_connection: dict[tuple[str, int], int] = {}
+        self._behind: set[tuple[str, int]] = set()
+        self._known_types: set[str] = set()
+        self.lag = 0
+        members.on_change(self._lanes_changed)
+        broker.on_disconnected(lambda: self._interrupt("the broker is away"))
+
+    async def run(self) -> None:
+        """Read until `stop`, or until cancelled."""
+        pause = 0.05
+        while not self._stopping:
+            try:
+                await self._broker.connected.wait()
+                await self._members.joined.wait()
+                await self._read()
+                pause = 0.05
+                continue
+            except (_Reopen, PullBroken) as error:
+                _log.debug("reading anew", stream=self.stream, reason=str(error))
+                pause = 0.02
+            except PositionMoved:
+                pause = 0.02
+            except StreamGone:
+                pause = _STREAM_POLL_SECONDS
+                await self._ask_producer()
+            except (DatabaseDown, ConnectionLost) as error:
+                _log.warning("reading waits for the database", stream=self.stream, error=str(error))
+                pause = min(1.0, pause * 2)
+            except Exception as error:
+                _log.warning("reading was interrupted", stream=self.stream, error=repr(error))
+                pause = min(1.0, pause * 2)
+            await self._sleep(pause)
+
+    async def stop(self) -> None:
+        """Finish the batch in hand, then let the lanes go."""
+        self._stopping = True
+        self._interrupt("shutting down")
+
+    async def let_go(self) -> None:
+        """Unmark the lanes: others may take them over at once. Call when `run` has ended."""
+        await self._database.transaction(
+            lambda tx: lane_marks.unmark(tx.session, self._members.member, self.stream)
+        )
+        self.reading = frozenset()
+
+    # --- lanes ----------------------------------------------------------------------------------
+
+    def _lanes_changed(self) -> None:
+        if self._wanted() != self.reading:
+            self._interrupt("the lanes have changed")
+
+    def _wanted(self) -> frozenset[int]:
+        now = time.monotonic()
+        self._contested = {lane: until for lane, until in self._contested.items() if until > now}
+        stopped = {lane for lane, stop in self.stops.items() if stop.again_at > now}
+        return self._members.lanes - self._contested.keys() - stopped
+
+    def _interrupt(self, why: str) -> None:
+        self._changed.set()
+        if self._pull:
+            self._pull.interrupt(why)
+
+    async def _take_lanes(self) -> frozenset[int]:
+        """Mark the lanes to read; those another living member still holds are waited for."""
+        wanted = self._wanted()
+        ttl = self._members.ttl_seconds
+        now = time.monotonic()
+        patient = {lane for lane in wanted if now - self._busy_since.get(lane, now) < 2 * ttl}
+        living = self._members.living
+        result = await self._database.transaction(
+            lambda tx: lane_marks.mark(
+                tx.session, self._members.member, self.stream, wanted, living, patient
+            )
+        )
+        self._busy_since = {lane: self._busy_since.get(lane, now) for lane in result.busy}
+        for lane in result.suspect:
+            self._suspicions[lane] = _Suspicion(self._settings.batch_max_events, 0)
+            _log.info("a member vanished: its lane's first events run alone", lane=lane)
+        return wanted - result.busy
+
+    async def _some_freed(self) -> bool:
+        others = self._members.living - {self._members.member}
+        held = await self._database.read(
+            lambda tx: lane_marks.held_by(tx.session, self.stream, others)
+        )
+        patience = time.monotonic() - 2 * self._members.ttl_seconds
+        return any(lane not in held or since < patience for lane, since in self._busy_since.items())
+
+    # --- reading --------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        self._changed.clear()
+        await self._ensure_positions()
+        self.reading = lanes = await self._take_lanes()
+        metrics.EVENT_LANES_STOPPED.set(len(self.stops))
+        if not lanes:
+            await self._sleep(_POLL_SECONDS if self._busy_since else self._settings.net_seconds)
+            return
+        known = await self._database.read(lambda tx: positions.load(tx.session, self.stream))
+        subjects = {subject_of(type, lane) for type in self._handlers for lane in lanes}
+        missing = subjects - known.keys()
+        if missing:
+            raise RuntimeError(
+                f"no position for {sorted(missing)[0]}: it was there once, so its row was deleted"
+            )
+        at = {subject: known[subject] for subject in subjects}
+        filters = sorted(subjects)
+        if len(lanes) == LANES:
+            filters = [subjects_of(type) for type in self._handlers]
+        start = await self._start(at, filters)
+        self._pull = Pull(self._broker.client, self.stream, self._settings.batch_max_events)
+        try:
+            await self._pull.open(filters, start)
+            await self._take_batches(self._pull, at, filters)
+        finally:
+            pull, self._pull = self._pull, None
+            await pull.close()
+
+    async def _take_batches(self, pull: Pull, at: dict[str, Position], filters: list[str]) -> None:
+        checked = time.monotonic()
+        while not self._stopping and not self._changed.is_set():
+            # What cannot start yet (held by another, contested, stopped) is looked at again.
+            waiting = self._busy_since or self._contested
+            seconds = _POLL_SECONDS if waiting else self._settings.net_seconds
+            messages = await pull.next_batch(self._settings.batch_max_events, seconds)
+            if messages:
+                await self._take(messages, at)
+            if self._busy_since and await self._some_freed():
+                raise _Reopen("another member has let lanes go")
+            if self._wanted() != self.reading:
+                return
+            if time.monotonic() - checked > self._settings.net_seconds:
+                checked = time.monotonic()
+                await self._check(at, filters)
+
+    async def _start(self, at: Mapping[str, Position], filters: list[str]) -> int | None:
+        """The sequence to start at, None for the oldest: after the lowest position behind."""
+        state = await stream_state(self._broker.client, self.stream)
+        for suspicion in self._suspicions.values():
+            suspicion.up_to_sequence = suspicion.up_to_sequence or state.last_sequence
+        behind = await self._subjects_behind(at, filters)
+        self.lag = sum(behind.values())
+        if not behind:
+            return state.last_sequence + 1
+        subject = min(behind, key=lambda s: at[s].sequence)
+        lowest = at[subject]
+        if lowest.sequence == 0:
+            return None
+        stored = await stored_at(self._broker.client, self.stream, lowest.sequence)
+        if stored and stored.subject == subject and _is_at(stored.headers, lowest):
+            return lowest.sequence + 1
+        return None
+
+    async def _subjects_behind(
+        self, at: Mapping[str, Position], filters: list[str]
+    ) -> dict[str, int]:
+        """How many events the stream holds above each position; subjects that are behind only."""
+        behind = {}
+        for stored in await last_messages(self._broker.client, self.stream, filters):
+            position = at.get(stored.subject)
+            if position is None:
+                continue
+            number = _number(stored.headers)
+            generation = wire.header(stored.headers, wire.GENERATION) or ""
+            if number > position.number:
+                behind[stored.subject] = number - max(position.number, 0)
+            elif generation > position.generation:
+                behind[stored.subject] = 0
+        return behind
+
+    async def _check(self, at: Mapping[str, Position], filters: list[str]) -> None:
+        """The net: a subject that stays behind at the same position was missed."""
+        behind = await self._subjects_behind(at, filters)
+        self.lag = sum(behind.values())
+        now = {(subject, at[subject].number) for subject in behind}
+        missed = now & self._behind
+        self._behind = now
+        if missed:
+            raise _Reopen(f"{len(missed)} subjects stay behind")
+
+    # --- judging by number ----------------------------------------------------------------------
+
+    async def _take(self, messages: Iterable[Msg], at: dict[str, Position]) -> None:
+        """Judge each event by its number and let those that are next take effect."""
+        ahead: dict[str, Position] = {}
+        arrivals: list[Arrival] = []
+        doubtful: set[int] = set()
+        for message in messages:
+            arrival = arrival_of(message)
+            if arrival is None or arrival.subject not in at or arrival.lane in doubtful:
+                continue
+            position = ahead.get(arrival.subject) or at[arrival.subject]
+            here = arrival.position
+            if here.number == position.number + 1 or position.number == ANY:
+                ahead[arrival.subject] = here
+                arrivals.append(arrival)
+            elif here.number > position.number:
+                doubtful.add(arrival.lane)
+                self._gap(arrival, position)
+            elif here.generation > position.generation:
+                doubtful.add(arrival.lane)
+                self._stop(arrival, "its producer began anew: numbers start again")
+            else:
+                metrics.EVENTS_SEEN_AGAIN.labels(arrival.type).inc()
+        if arrivals:
+            await self._commit(arrivals, at)
+        if doubtful:
+            await self._ask_producer()
+            raise _Reopen("numbers are missing")
+
+    def _gap(self, arrival: Arrival, position: Position) -> None:
+        expected = position.number + 1
+        if self._gaps.get(arrival.subject) != expected:
+            self._gaps[arrival.subject] = expected  # a new consumer may find it
+            return
+        missing = arrival.position.number - expected
+        if arrival.lane not in self.stops:
+            metrics.EVENTS_LOST.labels(arrival.type).inc(missing)
+        self._stop(arrival, f"{missing} events are missing from number {expected} on")
+
+    def _stop(self, arrival: Arrival, reason: str) -> None:
+        again_at = time.monotonic() + self._settings.stopped_retry_seconds
+        if arrival.lane not in self.stops:
+            _log.error(
+                "a lane is stopped",
+                stream=self.stream,
+                lane=arrival.lane,
+                subject=arrival.subject,
+                reason=reason,
+                again_seconds=self._settings.stopped_retry_seconds,
+            )
+        self.stops[arrival.lane] = Stop(arrival.subject, reason, again_at)
+
+    # --- taking effect --------------------------------------------------------------------------
+
+    async def _commit(self, arrivals: list[Arrival], at: dict[str, Position]) -> None:
+        self._mark_suspects(arrivals)
+        careful = [a for a in arrivals if a.position.sequence <= self._careful_until]
+        rest = arrivals[len(careful) :]
+        parts = [[a] for a in careful] + ([rest] if rest else [])
+        try:
+            while parts:
+                part = parts.pop(0)
+                parts[:0] = await self._commit_part(part, at)
+        except PositionMoved:
+            await self._refused(at)
+            raise
+
+    async def _commit_part(
+        self, part: list[Arrival], at: dict[str, Position]
+    ) -> list[list[Arrival]]:
+        """One transaction; what is left to be run in smaller parts, if a handler failed."""
+        links = [hop for a in part if (hop := a.hop[0])] if tracing.enabled else []
+        try:
+            async with self._gate.shared():
+                with tracing.start_span(f"take {self.stream}", root=True, links=links):
+                    taken = await self._database.transaction(
+                        lambda tx: batch.take(tx, part, at, self._handlers)
+                    )
+        except (PositionMoved, DatabaseDown):
+            raise
+        except ConnectionLost as error:
+            await self._connection_lost(part, at, error)
+            return []
+        except HandlerFailed as error:
+            if len(part) > 1:
+                return _split(part, error.arrivals)
+            taken = await self._failed_alone(part[0], at, error.__cause__ or error)
+        except Exception as error:  # it failed at the commit: no telling whose it is
+            if len(part) > 1:
+                return [[arrival] for arrival in part]
+            taken = await self._failed_alone(part[0], at, error)
+        self._taken(part, at, taken)
+        return []
+
+    async def _failed_alone(
+        self, arrival: Arrival, at: Mapping[str, Position], error: BaseException
+    ) -> Taken:
+        metrics.EVENTS_FAILED.labels(arrival.type).inc()
+        reason = batch.reason_of(error)
+        _log.warning(
+            "an event failed and becomes a task",
+            event_id=arrival.context.id if arrival.context else "",
+            type=arrival.type,
+            reason=reason,
+        )
+        due_at = time.time() + backoff(1, self._settings)
+        return await self._database.transaction(
+            lambda tx: batch.store_failed(tx, arrival, at, error, due_at, self._settings.task_tries)
+        )
+
+    def _taken(self, part: list[Arrival], at: dict[str, Position], taken: Taken) -> None:
+        now = time.time()
+        for arrival in part:
+            at[arrival.subject] = arrival.position
+            self._gaps.pop(arrival.subject, None)
+            self.stops.pop(arrival.lane, None)
+            suspicion = self._suspicions.get(arrival.lane)
+            if arrival.suspect and suspicion:
+                suspicion.events -= 1
+        for arrival in taken.handled:
+            metrics.EVENTS_HANDLED.labels(arrival.type).inc()
+            if arrival.context and arrival.context.time:
+                latency = now - arrival.context.time.timestamp()
+                metrics.EVENT_LATENCY_SECONDS.labels(arrival.type).observe(latency)
+        for arrival in taken.dead:
+            _log.error(
+                "an event became a dead letter", subject=arrival.subject, reason=arrival.reason
+            )
+        if taken.tasks:
+            self._on_tasks()
+
+    def _mark_suspects(self, arrivals: list[Arrival]) -> None:
+        left = {lane: suspicion.events for lane, suspicion in self._suspicions.items()}
+        for arrival in arrivals:
+            suspicion = self._suspicions.get(arrival.lane)
+            if suspicion is None:
+                continue
+            if left[arrival.lane] > 0 and arrival.position.sequence <= suspicion.up_to_sequence:
+                arrival.suspect = True
+                left[arrival.lane] -= 1
+            else:
+                del self._suspicions[arrival.lane]
+
+    async def _connection_lost(
+        self, part: list[Arrival], at: Mapping[str, Position], error: ConnectionLost
+    ) -> None:
+        """Is the database away, or does an event's handler end its connection each time?"""
+        await self._database.check()
+        if len(part) == 1:
+            place = part[0].subject, part[0].position.number
+            self._lost_connection[place] = self._lost_connection.get(place, 0) + 1
+            if self._lost_connection[place] > 1:
+                del self._lost_connection[place]
+                known = await self._database.read(
+                    lambda tx: positions.load(tx.session, self.stream)
+                )
+                if known[part[0].subject] == at[part[0].subject]:
+                    await self._failed_alone(part[0], at, error)
+        self._careful_until = part[-1].position.sequence
+        raise _Reopen("the connection to the database was lost")
+
+    async def _refused(self, at: Mapping[str, Position]) -> None:
+        """Leave the contested lanes alone for a moment; the others go on."""
+        known = await self._database.read(lambda tx: positions.load(tx.session, self.stream))
+        moved = {subject for subject, position in at.items() if known.get(subject) != position}
+        lanes = {int(subject.rpartition(".")[2]) for subject in moved}
+        until = time.monotonic() + self._members.ttl_seconds * random.uniform(0.2, 0.6)
+        self._contested |= dict.fromkeys(lanes, until)
+        _log.info("a commit was refused: another member took events", lanes=sorted(lanes))
+
+    # --- around ---------------------------------------------------------------------------------
+
+    async def _ensure_positions(self) -> None:
+        new = self._handlers.keys() - self._known_types
+        if new:
+            await write_first_positions(
+                self._database,
+                self._broker.client,
+                self.stream,
+                [self._handlers[type] for type in sorted(new)],
+            )
+            self._known_types |= new
+
+    async def _ask_producer(self) -> None:
+        """Let the stream's owner compare it with its outbox now; a hint, nothing rests on it."""
+        if self._broker.client.is_connected:
+            await self._broker.client.publish(wire.wake_subject(self.stream), wire.ASK)
+
+    async def _sleep(self, seconds: float) -> None:
+        self._changed.clear()
+        await wait_at_most(self._changed, seconds)
+
+
+def _split(part: list[Arrival], failing: Iterable[Arrival]) -> list[list[Arrival]]:
+    """The failing events each alone, what is between them together, all in order."""
+    alone = {id(arrival) for arrival in failing}
+    parts: list[list[Arrival]] = [[]]
+    for arrival in part:
+        if id(arrival) in alone:
+            parts += [[arrival], []]
+        else:
+            parts[-1].append(arrival)
+    return [p for p in parts if p]
+
+
+def _is_at(headers: Mapping[str, str], position: Position) -> bool:
+    generation = wire.header(headers, wire.GENERATION)
+    return _number(headers) == position.number and generation == position.generation
+
+
+def _number(headers: Mapping[str, str]) -> int:
+    value = wire.header(headers, wire.NUMBER) or ""
+    return int(value) if value.isdigit() else 0

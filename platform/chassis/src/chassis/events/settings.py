@@ -1,0 +1,51 @@
+"""The event path's settings."""
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+__all__ = ["EventSettings"]
+
+
+class EventSettings(BaseSettings):
+    """Inherited by every service's settings."""
+
+    event_format: Literal["protobuf", "json"] = Field(
+        "protobuf", description="how published events are encoded"
+    )
+    event_max_bytes: int = Field(
+        512 * 1024, gt=0, description="largest event, headers included, in bytes"
+    )
+    stream_max_age_seconds: float = Field(
+        7 * 24 * 3600, gt=0, description="how long the service's stream keeps events"
+    )
+    stream_replicas: int = Field(1, ge=1, le=5, description="copies of the stream in the cluster")
+    member_ttl_seconds: int = Field(
+        5, ge=1, description="a replica not heard of for so long is gone, in whole seconds"
+    )
+    batch_max_events: int = Field(500, ge=1, description="most events taken in one commit")
+    task_tries: int = Field(5, ge=1, description="tries before an event becomes a dead letter")
+    task_backoff_seconds: float = Field(
+        0.5, gt=0, description="wait before the second try; doubled for each further one"
+    )
+    task_backoff_max_seconds: float = Field(300, gt=0, description="longest wait between tries")
+    task_max_age_seconds: float = Field(
+        24 * 3600, gt=0, description="how long a called service may be unavailable"
+    )
+    task_lease_seconds: float = Field(
+        10, gt=0, description="a claimed task not renewed for so long is anybody's"
+    )
+    task_concurrency: int = Field(16, ge=1, description="tasks a replica runs at once")
+    relay_sweep_seconds: float = Field(
+        1, gt=0, description="the outbox is looked at this often even if nothing woke the relay"
+    )
+    relay_ask_seconds: float = Field(
+        60, gt=0, description="the stream is compared with the outbox this often"
+    )
+    net_seconds: float = Field(
+        5, gt=0, description="a reader compares its positions with the stream this often"
+    )
+    stopped_retry_seconds: float = Field(
+        30, gt=0, description="a stopped lane is tried again this often"
+    )

@@ -1,0 +1,265 @@
+"""JetStream as the event path uses it: streams, atomic batches, last messages, ack-less consumers.
+
+Plain requests to the server's API (ADR-1 and following of nats-architecture-and-design): what is
+needed here goes beyond the client's own JetStream context.
+"""
+
+import asyncio
+import contextlib
+import json
+from base64 import b64decode
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+
+__all__ = [
+    "BATCH_MAX",
+    "JetStreamError",
+    "Stored",
+    "StreamGone",
+    "StreamState",
+    "WrongLastSequence",
+    "api",
+    "create_consumer",
+    "delete_consumer",
+    "first_stored",
+    "last_messages",
+    "last_stored",
+    "publish_batch",
+    "read_from",
+    "stored_at",
+    "stream_state",
+]
+
+BATCH_MAX = 1000  # the server's limit for an atomic batch
+_TIMEOUT = 5.0
+_WRONG_LAST_SEQUENCE = 10071
+_STREAM_NOT_FOUND = 10059
+_NO_MESSAGE = 10037
+
+
+class JetStreamError(Exception):
+    """The server refused a request of its JetStream API."""
+
+    def __init__(self, code: int, error_code: int, description: str) -> None:
+        super().__init__(f"{description} ({code}/{error_code})")
+        self.code = code
+        self.error_code = error_code
+
+
+class StreamGone(JetStreamError):
+    """There is no such stream, or none for this subject."""
+
+
+class WrongLastSequence(JetStreamError):
+    """The stream does not end where the publisher believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """What STREAM.INFO says of a stream."""
+
+    messages: int
+    first_sequence: int
+    last_sequence: int
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message as the stream holds it."""
+
+    sequence: int
+    subject: str
+    headers: Mapping[str, str]
+    data: bytes
+
+
+def _raise(error: Mapping[str, Any]) -> None:
+    code, error_code = int(error.get("code", 0)), int(error.get("err_code", 0))
+    kinds = {_WRONG_LAST_SEQUENCE: WrongLastSequence, _STREAM_NOT_FOUND: StreamGone}
+    raise kinds.get(error_code, JetStreamError)(code, error_code, str(error.get("description")))
+
+
+async def api(client: Client, subject: str, body: Mapping[str, Any] | None = None) -> Any:
+    """One request to the JetStream API, `subject` without its prefix.
+
+    Raises:
+        JetStreamError: the server refused. StreamGone, WrongLastSequence: as they say.
+        TimeoutError, nats.errors.Error: no answer.
+    """
+    payload = json.dumps(body).encode() if body is not None else b""
+    answer = await client.request(f"$JS.API.{subject}", payload, timeout=_TIMEOUT)
+    parsed = json.loads(answer.data)
+    if "error" in parsed:
+        _raise(parsed["error"])
+    return parsed
+
+
+async def stream_state(client: Client, stream: str) -> StreamState:
+    """Where a stream begins and ends, asked of its leader.
+
+    Raises:
+        StreamGone: there is no such stream.
+    """
+    info = await api(client, f"STREAM.INFO.{stream}")
+    state = info["state"]
+    return StreamState(state["messages"], state["first_seq"], state["last_seq"], info["config"])
+
+
+async def last_stored(client: Client, stream: str) -> Stored | None:
+    """The stream's last message, from its leader; None if it is empty."""
+    return await _get(client, stream, {"last_by_subj": ">"})
+
+
+async def stored_at(client: Client, stream: str, sequence: int) -> Stored | None:
+    """The message at a sequence, from the leader; None if there is none."""
+    return await _get(client, stream, {"seq": sequence})
+
+
+async def first_stored(client: Client, stream: str, subject: str) -> Stored | None:
+    """The oldest message held of a subject, from the leader; None if there is none."""
+    return await _get(client, stream, {"seq": 1, "next_by_subj": subject})
+
+
+async def _get(client: Client, stream: str, query: Mapping[str, Any]) -> Stored | None:
+    try:
+        answer = await api(client, f"STREAM.MSG.GET.{stream}", query)
+    except JetStreamError as error:
+        if error.error_code == _NO_MESSAGE:
+            return None
+        raise
+    message = answer["message"]
+    headers = _parse_headers(b64decode(message.get("hdrs", "")))
+    return Stored(message["seq"], message["subject"], headers, b64decode(message.get("data", "")))
+
+
+def _parse_headers(block: bytes) -> dict[str, str]:
+    lines = block.decode(errors="replace").split("\r\n")[1:]
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    return {name: value.strip() for name, value in pairs}
+
+
+async def last_messages(client: Client, stream: str, subjects: Sequence[str]) -> list[Stored]:
+    """The last message of each subject (wildcards allowed) that has one. May be a moment stale."""
+    query = {"multi_last": list(subjects), "batch": 1000}
+    return [stored async for stored in _direct(client, stream, query)]
+
+
+async def read_from(client: Client, stream: str, sequence: int) -> AsyncIterator[Stored]:
+    """Messages from a sequence on, to the end as it is now."""
+    while True:
+        count = 0
+        query = {"seq": sequence, "next_by_subj": ">", "batch": 500}
+        async for stored in _direct(client, stream, query):
+            count += 1
+            sequence = stored.sequence + 1
+            yield stored
+        if count == 0:
+            return
+
+
+async def _direct(client: Client, stream: str, query: Mapping[str, Any]) -> AsyncIterator[Stored]:
+    """A DIRECT.GET that is answered by many messages and an end (ADR-31)."""
+    inbox = client.new_inbox()
+    subscription = await client.subscribe(inbox)
+    try:
+        await client.publish(
+            f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode(), reply=inbox
+        )
+        while True:
+            message = await subscription.next_msg(timeout=_TIMEOUT)
+            headers = message.headers or {}
+            status = headers.get("Status")
+            if status == "404" or status == "204":
+                return
+            if status == "503":
+                raise StreamGone(404, _STREAM_NOT_FOUND, "stream not found")
+            if status is not None:
+                raise JetStreamError(int(status), 0, headers.get("Description", ""))
+            yield Stored(
+                int(headers["Nats-Sequence"]), headers["Nats-Subject"], headers, message.data
+            )
+    finally:
+        await subscription.unsubscribe()
+
+
+async def publish_batch(
+    client: Client,
+    batch_id: str,
+    messages: Sequence[tuple[str, bytes, dict[str, str]]],
+    expected_last_sequence: int,
+) -> int:
+    """Store messages (subject, data, headers) all or not at all; the sequence of the last (ADR-50).
+
+    Raises:
+        WrongLastSequence: the stream does not end at `expected_last_sequence`; nothing was stored.
+        StreamGone: no stream takes the subject; nothing was stored.
+        JetStreamError: refused; nothing was stored.
+        TimeoutError, nats.errors.Error: unknown whether it was stored.
+    """
+    expected = {"Nats-Expected-Last-Sequence": str(expected_last_sequence)}
+    last = len(messages)
+    try:
+        if last == 1:
+            subject, data, headers = messages[0]
+            answer = await client.request(subject, data, _TIMEOUT, headers=headers | expected)
+            return _acknowledged(answer)
+        for index, (subject, data, headers) in enumerate(messages, start=1):
+            headers = headers | {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(index)}
+            if index == 1:
+                answer = await client.request(subject, data, _TIMEOUT, headers=headers | expected)
+                if answer.data:
+                    _acknowledged(answer)
+            elif index < last:
+                await client.publish(subject, data, headers=headers)
+            else:
+                headers["Nats-Batch-Commit"] = "1"
+                answer = await client.request(subject, data, _TIMEOUT, headers=headers)
+    except NoRespondersError as error:
+        raise StreamGone(404, _STREAM_NOT_FOUND, "no stream takes the subject") from error
+    return _acknowledged(answer)
+
+
+def _acknowledged(answer: Msg) -> int:
+    parsed = json.loads(answer.data)
+    if "error" in parsed:
+        _raise(parsed["error"])
+    return int(parsed["seq"])
+
+
+async def create_consumer(
+    client: Client, stream: str, name: str, subjects: Iterable[str], start: int | None
+) -> None:
+    """An ephemeral, in-memory, ack-less pull consumer; `start` None is the oldest message.
+
+    Raises:
+        StreamGone: there is no such stream.
+    """
+    config: dict[str, Any] = {
+        "name": name,
+        "ack_policy": "none",
+        "deliver_policy": "all" if start is None else "by_start_sequence",
+        "filter_subjects": list(subjects),
+        "mem_storage": True,
+        "num_replicas": 1,
+        "inactive_threshold": 30_000_000_000,
+        "max_waiting": 8,
+    }
+    if start is not None:
+        config["opt_start_seq"] = max(1, start)
+    await api(
+        client,
+        f"CONSUMER.CREATE.{stream}.{name}",
+        {"stream_name": stream, "config": config, "action": "create"},
+    )
+
+
+async def delete_consumer(client: Client, stream: str, name: str) -> None:
+    """Let the server forget a consumer at once; it would by itself after a while."""
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(api(client, f"CONSUMER.DELETE.{stream}.{name}"), 1)

@@ -1,0 +1,240 @@
+"""The statements on tasks and dead letters.
+
+Only a key's oldest task may run. A claim writes owner, lease and attempt and commits before the
+handler starts; what finishes a task deletes it by id and attempt, or is rolled back.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, bindparam, delete, func, insert, select, update
+from sqlalchemy.orm import Session, aliased
+
+from chassis.database.tables import dead_letters, tasks
+
+__all__ = [
+    "Task",
+    "TaskTaken",
+    "blocked_keys",
+    "bury",
+    "claim",
+    "claim_alone",
+    "count",
+    "finish",
+    "next_due",
+    "postpone",
+    "redrive",
+    "release",
+    "renew",
+    "store",
+    "store_dead",
+]
+
+
+class TaskTaken(Exception):
+    """Another member has claimed the task meanwhile; this commit is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A claimed task. One that is `alone` has its running attempt among its tries already."""
+
+    id: int
+    source: str
+    key: str
+    event_id: str
+    type: str
+    subject: str
+    headers: bytes
+    data: bytes
+    stored_at: float
+    tries: int
+    attempt: int
+    alone: bool
+    reason: str
+
+
+def blocked_keys(session: Session, keys: Iterable[str]) -> set[tuple[str, str]]:
+    """The (source, key) pairs among the keys that have tasks: what follows waits behind them."""
+    statement = select(tasks.c.source, tasks.c.key).where(tasks.c.key.in_(list(keys))).distinct()
+    return {(row.source, row.key) for row in session.execute(statement)}
+
+
+def store(session: Session, events: Sequence[Mapping[str, object]]) -> None:
+    """Store events as tasks, due at once unless `due_at` says otherwise."""
+    now = time.time()
+    new: dict[str, object] = {
+        "stored_at": now,
+        "due_at": now,
+        "tries": 0,
+        "attempt": 0,
+        "alone": False,
+        "reason": "",
+    }
+    if events:
+        session.execute(insert(tasks), [{**new, **event} for event in events])
+
+
+def store_dead(session: Session, events: Sequence[Mapping[str, object]]) -> None:
+    """Store events as dead letters; each brings its `reason`."""
+    now = time.time()
+    if events:
+        session.execute(
+            insert(dead_letters), [{"died_at": now, "tries": 0, **event} for event in events]
+        )
+
+
+def claim(
+    session: Session, *, owner: str, types: Sequence[str], limit: int, lease_seconds: float
+) -> tuple[list[Task], bool]:
+    """Claim tasks that are due, each the oldest of its key; and whether one waits to run alone.
+
+    A task whose owner vanished is suspected of having killed it: it is freed to be run alone.
+    """
+    claimed, alone = [], False
+    for row in session.execute(_due(types, limit)).all():
+        if row.alone or row.owner is not None:
+            alone = True
+            if row.owner is not None:
+                session.execute(
+                    update(tasks)
+                    .where(tasks.c.id == row.id)
+                    .values(owner=None, leased_until=None, alone=True)
+                )
+        else:
+            claimed.append(_claim(session, row, owner, lease_seconds, row.tries))
+    return claimed, alone
+
+
+def claim_alone(
+    session: Session, *, owner: str, types: Sequence[str], lease_seconds: float
+) -> Task | None:
+    """Claim one task that runs alone. The attempt counts as a try before it starts."""
+    statement = _due(types, 1).where(tasks.c.alone.is_(True), tasks.c.owner.is_(None))
+    row = session.execute(statement).first()
+    return None if row is None else _claim(session, row, owner, lease_seconds, row.tries + 1)
+
+
+def _due(types: Sequence[str], limit: int) -> Select[Any]:
+    now = time.time()
+    older = aliased(tasks)
+    is_first = ~(
+        select(older.c.id)
+        .where(
+            older.c.source == tasks.c.source, older.c.key == tasks.c.key, older.c.id < tasks.c.id
+        )
+        .exists()
+    )
+    free = tasks.c.owner.is_(None) | (tasks.c.leased_until < now)
+    return (
+        select(tasks)
+        .where(tasks.c.due_at <= now, free, tasks.c.type.in_(list(types)), is_first)
+        .order_by(tasks.c.due_at, tasks.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=tasks)
+    )
+
+
+def _claim(session: Session, row: Any, owner: str, lease_seconds: float, tries: int) -> Task:
+    changes = {"attempt": row.attempt + 1, "tries": tries}
+    session.execute(
+        update(tasks)
+        .where(tasks.c.id == row.id)
+        .values(owner=owner, leased_until=time.time() + lease_seconds, **changes)
+    )
+    return Task(**{**{name: getattr(row, name) for name in Task.__slots__}, **changes})
+
+
+def finish(session: Session, task: Task) -> None:
+    """The task has taken effect, in this commit.
+
+    Raises:
+        TaskTaken: it is no longer ours; roll back.
+    """
+    _held(session.execute(delete(tasks).where(_is(task))))
+
+
+def postpone(session: Session, task: Task, *, tries: int, due_at: float, reason: str) -> None:
+    """Try again at `due_at` (epoch seconds).
+
+    Raises:
+        TaskTaken: it is no longer ours.
+    """
+    values = {"owner": None, "leased_until": None, "due_at": due_at, "tries": tries}
+    _held(session.execute(update(tasks).where(_is(task)).values(**values, reason=reason)))
+
+
+def release(session: Session, task: Task) -> None:
+    """Give a claimed task back untouched; its attempt does not count."""
+    tries = task.tries - 1 if task.alone else task.tries
+    session.execute(
+        update(tasks).where(_is(task)).values(owner=None, leased_until=None, tries=tries)
+    )
+
+
+def renew(session: Session, held: Iterable[Task], lease_seconds: float) -> None:
+    """Keep claimed tasks for another lease."""
+    rows = [{"id_": task.id, "attempt_": task.attempt} for task in held]
+    if rows:
+        session.execute(
+            update(tasks)
+            .where(tasks.c.id == bindparam("id_"), tasks.c.attempt == bindparam("attempt_"))
+            .values(leased_until=time.time() + lease_seconds),
+            rows,
+        )
+
+
+def bury(session: Session, task: Task, reason: str) -> None:
+    """Make the task a dead letter; what waits behind it goes on.
+
+    Raises:
+        TaskTaken: it is no longer ours.
+    """
+    finish(session, task)
+    store_dead(session, [{**_event_of(task), "tries": task.tries, "reason": reason}])
+
+
+def redrive(session: Session, ids: Sequence[int] | None = None) -> int:
+    """Put dead letters (all of them for None) at the end of their keys again; how many."""
+    chosen = select(dead_letters).order_by(dead_letters.c.id)
+    if ids is not None:
+        chosen = chosen.where(dead_letters.c.id.in_(list(ids)))
+    rows = session.execute(chosen.with_for_update()).all()
+    store(session, [_event_of(row) for row in rows])
+    session.execute(delete(dead_letters).where(dead_letters.c.id.in_([row.id for row in rows])))
+    return len(rows)
+
+
+def next_due(session: Session, types: Sequence[str]) -> float | None:
+    """When the next task that nobody holds is due, in epoch seconds."""
+    statement = select(func.min(tasks.c.due_at)).where(
+        tasks.c.owner.is_(None), tasks.c.type.in_(list(types))
+    )
+    return session.execute(statement).scalar()
+
+
+def count(session: Session) -> tuple[int, int]:
+    """How many tasks and how many dead letters there are."""
+    number = select(func.count())
+    return (
+        int(session.execute(number.select_from(tasks)).scalar_one()),
+        int(session.execute(number.select_from(dead_letters)).scalar_one()),
+    )
+
+
+_EVENT_COLUMNS = ("source", "key", "event_id", "type", "subject", "headers", "data")
+
+
+def _event_of(row: Any) -> dict[str, object]:
+    return {name: getattr(row, name) for name in _EVENT_COLUMNS}
+
+
+def _is(task: Task) -> Any:
+    return (tasks.c.id == task.id) & (tasks.c.attempt == task.attempt)
+
+
+def _held(result: Any) -> None:
+    if result.rowcount != 1:
+        raise TaskTaken("the task was claimed by another member")

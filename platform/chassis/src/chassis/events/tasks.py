@@ -1,0 +1,284 @@
+"""Runs tasks: events whose handler failed, is an `async def`, or is suspected of killing us."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from chassis.database import ConnectionLost, Database, DatabaseDown, Transaction
+from chassis.errors import Unavailable
+from chassis.events import task_rows
+from chassis.events.arrival import read_stored
+from chassis.events.batch import call_one, reason_of
+from chassis.events.cloudevents import Undecodable
+from chassis.events.context import EventContext
+from chassis.events.gate import Gate
+from chassis.events.handlers import Handler, Reject
+from chassis.events.settings import EventSettings
+from chassis.events.spans import event_span
+from chassis.events.task_rows import Task, TaskTaken
+from chassis.events.waiting import wait_at_most
+from chassis.telemetry import metrics
+
+__all__ = ["TaskRunner", "backoff"]
+
+_log = structlog.get_logger(__name__)
+_POLL_SECONDS = 1.0
+
+
+def backoff(tries: int, settings: EventSettings) -> float:
+    """Seconds to wait after so many tries: exponential, with full jitter above one half."""
+    doubled = settings.task_backoff_seconds * 2.0 ** min(tries - 1, 30)
+    longest = min(settings.task_backoff_max_seconds, doubled)
+    return longest * random.uniform(0.5, 1)
+
+
+class TaskRunner:
+    """Claims tasks that are due and runs them, a bounded number at once."""
+
+    def __init__(
+        self,
+        database: Database,
+        handlers: Mapping[str, Handler],
+        *,
+        member: str,
+        settings: EventSettings,
+        gate: Gate,
+    ) -> None:
+        self._database = database
+        self._handlers = handlers
+        self._types = list(handlers)
+        self._member = member
+        self._settings = settings
+        self._gate = gate
+        self._held: dict[int, Task] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """There may be something due. Call on the event loop."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Run tasks until `stop`, or until cancelled."""
+        renewing = asyncio.create_task(self._renew())
+        try:
+            while not self._stopping:
+                self._woken.clear()
+                try:
+                    more = await self._start_some()
+                except (DatabaseDown, ConnectionLost) as error:
+                    _log.warning("tasks wait for the database", error=str(error))
+                    await asyncio.sleep(_POLL_SECONDS)
+                    continue
+                if not more:
+                    await self._wait()
+        finally:
+            renewing.cancel()
+
+    async def stop(self, seconds: float) -> None:
+        """Claim no more, let what runs finish for `seconds`, then give the rest back."""
+        self._stopping = True
+        self._woken.set()
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    async def _wait(self) -> None:
+        due = await self._database.read(lambda tx: task_rows.next_due(tx.session, self._types))
+        seconds = (
+            _POLL_SECONDS if due is None else min(_POLL_SECONDS, max(0.005, due - time.time()))
+        )
+        await wait_at_most(self._woken, seconds)
+
+    async def _start_some(self) -> bool:
+        """Claim what there is room for; whether anything was claimed."""
+        room = self._settings.task_concurrency - len(self._running)
+        if room <= 0:
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            return True
+        claimed, alone = await self._database.transaction(
+            lambda tx: task_rows.claim(
+                tx.session,
+                owner=self._member,
+                types=self._types,
+                limit=room,
+                lease_seconds=self._settings.task_lease_seconds,
+            )
+        )
+        for task in claimed:
+            self._held[task.id] = task
+            running = asyncio.create_task(self._run_shared(task))
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
+        return await self._run_alone() if alone else bool(claimed)
+
+    async def _run_shared(self, task: Task) -> None:
+        async with self._gate.shared():
+            await self._run(task)
+
+    async def _run_alone(self) -> bool:
+        async with self._gate.alone():
+            task = await self._database.transaction(
+                lambda tx: task_rows.claim_alone(
+                    tx.session,
+                    owner=self._member,
+                    types=self._types,
+                    lease_seconds=self._settings.task_lease_seconds,
+                )
+            )
+            if task is None:
+                return False
+            self._held[task.id] = task
+            await self._run(task)
+            return True
+
+    async def _run(self, task: Task) -> None:
+        try:
+            if task.tries > self._settings.task_tries:
+                reason = f"ended its process, or was in hand when it ended, {task.tries - 1} times"
+                await self._bury(task, task.reason or reason)
+                return
+            await self._attempt(task)
+            metrics.EVENTS_HANDLED.labels(task.type).inc()
+        except asyncio.CancelledError:
+            await self._settle(lambda tx: task_rows.release(tx.session, task))
+            raise
+        except TaskTaken:
+            _log.info("a task was taken over by another member", event_id=task.event_id)
+        except (DatabaseDown, ConnectionLost):
+            await self._when_up(lambda tx: task_rows.release(tx.session, task))
+        except Exception as error:
+            await self._failed(task, error)
+        finally:
+            self._held.pop(task.id, None)
+            self._woken.set()
+
+    # --- one attempt ----------------------------------------------------------------------------
+
+    async def _attempt(self, task: Task) -> None:
+        handler = self._handlers[task.type]
+        context, message, hop = read_stored(task.headers, task.data, handler)
+        if handler.kind == "async":
+            with event_span(handler.type, context, hop):
+                await self._attempt_async(task, handler, context, message)
+            return
+
+        def work(tx: Transaction) -> None:
+            task_rows.finish(tx.session, task)
+            call_one(handler, tx, message, context, hop)
+
+        await self._database.transaction(work)
+
+    async def _attempt_async(
+        self, task: Task, handler: Handler, context: EventContext, message: object
+    ) -> None:
+        finished = False
+
+        async def transact(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            nonlocal finished
+            if finished:
+                raise RuntimeError("transact is called at most once in a handler")
+
+            def commit(tx: Transaction) -> Any:
+                tx.cause = context
+                task_rows.finish(tx.session, task)
+                return work(tx, *args, **kwargs)
+
+            result = await self._database.transaction(commit)
+            finished = True
+            return result
+
+        started = time.perf_counter()
+        try:
+            await handler(message, context, transact=transact)
+        except Exception:
+            if not finished:
+                raise
+            _log.exception("a handler failed after its transact", event_id=context.id)
+        metrics.EVENT_HANDLER_SECONDS.labels(handler.type).observe(time.perf_counter() - started)
+        if not finished:
+            await self._database.transaction(lambda tx: task_rows.finish(tx.session, task))
+
+    # --- failures -------------------------------------------------------------------------------
+
+    async def _failed(self, task: Task, error: Exception) -> None:
+        metrics.EVENTS_FAILED.labels(task.type).inc()
+        reason = reason_of(error)
+        tries = task.tries if task.alone else task.tries + 1
+        age = time.time() - task.stored_at
+        if isinstance(error, (Reject, Undecodable)):
+            await self._bury(task, reason)
+        elif isinstance(error, Unavailable):
+            # Costs time, not tries.
+            if age > self._settings.task_max_age_seconds:
+                await self._bury(task, f"unavailable for {age:.0f} s: {reason}")
+            else:
+                tries = task.tries - 1 if task.alone else task.tries
+                await self._postpone(task, tries, backoff(3, self._settings), reason)
+        elif tries >= self._settings.task_tries:
+            await self._bury(task, reason)
+        else:
+            await self._postpone(task, tries, backoff(tries, self._settings), reason)
+
+    async def _postpone(self, task: Task, tries: int, seconds: float, reason: str) -> None:
+        _log.warning(
+            "an event failed and is tried again",
+            event_id=task.event_id,
+            type=task.type,
+            tries=tries,
+            again_seconds=round(seconds, 3),
+            reason=reason,
+        )
+        due_at = time.time() + seconds
+        await self._settle(
+            lambda tx: task_rows.postpone(
+                tx.session, task, tries=tries, due_at=due_at, reason=reason
+            )
+        )
+
+    async def _bury(self, task: Task, reason: str) -> None:
+        _log.error(
+            "an event became a dead letter", event_id=task.event_id, type=task.type, reason=reason
+        )
+        await self._settle(lambda tx: task_rows.bury(tx.session, task, reason))
+
+    async def _settle(self, work: Callable[[Transaction], None]) -> None:
+        try:
+            await self._database.transaction(work)
+        except TaskTaken:
+            _log.info("a task was taken over by another member")
+        except (DatabaseDown, ConnectionLost):
+            await self._when_up(work)
+
+    async def _when_up(self, work: Callable[[Transaction], None]) -> None:
+        """No try is spent on a database that is away; the lease outlives a short absence."""
+        while not self._stopping:
+            await asyncio.sleep(_POLL_SECONDS)
+            try:
+                await self._database.transaction(work)
+            except (DatabaseDown, ConnectionLost):
+                continue
+            except TaskTaken:
+                pass
+            return
+
+    async def _renew(self) -> None:
+        lease = self._settings.task_lease_seconds
+        while True:
+            await asyncio.sleep(lease / 3)
+            held = list(self._held.values())
+            if held:
+                try:
+                    await self._database.transaction(
+                        lambda tx, held=held: task_rows.renew(tx.session, held, lease)  # type: ignore[misc]
+                    )
+                except (DatabaseDown, ConnectionLost):
+                    continue

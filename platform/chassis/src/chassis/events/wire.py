@@ -1,0 +1,30 @@
+"""The transport's own headers, beside those of CloudEvents."""
+
+from collections.abc import Mapping
+
+__all__ = ["ASK", "GENERATION", "NUMBER", "RANK", "header", "number_value", "wake_subject"]
+
+NUMBER = "ce-sequence"  # CloudEvents sequence extension: counts within the subject
+GENERATION = "slipway-generation"
+RANK = "slipway-rank"
+
+
+def number_value(number: int) -> str:
+    """A number as the sequence extension has it: strings that sort as their numbers do."""
+    return f"{number:016d}"
+
+
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """A header in any case."""
+    value = headers.get(name)
+    if value is None:
+        value = next((v for k, v in headers.items() if k.lower() == name), None)
+    return value
+
+
+ASK = b"ask"
+
+
+def wake_subject(service: str) -> str:
+    """Where a service's relay hears that there is something to do; the payload ASK: to compare."""
+    return f"slipway.relay.{service}"
