@@ -1,0 +1,3 @@
+from inventory.service import service
+
+service.run()

@@ -1,0 +1,19 @@
+"""What inventory is made of."""
+
+from chassis import Service
+from inventory import handlers, tables
+from inventory.rpc import Inventory
+from inventory.settings import InventorySettings
+from shop.inventory.v1 import InventoryService, StockRejected, StockReserved
+
+__all__ = ["service"]
+
+service = Service(
+    "inventory",
+    settings=InventorySettings,
+    events=[handlers.events],
+    grpc=[(InventoryService, Inventory)],
+    publishes=[StockReserved, StockRejected],
+    tables=tables.metadata,
+    migrations="inventory.migrations",
+)
