@@ -1,0 +1,3 @@
+from payments.service import service
+
+service.run()
