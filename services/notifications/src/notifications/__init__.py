@@ -1,0 +1,1 @@
+"""Notifications: tells the customer how an order has ended."""

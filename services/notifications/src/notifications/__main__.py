@@ -1,0 +1,3 @@
+from notifications.service import service
+
+service.run()

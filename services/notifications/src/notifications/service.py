@@ -1,0 +1,18 @@
+"""What notifications is made of."""
+
+from chassis import Service
+from notifications import handlers, tables
+from notifications.rpc import Notifications
+from notifications.settings import NotificationsSettings
+from shop.notifications.v1 import NotificationsService
+
+__all__ = ["service"]
+
+service = Service(
+    "notifications",
+    settings=NotificationsSettings,
+    events=[handlers.events],
+    grpc=[(NotificationsService, Notifications)],
+    tables=tables.metadata,
+    migrations="notifications.migrations",
+)
