@@ -1,0 +1,1 @@
+"""The gateway: the shop's REST surface. It keeps nothing; it asks orders and inventory."""

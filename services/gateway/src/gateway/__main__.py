@@ -1,0 +1,3 @@
+from gateway.service import service
+
+service.run()
