@@ -1,0 +1,1 @@
+"""Orders: takes them, follows each to its end, keeps the record of what happened to it."""

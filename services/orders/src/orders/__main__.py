@@ -1,0 +1,3 @@
+from orders.service import service
+
+service.run()

@@ -1,0 +1,188 @@
+"""The rules of orders: what can be ordered, and how an order gets from placed to its end."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum, StrEnum
+
+__all__ = [
+    "MAX_LINES",
+    "MAX_QUANTITY",
+    "Draft",
+    "Invalid",
+    "Line",
+    "News",
+    "Reason",
+    "Status",
+    "Step",
+    "draft",
+    "is_identifier",
+    "overdue_before",
+    "step",
+]
+
+MAX_LINES = 100
+MAX_QUANTITY = 1000
+MAX_PRICE = 1_000_000_000
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}", re.ASCII)
+_CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+
+
+class Status(StrEnum):
+    """Where an order is. It leaves `pending` once and never comes back."""
+
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    CANCELLED = "cancelled"
+
+
+class Reason(StrEnum):
+    """Why an order was cancelled."""
+
+    OUT_OF_STOCK = "out_of_stock"
+    PAYMENT_DECLINED = "payment_declined"
+    TIMED_OUT = "timed_out"
+
+
+class News(Enum):
+    """What orders hears about an order, in whichever order it arrives."""
+
+    STOCK_RESERVED = "stock reserved"
+    STOCK_REJECTED = "stock rejected"
+    PAYMENT_AUTHORIZED = "payment authorized"
+    PAYMENT_DECLINED = "payment declined"
+    PAYMENT_REFUNDED = "payment refunded"
+    TIME_IS_UP = "time is up"
+
+
+class Step(Enum):
+    """What orders does on news."""
+
+    NOTHING = "nothing"
+    CONFIRM = "confirm"
+    CANCEL = "cancel"
+    REFUND = "ask for a refund"
+
+
+class Invalid(ValueError):
+    """What was asked for cannot be ordered; `field` says where."""
+
+    def __init__(self, detail: str, field: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A product, how many of it, and the price of one in minor units."""
+
+    sku: str
+    quantity: int
+    price: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An order that can be placed."""
+
+    order_id: str
+    customer_id: str
+    idempotency_key: str | None
+    lines: tuple[Line, ...]
+    currency: str
+
+    @property
+    def total(self) -> int:
+        """In minor units."""
+        return sum(line.quantity * line.price for line in self.lines)
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two drafts that ask for the same.
+
+        Prices and the order of lines don't count: a request that is sent again after a price has
+        changed is still the same request.
+        """
+        asked = [self.customer_id, sorted((line.sku, line.quantity) for line in self.lines)]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+def is_identifier(text: str) -> bool:
+    """Whether `text` has the form of an order's, a customer's or a product's id."""
+    return _IDENTIFIER.fullmatch(text) is not None
+
+
+def draft(
+    order_id: str, customer_id: str, idempotency_key: str, lines: Sequence[Line], currency: str
+) -> Draft:
+    """An order that can be placed; lines of the same product are added up.
+
+    Raises:
+        Invalid: something is missing, malformed or too much.
+    """
+    if not is_identifier(order_id):
+        raise Invalid("must be 1 to 64 letters, digits or . _ : @ -", "order_id")
+    if not is_identifier(customer_id):
+        raise Invalid("must be 1 to 64 letters, digits or . _ : @ -", "customer_id")
+    if idempotency_key and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+        raise Invalid("must be 1 to 255 visible ASCII characters", "Idempotency-Key")
+    if not 1 <= len(lines) <= MAX_LINES:
+        raise Invalid(f"must have 1 to {MAX_LINES} lines", "lines")
+    if not _CURRENCY.fullmatch(currency):
+        raise Invalid("must be a currency's three letters", "lines.0.price.currency")
+    return Draft(order_id, customer_id, idempotency_key or None, _added_up(lines), currency)
+
+
+def _added_up(lines: Sequence[Line]) -> tuple[Line, ...]:
+    merged: dict[str, Line] = {}
+    for position, line in enumerate(lines):
+        if not is_identifier(line.sku):
+            raise Invalid("must be 1 to 64 letters, digits or . _ : @ -", f"lines.{position}.sku")
+        if not 0 <= line.price <= MAX_PRICE:
+            raise Invalid(f"must be 0 to {MAX_PRICE}", f"lines.{position}.price.amount")
+        before = merged.get(line.sku, replace(line, quantity=0))
+        if before.price != line.price:
+            raise Invalid(
+                f"another line has {line.sku} at another price", f"lines.{position}.price"
+            )
+        quantity = before.quantity + line.quantity
+        if line.quantity < 1 or quantity > MAX_QUANTITY:
+            raise Invalid(
+                f"must be 1 to {MAX_QUANTITY}, over all lines of a product",
+                f"lines.{position}.quantity",
+            )
+        merged[line.sku] = replace(line, quantity=quantity)
+    return tuple(merged.values())
+
+
+def step(status: Status, news: News) -> tuple[Step, Reason | None]:
+    """What to do on `news` about an order in `status`, and why if that is to cancel it.
+
+    A payment authorizes only what was reserved, so it is enough to confirm an order. One for an
+    order that was cancelled meanwhile is given back. All else that comes late changes nothing.
+    """
+    if news is News.PAYMENT_AUTHORIZED and status is Status.CANCELLED:
+        return Step.REFUND, None
+    if status is not Status.PENDING:
+        return Step.NOTHING, None
+    return _WHILE_PENDING[news]
+
+
+_WHILE_PENDING: dict[News, tuple[Step, Reason | None]] = {
+    News.STOCK_RESERVED: (Step.NOTHING, None),
+    News.STOCK_REJECTED: (Step.CANCEL, Reason.OUT_OF_STOCK),
+    News.PAYMENT_AUTHORIZED: (Step.CONFIRM, None),
+    News.PAYMENT_DECLINED: (Step.CANCEL, Reason.PAYMENT_DECLINED),
+    News.PAYMENT_REFUNDED: (Step.NOTHING, None),
+    News.TIME_IS_UP: (Step.CANCEL, Reason.TIMED_OUT),
+}
+
+
+def overdue_before(now: datetime, timeout_seconds: float) -> datetime:
+    """Orders placed before this moment have waited too long."""
+    return now - timedelta(seconds=timeout_seconds)

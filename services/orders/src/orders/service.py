@@ -1,0 +1,30 @@
+"""What orders is made of."""
+
+from chassis import Service, Transaction
+from orders import handlers, progress, tables
+from orders.rpc import Orders
+from orders.settings import OrdersSettings
+from shop.orders.v1 import (
+    OrderCancelled,
+    OrderConfirmed,
+    OrderPlaced,
+    OrdersService,
+    PaymentRefundRequested,
+)
+
+__all__ = ["service"]
+
+service = Service(
+    "orders",
+    settings=OrdersSettings,
+    events=[handlers.events],
+    grpc=[(OrdersService, Orders)],
+    publishes=[OrderPlaced, OrderConfirmed, OrderCancelled, PaymentRefundRequested],
+    tables=tables.metadata,
+    migrations="orders.migrations",
+)
+
+
+@service.every(seconds=1)
+def cancel_overdue(tx: Transaction, settings: OrdersSettings) -> None:
+    progress.cancel_overdue(tx, settings.order_timeout_seconds)

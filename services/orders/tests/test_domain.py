@@ -1,0 +1,159 @@
+"""The rules of orders."""
+
+from datetime import UTC, datetime
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orders.domain import (
+    MAX_LINES,
+    MAX_QUANTITY,
+    Draft,
+    Invalid,
+    Line,
+    News,
+    Reason,
+    Status,
+    Step,
+    draft,
+    overdue_before,
+    step,
+)
+
+MILK = Line("milk", 2, 199)
+
+
+def make(
+    *lines: Line,
+    order_id: str = "o-1",
+    customer_id: str = "c-1",
+    key: str = "",
+    currency: str = "USD",
+) -> Draft:
+    return draft(order_id, customer_id, key, lines or (MILK,), currency)
+
+
+def test_the_total_is_the_sum_over_the_lines() -> None:
+    assert make(MILK, Line("bread", 3, 250)).total == 2 * 199 + 3 * 250
+
+
+def test_lines_of_one_product_are_added_up_where_it_first_stood() -> None:
+    placed = make(Line("milk", 2, 199), Line("bread", 1, 250), Line("milk", 1, 199))
+    assert placed.lines == (Line("milk", 3, 199), Line("bread", 1, 250))
+
+
+def test_one_product_at_two_prices_is_refused() -> None:
+    with pytest.raises(Invalid) as refused:
+        make(Line("milk", 2, 199), Line("milk", 1, 198))
+    assert refused.value.field == "lines.1.price"
+
+
+@pytest.mark.parametrize(
+    ("lines", "field"),
+    [
+        ([Line("milk", 0, 199)], "lines.0.quantity"),
+        ([MILK, Line("bread", -1, 199)], "lines.1.quantity"),
+        ([Line("milk", MAX_QUANTITY + 1, 1)], "lines.0.quantity"),
+        ([Line("milk", MAX_QUANTITY, 1), Line("milk", 1, 1)], "lines.1.quantity"),
+        ([Line("", 1, 199)], "lines.0.sku"),
+        ([Line("mi\x00lk", 1, 199)], "lines.0.sku"),
+        ([Line("milk\n", 1, 199)], "lines.0.sku"),
+        ([Line("m" * 65, 1, 199)], "lines.0.sku"),
+        ([Line("milk", 1, -1)], "lines.0.price.amount"),
+        ([Line("milk", 1, 2**62)], "lines.0.price.amount"),
+        ([], "lines"),
+        ([Line(f"sku-{n}", 1, 1) for n in range(MAX_LINES + 1)], "lines"),
+    ],
+)
+def test_lines_that_cannot_be_ordered_are_named(lines: list[Line], field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        draft("o-1", "c-1", "", lines, "USD")
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"order_id": ""}, "order_id"),
+        ({"order_id": "o 1"}, "order_id"),
+        ({"customer_id": ""}, "customer_id"),
+        ({"customer_id": "ü"}, "customer_id"),
+        ({"key": "a b"}, "Idempotency-Key"),
+        ({"key": "k" * 256}, "Idempotency-Key"),
+        ({"currency": ""}, "lines.0.price.currency"),
+        ({"currency": "usd"}, "lines.0.price.currency"),
+    ],
+)
+def test_a_malformed_part_of_an_order_is_named(changed: dict[str, str], field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        make(**changed)
+    assert refused.value.field == field
+
+
+def test_no_idempotency_key_is_none() -> None:
+    assert make(key="").idempotency_key is None
+    assert make(key="k-1").idempotency_key == "k-1"
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 9), min_size=1, max_size=6).flatmap(
+        lambda quantities: st.tuples(
+            st.just(quantities), st.permutations([*quantities.items()]), st.integers(0, 500)
+        )
+    )
+)
+def test_a_request_sent_again_in_another_order_and_at_other_prices_is_the_same(
+    case: tuple[dict[str, int], list[tuple[str, int]], int],
+) -> None:
+    quantities, shuffled, price = case
+    first = make(*(Line(sku, quantity, 100) for sku, quantity in quantities.items()))
+    again = make(*(Line(sku, quantity, price) for sku, quantity in shuffled), order_id="o-2")
+    assert again.fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        make(Line("milk", 3, 199)),
+        make(Line("bread", 2, 199)),
+        make(MILK, Line("bread", 1, 1)),
+        make(customer_id="c-2"),
+    ],
+)
+def test_a_request_for_something_else_is_told_apart(other: Draft) -> None:
+    assert other.fingerprint != make().fingerprint
+
+
+@pytest.mark.parametrize(
+    ("news", "expected"),
+    [
+        (News.STOCK_RESERVED, (Step.NOTHING, None)),
+        (News.STOCK_REJECTED, (Step.CANCEL, Reason.OUT_OF_STOCK)),
+        (News.PAYMENT_AUTHORIZED, (Step.CONFIRM, None)),
+        (News.PAYMENT_DECLINED, (Step.CANCEL, Reason.PAYMENT_DECLINED)),
+        (News.PAYMENT_REFUNDED, (Step.NOTHING, None)),
+        (News.TIME_IS_UP, (Step.CANCEL, Reason.TIMED_OUT)),
+    ],
+)
+def test_a_pending_order_follows_the_news(news: News, expected: tuple[Step, Reason | None]) -> None:
+    assert step(Status.PENDING, news) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "news"), list(product([Status.CONFIRMED, Status.CANCELLED], News))
+)
+def test_an_ended_order_never_ends_again(status: Status, news: News) -> None:
+    assert step(status, news)[0] in (Step.NOTHING, Step.REFUND)
+
+
+@pytest.mark.parametrize(("status", "news"), list(product(Status, News)))
+def test_only_a_payment_for_a_cancelled_order_is_given_back(status: Status, news: News) -> None:
+    late = status is Status.CANCELLED and news is News.PAYMENT_AUTHORIZED
+    assert (step(status, news)[0] is Step.REFUND) == late
+
+
+def test_an_order_is_overdue_once_the_timeout_has_passed() -> None:
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    assert overdue_before(noon, 90) == datetime(2026, 1, 1, 11, 58, 30, tzinfo=UTC)
