@@ -69,6 +69,7 @@ _FORBIDDEN = re.compile(
     + "]"
 )
 _ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class Undecodable(ValueError):
@@ -164,7 +165,11 @@ def from_data(message_type: type[M], datacontenttype: str, data: bytes) -> M:
         raise Undecodable(f"data of type {datacontenttype!r} cannot be read")
     message = message_type()
     try:
-        json_format.Parse(data.decode(), message, ignore_unknown_fields=True)
+        text = data.decode()
+        # The parser takes every empty sequence for an empty message.
+        if not text.lstrip().startswith("{") and not _is_well_known(message_type):
+            raise ValueError("it is no object")
+        json_format.Parse(text, message, ignore_unknown_fields=True)
     except Exception as error:  # The parser lets many kinds through.
         raise Undecodable(
             f"the data is no {message_type.DESCRIPTOR.full_name} in JSON: {error}"
@@ -228,6 +233,8 @@ def _decoded(name: str, value: str) -> str:
     if "\ufffd" in value:
         raise Undecodable(f"header ce-{name} is no UTF-8")
     if "%" in value:
+        if _STRAY_PERCENT.search(value):
+            raise Undecodable(f"header ce-{name} has a % that encodes nothing")
         try:
             value = _ENCODED.sub(
                 lambda match: bytes.fromhex(match[0].replace("%", "")).decode(), value
@@ -345,6 +352,11 @@ def _time(text: str) -> datetime:
         return time.astimezone(UTC)
     except OverflowError:
         raise Undecodable(f"time {text!r} is out of range") from None
+
+
+def _is_well_known(message_type: type[Message]) -> bool:
+    """Whether its JSON may be another value than an object."""
+    return message_type.DESCRIPTOR.file.package == "google.protobuf"
 
 
 def _media_type(content_type: str) -> str:
