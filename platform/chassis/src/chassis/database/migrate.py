@@ -26,7 +26,7 @@ def migrate(url: str, migrations: str | None = None) -> bool:
         TimeoutError: another process held the lock of migrations too long.
         sqlalchemy.exc.DBAPIError: the database refused.
     """
-    folders = [_folder("chassis.database.migrations")]
+    folders = [_folder("chassis.database.migrations.versions")]
     if migrations:
         folders.append(_folder(migrations))
     digest = _digest(folders)
@@ -81,7 +81,7 @@ def _upgrade(connection: Connection, folders: list[Path]) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(folders[0]))
+    config.set_main_option("script_location", str(_folder("chassis.database.migrations")))
     config.set_main_option("path_separator", "newline")
     config.set_main_option("version_locations", "\n".join(map(str, folders)))
     config.attributes["connection"] = connection

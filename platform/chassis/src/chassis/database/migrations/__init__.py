@@ -1,1 +1,1 @@
-"""Revisions of the chassis' own tables."""
+"""How alembic runs here; the chassis' own revisions are in versions/."""

@@ -1,0 +1,171 @@
+"""A shop and an accountant for the tests: two services in one process, on real parts.
+
+The shop publishes BookSold and BookReturned; the accountant writes down, in the order in which it
+took them, what it handled.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Self
+
+from google.protobuf.message import Message
+from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, insert, select
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext, EventRouter, Transaction
+from chassis.database import Database, Publisher, migrate
+from chassis.events.contracts import event_type
+from chassis.events.handlers import bind_all
+from chassis.events.path import EventPath
+from chassis.events.settings import EventSettings
+
+metadata = MetaData()
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("event_id", String(64)),
+    Column("type", String(64)),
+    Column("book_id", String(64)),
+    Column("customer_id", String(64)),
+    Column("member", String(64)),
+)
+
+
+class TestSettings(EventSettings):
+    """Everything happens soon."""
+
+    __test__ = False
+
+    member_ttl_seconds: int = 1
+    task_backoff_seconds: float = 0.02
+    task_lease_seconds: float = 1
+    relay_sweep_seconds: float = 0.2
+    relay_ask_seconds: float = 1
+    net_seconds: float = 0.5
+    stopped_retry_seconds: float = 0.5
+
+
+class Node:
+    """A replica of a service: its database and its event path, in this process."""
+
+    def __init__(
+        self,
+        service: str,
+        url: str,
+        nats_url: str,
+        *,
+        router: EventRouter | None = None,
+        publishes: Sequence[type[Message]] = (),
+        settings: EventSettings | None = None,
+        version: str = "1",
+        member: str | None = None,
+    ) -> None:
+        self.url = url
+        self.settings = settings or TestSettings()
+        publisher = Publisher(service, tuple(publishes))
+        self.database = Database(url, publisher)
+        handlers, broadcasts = bind_all([router] if router else [], self.settings)
+        self.fatal: list[Exception] = []
+        self.path = EventPath(
+            service=service,
+            version=version,
+            nats_url=nats_url,
+            settings=self.settings,
+            database=self.database,
+            handlers=handlers,
+            broadcasts=broadcasts,
+            publishes=[event_type(message) for message in publishes],
+            on_fatal=self.fatal.append,
+            member=member,
+        )
+
+    async def start(self) -> Self:
+        await asyncio.to_thread(_prepare, self.url)
+        await self.path.start()
+        return self
+
+    async def stop(self) -> None:
+        """As a service ends: in order."""
+        await self.path.let_go(2)
+        await self.path.flush(2)
+        await self.close()
+
+    async def close(self) -> None:
+        """Without letting anything go: what a killed process leaves behind."""
+        await self.path.close()
+        await asyncio.to_thread(self.database.close)
+
+    async def publish(self, *messages: Message) -> list[EventContext]:
+        return await self.database.transaction(lambda tx: [tx.publish(m) for m in messages])
+
+    async def journal(self) -> list[Any]:
+        return await self.database.read(
+            lambda tx: list(tx.session.execute(select(journal).order_by(journal.c.id)))
+        )
+
+    async def settled(self, seconds: float = 20) -> None:
+        """Wait until nothing is unsent, behind or waiting."""
+
+        async def is_settled() -> bool:
+            ledger = await self.path.ledger()
+            return not (ledger.unsent or ledger.lag or ledger.tasks)
+
+        await eventually(is_settled, seconds)
+
+
+def _prepare(url: str) -> None:
+    from sqlalchemy import create_engine
+
+    migrate(url)
+    engine = create_engine(url)
+    metadata.create_all(engine, checkfirst=True)
+    engine.dispose()
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    """Wait until it holds; an error, the last raised if any, when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        last: Exception | None = None
+        try:
+            if await condition():
+                return
+        except Exception as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s") from last
+        await asyncio.sleep(0.02)
+
+
+def write_down(tx: Transaction, event: EventContext, member: str = "") -> None:
+    """One line in the journal."""
+    tx.session.execute(
+        insert(journal).values(
+            event_id=event.id,
+            type=event.type,
+            book_id=event.partition_key,
+            customer_id="",
+            member=member,
+        )
+    )
+
+
+def accountant(member: str = "") -> EventRouter:
+    """Handlers that write down each event."""
+    events = EventRouter()
+
+    @events.on(BookSold)
+    def sold(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        write_down(tx, event, member)
+
+    @events.on(BookReturned)
+    def returned(book: BookReturned, tx: Transaction, event: EventContext) -> None:
+        write_down(tx, event, member)
+
+    return events
+
+
+def sold(number: int, keys: int = 40) -> BookSold:
+    return BookSold(book_id=f"book-{number % keys}", customer_id=str(number), price=number)
