@@ -6,9 +6,7 @@ comes out the same way. Credentials in URLs are masked in every line.
 
 import logging
 import sys
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
@@ -20,19 +18,7 @@ from chassis.settings import without_credentials
 if TYPE_CHECKING:
     from chassis.settings import ServiceSettings
 
-__all__ = ["configure", "handling"]
-
-_event_id: ContextVar[str | None] = ContextVar("event_id", default=None)
-
-
-@contextmanager
-def handling(event_id: str) -> Iterator[None]:
-    """Within it, log lines carry this event's id."""
-    token = _event_id.set(event_id)
-    try:
-        yield
-    finally:
-        _event_id.reset(token)
+__all__ = ["configure"]
 
 
 def configure(service: str, settings: "ServiceSettings", stream: TextIO | None = None) -> None:
@@ -93,9 +79,6 @@ def _ids(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
     if context.is_valid:
         line["trace_id"] = f"{context.trace_id:032x}"
         line["span_id"] = f"{context.span_id:016x}"
-    event_id = _event_id.get()
-    if event_id is not None:
-        line["event_id"] = event_id
     return line
 
 

@@ -4,7 +4,7 @@
 A service adds a metric of its own by defining it with prometheus_client; `/metrics` shows it.
 """
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 __all__ = [
     "EVENTS_FAILED",
@@ -23,6 +23,8 @@ __all__ = [
     "GRPC_HANDLING_SECONDS",
     "OUTBOX_OLDEST_SECONDS",
 ]
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)

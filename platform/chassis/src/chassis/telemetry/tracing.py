@@ -32,7 +32,7 @@ __all__ = [
     "current_trace",
     "current_traceparent",
     "enabled",
-    "instrument_engine",
+    "instrument_engines",
     "provider",
     "shutdown",
     "start_span",
@@ -231,13 +231,13 @@ class OncePer(logging.Filter):
         return True
 
 
-def instrument_engine(engine: "Engine") -> None:
-    """A span for each statement of this engine, if spans are recorded."""
+def instrument_engines(*engines: "Engine") -> None:
+    """A span for each statement of these engines, if spans are recorded."""
     if not enabled:
         return
     from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 
-    SQLAlchemyInstrumentor().instrument(engine=engine, tracer_provider=provider)
+    SQLAlchemyInstrumentor().instrument(engines=list(engines), tracer_provider=provider)
 
 
 async def shutdown(seconds: float) -> None:

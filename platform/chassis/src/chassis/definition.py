@@ -1,0 +1,108 @@
+"""Holds a service's definition against its contracts and settings before anything runs."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from chassis.database import Publisher, Transaction
+from chassis.events.handlers import DeclarationError, bind_all
+from chassis.events.jobs import PeriodicJob
+from chassis.rpc import methods
+from chassis.rpc.client import target_name
+from chassis.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from chassis.service import Job, Service
+
+__all__ = ["bind_job", "problems", "unset"]
+
+
+def problems(service: "Service", settings: ServiceSettings) -> list[str]:
+    """What is wrong with the definition, a line each; empty if it can run."""
+    return [
+        *_event_problems(service, settings),
+        *methods.problems(service),
+        *(line for job in service.jobs for line in _job_problems(job, service.settings_type)),
+        *_call_problems(service),
+    ]
+
+
+def unset(service: "Service", settings: ServiceSettings) -> list[str]:
+    """What the service needs by its definition and its settings do not say, a line each."""
+    lines = []
+    if service.has_database and not settings.database_url.get_secret_value():
+        lines.append(f"APP_DATABASE_URL: is missing; {service.name} keeps its tables there")
+    for contract in service.calls:
+        name = target_name(contract)
+        if name not in settings.targets:
+            lines.append(
+                f"APP_TARGETS: has no target for {name}, which {service.name} calls; "
+                f'give it like {{"{name}": "dns:///{name}:9090"}}'
+            )
+    return lines
+
+
+def _event_problems(service: "Service", settings: ServiceSettings) -> Iterator[str]:
+    try:
+        bind_all(service.events, settings)
+        Publisher(service.name, service.publishes)
+    except (DeclarationError, ValueError, NameError) as error:
+        yield str(error)
+
+
+def _call_problems(service: "Service") -> Iterator[str]:
+    """Dependencies of HTTP routes that call what the service does not declare."""
+    declared = {contract.full_name for contract in service.calls}
+    for router in service.http:
+        for route in router.routes:
+            dependant = getattr(route, "dependant", None)
+            for contract in _called(dependant) if dependant is not None else ():
+                if contract not in declared:
+                    yield (
+                        f"{getattr(route, 'path', router)}: calls {contract}; "
+                        f"add it to calls=[...] of {service.name}"
+                    )
+
+
+def _called(dependant: Any) -> Iterator[str]:
+    for dependency in dependant.dependencies:
+        contract = getattr(dependency.call, "contract", None)
+        if contract is not None:
+            yield contract.full_name
+        yield from _called(dependency)
+
+
+def _job_problems(job: "Job", settings_type: type[ServiceSettings]) -> Iterator[str]:
+    if inspect.iscoroutinefunction(job.function):
+        yield f"{job.name}: a job is a def; it runs in a transaction"
+        return
+    hints = get_type_hints(job.function)
+    for parameter in inspect.signature(job.function).parameters:
+        hint = hints.get(parameter)
+        if hint is not Transaction and not _is_settings(hint, settings_type):
+            yield (
+                f"{job.name}({parameter}): is annotated {hint!r}; "
+                f"it can be Transaction or {settings_type.__name__}"
+            )
+
+
+def bind_job(job: "Job", settings: ServiceSettings) -> PeriodicJob:
+    """A job that `problems` has nothing against."""
+    hints = get_type_hints(job.function)
+    fixed, transactions = {}, []
+    for parameter in inspect.signature(job.function).parameters:
+        if hints[parameter] is Transaction:
+            transactions.append(parameter)
+        else:
+            fixed[parameter] = settings
+    call: Callable[..., object] = partial(job.function, **fixed)
+
+    def work(tx: Transaction) -> object:
+        return call(**dict.fromkeys(transactions, tx))
+
+    return PeriodicJob(job.name, work, job.interval(settings))
+
+
+def _is_settings(hint: Any, settings_type: type[ServiceSettings]) -> bool:
+    return inspect.isclass(hint) and hint is not object and issubclass(settings_type, hint)

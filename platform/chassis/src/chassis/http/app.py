@@ -1,0 +1,91 @@
+"""The HTTP side of a service: probes, and what routers it adds."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from fastapi import APIRouter, FastAPI
+from fastapi.telemetry import TelemetryConfig
+from prometheus_fastapi_instrumentator import metrics
+from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
+
+from chassis.http import probes, problems
+from chassis.http.edge import BodyLimit, Edge
+from chassis.readiness import Readiness
+from chassis.rpc.client import Clients
+from chassis.settings import ServiceSettings
+from chassis.telemetry import tracing
+
+__all__ = ["create_app"]
+
+# Its own telemetry begins spans as soon as there is a provider, beside the instrumentation's.
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+}
+
+
+def create_app(
+    service: str,
+    routers: Sequence[APIRouter],
+    settings: ServiceSettings,
+    readiness: Readiness,
+    clients: Clients,
+) -> FastAPI:
+    """The application. Its `state` has `settings`, `clients`, and `closing`: an asyncio.Event
+    that is set when long answers must come to their end."""
+    documented = bool(routers)
+    app = FastAPI(
+        title=service,
+        version=settings.version,
+        openapi_url="/openapi.json" if documented else None,
+        docs_url="/docs" if documented else None,
+        redoc_url=None,
+        routes=list(probes.routes(readiness)),
+        telemetry=_NO_TELEMETRY,
+    )
+    for router in routers:
+        app.include_router(router)
+    app.state.settings = settings
+    app.state.clients = clients
+    app.state.closing = asyncio.Event()
+    problems.install(app)
+    # The last added is the outermost.
+    app.add_middleware(BodyLimit, limit=settings.request_max_bytes)
+    app.add_middleware(
+        Edge,
+        timeout=settings.request_timeout_seconds,
+        draining=lambda: readiness.draining,
+        unlogged=probes.PATHS,
+    )
+    app.add_middleware(
+        PrometheusInstrumentatorMiddleware,
+        should_group_status_codes=False,
+        excluded_handlers=[f"^{path}$" for path in probes.PATHS],
+        instrumentations=_instrumentations(),
+    )
+    if tracing.enabled:
+        _trace(app)
+    return app
+
+
+@cache
+def _instrumentations() -> tuple[Callable[[metrics.Info], None], ...]:
+    # Once per process: the registry refuses a second metric of the same name.
+    made = (metrics.requests(), metrics.latency(should_exclude_streaming_duration=True))
+    return tuple(instrumentation for instrumentation in made if instrumentation is not None)
+
+
+def _trace(app: FastAPI) -> None:
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+    from opentelemetry.metrics import NoOpMeterProvider
+
+    FastAPIInstrumentor.instrument_app(
+        app,
+        tracer_provider=tracing.provider,
+        meter_provider=NoOpMeterProvider(),
+        excluded_urls=",".join(f"{path}$" for path in probes.PATHS),
+        exclude_spans=["receive", "send"],
+    )

@@ -1,0 +1,116 @@
+"""What happens to every HTTP request, in pure ASGI: Starlette's own base class loses context."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chassis import deadline
+from chassis.http import problems
+from chassis.telemetry import tracing
+
+__all__ = ["BodyLimit", "Edge"]
+
+_log = structlog.get_logger(__name__)
+
+
+class Edge:
+    """Gives a request its deadline and its trace, and logs it.
+
+    An unknown error is logged and answered without its text. While the service drains, each
+    answer asks its client to come back on another connection.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        timeout: float,
+        draining: Callable[[], bool],
+        unlogged: frozenset[str] = frozenset(),
+    ) -> None:
+        self._app = app
+        self._timeout = timeout
+        self._draining = draining
+        self._unlogged = unlogged
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self._draining():
+                    message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        deadline.begin(self._timeout)
+        with tracing.carried(*_incoming(scope)):
+            try:
+                await self._app(scope, receive, answer)
+            except Exception:
+                _log.exception("request failed", method=scope["method"], path=scope["path"])
+                if not status:
+                    await problems.internal_error()(scope, receive, answer)
+            finally:
+                if scope["path"] not in self._unlogged:
+                    _log.info(
+                        f"{scope['method']} {scope['path']} {status or 'gone'}",
+                        ms=round((time.perf_counter() - started) * 1000, 1),
+                    )
+
+
+def _incoming(scope: Scope) -> tuple[str | None, str | None]:
+    """The trace the caller is in, unless an instrumentation has begun a span in it already."""
+    if tracing.enabled:
+        return None, None
+    traceparent = tracestate = None
+    for name, value in scope["headers"]:
+        if name == b"traceparent":
+            traceparent = value.decode("latin-1")
+        elif name == b"tracestate":
+            tracestate = value.decode("latin-1")
+    return traceparent, tracestate
+
+
+class BodyLimit:
+    """Refuses a body of more than `limit` bytes, whether its length is announced or not."""
+
+    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        left = self._limit
+        announced = _content_length(scope)
+        if announced is not None and announced > left:
+            left = -1
+
+        async def limited() -> Message:
+            nonlocal left
+            if left < 0:
+                raise problems.too_large(self._limit)
+            message = await receive()
+            if message["type"] == "http.request":
+                left -= len(message.get("body", b""))
+                if left < 0:
+                    raise problems.too_large(self._limit)
+            return message
+
+        await self._app(scope, limited, send)
+
+
+def _content_length(scope: Scope) -> int | None:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else None
+    return None

@@ -1,0 +1,46 @@
+"""What orchestrators and scrapers ask: /livez, /readyz, /startupz, /metrics."""
+
+from collections.abc import Sequence
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from chassis.readiness import Readiness
+
+__all__ = ["PATHS", "routes"]
+
+PATHS = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
+
+
+def routes(readiness: Readiness) -> Sequence[BaseRoute]:
+    """The probes' routes.
+
+    Live says that the process runs; started, that it has been ready once; ready, that it can
+    answer requests now. It stays live while it is not ready, and while it drains.
+    """
+
+    async def livez(_: Request) -> Response:
+        return JSONResponse({"status": "live"})
+
+    async def readyz(_: Request) -> Response:
+        await readiness.look()
+        if readiness.ready:
+            return JSONResponse(readiness.report())
+        return JSONResponse(readiness.report(), 503, headers={"retry-after": "1"})
+
+    async def startupz(_: Request) -> Response:
+        if readiness.started:
+            return JSONResponse({"status": "started"})
+        return JSONResponse({"status": "starting"}, 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    return [
+        Route("/livez", livez),
+        Route("/readyz", readyz),
+        Route("/startupz", startupz),
+        Route("/metrics", metrics),
+    ]

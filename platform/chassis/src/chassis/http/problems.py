@@ -1,0 +1,99 @@
+"""Errors as problem+json (RFC 9457)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from math import ceil
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from opentelemetry import trace
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from chassis.database import ConnectionLost, DatabaseDown
+from chassis.errors import DomainError, Unavailable
+
+__all__ = ["install", "internal_error", "problem", "too_large"]
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def problem(
+    status: int,
+    title: str,
+    detail: str | None = None,
+    *,
+    errors: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+    trace_id: str | None = None,
+) -> Response:
+    """A problem. `errors` are {field, detail}, one for each part of the request at fault."""
+    body: dict[str, object] = {"type": "about:blank", "title": title, "status": status}
+    if detail is not None:
+        body["detail"] = detail
+    if errors:
+        body["errors"] = list(errors)
+    if trace_id is not None:
+        body["trace_id"] = trace_id
+    return Response(
+        json.dumps(body, ensure_ascii=False), status, headers=headers, media_type=MEDIA_TYPE
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error that is known with a problem."""
+    app.add_exception_handler(DomainError, _domain_error)
+    app.add_exception_handler(DatabaseDown, _database_away)
+    app.add_exception_handler(ConnectionLost, _database_away)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+def internal_error() -> Response:
+    """What a caller may know of an error that nobody foresaw."""
+    context = trace.get_current_span().get_span_context()
+    trace_id = f"{context.trace_id:032x}" if context.is_valid else None
+    return problem(500, "Internal error", trace_id=trace_id)
+
+
+def too_large(limit: int) -> HTTPException:
+    """The body is larger than `limit` bytes."""
+    return HTTPException(413, f"the body is larger than {limit} bytes")
+
+
+async def _domain_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, DomainError)
+    errors = [] if error.field is None else [{"field": error.field, "detail": error.detail}]
+    headers = {}
+    if isinstance(error, Unavailable):
+        headers["retry-after"] = str(max(1, ceil(error.retry_after)))
+    return problem(error.http_status, error.title, error.detail, errors=errors, headers=headers)
+
+
+async def _database_away(request: Request, _: Exception) -> Response:
+    return await _domain_error(request, Unavailable("the database is away"))
+
+
+async def _invalid_request(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [{"field": _field(e), "detail": str(e["msg"])} for e in error.errors()]
+    detail = "; ".join(f"{e['field']}: {e['detail']}" for e in errors)
+    return problem(422, "Invalid request", detail, errors=errors)
+
+
+def _field(error: Mapping[str, Any]) -> str:
+    """The path of the field in its caller's words: lines.0.quantity."""
+    place, *path = error["loc"]
+    if error["type"] == "json_invalid" or not path:
+        return str(place)
+    return ".".join(str(part) for part in path)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    title = HTTPStatus(error.status_code).phrase
+    detail = None if error.detail == title else str(error.detail)
+    return problem(error.status_code, title, detail, headers=error.headers)

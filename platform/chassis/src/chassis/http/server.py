@@ -1,0 +1,100 @@
+"""Uvicorn inside the service's own event loop, which keeps the signals and the order of its end."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from chassis.ports import PortInUse
+from chassis.settings import ServiceSettings
+
+__all__ = ["HttpServer"]
+
+# How long a connection that is open when the server closes may take to send its next request.
+_LINGER_SECONDS = 0.25
+
+
+class HttpServer:
+    """Serves an application until it is stopped."""
+
+    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
+        self._host, self._port = settings.http_host, settings.http_port
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                access_log=False,
+                log_config=None,
+                lifespan="off",
+                server_header=False,
+                timeout_keep_alive=75,
+                # A proxy in front of the service speaks for its clients.
+                proxy_headers=False,
+                ws="none",
+            )
+        )
+        self._ticks: asyncio.Task[None] | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            PortInUse: somebody else listens there.
+        """
+        listener = _listen(self._host, self._port)
+        self.port = listener.getsockname()[1]
+        config = self._server.config
+        config.load()
+        self._server.lifespan = config.lifespan_class(config)
+        await self._server.startup(sockets=[listener])
+        self._ticks = asyncio.create_task(self._tick())
+
+    async def _tick(self) -> None:
+        # Uvicorn's own loop wakes ten times a second, for a header that changes once a second.
+        while True:
+            await self._server.on_tick(0)
+            await asyncio.sleep(1)
+
+    async def stop(self, seconds: float) -> None:
+        """Accept no new connections, let running requests finish within so many seconds.
+
+        A client on an open connection may be writing its next request at this moment: it is
+        answered, and told that the connection ends with it. Only who stays silent is hung up on.
+        """
+        ends_at = asyncio.get_running_loop().time() + seconds
+        for server in self._server.servers:
+            server.close()
+        state = self._server.server_state
+        await _until(lambda: not state.connections, min(_LINGER_SECONDS, seconds))
+        for connection in list(state.connections):
+            connection.shutdown()
+        loop = asyncio.get_running_loop()
+        await _until(lambda: not state.connections and not state.tasks, ends_at - loop.time())
+        for task in list(state.tasks):
+            task.cancel()
+        if self._ticks is not None:
+            self._ticks.cancel()
+
+
+async def _until(condition: Callable[[], bool], seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + seconds
+    while not condition() and loop.time() < ends_at:
+        await asyncio.sleep(0.01)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    # A port whose old connections are still winding down is free; one that is listened on is not.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise PortInUse(host, port, "APP_HTTP_PORT") from error
+    listener.setblocking(False)
+    return listener

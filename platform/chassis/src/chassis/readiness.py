@@ -1,0 +1,122 @@
+"""Whether the service can do its work now, and what it depends on for it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
+
+import structlog
+
+from chassis.database import Database, DatabaseDown
+from chassis.settings import without_credentials
+
+__all__ = ["OK", "Readiness"]
+
+OK = "ok"
+_CHECK_SECONDS = 2.0
+_FRESH_SECONDS = 0.25
+_log = structlog.get_logger(__name__)
+
+Status = Literal["starting", "ready", "degraded", "unavailable", "draining"]
+
+
+class Readiness:
+    """What the probes and gRPC's health say.
+
+    Without its database a service cannot answer, so it is unavailable. Without the broker it is
+    degraded: commands are still taken, their events wait in the outbox.
+    """
+
+    def __init__(self) -> None:
+        self.started = False
+        self.draining = False
+        self.dependencies: dict[str, str] = {}
+        self._database: Database | None = None
+        self._events: Callable[[], Mapping[str, str]] | None = None
+        self._database_state: str | None = None
+        self._checked_at = float("-inf")
+        self._check: asyncio.Task[None] | None = None
+        self._last: Status = "starting"
+        self._on_change: list[Callable[[bool], Awaitable[None]]] = []
+
+    def depend_on(
+        self, database: Database | None, events: Callable[[], Mapping[str, str]] | None
+    ) -> None:
+        """What to look at: the database, and what the event path says of itself."""
+        self._database = database
+        self._events = events
+
+    def on_change(self, call: Callable[[bool], Awaitable[None]]) -> None:
+        """Call with whether it is ready, at each look that finds it changed."""
+        self._on_change.append(call)
+
+    @property
+    def status(self) -> Status:
+        """As of the last look."""
+        if self.draining:
+            return "draining"
+        if not self.started:
+            return "starting"
+        if self.dependencies.get("database", OK) != OK:
+            return "unavailable"
+        if any(state != OK for state in self.dependencies.values()):
+            return "degraded"
+        return "ready"
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests will be answered."""
+        return self.status in ("ready", "degraded")
+
+    async def look(self) -> Status:
+        """Look again, unless somebody has within the last quarter of a second."""
+        now = asyncio.get_running_loop().time()
+        if now - self._checked_at >= _FRESH_SECONDS:
+            if self._check is None or self._check.done():
+                self._check = asyncio.create_task(self._look())
+            # Of several who ask at once one looks, and one who goes away takes nobody's answer.
+            await asyncio.shield(self._check)
+        return self.status
+
+    async def watch(self, seconds: float) -> None:
+        """Look every so many seconds, for ever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(seconds)
+
+    async def _look(self) -> None:
+        dependencies = {}
+        if self._database is not None:
+            dependencies["database"] = await _database_state(self._database)
+        if self._events is not None:
+            dependencies.update(self._events())
+        self.dependencies = dependencies
+        self._checked_at = asyncio.get_running_loop().time()
+        await self.tell()
+
+    async def tell(self) -> None:
+        """Log what has changed, and tell those who want to know."""
+        status, before = self.status, self._last
+        if status == before:
+            return
+        self._last = status
+        away = {name: state for name, state in self.dependencies.items() if state != OK}
+        if status in ("unavailable", "degraded"):
+            _log.warning(status, **away)
+        else:
+            _log.info(status)
+        for call in self._on_change:
+            await call(self.ready)
+
+    def report(self) -> dict[str, object]:
+        """What /readyz answers."""
+        return {"status": self.status, "dependencies": self.dependencies}
+
+
+async def _database_state(database: Database) -> str:
+    try:
+        await asyncio.wait_for(database.check(), _CHECK_SECONDS)
+    except TimeoutError:
+        return f"no answer within {_CHECK_SECONDS:g} s"
+    except DatabaseDown as error:
+        return without_credentials(str(error)) or "away"
+    return OK

@@ -1,0 +1,197 @@
+"""Calls other services over gRPC.
+
+One channel per called service, balanced over its replicas. A call never gets more time than the
+request it serves has left, and what the other service answers with comes as a domain error.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from fastapi.requests import HTTPConnection
+from google.protobuf.descriptor import ServiceDescriptor
+
+from chassis import deadline
+from chassis.errors import DeadlineExceeded
+from chassis.rpc.status import from_rpc_error
+from chassis.settings import ServiceSettings
+from chassis.telemetry import tracing
+
+__all__ = ["Clients", "client", "target_name"]
+
+T = TypeVar("T")
+
+
+def target_name(contract: ServiceDescriptor) -> str:
+    """The name of the service that serves a contract: `orders` of package shop.orders.v1."""
+    parts = contract.file.package.split(".")
+    return parts[-2] if len(parts) > 1 else parts[0]
+
+
+def client(
+    contract: ServiceDescriptor, stub: Callable[..., T]
+) -> Callable[[HTTPConnection], Awaitable[T]]:
+    """A FastAPI dependency: the stub of a contract that the service declares it calls.
+
+    Orders = Annotated[OrdersServiceAsyncStub, Depends(client(OrdersService, OrdersServiceStub))]
+    """
+
+    # A def would be run on a thread.
+    async def depend(connection: HTTPConnection) -> T:
+        clients: Clients = connection.app.state.clients
+        return clients.stub(contract, stub)
+
+    depend.contract = contract  # type: ignore[attr-defined]
+    return depend
+
+
+class Clients:
+    """The stubs a service calls others by. Made inside the event loop."""
+
+    def __init__(
+        self, service: str, calls: Sequence[ServiceDescriptor], settings: ServiceSettings
+    ) -> None:
+        self._service = service
+        self._settings = settings
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._stubs: dict[tuple[str, Callable[..., Any]], Any] = {}
+        self._calls = {contract.full_name for contract in calls}
+
+    def stub(self, contract: ServiceDescriptor, stub: Callable[..., T]) -> T:
+        """The stub of a contract; `await stub.Method(request)` raises domain errors.
+
+        Raises:
+            LookupError: the service does not declare that it calls this contract.
+        """
+        key = (contract.full_name, stub)
+        if key not in self._stubs:
+            if contract.full_name not in self._calls:
+                raise LookupError(
+                    f"{self._service} does not call {contract.full_name}: "
+                    "add it to calls=[...] of its Service"
+                )
+            name = target_name(contract)
+            if name not in self._channels:
+                self._channels[name] = _channel(self._settings.targets[name])
+            self._stubs[key] = stub(
+                _DomainChannel(self._channels[name], name, self._settings.call_timeout_seconds)
+            )
+        made: T = self._stubs[key]
+        return made
+
+    async def close(self) -> None:
+        """Close every channel; running calls are cancelled."""
+        for channel in self._channels.values():
+            await channel.close()
+
+
+class _DomainChannel:
+    """What a generated stub takes for a channel: its calls have a deadline and raise domain errors.
+
+    Interceptors would do the same at the price of a task for each call.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, service: str, timeout: float) -> None:
+        self._channel = channel
+        self._service = service
+        self._timeout = timeout
+
+    def unary_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        multicallable = self._channel.unary_unary(path, *arguments, **options)
+
+        async def call(
+            request: Any,
+            *,
+            timeout: float | None = None,
+            metadata: Sequence[tuple[str, str | bytes]] | None = None,
+            **options: Any,
+        ) -> Any:
+            seconds = self._timeout if timeout is None else timeout
+            left = deadline.remaining()
+            if left is not None and left < seconds:
+                seconds = left
+                if left <= 0:
+                    raise DeadlineExceeded(f"no time was left to ask {self._service}")
+            if not tracing.enabled:
+                metadata = _with_trace(metadata)
+            try:
+                return await multicallable(
+                    request,
+                    timeout=seconds,
+                    metadata=metadata,
+                    **options,
+                )
+            except grpc.aio.AioRpcError as error:
+                domain = from_rpc_error(error, self._service)
+                if domain is None:
+                    raise
+                raise domain from error
+
+        return call
+
+    def _streaming(self, path: str, *_: Any, **__: Any) -> Callable[..., Any]:
+        def call(*_: Any, **__: Any) -> Any:
+            raise NotImplementedError(f"{path} streams; the chassis calls unary RPCs only")
+
+        return call
+
+    unary_stream = stream_unary = stream_stream = _streaming
+
+
+def _with_trace(
+    metadata: Sequence[tuple[str, str | bytes]] | None,
+) -> Sequence[tuple[str, str | bytes]] | None:
+    traceparent, tracestate = tracing.current_trace()
+    if traceparent is None:
+        return metadata
+    trace = [("traceparent", traceparent)]
+    if tracestate is not None:
+        trace.append(("tracestate", tracestate))
+    return [*(metadata or ()), *trace]
+
+
+_SERVICE_CONFIG = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+        # The budget: no more retries once half of it is spent; each success gives a tenth back.
+        "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+    }
+)
+
+_OPTIONS = [
+    ("grpc.service_config", _SERVICE_CONFIG),
+    ("grpc.enable_retries", 1),
+    # A callee that was restarted is found again within a second.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # One that died without a word is given up while calls wait for it.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 3000),
+]
+
+
+def _channel(target: str) -> grpc.aio.Channel:
+    interceptors: list[Any] = []
+    if tracing.enabled:
+        from opentelemetry.instrumentation.grpc import aio_client_interceptors
+
+        interceptors = aio_client_interceptors(  # type: ignore[no-untyped-call]
+            tracer_provider=tracing.provider
+        )
+    return grpc.aio.insecure_channel(target, options=_OPTIONS, interceptors=interceptors)

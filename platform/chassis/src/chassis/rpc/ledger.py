@@ -1,0 +1,39 @@
+"""What the platform itself serves on every service with a database: slipway.v1.LedgerService."""
+
+from collections.abc import Awaitable, Callable
+
+from google.protobuf.message import Message
+from nats.errors import Error as NatsError
+
+from chassis.errors import Unavailable
+from chassis.events.path import EventLedger
+from chassis.rpc.methods import Method
+from slipway.v1 import GetEventLedgerRequest, GetEventLedgerResponse, LedgerService
+
+__all__ = ["ledger_service"]
+
+
+def ledger_service(ledger: Callable[[], Awaitable[EventLedger]]) -> tuple[str, list[Method]]:
+    """The contract's name and its method, answered from the event path's own count."""
+
+    async def get(_: Message, __: object) -> GetEventLedgerResponse:
+        try:
+            counted = await ledger()
+        except (NatsError, TimeoutError) as error:
+            raise Unavailable("the broker is away, so the lag cannot be counted") from error
+        return GetEventLedgerResponse(
+            unsent=counted.unsent,
+            lag=counted.lag,
+            tasks=counted.tasks,
+            dead_letters=counted.dead_letters,
+            stopped=counted.stopped,
+        )
+
+    method = Method(
+        "GetEventLedger",
+        GetEventLedgerRequest,
+        GetEventLedgerResponse,
+        "async",
+        get,
+    )
+    return LedgerService.full_name, [method]

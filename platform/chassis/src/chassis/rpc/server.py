@@ -1,0 +1,235 @@
+"""Serves a service's contracts over gRPC."""
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import grpc.aio
+import structlog
+from google.protobuf.message import Message
+from grpc_health.v1 import (  # type: ignore[import-untyped]
+    health,
+    health_pb2,
+    health_pb2_grpc,
+)
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+
+from chassis import deadline
+from chassis.database import ConnectionLost, Database, DatabaseDown
+from chassis.errors import DeadlineExceeded, DomainError, Unavailable
+from chassis.ports import PortInUse
+from chassis.rpc.methods import Method
+from chassis.rpc.status import to_code, to_metadata
+from chassis.settings import ServiceSettings
+from chassis.telemetry import metrics, tracing
+
+__all__ = ["RpcServer"]
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+_THREADS = 4
+
+_OPTIONS = [
+    # Without this two processes bind one port, and each gets half of the calls.
+    ("grpc.so_reuseport", 0),
+    # Callers' keep-alive pings are welcome.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+]
+
+
+class RpcServer:
+    """The gRPC server of a service, with health and reflection."""
+
+    def __init__(
+        self,
+        contracts: Sequence[tuple[str, Sequence[Method]]],
+        settings: ServiceSettings,
+        database: Database | None,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="rpc")
+        self._draining = asyncio.Event()
+        self._health = _Health(self._draining)
+        self._names = [name for name, _ in contracts]
+        self._server = grpc.aio.server(interceptors=_interceptors(), options=_OPTIONS)
+        for name, methods in contracts:
+            handlers = {method.name: self._handler(name, method) for method in methods}
+            self._server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(name, handlers),)
+            )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
+        )
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen, not yet serving as far as its health says.
+
+        Raises:
+            PortInUse: somebody else listens there.
+        """
+        await self.set_serving(False)
+        host, port = self._settings.grpc_host, self._settings.grpc_port
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise PortInUse(host, port, "APP_GRPC_PORT") from None
+        await self._server.start()
+
+    async def set_serving(self, serving: bool) -> None:
+        """What its health says, of the server and of each contract."""
+        response = health_pb2.HealthCheckResponse
+        status = response.SERVING if serving else response.NOT_SERVING
+        for name in ("", *self._names):
+            await self._health.set(name, status)
+
+    async def drain(self) -> None:
+        """Say that it is about to go; go on serving."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, seconds: float) -> None:
+        """Take no new calls, and let the running ones finish within so many seconds."""
+        self._draining.set()
+        await self._server.stop(seconds)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _handler(self, service: str, method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
+        answer = self._answer(method)
+        full_name = f"{service}/{method.name}"
+        seconds = metrics.GRPC_HANDLING_SECONDS.labels(full_name)
+        handled = metrics.GRPC_HANDLED.labels(full_name, "OK")
+
+        async def handle(
+            request: Message, context: "grpc.aio.ServicerContext[Any, Any]"
+        ) -> Message:
+            started = time.perf_counter()
+            deadline.begin(context.time_remaining())
+            counted = handled
+            try:
+                with tracing.carried(*_incoming(context)):
+                    return await answer(request)
+            except asyncio.CancelledError:
+                counted = metrics.GRPC_HANDLED.labels(full_name, "CANCELLED")
+                raise
+            except Exception as error:
+                refused = _refusal(error)
+                if refused is None:
+                    counted = metrics.GRPC_HANDLED.labels(full_name, "INTERNAL")
+                    _log.exception("rpc failed", method=full_name)
+                    await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+                counted = metrics.GRPC_HANDLED.labels(full_name, refused.grpc_code)
+                _log.debug("rpc refused", method=full_name, code=refused.grpc_code)
+                await _abort(context, refused)
+            finally:
+                seconds.observe(time.perf_counter() - started)
+                counted.inc()
+
+        return grpc.unary_unary_rpc_method_handler(
+            handle,
+            request_deserializer=method.request.FromString,
+            response_serializer=method.response.SerializeToString,
+        )
+
+    def _answer(self, method: Method) -> Callable[[Message], Awaitable[Message]]:
+        if method.kind == "async":
+
+            async def answer_async(request: Message) -> Message:
+                response: Message = await method.call(request, None)
+                return response
+
+            return answer_async
+        run = self._runner(method)
+
+        async def answer(request: Message) -> Message:
+            wanted = True
+
+            def work(tx: object) -> Message:
+                # It may have waited for a thread until nobody waits for its answer any more.
+                left = deadline.remaining()
+                if not wanted or (left is not None and left <= 0):
+                    raise DeadlineExceeded("the deadline passed before the call began")
+                response: Message = method.call(request, tx)
+                return response
+
+            try:
+                return await run(work)
+            finally:
+                wanted = False
+
+        return answer
+
+    def _runner(self, method: Method) -> Callable[[Callable[[Any], Message]], Awaitable[Message]]:
+        if method.kind == "plain":
+            return self._run_plain
+        assert self._database is not None, "a service whose methods take a tx has a database"
+        return self._database.transaction if method.kind == "write" else self._database.read
+
+    async def _run_plain(self, work: Callable[[Any], T]) -> T:
+        loop = asyncio.get_running_loop()
+        context = contextvars.copy_context()
+        return await loop.run_in_executor(self._threads, context.run, work, None)
+
+
+class _Health(health.aio.HealthServicer):  # type: ignore[misc]
+    """Ends the watches when the server does, which would wait for them otherwise."""
+
+    def __init__(self, draining: asyncio.Event) -> None:
+        super().__init__()
+        self._draining = draining
+
+    async def Watch(self, request: Any, context: Any) -> None:
+        watch = asyncio.ensure_future(super().Watch(request, context))
+        end = asyncio.ensure_future(self._draining.wait())
+        try:
+            await asyncio.wait({watch, end}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watch.cancel()
+            end.cancel()
+
+
+def _refusal(error: Exception) -> DomainError | None:
+    if isinstance(error, DomainError):
+        return error
+    if isinstance(error, (DatabaseDown, ConnectionLost)):
+        return Unavailable("the database is away")
+    return None
+
+
+async def _abort(context: "grpc.aio.ServicerContext[Any, Any]", error: DomainError) -> NoReturn:
+    await context.abort(to_code(error), error.detail, to_metadata(error))
+    raise AssertionError("abort raises")
+
+
+def _incoming(context: "grpc.aio.ServicerContext[Any, Any]") -> tuple[str | None, str | None]:
+    """The trace the caller is in, unless an interceptor has begun a span in it already."""
+    if tracing.enabled:
+        return None, None
+    traceparent = tracestate = None
+    for key, value in context.invocation_metadata() or ():
+        if key == "traceparent":
+            traceparent = str(value)
+        elif key == "tracestate":
+            tracestate = str(value)
+    return traceparent, tracestate
+
+
+def _interceptors() -> list[Any]:
+    if not tracing.enabled:
+        return []
+    from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
+
+    probes = filters.any_of(
+        filters.health_check(), filters.service_prefix("grpc.reflection.v1alpha")
+    )
+    return [
+        aio_server_interceptor(  # type: ignore[no-untyped-call]
+            tracer_provider=tracing.provider, filter_=filters.negate(probes)
+        )
+    ]
