@@ -14,7 +14,7 @@ from cloudevents.core.v1.event import CloudEvent
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BytesValue, StringValue
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from chassis.events.cloudevents import (
@@ -30,6 +30,9 @@ from chassis.events.cloudevents import (
 from chassis.events.context import EventContext
 from chassis.testing import NatsServer
 from slipway.v1 import GetEventLedgerResponse
+
+# A busy machine is no failure.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 STRUCTURED = {"Content-Type": "application/cloudevents+json"}
 REQUIRED = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"}
@@ -336,6 +339,7 @@ class TestUndecodable:
         with pytest.raises(Undecodable, match=reason):
             decode(STRUCTURED, payload)
 
+    @unhurried
     @given(
         st.none()
         | st.dictionaries(st.sampled_from([*REQUIRED, "ce-time", "ce-x"]) | st.text(), st.text()),
@@ -353,6 +357,7 @@ class TestUndecodable:
         max_leaves=10,
     )
 
+    @unhurried
     @given(
         st.dictionaries(
             st.sampled_from(["id", "time", "data", "data_base64", "datacontenttype", "sequence"])
@@ -364,6 +369,7 @@ class TestUndecodable:
         self.harmless(STRUCTURED, json.dumps(members).encode())
         self.harmless(STRUCTURED, structured(**members))
 
+    @unhurried
     @given(st.binary())
     def test_payloads_that_are_no_json_raise_nothing_else(self, payload: bytes) -> None:
         self.harmless(STRUCTURED, payload)
@@ -377,6 +383,7 @@ class TestUndecodable:
 
 
 class TestRoundTrips:
+    @unhurried
     @given(contexts, st.binary())
     @example(replace(MINIMAL, subject='Euro € 😀 100% "x"'), bytes(range(256)) * 256)
     def test_binary_mode_returns_what_was_sent(self, context: EventContext, data: bytes) -> None:
@@ -384,12 +391,14 @@ class TestRoundTrips:
         assert received.context == context
         assert received.data == data
 
+    @unhurried
     @given(contexts)
     def test_headers_are_printable_ascii_in_lower_case(self, context: EventContext) -> None:
         for name, value in encode(context).items():
             assert name == name.lower()
             assert all("!" <= character <= "~" for character in value)
 
+    @unhurried
     @given(contexts, filled)
     def test_structured_mode_returns_what_was_sent(self, context: EventContext, text: str) -> None:
         received = decode(STRUCTURED, to_structured(context, StringValue(value=text)))
@@ -412,7 +421,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
 
 
 class TestThroughARealServer:
-    @settings(max_examples=20, deadline=None)
+    @settings(unhurried, max_examples=20)
     @given(st.lists(st.tuples(contexts, st.binary()), min_size=1, max_size=20))
     @example([(replace(MINIMAL, extensions={"empty": "", "euro": "€ 100%"}), bytes(65536))])
     def test_headers_and_data_arrive_as_they_were_sent(
@@ -435,6 +444,7 @@ class TestThroughARealServer:
 class TestTheSdkAgrees:
     """The CloudEvents SDK has no NATS binding; its JSON format and its event are the reference."""
 
+    @unhurried
     @given(contexts, filled)
     def test_it_reads_our_structured_mode(self, context: EventContext, text: str) -> None:
         event = JSONFormat().read(None, to_structured(context, StringValue(value=text)))
@@ -445,6 +455,7 @@ class TestTheSdkAgrees:
             replace(context, datacontenttype="application/json", time=time)
         )
 
+    @unhurried
     @given(contexts, st.binary(min_size=1))
     def test_we_read_its_structured_mode(self, context: EventContext, data: bytes) -> None:
         event = CloudEvent(self.attributes(context), data)
@@ -452,6 +463,7 @@ class TestTheSdkAgrees:
         assert received.data == data
         assert received.context == replace(context, time=event.get_time())
 
+    @unhurried
     @given(contexts, st.binary())
     def test_its_event_of_our_decoded_headers_gives_the_same_headers(
         self, context: EventContext, data: bytes
@@ -543,6 +555,7 @@ class TestData:
         with pytest.raises(Undecodable):
             from_data(GetEventLedgerResponse, content_type, data)
 
+    @unhurried
     @given(
         st.sampled_from(["application/json", "application/protobuf"]) | st.text(),
         st.binary() | TestUndecodable.json_values.map(lambda value: json.dumps(value).encode()),

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import nats
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chassis.events.lanes import LANES, Member, lane_of, share_of_lanes
 from chassis.testing import NatsServer
+
+# A busy machine is no failure.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class TestLaneOfAKey:
@@ -23,6 +26,7 @@ class TestLaneOfAKey:
     def test_it_is_fnv_1a(self, key: str, hash: int) -> None:
         assert lane_of(key, 2**32) == hash
 
+    @unhurried
     @given(st.text(st.characters(exclude_categories=["Cs"])))
     def test_it_is_within_the_lanes(self, key: str) -> None:
         assert 0 <= lane_of(key) < LANES
@@ -47,7 +51,7 @@ tokens = st.text(
 
 
 class TestTheServerAgrees:
-    @settings(max_examples=30)
+    @settings(unhurried, max_examples=30)
     @given(st.lists(tokens, min_size=1, max_size=30, unique=True))
     def test_its_partition_mapping_gives_the_same_lane(
         self, server: NatsServer, keys: list[str]
@@ -88,6 +92,7 @@ def replicas(version: str, count: int, weight: int | None = None) -> dict[str, M
 
 
 class TestShareOfLanes:
+    @unhurried
     @given(memberships)
     def test_every_lane_has_one_owner_who_is_a_member(self, members: dict[str, Member]) -> None:
         share = share_of_lanes(members)
@@ -97,6 +102,7 @@ class TestShareOfLanes:
     def test_nobody_owns_nothing(self) -> None:
         assert share_of_lanes({}) == {}
 
+    @unhurried
     @given(memberships, st.randoms(use_true_random=False))
     def test_the_order_of_the_membership_does_not_matter(
         self, members: dict[str, Member], randomly: random.Random
@@ -105,6 +111,7 @@ class TestShareOfLanes:
         randomly.shuffle(ids)
         assert share_of_lanes({id: members[id] for id in ids}) == share_of_lanes(members)
 
+    @unhurried
     @given(memberships)
     def test_members_of_a_version_bear_loads_that_differ_by_one_at_most(
         self, members: dict[str, Member]
@@ -115,6 +122,7 @@ class TestShareOfLanes:
             of_version = [borne[id] for id, m in members.items() if m.version == version]
             assert max(of_version) - min(of_version) <= 1
 
+    @unhurried
     @given(one_version, st.data())
     def test_without_weights_all_versions_are_one_pool(
         self, ids: list[str], data: st.DataObject
@@ -166,6 +174,7 @@ class TestWeights:
         members = replicas("stable", 2) | {"a": Member("canary", 10), "b": Member("canary", 50)}
         assert by_version(members)["canary"] == 10
 
+    @unhurried
     @given(st.integers(0, 100), st.integers(0, 100), st.integers(1, 5), st.integers(1, 5))
     def test_a_greater_weight_only_moves_lanes_to_its_version(
         self, one: int, other: int, stable: int, canary: int
@@ -178,16 +187,17 @@ class TestWeights:
             lane for lane, id in after.items() if id.startswith("canary")
         }
 
+    @unhurried
     @given(
         st.integers(0, 100),
         st.integers(0, 100),
         st.dictionaries(st.sampled_from(["v1", "v2", "v4"]), st.none() | st.integers(0, 100)),
     )
-    def test_among_many_versions_too_the_heavier_one_keeps_what_it_had(
+    def test_among_many_versions_too_a_greater_weight_takes_no_lanes_away(
         self, one: int, other: int, weights: dict[str, int | None]
     ) -> None:
         low, high = sorted((one, other))
         others = {id: m for v, w in weights.items() for id, m in replicas(v, 2, w).items()}
-        counts = [by_version(others | replicas("v3", 1, weight))["v3"] for weight in (low, high)]
-        if any(m.weight for m in others.values()) or low or high == 0:
-            assert counts[0] <= counts[1]
+        lighter = by_version(others | replicas("v3", 1, low))
+        heavier = by_version(others | replicas("v3", 1, high))
+        assert lighter["v3"] <= heavier["v3"]

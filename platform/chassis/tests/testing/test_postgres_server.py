@@ -1,4 +1,5 @@
 import os
+import shutil
 import socket
 import stat
 import sys
@@ -9,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from chassis.testing import PortInUse, PostgresServer, ServerFailed
+from chassis.testing.postgres_files import cluster_of, erase_cluster
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +159,25 @@ def test_root_runs_it_as_nobody_without_opening_its_own_folders(
     finally:
         hidden.kill()
         hidden.erase()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="elsewhere the databases are in their own folder")
+def test_databases_put_elsewhere_are_removed_some_time_after_their_folder(tmp_path: Path) -> None:
+    data = [tmp_path / name for name in ("kept", "young", "old", "new")]
+    for folder in data:
+        folder.mkdir(mode=0o700)
+    kept, young, old = (cluster_of(folder, (65534, 65534)).parent for folder in data[:3])
+    try:
+        shutil.rmtree(data[1])
+        shutil.rmtree(data[2])
+        for folder in (kept, old):
+            os.utime(folder, (0, 0))
+        cluster_of(data[3], (65534, 65534))
+        assert [folder.exists() for folder in (kept, young, old)] == [True, True, False]
+    finally:
+        shutil.rmtree(young)
+        erase_cluster(data[0])
+        erase_cluster(data[3])
 
 
 def test_a_missing_wheel_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

