@@ -14,10 +14,11 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, ins
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.database import Database, Publisher, migrate
+from chassis.database import Database, migrate
 from chassis.events.contracts import event_type
 from chassis.events.handlers import bind_all
 from chassis.events.path import EventPath
+from chassis.events.publisher import Publisher
 from chassis.events.settings import EventSettings
 
 metadata = MetaData()

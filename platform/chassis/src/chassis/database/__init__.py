@@ -2,14 +2,13 @@
 
 from chassis.database.database import ConnectionLost, Database, DatabaseDown
 from chassis.database.migrate import migrate
-from chassis.database.transaction import EventTooLarge, Publisher, ReadTransaction, Transaction
+from chassis.database.transaction import Publishes, ReadTransaction, Transaction
 
 __all__ = [
     "ConnectionLost",
     "Database",
     "DatabaseDown",
-    "EventTooLarge",
-    "Publisher",
+    "Publishes",
     "ReadTransaction",
     "Transaction",
     "migrate",

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from chassis.database.engine import is_sqlite, make_engine, make_read_engine
-from chassis.database.transaction import Publisher, ReadTransaction, Transaction
+from chassis.database.transaction import Publishes, ReadTransaction, Transaction
 
 __all__ = ["ConnectionLost", "Database", "DatabaseDown"]
 
@@ -40,7 +40,7 @@ class Database:
     """
 
     def __init__(
-        self, url: str, publisher: Publisher, *, threads: int = 4, read_threads: int = 4
+        self, url: str, publisher: Publishes, *, threads: int = 4, read_threads: int = 4
     ) -> None:
         self.url = url
         self.publisher = publisher

@@ -1,115 +1,27 @@
 """What a handler gets: a session, and events to publish with its changes in one commit."""
 
-import json
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
 
-from google.protobuf.message import Message
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from chassis.database import tables
-from chassis.events.cloudevents import EventFormat, encode, to_data
-from chassis.events.context import EventContext
-from chassis.events.contracts import event_type, partition_key_field, subject_of
-from chassis.events.ids import uuid7
-from chassis.events.lanes import LANES, lane_of
-from chassis.telemetry import tracing
 
-__all__ = ["EventTooLarge", "Publisher", "ReadTransaction", "Transaction"]
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
+    from chassis.events.context import EventContext
 
-class EventTooLarge(ValueError):
-    """An event is larger than the platform allows on its way."""
+__all__ = ["Publishes", "ReadTransaction", "Transaction"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Publication:
-    type: str
-    key_field: str
-
-
-class Publisher:
-    """What a service may publish, and how it is put on the wire."""
-
-    def __init__(
-        self,
-        source: str,
-        publishes: tuple[type[Message], ...] = (),
-        *,
-        format: EventFormat = "protobuf",
-        max_bytes: int = 512 * 1024,
-    ) -> None:
-        self.source = source
-        self.format = format
-        self.max_bytes = max_bytes
-        self._publications = {
-            message: _Publication(event_type(message), partition_key_field(message))
-            for message in publishes
-        }
+class Publishes(Protocol):
+    """Turns a message into an event: its attributes, and its row in the outbox."""
 
     def outgoing(
-        self, message: Message, cause: EventContext | None
-    ) -> tuple[EventContext, dict[str, object]]:
-        """The event's attributes, and its row in the outbox.
-
-        Raises:
-            LookupError: the service does not declare that it publishes this type.
-            ValueError: the partition key is empty.
-            EventTooLarge: headers and data exceed the platform's limit.
-        """
-        publication = self._publications.get(type(message))
-        if publication is None:
-            raise LookupError(
-                f"{self.source} does not publish {message.DESCRIPTOR.full_name}: "
-                "add it to publishes=[...] of its Service"
-            )
-        key = str(getattr(message, publication.key_field))
-        if not key:
-            raise ValueError(f"{publication.type}.{publication.key_field} is empty")
-        id = uuid7()
-        correlation, causation = (
-            (cause.correlation_id or cause.id, cause.id) if cause else (id, None)
-        )
-        with tracing.start_span(f"publish {publication.type}", kind="producer"):
-            hop = tracing.current_trace()
-        # CloudEvents' own traceparent is that of the start, and stays over all hops.
-        start = (cause.traceparent, cause.tracestate) if cause and cause.traceparent else hop
-        context = EventContext(
-            id=id,
-            type=publication.type,
-            source=self.source,
-            subject=key,
-            partition_key=key,
-            time=datetime.now(UTC),
-            correlation_id=correlation,
-            causation_id=causation,
-            traceparent=start[0],
-            tracestate=start[1],
-        )
-        datacontenttype, data = to_data(message, self.format)
-        headers = json.dumps(encode(context, datacontenttype) | _hop_headers(*hop)).encode()
-        if len(headers) + len(data) > self.max_bytes:
-            raise EventTooLarge(
-                f"{publication.type} {id} has {len(headers) + len(data)} bytes, the limit is "
-                f"{self.max_bytes} (APP_EVENT_MAX_BYTES); put the large part elsewhere and "
-                "publish a reference to it"
-            )
-        row: dict[str, object] = {
-            "event_id": id,
-            "subject": subject_of(publication.type, lane_of(key, LANES)),
-            "headers": headers,
-            "data": data,
-            "created_at": time.time(),
-        }
-        return context, row
-
-
-def _hop_headers(traceparent: str | None, tracestate: str | None) -> dict[str, str]:
-    headers = {"traceparent": traceparent, "tracestate": tracestate}
-    return {name: value for name, value in headers.items() if value}
+        self, message: "Message", cause: "EventContext | None"
+    ) -> "tuple[EventContext, dict[str, object]]": ...
 
 
 class ReadTransaction:
@@ -122,14 +34,14 @@ class ReadTransaction:
 class Transaction(ReadTransaction):
     """Database changes and events that take effect together, in one commit, or not at all."""
 
-    def __init__(self, session: Session, publisher: Publisher) -> None:
+    def __init__(self, session: Session, publisher: Publishes) -> None:
         super().__init__(session)
         self.cause: EventContext | None = None
         self._publisher = publisher
         self._rows: list[dict[str, object]] = []
         self._after_commit: list[Callable[[], None]] = []
 
-    def publish(self, message: Message, *, cause: EventContext | None = None) -> EventContext:
+    def publish(self, message: "Message", *, cause: "EventContext | None" = None) -> "EventContext":
         """Publish an event when, and only if, this transaction commits.
 
         Returns its CloudEvents attributes. `cause` is the event it follows from; in a handler of
