@@ -138,7 +138,7 @@ class Descendants:
     """The processes below one, as they were at the time of asking."""
 
     def __init__(self, pid: int) -> None:
-        import psutil  # type: ignore[import-untyped]
+        import psutil
 
         self._psutil = psutil
         try:
