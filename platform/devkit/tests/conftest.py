@@ -9,6 +9,43 @@ from devkit.workspace import Workspace
 
 Write = Callable[[str, str], Path]
 
+# A service as small as a real process can be: it answers /readyz and says what it was told.
+_SETTINGS = """
+from chassis import ServiceSettings
+from pydantic import SecretStr
+
+class {title}Settings(ServiceSettings):
+    http_port: int = {http}
+{more}
+"""
+
+_MAIN = """
+import json, os, signal, sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+print("starting", json.dumps({{k: v for k, v in os.environ.items() if k.startswith("APP_")}}))
+{body}
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/die":
+            os._exit(3)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{answer}")
+    def log_message(self, *args):
+        pass
+
+def stop(number, frame):
+    print("stopping", time.time())
+    os._exit(0)
+
+signal.signal(signal.SIGTERM, stop)
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+Server(("127.0.0.1", int(os.environ["APP_HTTP_PORT"])), Handler).serve_forever()
+"""
+
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
@@ -44,3 +81,24 @@ def workspace(tmp_path: Path, write: Write) -> Workspace:
             project += f'[project.entry-points."slipway.services"]\n{package} = "{package}:x"\n'
         write(f"{folder.removesuffix('/src')}/pyproject.toml", project)
     return Workspace(tmp_path)
+
+
+@pytest.fixture
+def write_service(write: Write) -> Callable[..., None]:
+    """Writes the member `services/<name>`; `settings` are lines of its settings class."""
+
+    def write_files(
+        name: str, *, http: int, settings: str = "", body: str = "", answer: str = "ok"
+    ) -> None:
+        write(
+            f"services/{name}/pyproject.toml",
+            f'[project]\nname = "slipway-{name}"\nversion = "1"\n'
+            f'[project.entry-points."slipway.services"]\n{name} = "{name}.service:service"\n',
+        )
+        folder = f"services/{name}/src/{name}"
+        write(f"{folder}/__init__.py", "")
+        more = "\n".join(f"    {line}" for line in settings.splitlines())
+        write(f"{folder}/settings.py", _SETTINGS.format(title=name.title(), http=http, more=more))
+        write(f"{folder}/__main__.py", _MAIN.format(body=body, answer=answer))
+
+    return write_files

@@ -1,0 +1,414 @@
+"""The whole platform on this machine: the broker, the database server, and every service.
+
+async with Platform(PlatformOptions(data=folder, free_ports=True)) as platform:
+    await platform.wait_ready()
+    print(platform.url("gateway"))
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import psutil
+
+from chassis.testing import NatsServer, PostgresServer, ServerFailed
+from devkit.errors import DevkitError
+from devkit.log_tail import LogTail
+from devkit.ports import FixedPort, ReplicaPorts, assign_ports, check_free
+from devkit.service_process import POLL_SECONDS, ServiceProcess
+from devkit.services import ServiceDefinition, check_names, nats_port, read_services
+from devkit.state import (
+    PlatformState,
+    ServerState,
+    ServiceState,
+    read_state,
+    remove_state,
+    write_state,
+)
+from devkit.supervisor import supervise
+from devkit.workspace import Workspace, find_workspace
+
+__all__ = ["Platform", "PlatformOptions"]
+
+
+@dataclass(frozen=True)
+class PlatformOptions:
+    """What to run, and where.
+
+    Args:
+        data: the folder of databases, streams, logs and the state file.
+        services: only these; all by default.
+        replicas: how many of a service, 1 by default.
+        leave_out: services that somebody else runs, on their known ports; the others call them.
+        ports: moved ports: `{"orders.http": 8181, "nats": 4333}`.
+        free_ports: free ports for everything that `ports` doesn't name.
+        database: one SQLite file per service, or one database per service on a PostgreSQL.
+        environment: variables for every service, on top of this process's own.
+        watch: restart a service whose code has changed.
+        restart: start again, with back-off, a service that dies.
+        restart_broker: the same for the broker.
+        on_line: called with a process's name and each line it writes, in the order of its log.
+        on_event: called with a process's name and what the runner did to it.
+        workspace: found from the current folder by default.
+    """
+
+    data: Path
+    services: tuple[str, ...] | None = None
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    leave_out: tuple[str, ...] = ()
+    ports: Mapping[str, int] = field(default_factory=dict)
+    free_ports: bool = False
+    database: Literal["sqlite", "postgres"] = "sqlite"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    watch: bool = False
+    restart: bool = True
+    restart_broker: bool = False
+    on_line: Callable[[str, str], None] | None = None
+    on_event: Callable[[str, str], None] | None = None
+    workspace: Workspace | None = None
+
+
+class Platform:
+    """A platform and its processes. Nothing of it outlives the process that started it (Linux)."""
+
+    def __init__(self, options: PlatformOptions) -> None:
+        self.options = options
+        self.workspace = options.workspace or find_workspace()
+        self.data = options.data.absolute()
+        self.processes: list[ServiceProcess] = []
+        self.postgres: PostgresServer | None = None
+        self._broker: NatsServer | None = None
+        self._definitions: tuple[ServiceDefinition, ...] = ()
+        self._background: list[asyncio.Task[None]] = []
+        self._tails: dict[str, LogTail] = {}
+        self._told_others = False
+        self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
+
+    @property
+    def broker(self) -> NatsServer:
+        """The broker's process."""
+        if self._broker is None:
+            raise DevkitError("the platform was not started")
+        return self._broker
+
+    def of(self, service: str) -> list[ServiceProcess]:
+        """The replicas of a service; none if it was left out."""
+        return [process for process in self.processes if process.service == service]
+
+    def url(self, service: str) -> str:
+        """The HTTP address of a service's first replica."""
+        for process in self.of(service):
+            return process.http_url
+        raise DevkitError(f"{service} is not run here")
+
+    async def start(self) -> None:
+        """Start everything; returns once the processes run, ready or not.
+
+        Raises DevkitError, with everything stopped again, if something can't be started.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def wait_ready(self, timeout: float = 60) -> None:
+        """Return once every service says it is ready. Raises DevkitError naming who does not."""
+        deadline = time.monotonic() + timeout
+        waits = (
+            process.wait_ready(max(deadline - time.monotonic(), POLL_SECONDS))
+            for process in self.processes
+        )
+        results = await asyncio.gather(*waits, return_exceptions=True)
+        errors = [str(result) for result in results if isinstance(result, DevkitError)]
+        if errors:
+            raise DevkitError("\n".join(errors))
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def stop(self) -> None:
+        """Stop callers before those they call, then the broker and the database server."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        self._background = []
+        for group in self._callers_first():
+            await asyncio.gather(*(process.stop() for process in group))
+        self._pass_on_lines()
+        for server in (self._broker, self.postgres):
+            if server is not None:
+                await asyncio.to_thread(server.stop)
+        if self._told_others:
+            remove_state(self.data)
+            self._told_others = False
+
+    def kill(self) -> None:
+        """SIGKILL to everything: it is safe at any moment, only less polite."""
+        for process in self.processes:
+            process.wanted = False
+            process.kill()
+        for server in (self._broker, self.postgres):
+            if server is not None:
+                server.kill()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def restart(self, services: Iterable[str]) -> None:
+        """Stop every replica of these services, and start it again."""
+        chosen = set(services)
+        await asyncio.gather(
+            *(self._restart(process) for process in self.processes if process.service in chosen)
+        )
+        self.write_state()
+
+    def write_state(self) -> None:
+        """Tell other terminals what runs."""
+        servers = []
+        if self._broker is not None and self._broker.running:
+            servers.append(
+                ServerState("nats", self._broker.url, self._broker.pid, str(self._broker.log))
+            )
+        if self.postgres is not None and self.postgres.running:
+            url, pid = self.postgres.url(), self.postgres.pid
+            servers.append(ServerState("postgres", url, pid, str(self.postgres.log)))
+        state = PlatformState(
+            runner_pid=os.getpid(),
+            runner_started=psutil.Process().create_time(),
+            started_at=self._started_at,
+            servers=servers,
+            services=[
+                ServiceState(
+                    name=process.name,
+                    service=process.service,
+                    replica=process.replica,
+                    pid=process.pid,
+                    http_port=process.http_port,
+                    grpc_port=process.grpc_port,
+                    restarts=process.restarts,
+                    log=str(process.log),
+                )
+                for process in self.processes
+            ],
+        )
+        write_state(self.data, state)
+        self._told_others = True
+
+    async def _start(self) -> None:
+        self._refuse_a_second_one()
+        (self.data / "data").mkdir(parents=True, exist_ok=True)
+        (self.data / "logs").mkdir(exist_ok=True)
+        options = self.options
+        self._definitions = await asyncio.to_thread(read_services, self.workspace)
+        check_names(self._definitions, (*(options.services or ()), *options.leave_out))
+        check_names(self._definitions, options.replicas)
+        chosen = [service for service in self._definitions if self._is_chosen(service)]
+        self._check_moved_ports()
+        ports, fixed = assign_ports(
+            chosen, replicas=options.replicas, ports=options.ports, free_ports=options.free_ports
+        )
+        broker_port = options.ports.get("nats", 0 if options.free_ports else nats_port())
+        postgres_port = options.ports.get("postgres", 0)
+        servers = {"nats": broker_port}
+        if options.database == "postgres":
+            servers["postgres"] = postgres_port
+        check_free([*(FixedPort(port, name) for name, port in servers.items() if port), *fixed])
+        await asyncio.to_thread(self._start_servers, broker_port, postgres_port, chosen)
+        self.processes = [
+            self._process(service, replica, ports)
+            for service in chosen
+            for replica in range(options.replicas.get(service.name, 1))
+        ]
+        for process in self.processes:
+            process.start()
+        self.write_state()
+        self._start_background()
+
+    def _refuse_a_second_one(self) -> None:
+        state = read_state(self.data)
+        if state is not None and state.alive:
+            raise DevkitError(
+                f"a platform with its data in {self.data} is running already"
+                f" (process {state.runner_pid}, since {state.started_at})."
+                " `slipway ps` shows it; stop it with Ctrl-C in its terminal."
+            )
+
+    def _is_chosen(self, service: ServiceDefinition) -> bool:
+        wanted = self.options.services is None or service.name in self.options.services
+        return wanted and service.name not in self.options.leave_out
+
+    def _check_moved_ports(self) -> None:
+        known = ["nats", "postgres"]
+        for service in self._definitions:
+            known += [f"{service.name}.http", f"{service.name}.grpc"]
+        for name in self.options.ports:
+            if name not in known:
+                raise DevkitError(f"there is no port {name}; there are: {', '.join(known)}")
+
+    def _start_servers(
+        self, broker_port: int, postgres_port: int, services: Iterable[ServiceDefinition]
+    ) -> None:
+        self._broker = NatsServer(self.data / "nats", broker_port)
+        try:
+            self._broker.start()
+            if self.options.database == "postgres":
+                self.postgres = PostgresServer(self.data / "postgres", postgres_port)
+                self.postgres.start()
+                self._create_databases(services)
+        except ServerFailed as error:
+            raise DevkitError(str(error)) from error
+
+    def _create_databases(self, services: Iterable[ServiceDefinition]) -> None:
+        import psycopg
+
+        assert self.postgres is not None
+        for service in services:
+            if service.has_database:
+                with contextlib.suppress(psycopg.errors.DuplicateDatabase):
+                    self.postgres.create_database(service.name)
+
+    def _process(
+        self,
+        service: ServiceDefinition,
+        replica: int,
+        ports: Mapping[tuple[str, int], ReplicaPorts],
+    ) -> ServiceProcess:
+        own = ports[service.name, replica]
+        log = self.data / "logs" / f"{service.name}-{replica}.log"
+        if log.exists():
+            log.replace(log.with_suffix(".previous.log"))
+        variables = {
+            "PYTHONUNBUFFERED": "1",
+            "APP_HTTP_PORT": str(own.http),
+            "APP_GRPC_PORT": str(own.grpc),
+            "APP_NATS_URL": self.broker.url,
+            "APP_TARGETS": json.dumps(self._targets(service, ports)),
+        }
+        if service.has_database:
+            variables["APP_DATABASE_URL"] = self._database_url(service)
+        return ServiceProcess(
+            service.name,
+            replica,
+            package=service.package,
+            http_port=own.http,
+            grpc_port=own.grpc if service.grpc_port is not None else None,
+            environment=variables | dict(self.options.environment),
+            log=log,
+            cwd=self.workspace.root,
+        )
+
+    def _targets(
+        self, service: ServiceDefinition, ports: Mapping[tuple[str, int], ReplicaPorts]
+    ) -> dict[str, str]:
+        """All replicas of each called service; one that is not run here where it would be."""
+        targets = dict(service.targets)
+        for called in targets:
+            run_here = [own.grpc for (name, _), own in ports.items() if name == called]
+            moved = self.options.ports.get(f"{called}.grpc")
+            if run_here:
+                addresses = ",".join(f"127.0.0.1:{port}" for port in run_here)
+                targets[called] = f"ipv4:{addresses}"
+            elif moved is not None:
+                targets[called] = f"ipv4:127.0.0.1:{moved}"
+        return targets
+
+    def _database_url(self, service: ServiceDefinition) -> str:
+        if self.postgres is not None:
+            return self.postgres.url(service.name)
+        return f"sqlite:///{self.data / 'data' / service.name}.db"
+
+    def _callers_first(self) -> list[list[ServiceProcess]]:
+        """The processes in groups: nobody in a later group calls anybody in an earlier one."""
+        calls = {service.name: set(service.targets) for service in self._definitions}
+        left = {process.service for process in self.processes}
+        groups = []
+        while left:
+            called = set().union(*(calls[name] for name in left))
+            # Services that call each other in a circle stop together.
+            group = (left - called) or left
+            groups.append([process for process in self.processes if process.service in group])
+            left -= group
+        return groups
+
+    def _start_background(self) -> None:
+        tasks = []
+        if self.options.on_line is not None:
+            self._tails = {process.name: LogTail(process.log) for process in self.processes}
+            tasks.append(self._follow_logs())
+        if self.options.restart:
+            tasks.append(supervise(self.processes, self._report))
+        if self.options.restart_broker:
+            tasks.append(self._restart_broker())
+        if self.options.watch:
+            tasks.append(self._watch())
+        self._background = [asyncio.create_task(task) for task in tasks]
+        for task in self._background:
+            task.add_done_callback(self._tell_of_failure)
+
+    def _tell_of_failure(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._tell("runner", f"{type(error).__name__}: {error}")
+
+    def _report(self, process: ServiceProcess, what: str) -> None:
+        self._tell(process.name, what)
+        self.write_state()
+
+    def _tell(self, name: str, what: str) -> None:
+        if self.options.on_event is not None:
+            self.options.on_event(name, what)
+
+    async def _follow_logs(self) -> None:
+        while True:
+            self._pass_on_lines()
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _pass_on_lines(self) -> None:
+        if self.options.on_line is not None:
+            for name, tail in self._tails.items():
+                for line in tail.new_lines():
+                    self.options.on_line(name, line)
+
+    async def _restart_broker(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            if not self.broker.running:
+                self._tell("nats", "ended; starting it again")
+                try:
+                    await asyncio.to_thread(self.broker.start)
+                except ServerFailed as error:
+                    self._tell("nats", str(error))
+                    await asyncio.sleep(1)
+                self.write_state()
+
+    async def _watch(self) -> None:
+        from devkit.watch import changed_services
+
+        async for services, files in changed_services(self.workspace, self._definitions):
+            here = [name for name in services if self.of(name)]
+            names = ", ".join(sorted({file.name for file in files}))
+            for name in here:
+                self._tell(name, f"{names} changed, restarting")
+            await self.restart(here)
+
+    async def _restart(self, process: ServiceProcess) -> None:
+        # What is running may be killed at any moment, so a developer need not wait for it long.
+        await process.stop(grace=1.5)
+        process.start()

@@ -1,0 +1,105 @@
+"""Which port each replica gets, and who holds one that is taken."""
+
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from chassis.testing import free_port
+from devkit.errors import DevkitError
+from devkit.services import ServiceDefinition
+
+__all__ = ["FixedPort", "ReplicaPorts", "assign_ports", "check_free", "port_holder"]
+
+
+@dataclass(frozen=True)
+class ReplicaPorts:
+    """The ports of one replica; kept as long as the platform runs."""
+
+    http: int
+    grpc: int
+
+
+@dataclass(frozen=True)
+class FixedPort:
+    """A port that was not chosen because it is free: `moved_by` is what names it on the command
+    line, for example `orders.http`."""
+
+    port: int
+    moved_by: str
+
+
+def assign_ports(
+    services: Iterable[ServiceDefinition],
+    *,
+    replicas: Mapping[str, int],
+    ports: Mapping[str, int],
+    free_ports: bool,
+) -> tuple[dict[tuple[str, int], ReplicaPorts], list[FixedPort]]:
+    """Ports by service and replica, and those that must be free.
+
+    The first replica gets the service's known ports, moved by `ports` (`{"orders.http": 8181}`),
+    or free ones with `free_ports`; further replicas get free ones.
+    """
+    assigned: dict[tuple[str, int], ReplicaPorts] = {}
+    fixed: list[FixedPort] = []
+
+    def choose(name: str, known: int | None, replica: int) -> int:
+        if replica == 0 and name in ports:
+            chosen = ports[name]
+        elif replica > 0 or free_ports or known is None:
+            return free_port()
+        else:
+            chosen = known
+        fixed.append(FixedPort(chosen, name))
+        return chosen
+
+    for service in services:
+        for replica in range(replicas.get(service.name, 1)):
+            assigned[service.name, replica] = ReplicaPorts(
+                choose(f"{service.name}.http", service.http_port, replica),
+                choose(f"{service.name}.grpc", service.grpc_port, replica),
+            )
+    return assigned, fixed
+
+
+def check_free(fixed: Iterable[FixedPort]) -> None:
+    """Raises DevkitError naming every port that is taken, by whom, and what moves it."""
+    lines = []
+    seen: dict[int, str] = {}
+    for item in fixed:
+        if item.port in seen:
+            lines.append(f"port {item.port} is given to {seen[item.port]} and to {item.moved_by}")
+        elif not _is_free(item.port):
+            holder = port_holder(item.port)
+            by = f" by {holder}" if holder else ""
+            lines.append(f"port {item.port} ({item.moved_by}) is in use{by}")
+        else:
+            seen[item.port] = item.moved_by
+            continue
+        lines[-1] += f"; move it with --port {item.moved_by}={free_port()}"
+    if lines:
+        raise DevkitError("\n".join(lines))
+
+
+def port_holder(port: int) -> str | None:
+    """The name and id of the process that listens on a port, if the system tells."""
+    import psutil
+
+    try:
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN
+            if listens and connection.pid and tuple(connection.laddr)[1:] == (port,):
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    except psutil.Error:
+        return None
+    return None
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
