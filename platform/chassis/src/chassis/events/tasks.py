@@ -146,7 +146,7 @@ class TaskRunner:
                 reason = f"ended its process, or was in hand when it ended, {task.tries - 1} times"
                 await self._bury(task, task.reason or reason)
                 return
-            await self._attempt(task)
+            await self.attempt(task)
             metrics.EVENTS_HANDLED.labels(task.type).inc()
         except asyncio.CancelledError:
             await self._settle(lambda tx: task_rows.release(tx.session, task))
@@ -163,7 +163,13 @@ class TaskRunner:
 
     # --- one attempt ----------------------------------------------------------------------------
 
-    async def _attempt(self, task: Task) -> None:
+    async def attempt(self, task: Task) -> None:
+        """Let a claimed task take effect and end, in one commit.
+
+        Raises:
+            TaskTaken: another member has claimed it meanwhile.
+            Exception: what its handler raised, or its commit.
+        """
         handler = self._handlers[task.type]
         context, message, hop = read_stored(task.headers, task.data, handler)
         if handler.kind == "async":

@@ -1,0 +1,254 @@
+"""Runs a service's event handlers without a broker: give them an event, look at what they did."""
+
+import asyncio
+import json
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from google.protobuf.message import Message
+from sqlalchemy import MetaData, delete, select
+from sqlalchemy.orm import Session
+
+from chassis.database import Database, Transaction, tables
+from chassis.events import batch, positions, task_rows
+from chassis.events.arrival import Arrival
+from chassis.events.cloudevents import decode, from_data
+from chassis.events.context import EventContext
+from chassis.events.contracts import event_type, source_service, stream_of
+from chassis.events.gate import Gate
+from chassis.events.handlers import bind_all
+from chassis.events.positions import Position
+from chassis.events.publisher import Publisher
+from chassis.events.router import EventRouter
+from chassis.events.settings import EventSettings
+from chassis.events.task_rows import Task
+from chassis.events.tasks import TaskRunner
+from chassis.events.wire import NUMBER, number_value
+
+if TYPE_CHECKING:
+    from chassis.service import Service
+
+__all__ = ["HandlerHarness"]
+
+T = TypeVar("T")
+
+
+class HandlerHarness:
+    """A service's handlers on a database of its own.
+
+        with HandlerHarness.of(service) as orders:
+            orders.handle(StockReserved(order_id="o-1"))
+            assert orders.published == [OrderConfirmed(order_id="o-1")]
+            with orders.session() as session:
+                assert session.execute(select(...)).scalar_one() == "confirmed"
+
+    An event passes through what it passes through in production, from its bytes to the commit;
+    only the broker and the retries are left out: what a handler raises comes out of `handle`.
+
+    Args:
+        events: the router with the handlers, or several.
+        publishes: every type of event the handlers may publish.
+        database_url: an empty or migrated database; by default a new SQLite file, removed after.
+        tables: the service's tables, made where they are missing.
+        settings: what handlers that ask for settings get.
+        service: the source of what is published.
+    """
+
+    def __init__(
+        self,
+        events: EventRouter | Sequence[EventRouter],
+        *,
+        publishes: Sequence[type[Message]] = (),
+        database_url: str | None = None,
+        tables: MetaData | None = None,
+        settings: EventSettings | None = None,
+        service: str = "service",
+    ) -> None:
+        self.settings = settings or EventSettings()
+        routers = [events] if isinstance(events, EventRouter) else events
+        self._handlers, _ = bind_all(routers, self.settings)
+        self._types = {event_type(message): message for message in publishes}
+        self._folder = None if database_url else tempfile.TemporaryDirectory()
+        url = database_url or f"sqlite:///{Path(self._folder.name) / 'test.db'}"  # type: ignore[union-attr]
+        self.database = Database(url, Publisher(service, tuple(publishes)))
+        _create(self.database, tables)
+
+    @classmethod
+    def of(
+        cls,
+        service: "Service",
+        *,
+        database_url: str | None = None,
+        settings: EventSettings | None = None,
+    ) -> Self:
+        """The handlers, tables and settings of a whole service."""
+        return cls(
+            service.events,
+            publishes=service.publishes,
+            database_url=database_url,
+            tables=service.tables,
+            settings=settings or service.settings_type(),
+            service=service.name,
+        )
+
+    def handle(self, *messages: Message, cause: EventContext | None = None) -> list[EventContext]:
+        """Let the service take these events as one batch, in one commit; returns what they were.
+
+        `cause` is the event they follow from. An `async def` handler runs on an event loop and a
+        thread of its own; where it shall run on the test's, use `handle_async`.
+
+        Raises:
+            LookupError: the service has no handler for the type.
+            Exception: what the handler raised; then nothing of the batch took effect.
+        """
+        return _on_a_thread(self.handle_async(*messages, cause=cause))
+
+    async def handle_async(
+        self, *messages: Message, cause: EventContext | None = None
+    ) -> list[EventContext]:
+        """`handle` on the running event loop."""
+        sent = [self._sent(message, cause) for message in messages]
+
+        def take(tx: Transaction) -> None:
+            arrivals, before = _arrive(tx.session, sent)
+            batch.take(tx, arrivals, before, self._handlers)
+
+        try:
+            await self.database.transaction(take)
+        except batch.HandlerFailed as failure:
+            raise failure.__cause__ or failure from None
+        await self._run_tasks()
+        return [context for context, _ in sent]
+
+    @property
+    def published(self) -> list[Message]:
+        """All that was published and committed so far, in order."""
+        return [message for _, message in self.outbox()]
+
+    def outbox(self) -> list[tuple[EventContext, Message]]:
+        """What was published, each with its CloudEvents attributes."""
+        statement = select(tables.outbox).order_by(tables.outbox.c.id)
+        with self.session() as session:
+            rows = session.execute(statement).all()
+        found = []
+        for row in rows:
+            received = decode(json.loads(row.headers), row.data)
+            message = from_data(
+                self._types[received.context.type], received.datacontenttype, received.data
+            )
+            found.append((received.context, message))
+        return found
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session to look at the tables or to fill them; it commits at its end.
+
+        Call no handler before that: on SQLite it would wait for this session.
+        """
+        with Session(self.database._engine) as session:
+            yield session
+            session.commit()
+
+    def transact(self, work: Callable[[Transaction], T]) -> T:
+        """Run what is no handler, an RPC or a job, in a transaction of the service."""
+        return self.database.transact(work)
+
+    def close(self) -> None:
+        """Close the database, and remove it if it was made here."""
+        self.database.close()
+        if self._folder:
+            self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _sent(
+        self, message: Message, cause: EventContext | None
+    ) -> tuple[EventContext, Mapping[str, Any]]:
+        type = event_type(message.__class__)
+        if type not in self._handlers:
+            raise LookupError(f"there is no handler for {type}")
+        return Publisher(source_service(type), (message.__class__,)).outgoing(message, cause)
+
+    async def _run_tasks(self) -> None:
+        """What `async def` handlers left; an event whose handler raises is not kept."""
+        runner = TaskRunner(
+            self.database, self._handlers, member="test", settings=self.settings, gate=Gate()
+        )
+        while claimed := await self.database.transaction(self._claim):
+            for task in claimed:
+                try:
+                    await runner.attempt(task)
+                except Exception:
+                    await self.database.transaction(lambda tx: _forget_tasks(tx.session))
+                    raise
+
+    def _claim(self, tx: Transaction) -> list[Task]:
+        types = list(self._handlers)
+        return task_rows.claim(
+            tx.session, owner="test", types=types, limit=1000, lease_seconds=3600
+        )[0]
+
+
+def _forget_tasks(session: Session) -> None:
+    session.execute(delete(tables.tasks))
+
+
+def _create(database: Database, service_tables: MetaData | None) -> None:
+    for metadata in (tables.metadata, service_tables):
+        if metadata is not None:
+            metadata.create_all(database._engine)
+
+
+def _arrive(
+    session: Session, sent: Sequence[tuple[EventContext, Mapping[str, Any]]]
+) -> tuple[list[Arrival], dict[str, Position]]:
+    """The events as if they came next in their streams, and where their subjects were."""
+    before: dict[str, Position] = {}
+    last: dict[str, Position] = {}
+    arrivals = []
+    for context, row in sent:
+        subject = row["subject"]
+        if subject not in before:
+            before[subject] = last[subject] = _position(session, context.type, subject)
+        number = last[subject].number + 1
+        last[subject] = Position(number, "test", number)
+        headers = {**json.loads(row["headers"]), NUMBER: number_value(number)}
+        lane = int(subject.rpartition(".")[2])
+        arrivals.append(Arrival(subject, context.type, lane, last[subject], headers, row["data"]))
+    return arrivals, before
+
+
+def _position(session: Session, type: str, subject: str) -> Position:
+    stream = stream_of(source_service(type))
+    known = positions.load(session, stream)
+    if subject not in known:
+        known[subject] = Position(0, "test", 0)
+        positions.insert_new(session, stream, {subject: known[subject]})
+    return known[subject]
+
+
+def _on_a_thread(work: Coroutine[object, object, T]) -> T:
+    """Run it to its end, whether or not this thread has an event loop that runs."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(asyncio.run(work))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="handle")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
