@@ -112,7 +112,7 @@ def lock_stock(session: Session, skus: Sequence[str]) -> dict[str, int]:
         .order_by(products.c.sku)
         .with_for_update()
     )
-    return dict(session.execute(found).tuples())
+    return dict(session.execute(found).all())
 
 
 def take(session: Session, order_id: str, quantities: Mapping[str, int]) -> None:
@@ -171,7 +171,7 @@ def give_back(session: Session, order_id: str) -> None:
     lines = select(reservation_lines.c.sku, reservation_lines.c.quantity).where(
         reservation_lines.c.order_id == order_id
     )
-    quantities = dict(session.execute(lines).tuples())
+    quantities = dict(session.execute(lines).all())
     lock_stock(session, list(quantities))
     more = (
         update(products)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from google.protobuf.message import Message
 
 from chassis import EventContext, Reject, Transaction
-from chassis.events.cloudevents import to_structured
+from chassis.events.cloudevents import decode, to_structured
 from orders import domain, tables
 from orders.domain import Draft, News, Reason, Status, Step
 from orders.messages import line_messages, reason_message, timestamp
@@ -17,6 +17,7 @@ __all__ = ["cancel_overdue", "hear", "place"]
 
 # How many overdue orders one transaction cancels: it holds their rows meanwhile.
 _OVERDUE_AT_ONCE = 200
+_STRUCTURED = {"Content-Type": "application/cloudevents+json"}
 
 
 def place(tx: Transaction, draft: Draft) -> Order | None:
@@ -54,30 +55,43 @@ def hear(
     order = tables.lock_order(tx.session, order_id)
     if order is None:
         raise Reject(f"there is no order {order_id!r}")
-    _advance(tx, order, news, [to_structured(event, message).decode()], paid)
+    _advance(tx, order, news, [to_structured(event, message).decode()], paid=paid)
 
 
 def cancel_overdue(tx: Transaction, timeout_seconds: float) -> None:
     """Cancel orders that have been pending for too long."""
     before = domain.overdue_before(datetime.now(UTC), timeout_seconds)
-    for order in tables.lock_overdue(tx.session, before, _OVERDUE_AT_ONCE):
-        _advance(tx, order, News.TIME_IS_UP, [])
+    overdue = tables.lock_overdue(tx.session, before, _OVERDUE_AT_ONCE)
+    if not overdue:
+        return
+    placed = tables.first_events(tx.session, [order.order_id for order in overdue])
+    for order in overdue:
+        # No event leads here but the one the order began with.
+        cause = decode(_STRUCTURED, placed[order.order_id].encode()).context
+        _advance(tx, order, News.TIME_IS_UP, [], cause=cause)
 
 
 def _advance(
-    tx: Transaction, order: Order, news: News, heard: list[str], paid: Money | None = None
+    tx: Transaction,
+    order: Order,
+    news: News,
+    heard: list[str],
+    *,
+    paid: Money | None = None,
+    cause: EventContext | None = None,
 ) -> None:
     step, reason = domain.step(order.status, news)
     now = datetime.now(UTC)
     ending: Ending | None = None
     if step is Step.CONFIRM:
         ending = Ending(Status.CONFIRMED, None, now)
-        heard.append(_publish(tx, _confirmed(order, now)))
+        heard.append(_publish(tx, _confirmed(order, now), cause))
     elif step is Step.CANCEL:
         ending = Ending(Status.CANCELLED, reason, now)
-        heard.append(_publish(tx, _cancelled(order, reason, now)))
+        heard.append(_publish(tx, _cancelled(order, reason, now), cause))
     elif step is Step.REFUND:
-        heard.append(_publish(tx, PaymentRefundRequested(order_id=order.order_id, amount=paid)))
+        refund = PaymentRefundRequested(order_id=order.order_id, amount=paid)
+        heard.append(_publish(tx, refund, cause))
     tables.record(tx.session, order, heard, ending)
 
 
@@ -99,6 +113,6 @@ def _cancelled(order: Order, reason: Reason | None, at: datetime) -> OrderCancel
     )
 
 
-def _publish(tx: Transaction, message: Message) -> str:
+def _publish(tx: Transaction, message: Message, cause: EventContext | None = None) -> str:
     """Publish, and return the event as the order's record keeps it."""
-    return to_structured(tx.publish(message), message).decode()
+    return to_structured(tx.publish(message, cause=cause), message).decode()

@@ -45,6 +45,7 @@ __all__ = [
     "add_order",
     "find_order",
     "find_placed",
+    "first_events",
     "ledger",
     "list_events",
     "list_orders",
@@ -279,6 +280,14 @@ def record(
         for sequence, cloudevent in enumerate(cloudevents, order.recorded + 1)
     ]
     session.execute(insert(order_events), rows)
+
+
+def first_events(session: Session, order_ids: Sequence[str]) -> dict[str, str]:
+    """The event each of these orders began with."""
+    found = select(order_events.c.order_id, order_events.c.cloudevent).where(
+        order_events.c.order_id.in_(order_ids), order_events.c.sequence == 1
+    )
+    return dict(session.execute(found).all())
 
 
 def list_events(session: Session, order_id: str, after: int) -> list[EventRow]:

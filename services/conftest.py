@@ -1,0 +1,98 @@
+"""For the tests of all services: their handlers on a migrated database of each kind."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from chassis import ReadTransaction, Service, ServiceSettings
+from chassis.database import migrate
+from chassis.testing import PostgresServer
+from chassis.testing.harness import HandlerHarness
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def copy_of_migrated(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Service], str]:
+    """The URL of a new database with a service's tables. Each service's are made once."""
+    if request.param == "sqlite":
+        folder: Path = tmp_path_factory.mktemp("sqlite")
+
+        def copy_file(service: Service) -> str:
+            template = folder / f"{service.name}.db"
+            if not template.exists():
+                migrate(f"sqlite:///{template}", service.migrations)
+            copy = folder / f"{uuid4().hex}.db"
+            shutil.copy(template, copy)
+            return f"sqlite:///{copy}"
+
+        return copy_file
+
+    server: PostgresServer = request.getfixturevalue("postgres")
+    templates: set[str] = set()
+
+    def copy_database(service: Service) -> str:
+        if service.name not in templates:
+            migrate(server.create_database(service.name), service.migrations)
+            templates.add(service.name)
+        name = f"test_{uuid4().hex}"
+        with psycopg.connect(
+            host="127.0.0.1", port=server.port, user="postgres", autocommit=True
+        ) as connection:
+            connection.execute(f'CREATE DATABASE {name} TEMPLATE "{service.name}"')
+        return server.url(name)
+
+    return copy_database
+
+
+@pytest.fixture
+def make_harness(
+    copy_of_migrated: Callable[[Service], str],
+) -> Iterator[Callable[[Service, ServiceSettings], HandlerHarness]]:
+    """A service's handlers on a new database, on SQLite and on PostgreSQL."""
+    made: list[HandlerHarness] = []
+
+    def make(service: Service, settings: ServiceSettings) -> HandlerHarness:
+        url = copy_of_migrated(service)
+        made.append(HandlerHarness.of(service, database_url=url, settings=settings))
+        return made[-1]
+
+    yield make
+    for harness in made:
+        harness.close()
+
+
+@pytest.fixture
+def drift() -> Callable[[HandlerHarness, Service], list[object]]:
+    """Where a service's tables in the database differ from those in its tables.py."""
+
+    def compare(harness: HandlerHarness, service: Service) -> list[object]:
+        declared = service.tables
+        assert declared is not None
+        ours = set(declared.tables)
+
+        def is_ours(table: object, name: str | None, kind: str, *_: object) -> bool:
+            return kind != "table" or name in ours
+
+        def differences(tx: ReadTransaction) -> list[object]:
+            context = MigrationContext.configure(
+                tx.session.connection(), opts={"include_object": is_ours, "compare_type": True}
+            )
+            found: list[object] = compare_metadata(context, declared)
+            return found
+
+        return harness.transact(differences)
+
+    return compare

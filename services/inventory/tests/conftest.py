@@ -1,0 +1,17 @@
+"""Inventory's handlers on an empty database."""
+
+from collections.abc import Callable
+
+import pytest
+
+from chassis import Service, ServiceSettings
+from chassis.testing.harness import HandlerHarness
+from inventory.service import service
+from inventory.settings import InventorySettings
+
+
+@pytest.fixture
+def harness(
+    make_harness: Callable[[Service, ServiceSettings], HandlerHarness],
+) -> HandlerHarness:
+    return make_harness(service, InventorySettings())

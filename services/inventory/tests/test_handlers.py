@@ -1,0 +1,208 @@
+"""What inventory does with orders, on both databases and without a broker."""
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import permutations
+from threading import Barrier
+
+import pytest
+
+from chassis import Reject
+from chassis.testing.harness import HandlerHarness
+from inventory import handlers
+from inventory.handlers import ReservationMissing
+from inventory.rpc import Inventory
+from shop.inventory.v1 import (
+    GetStockLedgerRequest,
+    LoadProductsRequest,
+    Product,
+    StockRejected,
+    StockReserved,
+)
+from shop.money.v1 import Money
+from shop.orders.v1 import OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced
+
+TOTAL = Money(amount=500, currency="USD")
+Stock = tuple[int, int, int]
+"""On hand, reserved, sold."""
+
+
+@pytest.fixture(autouse=True)
+def stock(harness: HandlerHarness) -> None:
+    """Ten of milk, five of bread, one of tea."""
+    products = [
+        Product(
+            sku=sku,
+            name=sku.title(),
+            department="GROCERY",
+            price=Money(amount=100, currency="USD"),
+            stock=pieces,
+        )
+        for sku, pieces in (("milk", 10), ("bread", 5), ("tea", 1))
+    ]
+    request = LoadProductsRequest(products=products)
+    harness.transact(lambda tx: Inventory().load_products(request, tx))
+
+
+def placed(order_id: str = "o-1", **quantities: int) -> OrderPlaced:
+    return OrderPlaced(
+        order_id=order_id,
+        customer_id="c-1",
+        lines=[OrderLine(sku=sku, quantity=pieces) for sku, pieces in quantities.items()],
+        total=TOTAL,
+    )
+
+
+def place(harness: HandlerHarness, order_id: str = "o-1", **quantities: int) -> None:
+    harness.handle(placed(order_id, **quantities))
+
+
+def confirm(harness: HandlerHarness, *order_ids: str) -> None:
+    harness.handle(*(OrderConfirmed(order_id=order_id) for order_id in order_ids or ("o-1",)))
+
+
+def cancel(harness: HandlerHarness, order_id: str = "o-1") -> None:
+    harness.handle(OrderCancelled(order_id=order_id))
+
+
+def ledger(harness: HandlerHarness) -> dict[str, Stock]:
+    """By product, two to a page."""
+    entries: dict[str, Stock] = {}
+    asked = GetStockLedgerRequest(limit=2)
+    while True:
+        page = harness.transact(lambda tx: Inventory().get_stock_ledger(asked, tx))
+        entries |= {
+            entry.sku: (entry.on_hand, entry.reserved, entry.sold) for entry in page.entries
+        }
+        if not page.next_cursor:
+            return entries
+        asked.cursor = page.next_cursor
+
+
+def test_an_order_is_reserved_with_all_its_lines(harness: HandlerHarness) -> None:
+    place(harness, milk=3, bread=5)
+    assert harness.published == [StockReserved(order_id="o-1", customer_id="c-1", total=TOTAL)]
+    assert ledger(harness) == {"bread": (0, 5, 0), "milk": (7, 3, 0), "tea": (1, 0, 0)}
+
+
+def test_an_order_that_one_line_is_missing_for_is_rejected_as_a_whole(
+    harness: HandlerHarness,
+) -> None:
+    place(harness, milk=3, tea=2, sugar=1)
+    assert harness.published == [StockRejected(order_id="o-1", skus=["sugar", "tea"])]
+    assert ledger(harness) == {"bread": (5, 0, 0), "milk": (10, 0, 0), "tea": (1, 0, 0)}
+
+
+def test_lines_of_one_product_are_reserved_together(harness: HandlerHarness) -> None:
+    lines = [OrderLine(sku="milk", quantity=6), OrderLine(sku="milk", quantity=5)]
+    harness.handle(OrderPlaced(order_id="o-1", lines=lines))
+    assert harness.published == [StockRejected(order_id="o-1", skus=["milk"])]
+
+
+def test_an_order_is_reserved_once(harness: HandlerHarness) -> None:
+    place(harness, milk=3)
+    place(harness, milk=3)
+    assert len(harness.published) == 1
+    assert ledger(harness)["milk"] == (7, 3, 0)
+
+
+def test_a_confirmed_order_is_sold(harness: HandlerHarness) -> None:
+    place(harness, milk=3)
+    confirm(harness)
+    confirm(harness)
+    assert ledger(harness)["milk"] == (7, 0, 3)
+
+
+def test_many_orders_are_sold_at_once(harness: HandlerHarness) -> None:
+    place(harness, "o-1", milk=3)
+    place(harness, "o-2", milk=2, bread=1)
+    confirm(harness, "o-1", "o-2")
+    assert ledger(harness) == {"bread": (4, 0, 1), "milk": (5, 0, 5), "tea": (1, 0, 0)}
+
+
+def test_a_cancelled_orders_stock_is_given_back_once(harness: HandlerHarness) -> None:
+    place(harness, milk=3, tea=1)
+    cancel(harness)
+    cancel(harness)
+    assert ledger(harness) == {"bread": (5, 0, 0), "milk": (10, 0, 0), "tea": (1, 0, 0)}
+    assert len(harness.published) == 1
+
+
+def test_a_rejected_order_has_nothing_to_give_back(harness: HandlerHarness) -> None:
+    place(harness, tea=2)
+    cancel(harness)
+    assert ledger(harness)["tea"] == (1, 0, 0)
+
+
+def test_an_order_cancelled_before_it_was_asked_for_is_never_reserved(
+    harness: HandlerHarness,
+) -> None:
+    cancel(harness)
+    place(harness, milk=3)
+    assert harness.published == []
+    assert ledger(harness)["milk"] == (10, 0, 0)
+
+
+@pytest.mark.parametrize("order", list(permutations(["place", "place", "cancel", "cancel"])))
+def test_a_cancelled_order_leaves_nothing_behind_in_whichever_order_its_events_come(
+    harness: HandlerHarness, order: tuple[str, ...]
+) -> None:
+    for event in order:
+        if event == "place":
+            place(harness, milk=3)
+        else:
+            cancel(harness)
+    assert ledger(harness)["milk"] == (10, 0, 0)
+
+
+def test_an_order_confirmed_before_it_was_reserved_is_tried_again(harness: HandlerHarness) -> None:
+    place(harness, "o-2", milk=1)
+    with pytest.raises(ReservationMissing):
+        confirm(harness, "o-1", "o-2")
+    assert ledger(harness)["milk"] == (9, 1, 0)
+
+
+def test_a_confirmation_against_what_was_decided_is_rejected(harness: HandlerHarness) -> None:
+    place(harness, tea=2)
+    with pytest.raises(Reject):
+        confirm(harness)
+
+
+@pytest.mark.parametrize(
+    "lines", [[], [OrderLine(sku="milk")], [OrderLine(sku="\x00", quantity=1)]]
+)
+def test_an_order_without_sense_is_rejected(
+    harness: HandlerHarness, lines: list[OrderLine]
+) -> None:
+    with pytest.raises(Reject):
+        harness.handle(OrderPlaced(order_id="o-1", lines=lines))
+
+
+def test_the_last_piece_is_reserved_once_however_many_ask_at_the_same_moment(
+    harness: HandlerHarness,
+) -> None:
+    ready = Barrier(4)
+
+    def ask(number: int) -> None:
+        ready.wait()
+        order = placed(f"o-{number}", tea=1, milk=1)
+        harness.transact(lambda tx: handlers.reserve_stock(order, tx))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(4)))
+    answers = [type(message) for message in harness.published]
+    assert sorted(answers, key=str) == [StockRejected] * 3 + [StockReserved]
+    assert ledger(harness) == {"bread": (5, 0, 0), "milk": (9, 1, 0), "tea": (0, 1, 0)}
+
+
+def test_orders_for_the_same_products_in_any_order_all_get_through(harness: HandlerHarness) -> None:
+    def ask(number: int) -> None:
+        names = ("milk", "bread") if number % 2 else ("bread", "milk")
+        order = placed(f"o-{number}", **dict.fromkeys(names, 1))
+        harness.transact(lambda tx: handlers.reserve_stock(order, tx))
+        cancelled = OrderCancelled(order_id=order.order_id)
+        harness.transact(lambda tx: handlers.give_stock_back(cancelled, tx))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(24)))
+    assert len(harness.published) == 24
+    assert ledger(harness) == {"bread": (5, 0, 0), "milk": (10, 0, 0), "tea": (1, 0, 0)}

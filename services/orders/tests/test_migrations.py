@@ -1,0 +1,13 @@
+"""The tables of orders, as migrated."""
+
+from collections.abc import Callable
+
+from chassis import Service
+from chassis.testing.harness import HandlerHarness
+from orders.service import service
+
+
+def test_the_migrations_make_the_tables_that_the_code_declares(
+    harness: HandlerHarness, drift: Callable[[HandlerHarness, Service], list[object]]
+) -> None:
+    assert drift(harness, service) == []

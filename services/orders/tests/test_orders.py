@@ -1,0 +1,449 @@
+"""An order from placed to its end, on both databases and without a broker."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+
+from chassis import EventContext, InvalidArgument, NotFound, Reject, Transaction
+from chassis.events.ids import uuid7
+from chassis.testing.harness import HandlerHarness
+from orders import progress
+from orders.domain import News
+from orders.rpc import Orders
+from shop.inventory.v1 import StockRejected, StockReserved
+from shop.money.v1 import Money
+from shop.orders.v1 import (
+    CANCEL_REASON_OUT_OF_STOCK,
+    CANCEL_REASON_PAYMENT_DECLINED,
+    CANCEL_REASON_TIMED_OUT,
+    ORDER_STATUS_CANCELLED,
+    ORDER_STATUS_CONFIRMED,
+    ORDER_STATUS_PENDING,
+    CancelReason,
+    GetOrderRequest,
+    GetOrdersLedgerRequest,
+    ListOrderEventsRequest,
+    ListOrderEventsResponse,
+    ListOrdersRequest,
+    Order,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderEntry,
+    OrderLine,
+    OrderPlaced,
+    PaymentRefundRequested,
+    PlaceOrderRequest,
+)
+from shop.payments.v1 import PaymentAuthorized, PaymentDeclined, PaymentRefunded
+
+TOTAL = Money(amount=2 * 199 + 250, currency="USD")
+
+
+def usd(amount: int) -> Money:
+    return Money(amount=amount, currency="USD")
+
+
+def request(
+    order_id: str = "o-1",
+    *,
+    key: str = "",
+    customer_id: str = "c-1",
+    milk: int = 2,
+    price: int = 199,
+) -> PlaceOrderRequest:
+    return PlaceOrderRequest(
+        order_id=order_id,
+        customer_id=customer_id,
+        lines=[
+            OrderLine(sku="milk", quantity=milk, price=usd(price)),
+            OrderLine(sku="bread", quantity=1, price=usd(250)),
+        ],
+        idempotency_key=key,
+    )
+
+
+def place(harness: HandlerHarness, asked: PlaceOrderRequest | None = None) -> Order:
+    return harness.transact(lambda tx: Orders().place_order(asked or request(), tx)).order
+
+
+def order(harness: HandlerHarness, order_id: str = "o-1") -> Order:
+    asked = GetOrderRequest(order_id=order_id)
+    return harness.transact(lambda tx: Orders().get_order(asked, tx)).order
+
+
+def record(harness: HandlerHarness, after: int = 0) -> ListOrderEventsResponse:
+    asked = ListOrderEventsRequest(order_id="o-1", after=after)
+    return harness.transact(lambda tx: Orders().list_order_events(asked, tx))
+
+
+def types(page: ListOrderEventsResponse) -> list[str]:
+    return [json.loads(event.cloudevent)["type"].rsplit(".")[-1] for event in page.events]
+
+
+def ledger(harness: HandlerHarness) -> dict[str, OrderEntry]:
+    """By order, two to a page."""
+    entries: dict[str, OrderEntry] = {}
+    asked = GetOrdersLedgerRequest(limit=2)
+    while True:
+        page = harness.transact(lambda tx: Orders().get_orders_ledger(asked, tx))
+        entries |= {entry.order_id: entry for entry in page.orders}
+        if not page.next_cursor:
+            return entries
+        asked.cursor = page.next_cursor
+
+
+def hear(tx: Transaction, message: Message, news: News) -> None:
+    """What a handler does, without the broker's order between two of them."""
+    event = EventContext(uuid7(), message.DESCRIPTOR.full_name, "somewhere")
+    progress.hear(tx, "o-1", news, event, message, paid=TOTAL)
+
+
+def time_passes(harness: HandlerHarness) -> None:
+    """All orders that are pending now are overdue."""
+    harness.transact(lambda tx: progress.cancel_overdue(tx, timeout_seconds=-1))
+
+
+RESERVED = StockReserved(order_id="o-1", total=TOTAL)
+REJECTED = StockRejected(order_id="o-1", skus=["milk"])
+AUTHORIZED = PaymentAuthorized(order_id="o-1", payment_id="p-1", amount=TOTAL)
+DECLINED = PaymentDeclined(order_id="o-1", reason="too much")
+REFUNDED = PaymentRefunded(order_id="o-1", payment_id="p-1", amount=TOTAL)
+
+
+def test_a_placed_order_is_pending_and_published(harness: HandlerHarness) -> None:
+    placed = place(harness)
+    assert (placed.order_id, placed.status, placed.total) == ("o-1", ORDER_STATUS_PENDING, TOTAL)
+    assert not placed.HasField("ended_at")
+    assert harness.published == [
+        OrderPlaced(
+            order_id="o-1",
+            customer_id="c-1",
+            lines=placed.lines,
+            total=TOTAL,
+            placed_at=placed.placed_at,
+        )
+    ]
+    assert order(harness) == placed
+
+
+def test_a_paid_order_is_confirmed(harness: HandlerHarness) -> None:
+    place(harness)
+    harness.handle(RESERVED)
+    harness.handle(AUTHORIZED)
+    ended = order(harness)
+    assert ended.status == ORDER_STATUS_CONFIRMED
+    assert ended.ended_at.ToDatetime() >= ended.placed_at.ToDatetime()
+    assert harness.published[1:] == [
+        OrderConfirmed(order_id="o-1", customer_id="c-1", total=TOTAL, confirmed_at=ended.ended_at)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("news", "reason"),
+    [(REJECTED, CANCEL_REASON_OUT_OF_STOCK), (DECLINED, CANCEL_REASON_PAYMENT_DECLINED)],
+)
+def test_an_order_without_stock_or_payment_is_cancelled(
+    harness: HandlerHarness, news: Message, reason: CancelReason.ValueType
+) -> None:
+    place(harness)
+    harness.handle(news)
+    ended = order(harness)
+    assert (ended.status, ended.reason) == (ORDER_STATUS_CANCELLED, reason)
+    assert harness.published[1:] == [
+        OrderCancelled(
+            order_id="o-1", customer_id="c-1", reason=reason, cancelled_at=ended.ended_at
+        )
+    ]
+
+
+def test_an_order_that_takes_too_long_is_cancelled(harness: HandlerHarness) -> None:
+    place(harness)
+    harness.transact(lambda tx: progress.cancel_overdue(tx, timeout_seconds=60))
+    assert order(harness).status == ORDER_STATUS_PENDING
+    time_passes(harness)
+    time_passes(harness)
+    assert order(harness).reason == CANCEL_REASON_TIMED_OUT
+    assert [type(message) for message in harness.published] == [
+        OrderPlaced,
+        OrderCancelled,
+    ]
+    assert types(record(harness)) == ["OrderPlaced", "OrderCancelled"]
+
+
+def test_only_pending_orders_time_out(harness: HandlerHarness) -> None:
+    place(harness)
+    harness.handle(AUTHORIZED)
+    time_passes(harness)
+    assert order(harness).status == ORDER_STATUS_CONFIRMED
+
+
+def test_a_payment_for_a_cancelled_order_is_asked_back(harness: HandlerHarness) -> None:
+    place(harness)
+    time_passes(harness)
+    harness.handle(AUTHORIZED)
+    harness.handle(REFUNDED)
+    assert order(harness).status == ORDER_STATUS_CANCELLED
+    assert harness.published[2:] == [PaymentRefundRequested(order_id="o-1", amount=TOTAL)]
+
+
+def test_a_confirmed_order_stays_confirmed_whatever_comes(harness: HandlerHarness) -> None:
+    place(harness)
+    harness.handle(AUTHORIZED)
+    for late in (RESERVED, REJECTED, DECLINED, AUTHORIZED, REFUNDED):
+        harness.handle(late)
+    time_passes(harness)
+    assert order(harness).status == ORDER_STATUS_CONFIRMED
+    assert [type(message) for message in harness.published] == [
+        OrderPlaced,
+        OrderConfirmed,
+    ]
+
+
+def test_the_record_counts_an_orders_events_up_to_its_end(harness: HandlerHarness) -> None:
+    place(harness)
+    assert record(harness).terminal_sequence == 0
+    harness.handle(RESERVED)
+    harness.handle(AUTHORIZED)
+    page = record(harness)
+    assert types(page) == ["OrderPlaced", "StockReserved", "PaymentAuthorized", "OrderConfirmed"]
+    assert [event.sequence for event in page.events] == [1, 2, 3, 4]
+    assert [event.terminal for event in page.events] == [False, False, False, True]
+    assert page.terminal_sequence == 4
+
+
+def test_the_record_goes_on_behind_the_end(harness: HandlerHarness) -> None:
+    place(harness)
+    time_passes(harness)
+    harness.handle(AUTHORIZED)
+    harness.handle(REFUNDED)
+    page = record(harness)
+    assert types(page) == [
+        "OrderPlaced",
+        "OrderCancelled",
+        "PaymentAuthorized",
+        "PaymentRefundRequested",
+        "PaymentRefunded",
+    ]
+    assert page.terminal_sequence == 2
+    assert [event.terminal for event in page.events] == [False, True, False, False, False]
+
+
+def test_the_record_is_read_from_where_one_left_off(harness: HandlerHarness) -> None:
+    place(harness)
+    harness.handle(RESERVED)
+    harness.handle(AUTHORIZED)
+    assert [event.sequence for event in record(harness, after=2).events] == [3, 4]
+    end = record(harness, after=4)
+    assert (list(end.events), end.terminal_sequence) == ([], 4)
+
+
+def test_the_record_holds_the_events_as_they_were_published(harness: HandlerHarness) -> None:
+    place(harness)
+    harness.handle(RESERVED)
+    placed, reserved = (json.loads(event.cloudevent) for event in record(harness).events)
+    assert {name: placed[name] for name in ("specversion", "type", "source", "subject")} == {
+        "specversion": "1.0",
+        "type": "shop.orders.v1.OrderPlaced",
+        "source": "orders",
+        "subject": "o-1",
+    }
+    assert placed["data"]["order_id"] == "o-1"
+    assert (reserved["source"], reserved["data"]["total"]) == (
+        "inventory",
+        {"amount": str(TOTAL.amount), "currency": "USD"},
+    )
+
+
+def test_a_cancelled_overdue_order_names_the_event_it_began_with(harness: HandlerHarness) -> None:
+    place(harness)
+    time_passes(harness)
+    placed, cancelled = (json.loads(event.cloudevent) for event in record(harness).events)
+    assert (cancelled["causationid"], cancelled["correlationid"]) == (placed["id"], placed["id"])
+
+
+@pytest.mark.parametrize("news", [RESERVED, REJECTED, AUTHORIZED, DECLINED, REFUNDED])
+def test_news_of_an_unknown_order_is_rejected(harness: HandlerHarness, news: Message) -> None:
+    with pytest.raises(Reject):
+        harness.handle(news)
+
+
+def test_two_answers_at_the_same_moment_end_an_order_once(harness: HandlerHarness) -> None:
+    place(harness)
+    ready = Barrier(3)
+
+    def at_once(act: Callable[[], Any]) -> None:
+        ready.wait()
+        act()
+
+    with ThreadPoolExecutor(3) as pool:
+        acts: list[Callable[[], Any]] = [
+            lambda: harness.transact(lambda tx: hear(tx, AUTHORIZED, News.PAYMENT_AUTHORIZED)),
+            lambda: harness.transact(lambda tx: hear(tx, DECLINED, News.PAYMENT_DECLINED)),
+            lambda: time_passes(harness),
+        ]
+        list(pool.map(at_once, acts))
+    time_passes(harness)
+    endings = (OrderConfirmed, OrderCancelled)
+    assert sum(isinstance(message, endings) for message in harness.published) == 1
+    assert ledger(harness)["o-1"].endings == 1
+    events = record(harness).events
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+
+
+def test_an_order_is_placed_once_by_its_id(harness: HandlerHarness) -> None:
+    first = place(harness)
+    assert place(harness) == first
+    assert len(harness.published) == 1
+
+
+def test_an_id_that_is_taken_by_something_else_is_refused(harness: HandlerHarness) -> None:
+    place(harness)
+    with pytest.raises(InvalidArgument) as refused:
+        place(harness, request(milk=3))
+    assert refused.value.field == "order_id"
+
+
+def test_an_order_is_placed_once_under_its_customers_key(harness: HandlerHarness) -> None:
+    first = place(harness, request("o-1", key="k-1"))
+    assert place(harness, request("o-2", key="k-1")) == first
+    assert len(harness.published) == 1
+    with pytest.raises(NotFound):
+        order(harness, "o-2")
+
+
+def test_a_key_is_its_customers_own(harness: HandlerHarness) -> None:
+    place(harness, request("o-1", key="k-1", customer_id="c-1"))
+    assert place(harness, request("o-2", key="k-1", customer_id="c-2")).order_id == "o-2"
+
+
+def test_orders_without_a_key_are_all_placed(harness: HandlerHarness) -> None:
+    place(harness, request("o-1"))
+    assert place(harness, request("o-2")).order_id == "o-2"
+
+
+def test_a_key_sent_again_after_a_price_has_changed_gets_the_first_order(
+    harness: HandlerHarness,
+) -> None:
+    first = place(harness, request("o-1", key="k-1"))
+    assert place(harness, request("o-2", key="k-1", price=299)) == first
+
+
+def test_a_key_sent_again_with_another_body_is_refused(harness: HandlerHarness) -> None:
+    place(harness, request("o-1", key="k-1"))
+    with pytest.raises(InvalidArgument) as refused:
+        place(harness, request("o-2", key="k-1", milk=3))
+    assert refused.value.field == "Idempotency-Key"
+
+
+def test_requests_under_one_key_at_the_same_moment_get_one_order(harness: HandlerHarness) -> None:
+    ready = Barrier(4)
+
+    def send(number: int) -> Order:
+        ready.wait()
+        return place(harness, request(f"o-{number}", key="k-1"))
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(send, range(4)))
+    assert len({answer.order_id for answer in answers}) == 1
+    assert len(harness.published) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"order_id": ""}, "order_id"),
+        ({"customer_id": "\x00"}, "customer_id"),
+        ({"lines": []}, "lines"),
+        ({"lines": [OrderLine(sku="milk", quantity=1)]}, "lines.0.price.currency"),
+        (
+            {
+                "lines": [
+                    OrderLine(sku="a", quantity=1, price=Money(currency="USD")),
+                    OrderLine(sku="b", quantity=1, price=Money(currency="EUR")),
+                ]
+            },
+            "lines",
+        ),
+    ],
+)
+def test_a_malformed_request_is_refused_by_its_field(
+    harness: HandlerHarness, changes: dict[str, Any], field: str
+) -> None:
+    given: dict[str, Any] = {"order_id": "o-1", "customer_id": "c-1", "lines": request().lines}
+    asked = PlaceOrderRequest(**given | changes)
+    with pytest.raises(InvalidArgument) as refused:
+        place(harness, asked)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("order_id", ["o-2", "", "\x00", "o" * 100])
+def test_an_order_that_is_not_there_is_not_found(harness: HandlerHarness, order_id: str) -> None:
+    place(harness)
+    with pytest.raises(NotFound):
+        order(harness, order_id)
+    asked = ListOrderEventsRequest(order_id=order_id)
+    with pytest.raises(NotFound):
+        harness.transact(lambda tx: Orders().list_order_events(asked, tx))
+
+
+def listed(harness: HandlerHarness, asked: ListOrdersRequest) -> list[list[str]]:
+    """The ids on each page."""
+    pages = []
+    while True:
+        page = harness.transact(lambda tx: Orders().list_orders(asked, tx))
+        pages.append([order.order_id for order in page.orders])
+        if not page.next_cursor:
+            return pages
+        asked.cursor = page.next_cursor
+
+
+def test_orders_are_listed_newest_first_and_page_by_page(harness: HandlerHarness) -> None:
+    for number in range(5):
+        place(harness, request(f"o-{number}", customer_id=f"c-{number % 2}"))
+    assert listed(harness, ListOrdersRequest(limit=2)) == [["o-4", "o-3"], ["o-2", "o-1"], ["o-0"]]
+    assert listed(harness, ListOrdersRequest(limit=5)) == [["o-4", "o-3", "o-2", "o-1", "o-0"]]
+    assert listed(harness, ListOrdersRequest(customer_id="c-1", limit=1)) == [["o-3"], ["o-1"]]
+    assert listed(harness, ListOrdersRequest(customer_id="c-9")) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        (ListOrdersRequest(limit=-1), "limit"),
+        (ListOrdersRequest(limit=101), "limit"),
+        (ListOrdersRequest(cursor="x"), "cursor"),
+        (ListOrdersRequest(cursor="12.\x00"), "cursor"),
+        (ListOrdersRequest(cursor="99999999999999999.o-1"), "cursor"),
+        (ListOrdersRequest(customer_id="\x00"), "customer_id"),
+    ],
+)
+def test_a_list_that_cannot_be_made_is_refused_by_its_field(
+    harness: HandlerHarness, asked: ListOrdersRequest, field: str
+) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        harness.transact(lambda tx: Orders().list_orders(asked, tx))
+    assert refused.value.field == field
+
+
+def test_the_furthest_cursor_is_still_one(harness: HandlerHarness) -> None:
+    place(harness)
+    asked = ListOrdersRequest(cursor="9999999999999999.o-1")
+    assert listed(harness, asked) == [["o-1"]]
+
+
+def test_the_ledger_counts_endings_and_time_from_the_rows(harness: HandlerHarness) -> None:
+    for order_id in ("o-1", "o-2", "o-3"):
+        place(harness, request(order_id))
+    harness.handle(AUTHORIZED)
+    entries = ledger(harness)
+    assert list(entries) == ["o-1", "o-2", "o-3"]
+    assert (entries["o-1"].endings, entries["o-1"].total) == (1, TOTAL)
+    ended = order(harness)
+    lasted = ended.ended_at.ToMicroseconds() - ended.placed_at.ToMicroseconds()
+    assert entries["o-1"].duration_micros == lasted
+    assert (entries["o-2"].endings, entries["o-2"].duration_micros) == (0, 0)
