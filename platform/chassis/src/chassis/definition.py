@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from chassis.database import Publisher, Transaction
+from chassis.database import Transaction
+from chassis.events.contracts import ContractError
 from chassis.events.handlers import DeclarationError, bind_all
 from chassis.events.jobs import PeriodicJob
+from chassis.events.publisher import Publisher
 from chassis.rpc import methods
 from chassis.rpc.client import target_name
 from chassis.settings import ServiceSettings
@@ -47,7 +49,7 @@ def _event_problems(service: "Service", settings: ServiceSettings) -> Iterator[s
     try:
         bind_all(service.events, settings)
         Publisher(service.name, service.publishes)
-    except (DeclarationError, ValueError, NameError) as error:
+    except (ContractError, DeclarationError, NameError) as error:
         yield str(error)
 
 
