@@ -23,9 +23,10 @@ def source_paths(workspace: Workspace) -> list[Path]:
 
 
 def type_roots(workspace: Workspace) -> list[Path]:
-    """The folders that import names start from: the members' and those of contracts in tests."""
+    """The folders that import names start from: the members', contracts and parts in tests."""
     roots = [member.source_root for member in workspace.members]
     roots += [root.path for root in find_proto_roots(workspace)]
+    roots += [parts for tests in workspace.tests if (parts := tests / "parts").is_dir()]
     return list(dict.fromkeys(roots))
 
 
