@@ -17,10 +17,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from chassis import definition
-from chassis.database import Database, DatabaseDown, Publisher, ReadTransaction
+from chassis.database import Database, DatabaseDown, ReadTransaction
 from chassis.database import migrate as migrate_database
 from chassis.events.handlers import bind_all
 from chassis.events.path import EventPath
+from chassis.events.publisher import Publisher
+from chassis.events.publisher import Publisher
 from chassis.http.app import create_app
 from chassis.http.server import HttpServer
 from chassis.ports import PortInUse

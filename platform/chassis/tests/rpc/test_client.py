@@ -1,0 +1,279 @@
+"""Calling another service: deadlines, repeats, balance, reconnection, errors."""
+
+import asyncio
+import time
+
+import grpc
+import grpc.aio
+import pytest
+from books_rpc import Servers, raw_channel
+
+from bookstore.v1 import (
+    Book,
+    BooksService,
+    BooksServiceAsyncStub,
+    BooksServiceStub,
+    GetBookRequest,
+    GetBookResponse,
+    SellBookRequest,
+    SellBookResponse,
+)
+from chassis import (
+    AlreadyExists,
+    DeadlineExceeded,
+    DomainError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ServiceSettings,
+    Unavailable,
+    deadline,
+)
+from chassis.rpc import Clients
+from chassis.rpc.client import target_name
+from chassis.telemetry import tracing
+from slipway.v1 import LedgerService
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Clock:
+    """Answers with the seconds it was given."""
+
+    async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+        await asyncio.sleep(30)
+        raise NotImplementedError
+
+    async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+        return GetBookResponse(book=Book(title=str(deadline.remaining())))
+
+
+async def seconds_given(stub: BooksServiceAsyncStub) -> float:
+    return float((await stub.GetBook(GetBookRequest())).book.title)
+
+
+async def test_a_call_without_a_deadline_gets_the_default(rpc: Servers) -> None:
+    server = await rpc.start(Clock)
+    stub = await rpc.stub(server.port, call_timeout_seconds=3)
+    assert 2 < await seconds_given(stub) <= 3
+
+
+async def test_a_call_inside_a_call_gets_no_more_than_what_remains(rpc: Servers) -> None:
+    behind = await rpc.stub((await rpc.start(Clock)).port, call_timeout_seconds=30)
+
+    class Front:
+        async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+            raise NotImplementedError
+
+        async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+            await asyncio.sleep(0.5)
+            return await behind.GetBook(request)
+
+    front = await rpc.start(Front)
+    async with raw_channel(front.port) as channel:
+        stub: BooksServiceAsyncStub = BooksServiceStub(channel)
+        answer = await stub.GetBook(GetBookRequest(), timeout=2)
+    assert float(answer.book.title) <= 1.5
+
+
+async def test_nothing_is_asked_when_no_time_is_left(rpc: Servers) -> None:
+    clients = await rpc.clients(1)  # nobody listens there
+    stub: BooksServiceAsyncStub = clients.stub(BooksService, BooksServiceStub)  # type: ignore[assignment]
+    deadline.begin(-1)
+    with pytest.raises(DeadlineExceeded, match="no time was left to ask bookstore"):
+        await stub.GetBook(GetBookRequest())
+
+
+async def test_no_answer_in_time_is_told_by_the_services_name(rpc: Servers) -> None:
+    stub = await rpc.stub((await rpc.start(Clock)).port, call_timeout_seconds=0.2)
+    with pytest.raises(DeadlineExceeded, match=r"^bookstore did not answer in time$"):
+        await stub.SellBook(SellBookRequest())
+
+
+async def test_nobody_there_is_told_by_the_services_name_and_not_its_address(
+    rpc: Servers,
+) -> None:
+    server = await rpc.start(Clock)
+    await server.stop(0)
+    stub = await rpc.stub(server.port)
+    with pytest.raises(Unavailable, match=r"^bookstore is unavailable$"):
+        await stub.GetBook(GetBookRequest())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidArgument("not a price", field="lines.0.price"),
+        NotFound("no such book", field="book_id"),
+        AlreadyExists("is there"),
+        FailedPrecondition("was sold"),
+        PermissionDenied("not yours"),
+        Unavailable("stock-taking", retry_after=7),
+        DeadlineExceeded("the printer is slow", retry_after=2),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_domain_error_arrives_as_it_was_raised(rpc: Servers, error: DomainError) -> None:
+    class Refusing(Clock):
+        async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+            raise error
+
+    stub = await rpc.stub((await rpc.start(Refusing)).port)
+    with pytest.raises(DomainError) as refusal:
+        await stub.GetBook(GetBookRequest())
+    assert type(refusal.value) is type(error)
+    assert vars(refusal.value) == vars(error)
+
+
+async def test_an_internal_error_is_none_of_the_domain(rpc: Servers) -> None:
+    class Broken(Clock):
+        async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+            raise RuntimeError
+
+    stub = await rpc.stub((await rpc.start(Broken)).port)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await stub.GetBook(GetBookRequest())
+
+
+class Flaky:
+    """A bare gRPC server that is unavailable for its first calls, as a proxy in front may be."""
+
+    def __init__(self, failures: int) -> None:
+        self.calls = 0
+        self.failures = failures
+
+    async def GetBook(
+        self,
+        request: GetBookRequest,
+        context: "grpc.aio.ServicerContext[GetBookRequest, GetBookResponse]",
+    ) -> GetBookResponse:
+        self.calls += 1
+        if self.calls <= self.failures:
+            await context.abort(grpc.StatusCode.UNAVAILABLE)
+        return GetBookResponse()
+
+    async def start(self) -> tuple[grpc.aio.Server, int]:
+        server = grpc.aio.server()
+        handler = grpc.unary_unary_rpc_method_handler(
+            self.GetBook,
+            request_deserializer=GetBookRequest.FromString,
+            response_serializer=GetBookResponse.SerializeToString,
+        )
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(BooksService.full_name, {"GetBook": handler}),)
+        )
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        return server, port
+
+
+async def test_a_call_that_was_not_taken_is_repeated_a_few_times(rpc: Servers) -> None:
+    flaky = Flaky(failures=2)
+    server, port = await flaky.start()
+    await (await rpc.stub(port)).GetBook(GetBookRequest())
+    assert flaky.calls == 3
+    await server.stop(None)
+
+
+async def test_repeats_are_limited_and_share_a_budget(rpc: Servers) -> None:
+    flaky = Flaky(failures=10_000)
+    server, port = await flaky.start()
+    stub = await rpc.stub(port)
+    with pytest.raises(Unavailable):
+        await stub.GetBook(GetBookRequest())
+    assert flaky.calls == 4
+    await asyncio.gather(
+        *(stub.GetBook(GetBookRequest()) for _ in range(60)), return_exceptions=True
+    )
+    spent = flaky.calls
+    await asyncio.gather(
+        *(stub.GetBook(GetBookRequest()) for _ in range(60)), return_exceptions=True
+    )
+    assert flaky.calls - spent == 60, "with the budget spent a call is made once"
+    await server.stop(None)
+
+
+async def test_what_a_service_has_answered_is_not_repeated(rpc: Servers) -> None:
+    asked = []
+
+    class Closed(Clock):
+        async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+            asked.append(request)
+            raise Unavailable("closed")
+
+    stub = await rpc.stub((await rpc.start(Closed)).port)
+    with pytest.raises(Unavailable, match="closed"):
+        await stub.GetBook(GetBookRequest())
+    assert len(asked) == 1
+
+
+async def test_calls_are_balanced_over_the_replicas(rpc: Servers) -> None:
+    def replica(name: str) -> type:
+        class Replica(Clock):
+            async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+                return GetBookResponse(book=Book(title=name))
+
+        return Replica
+
+    ports = [(await rpc.start(replica(name))).port for name in ("one", "two", "three")]
+    stub = await rpc.stub(*ports)
+    answers = [(await stub.GetBook(GetBookRequest())).book.title for _ in range(5)]  # it connects
+    answers = [(await stub.GetBook(GetBookRequest())).book.title for _ in range(30)]
+    assert {name: answers.count(name) for name in set(answers)} == {
+        "one": 10,
+        "two": 10,
+        "three": 10,
+    }
+
+
+async def test_a_callee_that_comes_back_is_found_within_a_second(rpc: Servers) -> None:
+    server = await rpc.start(Clock)
+    stub = await rpc.stub(server.port)
+    await stub.GetBook(GetBookRequest())
+    await server.stop(0)
+    down_until = time.monotonic() + 3.5
+    while time.monotonic() < down_until:
+        with pytest.raises(Unavailable):
+            await stub.GetBook(GetBookRequest())
+        await asyncio.sleep(0.05)
+    await rpc.start(Clock, port=server.port)
+    back = time.monotonic()
+    while True:
+        try:
+            await stub.GetBook(GetBookRequest())
+            break
+        except Unavailable:
+            assert time.monotonic() - back < 10
+    assert time.monotonic() - back < 1.5  # jitter, and a busy machine
+
+
+async def test_a_trace_is_carried_on_though_nothing_is_recorded(rpc: Servers) -> None:
+    class Traced(Clock):
+        async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+            return GetBookResponse(book=Book(title=" ".join(map(str, tracing.current_trace()))))
+
+    stub = await rpc.stub((await rpc.start(Traced)).port)
+    with tracing.carried(TRACEPARENT, "vendor=1"):
+        inside = await stub.GetBook(GetBookRequest())
+    outside = await stub.GetBook(GetBookRequest())
+    assert inside.book.title == f"{TRACEPARENT} vendor=1"
+    assert outside.book.title == "None None"
+
+
+async def test_calling_what_the_service_does_not_declare_is_refused(rpc: Servers) -> None:
+    clients = await rpc.clients(1)
+    with pytest.raises(LookupError, match=r"slipway\.v1\.LedgerService.*calls="):
+        clients.stub(LedgerService, BooksServiceStub)
+
+
+async def test_one_channel_serves_all_stubs_of_a_service() -> None:
+    clients = Clients("gateway", [BooksService], ServiceSettings(targets={"bookstore": "ipv4:1"}))
+    first = clients.stub(BooksService, BooksServiceStub)
+    assert clients.stub(BooksService, BooksServiceStub) is first
+    await clients.close()
+
+
+def test_a_target_is_named_for_the_service_that_serves_the_contract() -> None:
+    assert target_name(BooksService) == "bookstore"
+    assert target_name(LedgerService) == "slipway"

@@ -1,0 +1,262 @@
+"""Where a method runs and with what: threads, transactions, context, deadline, failures."""
+
+import asyncio
+import threading
+import time
+
+import grpc
+import grpc.aio
+import pytest
+from books_rpc import Servers, raw_channel
+from sqlalchemy import text
+from structlog.testing import capture_logs
+
+from bookstore.v1 import (
+    Book,
+    BookSold,
+    BooksServiceAsyncStub,
+    BooksServiceStub,
+    GetBookRequest,
+    GetBookResponse,
+    SellBookRequest,
+    SellBookResponse,
+)
+from chassis import (
+    DomainError,
+    NotFound,
+    ReadTransaction,
+    ServiceSettings,
+    Transaction,
+    deadline,
+)
+from chassis.database import Database
+from chassis.telemetry import tracing
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def answer(text: str) -> GetBookResponse:
+    return GetBookResponse(book=Book(title=text))
+
+
+class Observant:
+    """Says where it runs."""
+
+    def sell_book(self, request: SellBookRequest, tx: Transaction) -> SellBookResponse:
+        title = f"{threading.current_thread().name} {tracing.current_traceparent()}"
+        return SellBookResponse(book=Book(title=title))
+
+    def get_book(self, request: GetBookRequest, tx: ReadTransaction) -> GetBookResponse:
+        return answer(f"{threading.current_thread().name} {tracing.current_traceparent()}")
+
+
+class Plain:
+    def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+        title = f"{threading.current_thread().name} {tracing.current_traceparent()}"
+        return SellBookResponse(book=Book(title=title))
+
+    async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+        return answer(f"{threading.current_thread().name} {tracing.current_traceparent()}")
+
+
+async def test_methods_with_a_transaction_run_on_its_threads_within_their_callers_trace(
+    rpc: Servers, database: Database
+) -> None:
+    server = await rpc.start(Observant, database=database)
+    stub = await rpc.stub(server.port)
+    with tracing.carried(TRACEPARENT):
+        sold = await stub.SellBook(SellBookRequest())
+        got = await stub.GetBook(GetBookRequest())
+    thread, traceparent = sold.book.title.split()
+    assert (thread.split("_")[0], traceparent) == ("transaction", TRACEPARENT)
+    thread, traceparent = got.book.title.split()
+    assert (thread.split("_")[0], traceparent) == ("read", TRACEPARENT)
+
+
+async def test_a_def_without_a_transaction_runs_on_a_thread_and_an_async_def_on_the_loop(
+    rpc: Servers,
+) -> None:
+    server = await rpc.start(Plain)
+    stub = await rpc.stub(server.port)
+    with tracing.carried(TRACEPARENT):
+        sold = await stub.SellBook(SellBookRequest())
+        got = await stub.GetBook(GetBookRequest())
+    thread, traceparent = sold.book.title.split()
+    assert (thread.split("_")[0], traceparent) == ("rpc", TRACEPARENT)
+    assert got.book.title == f"{threading.current_thread().name} {TRACEPARENT}"
+
+
+class Seller:
+    def sell_book(self, request: SellBookRequest, tx: Transaction) -> SellBookResponse:
+        tx.session.execute(
+            text("INSERT INTO sales (book_id) VALUES (:book)"), {"book": request.book_id}
+        )
+        tx.publish(BookSold(book_id=request.book_id))
+        if request.customer_id == "nobody":
+            raise NotFound("no such customer", field="customer_id")
+        return SellBookResponse()
+
+    def get_book(self, request: GetBookRequest, tx: ReadTransaction) -> GetBookResponse:
+        sold = tx.session.scalar(text("SELECT count(*) FROM sales"))
+        events = tx.session.scalar(text("SELECT count(*) FROM slipway_outbox"))
+        return answer(f"{sold} sold, {events} events")
+
+
+async def test_a_refused_call_changes_and_publishes_nothing(
+    rpc: Servers, database: Database
+) -> None:
+    await database.transaction(
+        lambda tx: tx.session.execute(text("CREATE TABLE sales (book_id VARCHAR(9))"))
+    )
+    server = await rpc.start(Seller, database=database)
+    stub = await rpc.stub(server.port)
+    await stub.SellBook(SellBookRequest(book_id="1"))
+    with pytest.raises(NotFound):
+        await stub.SellBook(SellBookRequest(book_id="2", customer_id="nobody"))
+    assert (await stub.GetBook(GetBookRequest())).book.title == "1 sold, 1 events"
+
+
+class Slow:
+    """Its first call holds the only writing thread until told."""
+
+    holding = threading.Event()
+    release = threading.Event()
+    began: list[str]
+
+    def sell_book(self, request: SellBookRequest, tx: Transaction) -> SellBookResponse:
+        Slow.began.append(request.book_id)
+        if request.book_id == "first":
+            Slow.holding.set()
+            assert Slow.release.wait(10)
+        return SellBookResponse()
+
+    def get_book(self, request: GetBookRequest, tx: ReadTransaction) -> GetBookResponse:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("leaves", ["by its deadline", "by cancelling"])
+async def test_a_method_is_not_started_once_nobody_waits_for_its_answer(
+    rpc: Servers, tmp_path_factory: pytest.TempPathFactory, leaves: str
+) -> None:
+    database = rpc.database(f"sqlite:///{tmp_path_factory.mktemp('slow')}/books.db")
+    Slow.began = []
+    Slow.holding.clear()
+    Slow.release.clear()
+    server = await rpc.start(Slow, database=database)
+    async with raw_channel(server.port) as channel:
+        stub: BooksServiceAsyncStub = BooksServiceStub(channel)
+        first = asyncio.create_task(_sold(stub, "first"))
+        assert await asyncio.to_thread(Slow.holding.wait, 10)
+        if leaves == "by its deadline":
+            with pytest.raises(grpc.aio.AioRpcError) as refusal:
+                await stub.SellBook(SellBookRequest(book_id="late"), timeout=0.2)
+            assert refusal.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        else:
+            late = stub.SellBook(SellBookRequest(book_id="late"))
+            await asyncio.sleep(0.2)
+            late.cancel()
+        await asyncio.sleep(0.1)
+        Slow.release.set()
+        await first
+        await _sold(stub, "last")
+    assert Slow.began == ["first", "last"]
+
+
+async def _sold(stub: BooksServiceAsyncStub, book_id: str) -> SellBookResponse:
+    return await stub.SellBook(SellBookRequest(book_id=book_id))
+
+
+class Leaking:
+    def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+        raise ConnectionError("s3cret host is down")
+
+    async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+        raise KeyError("s3cret")
+
+
+async def test_an_unknown_error_is_internal_without_its_text_and_is_logged(rpc: Servers) -> None:
+    server = await rpc.start(Leaking)
+    async with raw_channel(server.port) as channel:
+        stub: BooksServiceAsyncStub = BooksServiceStub(channel)
+        with capture_logs() as lines:
+            with pytest.raises(grpc.aio.AioRpcError) as on_a_thread:
+                await stub.SellBook(SellBookRequest())
+            with pytest.raises(grpc.aio.AioRpcError) as on_the_loop:
+                await stub.GetBook(GetBookRequest())
+    for refusal in (on_a_thread.value, on_the_loop.value):
+        assert refusal.code() is grpc.StatusCode.INTERNAL
+        assert refusal.details() == "internal error"
+        assert "s3cret" not in str(refusal)
+    assert [line["method"] for line in lines if line["log_level"] == "error"] == [
+        "bookstore.v1.BooksService/SellBook",
+        "bookstore.v1.BooksService/GetBook",
+    ]
+
+
+class Patient:
+    async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+        raise NotImplementedError
+
+    def get_book(self, request: GetBookRequest, settings: ServiceSettings) -> GetBookResponse:
+        left = deadline.remaining()
+        return answer(f"{'none' if left is None else round(left, 1)} {settings.version}")
+
+
+async def test_a_method_knows_how_much_time_is_left_and_its_settings(rpc: Servers) -> None:
+    server = await rpc.start(Patient, settings=ServiceSettings(grpc_port=0, version="7"))
+    async with raw_channel(server.port) as channel:
+        stub: BooksServiceAsyncStub = BooksServiceStub(channel)
+        limited = await stub.GetBook(GetBookRequest(), timeout=3)
+        unlimited = await stub.GetBook(GetBookRequest())
+    assert limited.book.title == "3.0 7"
+    assert unlimited.book.title == "none 7"
+
+
+class Finder:
+    def sell_book(self, request: SellBookRequest, tx: Transaction) -> SellBookResponse:
+        raise NotImplementedError
+
+    def get_book(self, request: GetBookRequest, tx: ReadTransaction) -> GetBookResponse:
+        tx.session.execute(text("SELECT 1"))
+        return GetBookResponse()
+
+
+async def test_without_its_database_a_call_is_unavailable_with_a_time_to_come_back(
+    rpc: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from chassis import Unavailable
+    from chassis.testing import PostgresServer
+
+    with PostgresServer(tmp_path_factory.mktemp("postgres")) as postgres:
+        server = await rpc.start(Finder, database=rpc.database(postgres.url()))
+        stub = await rpc.stub(server.port)
+        await stub.GetBook(GetBookRequest())
+        postgres.kill()
+        started = time.monotonic()
+        for _ in range(3):
+            with pytest.raises(Unavailable) as refusal:
+                await stub.GetBook(GetBookRequest())
+            assert refusal.value.detail == "the database is away"
+            assert refusal.value.retry_after == 1
+        assert time.monotonic() - started < 5
+        postgres.start()
+        await stub.GetBook(GetBookRequest())
+
+
+async def test_domain_errors_of_a_services_own_are_answered_by_their_kind(rpc: Servers) -> None:
+    class OutOfPrint(NotFound):
+        """A kind only this service knows."""
+
+    class Shop:
+        async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+            raise DomainError("sold out")
+
+        async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+            raise OutOfPrint("since 1984")
+
+    server = await rpc.start(Shop)
+    stub = await rpc.stub(server.port)
+    with pytest.raises(NotFound, match="since 1984"):
+        await stub.GetBook(GetBookRequest())
+    with pytest.raises(DomainError, match="sold out"):
+        await stub.SellBook(SellBookRequest())

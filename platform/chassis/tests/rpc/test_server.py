@@ -1,0 +1,147 @@
+"""The server around the methods: its port, health, reflection, metrics, end."""
+
+import asyncio
+
+import grpc
+import grpc.aio
+import pytest
+from books_rpc import Servers, raw_channel
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (  # type: ignore[import-untyped]
+    ProtoReflectionDescriptorDatabase,
+)
+from prometheus_client import REGISTRY
+
+from bookstore.v1 import (
+    BooksServiceAsyncStub,
+    BooksServiceStub,
+    GetBookRequest,
+    GetBookResponse,
+    SellBookRequest,
+    SellBookResponse,
+)
+from chassis import NotFound
+from chassis.ports import PortInUse
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Books:
+    finish = asyncio.Event()
+
+    async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+        await Books.finish.wait()
+        return SellBookResponse()
+
+    async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+        if request.book_id:
+            raise NotFound("no such book")
+        return GetBookResponse()
+
+
+@pytest.fixture(autouse=True)
+def _unfinished() -> None:
+    Books.finish = asyncio.Event()
+
+
+async def test_a_port_in_use_is_refused_and_named_with_what_moves_the_service(
+    rpc: Servers,
+) -> None:
+    first = await rpc.start(Books)
+    with pytest.raises(PortInUse, match=f"port {first.port} on 127.0.0.1.*APP_GRPC_PORT"):
+        await rpc.start(Books, port=first.port)
+
+
+async def test_health_follows_readiness_for_the_server_and_each_contract(rpc: Servers) -> None:
+    server = await rpc.start(Books)
+    async with raw_channel(server.port) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+
+        async def says(name: str) -> int:
+            answered = await health.Check(health_pb2.HealthCheckRequest(service=name))
+            status: int = answered.status
+            return status
+
+        for name in ("", "bookstore.v1.BooksService"):
+            assert await says(name) == NOT_SERVING, "before it is ready"
+        await server.set_serving(True)
+        for name in ("", "bookstore.v1.BooksService"):
+            assert await says(name) == SERVING
+        await server.drain()
+        await server.set_serving(True)
+        for name in ("", "bookstore.v1.BooksService"):
+            assert await says(name) == NOT_SERVING, "while it drains, whatever else happens"
+
+
+async def test_reflection_lists_the_contracts(rpc: Servers) -> None:
+    server = await rpc.start(Books)
+
+    def listed() -> list[str]:
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            return list(ProtoReflectionDescriptorDatabase(channel).get_services())
+
+    assert {"bookstore.v1.BooksService", "grpc.health.v1.Health"} <= set(
+        await asyncio.to_thread(listed)
+    )
+
+
+def handled(method: str, code: str) -> float:
+    labels = {"method": f"bookstore.v1.BooksService/{method}", "code": code}
+    return REGISTRY.get_sample_value("grpc_server_handled_total", labels) or 0
+
+
+def timed(method: str) -> float:
+    labels = {"method": f"bookstore.v1.BooksService/{method}"}
+    return REGISTRY.get_sample_value("grpc_server_handling_seconds_count", labels) or 0
+
+
+async def test_calls_are_counted_by_method_and_code_and_timed(rpc: Servers) -> None:
+    server = await rpc.start(Books)
+    stub = await rpc.stub(server.port)
+    fine, missing, times = (
+        handled("GetBook", "OK"),
+        handled("GetBook", "NOT_FOUND"),
+        timed("GetBook"),
+    )
+    await stub.GetBook(GetBookRequest())
+    await stub.GetBook(GetBookRequest())
+    with pytest.raises(NotFound):
+        await stub.GetBook(GetBookRequest(book_id="gone"))
+    assert handled("GetBook", "OK") - fine == 2
+    assert handled("GetBook", "NOT_FOUND") - missing == 1
+    assert timed("GetBook") - times == 3
+
+
+async def test_a_server_that_stops_finishes_running_calls_and_takes_no_new_ones(
+    rpc: Servers,
+) -> None:
+    server = await rpc.start(Books)
+    async with raw_channel(server.port) as channel, raw_channel(server.port) as other:
+        running: BooksServiceAsyncStub = BooksServiceStub(channel)
+        late: BooksServiceAsyncStub = BooksServiceStub(other)
+        sale = asyncio.ensure_future(_sell(running))
+        await asyncio.sleep(0.1)
+        stopping = asyncio.create_task(server.stop(10))
+        await asyncio.sleep(0.1)
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await late.GetBook(GetBookRequest())
+        assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert not stopping.done()
+        Books.finish.set()
+        assert await sale == SellBookResponse()
+        await asyncio.wait_for(stopping, 5)
+
+
+async def _sell(stub: BooksServiceAsyncStub) -> SellBookResponse:
+    return await stub.SellBook(SellBookRequest())
+
+
+async def test_somebody_who_watches_its_health_does_not_hold_up_its_end(rpc: Servers) -> None:
+    server = await rpc.start(Books)
+    async with raw_channel(server.port) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == NOT_SERVING
+        await server.set_serving(True)
+        assert (await watch.read()).status == SERVING
+        await asyncio.wait_for(server.stop(30), 5)
