@@ -1,0 +1,31 @@
+"""A relay killed at any step loses, doubles and reorders nothing."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+
+from bookshop import Node, accountant
+from relay_process import PARTS, STEPS
+from relaying import Shop, StreamView, in_order
+
+from chassis.testing import NatsServer
+
+
+async def test_a_relay_killed_at_each_step_leaves_a_stream_as_if_it_had_never_died(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
+    async with Shop(new_database("shop")) as shop:
+        await shop.sell(range(100))
+        arguments = [str(PARTS / "relay_process.py"), shop.url, nats.url, *STEPS]
+        process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
+        assert await process.wait() == 0, "some were not killed at their step"
+        assert await shop.unsent() > 0
+        shop.start_relay(nats.url)
+        await shop.sent()
+        stream = StreamView(nats.url)
+        assert await stream.ranks() == list(range(1, 101))
+        assert in_order(await stream.ids(), shop.published)
+        await books.settled()
+        assert in_order([e.event_id for e in await books.journal()], shop.published)
+    await books.stop()

@@ -1,0 +1,145 @@
+"""A TCP proxy before a server, to hold, drop and cut what passes."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self
+
+Direction = Literal["to_server", "to_client"]
+_TAIL = 64  # longest marker
+
+
+@dataclass
+class _Trigger:
+    direction: Direction
+    marker: bytes
+    act: Callable[[], None]
+
+
+class Proxy:
+    """As a context manager it listens on a free port of 127.0.0.1 until the end of the block."""
+
+    def __init__(self, port: int) -> None:
+        self._server_port = port
+        self._listener: asyncio.Server | None = None
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._open: dict[Direction, asyncio.Event] = {
+            "to_server": asyncio.Event(),
+            "to_client": asyncio.Event(),
+        }
+        self._dropping: set[Direction] = set()
+        self._triggers: list[_Trigger] = []
+        self.refusing = False
+        self.release()
+
+    @property
+    def url(self) -> str:
+        assert self._listener
+        return f"nats://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}"
+
+    def hold(self, direction: Direction) -> None:
+        """Keep what comes from now on, in order, until `release`."""
+        self._open[direction].clear()
+
+    def release(self) -> None:
+        """Let everything pass again, what was held first."""
+        self._dropping.clear()
+        for gate in self._open.values():
+            gate.set()
+
+    def drop(self, direction: Direction) -> None:
+        """Throw away what comes from now on."""
+        self._dropping.add(direction)
+
+    def cut(self) -> None:
+        """Break every connection; what was held is lost."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def when(self, direction: Direction, marker: bytes, act: Callable[[], None]) -> None:
+        """Call `act` once, when the marker comes by and before any of it passes."""
+        assert len(marker) <= _TAIL
+        self._triggers.append(_Trigger(direction, marker, act))
+
+    async def __aenter__(self) -> Self:
+        self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._listener
+        self._listener.close()
+        self.cut()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refusing:
+            writer.transport.abort()
+            return
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._server_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._pump("to_server", reader, back)
+        self._pump("to_client", there, writer)
+
+    def _pump(
+        self, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        task = asyncio.create_task(self._run(direction, reader, writer))
+        self._pumps.add(task)
+        task.add_done_callback(self._pumps.discard)
+
+    async def _run(
+        self, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._writers.add(writer)
+        held = b""  # the beginning of a marker, perhaps
+        try:
+            while chunk := await reader.read(65536):
+                held = await self._pass(direction, held + chunk, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _pass(self, direction: Direction, data: bytes, writer: asyncio.StreamWriter) -> bytes:
+        for trigger in [t for t in self._triggers if t.direction == direction]:
+            before, marker, after = data.partition(trigger.marker)
+            if marker:
+                await self._send(direction, before, writer)
+                self._triggers.remove(trigger)
+                trigger.act()
+                data = marker + after
+        keep = max(
+            (
+                n
+                for t in self._triggers
+                if t.direction == direction
+                for n in range(1, len(t.marker))
+                if data.endswith(t.marker[:n])
+            ),
+            default=0,
+        )
+        split = len(data) - keep
+        await self._send(direction, data[:split], writer)
+        return data[split:]
+
+    async def _send(self, direction: Direction, data: bytes, writer: asyncio.StreamWriter) -> None:
+        await self._open[direction].wait()
+        if direction not in self._dropping:
+            writer.write(data)
+            await writer.drain()

@@ -1,0 +1,146 @@
+"""Relays that kill themselves at a step: `relay_process.py DATABASE NATS STEP…`, one after another.
+
+Each runs in a process of its own, forked from one that has imported everything. The exit code is
+the number of those that did not die by SIGKILL.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+PARTS = Path(__file__).parent
+sys.path[:0] = [str(PARTS.parent / "contracts"), str(PARTS)]
+
+STEPS = (
+    "before numbering",
+    "after numbering, before its commit",
+    "before publishing",
+    "within a batch",
+    "published, not recorded",
+    "recorded, not committed",
+    "recorded",
+)
+BATCH = 8
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+
+
+def _arm(step: str) -> None:
+    """Let the relay of this process kill itself at a step."""
+    client_class: Any = import_module("nats.aio.client").Client
+    outbox, relay = import_module("chassis.events.outbox"), import_module("chassis.events.relay")
+
+    def before(target: Any, name: str, *, call: int = 1) -> None:
+        _wrap(target, name, lambda calls: calls == call, lambda _calls: False)
+
+    def after(target: Any, name: str) -> None:
+        _wrap(target, name, lambda _calls: False, lambda calls: calls == 1)
+
+    match step:
+        case "before numbering":
+            before(outbox, "number_new")
+        case "after numbering, before its commit":
+            after(outbox, "number_new")
+        case "before publishing":
+            before(relay, "publish_batch")
+        case "within a batch":
+            publish = client_class.publish
+
+            async def half(client: Any, *arguments: Any, **options: Any) -> None:
+                await publish(client, *arguments, **options)
+                if (options.get("headers") or {}).get("Nats-Batch-Sequence") == str(BATCH // 2):
+                    await client.flush()  # the first half has reached the server
+                    _die()
+
+            client_class.publish = half
+        case "published, not recorded":
+            original = relay.publish_batch
+
+            async def then_die(*arguments: Any) -> int:
+                await original(*arguments)
+                _die()
+                raise AssertionError
+
+            vars(relay)["publish_batch"] = then_die
+        case "recorded, not committed":
+            after(outbox, "record_sent")
+        case "recorded":
+            before(relay, "publish_batch", call=2)
+        case _:
+            raise ValueError(step)
+
+
+def _wrap(
+    target: Any, name: str, before: Callable[[int], bool], after: Callable[[int], bool]
+) -> None:
+    original, calls = getattr(target, name), 0
+
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if before(calls):
+            _die()
+        result = original(*arguments, **options)
+        if after(calls):
+            _die()
+        return result
+
+    setattr(target, name, wrapped)
+
+
+def _relay(url: str, nats_url: str) -> None:
+    from bookshop import TestSettings
+    from relaying import STREAM, TYPES
+
+    from chassis.database import Database
+    from chassis.events.contracts import event_type
+    from chassis.events.publisher import Publisher
+    from chassis.events.relay import Relay
+
+    async def run() -> None:
+        await Relay(
+            Database(url, Publisher(STREAM, TYPES)),
+            stream=STREAM,
+            types=tuple(map(event_type, TYPES)),
+            nats_url=nats_url,
+            settings=TestSettings(),
+            batch_events=BATCH,
+        ).run()
+
+    asyncio.run(run())
+
+
+def main(url: str, nats_url: str, *steps: str) -> int:
+    import relaying  # noqa: F401 (once, for all that are forked)
+
+    alive = 0
+    for step in steps:
+        child = os.fork()
+        if child == 0:
+            _die_with_parent()
+            _arm(step)
+            signal.alarm(15)
+            _relay(url, nats_url)
+        _, status = os.waitpid(child, 0)
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        print(f"{step}: {'killed' if killed else status}", flush=True)
+        alive += not killed
+    return alive
+
+
+if __name__ == "__main__":
+    _die_with_parent()
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,156 @@
+"""A shop of relays: a producer's database, and as many relays upon it as a test wants."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import nats
+from bookshop import TestSettings, _prepare, eventually, sold
+from google.protobuf.message import Message
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext
+from chassis.database import Database
+from chassis.events import outbox, wire
+from chassis.events.contracts import event_type
+from chassis.events.publisher import Publisher
+from chassis.events.relay import Relay
+from chassis.events.settings import EventSettings
+from chassis.events.streams import Stored, api, read_from, stream_state
+
+STREAM = "bookstore"
+TYPES = (BookSold, BookReturned)
+
+
+class RunningRelay:
+    """A relay that runs in this process until it is stopped."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+        self._task = asyncio.create_task(relay.run())
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def ended(self) -> None:
+        """Wait until it has given up by itself."""
+        await asyncio.wait_for(self._task, 10)
+
+
+class Shop:
+    """Publishes BookSold and BookReturned into its outbox; relays are started one by one."""
+
+    def __init__(self, url: str, *, settings: EventSettings | None = None) -> None:
+        self.url = url
+        self.settings = settings or TestSettings()
+        publisher = Publisher(STREAM, TYPES, max_bytes=self.settings.event_max_bytes)
+        self.database = Database(url, publisher)
+        self.relays: list[RunningRelay] = []
+        self.published: list[EventContext] = []
+        self.fatal: list[Exception] = []
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(_prepare, self.url)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for relay in self.relays:
+            await relay.stop()
+        await asyncio.to_thread(self.database.close)
+
+    def start_relay(
+        self,
+        nats_url: str,
+        *,
+        types: Sequence[type[Message]] = TYPES,
+        settings: EventSettings | None = None,
+        **options: Any,
+    ) -> RunningRelay:
+        relay = RunningRelay(
+            Relay(
+                self.database,
+                stream=STREAM,
+                types=tuple(event_type(message) for message in types),
+                nats_url=nats_url,
+                settings=settings or self.settings,
+                on_fatal=self.fatal.append,
+                **options,
+            )
+        )
+        self.relays.append(relay)
+        return relay
+
+    async def publish(self, *messages: Message) -> list[EventContext]:
+        published = await self.database.transaction(lambda tx: [tx.publish(m) for m in messages])
+        self.published += published
+        return published
+
+    async def sell(self, numbers: range, *, at_once: int = 1000) -> list[EventContext]:
+        """Publish BookSold for each number, so many in a transaction."""
+        published = []
+        for start in range(numbers.start, numbers.stop, at_once):
+            some = range(start, min(start + at_once, numbers.stop))
+            published += await self.publish(*(sold(n) for n in some))
+        return published
+
+    def wake(self) -> None:
+        for relay in self.relays:
+            relay.relay.wake()
+
+    async def unsent(self) -> int:
+        return await self.database.read(lambda tx: outbox.unsent_count(tx.session))
+
+    async def sent(self, seconds: float = 20) -> None:
+        """Wait until the outbox is empty."""
+
+        async def is_sent() -> bool:
+            self.wake()
+            return await self.unsent() == 0
+
+        await eventually(is_sent, seconds)
+
+
+class StreamView:
+    """What a stream holds, read over a connection of its own."""
+
+    def __init__(self, nats_url: str, stream: str = STREAM) -> None:
+        self._url = nats_url
+        self._stream = stream
+
+    async def messages(self) -> list[Stored]:
+        async with await nats.connect(self._url, allow_reconnect=False) as client:
+            state = await stream_state(client, self._stream)
+            return [m async for m in read_from(client, self._stream, state.first_sequence)]
+
+    async def ranks(self) -> list[int]:
+        return [int(wire.header(m.headers, wire.RANK) or 0) for m in await self.messages()]
+
+    async def ids(self) -> list[str]:
+        return [wire.header(m.headers, "ce-id") or "" for m in await self.messages()]
+
+    async def api(self, subject: str, body: dict[str, Any] | None = None) -> Any:
+        """A request to the JetStream API, as an administrator makes it."""
+        async with await nats.connect(self._url, allow_reconnect=False) as client:
+            return await api(client, subject, body)
+
+
+def in_order(view: Sequence[str], published: Sequence[EventContext]) -> bool:
+    """Whether ids are those of the published events, each once, in the order of each key."""
+    return by_key(published, view) == by_key(published, [p.id for p in published])
+
+
+def by_key(published: Sequence[EventContext], ids: Sequence[str]) -> dict[str, list[str]]:
+    key = {p.id: p.partition_key or "" for p in published}
+    keys: dict[str, list[str]] = {k: [] for k in key.values()}
+    for id in ids:
+        keys.setdefault(key.get(id, "unknown"), []).append(id)
+    return keys
+
+
+def once(call: Callable[[], None]) -> Callable[[], None]:
+    """The call's first time only."""
+    calls = [call]
+    return lambda: calls.pop()() if calls else None
