@@ -138,7 +138,7 @@ def from_cursor(cursor: str | None) -> str:
         return base64.b64decode((cursor or "").encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError):
         raise InvalidArgument(
-            "is not a next_cursor of this resource; leave it out to begin at the first page",
+            "cursor is not a next_cursor of this list; leave it out to begin at its first page",
             field="cursor",
         ) from None
 

@@ -36,7 +36,7 @@ class ReservationStatus(StrEnum):
 
 
 class Invalid(ValueError):
-    """Something about a product or an order's lines is malformed; `field` says what."""
+    """A product or an order's lines are malformed: `field` names the part, the text goes on."""
 
     def __init__(self, detail: str, field: str) -> None:
         super().__init__(detail)
@@ -90,10 +90,10 @@ def wanted(lines: Iterable[tuple[str, int]]) -> dict[str, int]:
     quantities: dict[str, int] = {}
     for sku, quantity in lines:
         if quantity < 1 or not is_sku(sku):
-            raise Invalid(f"{quantity} of {sku!r} cannot be reserved", "lines")
+            raise Invalid(f"ask for {quantity} of {sku!r}", "lines")
         quantities[sku] = quantities.get(sku, 0) + quantity
     if not quantities:
-        raise Invalid("an order without lines cannot be reserved", "lines")
+        raise Invalid("are missing", "lines")
     return dict(sorted(quantities.items()))
 
 

@@ -23,7 +23,7 @@ def reserve_stock(order: OrderPlaced, tx: Transaction) -> None:
     try:
         wanted = domain.wanted((line.sku, line.quantity) for line in order.lines)
     except Invalid as wrong:
-        raise Reject(str(wrong)) from wrong
+        raise Reject(f"{wrong.field} {wrong}") from wrong
     if not tables.add_reservation(tx.session, order.order_id, ReservationStatus.RESERVED):
         return  # decided before, or cancelled before it came here
     short = domain.short_of(wanted, tables.lock_stock(tx.session, list(wanted)))

@@ -35,7 +35,7 @@ class Inventory:
                 product = domain.checked(_product(message))
             except Invalid as wrong:
                 field = f"products.{position}.{wrong.field}"
-                raise InvalidArgument(str(wrong), field=field) from wrong
+                raise InvalidArgument(f"{field} {wrong}", field=field) from wrong
             loaded[product.sku] = product
         return LoadProductsResponse(loaded=tables.load_products(tx.session, [*loaded.values()]))
 
@@ -81,18 +81,20 @@ class Inventory:
 
 def _check_count(count: int, field: str) -> None:
     if count > _MOST_AT_ONCE:
-        raise InvalidArgument(f"at most {_MOST_AT_ONCE} at once; send several calls", field=field)
+        raise InvalidArgument(
+            f"{field} must be at most {_MOST_AT_ONCE}; send several calls", field=field
+        )
 
 
 def _limit(asked: int, *, default: int, most: int) -> int:
     if not 0 <= asked <= most:
-        raise InvalidArgument(f"must be 1 to {most}", field="limit")
+        raise InvalidArgument(f"limit must be 1 to {most}", field="limit")
     return asked or default
 
 
 def _after(cursor: str) -> str:
     if cursor and not domain.is_sku(cursor):
-        raise InvalidArgument("is not a next_cursor of this service", field="cursor")
+        raise InvalidArgument("cursor is not a next_cursor of this service", field="cursor")
     return cursor
 
 

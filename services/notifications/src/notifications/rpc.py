@@ -22,7 +22,7 @@ class Notifications:
     ) -> ListNotificationsResponse:
         limit = _limit(request.limit, default=20, most=100)
         if not request.customer_id.isprintable():
-            raise InvalidArgument("is not a customer's id", field="customer_id")
+            raise InvalidArgument("customer_id is malformed", field="customer_id")
         found = tables.list_notifications(tx.session, request.customer_id or None, limit)
         return ListNotificationsResponse(
             notifications=[
@@ -38,7 +38,7 @@ class Notifications:
     ) -> GetNotificationsLedgerResponse:
         limit = _limit(request.limit, default=1000, most=1000)
         if not request.cursor.isprintable():
-            raise InvalidArgument("is not a next_cursor of this service", field="cursor")
+            raise InvalidArgument("cursor is not a next_cursor of this service", field="cursor")
         found = tables.ledger(tx.session, request.cursor, limit + 1)
         return GetNotificationsLedgerResponse(
             entries=[
@@ -51,5 +51,5 @@ class Notifications:
 
 def _limit(asked: int, *, default: int, most: int) -> int:
     if not 0 <= asked <= most:
-        raise InvalidArgument(f"must be 1 to {most}", field="limit")
+        raise InvalidArgument(f"limit must be 1 to {most}", field="limit")
     return asked or default

@@ -70,7 +70,7 @@ class Step(Enum):
 
 
 class Invalid(ValueError):
-    """What was asked for cannot be ordered; `field` says where."""
+    """What was asked for cannot be ordered: `field` names the part, the text goes on from there."""
 
     def __init__(self, detail: str, field: str) -> None:
         super().__init__(detail)
@@ -147,9 +147,7 @@ def _added_up(lines: Sequence[Line]) -> tuple[Line, ...]:
             raise Invalid(f"must be 0 to {MAX_PRICE}", f"lines.{position}.price.amount")
         before = merged.get(line.sku, replace(line, quantity=0))
         if before.price != line.price:
-            raise Invalid(
-                f"another line has {line.sku} at another price", f"lines.{position}.price"
-            )
+            raise Invalid(f"differs from another line's of {line.sku}", f"lines.{position}.price")
         quantity = before.quantity + line.quantity
         if line.quantity < 1 or quantity > MAX_QUANTITY:
             raise Invalid(

@@ -36,11 +36,11 @@ class Orders:
         if placed is None:
             placed = tables.find_placed(tx.session, draft)
             if placed.fingerprint != draft.fingerprint:
-                same_id = placed.order_id == draft.order_id
+                field = "order_id" if placed.order_id == draft.order_id else "Idempotency-Key"
                 raise InvalidArgument(
-                    f"order {placed.order_id} was placed under it for something else; "
-                    "send another one",
-                    field="order_id" if same_id else "Idempotency-Key",
+                    f"{field} was used for order {placed.order_id}, which asked for something "
+                    "else; send another one",
+                    field=field,
                 )
         return PlaceOrderResponse(order=order_message(placed))
 
@@ -54,7 +54,7 @@ class Orders:
 
     def list_orders(self, request: ListOrdersRequest, tx: ReadTransaction) -> ListOrdersResponse:
         if request.customer_id and not domain.is_identifier(request.customer_id):
-            raise InvalidArgument("is not a customer's id", field="customer_id")
+            raise InvalidArgument("customer_id is malformed", field="customer_id")
         limit = _limit(request.limit, default=20, most=100)
         before = _parse_cursor(request.cursor) if request.cursor else None
         found = tables.list_orders(tx.session, request.customer_id or None, before, limit + 1)
@@ -67,7 +67,7 @@ class Orders:
         self, request: ListOrderEventsRequest, tx: ReadTransaction
     ) -> ListOrderEventsResponse:
         if not 0 <= request.after < 2**31:
-            raise InvalidArgument("must be a sequence of the order's record", field="after")
+            raise InvalidArgument("after must be a sequence of the order's record", field="after")
         recorded, ended = 0, 0
         if domain.is_identifier(request.order_id):
             recorded, ended = tables.recorded_and_ended(tx.session, request.order_id)
@@ -85,7 +85,7 @@ class Orders:
         self, request: GetOrdersLedgerRequest, tx: ReadTransaction
     ) -> GetOrdersLedgerResponse:
         if request.cursor and not domain.is_identifier(request.cursor):
-            raise InvalidArgument("is not a next_cursor of this service", field="cursor")
+            raise InvalidArgument("cursor is not a next_cursor of this service", field="cursor")
         limit = _limit(request.limit, default=1000, most=1000)
         found = tables.ledger(tx.session, request.cursor, limit + 1)
         return GetOrdersLedgerResponse(
@@ -99,7 +99,7 @@ def _draft(request: PlaceOrderRequest) -> Draft:
     currencies = {line.price.currency for line in request.lines}
     try:
         if len(currencies) > 1:
-            raise Invalid("all lines must have prices in one currency", "lines")
+            raise Invalid("must have prices in one currency", "lines")
         return domain.draft(
             request.order_id,
             request.customer_id,
@@ -108,12 +108,12 @@ def _draft(request: PlaceOrderRequest) -> Draft:
             currency=next(iter(currencies), ""),
         )
     except Invalid as wrong:
-        raise InvalidArgument(str(wrong), field=wrong.field) from wrong
+        raise InvalidArgument(f"{wrong.field} {wrong}", field=wrong.field) from wrong
 
 
 def _limit(asked: int, *, default: int, most: int) -> int:
     if not 0 <= asked <= most:
-        raise InvalidArgument(f"must be 1 to {most}", field="limit")
+        raise InvalidArgument(f"limit must be 1 to {most}", field="limit")
     return asked or default
 
 
@@ -124,5 +124,5 @@ def _cursor(order: tables.Order) -> str:
 def _parse_cursor(cursor: str) -> tuple[datetime, str]:
     parts = _CURSOR.fullmatch(cursor)
     if not parts or not domain.is_identifier(parts[2]):
-        raise InvalidArgument("is not a next_cursor of this service", field="cursor")
+        raise InvalidArgument("cursor is not a next_cursor of this service", field="cursor")
     return _EPOCH + timedelta(microseconds=int(parts[1])), parts[2]

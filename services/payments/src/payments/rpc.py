@@ -17,9 +17,9 @@ class Payments:
         self, request: GetPaymentsLedgerRequest, tx: ReadTransaction
     ) -> GetPaymentsLedgerResponse:
         if not 0 <= request.limit <= _MOST_AT_ONCE:
-            raise InvalidArgument(f"must be 1 to {_MOST_AT_ONCE}", field="limit")
+            raise InvalidArgument(f"limit must be 1 to {_MOST_AT_ONCE}", field="limit")
         if not request.cursor.isprintable():
-            raise InvalidArgument("is not a next_cursor of this service", field="cursor")
+            raise InvalidArgument("cursor is not a next_cursor of this service", field="cursor")
         limit = request.limit or _MOST_AT_ONCE
         found = tables.ledger(tx.session, request.cursor, limit + 1)
         return GetPaymentsLedgerResponse(
