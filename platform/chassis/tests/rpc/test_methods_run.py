@@ -1,8 +1,10 @@
 """Where a method runs and with what: threads, transactions, context, deadline, failures."""
 
 import asyncio
+import sqlite3
 import threading
 import time
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -160,6 +162,26 @@ async def test_a_method_is_not_started_once_nobody_waits_for_its_answer(
         await first
         await _sold(stub, "last")
     assert Slow.began == ["first", "last"]
+
+
+async def test_a_method_whose_deadline_passed_while_it_waited_for_the_database_is_not_started(
+    rpc: Servers, tmp_path: Path
+) -> None:
+    database = rpc.database(f"sqlite:///{tmp_path}/books.db")
+    await database.check()
+    Slow.began = []
+    server = await rpc.start(Slow, database=database)
+    other_process = sqlite3.connect(tmp_path / "books.db", isolation_level=None)
+    other_process.execute("BEGIN IMMEDIATE")
+    async with raw_channel(server.port) as channel:
+        stub: BooksServiceAsyncStub = BooksServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await stub.SellBook(SellBookRequest(book_id="late"), timeout=0.3)
+        assert refusal.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        other_process.execute("ROLLBACK")
+        await _sold(stub, "last")
+    other_process.close()
+    assert Slow.began == ["last"]
 
 
 async def _sold(stub: BooksServiceAsyncStub, book_id: str) -> SellBookResponse:
