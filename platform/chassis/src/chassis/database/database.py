@@ -101,11 +101,18 @@ class Database:
         for attempt in range(1, _RETRIES + 1):
             try:
                 return self._transact_once(work)
-            except DBAPIError as error:
-                if attempt < _RETRIES and _is_transient(error):
+            except Exception as error:
+                # A handler's error may wrap the database's: it is that which tells what to do.
+                cause = _database_error(error)
+                if cause is None:
+                    raise
+                if attempt < _RETRIES and _is_transient(cause):
                     time.sleep(random.uniform(0, 0.01 * attempt))
                     continue
-                raise self._explained(error) from error
+                explained = self._explained(cause)
+                if explained is cause:
+                    raise
+                raise explained from error
         raise AssertionError("unreachable")
 
     def _transact_once(self, work: Callable[[Transaction], T]) -> T:
@@ -137,6 +144,14 @@ class Database:
             except DatabaseDown as down:
                 return down
         return error
+
+
+def _database_error(error: BaseException) -> DBAPIError | None:
+    """The database's error among an exception and its causes."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, DBAPIError):
+        cause = cause.__cause__
+    return cause
 
 
 def _is_transient(error: DBAPIError) -> bool:

@@ -43,7 +43,8 @@ def make_read_engine(url: str, threads: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
-        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
 
     return engine
 
