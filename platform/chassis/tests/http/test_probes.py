@@ -1,0 +1,157 @@
+"""Probes: live is not ready, and only what makes requests fail makes a service unready."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import APIRouter
+from http_app import ask, make
+
+from chassis.database import Database
+from chassis.events.publisher import Publisher
+from chassis.readiness import Readiness
+from chassis.testing import PostgresServer
+
+
+@pytest.fixture
+def readiness() -> Readiness:
+    return Readiness()
+
+
+@pytest_asyncio.fixture
+async def http(readiness: Readiness) -> AsyncIterator[httpx.AsyncClient]:
+    async with ask(make(readiness=readiness)) as client:
+        yield client
+
+
+async def codes(http: httpx.AsyncClient) -> tuple[int, int, int]:
+    """Of live, started and ready."""
+    probes = [await http.get(path) for path in ("/livez", "/startupz", "/readyz")]
+    return probes[0].status_code, probes[1].status_code, probes[2].status_code
+
+
+async def test_a_service_that_starts_is_live_and_neither_started_nor_ready(
+    http: httpx.AsyncClient,
+) -> None:
+    assert await codes(http) == (200, 503, 503)
+    assert (await http.get("/readyz")).json()["status"] == "starting"
+
+
+async def test_a_service_that_has_started_is_ready(
+    http: httpx.AsyncClient, readiness: Readiness
+) -> None:
+    readiness.started = True
+    assert await codes(http) == (200, 200, 200)
+    assert (await http.get("/readyz")).json() == {"status": "ready", "dependencies": {}}
+
+
+async def test_without_the_broker_a_service_is_degraded_and_ready(
+    http: httpx.AsyncClient, readiness: Readiness
+) -> None:
+    readiness.depend_on(None, lambda: {"broker": "away"})
+    readiness.started = True
+    assert await codes(http) == (200, 200, 200)
+    assert (await http.get("/readyz")).json() == {
+        "status": "degraded",
+        "dependencies": {"broker": "away"},
+    }
+
+
+async def test_a_service_that_drains_is_live_and_not_ready(
+    http: httpx.AsyncClient, readiness: Readiness
+) -> None:
+    readiness.started = readiness.draining = True
+    assert await codes(http) == (200, 200, 503)
+    assert (await http.get("/readyz")).json()["status"] == "draining"
+
+
+async def test_without_its_database_a_service_is_live_and_not_ready(
+    http: httpx.AsyncClient, readiness: Readiness, tmp_path: Path
+) -> None:
+    with PostgresServer(tmp_path) as postgres:
+        database = Database(postgres.url(), Publisher("bookshop"))
+        readiness.depend_on(database, lambda: {"broker": "ok"})
+        readiness.started = True
+        assert await codes(http) == (200, 200, 200)
+
+        postgres.kill()
+        await asyncio.sleep(0.3)
+        assert await codes(http) == (200, 200, 503)
+        answer = await http.get("/readyz")
+        assert answer.json()["status"] == "unavailable"
+        assert "refused" in answer.json()["dependencies"]["database"]
+        assert answer.headers["retry-after"] == "1"
+
+        postgres.start()
+        await asyncio.sleep(0.3)
+        assert await codes(http) == (200, 200, 200)
+
+        # One that hangs is told from one that answers.
+        postgres.pause()
+        await asyncio.sleep(0.3)
+        answer = await asyncio.wait_for(http.get("/readyz"), 10)
+        assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+        postgres.resume()
+        await asyncio.to_thread(database.close)
+
+
+async def test_a_change_is_told_once(readiness: Readiness) -> None:
+    told: list[bool] = []
+
+    async def tell(ready: bool) -> None:
+        told.append(ready)
+
+    readiness.on_change(tell)
+    readiness.started = True
+    watch = asyncio.create_task(readiness.watch(0.01))
+    await asyncio.sleep(0.7)
+    readiness.draining = True
+    await asyncio.sleep(0.7)
+    watch.cancel()
+    assert told == [True, False]
+
+
+async def test_only_a_service_with_routes_of_its_own_documents_them() -> None:
+    router = APIRouter()
+
+    @router.get("/books")
+    async def books() -> list[str]:
+        return []
+
+    async with ask(make(router)) as http:
+        assert (await http.get("/docs")).status_code == 200
+        paths = (await http.get("/openapi.json")).json()["paths"]
+        assert list(paths) == ["/books"]
+    async with ask(make()) as http:
+        assert (await http.get("/docs")).status_code == 404
+        assert (await http.get("/openapi.json")).status_code == 404
+
+
+async def test_requests_are_counted_and_timed_by_route_and_probes_are_not() -> None:
+    router = APIRouter()
+
+    @router.get("/shelves/{number}")
+    async def shelf(number: int) -> int:
+        return number
+
+    async with ask(make(router)) as http:
+        for path in ("/shelves/1", "/shelves/2", "/shelves/x", "/livez", "/nowhere"):
+            await http.get(path)
+        metrics = (await http.get("/metrics")).text
+    counted = 'http_requests_total{handler="/shelves/{number}",method="GET",status="200"} 2.0'
+    assert counted in metrics
+    assert 'handler="/shelves/{number}",method="GET",status="422"} 1.0' in metrics
+    assert 'http_request_duration_seconds_count{handler="/shelves/{number}"' in metrics
+    assert "/livez" not in metrics
+    assert "/nowhere" not in metrics, "unknown paths share one series, or anybody could add some"
+
+
+async def test_metrics_show_what_a_service_counts_by_itself() -> None:
+    from prometheus_client import Counter
+
+    Counter("books_wrapped_total", "Books wrapped.").inc(3)
+    async with ask(make()) as http:
+        assert "books_wrapped_total 3.0" in (await http.get("/metrics")).text

@@ -1,0 +1,191 @@
+"""Errors as problem+json: what the caller may know, and nothing else."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import APIRouter, Query
+from http_app import ask, make
+from pydantic import BaseModel, Field
+from structlog.testing import capture_logs
+
+from chassis import (
+    AlreadyExists,
+    DeadlineExceeded,
+    DomainError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ServiceSettings,
+    Unavailable,
+)
+from chassis.database import ConnectionLost, DatabaseDown
+
+router = APIRouter()
+ERRORS: dict[str, Exception] = {
+    "invalid": InvalidArgument("not a price", field="lines.0.price"),
+    "missing": NotFound("no such book"),
+    "there": AlreadyExists("is there"),
+    "sold": FailedPrecondition("was sold"),
+    "closed": PermissionDenied("not yours"),
+    "away": Unavailable("stock-taking", retry_after=6.2),
+    "slow": DeadlineExceeded("the printer is slow"),
+    "database": DatabaseDown("connection to s3cret refused"),
+    "connection": ConnectionLost("connection to s3cret lost"),
+    "unknown": RuntimeError("s3cret"),
+}
+
+
+class Line(BaseModel):
+    sku: str
+    quantity: int = Field(ge=1)
+
+
+class Order(BaseModel):
+    lines: list[Line]
+
+
+@router.get("/errors/{name}")
+async def fail(name: str) -> None:
+    raise ERRORS[name]
+
+
+@router.post("/orders")
+async def order(order: Order) -> dict[str, int]:
+    return {"lines": len(order.lines)}
+
+
+@router.get("/books")
+async def books(limit: Annotated[int, Query(le=100)]) -> int:
+    return limit
+
+
+@pytest_asyncio.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async with ask(make(router, settings=ServiceSettings(request_max_bytes=1000))) as client:
+        yield client
+
+
+def of(answer: httpx.Response) -> dict[str, object]:
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, object] = answer.json()
+    assert problem["status"] == answer.status_code
+    assert problem["type"] == "about:blank"
+    assert problem["title"]
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("invalid", 422),
+        ("missing", 404),
+        ("there", 409),
+        ("sold", 409),
+        ("closed", 403),
+        ("away", 503),
+        ("slow", 504),
+    ],
+)
+async def test_a_domain_error_is_a_problem_with_its_detail(
+    http: httpx.AsyncClient, name: str, status: int
+) -> None:
+    answer = await http.get(f"/errors/{name}")
+    assert answer.status_code == status
+    error = ERRORS[name]
+    assert isinstance(error, DomainError)
+    assert of(answer)["detail"] == error.detail
+    assert of(answer)["title"] == error.title
+
+
+async def test_a_domain_error_names_the_field_at_fault(http: httpx.AsyncClient) -> None:
+    problem = of(await http.get("/errors/invalid"))
+    assert problem["errors"] == [{"field": "lines.0.price", "detail": "not a price"}]
+
+
+async def test_what_is_unavailable_says_when_to_come_back(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/errors/away")).headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("name", ["database", "connection"])
+async def test_without_the_database_the_answer_is_503_with_retry_after(
+    http: httpx.AsyncClient, name: str
+) -> None:
+    answer = await http.get(f"/errors/{name}")
+    assert answer.status_code == 503
+    assert of(answer)["detail"] == "the database is away"
+    assert answer.headers["retry-after"] == "1"
+    assert "s3cret" not in answer.text
+
+
+async def test_an_unknown_error_is_500_without_its_text_and_is_logged(
+    http: httpx.AsyncClient,
+) -> None:
+    with capture_logs() as lines:
+        answer = await http.get("/errors/unknown")
+    assert answer.status_code == 500
+    assert of(answer)["title"] == "Internal error"
+    assert "s3cret" not in answer.text
+    assert [line["path"] for line in lines if line["log_level"] == "error"] == ["/errors/unknown"]
+
+
+async def test_a_wrong_body_names_each_field(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/orders", json={"lines": [{"sku": "a", "quantity": 0}, {}]})
+    assert answer.status_code == 422
+    errors = of(answer)["errors"]
+    assert isinstance(errors, list)
+    assert [error["field"] for error in errors] == [
+        "lines.0.quantity",
+        "lines.1.sku",
+        "lines.1.quantity",
+    ]
+
+
+async def test_a_wrong_parameter_is_named(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/books", params={"limit": 101})
+    assert answer.status_code == 422
+    assert "limit" in str(of(answer)["detail"])
+
+
+async def test_a_body_that_is_no_json_is_a_problem_of_the_body(http: httpx.AsyncClient) -> None:
+    answer = await http.post(
+        "/orders", content=b"{lines", headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 422
+    errors = of(answer)["errors"]
+    assert isinstance(errors, list)
+    assert errors[0]["field"] == "body"
+
+
+async def test_an_unknown_path_and_a_wrong_method_are_problems(http: httpx.AsyncClient) -> None:
+    assert of(await http.get("/nowhere"))["status"] == 404
+    wrong = await http.delete("/orders")
+    assert of(wrong)["status"] == 405
+    assert wrong.headers["allow"] == "POST"
+
+
+def pieces(total: int) -> AsyncIterator[bytes]:
+    async def send() -> AsyncIterator[bytes]:
+        for _ in range(total // 100):
+            yield b"x" * 100
+
+    return send()
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_body_over_the_limit_is_413_whether_its_length_is_announced_or_not(
+    http: httpx.AsyncClient, announced: bool
+) -> None:
+    content = b"x" * 1100 if announced else pieces(1100)
+    answer = await http.post("/orders", content=content)
+    assert answer.status_code == 413
+    assert "1000 bytes" in str(of(answer)["detail"])
+
+
+async def test_a_body_up_to_the_limit_is_taken(http: httpx.AsyncClient) -> None:
+    body = b'{"lines": []}'.ljust(1000)
+    answer = await http.post("/orders", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 200

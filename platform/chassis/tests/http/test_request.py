@@ -1,0 +1,59 @@
+"""What each request is given: a deadline, its trace, a log line."""
+
+import httpx
+from fastapi import APIRouter
+from http_app import ask, make
+from structlog.testing import capture_logs
+
+from chassis import ServiceSettings, deadline
+from chassis.telemetry import tracing
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+router = APIRouter()
+
+
+@router.get("/seconds")
+async def seconds() -> float | None:
+    return deadline.remaining()
+
+
+@router.get("/seconds-on-a-thread")
+def seconds_on_a_thread() -> float | None:
+    return deadline.remaining()
+
+
+@router.get("/trace")
+async def trace() -> tuple[str | None, str | None]:
+    return tracing.current_trace()
+
+
+async def test_a_request_has_so_much_time_for_its_calls() -> None:
+    async with ask(make(router, settings=ServiceSettings(request_timeout_seconds=3))) as http:
+        for path in ("/seconds", "/seconds-on-a-thread"):
+            assert 2 < (await http.get(path)).json() <= 3
+
+
+async def test_a_trace_that_comes_in_is_carried_on_though_nothing_is_recorded() -> None:
+    async with ask(make(router)) as http:
+        headers = {"traceparent": TRACEPARENT, "tracestate": "vendor=1"}
+        assert (await http.get("/trace", headers=headers)).json() == [TRACEPARENT, "vendor=1"]
+
+
+async def test_without_a_header_and_a_backend_there_is_no_trace() -> None:
+    async with ask(make(router)) as http:
+        assert (await http.get("/trace")).json() == [None, None]
+        headers = {"traceparent": "garbage"}
+        assert (await http.get("/trace", headers=headers)).json() == [None, None]
+
+
+async def logged(http: httpx.AsyncClient, path: str) -> list[str]:
+    with capture_logs() as lines:
+        await http.get(path)
+    return [line["event"] for line in lines]
+
+
+async def test_each_request_is_a_log_line_and_a_probe_is_none() -> None:
+    async with ask(make(router)) as http:
+        assert await logged(http, "/seconds?secret=1") == ["GET /seconds 200"]
+        assert await logged(http, "/nowhere") == ["GET /nowhere 404"]
+        assert await logged(http, "/livez") == []

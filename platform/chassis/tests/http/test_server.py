@@ -1,0 +1,117 @@
+"""The HTTP server: its port, and an end that cuts nobody off."""
+
+import asyncio
+import socket
+from collections import Counter
+
+import httpx
+import pytest
+from fastapi import APIRouter
+from http_app import make, serving
+
+from chassis import ServiceSettings
+from chassis.http.server import HttpServer
+from chassis.ports import PortInUse
+from chassis.readiness import Readiness
+
+router = APIRouter()
+
+
+@router.get("/book")
+async def book() -> str:
+    await asyncio.sleep(0.005)
+    return "x" * 1000
+
+
+@router.get("/slow")
+async def slow() -> str:
+    await asyncio.sleep(0.6)
+    return "done"
+
+
+async def test_a_port_in_use_is_refused_and_named_with_what_moves_the_service() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server = HttpServer(make(), ServiceSettings(http_port=port))
+        with pytest.raises(PortInUse, match=f"port {port} on 127.0.0.1.*APP_HTTP_PORT"):
+            await server.start()
+
+
+async def test_a_port_whose_connections_still_wind_down_is_free() -> None:
+    async with serving(make(router)) as first:
+        async with httpx.AsyncClient() as client:
+            await client.get(f"http://127.0.0.1:{first.port}/book")
+            await first.stop(1)
+        again = HttpServer(make(router), ServiceSettings(http_port=first.port))
+        await again.start()
+        await again.stop(0)
+
+
+async def test_a_running_request_is_answered_before_the_server_ends() -> None:
+    async with serving(make(router)) as server, httpx.AsyncClient() as client:
+        asked = asyncio.create_task(client.get(f"http://127.0.0.1:{server.port}/slow"))
+        await asyncio.sleep(0.2)
+        await server.stop(5)
+        answer = await asked
+        assert answer.json() == "done"
+        assert answer.headers["connection"] == "close"
+
+
+async def test_a_request_that_takes_too_long_does_not_hold_up_the_end() -> None:
+    async with serving(make(router)) as server, httpx.AsyncClient() as client:
+        asked = asyncio.create_task(client.get(f"http://127.0.0.1:{server.port}/slow"))
+        await asyncio.sleep(0.1)
+        await asyncio.wait_for(server.stop(0.1), 0.4)
+        asked.cancel()
+
+
+async def test_silent_connections_are_hung_up_on_soon() -> None:
+    async with serving(make(router)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.sleep(0.1)
+        await asyncio.wait_for(server.stop(10), 2)
+        assert await reader.read() == b""
+        writer.close()
+
+
+@pytest.mark.parametrize("delay", [0, 0.3])
+async def test_clients_under_load_on_open_connections_are_all_answered(delay: float) -> None:
+    readiness = Readiness()
+    readiness.started = True
+    outcomes: Counter[str] = Counter()
+    async with serving(make(router, readiness=readiness)) as server:
+        load = [asyncio.create_task(_customer(server.port, outcomes)) for _ in range(24)]
+        await asyncio.sleep(0.5)
+        readiness.draining = True
+        await asyncio.sleep(delay)
+        await server.stop(5)
+        await asyncio.gather(*load)
+    assert outcomes["answered"] > 100
+    assert outcomes["refused"] == 24, "each ends by finding nobody there any more"
+    assert set(outcomes) == {"answered", "refused"}, "and nobody by being cut off"
+
+
+async def _customer(port: int, outcomes: Counter[str]) -> None:
+    """Asks again and again over one connection, as a pool does: it opens another when told."""
+    request = b"GET /book HTTP/1.1\r\nhost: x\r\n\r\n"
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            outcomes["refused"] += 1
+            return
+        try:
+            stays = True
+            while stays:
+                writer.write(request)
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(1002)
+                assert head.startswith(b"HTTP/1.1 200 ")
+                stays = b"connection: close" not in head.lower()
+                outcomes["answered"] += 1
+        except (ConnectionError, asyncio.IncompleteReadError):
+            outcomes["cut off"] += 1
+        finally:
+            writer.close()
