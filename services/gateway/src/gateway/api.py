@@ -76,7 +76,7 @@ async def list_products(
     return mapping.product_page(await inventory.ListProducts(request))
 
 
-@products.get("/{sku}", summary="Show a product", responses=problems(404, 503, 504))
+@products.get("/{sku}", summary="Show a product", responses=problems(404, 422, 503, 504))
 async def get_product(
     sku: Annotated[str, Path(examples=["1029743"])], inventory: Inventory
 ) -> Product:
@@ -123,7 +123,7 @@ async def list_orders(
     return mapping.order_page(await orders.ListOrders(request))
 
 
-@orders.get("/{order_id}", summary="Show an order", responses=problems(404, 503, 504))
+@orders.get("/{order_id}", summary="Show an order", responses=problems(404, 422, 503, 504))
 async def get_order(order_id: OrderId, orders: Orders) -> Order:
     answer = await orders.GetOrder(GetOrderRequest(order_id=order_id))
     return mapping.order(answer.order)

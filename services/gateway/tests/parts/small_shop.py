@@ -1,0 +1,136 @@
+"""A small shop for the gateway to stand before: orders and inventory as plain classes."""
+
+from dataclasses import dataclass, field
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from chassis import InvalidArgument, NotFound
+from shop.inventory.v1 import (
+    GetProductRequest,
+    GetProductResponse,
+    GetStockLedgerRequest,
+    GetStockLedgerResponse,
+    ListProductsRequest,
+    ListProductsResponse,
+    LoadProductsRequest,
+    LoadProductsResponse,
+    Product,
+    QuoteProductsRequest,
+    QuoteProductsResponse,
+)
+from shop.money.v1 import Money
+from shop.orders.v1 import (
+    ORDER_STATUS_PENDING,
+    GetOrderRequest,
+    GetOrderResponse,
+    GetOrdersLedgerRequest,
+    GetOrdersLedgerResponse,
+    ListOrderEventsRequest,
+    ListOrderEventsResponse,
+    ListOrdersRequest,
+    ListOrdersResponse,
+    Order,
+    OrderEvent,
+    PlaceOrderRequest,
+    PlaceOrderResponse,
+)
+
+__all__ = ["Inventory", "Orders", "Shop"]
+
+
+@dataclass
+class Shop:
+    """What the stand-ins of orders and inventory keep; tests look into it and change it."""
+
+    orders: list[Order] = field(default_factory=list)
+    events: list[OrderEvent] = field(default_factory=list)
+    placed: list[PlaceOrderRequest] = field(default_factory=list)
+    listed: list[ListOrdersRequest] = field(default_factory=list)
+
+    def record(self, type: str, *, terminal: bool = False) -> None:
+        """Add to the record of every order."""
+        sequence = len(self.events) + 1
+        cloudevent = f'{{"type":"{type}"}}'
+        self.events.append(OrderEvent(sequence=sequence, cloudevent=cloudevent, terminal=terminal))
+
+
+class Inventory:
+    """Sells bread and milk at 199 each."""
+
+    _products = tuple(
+        Product(
+            sku=sku,
+            name=sku.title(),
+            department="GROCERY",
+            price=Money(amount=199, currency="USD"),
+            stock=9,
+        )
+        for sku in ("bread", "milk")
+    )
+
+    async def load_products(self, request: LoadProductsRequest) -> LoadProductsResponse:
+        raise NotImplementedError
+
+    async def get_product(self, request: GetProductRequest) -> GetProductResponse:
+        for product in self._products:
+            if product.sku == request.sku:
+                return GetProductResponse(product=product)
+        raise NotFound(f"there is no product {request.sku!r}")
+
+    async def list_products(self, request: ListProductsRequest) -> ListProductsResponse:
+        rest = [product for product in self._products if product.sku > request.cursor]
+        page = rest[: request.limit]
+        return ListProductsResponse(
+            products=page, next_cursor=page[-1].sku if len(rest) > len(page) else ""
+        )
+
+    async def quote_products(self, request: QuoteProductsRequest) -> QuoteProductsResponse:
+        return QuoteProductsResponse(products=[p for p in self._products if p.sku in request.skus])
+
+    async def get_stock_ledger(self, request: GetStockLedgerRequest) -> GetStockLedgerResponse:
+        raise NotImplementedError
+
+
+class Orders:
+    """Takes every order, but the key `taken` for none."""
+
+    shop: Shop
+
+    async def place_order(self, request: PlaceOrderRequest) -> PlaceOrderResponse:
+        if request.idempotency_key == "taken":
+            raise InvalidArgument("Idempotency-Key was used", field="Idempotency-Key")
+        self.shop.placed.append(request)
+        order = Order(
+            order_id=request.order_id,
+            customer_id=request.customer_id,
+            status=ORDER_STATUS_PENDING,
+            lines=request.lines,
+            total=Money(amount=sum(n.quantity * n.price.amount for n in request.lines)),
+            placed_at=Timestamp(seconds=1_800_000_000),
+        )
+        self.shop.orders.append(order)
+        return PlaceOrderResponse(order=order)
+
+    async def get_order(self, request: GetOrderRequest) -> GetOrderResponse:
+        return GetOrderResponse(order=self._found(request.order_id))
+
+    async def list_orders(self, request: ListOrdersRequest) -> ListOrdersResponse:
+        self.shop.listed.append(request)
+        return ListOrdersResponse(orders=self.shop.orders, next_cursor="17.o-1")
+
+    async def list_order_events(self, request: ListOrderEventsRequest) -> ListOrderEventsResponse:
+        self._found(request.order_id)
+        terminal = [event.sequence for event in self.shop.events if event.terminal]
+        return ListOrderEventsResponse(
+            events=[event for event in self.shop.events if event.sequence > request.after],
+            terminal_sequence=terminal[0] if terminal else 0,
+        )
+
+    async def get_orders_ledger(self, request: GetOrdersLedgerRequest) -> GetOrdersLedgerResponse:
+        raise NotImplementedError
+
+    def _found(self, order_id: str) -> Order:
+        for order in self.shop.orders:
+            if order.order_id == order_id:
+                return order
+        raise NotFound(f"there is no order {order_id!r}")
