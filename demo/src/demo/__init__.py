@@ -1,0 +1,6 @@
+"""The sample shop's replay of published baskets, and the laws that must hold after it.
+
+record = await replay(platform.url("gateway"), baskets, in_flight=32)
+await wait_ended(platform)
+laws = check(record, await read_ledgers(platform), catalog)
+"""

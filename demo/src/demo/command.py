@@ -1,0 +1,212 @@
+"""`slipway demo`: the whole platform on published baskets, and whether every law holds."""
+
+import asyncio
+import json
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from demo.catalog import Selection, from_sample, from_whole_set
+from demo.laws import Law, check
+from demo.ledgers import read_ledgers
+from demo.measurements import read_event_counts, read_memory
+from demo.progress import step
+from demo.replay import Record, replay
+from demo.seed import load_products
+from demo.settle import NotEnded, Open, wait_ended
+from demo.summary import Summary, Timing, as_json, render, summarize
+from devkit.console import console
+from devkit.platform import Platform, PlatformOptions
+from devkit.run_command import DatabaseKind, parse_numbers
+from devkit.workspace import find_workspace
+
+__all__ = ["app"]
+
+_BASKETS = 1000
+_READY_SECONDS = 120.0
+_INTERRUPTED = 130
+
+app = typer.Typer()
+
+
+class Data(StrEnum):
+    """Which baskets there are to take."""
+
+    SAMPLE = "sample"
+    FULL = "full"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What was asked for."""
+
+    selection: Selection
+    in_flight: int
+    output: Console
+
+
+@app.command()
+def demo(
+    baskets: Annotated[
+        int | None, typer.Option(min=1, help="How many; 1,000, or all of --data full")
+    ] = None,
+    in_flight: Annotated[int, typer.Option(min=1, help="Orders placed at the same moment")] = 32,
+    database: Annotated[
+        DatabaseKind, typer.Option(help="One file per service, or a PostgreSQL")
+    ] = DatabaseKind.SQLITE,
+    data: Annotated[
+        Data, typer.Option(help="The shipped sample of 5,000, or the whole set (downloaded)")
+    ] = Data.SAMPLE,
+    replicas: Annotated[
+        list[str] | None, typer.Option(help="How many of a service: inventory=3")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write all figures and laws to this file")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the data folder: databases, stream, logs")
+    ] = False,
+) -> None:
+    """Replay published baskets on a platform of its own, then check the conservation laws."""
+    output = console()
+    workspace = find_workspace()
+    if data is Data.FULL:
+        output.print("reading the whole data set")
+        selection = from_whole_set(baskets, workspace.state / "downloads")
+    else:
+        selection = from_sample(baskets or _BASKETS)
+    many = parse_numbers("--replicas", "inventory=3", replicas or ())
+    folder = Path(tempfile.mkdtemp(prefix="slipway-demo-"))
+    platform = Platform(
+        PlatformOptions(
+            data=folder,
+            replicas=many,
+            free_ports=True,
+            database="postgres" if database is DatabaseKind.POSTGRES else "sqlite",
+            restart_broker=True,
+            on_event=lambda name, what: output.print(f"{name}: {what}", markup=False),
+            workspace=workspace,
+        )
+    )
+    kept = True
+    try:
+        run = asyncio.run(_until_signal(platform, _Plan(selection, in_flight, output)))
+        if run is not None and json_file is not None:
+            asked = {
+                "baskets": selection.count,
+                "in_flight": in_flight,
+                "database": database.value,
+                "data": data.value,
+                "replicas": many,
+            }
+            json_file.write_text(json.dumps(as_json(*run, asked), indent=2) + "\n")
+        holds = run is None or all(law.holds for law in run[1])
+        kept = keep or not holds
+    finally:
+        if kept:
+            output.print(f"data and logs are kept in {folder}", markup=False)
+        else:
+            _remove(platform, folder)
+    if run is None:
+        raise typer.Exit(_INTERRUPTED)
+    if not holds:
+        raise typer.Exit(1)
+
+
+async def _until_signal(platform: Platform, plan: _Plan) -> tuple[Summary, list[Law]] | None:
+    """Run it, and stop everything whatever happens. None if a signal came first."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stopping.is_set():  # asked twice: no more patience
+            platform.kill()
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, on_signal)
+    run = asyncio.create_task(_run(platform, plan))
+    wait = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait((run, wait), return_when=asyncio.FIRST_COMPLETED)
+        if run.done():
+            return run.result()
+        plan.output.print("stopping")
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        return None
+    finally:
+        wait.cancel()
+        await platform.stop()
+
+
+async def _run(platform: Platform, plan: _Plan) -> tuple[Summary, list[Law]]:
+    output, selection = plan.output, plan.selection
+    began = time.perf_counter()
+    await platform.start()
+    count = len(platform.processes)
+    output.print(f"starting {count} processes of {len(_services(platform))} services")
+    await platform.wait_ready(_READY_SECONDS)
+    ready = time.perf_counter() - began
+    await load_products(platform.of("inventory")[0].grpc_address, selection.catalog)
+    output.print(
+        f"ready after {ready:.1f} s; replaying {selection.count:,} Complete Journey baskets, "
+        f"{plan.in_flight} in flight"
+    )
+    began = time.perf_counter()
+    with step(output, "placed", selection.count) as placed:
+        record = await replay(
+            [gateway.http_url for gateway in platform.of("gateway")],
+            selection.baskets(),
+            plan.in_flight,
+            lambda record: placed(len(record.placed) + len(record.refused)),
+        )
+    await _wait_ended(platform, record, output)
+    ending = time.perf_counter() - began
+    ledgers = await read_ledgers(platform)
+    summary = summarize(
+        record,
+        ledgers,
+        timing=Timing(ready=ready, placing=record.seconds, ending=ending),
+        events=await read_event_counts(platform),
+        memory=read_memory(platform),
+        restarts=Counter({p.name: p.restarts for p in platform.processes if p.restarts}),
+    )
+    laws = check(record, ledgers, selection.catalog)
+    output.print()
+    for line in render(summary, laws):
+        output.print(line)
+    return summary, laws
+
+
+async def _wait_ended(platform: Platform, record: Record, output: Console) -> None:
+    count = len(record.placed)
+    with step(output, "ended", count) as ended:
+
+        def show(now: Open) -> None:
+            if now.orders is not None:
+                ended(count - now.orders)
+
+        try:
+            await wait_ended(platform, show)
+        except NotEnded as error:  # the laws say what is wrong with it
+            output.print(str(error), markup=False, style="red")
+
+
+def _services(platform: Platform) -> set[str]:
+    return {process.service for process in platform.processes}
+
+
+def _remove(platform: Platform, folder: Path) -> None:
+    if platform.postgres is not None:  # some of its files may be elsewhere
+        platform.postgres.erase()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,101 @@
+"""What the processes show of themselves while they run: counters of events, and memory."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import httpx
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from devkit.platform import Platform
+
+__all__ = ["EventCount", "Memory", "count_events", "read_event_counts", "read_memory"]
+
+_COUNTERS = {
+    "events_handled_total": "taken",
+    "events_seen_again_total": "seen_again",
+    "events_failed_total": "failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EventCount:
+    """Of one type, over all services and replicas; a process counts from its start."""
+
+    taken: int = 0
+    seen_again: int = 0
+    """Came again after they had been taken, and were dropped."""
+    failed: int = 0
+    """Tries of a handler that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Of all replicas of a service, in bytes."""
+
+    pss: int | None
+    """Shared pages counted by share; None where the system does not tell."""
+    rss: int
+
+
+async def read_event_counts(platform: Platform) -> dict[str, EventCount]:
+    """From /metrics of every replica that runs, by the event's full name.
+
+    Raises httpx.HTTPError if one does not answer.
+    """
+    async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+        pages = await asyncio.gather(
+            *(
+                client.get(f"{process.http_url}/metrics")
+                for process in platform.processes
+                if process.running
+            )
+        )
+    return count_events(page.raise_for_status().text for page in pages)
+
+
+def count_events(pages: Iterable[str]) -> dict[str, EventCount]:
+    """The counters of these pages of metrics, added up by the event's full name."""
+    found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for page in pages:
+        for family in text_string_to_metric_families(page):
+            for sample in family.samples:
+                if sample.name in _COUNTERS:
+                    found[sample.labels["type"]][_COUNTERS[sample.name]] += int(sample.value)
+    return {type: EventCount(**found[type]) for type in sorted(found)}
+
+
+def read_memory(platform: Platform) -> dict[str, Memory]:
+    """What each service takes now, and the servers they need, by name."""
+    pids: dict[str, list[int]] = defaultdict(list)
+    for process in platform.processes:
+        pids[process.service].append(process.pid)
+    pids["nats"].append(platform.broker.pid)
+    if platform.postgres is not None:
+        pids["postgres"].append(platform.postgres.pid)
+    return {name: _memory(of_name) for name, of_name in pids.items()}
+
+
+def _memory(pids: list[int]) -> Memory:
+    pss, rss = 0, 0
+    known = True
+    for process in _with_children(pids):
+        try:
+            memory = process.memory_full_info()
+        except psutil.Error:
+            continue
+        rss += memory.rss
+        pss += getattr(memory, "pss", 0)
+        known = known and hasattr(memory, "pss")
+    return Memory(pss if known else None, rss)
+
+
+def _with_children(pids: list[int]) -> Iterator[psutil.Process]:
+    for pid in pids:
+        try:
+            process = psutil.Process(pid)
+            yield from (process, *process.children(recursive=True))
+        except psutil.NoSuchProcess:
+            continue

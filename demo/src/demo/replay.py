@@ -1,0 +1,190 @@
+"""Places baskets as orders by the gateway's REST API, and writes down what was answered."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from demo.data import Basket
+from devkit.errors import DevkitError
+
+__all__ = ["PlacedOrder", "Record", "Refusal", "ReplayStuck", "replay"]
+
+ACCEPTED = 202
+PASSING = frozenset((429, 502, 503, 504))
+"""Answers after which the same request may succeed."""
+
+_FIRST_WAIT_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedOrder:
+    """A basket that was answered with 202."""
+
+    order_id: str
+    basket: Basket
+    total: int
+    """As it was answered, in cents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A basket that was answered with something that sending it again would not change."""
+
+    basket: Basket
+    status: int
+    detail: str
+
+
+@dataclass(slots=True)
+class Record:
+    """What the replay itself knows: what it asked for, and what it was answered."""
+
+    asked: int = 0
+    """Baskets sent, each counted once."""
+    placed: list[PlacedOrder] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    sent_again: Counter[str] = field(default_factory=Counter)
+    """How often a basket was sent again, by why: a status, or the kind of lost connection."""
+    seconds: float = 0.0
+    """From the first request to the last answer."""
+
+
+class ReplayStuck(DevkitError):
+    """A basket was not taken, however often it was sent."""
+
+
+async def replay(
+    url: str | Sequence[str],
+    baskets: Iterable[Basket],
+    in_flight: int = 32,
+    on_progress: Callable[[Record], None] | None = None,
+    *,
+    patience: float = 60,
+    answer_within: float = 15,
+) -> Record:
+    """Place every basket exactly once, `in_flight` of them at a time; returns when all are placed.
+
+    A basket is sent again, under the same Idempotency-Key, when the gateway says 503 or the like,
+    when the connection breaks, and when there is no answer within `answer_within` seconds.
+
+    Args:
+        url: the gateway, or its replicas: who is not answered by one asks the next.
+        baskets: taken one by one, as they are needed.
+        in_flight: requests at the same moment; the next follows an answer (a closed loop).
+        on_progress: called after each basket with the record so far.
+        patience: longest time to try with one basket, in seconds.
+        answer_within: longest wait for one answer, in seconds.
+
+    Raises:
+        ReplayStuck: a basket could not be placed in time.
+    """
+    urls = [url] if isinstance(url, str) else list(url)
+    record = Record()
+    began = time.perf_counter()
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=in_flight)
+    async with httpx.AsyncClient(
+        timeout=answer_within, limits=limits, trust_env=False, follow_redirects=False
+    ) as client:
+        rest = iter(baskets)
+        shoppers = [
+            asyncio.create_task(
+                _Shopper(client, urls, at, record, patience).buy(rest, on_progress or _ignore)
+            )
+            for at in range(in_flight)
+        ]
+        try:
+            await asyncio.gather(*shoppers)
+        finally:
+            for shopper in shoppers:
+                shopper.cancel()
+            await asyncio.gather(*shoppers, return_exceptions=True)
+    record.seconds = time.perf_counter() - began
+    return record
+
+
+class _Shopper:
+    """One of those in flight: places one basket after the other."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        urls: Sequence[str],
+        at: int,
+        record: Record,
+        patience: float,
+    ) -> None:
+        self._client = client
+        self._urls = urls
+        self._at = at
+        self._record = record
+        self._patience = patience
+
+    async def buy(self, rest: Iterator[Basket], on_progress: Callable[[Record], None]) -> None:
+        for basket in rest:
+            self._record.asked += 1
+            await self._place(basket)
+            on_progress(self._record)
+
+    async def _place(self, basket: Basket) -> None:
+        deadline = time.monotonic() + self._patience
+        tries = 0
+        while True:
+            why, retry_after = await self._try(basket)
+            if why is None:
+                return
+            tries += 1
+            wait = min(_FIRST_WAIT_SECONDS * 2**tries, _LONGEST_WAIT_SECONDS)
+            # Jitter, or all that were refused together would come back together.
+            wait = max(wait, retry_after) * random.uniform(0.5, 1.5)
+            if time.monotonic() + wait > deadline:
+                raise ReplayStuck(
+                    f"basket {basket.basket_id} was not taken in {self._patience:g} s, "
+                    f"though it was sent {tries} times; the last answer was: {why}. "
+                    "The logs of the gateway and of the services behind it say why."
+                )
+            self._record.sent_again[why] += 1
+            self._at += 1
+            await asyncio.sleep(wait)
+
+    async def _try(self, basket: Basket) -> tuple[str | None, float]:
+        """Why it has to be sent again, None if it has not; and how long to wait at least."""
+        url = self._urls[self._at % len(self._urls)]
+        try:
+            answer = await self._client.post(
+                f"{url}/orders",
+                json=_order(basket),
+                headers={"Idempotency-Key": basket.basket_id},
+            )
+        except httpx.TransportError as error:
+            return type(error).__name__, 0.0
+        if answer.status_code == ACCEPTED:
+            body = answer.json()
+            total = body["total"]["amount"]
+            self._record.placed.append(PlacedOrder(body["order_id"], basket, total))
+            return None, 0.0
+        if answer.status_code in PASSING:
+            return str(answer.status_code), _seconds(answer.headers.get("retry-after", ""))
+        self._record.refused.append(Refusal(basket, answer.status_code, answer.text[:500]))
+        return None, 0.0
+
+
+def _order(basket: Basket) -> dict[str, Any]:
+    return {
+        "customer_id": basket.customer_id,
+        "lines": [{"sku": line.sku, "quantity": line.quantity} for line in basket.lines],
+    }
+
+
+def _seconds(retry_after: str) -> float:
+    return min(float(retry_after), _LONGEST_WAIT_SECONDS) if retry_after.isdecimal() else 0.0
+
+
+def _ignore(record: Record) -> None:
+    pass

@@ -1,0 +1,60 @@
+"""Loads the catalog into inventory. Called again it changes no stock."""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import islice
+
+from demo import catalog as catalogs
+from demo.catalog import CURRENCY, Catalog
+from demo.channel import open_channel
+from demo.data import Product
+from devkit.platform import Platform
+from shop.inventory.v1 import (
+    InventoryServiceAsyncStub,
+    InventoryServiceStub,
+    LoadProductsRequest,
+)
+from shop.inventory.v1 import Product as ProductMessage
+from shop.money.v1 import Money
+
+__all__ = ["load_products", "seed"]
+
+_AT_ONCE = 1000
+_SECONDS = 30.0
+_SAMPLE = 5000
+
+
+async def seed(platform: Platform) -> None:
+    """What `slipway run` calls on an empty data folder: the sample's products, with their stock."""
+    for inventory in platform.of("inventory")[:1]:
+        selection = await asyncio.to_thread(catalogs.from_sample, _SAMPLE)
+        await load_products(inventory.grpc_address, selection.catalog)
+
+
+async def load_products(inventory: str, catalog: Catalog) -> int:
+    """Load the catalog into the inventory at this gRPC address; returns how many were new.
+
+    Raises grpc.aio.AioRpcError if inventory does not answer.
+    """
+    loaded = 0
+    async with open_channel(inventory) as channel:
+        stub: InventoryServiceAsyncStub = InventoryServiceStub(channel)
+        products = iter(catalog.products.values())
+        while chunk := list(islice(products, _AT_ONCE)):
+            request = LoadProductsRequest(products=_messages(chunk, catalog))
+            answer = await stub.LoadProducts(request, timeout=_SECONDS, wait_for_ready=True)
+            loaded += answer.loaded
+    return loaded
+
+
+def _messages(products: Sequence[Product], catalog: Catalog) -> list[ProductMessage]:
+    return [
+        ProductMessage(
+            sku=product.sku,
+            name=product.name,
+            department=product.department,
+            price=Money(amount=product.price_cents, currency=CURRENCY),
+            stock=catalog.stock[product.sku],
+        )
+        for product in products
+    ]

@@ -1,0 +1,188 @@
+"""What a run comes to: figures, then the laws, for people and as JSON."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.markup import escape
+
+from demo.catalog import dollars
+from demo.laws import Law
+from demo.ledgers import Ledgers
+from demo.measurements import EventCount, Memory
+from demo.replay import Record
+
+__all__ = ["Summary", "Timing", "as_json", "percentile", "render", "summarize"]
+
+_SHOWN_CASES = 5
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a run took, in seconds."""
+
+    ready: float
+    """From nothing to every service ready."""
+    placing: float
+    """From the first request to the last answer."""
+    ending: float
+    """From the first request to the end of everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures of a run. Money is in cents, times are in seconds."""
+
+    placed: int
+    refused: int
+    sent_again: Mapping[str, int]
+    confirmed: int
+    cancelled: Mapping[str, int]
+    """By reason."""
+    revenue: int
+    """What was captured and not refunded."""
+    orders_per_second: float
+    """Placed and ended."""
+    order_seconds: Mapping[str, float | None]
+    """p50, p95 and p99 of ended_at − placed_at; None when no order has ended."""
+    timing: Timing
+    events: Mapping[str, EventCount]
+    memory: Mapping[str, Memory]
+    restarts: Mapping[str, int]
+    """Of processes that died, by name; their counters began anew."""
+
+
+def summarize(
+    record: Record,
+    ledgers: Ledgers,
+    *,
+    timing: Timing,
+    events: Mapping[str, EventCount],
+    memory: Mapping[str, Memory],
+    restarts: Mapping[str, int],
+) -> Summary:
+    """The figures, from what was recorded, kept and measured."""
+    entries = ledgers.orders.values()
+    lasted = sorted(entry.seconds for entry in entries if entry.seconds is not None)
+    reasons = Counter(entry.reason or "" for entry in entries if entry.status == "cancelled")
+    return Summary(
+        placed=len(record.placed),
+        refused=len(record.refused),
+        sent_again=dict(record.sent_again.most_common()),
+        confirmed=sum(entry.status == "confirmed" for entry in entries),
+        cancelled=dict(reasons.most_common()),
+        revenue=sum(paid.captured - paid.refunded for paid in ledgers.payments.values()),
+        orders_per_second=len(record.placed) / timing.ending if timing.ending > 0 else 0.0,
+        order_seconds={f"p{rank}": percentile(lasted, rank) for rank in (50, 95, 99)},
+        timing=timing,
+        events=events,
+        memory=memory,
+        restarts=restarts,
+    )
+
+
+def percentile(ascending: Sequence[float], rank: int) -> float | None:
+    """The smallest value that at least `rank` % are not above; None of nothing."""
+    if not ascending:
+        return None
+    return ascending[max(math.ceil(len(ascending) * rank / 100), 1) - 1]
+
+
+def as_json(summary: Summary, laws: Iterable[Law], options: Mapping[str, object]) -> dict[str, Any]:
+    """Everything, and how the run was asked for."""
+    listed = [asdict(law) | {"holds": law.holds} for law in laws]
+    return {
+        "options": dict(options),
+        "summary": asdict(summary),
+        "laws": listed,
+        "all_laws_hold": all(law["holds"] for law in listed),
+    }
+
+
+def render(summary: Summary, laws: Sequence[Law]) -> Iterator[str]:
+    """Lines for a terminal, in rich's markup."""
+    yield from _figures(summary)
+    yield ""
+    yield from _table(
+        ("events", "taken", "seen again", "failed"),
+        [
+            (type.rpartition(".")[2], f"{n.taken:,}", f"{n.seen_again:,}", f"{n.failed:,}")
+            for type, n in summary.events.items()
+        ],
+    )
+    yield ""
+    yield from _table(
+        ("memory, MiB", "PSS", "RSS"),
+        [(name, _mib(used.pss), _mib(used.rss)) for name, used in summary.memory.items()],
+    )
+    yield ""
+    yield from _laws(laws)
+
+
+def _figures(summary: Summary) -> Iterator[str]:
+    rows = [("placed", f"{summary.placed:,}")]
+    if summary.refused:
+        rows.append(("refused", f"{summary.refused:,}"))
+    if summary.sent_again:
+        rows.append(("sent again", _counts(summary.sent_again)))
+    rows += [
+        ("confirmed", f"{summary.confirmed:,}"),
+        ("cancelled", _counts(summary.cancelled)),
+        ("revenue", dollars(summary.revenue)),
+        (
+            "speed",
+            f"{summary.orders_per_second:.0f} orders/s"
+            f" (all placed after {summary.timing.placing:.1f} s,"
+            f" all ended after {summary.timing.ending:.1f} s)",
+        ),
+        ("placed to ended", _latencies(summary.order_seconds)),
+        ("ready", f"after {summary.timing.ready:.1f} s"),
+    ]
+    if summary.restarts:
+        rows.append(("restarted", f"{_counts(summary.restarts)}; their events count from then on"))
+    width = max(len(label) for label, _ in rows)
+    for label, value in rows:
+        yield f"{label:<{width}}  {escape(value)}"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    total = f"{sum(counts.values()):,}"
+    parts = ", ".join(f"{n:,} {_words(key)}" for key, n in counts.items())
+    return f"{total} ({parts})" if parts else total
+
+
+def _latencies(seconds: Mapping[str, float | None]) -> str:
+    known = [f"{name} {value:.2f} s" for name, value in seconds.items() if value is not None]
+    return ", ".join(known) or "none has ended"
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _mib(size: int | None) -> str:
+    return "?" if size is None else f"{size / _MIB:.0f}"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """The first column to the left, numbers to the right."""
+    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
+    for row in (head, *rows):
+        first = f"{escape(row[0]):<{widths[0]}}"
+        rest = (f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
+        line = "  ".join((first, *rest))
+        yield f"[dim]{line}[/dim]" if row is head else line
+
+
+def _laws(laws: Sequence[Law]) -> Iterator[str]:
+    width = max((len(law.name) for law in laws), default=0)
+    for law in laws:
+        mark = "[green]✓[/green]" if law.holds else "[bold red]✗[/bold red]"
+        yield f"{mark} {law.name:<{width}}  {escape(law.compared)}"
+        for case in law.broken[:_SHOWN_CASES]:
+            yield f"    [red]{escape(case)}[/red]"
+        if len(law.broken) > _SHOWN_CASES:
+            yield f"    [red]and {len(law.broken) - _SHOWN_CASES:,} more[/red]"
