@@ -1,7 +1,9 @@
 """Composes the command line: the devkit's own commands, and those that members plug in."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import typer
 
@@ -9,14 +11,22 @@ from devkit.errors import DevkitError
 
 __all__ = ["command_line"]
 
+# Imported only when asked for: most commands run in a fraction of a second.
+_OWN = {
+    "run": ("devkit.run_command", "run"),
+    "ps": ("devkit.ps_command", "ps"),
+    "logs": ("devkit.logs_command", "logs"),
+    "contracts": ("devkit.contracts.command", "app"),
+    "workspace": ("devkit.workspace_command", "app"),
+}
+
 
 def command_line(arguments: Sequence[str]) -> typer.Typer:
     """All commands; members add theirs under the entry-point group `slipway.commands`.
 
-    A plugged-in command is imported only if `arguments` ask for it or for the list of commands.
+    A command is imported only if `arguments` ask for it or for the list of commands.
     """
-    from devkit.contracts.command import app as contracts
-    from devkit.workspace_command import app as workspace
+    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
 
     app = typer.Typer(
         help="The developer's tools of this platform.",
@@ -29,13 +39,20 @@ def command_line(arguments: Sequence[str]) -> typer.Typer:
     def root() -> None:
         pass
 
-    app.add_typer(contracts, name="contracts")
-    app.add_typer(workspace, name="workspace")
-    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name, (module, attribute) in _OWN.items():
+        if asked in (None, name):
+            _add(app, name, getattr(import_module(module), attribute))
     for plugin in entry_points(group="slipway.commands"):
         if asked in (None, plugin.name):
             _plug_in(app, plugin, asked=asked is not None)
     return app
+
+
+def _add(app: typer.Typer, name: str, command: Any) -> None:
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
 
 
 def _plug_in(app: typer.Typer, plugin: EntryPoint, *, asked: bool) -> None:
@@ -50,6 +67,6 @@ def _plug_in(app: typer.Typer, plugin: EntryPoint, *, asked: bool) -> None:
         ) from error
     only = plugged.registered_commands
     if len(only) == 1 and not plugged.registered_groups and plugged.registered_callback is None:
-        app.command(plugin.name)(only[0].callback)
-    else:
-        app.add_typer(plugged, name=plugin.name)
+        # A Typer with one command and nothing else is meant to be that command.
+        plugged = only[0].callback
+    _add(app, plugin.name, plugged)

@@ -137,10 +137,10 @@ class Platform:
 
     async def stop(self) -> None:
         """Stop callers before those they call, then the broker and the database server."""
-        for task in self._background:
+        background, self._background = self._background, []
+        for task in background:
             task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
-        self._background = []
+        await asyncio.gather(*background, return_exceptions=True)
         for group in self._callers_first():
             await asyncio.gather(*(process.stop() for process in group))
         self._pass_on_lines()
@@ -178,7 +178,6 @@ class Platform:
         await asyncio.gather(
             *(self._restart(process) for process in self.processes if process.service in chosen)
         )
-        self.write_state()
 
     def write_state(self) -> None:
         """Tell other terminals what runs."""
@@ -349,12 +348,12 @@ class Platform:
         return groups
 
     def _start_background(self) -> None:
-        tasks = []
+        tasks = [self._keep_state()]
         if self.options.on_line is not None:
             self._tails = {process.name: LogTail(process.log) for process in self.processes}
             tasks.append(self._follow_logs())
         if self.options.restart:
-            tasks.append(supervise(self.processes, self._report))
+            tasks.append(supervise(self.processes, self._tell))
         if self.options.restart_broker:
             tasks.append(self._restart_broker())
         if self.options.watch:
@@ -367,13 +366,21 @@ class Platform:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._tell("runner", f"{type(error).__name__}: {error}")
 
-    def _report(self, process: ServiceProcess, what: str) -> None:
-        self._tell(process.name, what)
-        self.write_state()
-
     def _tell(self, name: str, what: str) -> None:
         if self.options.on_event is not None:
             self.options.on_event(name, what)
+
+    async def _keep_state(self) -> None:
+        """Writes the state whenever a process was started again."""
+        known = self._pids()
+        while True:
+            await asyncio.sleep(2 * POLL_SECONDS)
+            if known != (known := self._pids()):
+                self.write_state()
+
+    def _pids(self) -> list[int]:
+        servers = [s for s in (self._broker, self.postgres) if s is not None and s.running]
+        return [process.pid for process in (*self.processes, *servers)]
 
     async def _follow_logs(self) -> None:
         while True:
@@ -396,7 +403,6 @@ class Platform:
                 except ServerFailed as error:
                     self._tell("nats", str(error))
                     await asyncio.sleep(1)
-                self.write_state()
 
     async def _watch(self) -> None:
         from devkit.watch import changed_services
@@ -406,7 +412,19 @@ class Platform:
             names = ", ".join(sorted({file.name for file in files}))
             for name in here:
                 self._tell(name, f"{names} changed, restarting")
+            began = time.monotonic()
             await self.restart(here)
+            for process in (process for name in here for process in self.of(name)):
+                task = asyncio.create_task(self._tell_when_ready(process, began))
+                self._background.append(task)
+
+    async def _tell_when_ready(self, process: ServiceProcess, began: float) -> None:
+        try:
+            await process.wait_ready()
+        except DevkitError as error:
+            self._tell(process.name, str(error))
+        else:
+            self._tell(process.name, f"ready again after {time.monotonic() - began:.1f} s")
 
     async def _restart(self, process: ServiceProcess) -> None:
         # What is running may be killed at any moment, so a developer need not wait for it long.

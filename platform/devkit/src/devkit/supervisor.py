@@ -22,15 +22,13 @@ def back_off_seconds(failures: int) -> float:
 
 
 async def supervise(
-    processes: Sequence[ServiceProcess], report: Callable[[ServiceProcess, str], None]
+    processes: Sequence[ServiceProcess], report: Callable[[str, str], None]
 ) -> None:
-    """Runs until cancelled. `report` is told what happened and when a process is tried again."""
+    """Runs until cancelled. `report` is told a process's name, and what happened to it."""
     await asyncio.gather(*(_watch_over(process, report) for process in processes))
 
 
-async def _watch_over(
-    process: ServiceProcess, report: Callable[[ServiceProcess, str], None]
-) -> None:
+async def _watch_over(process: ServiceProcess, report: Callable[[str, str], None]) -> None:
     failures = 0
     while True:
         await asyncio.sleep(POLL_SECONDS)
@@ -39,14 +37,14 @@ async def _watch_over(
         run = process.pid
         code = process.exit_code
         if code in HOPELESS:
-            report(process, f"ended with code {code}; it is started again when its code changes")
+            report(process.name, f"ended with code {code}; it waits for a change of its code")
             while process.wanted and process.pid == run:
                 await asyncio.sleep(POLL_SECONDS)
             continue
         lived = time.monotonic() - process.started_at
         failures = 1 if lived > _STABLE_SECONDS else failures + 1
         wait = back_off_seconds(failures)
-        report(process, f"ended with code {code}; starting it again in {wait:g} s")
+        report(process.name, f"ended with code {code}; starting it again in {wait:g} s")
         await asyncio.sleep(wait)
         # Somebody may have started it, or stopped it for good, meanwhile.
         if process.wanted and not process.running and process.pid == run:

@@ -1,0 +1,52 @@
+"""Prints to the terminal: aligned, coloured only where somebody looks."""
+
+import sys
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.text import Text
+
+__all__ = ["LinePrinter", "console"]
+
+_NO_TERMINAL_WIDTH = 200
+_COLORS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan")
+
+
+def console() -> Console:
+    """Standard output. No colours and no line ends of its own when it is not a terminal."""
+    wide = None if sys.stdout.isatty() else _NO_TERMINAL_WIDTH
+    return Console(highlight=False, soft_wrap=True, width=wide)
+
+
+class LinePrinter:
+    """Prints each line behind the name of who wrote it, one colour a name."""
+
+    def __init__(self, names: Iterable[str], output: Console) -> None:
+        self._output = output
+        self._colors: dict[str, str] = {}
+        self._width = 0
+        self.expect(names)
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Make room for these names, so that the first lines are aligned already."""
+        for name in names:
+            self._add(name)
+
+    def line(self, name: str, text: str) -> None:
+        """A line that a process wrote."""
+        self._print(name, Text.from_ansi(text))
+
+    def event(self, name: str, text: str) -> None:
+        """What the runner did to a process."""
+        self._print(name, Text(text, style="bold"))
+
+    def _print(self, name: str, text: Text) -> None:
+        self._add(name)
+        prefix = Text(f"{name:<{self._width}} | ", style=self._colors[name])
+        self._output.print(prefix + text)
+
+    def _add(self, name: str) -> None:
+        if name in self._colors:
+            return
+        self._colors[name] = _COLORS[len(self._colors) % len(_COLORS)]
+        self._width = max(self._width, len(name))

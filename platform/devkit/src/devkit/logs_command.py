@@ -1,0 +1,73 @@
+"""`slipway logs`: what the processes wrote, also after they have ended."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from devkit.console import LinePrinter, console
+from devkit.errors import DevkitError
+from devkit.log_tail import LogTail
+from devkit.service_process import POLL_SECONDS
+from devkit.workspace import find_workspace
+
+__all__ = ["choose_logs", "last_lines", "logs"]
+
+
+def logs(
+    service: Annotated[str | None, typer.Argument(help="Only this one; all by default.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is new.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of each.")] = 20,
+) -> None:
+    """Show what the services, or one of them, have written."""
+    chosen = choose_logs(find_workspace().state, service)
+    printer = LinePrinter(chosen, console())
+    tails = {name: LogTail(file, from_end=True) for name, file in chosen.items()}
+    for name, file in chosen.items():
+        for line in last_lines(file, lines):
+            printer.line(name, line)
+    try:
+        while follow:
+            for name, tail in tails.items():
+                for line in tail.new_lines():
+                    printer.line(name, line)
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        pass
+
+
+def choose_logs(data: Path, service: str | None) -> Mapping[str, Path]:
+    """The log files of a data folder by the name of who wrote them, all replicas of a service.
+
+    Raises DevkitError if there are none, or none of `service`.
+    """
+    files = {
+        file.stem.removesuffix("-0"): file
+        for file in sorted((data / "logs").glob("*.log"))
+        if not file.name.endswith(".previous.log")
+    }
+    for server in ("nats", "postgres"):
+        file = data / server / f"{server}.log"
+        if file.exists():
+            files[server] = file
+    if not files:
+        raise DevkitError(f"there are no logs in {data}; `slipway run` starts the platform")
+    if service is None:
+        return {name: file for name, file in files.items() if file.parent.name == "logs"}
+    chosen = {
+        name: file
+        for name, file in files.items()
+        if name == service or file.stem.rpartition("-")[0] == service
+    }
+    if not chosen:
+        raise DevkitError(f"there are no logs of {service}; there are: {', '.join(files)}")
+    return chosen
+
+
+def last_lines(file: Path, count: int) -> list[str]:
+    """The end of a log file."""
+    if count == 0:
+        return []
+    return file.read_text(errors="replace").splitlines()[-count:]

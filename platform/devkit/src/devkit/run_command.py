@@ -1,0 +1,137 @@
+"""`slipway run`: the platform in a terminal, until Ctrl-C."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from devkit.console import LinePrinter, console
+from devkit.errors import DevkitError
+from devkit.platform import Platform, PlatformOptions
+from devkit.seeds import plant_seeds
+from devkit.workspace import find_workspace
+
+__all__ = ["address_table", "parse_numbers", "run"]
+
+
+class DatabaseKind(StrEnum):
+    """What the services keep their data in."""
+
+    SQLITE = "sqlite"
+    POSTGRES = "postgres"
+
+
+def run(
+    replicas: Annotated[
+        list[str] | None, typer.Option(help="How many of a service: inventory=3")
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option("--except", help="Leave a service to your IDE")
+    ] = None,
+    port: Annotated[
+        list[str] | None, typer.Option(help="Move a port: orders.http=8181, nats=4333")
+    ] = None,
+    free_ports: Annotated[
+        bool, typer.Option("--free-ports", help="Free ports instead of the known ones")
+    ] = False,
+    database: Annotated[
+        DatabaseKind, typer.Option(help="One file per service, or a PostgreSQL")
+    ] = DatabaseKind.SQLITE,
+    watch: Annotated[bool, typer.Option(help="Restart a service when its code changes")] = True,
+) -> None:
+    """Start the platform and stay; Ctrl-C stops it."""
+    output = console()
+    printer = LinePrinter((), output)
+    workspace = find_workspace()
+    # Log files are no terminal, but somebody reads along; a variable that is set wins.
+    readable = {} if "APP_LOG_FORMAT" in os.environ else {"APP_LOG_FORMAT": "console"}
+    options = PlatformOptions(
+        data=workspace.state,
+        replicas=parse_numbers("--replicas", "inventory=3", replicas or ()),
+        leave_out=tuple(leave_out or ()),
+        ports=parse_numbers("--port", "orders.http=8181", port or ()),
+        free_ports=free_ports,
+        database="postgres" if database is DatabaseKind.POSTGRES else "sqlite",
+        environment=readable,
+        watch=watch,
+        restart_broker=True,
+        on_line=printer.line,
+        on_event=printer.event,
+        workspace=workspace,
+    )
+    asyncio.run(_run(Platform(options), output, printer))
+
+
+async def _run(platform: Platform, output: Console, printer: LinePrinter) -> None:
+    began = time.monotonic()
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stopping.is_set():  # asked twice: no more patience
+            platform.kill()
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, on_signal)
+    await platform.start()
+    printer.expect(process.name for process in platform.processes)
+    try:
+        output.print(address_table(platform))
+        work = asyncio.create_task(_get_ready(platform, began, output, printer))
+        wait = asyncio.create_task(stopping.wait())
+        await asyncio.wait((work, wait), return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+            await wait
+        work.cancel()
+        output.print("stopping")
+    finally:
+        await platform.stop()
+
+
+async def _get_ready(
+    platform: Platform, began: float, output: Console, printer: LinePrinter
+) -> None:
+    try:
+        await platform.wait_ready()
+        output.print(f"[bold]ready in {time.monotonic() - began:.1f} s[/bold]; Ctrl-C stops all")
+        for name in await plant_seeds(platform):
+            printer.event("runner", f"loaded {name}")
+    except DevkitError as error:
+        output.print(str(error), markup=False)
+        output.print("The rest stays up; a service is started again when its code changes.")
+    except Exception as error:  # a seed is anybody's code; the platform runs all the same
+        printer.event("runner", f"loading data failed: {type(error).__name__}: {error}")
+
+
+def address_table(platform: Platform) -> Table:
+    """Every process with its addresses."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for column in ("service", "http", "grpc", "process"):
+        table.add_column(column, no_wrap=True)
+    for process in platform.processes:
+        grpc = "" if process.grpc_port is None else process.grpc_address
+        table.add_row(process.name, process.http_url, grpc, str(process.pid))
+    table.add_row("nats", platform.broker.url, "", str(platform.broker.pid))
+    if platform.postgres is not None:
+        table.add_row("postgres", platform.postgres.url(), "", str(platform.postgres.pid))
+    return table
+
+
+def parse_numbers(option: str, example: str, values: Iterable[str]) -> dict[str, int]:
+    """`["orders=2"]` as a dictionary. Raises DevkitError naming the option and showing its form."""
+    parsed = {}
+    for value in values:
+        name, _, number = value.partition("=")
+        if not name or not number.isdecimal() or int(number) == 0:
+            raise DevkitError(f"{option} {value} is not understood; write {option} {example}")
+        parsed[name] = int(number)
+    return parsed

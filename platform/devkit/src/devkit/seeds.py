@@ -1,0 +1,29 @@
+"""Data that a new platform starts with: members register async functions `seed(platform)` under
+the entry-point group `slipway.seeds`."""
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from devkit.platform import Platform
+
+__all__ = ["plant_seeds"]
+
+_MARK = "seeded"
+
+
+async def plant_seeds(platform: "Platform") -> list[str]:
+    """Calls every seed, once per data folder; returns their names.
+
+    A seed that fails raises, and is called again at the next start: it must be idempotent.
+    """
+    mark = platform.data / _MARK
+    if mark.exists():
+        return []
+    names = []
+    for seed in entry_points(group="slipway.seeds"):
+        await seed.load()(platform)
+        names.append(seed.name)
+    if names:
+        mark.touch()
+    return names
