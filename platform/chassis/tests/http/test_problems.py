@@ -1,5 +1,6 @@
 """Errors as problem+json: what the caller may know, and nothing else."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from fastapi import APIRouter, Query
-from http_app import ask, make
+from http_app import ask, make, serving
 from pydantic import BaseModel, Field
 from structlog.testing import capture_logs
 
@@ -183,6 +184,14 @@ async def test_a_body_over_the_limit_is_413_whether_its_length_is_announced_or_n
     answer = await http.post("/orders", content=content)
     assert answer.status_code == 413
     assert "1000 bytes" in str(of(answer)["detail"])
+
+
+async def test_a_body_announced_as_too_large_is_refused_before_it_comes() -> None:
+    async with serving(make(router, settings=ServiceSettings(request_max_bytes=1000))) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"POST /orders HTTP/1.1\r\nhost: x\r\ncontent-length: 1001\r\n\r\n")
+        assert b" 413 " in await asyncio.wait_for(reader.readline(), 2)
+        writer.close()
 
 
 async def test_a_body_up_to_the_limit_is_taken(http: httpx.AsyncClient) -> None:

@@ -67,6 +67,15 @@ async def test_a_request_that_takes_too_long_does_not_hold_up_the_end() -> None:
         asked.cancel()
 
 
+async def test_a_connection_the_server_has_not_looked_at_yet_is_answered() -> None:
+    async with serving(make(router)) as server:
+        # Blocking, so that the event loop cannot see it before the server is told to stop.
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"GET /book HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            await server.stop(5)
+            assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
 async def test_silent_connections_are_hung_up_on_soon() -> None:
     async with serving(make(router)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)

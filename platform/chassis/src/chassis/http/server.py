@@ -35,6 +35,7 @@ class HttpServer:
             )
         )
         self._ticks: asyncio.Task[None] | None = None
+        self._listener: socket.socket
         self.port = 0
 
     async def start(self) -> None:
@@ -43,7 +44,7 @@ class HttpServer:
         Raises:
             PortInUse: somebody else listens there.
         """
-        listener = _listen(self._host, self._port)
+        self._listener = listener = _listen(self._host, self._port)
         self.port = listener.getsockname()[1]
         config = self._server.config
         config.load()
@@ -64,8 +65,7 @@ class HttpServer:
         answered, and told that the connection ends with it. Only who stays silent is hung up on.
         """
         ends_at = asyncio.get_running_loop().time() + seconds
-        for server in self._server.servers:
-            server.close()
+        await self._close_listener()
         state = self._server.server_state
         await _until(lambda: not state.connections, min(_LINGER_SECONDS, seconds))
         for connection in list(state.connections):
@@ -76,6 +76,30 @@ class HttpServer:
             task.cancel()
         if self._ticks is not None:
             self._ticks.cancel()
+
+    async def _close_listener(self) -> None:
+        """Close it behind the last connection that has come, which a mere close would reset."""
+        if self._listener.fileno() == -1:
+            return
+        with self._listener.dup() as door:
+            for server in self._server.servers:
+                server.close()
+            while True:
+                try:
+                    connection, _ = door.accept()
+                except BlockingIOError:
+                    return
+                connection.setblocking(False)
+                loop = asyncio.get_running_loop()
+                await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self._server.config.http_protocol_class(  # type: ignore[call-arg, assignment]
+            config=self._server.config,
+            server_state=self._server.server_state,
+            app_state=self._server.lifespan.state,
+        )
+        return protocol
 
 
 async def _until(condition: Callable[[], bool], seconds: float) -> None:
