@@ -67,7 +67,7 @@ class NewOrder(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     customer_id: Identifier = Field(examples=["customer-7"])
-    lines: list[NewLine] = Field(min_length=1, max_length=100)
+    lines: list[NewLine] = Field(min_length=1, max_length=250)
 
 
 class PlacedOrder(BaseModel):

@@ -24,7 +24,7 @@ __all__ = [
     "step",
 ]
 
-MAX_LINES = 100
+MAX_LINES = 250
 MAX_QUANTITY = 1000
 MAX_PRICE = 1_000_000_000
 
