@@ -1,0 +1,57 @@
+"""A shop in which everything has ended as it should: tests break one thing of it at a time."""
+
+import pytest
+
+from demo.catalog import Catalog
+from demo.data import Basket, Line, Product
+from demo.ledgers import EventEntry, Ledgers, OrderEntry, PaymentEntry, StockEntry
+from demo.replay import PlacedOrder, Record
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    return Catalog(
+        products={
+            "apples": Product("apples", "Apples", "Produce", price_cents=100),
+            "bread": Product("bread", "Bread", "Bakery", price_cents=250),
+        },
+        stock={"apples": 10, "bread": 2},
+    )
+
+
+@pytest.fixture
+def record() -> Record:
+    return Record(
+        asked=4,
+        placed=[
+            PlacedOrder("sold", Basket("1", "7", (Line("apples", 3),)), 300),
+            PlacedOrder("short", Basket("2", "7", (Line("bread", 5),)), 1250),
+            PlacedOrder("late", Basket("3", "8", (Line("apples", 1), Line("bread", 1))), 350),
+            PlacedOrder("declined", Basket("4", "9", (Line("bread", 1),)), 250),
+        ],
+        seconds=2.0,
+    )
+
+
+@pytest.fixture
+def ledgers() -> Ledgers:
+    return Ledgers(
+        orders={
+            "sold": OrderEntry("confirmed", None, 300, seconds=0.1, endings=1),
+            "short": OrderEntry("cancelled", "out_of_stock", 1250, seconds=0.2, endings=1),
+            "late": OrderEntry("cancelled", "timed_out", 350, seconds=0.4, endings=1),
+            "declined": OrderEntry("cancelled", "payment_declined", 250, seconds=0.3, endings=1),
+        },
+        stock={"apples": StockEntry(7, 0, 3), "bread": StockEntry(2, 0, 0)},
+        # What was paid too late was given back.
+        payments={
+            "sold": PaymentEntry(300, 0),
+            "late": PaymentEntry(350, 350),
+            "declined": PaymentEntry(0, 0),
+        },
+        notifications={"sold": 1, "short": 1, "late": 1, "declined": 1},
+        events={
+            service: EventEntry(0, 0, 0, 0)
+            for service in ("orders", "inventory", "payments", "notifications")
+        },
+    )

@@ -1,0 +1,249 @@
+"""The replay against a gateway that fails in every way a gateway can."""
+
+import asyncio
+import json
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from chassis.testing import free_port
+from demo.data import Basket, Line
+from demo.replay import Record, ReplayStuck, replay
+
+BUSY = "busy"
+DROP_BEFORE = "drop before"
+DROP_AFTER = "drop after"
+CUT_SHORT = "cut short"
+SILENT = "silent"
+REFUSE = "refuse"
+
+
+def baskets(count: int) -> Iterator[Basket]:
+    for number in range(count):
+        yield Basket(str(number), "customer", (Line("apples", number + 1), Line("bread", 2)))
+
+
+class Gateway:
+    """A gateway of a few lines: it places orders once a key, and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.orders: dict[str, dict[str, object]] = {}
+        self.requests: Counter[str] = Counter()
+        self.faults: defaultdict[str, deque[str]] = defaultdict(deque)
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.hold: asyncio.Event | None = None
+        self._silence = asyncio.Event()
+
+    def fail(self, basket: str, *faults: str) -> None:
+        """Fail so, once each, when this basket comes."""
+        self.faults[basket].extend(faults)
+
+    @asynccontextmanager
+    async def serve(self, port: int = 0) -> AsyncIterator[str]:
+        server = await asyncio.start_server(self._connected, "127.0.0.1", port)
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            self._silence.set()
+            server.close()
+            await server.wait_closed()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                    headers = dict(line.split(": ", 1) for line in head.splitlines()[1:] if line)
+                    body = json.loads(await reader.readexactly(int(headers["content-length"])))
+                    if not await self._answer(headers["idempotency-key"], body, writer):
+                        return
+        finally:
+            writer.close()
+
+    async def _answer(
+        self, key: str, body: dict[str, object], writer: asyncio.StreamWriter
+    ) -> bool:
+        """Whether the connection stays."""
+        self.requests[key] += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        if self.hold is not None:
+            await self.hold.wait()
+        await asyncio.sleep(0)
+        self.in_flight -= 1
+        fault = self.faults[key].popleft() if self.faults[key] else None
+        if fault == DROP_BEFORE:
+            return False
+        if fault == BUSY:
+            writer.write(response(503, {"title": "Unavailable"}, "Retry-After: 0\r\n"))
+            return True
+        if fault == REFUSE:
+            writer.write(response(422, {"title": "Invalid request"}))
+            return True
+        self.orders.setdefault(key, body)
+        if fault == DROP_AFTER:
+            return False
+        if fault == SILENT:
+            await self._silence.wait()
+            return False
+        answer = response(202, {"order_id": f"order-{key}", "total": {"amount": 7}})
+        if fault == CUT_SHORT:
+            writer.write(answer[:-5])
+            return False
+        writer.write(answer)
+        return True
+
+
+def response(status: int, body: dict[str, object], headers: str = "") -> bytes:
+    content = json.dumps(body).encode()
+    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(content)}\r\n{headers}\r\n"
+    return head.encode() + content
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    return Gateway()
+
+
+class TestPlacing:
+    async def test_every_basket_is_sent_once_and_its_order_written_down(
+        self, gateway: Gateway
+    ) -> None:
+        async with gateway.serve() as url:
+            record = await replay(url, baskets(20), in_flight=4)
+        assert gateway.requests == {str(number): 1 for number in range(20)}
+        assert {order.basket.basket_id: order.order_id for order in record.placed} == {
+            str(number): f"order-{number}" for number in range(20)
+        }
+        assert {order.total for order in record.placed} == {7}
+        assert gateway.orders["3"] == {
+            "customer_id": "customer",
+            "lines": [{"sku": "apples", "quantity": 4}, {"sku": "bread", "quantity": 2}],
+        }
+        assert (record.asked, record.refused, record.sent_again) == (20, [], {})
+        assert record.seconds > 0
+
+    async def test_as_many_are_in_flight_as_asked_for_and_no_more(self, gateway: Gateway) -> None:
+        gateway.hold = asyncio.Event()
+        async with gateway.serve() as url:
+            running = asyncio.create_task(replay(url, baskets(20), in_flight=5))
+            async with asyncio.timeout(10):
+                while gateway.in_flight < 5:
+                    await asyncio.sleep(0.005)
+            await asyncio.sleep(0.05)
+            gateway.hold.set()
+            await running
+        assert gateway.most_in_flight == 5
+
+    async def test_baskets_are_taken_only_when_they_are_needed(self, gateway: Gateway) -> None:
+        taken = 0
+
+        def counted() -> Iterator[Basket]:
+            nonlocal taken
+            for basket in baskets(20):
+                taken += 1
+                yield basket
+
+        gateway.hold = asyncio.Event()
+        async with gateway.serve() as url:
+            running = asyncio.create_task(replay(url, counted(), in_flight=3))
+            async with asyncio.timeout(10):
+                while gateway.in_flight < 3:
+                    await asyncio.sleep(0.005)
+            assert taken == 3
+            gateway.hold.set()
+            await running
+        assert taken == 20
+
+    async def test_progress_is_told_after_every_basket(self, gateway: Gateway) -> None:
+        seen: list[int] = []
+        async with gateway.serve() as url:
+            await replay(url, baskets(5), 1, lambda record: seen.append(len(record.placed)))
+        assert seen == [1, 2, 3, 4, 5]
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("fault", "reason"),
+        [
+            (BUSY, "503"),
+            (DROP_BEFORE, "RemoteProtocolError"),
+            (DROP_AFTER, "RemoteProtocolError"),
+            (CUT_SHORT, "RemoteProtocolError"),
+        ],
+    )
+    async def test_a_basket_that_failed_is_sent_again_under_its_key_until_it_is_placed(
+        self, gateway: Gateway, fault: str, reason: str
+    ) -> None:
+        gateway.fail("2", fault, fault)
+        async with gateway.serve() as url:
+            record = await replay(url, baskets(4), in_flight=2)
+        assert gateway.requests == {"0": 1, "1": 1, "2": 3, "3": 1}
+        assert_placed_once(record, gateway, 4)
+        assert record.sent_again == {reason: 2}
+
+    async def test_a_basket_that_is_not_answered_is_sent_again_under_its_key(
+        self, gateway: Gateway
+    ) -> None:
+        gateway.fail("2", SILENT)
+        async with gateway.serve() as url:
+            record = await replay(url, baskets(4), in_flight=2, answer_within=0.5)
+        assert_placed_once(record, gateway, 4)
+        assert record.sent_again["ReadTimeout"] >= 1
+
+    async def test_all_of_it_at_once(self, gateway: Gateway) -> None:
+        kinds = (BUSY, DROP_BEFORE, DROP_AFTER, CUT_SHORT)
+        for number in range(24):
+            gateway.fail(str(number), kinds[number % 4], kinds[number % 3])
+        async with gateway.serve() as url:
+            record = await replay(url, baskets(24), in_flight=24)
+        assert_placed_once(record, gateway, 24)
+        assert record.sent_again.total() == 48
+
+    async def test_a_gateway_that_is_not_there_yet_is_waited_for(self, gateway: Gateway) -> None:
+        port = free_port()
+        running = asyncio.create_task(replay(f"http://127.0.0.1:{port}", baskets(3), in_flight=2))
+        await asyncio.sleep(0.2)
+        async with gateway.serve(port):
+            record = await running
+        assert_placed_once(record, gateway, 3)
+        assert record.sent_again["ConnectError"] >= 2
+
+    async def test_who_is_not_answered_by_one_replica_asks_another(self, gateway: Gateway) -> None:
+        dead = f"http://127.0.0.1:{free_port()}"
+        async with gateway.serve() as url:
+            record = await replay([dead, url], baskets(6), in_flight=2)
+        assert_placed_once(record, gateway, 6)
+        assert record.sent_again == {"ConnectError": 1}
+
+    async def test_what_is_refused_is_written_down_and_not_sent_again(
+        self, gateway: Gateway
+    ) -> None:
+        gateway.fail("1", REFUSE)
+        async with gateway.serve() as url:
+            record = await replay(url, baskets(3), in_flight=1)
+        assert gateway.requests["1"] == 1
+        assert [order.basket.basket_id for order in record.placed] == ["0", "2"]
+        (refusal,) = record.refused
+        assert (refusal.basket.basket_id, refusal.status) == ("1", 422)
+        assert "Invalid request" in refusal.detail
+        assert record.asked == 3
+
+    async def test_a_basket_that_is_never_taken_ends_the_replay_and_says_why(
+        self, gateway: Gateway
+    ) -> None:
+        gateway.fail("1", *[BUSY] * 100)
+        async with gateway.serve() as url:
+            with pytest.raises(ReplayStuck, match=r"basket 1 was not taken.*503"):
+                await replay(url, baskets(3), in_flight=2, patience=0.3)
+
+
+def assert_placed_once(record: Record, gateway: Gateway, count: int) -> None:
+    """Each basket has one order in the gateway, and one in the record."""
+    keys = {str(number) for number in range(count)}
+    assert gateway.orders.keys() == keys
+    assert Counter(order.basket.basket_id for order in record.placed) == dict.fromkeys(keys, 1)
+    assert record.asked == count
