@@ -20,3 +20,21 @@ def generate_command() -> None:
         typer.echo(f"{'wrote' if file.exists() else 'removed'} {file.relative_to(workspace.root)}")
     if not changed:
         typer.echo("the generated code is up to date")
+
+
+@app.command("check")
+def check_command() -> None:
+    """Check style, compatibility with what is released, and the generated code."""
+    from devkit.contracts.check import check
+
+    check(find_workspace())
+    typer.echo("contracts: in style, compatible, and the generated code is theirs")
+
+
+@app.command("release")
+def release_command() -> None:
+    """Take the contracts as released: later changes must not break them."""
+    from devkit.contracts.check import release
+
+    workspace = find_workspace()
+    typer.echo(f"wrote {release(workspace).relative_to(workspace.root)}")

@@ -19,7 +19,7 @@ from devkit.contracts.sources import ProtoRoot, find_proto_roots
 from devkit.errors import DevkitError
 from devkit.workspace import Workspace
 
-__all__ = ["compile_descriptors", "generate", "generated_files", "render"]
+__all__ = ["generate", "generated_files", "render"]
 
 _PATTERNS = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
 
@@ -42,7 +42,13 @@ def generate(workspace: Workspace) -> list[Path]:
 
 def render(roots: Sequence[ProtoRoot]) -> dict[Path, dict[str, bytes]]:
     """The content of each generated file by root and name; nothing is written."""
-    return {root.path: _render_root(root, roots) for root in roots}
+    names = [name for root in roots for name in root.files]
+    if not names:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        descriptors = _generate_into(out, roots, names)
+        return {root.path: _files_of(root, out, descriptors) for root in roots}
 
 
 def generated_files(root: Path) -> set[str]:
@@ -52,36 +58,32 @@ def generated_files(root: Path) -> set[str]:
     }
 
 
-def compile_descriptors(roots: Sequence[ProtoRoot], files: Iterable[str]) -> FileDescriptorSet:
-    """The descriptors of `files` and of all they import, in the order protoc gives them."""
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "descriptors.binpb"
-        _protoc(roots, files, f"--descriptor_set_out={output}", "--include_imports")
-        return FileDescriptorSet.FromString(output.read_bytes())
-
-
-def _render_root(root: ProtoRoot, roots: Sequence[ProtoRoot]) -> dict[str, bytes]:
-    wanted = set(root.files)
-    descriptors = [
-        file for file in compile_descriptors(roots, root.files).file if file.name in wanted
-    ]
+def _generate_into(
+    out: Path, roots: Sequence[ProtoRoot], names: Sequence[str]
+) -> list[FileDescriptorProto]:
+    descriptor_set = out / "descriptors.binpb"
+    mypy = f"--plugin=protoc-gen-mypy={_script('protoc-gen-mypy')}"
+    outputs = [f"--descriptor_set_out={descriptor_set}", f"--python_out={out}"]
+    _protoc(roots, names, mypy, *outputs, f"--mypy_out=quiet:{out}")
+    descriptors = list(FileDescriptorSet.FromString(descriptor_set.read_bytes()).file)
     with_services = [file.name for file in descriptors if file.service]
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        mypy = f"--plugin=protoc-gen-mypy={_script('protoc-gen-mypy')}"
-        _protoc(roots, root.files, mypy, f"--python_out={out}", f"--mypy_out=quiet:{out}")
-        if with_services:
-            mypy_grpc = f"--plugin=protoc-gen-mypy_grpc={_script('protoc-gen-mypy_grpc')}"
-            _protoc(
-                roots, with_services, mypy_grpc,
-                f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}",
-            )  # fmt: skip
-        files = {
-            file.relative_to(out).as_posix(): file.read_bytes()
-            for file in sorted(out.rglob("*"))
-            if file.is_file()
-        }
-    return files | {name: text.encode() for name, text in _inits(root.path, descriptors).items()}
+    if with_services:
+        mypy = f"--plugin=protoc-gen-mypy_grpc={_script('protoc-gen-mypy_grpc')}"
+        outputs = [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"]
+        _protoc(roots, with_services, mypy, *outputs)
+    return descriptors
+
+
+def _files_of(
+    root: ProtoRoot, out: Path, descriptors: Iterable[FileDescriptorProto]
+) -> dict[str, bytes]:
+    files = {}
+    for proto in root.files:
+        stem = out / proto.removesuffix(".proto").replace("-", "_")
+        for file in sorted(stem.parent.glob(f"{stem.name}_pb2*")):
+            files[file.relative_to(out).as_posix()] = file.read_bytes()
+    own = [file for file in descriptors if file.name in root.files]
+    return files | {name: text.encode() for name, text in _inits(root.path, own).items()}
 
 
 def _inits(root: Path, descriptors: Sequence[FileDescriptorProto]) -> Mapping[str, str]:
