@@ -5,6 +5,7 @@ the caller, so it says what is wrong with the request and what to do, and nothin
 Any other exception is answered as an internal error without its text.
 """
 
+import sys
 from typing import ClassVar
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "NotFound",
     "PermissionDenied",
     "Unavailable",
+    "is_unavailable",
 ]
 
 
@@ -95,3 +97,14 @@ class DeadlineExceeded(Unavailable):
     grpc_code = "DEADLINE_EXCEEDED"
     http_status = 504
     title = "Timed out"
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether something that was asked is away for now, be it said by us or by a gRPC client."""
+    if isinstance(error, Unavailable):
+        return True
+    grpc = sys.modules.get("grpc")  # who has not imported it raises none of its errors
+    if grpc is None or not isinstance(error, grpc.RpcError):
+        return False
+    code = getattr(error, "code", None)
+    return callable(code) and code() is grpc.StatusCode.UNAVAILABLE

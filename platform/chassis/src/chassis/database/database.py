@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import random
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -132,12 +133,19 @@ class Database:
         try:
             with Session(self._read_engine) as session:
                 return work(ReadTransaction(session))
-        except DBAPIError as error:
-            raise self._explained(error) from error
+        except Exception as raised:
+            error = _database_error(raised)
+            explained = error and self._explained(error)
+            if explained is None or explained is error:
+                raise
+            raise explained from raised
 
     def _explained(self, error: DBAPIError) -> Exception:
+        """What the error says of the database; itself if it says nothing."""
         if error.connection_invalidated:
             return ConnectionLost(str(error.orig))
+        if _is_locked(error):
+            return DatabaseDown("somebody else holds its lock")
         if _may_be_down(error):
             try:
                 _probe(self)
@@ -155,9 +163,11 @@ def _database_error(error: BaseException) -> DBAPIError | None:
 
 
 def _is_transient(error: DBAPIError) -> bool:
-    if getattr(error.orig, "sqlstate", None) in _RETRIED_STATES:
-        return True
-    return "database is locked" in str(error.orig)
+    return getattr(error.orig, "sqlstate", None) in _RETRIED_STATES or _is_locked(error)
+
+
+def _is_locked(error: DBAPIError) -> bool:
+    return isinstance(error.orig, sqlite3.OperationalError) and "is locked" in str(error.orig)
 
 
 def _may_be_down(error: DBAPIError) -> bool:

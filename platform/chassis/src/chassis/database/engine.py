@@ -82,4 +82,11 @@ def _sqlite(url: str, threads: int, *, begin: str, read_only: bool) -> Engine:
     def on_begin(connection: Any) -> None:
         connection.exec_driver_sql(begin)
 
+    # A COMMIT that fails (a deferred constraint, a full disk) leaves the transaction open, and
+    # SQLAlchemy takes it for ended: the next one could not begin.
+    @event.listens_for(engine, "checkin")
+    def on_checkin(connection: Any, _record: Any) -> None:
+        if connection is not None and connection.in_transaction:
+            connection.rollback()
+
     return engine

@@ -15,6 +15,9 @@ from sqlalchemy import (
     text,
 )
 
+# Characters of an event's id, source, key, type and subject.
+LONGEST_NAME = 255
+
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
@@ -25,7 +28,7 @@ outbox = Table(
     metadata,
     Column("id", _Id, primary_key=True, autoincrement=True),
     Column("event_id", String(64), nullable=False),
-    Column("subject", String(255), nullable=False),
+    Column("subject", String(LONGEST_NAME), nullable=False),
     Column("headers", LargeBinary, nullable=False),
     Column("data", LargeBinary, nullable=False),
     Column("created_at", Double, nullable=False),
@@ -56,7 +59,7 @@ relay = Table(
 subjects = Table(
     "slipway_subject",
     metadata,
-    Column("subject", String(255), primary_key=True),
+    Column("subject", String(LONGEST_NAME), primary_key=True),
     Column("number", BigInteger, nullable=False),
 )
 
@@ -64,19 +67,19 @@ subjects = Table(
 positions = Table(
     "slipway_position",
     metadata,
-    Column("subject", String(255), primary_key=True),
-    Column("stream", String(255), nullable=False),
+    Column("subject", String(LONGEST_NAME), primary_key=True),
+    Column("stream", String(LONGEST_NAME), nullable=False),
     Column("number", BigInteger, nullable=False),
     Column("generation", String(36), nullable=False),
     Column("sequence", BigInteger, nullable=False),
 )
 
 _EVENT = (
-    ("source", String(255)),
-    ("key", String(255)),
-    ("event_id", String(255)),
-    ("type", String(255)),
-    ("subject", String(255)),
+    ("source", String(LONGEST_NAME)),
+    ("key", String(LONGEST_NAME)),
+    ("event_id", String(LONGEST_NAME)),
+    ("type", String(LONGEST_NAME)),
+    ("subject", String(LONGEST_NAME)),
     ("headers", LargeBinary),
     ("data", LargeBinary),
 )
@@ -117,6 +120,6 @@ marks = Table(
     "slipway_mark",
     metadata,
     Column("member", String(64), primary_key=True),
-    Column("stream", String(255), primary_key=True),
+    Column("stream", String(LONGEST_NAME), primary_key=True),
     Column("lane", Integer, primary_key=True),
 )

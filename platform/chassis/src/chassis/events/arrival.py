@@ -8,11 +8,13 @@ from typing import Any
 from google.protobuf.message import Message
 from nats.aio.msg import Msg
 
+from chassis.database.tables import LONGEST_NAME
 from chassis.events import wire
 from chassis.events.cloudevents import Received, Undecodable, decode, from_data
 from chassis.events.context import EventContext
 from chassis.events.handlers import Handler
 from chassis.events.positions import Position
+from chassis.events.reasons import reason_of
 
 __all__ = ["Arrival", "arrival_of", "read", "read_stored"]
 
@@ -79,10 +81,18 @@ def read(arrival: Arrival, handler: Handler) -> None:
         received = decode(arrival.headers, arrival.data)
         if received.context.type != arrival.type:
             raise Undecodable(f"its type is {received.context.type}, its subject {arrival.subject}")
+        _check_storable(received.context)
         arrival.context = received.context
         arrival.message = _message(received, handler)
     except Undecodable as error:
-        arrival.reason = f"undecodable: {error}"
+        arrival.reason = reason_of(error)
+
+
+def _check_storable(context: EventContext) -> None:
+    key = context.partition_key or context.subject or ""
+    for name, value in (("id", context.id), ("source", context.source), ("partitionkey", key)):
+        if len(value) > LONGEST_NAME or "\x00" in value:
+            raise Undecodable(f"its {name} is no text of at most {LONGEST_NAME} characters")
 
 
 def read_stored(

@@ -9,15 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chassis.database import Transaction
+from chassis.errors import is_unavailable
 from chassis.events import positions, task_rows
 from chassis.events.arrival import Arrival, read
 from chassis.events.context import EventContext
 from chassis.events.handlers import Handler, Reject
 from chassis.events.positions import Position
+from chassis.events.reasons import reason_of
 from chassis.events.spans import event_span
 from chassis.telemetry import metrics, tracing
 
-__all__ = ["HandlerFailed", "Taken", "call_one", "reason_of", "store_failed", "take"]
+__all__ = ["HandlerFailed", "Taken", "call_one", "store_failed", "take"]
 
 
 class HandlerFailed(Exception):
@@ -91,21 +93,14 @@ def store_failed(
     """
     _move_positions(tx, [arrival], before)
     reason = reason_of(error)
-    if isinstance(error, Reject) or max_tries <= 1:
-        dead = {**arrival.row(), "reason": reason, "tries": 1}
-        task_rows.store_dead(tx.session, [dead])
+    tries = 0 if is_unavailable(error) else 1
+    if isinstance(error, Reject) or tries >= max_tries:
+        arrival.reason = reason
+        task_rows.store_dead(tx.session, [{**arrival.row(), "reason": reason, "tries": tries}])
         return Taken(dead=[arrival])
-    task = {**arrival.row(), "reason": reason, "tries": 1, "due_at": due_at}
+    task = {**arrival.row(), "reason": reason, "tries": tries, "due_at": due_at}
     task_rows.store(tx.session, [task])
     return Taken(tasks=[arrival])
-
-
-def reason_of(error: BaseException) -> str:
-    """One line for people: what was raised and what it said."""
-    first = (str(error).splitlines() or [""])[0]
-    if isinstance(error, Reject):
-        return f"rejected: {first}"
-    return f"{type(error).__name__}: {first}"
 
 
 def _move_positions(

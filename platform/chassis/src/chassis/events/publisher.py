@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from google.protobuf.message import Message
 
+from chassis.database.tables import LONGEST_NAME
 from chassis.events.cloudevents import EventFormat, encode, to_data
 from chassis.events.context import EventContext
 from chassis.events.contracts import event_type, partition_key_field, subject_of
@@ -53,7 +54,7 @@ class Publisher:
 
         Raises:
             LookupError: the service does not declare that it publishes this type.
-            ValueError: the partition key is empty.
+            ValueError: the partition key is empty or too long.
             EventTooLarge: headers and data exceed the platform's limit.
         """
         publication = self._publications.get(type(message))
@@ -65,6 +66,11 @@ class Publisher:
         key = str(getattr(message, publication.key_field))
         if not key:
             raise ValueError(f"{publication.type}.{publication.key_field} is empty")
+        if len(key) > LONGEST_NAME:
+            raise ValueError(
+                f"{publication.type}.{publication.key_field} is a partition key and has "
+                f"{len(key)} characters, the most are {LONGEST_NAME}"
+            )
         id = uuid7()
         correlation, causation = (
             (cause.correlation_id or cause.id, cause.id) if cause else (id, None)

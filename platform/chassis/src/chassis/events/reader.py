@@ -27,6 +27,7 @@ from chassis.events.lanes import LANES
 from chassis.events.members import Members
 from chassis.events.positions import ANY, Position, PositionMoved
 from chassis.events.pull import Pull, PullBroken
+from chassis.events.reasons import reason_of
 from chassis.events.settings import EventSettings
 from chassis.events.streams import StreamGone, last_messages, stored_at, stream_state
 from chassis.events.tasks import backoff
@@ -373,12 +374,11 @@ class Reader:
         self, arrival: Arrival, at: Mapping[str, Position], error: BaseException
     ) -> Taken:
         metrics.EVENTS_FAILED.labels(arrival.type).inc()
-        reason = batch.reason_of(error)
         _log.warning(
-            "an event failed and becomes a task",
+            "an event failed alone",
             event_id=arrival.context.id if arrival.context else "",
             type=arrival.type,
-            reason=reason,
+            reason=reason_of(error),
         )
         due_at = time.time() + backoff(1, self._settings)
         return await self._database.transaction(
@@ -401,7 +401,10 @@ class Reader:
                 metrics.EVENT_LATENCY_SECONDS.labels(arrival.type).observe(latency)
         for arrival in taken.dead:
             _log.error(
-                "an event became a dead letter", subject=arrival.subject, reason=arrival.reason
+                "an event became a dead letter",
+                event_id=arrival.context.id if arrival.context else "",
+                subject=arrival.subject,
+                reason=arrival.reason,
             )
         if taken.tasks:
             self._on_tasks()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
 from chassis.database.tables import dead_letters, tasks
@@ -119,22 +119,21 @@ def claim_alone(
 
 def _due(types: Sequence[str], limit: int) -> Select[Any]:
     now = time.time()
-    older = aliased(tasks)
-    is_first = ~(
-        select(older.c.id)
-        .where(
-            older.c.source == tasks.c.source, older.c.key == tasks.c.key, older.c.id < tasks.c.id
-        )
-        .exists()
-    )
     free = tasks.c.owner.is_(None) | (tasks.c.leased_until < now)
     return (
         select(tasks)
-        .where(tasks.c.due_at <= now, free, tasks.c.type.in_(list(types)), is_first)
+        .where(tasks.c.due_at <= now, free, tasks.c.type.in_(list(types)), _is_first())
         .order_by(tasks.c.due_at, tasks.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True, of=tasks)
     )
+
+
+def _is_first() -> ColumnElement[bool]:
+    """It is the oldest task of its key."""
+    older = aliased(tasks)
+    same_key = (older.c.source == tasks.c.source) & (older.c.key == tasks.c.key)
+    return ~select(older.c.id).where(same_key, older.c.id < tasks.c.id).exists()
 
 
 def _claim(session: Session, row: Any, owner: str, lease_seconds: float, tries: int) -> Task:
@@ -186,14 +185,14 @@ def renew(session: Session, held: Iterable[Task], lease_seconds: float) -> None:
         )
 
 
-def bury(session: Session, task: Task, reason: str) -> None:
-    """Make the task a dead letter; what waits behind it goes on.
+def bury(session: Session, task: Task, *, tries: int, reason: str) -> None:
+    """Make the task a dead letter after so many tries; what waits behind it goes on.
 
     Raises:
         TaskTaken: it is no longer ours.
     """
     finish(session, task)
-    store_dead(session, [{**_event_of(task), "tries": task.tries, "reason": reason}])
+    store_dead(session, [{**_event_of(task), "tries": tries, "reason": reason}])
 
 
 def redrive(session: Session, ids: Sequence[int] | None = None) -> int:
@@ -208,9 +207,9 @@ def redrive(session: Session, ids: Sequence[int] | None = None) -> int:
 
 
 def next_due(session: Session, types: Sequence[str]) -> float | None:
-    """When the next task that nobody holds is due, in epoch seconds."""
+    """When the next task is due that nobody holds and that waits behind none (epoch seconds)."""
     statement = select(func.min(tasks.c.due_at)).where(
-        tasks.c.owner.is_(None), tasks.c.type.in_(list(types))
+        tasks.c.owner.is_(None), tasks.c.type.in_(list(types)), _is_first()
     )
     return session.execute(statement).scalar()
 

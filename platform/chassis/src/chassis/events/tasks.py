@@ -3,20 +3,21 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 import structlog
 
 from chassis.database import ConnectionLost, Database, DatabaseDown, Transaction
-from chassis.errors import Unavailable
+from chassis.errors import is_unavailable
 from chassis.events import task_rows
 from chassis.events.arrival import read_stored
-from chassis.events.batch import call_one, reason_of
+from chassis.events.batch import call_one
 from chassis.events.cloudevents import Undecodable
 from chassis.events.context import EventContext
 from chassis.events.gate import Gate
 from chassis.events.handlers import Handler, Reject
+from chassis.events.reasons import reason_of
 from chassis.events.settings import EventSettings
 from chassis.events.spans import event_span
 from chassis.events.task_rows import Task, TaskTaken
@@ -24,6 +25,8 @@ from chassis.events.waiting import wait_at_most
 from chassis.telemetry import metrics
 
 __all__ = ["TaskRunner", "backoff"]
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 _POLL_SECONDS = 1.0
@@ -55,9 +58,11 @@ class TaskRunner:
         self._settings = settings
         self._gate = gate
         self._held: dict[int, Task] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self._woken = asyncio.Event()
         self._stopping = False
+        self._stopped = asyncio.Event()
+        self._lost_connection: tuple[int, int] | None = None
 
     def wake(self) -> None:
         """There may be something due. Call on the event loop."""
@@ -70,19 +75,21 @@ class TaskRunner:
             while not self._stopping:
                 self._woken.clear()
                 try:
-                    more = await self._start_some()
-                except (DatabaseDown, ConnectionLost) as error:
-                    _log.warning("tasks wait for the database", error=str(error))
-                    await asyncio.sleep(_POLL_SECONDS)
-                    continue
-                if not more:
-                    await self._wait()
+                    if not await self._start_some():
+                        await self._wait()
+                except Exception as error:
+                    _log.warning("tasks wait", error=repr(error))
+                    await wait_at_most(self._stopped, _POLL_SECONDS)
+            # What still runs keeps its lease.
+            if self._running:
+                await asyncio.wait(self._running)
         finally:
             renewing.cancel()
 
     async def stop(self, seconds: float) -> None:
         """Claim no more, let what runs finish for `seconds`, then give the rest back."""
         self._stopping = True
+        self._stopped.set()
         self._woken.set()
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=seconds)
@@ -115,10 +122,18 @@ class TaskRunner:
         )
         for task in claimed:
             self._held[task.id] = task
-            running = asyncio.create_task(self._run_shared(task))
-            self._running.add(running)
-            running.add_done_callback(self._running.discard)
-        return await self._run_alone() if alone else bool(claimed)
+            self._start(self._run_shared(task))
+        if not alone:
+            return bool(claimed)
+        ran = self._start(self._run_alone())
+        await asyncio.wait({ran})
+        return not ran.cancelled() and ran.result()
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        running = asyncio.create_task(work)
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return running
 
     async def _run_shared(self, task: Task) -> None:
         async with self._gate.shared():
@@ -143,18 +158,22 @@ class TaskRunner:
     async def _run(self, task: Task) -> None:
         try:
             if task.tries > self._settings.task_tries:
-                reason = f"ended its process, or was in hand when it ended, {task.tries - 1} times"
-                await self._bury(task, task.reason or reason)
+                await self._bury(task, task.tries - 1, _ended_its_process(task))
                 return
             await self.attempt(task)
             metrics.EVENTS_HANDLED.labels(task.type).inc()
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            if not _is_being_cancelled():
+                await self._failed(task, error)  # the handler's own
+                return
             await self._settle(lambda tx: task_rows.release(tx.session, task))
             raise
         except TaskTaken:
             _log.info("a task was taken over by another member", event_id=task.event_id)
-        except (DatabaseDown, ConnectionLost):
+        except DatabaseDown:
             await self._when_up(lambda tx: task_rows.release(tx.session, task))
+        except ConnectionLost as error:
+            await self._connection_lost(task, error)
         except Exception as error:
             await self._failed(task, error)
         finally:
@@ -215,24 +234,32 @@ class TaskRunner:
 
     # --- failures -------------------------------------------------------------------------------
 
-    async def _failed(self, task: Task, error: Exception) -> None:
+    async def _failed(self, task: Task, error: BaseException) -> None:
         metrics.EVENTS_FAILED.labels(task.type).inc()
         reason = reason_of(error)
-        tries = task.tries if task.alone else task.tries + 1
-        age = time.time() - task.stored_at
-        if isinstance(error, (Reject, Undecodable)):
-            await self._bury(task, reason)
-        elif isinstance(error, Unavailable):
+        # The running attempt of one that is alone is among its tries already.
+        before = task.tries - 1 if task.alone else task.tries
+        tries = before + 1
+        if is_unavailable(error):
             # Costs time, not tries.
+            age = time.time() - task.stored_at
             if age > self._settings.task_max_age_seconds:
-                await self._bury(task, f"unavailable for {age:.0f} s: {reason}")
+                await self._bury(task, before, f"unavailable for {age:.0f} s: {reason}")
             else:
-                tries = task.tries - 1 if task.alone else task.tries
-                await self._postpone(task, tries, backoff(3, self._settings), reason)
-        elif tries >= self._settings.task_tries:
-            await self._bury(task, reason)
+                await self._postpone(task, before, backoff(3, self._settings), reason)
+        elif isinstance(error, (Reject, Undecodable)) or tries >= self._settings.task_tries:
+            await self._bury(task, tries, reason)
         else:
             await self._postpone(task, tries, backoff(tries, self._settings), reason)
+
+    async def _connection_lost(self, task: Task, error: ConnectionLost) -> None:
+        """Is the database away, or does the event's handler end its connection each time?"""
+        place = task.id, task.tries
+        again, self._lost_connection = self._lost_connection == place, place
+        if again:
+            await self._failed(task, error)
+        else:
+            await self._when_up(lambda tx: task_rows.release(tx.session, task))
 
     async def _postpone(self, task: Task, tries: int, seconds: float, reason: str) -> None:
         _log.warning(
@@ -250,11 +277,11 @@ class TaskRunner:
             )
         )
 
-    async def _bury(self, task: Task, reason: str) -> None:
+    async def _bury(self, task: Task, tries: int, reason: str) -> None:
         _log.error(
             "an event became a dead letter", event_id=task.event_id, type=task.type, reason=reason
         )
-        await self._settle(lambda tx: task_rows.bury(tx.session, task, reason))
+        await self._settle(lambda tx: task_rows.bury(tx.session, task, tries=tries, reason=reason))
 
     async def _settle(self, work: Callable[[Transaction], None]) -> None:
         try:
@@ -263,11 +290,13 @@ class TaskRunner:
             _log.info("a task was taken over by another member")
         except (DatabaseDown, ConnectionLost):
             await self._when_up(work)
+        except Exception:  # its lease runs out, and then it runs alone
+            _log.exception("what became of a task cannot be written down")
 
     async def _when_up(self, work: Callable[[Transaction], None]) -> None:
         """No try is spent on a database that is away; the lease outlives a short absence."""
         while not self._stopping:
-            await asyncio.sleep(_POLL_SECONDS)
+            await wait_at_most(self._stopped, _POLL_SECONDS)
             try:
                 await self._database.transaction(work)
             except (DatabaseDown, ConnectionLost):
@@ -286,5 +315,16 @@ class TaskRunner:
                     await self._database.transaction(
                         lambda tx, held=held: task_rows.renew(tx.session, held, lease)  # type: ignore[misc]
                     )
-                except (DatabaseDown, ConnectionLost):
-                    continue
+                except Exception as error:
+                    _log.warning("leases of tasks were not renewed", error=repr(error))
+
+
+def _ended_its_process(task: Task) -> str:
+    said = f"; before that: {task.reason}" if task.reason else ""
+    return f"its process ended while it ran alone, in the last of {task.tries - 1} tries{said}"
+
+
+def _is_being_cancelled() -> bool:
+    """Whether somebody cancelled this asyncio task, rather than what it awaited."""
+    running = asyncio.current_task()
+    return running is not None and running.cancelling() > 0

@@ -1,0 +1,314 @@
+"""What has arrived takes effect in one commit; what fails costs its neighbors nothing."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from bookshop import Node, eventually, journal, write_down
+from forge import Forge
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, insert
+from trade import Patience, Statements, dead, in_one_batch, rows_of_tasks, take_in, trading
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext, EventRouter, Reject, Transaction
+from chassis.events import batch
+from chassis.events.arrival import Arrival
+from chassis.events.handlers import Handler
+from chassis.events.positions import Position
+from chassis.testing import NatsServer
+
+NewDatabase = Callable[[str], str]
+EVENTS = 40
+BAD = 17
+
+promises = Table(
+    "promise",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("of", ForeignKey("promise.id", deferrable=True, initially="DEFERRED")),
+)
+
+
+def books_sold(bad: int | None = None) -> list[BookSold]:
+    """EVENTS of ten keys; the price of the bad one is negative."""
+    return [
+        BookSold(book_id=f"book-{n % 10}", customer_id=str(n), price=-1 if n == bad else n)
+        for n in range(EVENTS)
+    ]
+
+
+def one_by_one(failing: type[Exception] = ValueError) -> EventRouter:
+    router = EventRouter()
+
+    @router.on(BookSold)
+    def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        write_down(tx, event)
+        if book.price < 0:
+            raise failing("a negative price")
+
+    return router
+
+
+def all_at_once(calls: list[int] | None = None) -> EventRouter:
+    router = EventRouter()
+
+    @router.on_batch(BookSold)
+    def handle(books: Sequence[BookSold], events: Sequence[EventContext], tx: Transaction) -> None:
+        if calls is not None:
+            calls.append(len(books))
+        rows = [
+            {"event_id": event.id, "book_id": book.book_id}
+            for book, event in zip(books, events, strict=True)
+        ]
+        tx.session.execute(insert(journal), rows)
+        if any(book.price < 0 for book in books):
+            raise ValueError("a negative price")
+
+    return router
+
+
+async def in_journal(books: Node) -> list[tuple[str, str]]:
+    return [(entry.book_id, entry.event_id) for entry in await books.journal()]
+
+
+def of_key(entries: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    keys: dict[str, list[str]] = {}
+    for key, id in entries:
+        keys.setdefault(key, []).append(id)
+    return keys
+
+
+def expected(contexts: Sequence[EventContext], without: Sequence[int]) -> dict[str, list[str]]:
+    return of_key(
+        [(str(c.partition_key), c.id) for n, c in enumerate(contexts) if n not in without]
+    )
+
+
+# --- one commit ---------------------------------------------------------------------------------
+
+
+def kind(statement: str) -> str:
+    words = statement.split()
+    table = next(word for word in words if word.startswith(("slipway_", "journal")))
+    return f"{words[0]} {table.partition('.')[0]}"
+
+
+async def test_a_batch_is_one_commit_and_two_statements_beside_its_handlers(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    statements = Statements()
+    router = one_by_one()
+    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
+        statements.watch(books)
+        async with in_one_batch(shop, books):
+            await shop.publish(*books_sold())
+        await books.settled()
+    (take,) = statements.takes
+    assert [kind(statement) for statement in take] == [
+        "UPDATE slipway_position",
+        "SELECT slipway_task",
+        *["INSERT journal"] * EVENTS,
+    ]
+
+
+async def test_an_on_batch_handler_of_one_statement_makes_a_batch_of_four(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    router = EventRouter()
+
+    @router.on_batch(BookSold)
+    def handle(books: Sequence[BookSold], tx: Transaction) -> None:
+        tx.session.execute(insert(journal), [{"book_id": book.book_id} for book in books])
+        for book in books:
+            tx.publish(BookReturned(book_id=book.book_id))
+
+    statements = Statements()
+    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
+        books.database.publisher = shop.database.publisher
+        statements.watch(books)
+        async with in_one_batch(shop, books):
+            await shop.publish(*books_sold())
+
+        async def taken() -> bool:
+            return len(await books.journal()) == EVENTS
+
+        await eventually(taken)
+    (take,) = statements.takes
+    assert [kind(statement) for statement in take] == [
+        "UPDATE slipway_position",
+        "SELECT slipway_task",
+        "INSERT journal",
+        "INSERT slipway_outbox",
+    ]
+
+
+# --- poison -------------------------------------------------------------------------------------
+
+
+async def test_an_event_whose_handler_raises_costs_its_neighbors_three_commits(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    statements = Statements()
+    router = one_by_one()
+    # Its next try does not come within the test.
+    settings = Patience(task_backoff_seconds=600)
+    async with trading(nats, new_database, router, settings=settings) as (shop, books):
+        statements.watch(books)
+        async with in_one_batch(shop, books):
+            contexts = await shop.publish(*books_sold(bad=BAD))
+
+        async def taken() -> bool:
+            return len(statements.takes) == 3
+
+        await eventually(taken)
+        behind = [n for n in range(EVENTS) if n % 10 == BAD % 10 and n >= BAD]
+        assert of_key(await in_journal(books)) == expected(contexts, behind)
+        waiting = await rows_of_tasks(books)
+        assert [task.event_id for task in waiting] == [contexts[n].id for n in behind]
+        assert [task.reason for task in waiting] == ["ValueError: a negative price", "", ""]
+        assert [task.tries for task in waiting] == [1, 0, 0]
+
+
+async def test_a_rejected_event_is_a_dead_letter_at_once_and_what_follows_its_key_goes_on(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    router = one_by_one(Reject)
+    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
+        async with in_one_batch(shop, books):
+            contexts = await shop.publish(*books_sold(bad=BAD))
+        await books.settled()
+        assert of_key(await in_journal(books)) == expected(contexts, [BAD])
+        (letter,) = await dead(books)
+        assert (letter.event_id, letter.reason) == (
+            contexts[BAD].id,
+            "rejected: a negative price",
+        )
+
+
+async def test_a_commit_that_fails_is_blamed_on_the_event_that_breaks_it_alone(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    """A deferred constraint says nothing before the commit, and then not whose it is."""
+    router = EventRouter()
+
+    @router.on(BookSold)
+    def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        write_down(tx, event)
+        if book.price < 0:
+            tx.session.execute(insert(promises).values(id=1, of=2))
+
+    settings = Patience(task_tries=1)
+    async with trading(nats, new_database, router, settings=settings) as (shop, books):
+        await asyncio.to_thread(promises.create, books.database._engine)
+        async with in_one_batch(shop, books):
+            contexts = await shop.publish(*books_sold(bad=BAD))
+        await books.settled()
+        assert of_key(await in_journal(books)) == expected(contexts, [BAD])
+        (letter,) = await dead(books)
+        assert letter.event_id == contexts[BAD].id
+        assert letter.reason.startswith("IntegrityError: ")
+
+
+async def test_an_on_batch_handler_that_fails_gets_its_events_again_in_lists_of_one(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    calls: list[int] = []
+    router = all_at_once(calls)
+    settings = Patience(task_tries=1)
+    async with trading(nats, new_database, router, settings=settings) as (shop, books):
+        async with in_one_batch(shop, books):
+            contexts = await shop.publish(*books_sold(bad=BAD))
+        await books.settled()
+        assert of_key(await in_journal(books)) == expected(contexts, [BAD])
+        assert [letter.event_id for letter in await dead(books)] == [contexts[BAD].id]
+        assert calls == [EVENTS] + [1] * EVENTS
+
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "data that is no message": {"data": b"\xff\xff\xff"},
+    "no event at all": {"headers": {"ce-specversion": None}},
+    "another type than its subject's": {"headers": {"ce-type": "bookstore.v1.BookReturned"}},
+    "a key that cannot be stored": {"headers": {"ce-partitionkey": "a%00b"}},
+    "a key without end": {"headers": {"ce-partitionkey": "k" * 300}},
+    "an id without end": {"headers": {"ce-id": "i" * 300}},
+    "a source without end": {"headers": {"ce-source": "s" * 300}},
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+async def test_what_cannot_be_decoded_is_a_dead_letter_with_its_headers_and_bytes(
+    nats: NatsServer, new_database: NewDatabase, broken: str
+) -> None:
+    async with Forge(nats.url) as forge:
+        contexts = []
+        for n, book in enumerate(books_sold()):
+            contexts.append(await forge.publish(book, **(BROKEN[broken] if n == BAD else {})))
+        async with take_in(nats, new_database("books"), one_by_one()) as books:
+            await books.settled()
+            assert of_key(await in_journal(books)) == expected(contexts, [BAD])
+            (letter,) = await dead(books)
+            assert letter.reason.startswith("undecodable: ")
+            headers = json.loads(letter.headers)
+            for name, value in BROKEN[broken].get("headers", {}).items():
+                assert headers.get(name) == value
+            assert letter.data == BROKEN[broken].get("data", letter.data)
+
+
+async def test_what_a_handler_says_when_it_fails_may_be_anything(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    """PostgreSQL stores no NUL, and nobody half a character."""
+    router = EventRouter()
+
+    @router.on(BookSold)
+    def handle(book: BookSold) -> None:
+        raise ValueError("\ud800\x00" + "x" * 5000)
+
+    settings = Patience(task_tries=2)
+    async with trading(nats, new_database, router, settings=settings) as (shop, books):
+        await shop.publish(BookSold(book_id="b"))
+
+        async def buried() -> bool:
+            return len(await dead(books)) == 1
+
+        await eventually(buried)
+        (letter,) = await dead(books)
+        assert letter.tries == 2
+        assert letter.reason.startswith("ValueError: ")
+        assert len(letter.reason) < 3000
+
+
+# --- grouping -----------------------------------------------------------------------------------
+
+TYPES = {
+    type: Handler(BookSold, type, "one", "oldest", type, lambda: None, ())
+    for type in ("A", "B", "C")
+}
+ARRIVING = st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("xyz")), max_size=30)
+
+
+def arriving(type: str, key: str, number: int) -> Arrival:
+    arrival = Arrival(f"{type}.0", type, 0, Position(number, "", number), {}, b"")
+    arrival.context = EventContext(id=str(number), type=type, source="s", partition_key=key)
+    return arrival
+
+
+@given(ARRIVING)
+def test_events_of_one_type_are_grouped_and_each_key_keeps_its_order(
+    events: list[tuple[str, str]],
+) -> None:
+    arrivals = [arriving(type, key, n) for n, (type, key) in enumerate(events)]
+    groups = batch._groups(arrivals, TYPES)
+    called = [arrival for group in groups for arrival in group.arrivals]
+    assert sorted(map(id, called)) == sorted(map(id, arrivals))
+    for group in groups:
+        assert {arrival.type for arrival in group.arrivals} == {group.handler.type}
+    for key in "xyz":
+        order = [a.position.number for a in called if a.key[1] == key]
+        assert order == sorted(order)
+    if len({key for _, key in events}) == len(events):
+        assert len(groups) == len({type for type, _ in events})

@@ -1,0 +1,155 @@
+"""A bookshop that publishes and books that take it in, for the time of a test."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from bookshop import Node, TestSettings, eventually
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from sqlalchemy import event, select
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventRouter
+from chassis.database.tables import dead_letters, tasks
+from chassis.events.settings import EventSettings
+from chassis.events.streams import StreamGone, stream_state
+from chassis.testing import NatsServer
+
+__all__ = [
+    "Patience",
+    "Statements",
+    "dead",
+    "in_one_batch",
+    "open_shop",
+    "rows_of_tasks",
+    "take_in",
+    "trading",
+]
+
+
+@asynccontextmanager
+async def open_shop(nats: NatsServer, new_database: Callable[[str], str]) -> AsyncIterator[Node]:
+    """The service whose events are taken in."""
+    shop = Node("bookstore", new_database("shop"), nats.url, publishes=[BookSold, BookReturned])
+    await shop.start()
+    try:
+        yield shop
+    finally:
+        await shop.close()
+
+
+@asynccontextmanager
+async def take_in(
+    nats: NatsServer,
+    url: str,
+    router: EventRouter,
+    *,
+    settings: EventSettings | None = None,
+    member: str | None = None,
+) -> AsyncIterator[Node]:
+    """A replica of the service that handles them; it ends in order."""
+    books = Node("books", url, nats.url, router=router, settings=settings, member=member)
+    await books.start()
+    try:
+        yield books
+    finally:
+        await books.stop()
+
+
+@asynccontextmanager
+async def trading(
+    nats: NatsServer,
+    new_database: Callable[[str], str],
+    router: EventRouter,
+    *,
+    settings: EventSettings | None = None,
+) -> AsyncIterator[tuple[Node, Node]]:
+    """The shop, and one replica that takes its events in and reads already."""
+    async with (
+        open_shop(nats, new_database) as shop,
+        take_in(nats, new_database("books"), router, settings=settings) as books,
+    ):
+        yield shop, books
+
+
+class Patience(TestSettings):
+    """No net looks for what was missed while a test holds deliveries back."""
+
+    net_seconds: float = 60
+
+
+@asynccontextmanager
+async def in_one_batch(shop: Node, books: Node) -> AsyncIterator[None]:
+    """What is published within is one batch at its end. `books` needs Patience."""
+    (reader,) = books.path.readers
+
+    async def reading() -> bool:
+        return reader._pull is not None and reader._pull._subscription is not None
+
+    await eventually(reading)
+    pull: Any = reader._pull
+    client = shop.path.broker.client
+    before = await _last_sequence(client)
+    kept: list[Msg] = []
+    pull._deliver = kept.append
+    yield
+    await shop.path.flush()
+
+    async def all_there() -> bool:
+        return len(kept) == await _last_sequence(client) - before
+
+    await eventually(all_there)
+    del pull._deliver
+    for message in kept:
+        pull._deliver(message)
+
+
+async def _last_sequence(client: Client) -> int:
+    try:
+        return (await stream_state(client, "bookstore")).last_sequence
+    except StreamGone:
+        return 0
+
+
+@dataclass
+class Statements:
+    """The statements of each transaction a database has committed, in order."""
+
+    committed: list[list[str]] = field(default_factory=list)
+    rolled_back: list[list[str]] = field(default_factory=list)
+
+    def watch(self, books: Node) -> None:
+        engine = books.database._engine
+        open_: dict[int, list[str]] = {}
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def execute(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            open_.setdefault(id(connection.connection.dbapi_connection), []).append(statement)
+
+        @event.listens_for(engine, "commit")
+        def commit(connection: Any) -> None:
+            self.committed.append(open_.pop(id(connection.connection.dbapi_connection), []))
+
+        @event.listens_for(engine, "rollback")
+        def rollback(connection: Any) -> None:
+            self.rolled_back.append(open_.pop(id(connection.connection.dbapi_connection), []))
+
+    @property
+    def takes(self) -> list[list[str]]:
+        """Committed transactions that moved positions, BEGIN left out."""
+        moving = [t for t in self.committed if any("UPDATE slipway_position" in s for s in t)]
+        return [[s for s in t if not s.startswith("BEGIN")] for t in moving]
+
+
+async def dead(books: Node) -> list[Any]:
+    """The dead letters, oldest first."""
+    statement = select(dead_letters).order_by(dead_letters.c.id)
+    return await books.database.read(lambda tx: list(tx.session.execute(statement)))
+
+
+async def rows_of_tasks(books: Node) -> list[Any]:
+    """The tasks, oldest first."""
+    statement = select(tasks).order_by(tasks.c.id)
+    return await books.database.read(lambda tx: list(tx.session.execute(statement)))
