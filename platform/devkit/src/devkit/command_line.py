@@ -16,6 +16,7 @@ _OWN = {
     "run": ("devkit.run_command", "run"),
     "ps": ("devkit.ps_command", "ps"),
     "logs": ("devkit.logs_command", "logs"),
+    "doctor": ("devkit.doctor_command", "doctor"),
     "contracts": ("devkit.contracts.command", "app"),
     "workspace": ("devkit.workspace_command", "app"),
 }

