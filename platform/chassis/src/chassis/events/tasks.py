@@ -296,10 +296,10 @@ class TaskRunner:
     async def _when_up(self, work: Callable[[Transaction], None]) -> None:
         """No try is spent on a database that is away; the lease outlives a short absence."""
         while not self._stopping:
-            await wait_at_most(self._stopped, _POLL_SECONDS)
             try:
                 await self._database.transaction(work)
             except (DatabaseDown, ConnectionLost):
+                await wait_at_most(self._stopped, _POLL_SECONDS)
                 continue
             except TaskTaken:
                 pass

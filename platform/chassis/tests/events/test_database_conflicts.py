@@ -1,0 +1,264 @@
+"""What the database does to a transaction costs its events no try."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from bookshop import Node, eventually, write_down
+from prometheus_client import REGISTRY
+from sqlalchemy import Column, Integer, MetaData, String, Table, insert, text
+from trade import Patience, Statements, dead, in_one_batch, open_shop, rows_of_tasks, trading
+
+from bookstore.v1 import BookSold
+from chassis import EventContext, EventRouter, Transaction
+from chassis.database import ConnectionLost, Database, DatabaseDown, engine
+from chassis.events.publisher import Publisher
+from chassis.testing import NatsServer, PostgresServer
+
+NewDatabase = Callable[[str], str]
+
+pair = Table("pair", MetaData(), Column("name", String(8)), Column("n", Integer, default=0))
+
+
+def failed() -> float:
+    """Events that failed so far, as the metric tells it."""
+    labels = {"type": "bookstore.v1.BookSold"}
+    return REGISTRY.get_sample_value("events_failed_total", labels) or 0
+
+
+@pytest.fixture
+def new_postgres(postgres: PostgresServer) -> NewDatabase:
+    made = iter(range(1000))
+
+    def create(name: str) -> str:
+        unique = f"{name}_{id(made)}_{next(made)}"
+        postgres.create_database(unique)
+        return postgres.url(unique)
+
+    return create
+
+
+def psycopg_url(url: str) -> str:
+    return url.replace("+psycopg", "")
+
+
+@pytest.fixture
+def database(new_postgres: NewDatabase) -> Iterator[Database]:
+    database = Database(new_postgres("conflicts"), Publisher("books"))
+    yield database
+    database.close()
+
+
+# --- PostgreSQL ---------------------------------------------------------------------------------
+
+
+async def test_a_deadlock_in_a_batch_runs_the_whole_batch_again_at_once(
+    nats: NatsServer, new_postgres: NewDatabase
+) -> None:
+    router = EventRouter()
+    first, other_waits = threading.Event(), threading.Event()
+    calls: list[str] = []
+
+    @router.on(BookSold)
+    def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        calls.append(event.id)
+        write_down(tx, event)
+        if book.customer_id != "0":
+            return
+        # The victim is who looks first.
+        tx.session.execute(text("SET LOCAL deadlock_timeout = '10ms'"))
+        tx.session.execute(text("UPDATE pair SET n = n + 1 WHERE name = 'a'"))
+        first.set()
+        other_waits.wait(10)
+        tx.session.execute(text("UPDATE pair SET n = n + 1 WHERE name = 'b'"))
+
+    def other(url: str) -> None:
+        with psycopg.connect(psycopg_url(url)) as connection:
+            connection.execute("SET deadlock_timeout = '30s'")
+            connection.execute("UPDATE pair SET n = n + 1 WHERE name = 'b'")
+            first.wait(10)
+            threading.Timer(0.2, other_waits.set).start()
+            connection.execute("UPDATE pair SET n = n + 1 WHERE name = 'a'")
+
+    statements = Statements()
+    before = failed()
+    async with trading(nats, new_postgres, router, settings=Patience()) as (shop, books):
+        await asyncio.to_thread(pair.create, books.database._engine)
+        await books.database.transaction(
+            lambda tx: tx.session.execute(insert(pair), [{"name": "a"}, {"name": "b"}])
+        )
+        statements.watch(books)
+        rival = asyncio.create_task(asyncio.to_thread(other, books.url))
+        async with in_one_batch(shop, books):
+            await shop.publish(*(BookSold(book_id=f"b-{n}", customer_id=str(n)) for n in range(9)))
+        await rival
+        await books.settled()
+        assert len(await books.journal()) == 9
+        assert await dead(books) == []
+    assert len(statements.takes) == 1
+    assert len(calls) == 1 + 9
+    assert failed() == before
+
+
+async def test_a_serialization_failure_runs_the_transaction_again_at_once(
+    database: Database,
+) -> None:
+    await database.transaction(lambda tx: tx.session.execute(text("CREATE TABLE t AS SELECT 1 n")))
+    attempts = 0
+
+    def work(tx: Transaction) -> int:
+        nonlocal attempts
+        attempts += 1
+        tx.session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        seen = tx.session.execute(text("SELECT n FROM t")).scalar_one()
+        if attempts == 1:
+            with psycopg.connect(psycopg_url(database.url)) as other:
+                other.execute("UPDATE t SET n = n + 10")
+        tx.session.execute(text("UPDATE t SET n = :n"), {"n": seen + 1})
+        return int(seen)
+
+    assert await database.transaction(work) == 11
+    assert attempts == 2
+
+
+async def test_a_transaction_that_always_conflicts_fails_in_the_end(database: Database) -> None:
+    attempts = 0
+
+    def work(tx: Transaction) -> None:
+        nonlocal attempts
+        attempts += 1
+        tx.session.execute(text("DO $$ BEGIN RAISE 'deadlock' USING ERRCODE = '40P01'; END $$"))
+
+    with pytest.raises(Exception, match="deadlock"):
+        await database.transaction(work)
+    assert attempts == 5
+
+
+async def test_a_connection_lost_once_costs_no_try_and_one_that_is_lost_each_time_does(
+    nats: NatsServer, new_postgres: NewDatabase
+) -> None:
+    router = EventRouter()
+    killed: list[str] = []
+
+    @router.on(BookSold)
+    def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        write_down(tx, event)
+        if book.price < 0 or (book.price == 1 and event.id not in killed):
+            killed.append(event.id)
+            tx.session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    before = failed()
+    async with trading(nats, new_postgres, router, settings=Patience(task_tries=3)) as (
+        shop,
+        books,
+    ):
+        (once,) = await shop.publish(BookSold(book_id="once", price=1))
+        await books.settled()
+        assert [entry.event_id for entry in await books.journal()] == [once.id]
+        assert failed() == before
+        (always,) = await shop.publish(BookSold(book_id="always", price=-1))
+        (next_,) = await shop.publish(BookSold(book_id="next"))
+
+        async def buried() -> bool:
+            return len(await dead(books)) == 1
+
+        await eventually(buried, 30)
+        await books.settled()
+        assert [entry.event_id for entry in await books.journal()] == [once.id, next_.id]
+        (letter,) = await dead(books)
+        assert (letter.event_id, letter.tries) == (always.id, 3)
+        assert letter.reason.startswith("ConnectionLost: ")
+
+
+# --- the database away --------------------------------------------------------------------------
+
+
+async def test_a_database_that_is_away_costs_no_try(
+    nats: NatsServer, new_postgres: NewDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    router = EventRouter()
+    fail_once: list[str] = []
+
+    @router.on(BookSold)
+    def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        if book.price < 0 and event.id not in fail_once:
+            fail_once.append(event.id)
+            raise ValueError("the first time only")
+        write_down(tx, event)
+
+    # A server of its own: that of the session serves other tests.
+    with PostgresServer(tmp_path_factory.mktemp("away")) as server:
+        server.create_database("books")
+        settings = Patience(task_backoff_seconds=0.3, task_tries=2)
+        async with open_shop(nats, new_postgres) as shop:
+            books = await Node(
+                "books", server.url("books"), nats.url, router=router, settings=settings
+            ).start()
+            await shop.publish(BookSold(book_id="a", price=-1))
+
+            async def waits() -> bool:
+                return len(await rows_of_tasks(books)) == 1
+
+            await eventually(waits)
+            before = failed()
+            server.kill()
+            await shop.publish(BookSold(book_id="b"), BookSold(book_id="a"))
+            await asyncio.sleep(1.2)  # the task is due while nobody can claim it
+            server.start()
+            await books.settled()
+            assert sorted(entry.book_id for entry in await books.journal()) == ["a", "a", "b"]
+            assert failed() == before
+            assert await dead(books) == []
+            await books.stop()
+
+
+async def test_a_lock_that_somebody_else_holds_costs_no_try(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator's sqlite3 shell with an open transaction, for instance."""
+    monkeypatch.setattr(engine, "_BUSY_MILLISECONDS", 20)
+    router = EventRouter()
+    router.on(BookSold)(write_sold)
+    urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("shop", "books")}
+    before = failed()
+    async with trading(nats, urls.__getitem__, router) as (shop, books):
+        with sqlite3.connect(tmp_path / "books.db", isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(DatabaseDown, match="lock"):
+                await books.database.transaction(lambda tx: None)
+            await shop.publish(BookSold(book_id="a"))
+            await shop.path.flush()
+            await asyncio.sleep(0.5)
+            other.execute("ROLLBACK")
+        other.close()
+        await books.settled()
+        assert len(await books.journal()) == 1
+    assert failed() == before
+
+
+def write_sold(book: BookSold, tx: Transaction, event: EventContext) -> None:
+    write_down(tx, event)
+
+
+async def test_a_connection_that_is_lost_is_told_from_a_database_that_is_away(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with PostgresServer(tmp_path_factory.mktemp("away")) as server:
+        database = Database(server.create_database("books"), Publisher("books"))
+        with pytest.raises(ConnectionLost):
+            await database.transaction(
+                lambda tx: tx.session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+            )
+        assert await database.read(lambda tx: tx.session.scalar(text("SELECT 1"))) == 1
+        server.kill()
+        with pytest.raises(ConnectionLost):
+            await database.read(lambda tx: tx.session.scalar(text("SELECT 1")))
+        with pytest.raises(DatabaseDown):
+            await database.read(lambda tx: tx.session.scalar(text("SELECT 1")))
+        with pytest.raises(DatabaseDown):
+            await database.transaction(lambda tx: None)
+        database.close()
