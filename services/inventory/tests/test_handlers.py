@@ -1,12 +1,13 @@
 """What inventory does with orders, on both databases and without a broker."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import permutations
-from threading import Barrier
+from threading import Barrier, BrokenBarrierError
 
 import pytest
 
-from chassis import Reject
+from chassis import Reject, Transaction
 from chassis.testing.harness import HandlerHarness
 from inventory import handlers
 from inventory.handlers import ReservationMissing
@@ -206,3 +207,26 @@ def test_orders_for_the_same_products_in_any_order_all_get_through(harness: Hand
         list(pool.map(ask, range(24)))
     assert len(harness.published) == 24
     assert ledger(harness) == {"bread": (5, 0, 0), "milk": (10, 0, 0), "tea": (1, 0, 0)}
+
+
+def test_batches_that_want_the_same_products_crosswise_take_turns(
+    harness: HandlerHarness,
+) -> None:
+    both_hold_one = Barrier(2)
+    begun: list[str] = []
+
+    def batch(first: str, second: str) -> None:
+        def work(tx: Transaction) -> None:
+            begun.append(first)
+            handlers.reserve_stock(placed(f"{first}-1", **{first: 1}), tx)
+            with suppress(BrokenBarrierError):
+                both_hold_one.wait(0.3)
+            handlers.reserve_stock(placed(f"{first}-2", **{second: 1}), tx)
+
+        harness.transact(work)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(batch, ("milk", "bread"), ("bread", "milk")))
+    # A deadlock would have been run again.
+    assert sorted(begun) == ["bread", "milk"]
+    assert ledger(harness) == {"bread": (3, 2, 0), "milk": (8, 2, 0), "tea": (1, 0, 0)}
