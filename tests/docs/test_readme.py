@@ -1,0 +1,37 @@
+"""What the README says holds."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_first_handler_works_as_pasted(tmp_path: Path) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", README, re.S)
+    first = tmp_path / "first.py"
+    first.write_text(code)
+    run = subprocess.run([sys.executable, first], capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert 'order_id: "order-1"' in run.stdout
+
+
+def test_every_link_leads_to_a_file() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_make_target_it_names_exists() -> None:
+    named = set(re.findall(r"\bmake ([a-z-]+)", README))
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.M))
+    assert {"demo", "test", "run"} <= named <= targets
+
+
+def test_the_product_it_orders_is_in_the_catalog() -> None:
+    from demo.data import products
+
+    [sku] = re.findall(r'"sku": "(\d+)"', README)
+    assert sku in products()
