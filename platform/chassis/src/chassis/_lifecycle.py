@@ -22,7 +22,6 @@ from chassis.database import migrate as migrate_database
 from chassis.events.handlers import bind_all
 from chassis.events.path import EventPath
 from chassis.events.publisher import Publisher
-from chassis.events.publisher import Publisher
 from chassis.http.app import create_app
 from chassis.http.server import HttpServer
 from chassis.ports import PortInUse
@@ -137,34 +136,37 @@ class _Process:
         self._clients = Clients(service.name, service.calls, settings)
         app = create_app(service.name, service.http, settings, self._readiness, self._clients)
         self._closing: asyncio.Event = app.state.closing
-        self._http = HttpServer(app, settings)
-        await self._http.start()
+        http = HttpServer(app, settings)
+        await http.start()
+        self._http = http
 
         if service.has_database:
             self._database = await self._open_database()
             app.state.database = self._database
-        self._events = self._make_event_path()
+        events = self._make_event_path()
 
         contracts = [
             (c.full_name, bind(c, implementation, settings)) for c, implementation in service.grpc
         ]
-        if self._events is not None and self._database is not None:
-            contracts.append(ledger_service(self._events.ledger))
+        if events is not None and self._database is not None:
+            contracts.append(ledger_service(events.ledger))
         if contracts:
-            self._rpc = RpcServer(contracts, settings, self._database)
-            await self._rpc.start()
-            self._readiness.on_change(self._rpc.set_serving)
+            rpc = RpcServer(contracts, settings, self._database)
+            await rpc.start()
+            self._rpc = rpc
+            self._readiness.on_change(rpc.set_serving)
 
-        if self._events is not None:
-            await self._events.start()
+        if events is not None:
+            await events.start()
+            self._events = events
             await self._broker_connected(_BROKER_SECONDS)
         self._readiness.depend_on(self._database, self._broker_state)
         self._readiness.started = True
         self._watch = asyncio.create_task(self._readiness.watch(settings.health_interval_seconds))
         _log.info(
             "listening",
-            http=f"{settings.http_host}:{self._http.port}",
-            **({"grpc": f"{settings.grpc_host}:{self._rpc.port}"} if self._rpc else {}),
+            http=f"{settings.http_host}:{http.port}",
+            **({"grpc": f"{settings.grpc_host}:{self._rpc.port}"} if self._rpc is not None else {}),
         )
 
     async def _open_database(self) -> Database:

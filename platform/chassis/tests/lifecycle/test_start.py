@@ -1,0 +1,138 @@
+"""The start: live at once, ready when it can work, refused with a line when it never will."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from stall import Stall
+
+from chassis.testing import NatsServer, PostgresServer
+from slipway.v1 import GetEventLedgerRequest, LedgerServiceAsyncStub, LedgerServiceStub
+
+
+async def test_a_service_without_its_database_is_live_and_ready_once_it_comes(
+    tmp_path: Path,
+) -> None:
+    postgres = PostgresServer(tmp_path / "postgres")
+    postgres.start()
+    postgres.stop()
+    with Stall(tmp_path, database_url=postgres.url()) as stall:
+        await stall.answers("/livez", 200)
+        answer = await stall.answers("/readyz", 503)
+        assert answer.json()["status"] == "starting"
+        await stall.answers("/startupz", 503)
+        with postgres:
+            await stall.answers("/startupz", 200)
+            answer = await stall.answers("/readyz", 200)
+            assert answer.json()["dependencies"]["database"] == "ok"
+            stall.signal()
+            assert await stall.ended() == 0
+    assert any(line.startswith("waiting for the database:") for line in stall.said())
+
+
+async def test_a_service_without_the_broker_is_degraded_until_it_comes(tmp_path: Path) -> None:
+    nats = NatsServer(tmp_path / "nats")
+    with Stall(tmp_path, nats_url=nats.url) as stall:
+        answer = await stall.answers("/readyz", 200)
+        assert answer.json()["dependencies"] == {"database": "ok", "broker": "away"}
+        assert answer.json()["status"] == "degraded"
+        with nats:
+            for _ in range(200):
+                answer = await stall.answers("/readyz", 200)
+                if answer.json()["status"] == "ready":
+                    break
+                await asyncio.sleep(0.05)
+            assert answer.json()["status"] == "ready"
+            stall.signal()
+            assert await stall.ended() == 0
+
+
+async def test_a_ready_service_says_so_over_grpc_and_serves_its_ledger(tmp_path: Path) -> None:
+    with NatsServer(tmp_path / "nats") as nats, Stall(tmp_path, nats_url=nats.url) as stall:
+        answer = await stall.answers("/readyz", 200)
+        assert answer.json()["status"] == "ready", "no start begins with a false alarm"
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{stall.grpc_port}") as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            request = health_pb2.HealthCheckRequest(service="bookstore.v1.BooksService")
+            async for answer in health.Watch(request):
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    break
+            ledger: LedgerServiceAsyncStub = LedgerServiceStub(channel)
+            counted = await ledger.GetEventLedger(GetEventLedgerRequest())
+        assert (counted.unsent, counted.tasks, counted.dead_letters) == (0, 0, 0)
+        assert list(counted.stopped) == []
+
+
+async def test_a_port_in_use_stops_the_start_with_one_line_that_names_what_moves_it(
+    tmp_path: Path,
+) -> None:
+    for variable, port in (("APP_HTTP_PORT", "http_port"), ("APP_GRPC_PORT", "grpc_port")):
+        stall = Stall(tmp_path, nats_url="nats://127.0.0.1:1")
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", getattr(stall, port)))
+            taken.listen()
+            with stall:
+                assert await stall.ended() == 1
+        errors = [line["event"] for line in stall.lines() if line.get("level") == "error"]
+        stall.log.unlink()
+        assert len(errors) == 1
+        assert f"port {getattr(stall, port)} on 127.0.0.1 is in use" in errors[0]
+        assert variable in errors[0]
+
+
+async def test_in_production_a_start_waits_for_migrations_and_runs_none(tmp_path: Path) -> None:
+    stall = Stall(
+        tmp_path, environment="production", database_url=f"sqlite:///{tmp_path}/production.db"
+    )
+    with stall:
+        await stall.says("waiting for migrations: run `python -m bookstore migrate`")
+        assert (await stall.answers("/readyz", 503)).json()["status"] == "starting"
+        migrated = await asyncio.to_thread(stall.command, "migrate")
+        assert (migrated.returncode, migrated.stdout) == (0, "migrated\n")
+        await stall.answers("/readyz", 200)
+    again = await asyncio.to_thread(stall.command, "migrate")
+    assert (again.returncode, again.stdout) == (0, "nothing to migrate\n")
+
+
+def test_wrong_settings_stop_the_start_with_a_line_each_and_exit_code_78(tmp_path: Path) -> None:
+    stall = Stall(tmp_path, wrapping_seconds="long", log_level="LOUD")
+    ran = stall.command()
+    assert ran.returncode == 78
+    assert [line.split(":")[0] for line in ran.stderr.splitlines()] == [
+        "APP_LOG_LEVEL",
+        "APP_WRAPPING_SECONDS",
+    ]
+    assert ran.stdout == ""
+
+
+def test_an_unknown_setting_is_a_warning(tmp_path: Path) -> None:
+    ran = Stall(tmp_path, wraping_seconds="1").command("--settings")
+    assert ran.returncode == 0
+    assert "did you mean APP_WRAPPING_SECONDS?" in ran.stderr
+
+
+def test_the_effective_settings_are_printed_with_secrets_masked(tmp_path: Path) -> None:
+    ran = Stall(tmp_path, wrapping_seconds="3").command("--settings")
+    assert ran.returncode == 0
+    assert "APP_WRAPPING_SECONDS=3.0 " in ran.stdout
+    assert "APP_DATABASE_URL=**********" in ran.stdout
+    assert "bookstore.db" not in ran.stdout
+
+
+def test_a_definition_that_cannot_work_is_refused_with_a_line_for_each_fault(
+    tmp_path: Path,
+) -> None:
+    ran = Stall(tmp_path, module="bookstall.broken").command()
+    assert ran.returncode == 70
+    assert [line.split("has no ")[1] for line in ran.stderr.splitlines()] == [
+        "method sell_book for the RPC bookstore.v1.BooksService.SellBook",
+        "method get_book for the RPC bookstore.v1.BooksService.GetBook",
+    ]
+
+
+def test_an_unknown_command_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    ran = Stall(tmp_path).command("destroy")
+    assert ran.returncode == 64
+    assert ran.stderr == "usage: python -m bookstore [migrate | --settings]\n"

@@ -1,0 +1,3 @@
+from bookstall.service import service
+
+service.run()

@@ -1,0 +1,15 @@
+"""One that cannot keep what it declares."""
+
+from bookstall.service import Settings
+from bookstore.v1 import BooksService
+from chassis import Service
+
+
+class Nothing:
+    pass
+
+
+service = Service("bookstore", settings=Settings, grpc=[(BooksService, Nothing)])
+
+if __name__ == "__main__":
+    service.run()

@@ -1,0 +1,16 @@
+"""The same without HTTP routes of its own: `python -m bookstall.without_routes`."""
+
+from bookstall.service import Books, Settings, events
+from bookstore.v1 import BookSold, BooksService
+from chassis import Service
+
+service = Service(
+    "bookstore",
+    settings=Settings,
+    events=[events],
+    grpc=[(BooksService, Books)],
+    publishes=[BookSold],
+)
+
+if __name__ == "__main__":
+    service.run()

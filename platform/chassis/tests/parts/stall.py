@@ -1,0 +1,125 @@
+"""The test service as a process."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from chassis.testing import free_port
+
+__all__ = ["Stall"]
+
+_TESTS = Path(__file__).parent.parent
+
+
+class Stall:
+    """`python -m bookstall` with a folder, ports and settings of its own."""
+
+    def __init__(
+        self, folder: Path, *, module: str = "bookstall", nats_url: str = "", **settings: str
+    ) -> None:
+        self.http_port, self.grpc_port = free_port(), free_port()
+        self.log = folder / "stall.log"
+        self.module = module
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("APP_")},
+            "PYTHONPATH": os.pathsep.join([str(_TESTS / "contracts"), str(_TESTS / "parts")]),
+            "APP_HTTP_PORT": str(self.http_port),
+            "APP_GRPC_PORT": str(self.grpc_port),
+            "APP_NATS_URL": nats_url or f"nats://127.0.0.1:{free_port()}",
+            "APP_DATABASE_URL": f"sqlite:///{folder}/bookstore.db",
+            "APP_HEALTH_INTERVAL_SECONDS": "0.2",
+            "APP_MEMBER_TTL_SECONDS": "1",
+            **{f"APP_{name.upper()}": value for name, value in settings.items()},
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the process to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", self.module, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", self.module],
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def ended(self, seconds: float = 60) -> int:
+        """Its exit code."""
+        assert self.process is not None
+        return await asyncio.to_thread(self.process.wait, seconds)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has logged."""
+        found = []
+        for line in self.log.read_text().splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                found.append({"event": line})
+        return found
+
+    def said(self) -> list[str]:
+        return [line["event"] for line in self.lines()]
+
+    async def says(self, event: str, seconds: float = 60) -> None:
+        """Wait until it has logged this."""
+        ends_at = time.monotonic() + seconds
+        while event not in self.said():
+            assert time.monotonic() < ends_at, f"not said: {event}\n{self.log.read_text()}"
+            await asyncio.sleep(0.02)
+
+    async def get(self, path: str) -> httpx.Response | None:
+        """The answer, or None if nobody is there."""
+        async with httpx.AsyncClient() as client:
+            try:
+                return await client.get(f"http://127.0.0.1:{self.http_port}{path}", timeout=20)
+            except httpx.ConnectError:
+                return None
+
+    async def answers(self, path: str, status: int, seconds: float = 60) -> httpx.Response:
+        """Wait until it answers so."""
+        ends_at = time.monotonic() + seconds
+        while True:
+            answer = await self.get(path)
+            if answer is not None and answer.status_code == status:
+                return answer
+            assert time.monotonic() < ends_at, (
+                f"{path}: {answer and answer.text}\n{self.log.read_text()}"
+            )
+            await asyncio.sleep(0.02)
