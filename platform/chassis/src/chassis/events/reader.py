@@ -107,8 +107,11 @@ class Reader:
         pause = 0.05
         while not self._stopping:
             try:
-                await self._broker.connected.wait()
-                await self._members.joined.wait()
+                # Not for ever: a service must end though the broker is away.
+                if not await wait_at_most(self._broker.connected, 0.2):
+                    continue
+                if not await wait_at_most(self._members.joined, 0.2):
+                    continue
                 await self._read()
                 pause = 0.05
                 continue
