@@ -10,7 +10,6 @@ from chassis.events.contracts import ContractError
 from chassis.events.handlers import DeclarationError, bind_all
 from chassis.events.jobs import PeriodicJob
 from chassis.events.publisher import Publisher
-from chassis.events.publisher import Publisher
 from chassis.rpc import methods
 from chassis.rpc.client import target_name
 from chassis.settings import ServiceSettings
