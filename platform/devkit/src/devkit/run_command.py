@@ -82,7 +82,7 @@ async def _run(platform: Platform, output: Console, printer: LinePrinter) -> Non
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, on_signal)
     await platform.start()
-    printer.expect(process.name for process in platform.processes)
+    printer.expect([*(process.name for process in platform.processes), "nats"])
     try:
         output.print(address_table(platform))
         work = asyncio.create_task(_get_ready(platform, began, output, printer))

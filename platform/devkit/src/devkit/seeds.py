@@ -13,17 +13,19 @@ _MARK = "seeded"
 
 
 async def plant_seeds(platform: "Platform") -> list[str]:
-    """Calls every seed, once per data folder; returns their names.
+    """Calls every member's seed, once per data folder; returns their names.
 
     A seed that fails raises, and is called again at the next start: it must be idempotent.
     """
     mark = platform.data / _MARK
     if mark.exists():
         return []
+    members = {member.name for member in platform.workspace.members}
     names = []
     for seed in entry_points(group="slipway.seeds"):
-        await seed.load()(platform)
-        names.append(seed.name)
+        if seed.dist is not None and seed.dist.name in members:
+            await seed.load()(platform)
+            names.append(seed.name)
     if names:
         mark.touch()
     return names
