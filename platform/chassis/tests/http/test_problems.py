@@ -151,9 +151,12 @@ async def test_a_wrong_parameter_is_named(http: httpx.AsyncClient) -> None:
     assert "limit" in str(of(answer)["detail"])
 
 
-async def test_a_body_that_is_no_json_is_a_problem_of_the_body(http: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("content", [b"{lines", b'"\xff"'])
+async def test_a_body_that_is_no_json_is_a_problem_of_the_body(
+    http: httpx.AsyncClient, content: bytes
+) -> None:
     answer = await http.post(
-        "/orders", content=b"{lines", headers={"content-type": "application/json"}
+        "/orders", content=content, headers={"content-type": "application/json"}
     )
     assert answer.status_code == 422
     errors = of(answer)["errors"]

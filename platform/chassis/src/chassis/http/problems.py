@@ -94,6 +94,10 @@ def _field(error: Mapping[str, Any]) -> str:
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 400 and isinstance(error.__cause__, (ValueError, RecursionError)):
+        # FastAPI tells a body that is no JSON from one that is no text, or nested too deeply.
+        errors = [{"field": "body", "detail": "JSON decode error"}]
+        return problem(422, "Invalid request", "body: JSON decode error", errors=errors)
     title = HTTPStatus(error.status_code).phrase
     detail = None if error.detail == title else str(error.detail)
     return problem(error.status_code, title, detail, headers=error.headers)
