@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import LiteralString
 
 import psutil
+import psycopg
 import pytest
 
 from chassis.testing import free_port
@@ -136,6 +138,32 @@ async def test_a_service_that_is_left_out_is_called_where_it_was_moved_to(
 
     assert platform.of(stock) == []
     assert json.loads(told(platform, desk)["APP_TARGETS"]) == {stock: "ipv4:127.0.0.1:7001"}
+
+
+async def test_on_postgres_every_service_has_a_database_that_stays(
+    run: Callable[..., Platform], names: tuple[str, str]
+) -> None:
+    desk, stock = names
+    platform = run(database="postgres", free_ports=True, ports={})
+    await platform.start()
+    await platform.wait_ready(20)
+
+    assert platform.postgres is not None
+    url = told(platform, stock)["APP_DATABASE_URL"]
+    assert url == platform.postgres.url(stock)
+    assert "APP_DATABASE_URL" not in told(platform, desk)
+    await asyncio.to_thread(execute, url, "CREATE TABLE kept (id int)")
+    await platform.stop()
+
+    again = run(database="postgres", free_ports=True, ports={})
+    await again.start()
+    await again.wait_ready(20)
+    await asyncio.to_thread(execute, told(again, stock)["APP_DATABASE_URL"], "DROP TABLE kept")
+
+
+def execute(url: str, statement: LiteralString) -> None:
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        connection.execute(statement)
 
 
 async def test_a_port_in_use_is_named_with_its_holder_and_with_what_moves_it(
