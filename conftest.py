@@ -6,7 +6,7 @@ from contextlib import suppress
 
 # pytest names a test's module by its path (platform.chassis.tests…) and would put a module of its
 # own in the place of the standard library's `platform`, unless that one looks like a package.
-platform.__path__ = []  # type: ignore[attr-defined]
+platform.__path__ = []
 
 # For the same reason demo/tests would become the package `demo`, were the real one not there first.
 # Without the shop there is none.
