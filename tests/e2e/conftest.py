@@ -26,7 +26,7 @@ def collector() -> Iterator[TraceCollector]:
 def platform(
     tmp_path_factory: pytest.TempPathFactory, collector: TraceCollector
 ) -> Iterator[Platform]:
-    """One of every service, on SQLite. Tests leave it as they found it, but for their own orders."""
+    """One of every service, on SQLite. Tests leave it as it was, but for orders of their own."""
     options = PlatformOptions(
         data=tmp_path_factory.mktemp("platform"),
         free_ports=True,

@@ -1,6 +1,7 @@
 """Orders and products by the REST surface: the shapes that users script against."""
 
 import re
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -27,6 +28,20 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
 def fields(answer: httpx.Response) -> list[str]:
     """The parts of a request that a 422 names."""
     return [error["field"] for error in problem(answer, 422)["errors"]]
+
+
+async def pages_of(
+    shop: Storefront, path: str, **parameters: str
+) -> AsyncIterator[list[dict[str, Any]]]:
+    """The items of each page, by the cursors."""
+    while True:
+        answer = await shop.rest.get(path, params=parameters)
+        assert answer.status_code == 200
+        assert set(answer.json()) == {"items", "next_cursor"}
+        yield answer.json()["items"]
+        if answer.json()["next_cursor"] is None:
+            return
+        parameters["cursor"] = answer.json()["next_cursor"]
 
 
 def moment(text: str) -> datetime:
@@ -139,19 +154,9 @@ async def test_a_customers_orders_are_listed_newest_first_page_by_page(shop: Sto
     sku = await shop.product()
     placed = [await shop.placed(sku) for _ in range(5)]
 
-    pages, cursor = [], None
-    while True:
-        answer = await shop.rest.get(
-            "/orders",
-            params={"customer_id": shop.customer, "limit": 2}
-            | ({"cursor": cursor} if cursor else {}),
-        )
-        assert answer.status_code == 200
-        assert set(answer.json()) == {"items", "next_cursor"}
-        pages.append([order["order_id"] for order in answer.json()["items"]])
-        cursor = answer.json()["next_cursor"]
-        if cursor is None:
-            break
+    pages: list[list[str]] = []
+    async for page in pages_of(shop, "/orders", customer_id=shop.customer, limit="2"):
+        pages.append([order["order_id"] for order in page])
 
     newest_first = placed[::-1]
     assert pages == [newest_first[:2], newest_first[2:4], newest_first[4:]]
@@ -171,18 +176,7 @@ async def test_a_customer_without_orders_has_an_empty_page(shop: Storefront) -> 
 async def test_products_are_listed_by_sku_page_by_page(shop: Storefront) -> None:
     mine = sorted([await shop.product(price=n, stock=n) for n in range(1, 4)])
 
-    found: list[dict[str, Any]] = []
-    cursor = None
-    while True:
-        answer = await shop.rest.get(
-            "/products", params={"limit": 100} | ({"cursor": cursor} if cursor else {})
-        )
-        assert answer.status_code == 200
-        assert set(answer.json()) == {"items", "next_cursor"}
-        found += answer.json()["items"]
-        cursor = answer.json()["next_cursor"]
-        if cursor is None:
-            break
+    found = [product async for page in pages_of(shop, "/products", limit="100") for product in page]
 
     skus = [product["sku"] for product in found]
     assert skus == sorted(set(skus))

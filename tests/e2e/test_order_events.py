@@ -1,0 +1,206 @@
+"""An order's event stream: history, then live, up to its end, for any number of browsers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import pytest
+from cloudevents.core.formats.json import JSONFormat
+from storefront import Sent, Storefront
+
+from devkit.service_process import ServiceProcess
+
+pytestmark = pytest.mark.xdist_group("shop")
+
+CONFIRMED = [
+    "shop.orders.v1.OrderPlaced",
+    "shop.inventory.v1.StockReserved",
+    "shop.payments.v1.PaymentAuthorized",
+    "shop.orders.v1.OrderConfirmed",
+]
+
+
+@contextmanager
+def paused(process: ServiceProcess) -> Iterator[None]:
+    """Within it, a service stands still: what is placed stays pending."""
+    process.pause()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+async def whole(events: AsyncIterator[Sent]) -> list[Sent]:
+    return [event async for event in events]
+
+
+async def test_the_history_of_an_ended_order_comes_at_once_and_the_stream_ends(
+    shop: Storefront,
+) -> None:
+    order_id = await shop.placed(await shop.product())
+    await shop.ended(order_id)
+
+    async with shop.following(order_id) as stream:
+        events = await whole(stream)
+
+    assert [event.event for event in events] == CONFIRMED
+    assert [event.id for event in events] == ["1", "2", "3", "4"]
+
+
+async def test_history_comes_first_then_what_happens(shop: Storefront) -> None:
+    sku = await shop.product()
+    with paused(shop.platform.of("payments")[0]):
+        order_id = await shop.placed(sku)
+        async with shop.following(order_id) as stream:
+            first = [await anext(stream), await anext(stream)]
+            assert [event.event for event in first] == CONFIRMED[:2]
+
+            shop.platform.of("payments")[0].resume()
+            rest = await whole(stream)
+
+    assert [event.event for event in rest] == CONFIRMED[2:]
+    assert (await shop.shown(order_id))["status"] == "confirmed"
+
+
+@pytest.mark.parametrize(
+    ("price", "stock", "last"),
+    [
+        (250, 0, ["shop.inventory.v1.StockRejected", "shop.orders.v1.OrderCancelled"]),
+        (99_999, 5, ["shop.payments.v1.PaymentDeclined", "shop.orders.v1.OrderCancelled"]),
+    ],
+)
+async def test_a_stream_ends_with_the_cancellation(
+    shop: Storefront, price: int, stock: int, last: list[str]
+) -> None:
+    order_id = await shop.placed(await shop.product(price=price, stock=stock))
+
+    async with shop.following(order_id) as stream:
+        events = await whole(stream)
+
+    assert [event.event for event in events][-2:] == last
+
+
+async def test_every_event_is_a_structured_cloudevent_of_the_order(shop: Storefront) -> None:
+    order_id = await shop.placed(await shop.product())
+    async with shop.following(order_id) as stream:
+        events = await whole(stream)
+
+    parsed = [JSONFormat().read(None, event.data) for event in events]
+
+    assert [event.get_type() for event in parsed] == [event.event for event in events]
+    assert {event.get_specversion() for event in parsed} == {"1.0"}
+    assert {event.get_subject() for event in parsed} == {order_id}
+    assert {event.get_extension("partitionkey") for event in parsed} == {order_id}
+    assert [event.get_source() for event in parsed] == ["orders", "inventory", "payments", "orders"]
+    assert len({event.get_id() for event in parsed}) == 4
+    # Each follows from the one before, and all from the first.
+    assert [event.get_extension("causationid") for event in parsed[1:]] == [
+        event.get_id() for event in parsed[:-1]
+    ]
+    assert {event.get_extension("correlationid") for event in parsed} == {parsed[0].get_id()}
+    (traceparent,) = {event.get_extension("traceparent") for event in parsed}
+    assert traceparent
+    for event in events:
+        assert event.cloudevent["datacontenttype"] == "application/json"
+        assert event.cloudevent["data"]["order_id"] == order_id
+        assert event.cloudevent["time"].endswith("Z")
+
+
+@pytest.mark.parametrize("seen", range(4))
+async def test_a_browser_that_comes_back_goes_on_behind_what_it_has_seen(
+    shop: Storefront, seen: int
+) -> None:
+    order_id = await shop.placed(await shop.product())
+    await shop.ended(order_id)
+
+    async with shop.following(order_id, last_event_id=str(seen)) as stream:
+        events = await whole(stream)
+
+    assert [event.id for event in events] == ["1", "2", "3", "4"][seen:]
+
+
+async def test_a_browser_that_has_seen_the_end_is_told_not_to_come_back(shop: Storefront) -> None:
+    order_id = await shop.placed(await shop.product())
+    await shop.ended(order_id)
+
+    answer = await shop.rest.get(f"/orders/{order_id}/events", headers={"Last-Event-ID": "4"})
+
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
+async def test_a_stream_broken_in_the_middle_is_resumed_without_loss(shop: Storefront) -> None:
+    sku = await shop.product()
+    with paused(shop.platform.of("payments")[0]):
+        order_id = await shop.placed(sku)
+        async with shop.following(order_id) as stream:
+            before = [await anext(stream), await anext(stream)]
+
+    async with shop.following(order_id, last_event_id=before[-1].id) as stream:
+        after = await whole(stream)
+
+    assert [event.event for event in before + after] == CONFIRMED
+
+
+async def test_two_browsers_see_the_same(shop: Storefront) -> None:
+    sku = await shop.product()
+    with paused(shop.platform.of("payments")[0]):
+        order_id = await shop.placed(sku)
+        async with shop.following(order_id) as one, shop.following(order_id) as other:
+            firsts = [await anext(one), await anext(other)]
+            shop.platform.of("payments")[0].resume()
+            rests = await asyncio.gather(whole(one), whole(other))
+
+    assert firsts[0] == firsts[1]
+    assert rests[0] == rests[1]
+    assert [event.event for event in [firsts[0], *rests[0]]] == CONFIRMED
+
+
+async def test_the_streams_of_many_orders_hold_only_their_own_events(shop: Storefront) -> None:
+    sku = await shop.product()
+    orders = [await shop.placed(sku) for _ in range(10)]
+
+    async def subjects(order_id: str) -> list[str]:
+        async with shop.following(order_id) as stream:
+            return [event.cloudevent["subject"] for event in await whole(stream)]
+
+    assert await asyncio.gather(*map(subjects, orders)) == [[order_id] * 4 for order_id in orders]
+
+
+async def test_an_unknown_order_has_no_stream(shop: Storefront) -> None:
+    answer = await shop.rest.get("/orders/nobody/events")
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("seen", ["-1", "x", "1.5", "99999999999"])
+async def test_a_last_event_id_that_was_never_sent_is_refused(shop: Storefront, seen: str) -> None:
+    order_id = await shop.placed(await shop.product())
+
+    answer = await shop.rest.get(f"/orders/{order_id}/events", headers={"Last-Event-ID": seen})
+
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == ["Last-Event-ID"]
+
+
+async def test_an_open_stream_ends_with_a_hint_to_come_back_when_the_gateway_stops(
+    shop: Storefront,
+) -> None:
+    gateway = shop.platform.of("gateway")[0]
+    sku = await shop.product()
+    with paused(shop.platform.of("payments")[0]):
+        order_id = await shop.placed(sku)
+        async with shop.rest.stream("GET", f"/orders/{order_id}/events") as answer:
+            lines = answer.aiter_lines()
+            while not (await anext(lines)).startswith("id: 2"):
+                pass
+            gateway.terminate()
+            rest = [line async for line in lines]
+        code = await gateway.wait_ended()
+        gateway.start()
+        await gateway.wait_ready()
+
+    assert "retry: 1000" in rest
+    assert code == 0
+    async with shop.following(order_id, last_event_id="2") as stream:
+        assert [event.event for event in await whole(stream)] == CONFIRMED[2:]
