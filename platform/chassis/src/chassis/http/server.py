@@ -94,7 +94,7 @@ class HttpServer:
                 await loop.connect_accepted_socket(self._protocol, connection)
 
     def _protocol(self) -> asyncio.Protocol:
-        protocol: asyncio.Protocol = self._server.config.http_protocol_class(  # type: ignore[call-arg, assignment]
+        protocol: asyncio.Protocol = self._server.config.http_protocol_class(  # type: ignore[call-arg]
             config=self._server.config,
             server_state=self._server.server_state,
             app_state=self._server.lifespan.state,

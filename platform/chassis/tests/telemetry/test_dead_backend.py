@@ -1,0 +1,46 @@
+"""A tracing backend that is away or hangs costs a log line now and then, and nothing else."""
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc.aio
+import pytest
+from stall import Stall
+
+from bookstore.v1 import BooksServiceAsyncStub, BooksServiceStub, SellBookRequest
+from chassis.testing import free_port
+
+
+@pytest.fixture(params=["away", "hanging"])
+def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "away":
+        yield f"http://127.0.0.1:{free_port()}"
+        return
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        yield f"http://127.0.0.1:{silent.getsockname()[1]}"
+
+
+async def test_a_service_starts_works_and_ends_without_it(tmp_path: Path, endpoint: str) -> None:
+    with Stall(tmp_path, otlp_endpoint=endpoint) as stall:
+        await stall.answers("/readyz", 200)
+        slowest = 0.0
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{stall.grpc_port}") as channel:
+            books: BooksServiceAsyncStub = BooksServiceStub(channel)
+            ends_at = time.monotonic() + 4
+            while time.monotonic() < ends_at:
+                started = time.monotonic()
+                await books.SellBook(SellBookRequest(book_id="1"))
+                slowest = max(slowest, time.monotonic() - started)
+        assert slowest < 2
+        started = time.monotonic()
+        stall.signal()
+        assert await stall.ended() == 0
+        assert time.monotonic() - started < 8
+    complaints = [line for line in stall.lines() if "opentelemetry" in str(line.get("logger", ""))]
+    assert len(complaints) <= 2
+    unexpected = [line for line in stall.lines() if "level" not in line]
+    assert unexpected == []

@@ -1,0 +1,232 @@
+"""Traces: one from the request to the rows it reads, nothing where nobody listens."""
+
+import io
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import pytest
+import pytest_asyncio
+import structlog
+from books_rpc import Servers, servers
+from fastapi import APIRouter, Depends
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from sqlalchemy import text
+
+from bookstore.v1 import (
+    BooksService,
+    BooksServiceAsyncStub,
+    BooksServiceStub,
+    GetBookRequest,
+    GetBookResponse,
+    SellBookRequest,
+    SellBookResponse,
+)
+from chassis import ReadTransaction, ServiceSettings, Transaction
+from chassis.http.app import create_app
+from chassis.readiness import Readiness
+from chassis.rpc import client
+from chassis.telemetry import logging as service_logging
+from chassis.telemetry import tracing
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+Spans = Callable[[], list[ReadableSpan]]
+Books = Annotated[BooksServiceAsyncStub, Depends(client(BooksService, BooksServiceStub))]
+router = APIRouter()
+
+
+@router.get("/books/{book_id}")
+async def book(book_id: str, books: Books) -> str:
+    structlog.get_logger().info("asking")
+    await books.GetBook(GetBookRequest(book_id=book_id))
+    return book_id
+
+
+class Shelf:
+    def get_book(self, request: GetBookRequest, tx: ReadTransaction) -> GetBookResponse:
+        structlog.get_logger().info("looking")
+        tx.session.execute(text("SELECT 7"))
+        return GetBookResponse()
+
+    def sell_book(self, request: SellBookRequest, tx: Transaction) -> SellBookResponse:
+        raise NotImplementedError
+
+
+@pytest_asyncio.fixture
+async def spans() -> AsyncIterator[Spans]:
+    async for recording in _recording(ServiceSettings()):
+        yield recording
+
+
+async def _recording(settings: ServiceSettings) -> AsyncIterator[Spans]:
+    exporter = InMemorySpanExporter()
+    tracing.configure("bookshop", settings, exporter)
+
+    def finished() -> list[ReadableSpan]:
+        assert tracing.provider is not None
+        tracing.provider.force_flush()
+        return list(exporter.get_finished_spans())
+
+    yield finished
+    await tracing.shutdown(5)
+
+
+@pytest_asyncio.fixture
+async def rpc() -> AsyncIterator[Servers]:
+    async with servers() as started:
+        yield started
+
+
+async def gateway(rpc: Servers, tmp_path: Path) -> httpx.AsyncClient:
+    """A service that asks another, which asks its database."""
+    database = rpc.database(f"sqlite:///{tmp_path}/books.db")
+    tracing.instrument_engines(database._engine, database._read_engine)
+    server = await rpc.start(Shelf, database=database)
+    clients = await rpc.clients(server.port)
+    app = create_app("gateway", [router], ServiceSettings(), Readiness(), clients)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
+
+
+async def test_a_request_its_call_and_its_statement_are_one_trace(
+    spans: Spans, rpc: Servers, tmp_path: Path
+) -> None:
+    async with await gateway(rpc, tmp_path) as http:
+        await http.get("/books/7")
+    statements = [span for span in spans() if span.name.startswith("SELECT")]
+    found = {
+        (span.name, span.kind): span
+        for span in spans()
+        if not span.name.startswith(("SELECT", "BEGIN"))
+    }
+    method = "/bookstore.v1.BooksService/GetBook"
+    chain = [
+        found.pop(("GET /books/{book_id}", SpanKind.SERVER)),
+        found.pop((method, SpanKind.CLIENT)),
+        found.pop((method, SpanKind.SERVER)),
+        *statements,
+    ]
+    assert len(chain) == 4
+    assert found == {}, "nothing is recorded twice"
+    for parent, child in pairwise(chain):
+        assert child.parent is not None
+        assert child.parent.span_id == parent.context.span_id
+        assert child.context.trace_id == parent.context.trace_id
+    assert chain[0].parent is None
+
+
+async def test_what_the_service_asks_its_database_by_itself_is_no_trace(
+    spans: Spans, rpc: Servers, tmp_path: Path
+) -> None:
+    database = rpc.database(f"sqlite:///{tmp_path}/books.db")
+    tracing.instrument_engines(database._engine, database._read_engine)
+    await database.read(lambda tx: tx.session.execute(text("SELECT 7")))
+    assert spans() == []
+
+
+async def test_log_lines_on_the_loop_and_on_a_thread_name_the_trace(
+    spans: Spans, rpc: Servers, tmp_path: Path
+) -> None:
+    out = io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    service_logging.configure("gateway", ServiceSettings(), out)
+    try:
+        async with await gateway(rpc, tmp_path) as http:
+            await http.get("/books/7", headers={"traceparent": TRACEPARENT})
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+    lines = {line["event"]: line for line in map(json.loads, out.getvalue().splitlines())}
+    for event in ("asking", "looking", "GET /books/7 200"):
+        assert lines[event]["trace_id"] == TRACEPARENT[3:35]
+    assert lines["asking"]["span_id"] != lines["looking"]["span_id"]
+
+
+async def test_a_trace_that_comes_in_is_continued(
+    spans: Spans, rpc: Servers, tmp_path: Path
+) -> None:
+    async with await gateway(rpc, tmp_path) as http:
+        await http.get("/books/7", headers={"traceparent": TRACEPARENT})
+    assert {f"{span.context.trace_id:032x}" for span in spans()} >= {TRACEPARENT[3:35]}
+    (first,) = (span for span in spans() if span.name == "GET /books/{book_id}")
+    assert first.parent is not None
+    assert f"{first.parent.span_id:016x}" == TRACEPARENT[36:52]
+
+
+async def test_probes_are_not_traced(spans: Spans, rpc: Servers, tmp_path: Path) -> None:
+    async with await gateway(rpc, tmp_path) as http:
+        for path in ("/livez", "/readyz", "/startupz", "/metrics"):
+            await http.get(path)
+    assert spans() == []
+
+
+async def test_what_is_not_sampled_is_not_recorded_and_still_carried() -> None:
+    async for spans in _recording(ServiceSettings(trace_sample_ratio=0)):
+        with tracing.start_span("sale"):
+            traceparent = tracing.current_traceparent()
+        assert traceparent is not None
+        assert int(traceparent[-2:], 16) & 1 == 0
+        assert spans() == []
+        with tracing.start_span("sale", traceparent=TRACEPARENT):
+            pass
+        assert [span.name for span in spans()] == ["sale"], "who began the trace has decided"
+
+
+async def test_a_span_has_its_parent_links_kind_and_attributes(spans: Spans) -> None:
+    with tracing.start_span(
+        "handle",
+        traceparent=TRACEPARENT,
+        tracestate="vendor=1",
+        kind="consumer",
+        attributes={"lane": 7},
+    ) as handle:
+        handle.set_attribute("own", True)
+        assert tracing.current_trace()[1] == "vendor=1"
+        with tracing.start_span("batch", root=True, links=[TRACEPARENT]):
+            pass
+    batch, handled = spans()
+    assert handled.parent is not None
+    assert f"{handled.parent.span_id:016x}" == TRACEPARENT[36:52]
+    assert (handled.kind, dict(handled.attributes or {})) == (
+        SpanKind.CONSUMER,
+        {"lane": 7, "own": True},
+    )
+    assert batch.parent is None
+    assert batch.context.trace_id != handled.context.trace_id
+    assert [f"{link.context.trace_id:032x}" for link in batch.links] == [TRACEPARENT[3:35]]
+
+
+async def test_an_exception_marks_its_span_as_failed(spans: Spans) -> None:
+    with pytest.raises(ValueError, match="boom"), tracing.start_span("sale"):
+        raise ValueError("boom")
+    (span,) = spans()
+    assert span.status.status_code is StatusCode.ERROR
+
+
+def test_without_a_backend_a_span_records_nothing_and_carries_its_parent_on() -> None:
+    assert not tracing.enabled
+    assert tracing.current_trace() == (None, None)
+    with tracing.start_span("sale"):
+        assert tracing.current_trace() == (None, None)
+    with tracing.start_span("sale", traceparent=TRACEPARENT, tracestate="vendor=1") as span:
+        assert not span.is_recording()
+        assert tracing.current_trace() == (TRACEPARENT, "vendor=1")
+        with tracing.start_span("inner"):
+            assert tracing.current_traceparent() == TRACEPARENT
+    assert tracing.current_trace() == (None, None)
+
+
+async def test_the_resource_names_the_service_its_version_and_environment() -> None:
+    async for _ in _recording(ServiceSettings(version="7")):
+        assert tracing.provider is not None
+        attributes = tracing.provider.resource.attributes
+        assert attributes["service.name"] == "bookshop"
+        assert attributes["service.version"] == "7"
+        assert attributes["deployment.environment.name"] == "development"
