@@ -1,17 +1,22 @@
 """For the tests of all services: their handlers on a migrated database of each kind."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
+import pytest_asyncio
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from chassis import ReadTransaction, Service, ServiceSettings
 from chassis.database import migrate
+from chassis.rpc import Clients
+from chassis.rpc.methods import bind
+from chassis.rpc.server import RpcServer
 from chassis.testing import PostgresServer
 from chassis.testing.harness import HandlerHarness
 
@@ -72,6 +77,29 @@ def make_harness(
     yield make
     for harness in made:
         harness.close()
+
+
+@pytest_asyncio.fixture
+async def serve() -> AsyncIterator[Callable[[Service, HandlerHarness], Awaitable[Clients]]]:
+    """Serves a service's contracts on its harness' database; what others call them by."""
+    async with AsyncExitStack() as stack:
+
+        async def start(service: Service, harness: HandlerHarness) -> Clients:
+            settings = service.settings_type(grpc_port=0)
+            contracts = [
+                (contract.full_name, bind(contract, answering, settings))
+                for contract, answering in service.grpc
+            ]
+            server = RpcServer(contracts, settings, harness.database)
+            await server.start()
+            stack.push_async_callback(server.stop, 0)
+            target = {service.name: f"ipv4:127.0.0.1:{server.port}"}
+            calls = [contract for contract, _ in service.grpc]
+            clients = Clients("test", calls, ServiceSettings(targets=target))
+            stack.push_async_callback(clients.close)
+            return clients
+
+        yield start
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ class Inventory:
         if domain.is_sku(request.sku):
             found = tables.find_products(tx.session, [request.sku])
         if not found:
-            raise NotFound(f"there is no product {request.sku!r}")
+            raise NotFound(f"there is no product {request.sku[:64]!r}")
         return GetProductResponse(product=_message(found[0]))
 
     def list_products(

@@ -49,7 +49,7 @@ class Orders:
         if domain.is_identifier(request.order_id):
             order = tables.find_order(tx.session, request.order_id)
         if order is None:
-            raise NotFound(f"there is no order {request.order_id!r}")
+            raise NotFound(f"there is no order {request.order_id[:64]!r}")
         return GetOrderResponse(order=order_message(order))
 
     def list_orders(self, request: ListOrdersRequest, tx: ReadTransaction) -> ListOrdersResponse:
@@ -72,7 +72,7 @@ class Orders:
         if domain.is_identifier(request.order_id):
             recorded, ended = tables.recorded_and_ended(tx.session, request.order_id)
         if not recorded:
-            raise NotFound(f"there is no order {request.order_id!r}")
+            raise NotFound(f"there is no order {request.order_id[:64]!r}")
         return ListOrderEventsResponse(
             events=[
                 OrderEvent(sequence=row.sequence, cloudevent=row.cloudevent, terminal=row.terminal)
