@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
+from opentelemetry.exporter.otlp.proto.grpc import exporter
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from stall import Stall
@@ -67,3 +68,13 @@ async def test_sending_what_is_left_at_the_end_takes_no_longer_than_allowed() ->
     started = time.monotonic()
     await tracing.shutdown(0.3)
     assert time.monotonic() - started < 5
+
+
+async def test_what_its_exporter_complains_of_is_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tracing.configure("bookshop", ServiceSettings(otlp_endpoint="http://127.0.0.1:1"))
+    for _ in range(20):
+        exporter.logger.error("Failed to export")
+    await tracing.shutdown(1)
+    assert [record.getMessage() for record in caplog.records].count("Failed to export") == 1
