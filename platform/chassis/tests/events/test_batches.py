@@ -183,9 +183,10 @@ async def test_a_rejected_event_is_a_dead_letter_at_once_and_what_follows_its_ke
         await books.settled()
         assert of_key(await in_journal(books)) == expected(contexts, [BAD])
         (letter,) = await dead(books)
-        assert (letter.event_id, letter.reason) == (
+        assert (letter.event_id, letter.reason, letter.tries) == (
             contexts[BAD].id,
             "rejected: a negative price",
+            1,
         )
 
 

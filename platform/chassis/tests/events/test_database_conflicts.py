@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -216,25 +217,37 @@ async def test_a_database_that_is_away_costs_no_try(
             await books.stop()
 
 
+def test_a_lock_that_somebody_else_holds_is_a_database_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator's sqlite3 shell with an open transaction, for instance."""
+    monkeypatch.setattr(engine, "_BUSY_MILLISECONDS", 20)
+    database = Database(f"sqlite:///{tmp_path}/books.db", Publisher("books"))
+    with closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other:
+        database.transact(lambda tx: tx.session.execute(text("CREATE TABLE t (n INTEGER)")))
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseDown, match="lock"):
+            database.transact(lambda tx: None)
+        other.execute("ROLLBACK")
+        database.transact(lambda tx: None)
+    database.close()
+
+
 async def test_a_lock_that_somebody_else_holds_costs_no_try(
     nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An operator's sqlite3 shell with an open transaction, for instance."""
     monkeypatch.setattr(engine, "_BUSY_MILLISECONDS", 20)
     router = EventRouter()
     router.on(BookSold)(write_sold)
     urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("shop", "books")}
     before = failed()
     async with trading(nats, urls.__getitem__, router) as (shop, books):
-        with sqlite3.connect(tmp_path / "books.db", isolation_level=None) as other:
+        with closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(DatabaseDown, match="lock"):
-                await books.database.transaction(lambda tx: None)
             await shop.publish(BookSold(book_id="a"))
             await shop.path.flush()
             await asyncio.sleep(0.5)
             other.execute("ROLLBACK")
-        other.close()
         await books.settled()
         assert len(await books.journal()) == 1
     assert failed() == before
