@@ -189,12 +189,14 @@ async def _run(platform: Platform, plan: _Plan) -> tuple[Summary, list[Law]]:
 
 
 async def _wait_ended(platform: Platform, record: Record, output: Console) -> None:
-    count = len(record.placed)
+    pending = count = len(record.placed)
     with step(output, "ended", count) as ended:
 
         def show(now: Open) -> None:
+            nonlocal pending
             if now.orders is not None:
-                ended(count - now.orders)
+                pending = now.orders
+            ended(count - pending, "; ".join(now.what))
 
         try:
             await wait_ended(platform, show)

@@ -1,27 +1,39 @@
 """Shows how far a step has come: a bar on a terminal, elsewhere a line now and then."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
-__all__ = ["step"]
+__all__ = ["Show", "step"]
 
 _LINES_A_STEP = 5
 _SECONDS_A_LINE = 15.0
 
 
+class Show(Protocol):
+    """Tells how much is done, and what is being waited for."""
+
+    def __call__(self, done: int, waits_for: str = "") -> None: ...
+
+
 @contextmanager
-def step(output: Console, label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function to call with how much is done. On a terminal nothing is left behind."""
-    if output.is_terminal:
-        with _bar(output) as bar:
-            task = bar.add_task(label, total=total)
-            yield lambda done: bar.update(task, completed=done)
-    else:
+def step(output: Console, label: str, total: int) -> Iterator[Show]:
+    """Gives a function to call as it goes on. On a terminal nothing is left behind."""
+    if not output.is_terminal:
         yield _Lines(output, label, total).show
+        return
+    with _bar(output) as bar:
+        task = bar.add_task(label, total=total, waits_for="")
+
+        def show(done: int, waits_for: str = "") -> None:
+            bar.update(task, completed=done, waits_for=waits_for)
+
+        yield show
 
 
 def _bar(output: Console) -> Progress:
@@ -30,6 +42,7 @@ def _bar(output: Console) -> Progress:
         BarColumn(bar_width=40),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[waits_for]}[/dim]", table_column=Column(no_wrap=True)),
         console=output,
         transient=True,
     )
@@ -43,13 +56,14 @@ class _Lines:
         self._part = max(total / _LINES_A_STEP, 1)
         self._next = self._part
         self._printed_at = time.monotonic()
-        self._last = -1
 
-    def show(self, done: int) -> None:
+    def show(self, done: int, waits_for: str = "") -> None:
         waited = time.monotonic() - self._printed_at > _SECONDS_A_LINE
-        if done == self._last or not (waited or done >= self._next):
+        if done < self._next and not waited:
             return
-        self._last = done
-        self._output.print(f"{self._label:<8} {done:,} of {self._total:,}")
+        line = f"{self._label:<8} {done:,} of {self._total:,}"
+        if waited and waits_for:
+            line += f"; {waits_for}"
+        self._output.print(line, markup=False)
         self._printed_at = time.monotonic()
         self._next = (done // self._part + 1) * self._part
