@@ -1,5 +1,6 @@
 """An event's place in traces and logs."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,9 @@ from chassis.events.context import EventContext
 from chassis.telemetry import tracing
 
 __all__ = ["event_span"]
+
+# One line per event: it must cost nothing while nobody wants it.
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -28,3 +32,4 @@ def event_span(
         ),
     ):
         yield
+        _log.debug("handled %s", type)

@@ -63,13 +63,15 @@ def configure(service: str, settings: "ServiceSettings", stream: TextIO | None =
         logging.getLogger(name).setLevel(max(level, least))
 
 
-# Libraries whose INFO tells nothing about the service.
+# Libraries whose INFO or DEBUG tells nothing about the service.
 _QUIET = {
     "alembic": logging.WARNING,
     "asyncio": logging.WARNING,
     "grpc": logging.WARNING,
     "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
     "nats": logging.CRITICAL,
+    "sqlalchemy": logging.WARNING,
     "uvicorn": logging.WARNING,
 }
 
