@@ -75,7 +75,7 @@ async def test_what_its_exporter_complains_of_is_logged_once_a_minute(
 ) -> None:
     tracing.configure("bookshop", ServiceSettings(otlp_endpoint="http://127.0.0.1:1"))
     for number in range(20):
-        exporter.logger.error("Failed to export, retrying in %d s", number)
+        exporter.logger.error(f"Failed to export, try {number}")
     await tracing.shutdown(1)
     failures = [line for line in caplog.messages if line.startswith("Failed to export")]
     assert len(failures) == 1
