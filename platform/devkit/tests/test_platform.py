@@ -250,9 +250,32 @@ async def test_wrong_settings_are_not_tried_again(
     assert len(said) == 1
     assert "code 78" in said[0]
     assert platform.of(names[0])[0].restarts == 0
+    with pytest.raises(DevkitError, match=r"ended \(exit code 78\)"):
+        await platform.wait_ready(20)
 
 
-async def test_a_service_that_never_gets_ready_is_named_with_the_end_of_its_log(
+async def test_broken_settings_are_named_with_their_file(
+    run: Callable[..., Platform], names: tuple[str, str], write: Write
+) -> None:
+    file = f"services/{names[0]}/src/{names[0]}/settings.py"
+    write(file, "def broken(:\n")
+
+    with pytest.raises(DevkitError, match=f"SyntaxError.*{file}"):
+        await run().start()
+
+
+async def test_a_service_that_never_gets_ready_is_named(
+    run: Callable[..., Platform], names: tuple[str, str], write_service: WriteService
+) -> None:
+    write_service(names[0], http=free_port(), body="time.sleep(60)")
+    platform = run()
+    await platform.start()
+
+    with pytest.raises(DevkitError, match=f"{names[0]} was not ready after"):
+        await platform.wait_ready(1)
+
+
+async def test_a_service_that_ends_at_its_start_is_named_with_the_end_of_its_log(
     run: Callable[..., Platform], names: tuple[str, str], write_service: WriteService
 ) -> None:
     write_service(names[0], http=free_port(), body="print('no license'); sys.exit(1)")
@@ -260,9 +283,9 @@ async def test_a_service_that_never_gets_ready_is_named_with_the_end_of_its_log(
     await platform.start()
 
     with pytest.raises(DevkitError) as raised:
-        await platform.wait_ready(1)
+        await platform.wait_ready(20)
 
-    assert f"{names[0]} was not ready after" in str(raised.value)
+    assert f"{names[0]} ended (exit code 1)" in str(raised.value)
     assert "no license" in str(raised.value)
     assert names[1] not in str(raised.value)
 

@@ -312,6 +312,7 @@ class Platform:
             environment=variables | dict(self.options.environment),
             log=log,
             cwd=self.workspace.root,
+            kept_up=self.options.restart,
         )
 
     def _targets(

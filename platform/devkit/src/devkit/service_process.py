@@ -12,7 +12,10 @@ from chassis.testing.process import ChildProcess
 from devkit.errors import DevkitError
 from devkit.readiness import is_ready
 
-__all__ = ["POLL_SECONDS", "ServiceProcess"]
+__all__ = ["HOPELESS", "POLL_SECONDS", "ServiceProcess"]
+
+# Wrong settings, or a service put together wrongly: trying again changes nothing (sysexits.h).
+HOPELESS = (70, 78)
 
 POLL_SECONDS = 0.05
 _LOG_TAIL_LINES = 15
@@ -27,7 +30,8 @@ class _Child(ChildProcess):
 class ServiceProcess:
     """`python -m <package>`, started as in production.
 
-    It is killed by the kernel (Linux) when the runner ends, however that happens.
+    It is killed by the kernel (Linux) when the runner ends, however that happens. `kept_up` says
+    that somebody starts it again when it dies.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class ServiceProcess:
         environment: Mapping[str, str],
         log: Path,
         cwd: Path,
+        kept_up: bool = False,
     ) -> None:
         self.service = service
         self.replica = replica
@@ -49,6 +54,7 @@ class ServiceProcess:
         self.log = log
         self.restarts = 0
         self.wanted = False
+        self.kept_up = kept_up
         self.started_at = 0.0
         self._command = [sys.executable, "-m", package]
         self._environment = dict(environment)
@@ -130,8 +136,8 @@ class ServiceProcess:
         """Return once /readyz answers 200. Raises DevkitError with the end of its log."""
         deadline = time.monotonic() + timeout
         while not await self.is_ready():
-            if not self.running and not self.wanted:
-                raise DevkitError(self._report("is down"))
+            if not self.running and not self._comes_back():
+                raise DevkitError(self._report("ended"))
             if time.monotonic() > deadline:
                 raise DevkitError(self._report(f"was not ready after {timeout:g} s"))
             await asyncio.sleep(POLL_SECONDS)
@@ -156,6 +162,9 @@ class ServiceProcess:
     def lines(self) -> list[str]:
         """What all its runs have written."""
         return self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+
+    def _comes_back(self) -> bool:
+        return self.wanted and self.kept_up and self.exit_code not in HOPELESS
 
     def _started(self) -> _Child:
         if self._child is None:

@@ -78,9 +78,9 @@ def _settings_type(member: Member, package: str) -> "type[ServiceSettings]":
     module = f"{package}.settings"
     try:
         content = vars(import_module(module))
-    except ImportError as error:
+    except Exception as error:  # whatever a service's author wrote
         raise DevkitError(
-            f"{module} can't be imported: {error}."
+            f"{module} can't be imported: {type(error).__name__}: {error}."
             f" A service keeps its settings in {member.relative}/src/{package}/settings.py."
         ) from error
     types = [

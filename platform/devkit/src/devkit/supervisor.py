@@ -4,12 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from devkit.service_process import POLL_SECONDS, ServiceProcess
+from devkit.service_process import HOPELESS, POLL_SECONDS, ServiceProcess
 
-__all__ = ["HOPELESS", "back_off_seconds", "supervise"]
-
-# Wrong settings, or a service put together wrongly: trying again changes nothing (sysexits.h).
-HOPELESS = (70, 78)
+__all__ = ["back_off_seconds", "supervise"]
 
 _FIRST_SECONDS = 0.25
 _LONGEST_SECONDS = 10.0
@@ -18,7 +15,7 @@ _STABLE_SECONDS = 20.0
 
 def back_off_seconds(failures: int) -> float:
     """The wait after so many deaths in a row."""
-    return float(min(_FIRST_SECONDS * 2 ** max(failures - 1, 0), _LONGEST_SECONDS))
+    return float(min(_FIRST_SECONDS * 2 ** min(max(failures - 1, 0), 30), _LONGEST_SECONDS))
 
 
 async def supervise(
