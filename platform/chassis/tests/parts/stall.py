@@ -31,7 +31,9 @@ class Stall:
         self.module = module
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("APP_")},
-            "PYTHONPATH": os.pathsep.join([str(_TESTS / "contracts"), str(_TESTS / "parts")]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(_TESTS / "contracts"), str(_TESTS / "parts"), os.environ.get("PYTHONPATH", "")]
+            ),
             "APP_HTTP_PORT": str(self.http_port),
             "APP_GRPC_PORT": str(self.grpc_port),
             "APP_NATS_URL": nats_url or f"nats://127.0.0.1:{free_port()}",
