@@ -1,8 +1,9 @@
 """Reads what every service says of itself: its ledger, computed from its rows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 import grpc
@@ -10,8 +11,6 @@ import grpc.aio
 
 from demo.channel import open_channel
 from devkit.errors import DevkitError
-from devkit.platform import Platform
-from devkit.service_process import ServiceProcess
 from shop.inventory.v1 import (
     GetStockLedgerRequest,
     InventoryServiceAsyncStub,
@@ -47,6 +46,8 @@ __all__ = [
     "Ledgers",
     "OrderEntry",
     "PaymentEntry",
+    "Replica",
+    "Running",
     "StockEntry",
     "read_event_ledgers",
     "read_ledgers",
@@ -118,11 +119,37 @@ class Ledgers:
     """By service: all that keep a database."""
 
 
+class Replica(Protocol):
+    """A process of a service; devkit's ServiceProcess is one."""
+
+    @property
+    def service(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def running(self) -> bool: ...
+    @property
+    def http_url(self) -> str: ...
+    @property
+    def grpc_port(self) -> int | None: ...
+    @property
+    def grpc_address(self) -> str: ...
+    @property
+    def log(self) -> Path: ...
+
+
+class Running(Protocol):
+    """Services that run; devkit's Platform is one."""
+
+    @property
+    def processes(self) -> Sequence[Replica]: ...
+
+
 class LedgerUnavailable(DevkitError):
     """A service did not answer for its ledger."""
 
 
-async def read_ledgers(platform: Platform) -> Ledgers:
+async def read_ledgers(platform: Running) -> Ledgers:
     """Ask every service. Raises LedgerUnavailable naming one that does not answer."""
     return Ledgers(
         orders=await read_orders(platform),
@@ -133,12 +160,12 @@ async def read_ledgers(platform: Platform) -> Ledgers:
     )
 
 
-async def read_orders(platform: Platform) -> dict[str, OrderEntry]:
+async def read_orders(platform: Running) -> dict[str, OrderEntry]:
     """The ledger of orders, by order id. Raises LedgerUnavailable."""
     return await _answer(platform, "orders", _orders)
 
 
-async def read_event_ledgers(platform: Platform) -> dict[str, EventEntry]:
+async def read_event_ledgers(platform: Running) -> dict[str, EventEntry]:
     """What the event path of every service holds, by service.
 
     Every replica is asked, since only it knows which lanes have stopped in it. Raises
@@ -151,7 +178,7 @@ async def read_event_ledgers(platform: Platform) -> dict[str, EventEntry]:
     }
 
 
-async def _events_of(platform: Platform, service: str) -> EventEntry | None:
+async def _events_of(platform: Running, service: str) -> EventEntry | None:
     replicas = _running(platform, service)
     answers = await asyncio.gather(*(_ask(replica, _events) for replica in replicas))
     entries = [entry for entry in answers if entry is not None]
@@ -168,7 +195,7 @@ async def _events_of(platform: Platform, service: str) -> EventEntry | None:
 
 
 async def _answer(
-    platform: Platform, service: str, read: Callable[[grpc.aio.Channel], Awaitable[T]]
+    platform: Running, service: str, read: Callable[[grpc.aio.Channel], Awaitable[T]]
 ) -> T:
     """From the first replica that answers."""
     failed = None
@@ -181,14 +208,14 @@ async def _answer(
     raise failed
 
 
-def _running(platform: Platform, service: str) -> list[ServiceProcess]:
-    replicas = [process for process in platform.of(service) if process.running]
+def _running(platform: Running, service: str) -> list[Replica]:
+    replicas = [p for p in platform.processes if p.service == service and p.running]
     if not replicas:
         raise LedgerUnavailable(f"no replica of {service} runs")
     return replicas
 
 
-async def _ask(replica: ServiceProcess, read: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
+async def _ask(replica: Replica, read: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
     async with open_channel(replica.grpc_address) as channel:
         try:
             return await read(channel)

@@ -9,6 +9,7 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from demo.ledgers import Running
 from devkit.platform import Platform
 
 __all__ = ["EventCount", "Memory", "count_events", "read_event_counts", "read_memory"]
@@ -40,7 +41,7 @@ class Memory:
     rss: int
 
 
-async def read_event_counts(platform: Platform) -> dict[str, EventCount]:
+async def read_event_counts(platform: Running) -> dict[str, EventCount]:
     """From /metrics of every replica that runs, by the event's full name.
 
     Raises httpx.HTTPError if one does not answer.

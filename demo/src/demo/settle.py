@@ -11,12 +11,12 @@ from demo.ledgers import (
     EventEntry,
     LedgerUnavailable,
     OrderEntry,
+    Running,
     read_event_ledgers,
     read_orders,
 )
 from demo.measurements import read_event_counts
 from devkit.errors import DevkitError
-from devkit.platform import Platform
 
 __all__ = ["NotEnded", "Open", "still_open", "wait_ended"]
 
@@ -39,7 +39,7 @@ class Open:
 
 
 async def wait_ended(
-    platform: Platform,
+    platform: Running,
     on_progress: Callable[[Open], None] | None = None,
     *,
     patience: float = 90,
@@ -84,7 +84,7 @@ class _Quiet:
     of them before it was sent, with the other after it was taken. Taking it moves a counter.
     """
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Running) -> None:
         self._platform = platform
         self._rounds = 0
         self._taken: int | None = None
@@ -106,7 +106,7 @@ class _Quiet:
         return sum(count.taken for count in counts.values())
 
 
-async def _look(platform: Platform) -> Open:
+async def _look(platform: Running) -> Open:
     try:
         orders, events = await asyncio.gather(read_orders(platform), read_event_ledgers(platform))
     except LedgerUnavailable as error:
