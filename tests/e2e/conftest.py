@@ -12,6 +12,7 @@ from living_platform import running
 from storefront import Storefront
 from trace_collector import TraceCollector
 
+from chassis.testing import free_port
 from devkit.platform import Platform, PlatformOptions
 
 
@@ -31,7 +32,11 @@ def platform(
         data=tmp_path_factory.mktemp("platform"),
         free_ports=True,
         restart=False,
-        environment={"APP_OTLP_ENDPOINT": collector.endpoint, "APP_LOG_FORMAT": "json"},
+        environment={
+            "APP_OTLP_ENDPOINT": collector.endpoint,
+            "APP_LOG_FORMAT": "json",
+            "APP_LOG_LEVEL": "DEBUG",
+        },
     )
     with running(options) as platform:
         yield platform
@@ -41,4 +46,34 @@ def platform(
 async def shop(platform: Platform) -> AsyncIterator[Storefront]:
     """The shared platform, with a customer of the test's own."""
     async with Storefront(platform) as storefront:
+        yield storefront
+
+
+@pytest.fixture(scope="session")
+def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """Two of gateway and orders, on PostgreSQL, a short time-out for orders, and no collector.
+
+    Its tests kill, stop and pause what they like, and bring it back.
+    """
+    options = PlatformOptions(
+        data=tmp_path_factory.mktemp("replicas"),
+        free_ports=True,
+        restart=False,
+        replicas={"gateway": 2, "orders": 2},
+        database="postgres",
+        environment={
+            "APP_ORDER_TIMEOUT_SECONDS": "3",
+            "APP_MEMBER_TTL_SECONDS": "2",
+            "APP_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
+            "APP_LOG_FORMAT": "json",
+        },
+    )
+    with running(options) as platform:
+        yield platform
+
+
+@pytest_asyncio.fixture
+async def replicated(replicas: Platform) -> AsyncIterator[Storefront]:
+    """The platform with replicas, with a customer of the test's own."""
+    async with Storefront(replicas) as storefront:
         yield storefront

@@ -1,14 +1,11 @@
 """An order's event stream: history, then live, up to its end, for any number of browsers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 
 import pytest
 from cloudevents.core.formats.json import JSONFormat
-from storefront import Sent, Storefront
-
-from devkit.service_process import ServiceProcess
+from storefront import Sent, Storefront, standing_still
 
 pytestmark = pytest.mark.xdist_group("shop")
 
@@ -18,16 +15,6 @@ CONFIRMED = [
     "shop.payments.v1.PaymentAuthorized",
     "shop.orders.v1.OrderConfirmed",
 ]
-
-
-@contextmanager
-def paused(process: ServiceProcess) -> Iterator[None]:
-    """Within it, a service stands still: what is placed stays pending."""
-    process.pause()
-    try:
-        yield
-    finally:
-        process.resume()
 
 
 async def whole(events: AsyncIterator[Sent]) -> list[Sent]:
@@ -49,7 +36,7 @@ async def test_the_history_of_an_ended_order_comes_at_once_and_the_stream_ends(
 
 async def test_history_comes_first_then_what_happens(shop: Storefront) -> None:
     sku = await shop.product()
-    with paused(shop.platform.of("payments")[0]):
+    with standing_still(shop.platform.of("payments")[0]):
         order_id = await shop.placed(sku)
         async with shop.following(order_id) as stream:
             first = [await anext(stream), await anext(stream)]
@@ -130,7 +117,7 @@ async def test_a_browser_that_has_seen_the_end_is_told_not_to_come_back(shop: St
 
 async def test_a_stream_broken_in_the_middle_is_resumed_without_loss(shop: Storefront) -> None:
     sku = await shop.product()
-    with paused(shop.platform.of("payments")[0]):
+    with standing_still(shop.platform.of("payments")[0]):
         order_id = await shop.placed(sku)
         async with shop.following(order_id) as stream:
             before = [await anext(stream), await anext(stream)]
@@ -143,7 +130,7 @@ async def test_a_stream_broken_in_the_middle_is_resumed_without_loss(shop: Store
 
 async def test_two_browsers_see_the_same(shop: Storefront) -> None:
     sku = await shop.product()
-    with paused(shop.platform.of("payments")[0]):
+    with standing_still(shop.platform.of("payments")[0]):
         order_id = await shop.placed(sku)
         async with shop.following(order_id) as one, shop.following(order_id) as other:
             firsts = [await anext(one), await anext(other)]
@@ -188,7 +175,7 @@ async def test_an_open_stream_ends_with_a_hint_to_come_back_when_the_gateway_sto
 ) -> None:
     gateway = shop.platform.of("gateway")[0]
     sku = await shop.product()
-    with paused(shop.platform.of("payments")[0]):
+    with standing_still(shop.platform.of("payments")[0]):
         order_id = await shop.placed(sku)
         async with shop.rest.stream("GET", f"/orders/{order_id}/events") as answer:
             lines = answer.aiter_lines()

@@ -3,8 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 from uuid import uuid4
@@ -19,7 +19,7 @@ from shop.inventory.v1 import InventoryServiceAsyncStub, InventoryServiceStub, L
 from shop.inventory.v1 import Product as ProductMessage
 from shop.money.v1 import Money
 
-__all__ = ["Sent", "Storefront", "eventually", "read_events", "samples"]
+__all__ = ["Sent", "Storefront", "eventually", "read_events", "samples", "standing_still"]
 
 SECONDS = 60.0
 T = TypeVar("T")
@@ -136,6 +136,16 @@ class Storefront:
         return samples(page.raise_for_status().text)
 
 
+@contextmanager
+def standing_still(process: ServiceProcess) -> Iterator[None]:
+    """Within it, a replica is stopped by SIGSTOP: what waits for it stays pending."""
+    process.pause()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
 async def read_events(answer: httpx.Response) -> AsyncIterator[Sent]:
     """Read a stream of server-sent events as browsers do; comments are passed over."""
     fields: dict[str, list[str]] = {}
@@ -165,13 +175,17 @@ def samples(page: str) -> dict[tuple[str, ...], float]:
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T | None]], what: str, seconds: float = SECONDS
+    look: Callable[[], Awaitable[T | None]],
+    what: str,
+    seconds: float = SECONDS,
+    *,
+    every: float = 0.05,
 ) -> T:
-    """What `look` finds, once it finds something that is true."""
+    """What `look` finds, once it finds something that is true; it looks `every` so many seconds."""
     ends_at = time.monotonic() + seconds
     while True:
         found = await look()
         if found:
             return found
         assert time.monotonic() < ends_at, f"never: {what}"
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(every)

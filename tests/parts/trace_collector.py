@@ -29,7 +29,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Span:
     """A span; ids in hexadecimal, `parent` empty at the root."""
 

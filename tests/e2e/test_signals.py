@@ -1,0 +1,315 @@
+"""A matrix, service by signal, by value: n orders show n times in every metric, trace and log."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+from storefront import Storefront, eventually
+from trace_collector import Span, TraceCollector
+
+from demo.settle import wait_ended
+
+pytestmark = [
+    pytest.mark.xdist_group("shop"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+ORDERS = 5
+
+PLACED = "shop.orders.v1.OrderPlaced"
+RESERVED = "shop.inventory.v1.StockReserved"
+AUTHORIZED = "shop.payments.v1.PaymentAuthorized"
+CONFIRMED = "shop.orders.v1.OrderConfirmed"
+PUBLISHED = {"orders": (PLACED, CONFIRMED), "inventory": (RESERVED,), "payments": (AUTHORIZED,)}
+HANDLED = {
+    "orders": (RESERVED, AUTHORIZED),
+    "inventory": (PLACED, CONFIRMED),
+    "payments": (RESERVED,),
+    "notifications": (CONFIRMED,),
+}
+PLACE_ORDER = "shop.orders.v1.OrdersService/PlaceOrder"
+QUOTE_PRODUCTS = "shop.inventory.v1.InventoryService/QuoteProducts"
+
+Counts = Mapping[tuple[str, ...], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What every service said and counted while some orders went from their POST to their end."""
+
+    trace_ids: Sequence[str]
+    metrics: Mapping[str, Counts]
+    """By service: how much each sample grew."""
+    lines: Mapping[str, Sequence[Mapping[str, object]]]
+    """By service: the JSON log lines."""
+
+
+async def _counted(shop: Storefront) -> dict[str, Counts]:
+    return {process.service: await shop.metrics(process) for process in shop.platform.processes}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def observed(request: pytest.FixtureRequest) -> Observed:
+    async with Storefront(request.getfixturevalue("platform")) as shop:
+        sku = await shop.product()
+        await wait_ended(shop.platform)
+        before = await _counted(shop)
+        written = {process.service: len(process.lines()) for process in shop.platform.processes}
+        trace_ids = [f"{0xE2E << 32 | number:032x}" for number in range(ORDERS)]
+        for trace_id in trace_ids:
+            answer = await shop.order(sku, traceparent=f"00-{trace_id}-00000000000000e2-01")
+            assert answer.status_code == 202
+            await shop.ended(answer.json()["order_id"])
+        await wait_ended(shop.platform)
+        after = await _counted(shop)
+        return Observed(
+            trace_ids=trace_ids,
+            metrics={
+                service: {key: value - before[service].get(key, 0) for key, value in now.items()}
+                for service, now in after.items()
+            },
+            lines={
+                process.service: [
+                    json.loads(line) for line in process.lines()[written[process.service] :]
+                ]
+                for process in shop.platform.processes
+            },
+        )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def traces(observed: Observed, collector: TraceCollector) -> list[list[Span]]:
+    """The spans of each order, once none has been sent for a while."""
+    seen = -1
+
+    async def complete() -> list[Span]:
+        nonlocal seen
+        found = collector.spans(observed.trace_ids)
+        before, seen = seen, len(found)
+        told = sum(span.service == "notifications" for span in found)
+        return found if told >= ORDERS and before == seen else []
+
+    # Each service sends what it has every half second.
+    await eventually(complete, "the spans have come", every=0.7)
+    return [collector.trace(trace_id) for trace_id in observed.trace_ids]
+
+
+@pytest.mark.parametrize(
+    ("service", "type"), [(service, type) for service, types in HANDLED.items() for type in types]
+)
+async def test_each_handler_counts_every_order_once(
+    observed: Observed, service: str, type: str
+) -> None:
+    counts = observed.metrics[service]
+
+    assert counts["events_handled_total", f"type={type}"] == ORDERS
+    assert counts["event_latency_seconds_count", f"type={type}"] == ORDERS
+    # A handler of lists counts its calls.
+    calls = counts["event_handler_seconds_count", f"type={type}"]
+    assert 1 <= calls <= ORDERS
+    assert counts.get(("events_failed_total", f"type={type}"), 0) == 0
+    assert counts.get(("events_lost_total", f"type={type}"), 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("service", "type"), [(service, type) for service, types in PUBLISHED.items() for type in types]
+)
+async def test_each_publisher_counts_every_order_once(
+    observed: Observed, service: str, type: str
+) -> None:
+    assert observed.metrics[service]["events_published_total", f"type={type}"] == ORDERS
+
+
+async def test_nothing_but_the_orders_is_counted(observed: Observed) -> None:
+    grown = {
+        service: {
+            key[1].removeprefix("type=")
+            for key, value in counts.items()
+            if value and key[0] in ("events_handled_total", "events_published_total")
+        }
+        for service, counts in observed.metrics.items()
+    }
+
+    assert grown == {
+        "gateway": set(),
+        **{name: {*HANDLED[name], *PUBLISHED.get(name, ())} for name in HANDLED},
+    }
+
+
+async def test_the_gateway_counts_and_times_every_request(observed: Observed) -> None:
+    counts = observed.metrics["gateway"]
+
+    assert counts["http_requests_total", "handler=/orders", "method=POST", "status=202"] == ORDERS
+    timed = sum(
+        value
+        for key, value in counts.items()
+        if key[:3] == ("http_request_duration_seconds_count", "handler=/orders", "method=POST")
+    )
+    assert timed == ORDERS
+
+
+@pytest.mark.parametrize(
+    ("service", "method"), [("orders", PLACE_ORDER), ("inventory", QUOTE_PRODUCTS)]
+)
+async def test_the_services_behind_it_count_and_time_every_call(
+    observed: Observed, service: str, method: str
+) -> None:
+    counts = observed.metrics[service]
+
+    assert counts["grpc_server_handled_total", "code=OK", f"method={method}"] == ORDERS
+    assert counts["grpc_server_handling_seconds_count", f"method={method}"] == ORDERS
+
+
+@pytest.mark.parametrize("service", list(HANDLED))
+async def test_at_rest_every_gauge_is_at_zero(observed: Observed, service: str) -> None:
+    for name in ("event_dead_letters", "event_lanes_stopped"):
+        assert observed.metrics[service][(name,)] == 0
+
+
+async def test_every_order_is_one_trace_over_all_services(traces: list[list[Span]]) -> None:
+    services = {"gateway", "orders", "inventory", "payments", "notifications"}
+    assert [{span.service for span in trace} for trace in traces] == [services] * ORDERS
+
+
+async def test_a_trace_reaches_from_the_post_to_the_notification(
+    traces: list[list[Span]],
+) -> None:
+    """Through gRPC, outbox and every handler, each span below the one that caused it."""
+    for trace in traces:
+        steps = {
+            "post": only(trace, "gateway", "server", "POST /orders"),
+            "place": only(trace, "orders", "server", "PlaceOrder"),
+            "quote": only(trace, "inventory", "server", "QuoteProducts"),
+            "placed": only(trace, "orders", "producer", f"publish {PLACED}"),
+            "reserve": only(trace, "inventory", "consumer", f"handle {PLACED}"),
+            "reserved": only(trace, "inventory", "producer", f"publish {RESERVED}"),
+            "pay": only(trace, "payments", "consumer", f"handle {RESERVED}"),
+            "note": only(trace, "orders", "consumer", f"handle {RESERVED}"),
+            "authorized": only(trace, "payments", "producer", f"publish {AUTHORIZED}"),
+            "confirm": only(trace, "orders", "consumer", f"handle {AUTHORIZED}"),
+            "confirmed": only(trace, "orders", "producer", f"publish {CONFIRMED}"),
+            "notify": only(trace, "notifications", "consumer", f"handle {CONFIRMED}"),
+        }
+        parents = {
+            name: ancestor_in(span, trace, set(steps.values()) - {span})
+            for name, span in steps.items()
+        }
+        assert {name: parent and name_of(parent, steps) for name, parent in parents.items()} == {
+            "post": None,
+            "place": "post",
+            "quote": "post",
+            "placed": "place",
+            "reserve": "placed",
+            "reserved": "reserve",
+            "pay": "reserved",
+            "note": "reserved",
+            "authorized": "pay",
+            "confirm": "authorized",
+            "confirmed": "confirm",
+            "notify": "confirmed",
+        }
+        assert steps["post"].parent == "00000000000000e2"
+        assert not [span for span in trace if span.failed]
+
+
+async def test_between_gateway_and_service_there_is_a_clients_span(
+    traces: list[list[Span]],
+) -> None:
+    for trace in traces:
+        server = only(trace, "orders", "server", "PlaceOrder")
+        (client,) = [span for span in trace if span.span_id == server.parent]
+        assert (client.service, client.kind) == ("gateway", "client")
+
+
+async def test_the_statements_of_a_call_are_in_its_trace(traces: list[list[Span]]) -> None:
+    for trace in traces:
+        place = only(trace, "orders", "server", "PlaceOrder")
+        below = [
+            span
+            for span in trace
+            if span.service == "orders" and ancestor_in(span, trace, {place}) == place
+        ]
+        assert any("db.statement" in s.attributes or "db.system" in s.attributes for s in below)
+
+
+async def test_what_a_batch_shares_is_a_trace_of_its_own_that_links_to_the_orders(
+    traces: list[list[Span]], collector: TraceCollector, observed: Observed
+) -> None:
+    """The handler of lists in inventory, and the commits."""
+    linked: Counter[tuple[str, str]] = Counter()
+    for span in collector.all_spans():
+        for trace_id, _ in span.links:
+            if trace_id in observed.trace_ids:
+                assert span.trace_id not in observed.trace_ids
+                linked[span.service, span.name] += 1
+
+    assert linked["inventory", f"handle {CONFIRMED}"] == ORDERS
+    for service, streams in {
+        "inventory": ["orders"],
+        "payments": ["inventory"],
+        "notifications": ["orders"],
+        "orders": ["inventory", "payments"],
+    }.items():
+        for stream in streams:
+            assert linked[service, f"take {stream}"] >= ORDERS, (service, stream)
+
+
+@pytest.mark.parametrize("service", ["gateway", *HANDLED])
+async def test_log_lines_of_each_service_name_the_orders_traces(
+    observed: Observed, service: str
+) -> None:
+    lines = observed.lines[service]
+
+    assert {line.get("trace_id") for line in lines} >= set(observed.trace_ids)
+    assert {line["service"] for line in lines} == {service}
+    assert all({"event", "level", "timestamp", "version"} <= line.keys() for line in lines)
+
+
+@pytest.mark.parametrize("service", list(HANDLED))
+async def test_log_lines_of_handlers_name_the_event(observed: Observed, service: str) -> None:
+    told = Counter(
+        str(line["event"])
+        for line in observed.lines[service]
+        if line.get("trace_id") in observed.trace_ids and line.get("event_id")
+    )
+    one_by_one = set(HANDLED[service]) - ({CONFIRMED} if service == "inventory" else set())
+
+    assert told == {f"handled {type}": ORDERS for type in one_by_one}
+
+
+async def test_no_service_complains(observed: Observed) -> None:
+    complaints = [
+        line
+        for lines in observed.lines.values()
+        for line in lines
+        if line["level"] not in ("debug", "info")
+    ]
+    assert complaints == []
+
+
+def only(trace: list[Span], service: str, kind: str, name: str) -> Span:
+    """The one span of a trace that is this; its name may have a path in front."""
+    found = [
+        span
+        for span in trace
+        if (span.service, span.kind) == (service, kind)
+        and (span.name == name or span.name.endswith(f"/{name}"))
+    ]
+    assert len(found) == 1, (service, kind, name, [(s.service, s.kind, s.name) for s in trace])
+    return found[0]
+
+
+def ancestor_in(span: Span, trace: list[Span], wanted: set[Span]) -> Span | None:
+    """The nearest span above it that is one of these."""
+    by_id = {other.span_id: other for other in trace}
+    above = by_id.get(span.parent)
+    while above is not None and above not in wanted:
+        above = by_id.get(above.parent)
+    return above
+
+
+def name_of(span: Span, steps: Mapping[str, Span]) -> str:
+    return next(name for name, step in steps.items() if step is span)

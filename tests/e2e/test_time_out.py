@@ -1,0 +1,80 @@
+"""An order that stays pending too long is cancelled, and what it was paid is given back."""
+
+import pytest
+from storefront import Storefront, standing_still
+
+from demo.ledgers import read_ledgers
+from demo.settle import wait_ended
+
+pytestmark = pytest.mark.xdist_group("replicas")
+
+
+async def test_an_order_whose_payment_comes_after_its_time_out_is_refunded(
+    replicated: Storefront,
+) -> None:
+    """Payments stands still until orders has cancelled, and is continued then."""
+    platform = replicated.platform
+    (payments,) = platform.of("payments")
+    sku = await replicated.product(price=1200, stock=10)
+    with standing_still(payments):
+        orders = [await replicated.placed(sku, 2) for _ in range(3)]
+        ends = [await replicated.ended(order_id) for order_id in orders]
+    assert {(end["status"], end["reason"]) for end in ends} == {("cancelled", "timed_out")}
+
+    await wait_ended(platform)
+
+    ledgers = await read_ledgers(platform)
+    for order_id in orders:
+        paid = ledgers.payments[order_id]
+        assert (paid.captured, paid.refunded) == (2400, 2400)
+        assert ledgers.notifications[order_id] == 1
+        assert ledgers.orders[order_id].endings == 1
+    stock = ledgers.stock[sku]
+    assert (stock.on_hand, stock.reserved, stock.sold) == (10, 0, 0)
+    assert (await replicated.shown(orders[0]))["status"] == "cancelled"
+    assert [entry.dead_letters for entry in ledgers.events.values()] == [0] * 4
+
+
+async def test_its_event_stream_ends_with_the_cancellation_and_not_with_the_refund(
+    replicated: Storefront,
+) -> None:
+    (payments,) = replicated.platform.of("payments")
+    sku = await replicated.product()
+    with standing_still(payments):
+        order_id = await replicated.placed(sku)
+        async with replicated.following(order_id) as stream:
+            live = [event async for event in stream]
+    await wait_ended(replicated.platform)
+
+    async with replicated.following(order_id) as stream:
+        again = [event async for event in stream]
+
+    assert [event.event for event in live] == [
+        "shop.orders.v1.OrderPlaced",
+        "shop.inventory.v1.StockReserved",
+        "shop.orders.v1.OrderCancelled",
+    ]
+    assert live[-1].cloudevent["data"]["reason"] == "CANCEL_REASON_TIMED_OUT"
+    assert again == live
+
+
+async def test_a_time_out_while_nobody_can_be_told_is_told_later(replicated: Storefront) -> None:
+    """The broker is away: orders cancels by itself, and the news waits in its outbox."""
+    platform = replicated.platform
+    sku = await replicated.product(stock=5)
+    platform.broker.kill()
+    try:
+        order_id = await replicated.placed(sku, 3)
+        order = await replicated.ended(order_id)
+        assert order["reason"] == "timed_out"
+        assert await replicated.stock(sku) == 5
+    finally:
+        platform.broker.start()
+
+    await wait_ended(platform)
+
+    ledgers = await read_ledgers(platform)
+    assert ledgers.notifications[order_id] == 1
+    paid = ledgers.payments.get(order_id)
+    assert paid is None or paid.captured == paid.refunded
+    await replicated.stock_comes_to(sku, 5)
