@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from replicas import Replicas
 
 from chassis.testing import NatsServer, PostgresServer
 
@@ -34,3 +35,17 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[st
         return server.url(unique)
 
     return create
+
+
+@pytest.fixture(scope="session")
+def _replicas() -> Iterator[Replicas]:
+    replicas = Replicas()
+    yield replicas
+    replicas.close()
+
+
+@pytest.fixture
+def replicas(_replicas: Replicas) -> Iterator[Replicas]:
+    """Starts replicas in processes of their own; at the end they are killed."""
+    yield _replicas
+    _replicas.end()

@@ -69,6 +69,7 @@ class Node:
         self.database = Database(url, publisher)
         handlers, broadcasts = bind_all([router] if router else [], self.settings)
         self.fatal: list[Exception] = []
+        self._closed = False
         self.path = EventPath(
             service=service,
             version=version,
@@ -87,6 +88,13 @@ class Node:
         await self.path.start()
         return self
 
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._closed:
+            await self.stop()
+
     async def stop(self) -> None:
         """As a service ends: in order."""
         await self.path.let_go(2)
@@ -95,6 +103,7 @@ class Node:
 
     async def close(self) -> None:
         """Without letting anything go: what a killed process leaves behind."""
+        self._closed = True
         await self.path.close()
         await asyncio.to_thread(self.database.close)
 

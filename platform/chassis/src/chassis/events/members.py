@@ -42,6 +42,7 @@ class Members:
         self.joined = asyncio.Event()
         self._on_change: list[Callable[[], None]] = []
         self._leaving = False
+        self._listening = False
         broker.on_connected(self._join)
 
     @property
@@ -57,12 +58,13 @@ class Members:
         """Announce this member and notice who has fallen silent, until cancelled."""
         while True:
             await asyncio.sleep(self.ttl_seconds / 3)
-            if not self._broker.connected.is_set() or not self.joined.is_set():
+            if not self._broker.connected.is_set():
                 continue
             try:
-                await self._announce()
+                # A broker that has just come up may not have been ready for it.
+                await (self._announce() if self.joined.is_set() else self._join())
             except Exception as error:
-                _log.debug("announcing", error=str(error))
+                _log.warning("not heard by the other members", error=repr(error))
             self._expire()
 
     async def leave(self) -> None:
@@ -78,8 +80,9 @@ class Members:
         now = time.monotonic()
         # Nobody could be heard while the broker was away: all are believed for one TTL more.
         self._seen = {id: (member, now) for id, (member, _) in self._seen.items()}
-        if not self.joined.is_set():
+        if not self._listening:
             await client.subscribe(self._subject("*"), cb=self._hear)
+            self._listening = True
         await _ensure_bucket(client)
         await self._announce()
         for stored in await last_messages(client, _STREAM, [self._subject("*")]):
@@ -97,6 +100,8 @@ class Members:
 
     async def _hear(self, message: Msg) -> None:
         id = message.subject.rpartition(".")[2]
+        if id == self.member:
+            return
         if message.headers and "KV-Operation" in message.headers:
             if self._seen.pop(id, None):
                 self._recompute()

@@ -26,6 +26,7 @@ from chassis.events.relay import Relay
 from chassis.events.settings import EventSettings
 from chassis.events.streams import StreamGone, last_messages
 from chassis.events.tasks import TaskRunner
+from chassis.events.waiting import end
 from chassis.telemetry import metrics
 
 __all__ = ["EventLedger", "EventPath"]
@@ -171,9 +172,7 @@ class EventPath:
                 await self.members.leave()
             except Exception as error:
                 _log.debug("leaving", error=str(error))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         await self.broker.close()
 
     def broker_connected(self) -> bool:
@@ -265,6 +264,7 @@ class EventPath:
                 metrics.EVENT_DEAD_LETTERS.set(dead)
                 metrics.EVENT_LAG.set(sum(reader.lag for reader in self.readers))
                 metrics.EVENT_LANES.set(sum(len(reader.reading) for reader in self.readers))
+                metrics.EVENT_LANES_STOPPED.set(sum(len(reader.stops) for reader in self.readers))
             await asyncio.sleep(_MEASURE_SECONDS)
 
 

@@ -8,7 +8,7 @@ new consumer is made.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -29,7 +29,13 @@ from chassis.events.positions import ANY, Position, PositionMoved
 from chassis.events.pull import Pull, PullBroken
 from chassis.events.reasons import reason_of
 from chassis.events.settings import EventSettings
-from chassis.events.streams import StreamGone, last_messages, stored_at, stream_state
+from chassis.events.streams import (
+    StreamGone,
+    first_stored,
+    last_messages,
+    stored_at,
+    stream_state,
+)
 from chassis.events.tasks import backoff
 from chassis.events.waiting import wait_at_most
 from chassis.telemetry import metrics, tracing
@@ -55,11 +61,24 @@ class _Suspicion:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a lane is stopped, and when it is tried again (monotonic seconds)."""
+    """Why a lane is stopped, where it stands, and when it is tried again (monotonic seconds)."""
 
     subject: str
     reason: str
+    position: Position | None
     again_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """What the stream holds above a position.
+
+    `last_sequence` is that of the subject's last message. What cannot be counted is 0 `events`.
+    """
+
+    events: int
+    last_sequence: int
+    certain: bool = True
 
 
 class Reader:
@@ -94,9 +113,12 @@ class Reader:
         self._suspicions: dict[int, _Suspicion] = {}
         self.stops: dict[int, Stop] = {}
         self._gaps: dict[str, int] = {}
+        self._passed_over: set[str] = set()
         self._careful_until = 0
         self._lost_connection: dict[tuple[str, int], int] = {}
         self._behind: set[tuple[str, int]] = set()
+        self._read_to = 0
+        self._arrived = 0
         self._known_types: set[str] = set()
         self.lag = 0
         members.on_change(self._lanes_changed)
@@ -112,7 +134,7 @@ class Reader:
                     continue
                 if not await wait_at_most(self._members.joined, 0.2):
                     continue
-                await self._read()
+                await self._read_or_ask()
                 pause = 0.05
                 continue
             except (_Reopen, PullBroken) as error:
@@ -120,9 +142,6 @@ class Reader:
                 pause = 0.02
             except PositionMoved:
                 pause = 0.02
-            except StreamGone:
-                pause = _STREAM_POLL_SECONDS
-                await self._ask_producer()
             except (DatabaseDown, ConnectionLost) as error:
                 _log.warning("reading waits for the database", stream=self.stream, error=str(error))
                 pause = min(1.0, pause * 2)
@@ -146,7 +165,7 @@ class Reader:
     # --- lanes ----------------------------------------------------------------------------------
 
     def _lanes_changed(self) -> None:
-        if self._wanted() != self.reading:
+        if self._wanted() - self._busy_since.keys() != self.reading:
             self._interrupt("the lanes have changed")
 
     def _wanted(self) -> frozenset[int]:
@@ -154,6 +173,14 @@ class Reader:
         self._contested = {lane: until for lane, until in self._contested.items() if until > now}
         stopped = {lane for lane, stop in self.stops.items() if stop.again_at > now}
         return self._members.lanes - self._contested.keys() - stopped
+
+    def _until_next_look(self) -> float:
+        """Seconds until a lane that is held by another, contested or stopped may start."""
+        if self._busy_since:
+            return _POLL_SECONDS
+        now = time.monotonic()
+        times = [*self._contested.values(), *(stop.again_at for stop in self.stops.values())]
+        return min([self._settings.net_seconds, *(max(0.01, at - now) for at in times if at > now)])
 
     def _interrupt(self, why: str) -> None:
         self._changed.set()
@@ -188,94 +215,150 @@ class Reader:
 
     # --- reading --------------------------------------------------------------------------------
 
+    async def _read_or_ask(self) -> None:
+        try:
+            await self._read()
+        except StreamGone:
+            await self._ask_producer()
+            await self._sleep(_STREAM_POLL_SECONDS)
+
     async def _read(self) -> None:
         self._changed.clear()
         await self._ensure_positions()
-        self.reading = lanes = await self._take_lanes()
-        metrics.EVENT_LANES_STOPPED.set(len(self.stops))
-        if not lanes:
-            await self._sleep(_POLL_SECONDS if self._busy_since else self._settings.net_seconds)
-            return
+        self.reading = await self._take_lanes()
         known = await self._database.read(lambda tx: positions.load(tx.session, self.stream))
-        subjects = {subject_of(type, lane) for type in self._handlers for lane in lanes}
-        missing = subjects - known.keys()
-        if missing:
-            raise RuntimeError(
-                f"no position for {sorted(missing)[0]}: it was there once, so its row was deleted"
-            )
-        at = {subject: known[subject] for subject in subjects}
-        filters = sorted(subjects)
-        if len(lanes) == LANES:
-            filters = [subjects_of(type) for type in self._handlers]
-        start = await self._start(at, filters)
+        self._review_stops(known)
+        lanes = self.reading
+        at = {s: known[s] for s in self._subjects(lanes)}
+        # What is not read counts as lag nevertheless.
+        own = {s: known[s] for s in self._subjects(self._members.lanes) if s in known}
+        start = await self._start(at, own)
+        if not lanes:
+            await self._sleep(self._until_next_look())
+            return
+        filters = self._filters(at)
         self._pull = Pull(self._broker.client, self.stream, self._settings.batch_max_events)
         try:
             await self._pull.open(filters, start)
-            await self._take_batches(self._pull, at, filters)
+            await self._take_batches(self._pull, at, own)
         finally:
             pull, self._pull = self._pull, None
             await pull.close()
 
-    async def _take_batches(self, pull: Pull, at: dict[str, Position], filters: list[str]) -> None:
+    def _subjects(self, lanes: Iterable[int]) -> list[str]:
+        return [subject_of(type, lane) for lane in lanes for type in self._handlers]
+
+    def _filters(self, subjects: Collection[str]) -> list[str]:
+        if len(subjects) == LANES * len(self._handlers):
+            return [subjects_of(type) for type in self._handlers]
+        return sorted(subjects)
+
+    async def _take_batches(
+        self, pull: Pull, at: dict[str, Position], own: Mapping[str, Position]
+    ) -> None:
         checked = time.monotonic()
+        self._behind, self._read_to = set(), 0
         while not self._stopping and not self._changed.is_set():
-            # What cannot start yet (held by another, contested, stopped) is looked at again.
-            waiting = self._busy_since or self._contested
-            seconds = _POLL_SECONDS if waiting else self._settings.net_seconds
-            messages = await pull.next_batch(self._settings.batch_max_events, seconds)
+            messages = await pull.next_batch(
+                self._settings.batch_max_events, self._until_next_look()
+            )
             if messages:
                 await self._take(messages, at)
             if self._busy_since and await self._some_freed():
                 raise _Reopen("another member has let lanes go")
-            if self._wanted() != self.reading:
+            if self._wanted() - self._busy_since.keys() != self.reading:
                 return
             if time.monotonic() - checked > self._settings.net_seconds:
                 checked = time.monotonic()
-                await self._check(at, filters)
+                await self._check(at, {**own, **at})
 
-    async def _start(self, at: Mapping[str, Position], filters: list[str]) -> int | None:
-        """The sequence to start at, None for the oldest: after the lowest position behind."""
-        state = await stream_state(self._broker.client, self.stream)
+    def _review_stops(self, known: Mapping[str, Position]) -> None:
+        """Forget what no longer holds; stop the lanes whose positions are missing."""
+        self.stops = {
+            lane: stop
+            for lane, stop in self.stops.items()
+            if lane in self._members.lanes and known.get(stop.subject) == stop.position
+        }
+        self._gaps = {
+            subject: number
+            for subject, number in self._gaps.items()
+            if _lane_of(subject) in self._members.lanes
+            and subject in known
+            and known[subject].number + 1 == number
+        }
+        for subject in self._subjects(sorted(self.reading)):
+            if subject not in known:
+                lane = _lane_of(subject)
+                self._stop(lane, subject, "its position is missing: its row was deleted", None)
+                self.reading -= {lane}
+
+    async def _start(self, at: Mapping[str, Position], own: Mapping[str, Position]) -> int | None:
+        """The sequence to start at, None for the oldest.
+
+        A subject that was quiet for long holds nobody back: what counts is what it has next.
+        """
+        client = self._broker.client
+        state = await stream_state(client, self.stream)
         for suspicion in self._suspicions.values():
             suspicion.up_to_sequence = suspicion.up_to_sequence or state.last_sequence
-        behind = await self._subjects_behind(at, filters)
-        self.lag = sum(behind.values())
+        behind = await self._subjects_behind(at, own)
         if not behind:
             return state.last_sequence + 1
-        subject = min(behind, key=lambda s: at[s].sequence)
-        lowest = at[subject]
-        if lowest.sequence == 0:
-            return None
-        stored = await stored_at(self._broker.client, self.stream, lowest.sequence)
-        if stored and stored.subject == subject and _is_at(stored.headers, lowest):
-            return lowest.sequence + 1
-        return None
+        lowest = min(behind, key=lambda s: at[s].sequence)
+        if at[lowest].sequence:
+            stored = await stored_at(client, self.stream, at[lowest].sequence)
+            if stored is None or stored.subject != lowest or not _is_at(stored.headers, at[lowest]):
+                return None
+        if self._gaps.keys() - {stop.subject for stop in self.stops.values()}:
+            return at[lowest].sequence + 1  # what was missing may be anywhere
+        following = {subject: at[subject].sequence + 1 for subject in behind}
+        asked: set[str] = set()
+        while following:
+            first = min(following, key=lambda s: following[s])
+            if first in asked:
+                return following[first]
+            asked.add(first)
+            stored = await first_stored(client, self.stream, first, following[first])
+            if stored is None:
+                del following[first]
+            else:
+                following[first] = stored.sequence
+        return state.last_sequence + 1
 
     async def _subjects_behind(
-        self, at: Mapping[str, Position], filters: list[str]
-    ) -> dict[str, int]:
-        """How many events the stream holds above each position; subjects that are behind only."""
-        behind = {}
-        for stored in await last_messages(self._broker.client, self.stream, filters):
-            position = at.get(stored.subject)
+        self, at: Mapping[str, Position], own: Mapping[str, Position]
+    ) -> dict[str, _Behind]:
+        """Those subjects of `at` that are behind; and the lag of `own`, of which they are some."""
+        behind: dict[str, _Behind] = {}
+        lag = 0
+        stored_last = (
+            await last_messages(self._broker.client, self.stream, self._filters(own)) if own else []
+        )
+        for stored in stored_last:
+            position = at.get(stored.subject) or own.get(stored.subject)
             if position is None:
                 continue
             number = _number(stored.headers)
             generation = wire.header(stored.headers, wire.GENERATION) or ""
-            if number > position.number:
-                behind[stored.subject] = number - max(position.number, 0)
-            elif generation > position.generation:
-                behind[stored.subject] = 0
+            events = max(0, number - max(position.number, 0))
+            lag += events
+            if stored.subject not in at:
+                continue
+            if number > position.number or generation > position.generation:
+                behind[stored.subject] = _Behind(events, stored.sequence)
+            elif not number:  # a stranger's: it says nothing of what is before it
+                behind[stored.subject] = _Behind(0, stored.sequence, certain=False)
+        self.lag = lag
         return behind
 
-    async def _check(self, at: Mapping[str, Position], filters: list[str]) -> None:
-        """The net: a subject that stays behind at the same position was missed."""
-        behind = await self._subjects_behind(at, filters)
-        self.lag = sum(behind.values())
-        now = {(subject, at[subject].number) for subject in behind}
-        missed = now & self._behind
-        self._behind = now
-        if missed:
+    async def _check(self, at: Mapping[str, Position], own: Mapping[str, Position]) -> None:
+        """The net: a subject is missed that was passed, or stays behind though nothing arrives."""
+        behind = {s: b for s, b in (await self._subjects_behind(at, own)).items() if b.certain}
+        passed = {s for s, b in behind.items() if b.last_sequence <= self._read_to}
+        now = {(s, at[s].number) for s in behind}
+        silent = set() if self._arrived else {s for s, _ in now & self._behind}
+        self._behind, self._arrived = now, 0
+        if missed := passed | silent:
             raise _Reopen(f"{len(missed)} subjects stay behind")
 
     # --- judging by number ----------------------------------------------------------------------
@@ -286,8 +369,13 @@ class Reader:
         arrivals: list[Arrival] = []
         doubtful: set[int] = set()
         for message in messages:
+            self._arrived += 1
             arrival = arrival_of(message)
-            if arrival is None or arrival.subject not in at or arrival.lane in doubtful:
+            if arrival is None:
+                self._pass_over(message.subject)
+                continue
+            self._read_to = arrival.position.sequence
+            if arrival.subject not in at or arrival.lane in doubtful:
                 continue
             position = ahead.get(arrival.subject) or at[arrival.subject]
             here = arrival.position
@@ -299,7 +387,8 @@ class Reader:
                 self._gap(arrival, position)
             elif here.generation > position.generation:
                 doubtful.add(arrival.lane)
-                self._stop(arrival, "its producer began anew: numbers start again")
+                reason = "its producer began anew: numbers start again"
+                self._stop(arrival.lane, arrival.subject, reason, position)
             else:
                 metrics.EVENTS_SEEN_AGAIN.labels(arrival.type).inc()
         if arrivals:
@@ -316,20 +405,26 @@ class Reader:
         missing = arrival.position.number - expected
         if arrival.lane not in self.stops:
             metrics.EVENTS_LOST.labels(arrival.type).inc(missing)
-        self._stop(arrival, f"{missing} events are missing from number {expected} on")
+        reason = f"{missing} events are missing from number {expected} on"
+        self._stop(arrival.lane, arrival.subject, reason, position)
 
-    def _stop(self, arrival: Arrival, reason: str) -> None:
+    def _stop(self, lane: int, subject: str, reason: str, position: Position | None) -> None:
         again_at = time.monotonic() + self._settings.stopped_retry_seconds
-        if arrival.lane not in self.stops:
+        if lane not in self.stops:
             _log.error(
                 "a lane is stopped",
                 stream=self.stream,
-                lane=arrival.lane,
-                subject=arrival.subject,
+                lane=lane,
+                subject=subject,
                 reason=reason,
                 again_seconds=self._settings.stopped_retry_seconds,
             )
-        self.stops[arrival.lane] = Stop(arrival.subject, reason, again_at)
+        self.stops[lane] = Stop(subject, reason, position, again_at)
+
+    def _pass_over(self, subject: str) -> None:
+        if subject not in self._passed_over:
+            self._passed_over.add(subject)
+            _log.warning("messages without a number are passed over", subject=subject)
 
     # --- taking effect --------------------------------------------------------------------------
 
@@ -393,7 +488,10 @@ class Reader:
         for arrival in part:
             at[arrival.subject] = arrival.position
             self._gaps.pop(arrival.subject, None)
-            self.stops.pop(arrival.lane, None)
+            stop = self.stops.get(arrival.lane)
+            if stop and stop.subject == arrival.subject:
+                del self.stops[arrival.lane]
+                _log.info("a stopped lane goes on", stream=self.stream, lane=arrival.lane)
             suspicion = self._suspicions.get(arrival.lane)
             if arrival.suspect and suspicion:
                 suspicion.events -= 1
@@ -446,7 +544,7 @@ class Reader:
         """Leave the contested lanes alone for a moment; the others go on."""
         known = await self._database.read(lambda tx: positions.load(tx.session, self.stream))
         moved = {subject for subject, position in at.items() if known.get(subject) != position}
-        lanes = {int(subject.rpartition(".")[2]) for subject in moved}
+        lanes = {_lane_of(subject) for subject in moved}
         until = time.monotonic() + self._members.ttl_seconds * random.uniform(0.2, 0.6)
         self._contested |= dict.fromkeys(lanes, until)
         _log.info("a commit was refused: another member took events", lanes=sorted(lanes))
@@ -470,7 +568,7 @@ class Reader:
             await self._broker.client.publish(wire.wake_subject(self.stream), wire.ASK)
 
     async def _sleep(self, seconds: float) -> None:
-        self._changed.clear()
+        """Until then, or until something has changed since the last reading began."""
         await wait_at_most(self._changed, seconds)
 
 
@@ -484,6 +582,10 @@ def _split(part: list[Arrival], failing: Iterable[Arrival]) -> list[list[Arrival
         else:
             parts[-1].append(arrival)
     return [p for p in parts if p]
+
+
+def _lane_of(subject: str) -> int:
+    return int(subject.rpartition(".")[2])
 
 
 def _is_at(headers: Mapping[str, str], position: Position) -> bool:

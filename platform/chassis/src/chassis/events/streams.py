@@ -121,9 +121,11 @@ async def stored_at(client: Client, stream: str, sequence: int) -> Stored | None
     return await _get(client, stream, {"seq": sequence})
 
 
-async def first_stored(client: Client, stream: str, subject: str) -> Stored | None:
-    """The oldest message held of a subject, from the leader; None if there is none."""
-    return await _get(client, stream, {"seq": 1, "next_by_subj": subject})
+async def first_stored(
+    client: Client, stream: str, subject: str, from_sequence: int = 1
+) -> Stored | None:
+    """The oldest message held of a subject from a sequence on, from the leader; or None."""
+    return await _get(client, stream, {"seq": from_sequence, "next_by_subj": subject})
 
 
 async def _get(client: Client, stream: str, query: Mapping[str, Any]) -> Stored | None:

@@ -1,0 +1,137 @@
+"""What is missing or out of joint stops its lane, and says so; the other lanes go on."""
+
+import contextlib
+from collections.abc import Callable
+
+import pytest
+from bookshop import Node, accountant, eventually, sold
+from forge import Forge
+from reading import has_taken, is_stopped, remove, returned_by, subject_of_key, taken_ids
+from relaying import Shop, StreamView, in_order
+from structlog.testing import capture_logs
+
+from chassis.events import path, wire
+from chassis.events.lanes import lane_of
+from chassis.telemetry import metrics
+from chassis.testing import NatsServer
+
+TYPE = "bookstore.v1.BookSold"
+
+
+def on_lane_of(key: str, event_key: str | None) -> bool:
+    return lane_of(event_key or "") == lane_of(key)
+
+
+async def test_a_message_taken_out_of_the_middle_stops_its_lane_until_it_is_there_again(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(path, "_MEASURE_SECONDS", 0.1)
+    lost_before = metrics.EVENTS_LOST.labels(TYPE)._value.get()
+    view = StreamView(nats.url)
+    books = Node("books", new_database("books"), nats.url, router=accountant())
+    async with Shop(new_database("shop")) as shop, contextlib.AsyncExitStack() as stack:
+        shop.start_relay(nats.url)
+        before = await shop.publish(*map(returned_by, range(40)), *map(sold, range(40)))
+        missing, after = (await shop.publish(sold(0)))[0], await shop.sell(range(40, 80))
+        after += await shop.publish(*map(returned_by, range(40, 80)))
+        await shop.sent()
+        await remove(view, missing.id)
+        with capture_logs() as logs:
+            await stack.enter_async_context(books)
+            (said,) = await is_stopped(books)
+        subject = subject_of_key("book-0")
+        number = 1 + sum(on_lane_of("book-0", e.partition_key) for e in before[40:])
+        assert said == f"{subject}: 1 events are missing from number {number} on"
+        (line,) = [line for line in logs if line["event"] == "a lane is stopped"]
+        assert (line["log_level"], line["lane"]) == ("error", lane_of("book-0"))
+        # The other lanes are taken whole; this one, of both types, up to what shows the gap.
+        others = [e for e in before + after if not on_lane_of("book-0", e.partition_key)]
+        held = [e for e in before if on_lane_of("book-0", e.partition_key)]
+        await has_taken(books, len(others) + len(held))
+        assert in_order(await taken_ids(books), [*held, *others])
+
+        async def is_measured() -> bool:
+            lag: float = metrics.EVENT_LAG._value.get()
+            stopped: float = metrics.EVENT_LANES_STOPPED._value.get()
+            return lag >= 2 and stopped == 1
+
+        await eventually(is_measured)
+        assert metrics.EVENTS_LOST.labels(TYPE)._value.get() - lost_before == 1
+        # It is made anew from the outbox, and holds everything again.
+        await view.api("STREAM.DELETE.bookstore")
+        await has_taken(books, len(shop.published))
+        assert in_order(await taken_ids(books), shop.published)
+        assert (await books.path.ledger()).stopped == ()
+        assert metrics.EVENTS_LOST.labels(TYPE)._value.get() - lost_before == 1
+
+
+async def test_a_stopped_lane_is_tried_again_without_reading_everything_again(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    seen_again = metrics.EVENTS_SEEN_AGAIN.labels(TYPE)._value
+    books = Node("books", new_database("books"), nats.url, router=accountant())
+    async with books, Forge(nats.url) as forge:
+        # Its position is the oldest; what shows the gap is the newest.
+        await forge.publish(sold(0))
+        others = [n for n in range(200) if not on_lane_of("book-0", sold(n).book_id)]
+        for number in others:
+            await forge.publish(sold(number))
+        await has_taken(books, 1 + len(others))
+        missing = {wire.NUMBER: wire.number_value(7)}
+        await forge.publish(sold(0), headers=missing)
+        await is_stopped(books)
+        (stop,) = books.path.readers[0].stops.values()
+        before = seen_again.get()
+
+        async def is_tried_again() -> bool:
+            (now,) = books.path.readers[0].stops.values()
+            return now.again_at > stop.again_at
+
+        await eventually(is_tried_again)
+        assert seen_again.get() - before == 0
+
+
+@pytest.mark.parametrize("is_running", [True, False], ids=["running", "started later"])
+async def test_numbers_that_start_again_stop_the_lanes_and_are_not_dropped(
+    is_running: bool, nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("books")
+    async with contextlib.AsyncExitStack() as stack:
+        books = Node("books", url, nats.url, router=accountant())
+        await stack.enter_async_context(books)
+        async with Shop(new_database("shop")) as shop:
+            shop.start_relay(nats.url)
+            await shop.sell(range(80))
+            await shop.sent()
+            await books.settled()
+            taken = await taken_ids(books)
+        if not is_running:
+            await books.stop()
+        # Neither the stream nor the producer's database is there any more.
+        await StreamView(nats.url).api("STREAM.DELETE.bookstore")
+        async with Shop(new_database("shop_anew")) as shop:
+            shop.start_relay(nats.url)
+            anew = await shop.sell(range(5))
+            await shop.sent()
+            if not is_running:
+                books = Node("books", url, nats.url, router=accountant())
+                await stack.enter_async_context(books)
+            lanes = {lane_of(e.partition_key or "") for e in anew}
+            said = await is_stopped(books, len(lanes))
+            assert all("began anew" in line for line in said)
+            assert await taken_ids(books) == taken
+
+
+async def test_an_older_generations_events_seen_again_are_dropped(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    books = Node("books", new_database("books"), nats.url, router=accountant())
+    async with books, Forge(nats.url) as forge:
+        published = [await forge.publish(sold(n, keys=1)) for n in range(5)]
+        older = {wire.NUMBER: wire.number_value(2), wire.GENERATION: "0"}
+        await forge.publish(sold(0, keys=1), headers=older)
+        again = {wire.NUMBER: wire.number_value(6)}
+        published.append(await forge.publish(sold(6, keys=1), headers=again))
+        await has_taken(books, 6)
+        assert await taken_ids(books) == [e.id for e in published]
+        assert (await books.path.ledger()).stopped == ()

@@ -1,0 +1,94 @@
+"""Replicas of the accountant as processes, forked from one that has imported everything.
+
+It reads a JSON object of options a line, and answers each with the process id of a replica.
+"""
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PARTS = Path(__file__).parent
+sys.path[:0] = [str(PARTS.parent / "contracts"), str(PARTS)]
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+
+
+async def _run(options: dict[str, Any]) -> None:
+    from bookshop import Node, TestSettings, write_down
+
+    from bookstore.v1 import BookReturned, BookSold
+    from chassis import EventContext, EventRouter, Transaction
+
+    member, handled = options["member"], 0
+    events = EventRouter()
+
+    def handle(tx: Transaction, event: EventContext) -> None:
+        nonlocal handled
+        handled += 1
+        write_down(tx, event, member)
+        if handled == options.get("stop_at"):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if handled == options.get("die_at"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(options.get("delay", 0))
+
+    if "BookSold" in options.get("types", ["BookSold"]):
+
+        @events.on(BookSold)
+        def sold(book: BookSold, tx: Transaction, event: EventContext) -> None:
+            handle(tx, event)
+
+    if "BookReturned" in options.get("types", ["BookReturned"]):
+
+        @events.on(BookReturned)
+        def returned(book: BookReturned, tx: Transaction, event: EventContext) -> None:
+            handle(tx, event)
+
+    node = Node(
+        "books",
+        options["url"],
+        options["nats_url"],
+        router=events,
+        member=member,
+        settings=TestSettings(**options.get("settings", {})),
+    )
+    if options.get("deaf"):
+        from owners import deaf
+
+        deaf(node)
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    await node.start()
+    await ended.wait()
+    await node.stop()
+
+
+def main() -> None:
+    import bookshop  # noqa: F401 (once, for all that are forked)
+    import owners  # noqa: F401
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _die_with_parent()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.close(0)
+            os.dup2(2, 1)
+            asyncio.run(_run(json.loads(line)))
+            os._exit(0)
+        print(child, flush=True)
+
+
+if __name__ == "__main__":
+    _die_with_parent()
+    main()

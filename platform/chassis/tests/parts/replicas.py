@@ -1,0 +1,94 @@
+"""Replicas of the accountant as processes that can be stopped, continued and killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from bookshop import eventually
+
+__all__ = ["Replica", "Replicas"]
+
+_PROCESS = Path(__file__).parent / "replica_process.py"
+
+
+class Replica:
+    """One of them."""
+
+    def __init__(self, pid: int, member: str) -> None:
+        self.pid = pid
+        self.member = member
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a SIGSTOP holds it."""
+        return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+
+    @property
+    def alive(self) -> bool:
+        return psutil.pid_exists(self.pid)
+
+    async def is_stopped(self) -> None:
+        """Wait until it is."""
+
+        async def holds() -> bool:
+            return self.stopped
+
+        await eventually(holds)
+
+    async def is_gone(self) -> None:
+        """Wait until it is."""
+
+        async def holds() -> bool:
+            return not self.alive
+
+        await eventually(holds)
+
+
+class Replicas:
+    """Starts them. Those that are left end with this process, or by `end`."""
+
+    def __init__(self) -> None:
+        self._starter: subprocess.Popen[str] | None = None
+        self._running: list[Replica] = []
+
+    def start(self, url: str, nats_url: str, member: str, **options: Any) -> Replica:
+        """`options` are those of replica_process.py."""
+        if self._starter is None:
+            self._starter = subprocess.Popen(
+                [sys.executable, str(_PROCESS)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        assert self._starter.stdin
+        assert self._starter.stdout
+        line = {"url": url, "nats_url": nats_url, "member": member, **options}
+        self._starter.stdin.write(json.dumps(line) + "\n")
+        self._starter.stdin.flush()
+        replica = Replica(int(self._starter.stdout.readline()), member)
+        self._running.append(replica)
+        return replica
+
+    def end(self) -> None:
+        """Kill what is left, for the next test."""
+        for replica in self._running:
+            if replica.alive:
+                replica.send(signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while any(r.alive for r in self._running) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._running.clear()
+
+    def close(self) -> None:
+        self.end()
+        if self._starter:
+            self._starter.communicate()  # its input ends, and so does it
