@@ -143,7 +143,7 @@ def test_an_order_cancelled_before_it_was_asked_for_is_never_reserved(
     assert ledger(harness)["milk"] == (10, 0, 0)
 
 
-@pytest.mark.parametrize("order", list(permutations(["place", "place", "cancel", "cancel"])))
+@pytest.mark.parametrize("order", sorted(set(permutations(["place", "place", "cancel", "cancel"]))))
 def test_a_cancelled_order_leaves_nothing_behind_in_whichever_order_its_events_come(
     harness: HandlerHarness, order: tuple[str, ...]
 ) -> None:

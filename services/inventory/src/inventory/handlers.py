@@ -26,7 +26,8 @@ def reserve_stock(order: OrderPlaced, tx: Transaction) -> None:
         raise Reject(f"{wrong.field} {wrong}") from wrong
     if not tables.add_reservation(tx.session, order.order_id, ReservationStatus.RESERVED):
         return  # decided before, or cancelled before it came here
-    short = domain.short_of(wanted, tables.lock_stock(tx.session, list(wanted)))
+    tables.lock_stock(tx.session)
+    short = domain.short_of(wanted, tables.on_hand(tx.session, list(wanted)))
     if short:
         tables.reject(tx.session, order.order_id)
         tx.publish(StockRejected(order_id=order.order_id, skus=short))
@@ -58,4 +59,5 @@ def give_stock_back(order: OrderCancelled, tx: Transaction) -> None:
     if tables.add_reservation(tx.session, order.order_id, ReservationStatus.TOO_LATE):
         return
     if tables.release(tx.session, order.order_id):
+        tables.lock_stock(tx.session)
         tables.give_back(tx.session, order.order_id)

@@ -37,6 +37,7 @@ __all__ = [
     "load_products",
     "lock_stock",
     "metadata",
+    "on_hand",
     "reject",
     "release",
     "sell",
@@ -44,7 +45,7 @@ __all__ = [
     "take",
 ]
 
-_TURN = "inventory.stock"
+_STOCK = "inventory.stock"
 
 metadata = MetaData()
 
@@ -103,26 +104,25 @@ def add_reservation(session: Session, order_id: str, status: ReservationStatus) 
     return session.execute(added).first() is not None
 
 
-def lock_stock(session: Session, skus: Sequence[str]) -> dict[str, int]:
-    """What is on hand of these products, held until the transaction ends.
+def lock_stock(session: Session) -> None:
+    """Wait for whoever changes stock; from here to its end this transaction is the only one.
 
-    A transaction takes many orders one after the other, so two of them would lock popular products
-    crosswise and deadlock. On PostgreSQL they take turns; SQLite has one writer anyway.
+    A transaction takes many orders one after the other: with locks on single products two of them
+    would hold popular ones crosswise and deadlock. SQLite has one writer anyway.
     """
-    if session.get_bind().dialect.name == "postgresql" and not session.info.get(_TURN):
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtext(_TURN), 0)))
-        session.info[_TURN] = True
-    found = (
-        select(products.c.sku, products.c.on_hand)
-        .where(products.c.sku.in_(skus))
-        .order_by(products.c.sku)
-        .with_for_update()
-    )
+    if session.get_bind().dialect.name == "postgresql" and not session.info.get(_STOCK):
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtext(_STOCK), 0)))
+        session.info[_STOCK] = True
+
+
+def on_hand(session: Session, skus: Sequence[str]) -> dict[str, int]:
+    """What can still be reserved of those of these products that there are."""
+    found = select(products.c.sku, products.c.on_hand).where(products.c.sku.in_(skus))
     return dict(session.execute(found).all())
 
 
 def take(session: Session, order_id: str, quantities: Mapping[str, int]) -> None:
-    """Set these quantities aside for the order; the products are locked and have enough."""
+    """Set these quantities aside for the order; the stock is locked and there is enough."""
     session.execute(
         insert(reservation_lines),
         [
@@ -173,19 +173,17 @@ def _close(session: Session, order_ids: Sequence[str], status: ReservationStatus
 
 
 def give_back(session: Session, order_id: str) -> None:
-    """Put what was set aside for the order on hand again."""
+    """Put what was set aside for the order on hand again; the stock is locked."""
     lines = select(reservation_lines.c.sku, reservation_lines.c.quantity).where(
         reservation_lines.c.order_id == order_id
     )
-    quantities = dict(session.execute(lines).all())
-    lock_stock(session, list(quantities))
     more = (
         update(products)
         .where(products.c.sku == bindparam("of"))
         .values(on_hand=products.c.on_hand + bindparam("quantity"))
     )
     session.execute(
-        more, [{"of": sku, "quantity": quantity} for sku, quantity in quantities.items()]
+        more, [{"of": sku, "quantity": quantity} for sku, quantity in session.execute(lines)]
     )
 
 

@@ -1,0 +1,48 @@
+"""The statements of orders that guard against what another transaction did meanwhile."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from chassis.testing.harness import HandlerHarness
+from orders import tables
+from orders.domain import Draft, Line, Reason, Status
+from orders.tables import Ending, Order, StaleOrder
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DRAFT = Draft("o-1", "c-1", None, (Line("milk", 1, 199),), "USD")
+ENDING = Ending(Status.CANCELLED, Reason.TIMED_OUT, NOW)
+
+
+def added(harness: HandlerHarness) -> Order:
+    order = harness.transact(lambda tx: tables.add_order(tx.session, DRAFT, NOW))
+    assert order is not None
+    harness.transact(lambda tx: tables.start_record(tx.session, "o-1", "{}"))
+    return order
+
+
+def found(harness: HandlerHarness) -> Order:
+    order = harness.transact(lambda tx: tables.find_order(tx.session, "o-1"))
+    assert order is not None
+    return order
+
+
+def test_an_order_is_found_as_it_was_added(harness: HandlerHarness) -> None:
+    assert added(harness) == found(harness)
+
+
+def test_a_record_is_not_continued_from_what_is_no_longer_its_end(harness: HandlerHarness) -> None:
+    order = added(harness)
+    harness.transact(lambda tx: tables.record(tx.session, order, ["{}"]))
+    with pytest.raises(StaleOrder):
+        harness.transact(lambda tx: tables.record(tx.session, order, ["{}"]))
+    assert found(harness).recorded == 2
+
+
+def test_an_order_that_has_ended_does_not_end_again(harness: HandlerHarness) -> None:
+    order = added(harness)
+    harness.transact(lambda tx: tables.record(tx.session, order, ["{}"], ENDING))
+    ended, again = found(harness), Ending(Status.CONFIRMED, None, NOW)
+    with pytest.raises(StaleOrder):
+        harness.transact(lambda tx: tables.record(tx.session, ended, ["{}"], again))
+    assert found(harness).status is Status.CANCELLED
