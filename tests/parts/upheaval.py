@@ -1,0 +1,115 @@
+"""A replay on a platform of its own, while something happens to it; then everything must hold."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import nats
+
+from demo.catalog import from_sample
+from demo.laws import check
+from demo.ledgers import read_ledgers
+from demo.replay import Record, replay
+from demo.seed import load_products
+from demo.settle import wait_ended
+from devkit.platform import Platform, PlatformOptions
+from devkit.service_process import ServiceProcess
+
+__all__ = ["Upheaval", "assert_streams_in_order", "during_a_replay", "kill_and_start"]
+
+SERVICES = ("gateway", "orders", "inventory", "payments", "notifications")
+
+# Short waits, so that what was killed is missed soon.
+ENVIRONMENT = {
+    "APP_MEMBER_TTL_SECONDS": "2",
+    "APP_TASK_LEASE_SECONDS": "2",
+    "APP_RELAY_ASK_SECONDS": "5",
+    "APP_LOG_FORMAT": "json",
+}
+
+
+@dataclass
+class Upheaval:
+    """What a test does to the platform: it is run beside the replay, with a seeded random."""
+
+    platform: Platform
+    random: random.Random
+    placed: Callable[[], int]
+
+    async def after(self, orders: int) -> None:
+        """Wait until so many orders have been placed."""
+        while self.placed() < orders:
+            await asyncio.sleep(0.01)
+
+    async def moment(self, longest: float = 0.3) -> None:
+        """Wait for a moment, by chance."""
+        await asyncio.sleep(self.random.uniform(0, longest))
+
+
+async def kill_and_start(process: ServiceProcess) -> None:
+    """A crash, and the restart that follows."""
+    await asyncio.to_thread(process.kill)
+    process.start()
+    await process.wait_ready(60)
+
+
+async def during_a_replay(
+    options: PlatformOptions,
+    baskets: int,
+    happens: Callable[[Upheaval], Awaitable[None]],
+    seed: int = 1,
+) -> Record:
+    """Replay baskets while `happens` runs; afterwards every law must hold, in order."""
+    selection = from_sample(baskets)
+    done = 0
+
+    def count(record: Record) -> None:
+        nonlocal done
+        done = len(record.placed)
+
+    async with Platform(options) as platform:
+        await platform.wait_ready(120)
+        await load_products(platform.of("inventory")[0].grpc_address, selection.catalog)
+        upheaval = Upheaval(platform, random.Random(seed), lambda: done)
+        happening = asyncio.create_task(happens(upheaval))
+        record = await replay(
+            [gateway.http_url for gateway in platform.of("gateway")],
+            selection.baskets(),
+            in_flight=8,
+            on_progress=count,
+            patience=120,
+            answer_within=5,
+        )
+        await happening
+        for process in platform.processes:
+            await process.wait_ready(60)
+        await wait_ended(platform)
+        laws = check(record, await read_ledgers(platform), selection.catalog)
+        assert [law for law in laws if not law.holds] == []
+        await assert_streams_in_order(platform.broker.url)
+    return record
+
+
+async def assert_streams_in_order(url: str, streams: Sequence[str] = SERVICES[1:]) -> None:
+    """Each stream holds the events of each subject once, numbered without a gap, in order."""
+    client = await nats.connect(url)
+    try:
+        jetstream = client.jetstream()
+        for name in {info.config.name for info in await jetstream.streams_info()} & {*streams}:
+            info = await jetstream.stream_info(name)
+            last: dict[str, int] = {}
+            rank = 0
+            subscription = await jetstream.subscribe(">", stream=name, ordered_consumer=True)
+            for _ in range(info.state.messages):
+                message = await subscription.next_msg(timeout=10)
+                assert message.headers
+                number = int(message.headers["ce-sequence"])
+                expected = last.get(message.subject, 0) + 1
+                assert number == expected, f"{name} {message.subject}: {number}, not {expected}"
+                last[message.subject] = number
+                assert int(message.headers["slipway-rank"]) > rank
+                rank = int(message.headers["slipway-rank"])
+            await subscription.unsubscribe()
+    finally:
+        await client.close()

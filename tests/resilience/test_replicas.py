@@ -1,0 +1,50 @@
+"""Replicas come, go and die: the others take over, nothing is lost, nothing done twice."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import pytest
+from upheaval import Upheaval, during_a_replay, kill_and_start
+
+from devkit.platform import PlatformOptions
+
+BASKETS = 150
+
+
+async def replicas_come_go_and_die(upheaval: Upheaval) -> None:
+    """Of orders and inventory one replica leaves in order, one dies, one hangs for a while."""
+    first, second = upheaval.platform.of("orders")
+    *_, third = upheaval.platform.of("inventory")
+    await upheaval.after(BASKETS // 6)
+    second.terminate()
+    await upheaval.moment()
+    third.pause()  # it keeps its lanes, its connections and what it has begun
+    await upheaval.after(BASKETS // 3)
+    second.start()
+    await second.wait_ready(60)
+    await kill_and_start(first)
+    await upheaval.after(BASKETS // 2)
+    third.resume()  # and goes on where it was
+    await upheaval.moment()
+    await kill_and_start(upheaval.platform.of("inventory")[0])
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+async def test_replicas_come_go_die_and_hang(
+    options: Callable[..., PlatformOptions], database: Literal["sqlite", "postgres"]
+) -> None:
+    await during_a_replay(
+        options(database, orders=2, inventory=3), BASKETS, replicas_come_go_and_die
+    )
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+async def test_replicas_at_other_moments(
+    options: Callable[..., PlatformOptions], database: Literal["sqlite", "postgres"], seed: int
+) -> None:
+    await during_a_replay(
+        options(database, orders=2, inventory=3), BASKETS, replicas_come_go_and_die, seed
+    )
