@@ -4,12 +4,11 @@ import asyncio
 import json
 import shutil
 import signal
-import tempfile
 import time
-from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Annotated
 
 import typer
@@ -85,7 +84,7 @@ def demo(
     else:
         selection = from_sample(baskets or _BASKETS)
     many = parse_numbers("--replicas", "inventory=3", replicas or ())
-    folder = Path(tempfile.mkdtemp(prefix="slipway-demo-"))
+    folder = Path(mkdtemp(prefix="slipway-demo-"))
     platform = Platform(
         PlatformOptions(
             data=folder,
@@ -179,7 +178,7 @@ async def _run(platform: Platform, plan: _Plan) -> tuple[Summary, list[Law]]:
         timing=Timing(ready=ready, placing=record.seconds, ending=ending),
         events=await read_event_counts(platform),
         memory=read_memory(platform),
-        restarts=Counter({p.name: p.restarts for p in platform.processes if p.restarts}),
+        restarts={p.name: p.restarts for p in platform.processes if p.restarts},
     )
     laws = check(record, ledgers, selection.catalog)
     output.print()

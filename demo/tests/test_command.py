@@ -1,0 +1,102 @@
+"""`slipway demo`, as one runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from demo import command
+from demo.laws import Law
+from demo.ledgers import Ledgers
+from demo.replay import Record
+from demo.summary import Summary, Timing, summarize
+
+ROOT = Path(__file__).parents[2]
+LAWS = 8
+
+
+def start(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "devkit", "demo", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_ten_baskets_keep_every_law_and_leave_nothing_behind(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with start(temporary, "--baskets", "10", "--json", str(report)) as demo:
+        output, _ = demo.communicate(timeout=100)
+    assert demo.returncode == 0, output
+    assert output.count("✓") == LAWS
+    assert "✗" not in output
+    assert "\x1b" not in output  # nobody looks: no colours
+    content = json.loads(report.read_text())
+    assert content["all_laws_hold"] is True
+    assert content["options"]["baskets"] == content["summary"]["placed"] == 10
+    assert content["summary"]["events"]["shop.orders.v1.OrderPlaced"]["taken"] == 10
+    assert content["summary"]["memory"]["orders"]["rss"] > 0
+    assert list(temporary.iterdir()) == []
+
+
+def test_ctrl_c_stops_every_process_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    with start(tmp_path, "--baskets", "1000") as demo:
+        assert demo.stdout is not None
+        while not demo.stdout.readline().startswith("starting"):
+            assert demo.poll() is None
+        family = psutil.Process(demo.pid).children(recursive=True)
+        assert len(family) >= 6
+        demo.send_signal(signal.SIGINT)
+        output, _ = demo.communicate(timeout=100)
+    assert demo.returncode == 130, output
+    assert [process for process in family if process.is_running()] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "options", "code", "kept"),
+    [
+        ((), (), 0, False),
+        ((), ("--keep",), 0, True),
+        (("one is missing",), (), 1, True),
+    ],
+)
+def test_a_broken_law_is_an_exit_code_and_keeps_the_data(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    broken: tuple[str, ...],
+    options: tuple[str, ...],
+    code: int,
+    kept: bool,
+) -> None:
+    async def run(*arguments: object) -> tuple[Summary, list[Law]]:
+        figures = summarize(
+            Record(),
+            Ledgers({}, {}, {}, {}, {}),
+            timing=Timing(0, 0, 0),
+            events={},
+            memory={},
+            restarts={},
+        )
+        return figures, [Law("law", "1 = 2", broken)]
+
+    monkeypatch.setattr(command, "_until_signal", run)
+    monkeypatch.setattr(command, "mkdtemp", lambda prefix: str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    report = tmp_path / "report.json"
+    result = CliRunner().invoke(command.app, ["--baskets", "1", "--json", str(report), *options])
+    assert result.exit_code == code
+    assert json.loads(report.read_text())["all_laws_hold"] is (code == 0)
+    assert (tmp_path / "data").exists() is kept
+    assert (str(tmp_path / "data") in result.output.replace("\n", "")) is kept
