@@ -10,10 +10,11 @@ import typer
 from devkit.console import LinePrinter, console
 from devkit.errors import DevkitError
 from devkit.log_tail import LogTail
-from devkit.service_process import POLL_SECONDS
 from devkit.workspace import find_workspace
 
 __all__ = ["choose_logs", "last_lines", "logs"]
+
+_POLL_SECONDS = 0.05
 
 
 def logs(
@@ -33,7 +34,7 @@ def logs(
             for name, tail in tails.items():
                 for line in tail.new_lines():
                     printer.line(name, line)
-            time.sleep(POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         pass
 
