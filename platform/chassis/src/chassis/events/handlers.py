@@ -21,7 +21,7 @@ from chassis.database import Transaction
 from chassis.events.context import EventContext
 from chassis.events.router import EventRouter, Kind, Start, Subscription
 
-__all__ = ["DeclarationError", "Handler", "Reject", "Transact", "bind", "bind_all"]
+__all__ = ["FAILURES", "DeclarationError", "Handler", "Reject", "Transact", "bind", "bind_all"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,6 +29,10 @@ T = TypeVar("T")
 
 class Reject(Exception):
     """Raised by a handler: this event can never be handled. It becomes a dead letter at once."""
+
+
+# What a handler may fail with: a library's sys.exit is its event's failure too.
+FAILURES = (Exception, SystemExit)
 
 
 class DeclarationError(TypeError):

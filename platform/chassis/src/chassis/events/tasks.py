@@ -16,7 +16,7 @@ from chassis.events.batch import call_one
 from chassis.events.cloudevents import Undecodable
 from chassis.events.context import EventContext
 from chassis.events.gate import Gate
-from chassis.events.handlers import Handler, Reject
+from chassis.events.handlers import FAILURES, Handler, Reject
 from chassis.events.reasons import reason_of
 from chassis.events.settings import EventSettings
 from chassis.events.spans import event_span
@@ -174,7 +174,7 @@ class TaskRunner:
             await self._when_up(lambda tx: task_rows.release(tx.session, task))
         except ConnectionLost as error:
             await self._connection_lost(task, error)
-        except Exception as error:
+        except FAILURES as error:
             await self._failed(task, error)
         finally:
             self._held.pop(task.id, None)
@@ -224,7 +224,7 @@ class TaskRunner:
         started = time.perf_counter()
         try:
             await handler(message, context, transact=transact)
-        except Exception:
+        except FAILURES:
             if not finished:
                 raise
             _log.exception("a handler failed after its transact", event_id=context.id)
