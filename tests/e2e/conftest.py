@@ -12,7 +12,6 @@ from living_platform import running
 from storefront import Storefront
 from trace_collector import TraceCollector
 
-from chassis.testing import free_port
 from devkit.platform import Platform, PlatformOptions
 
 
@@ -51,7 +50,7 @@ async def shop(platform: Platform) -> AsyncIterator[Storefront]:
 
 @pytest.fixture(scope="session")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """Two of gateway and orders, on PostgreSQL, a short time-out for orders, and no collector.
+    """Two of gateway and orders, on PostgreSQL, with a short time-out for orders.
 
     Its tests kill, stop and pause what they like, and bring it back.
     """
@@ -64,7 +63,6 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         environment={
             "APP_ORDER_TIMEOUT_SECONDS": "3",
             "APP_MEMBER_TTL_SECONDS": "2",
-            "APP_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
             "APP_LOG_FORMAT": "json",
         },
     )
