@@ -86,7 +86,7 @@ async def during_a_replay(
             await process.wait_ready(60)
         await wait_ended(platform)
         laws = check(record, await read_ledgers(platform), selection.catalog)
-        assert [law for law in laws if not law.holds] == []
+        assert not (broken := [law for law in laws if not law.holds]), broken
         await assert_streams_in_order(platform.broker.url)
     return record
 
