@@ -1,6 +1,8 @@
-"""Members that believe what they should not: to be alone, or to own every lane."""
+"""Members that believe what they should not, or that are there and do nothing."""
 
-from collections.abc import Collection, Sequence, Set
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence, Set
+from contextlib import asynccontextmanager
 from itertools import count
 
 import pytest
@@ -8,10 +10,13 @@ from bookshop import Node
 from sqlalchemy.orm import Session
 
 from chassis.events import lane_marks, positions
+from chassis.events.broker import Broker
 from chassis.events.lane_marks import Marked
+from chassis.events.members import Members
 from chassis.events.positions import Position, PositionMoved
+from chassis.events.waiting import end
 
-__all__ = ["count_refusals", "deaf", "ignore_marks"]
+__all__ = ["bystander", "count_refusals", "deaf", "ignore_marks"]
 
 _numbers = count()
 
@@ -53,3 +58,18 @@ def count_refusals(monkeypatch: pytest.MonkeyPatch) -> list[PositionMoved]:
 
     monkeypatch.setattr(positions, "move", move)
     return refusals
+
+
+@asynccontextmanager
+async def bystander(nats_url: str, member: str, *, ttl_seconds: int = 60) -> AsyncIterator[Members]:
+    """A member of the accountants that has its share of the lanes and reads none."""
+    broker = Broker(nats_url, "books")
+    members = Members(broker, service="books", member=member, version="1", ttl_seconds=ttl_seconds)
+    tasks = [asyncio.create_task(broker.run()), asyncio.create_task(members.run())]
+    await members.joined.wait()
+    try:
+        yield members
+    finally:
+        await members.leave()
+        await end(tasks)
+        await broker.close()

@@ -1,0 +1,155 @@
+"""A reader makes a new consumer when there is a reason, and never in a circle."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bookshop import Node, TestSettings, _prepare, accountant, eventually, sold, write_down
+from owners import bystander
+from reading import has_taken, returned_by
+from relaying import Shop
+from sqlalchemy import delete, insert
+
+from bookstore.v1 import BookSold
+from chassis import EventContext, EventRouter, Transaction
+from chassis.database.tables import marks
+from chassis.events import pull, reader
+from chassis.events.lanes import Member, lane_of, share_of_lanes
+from chassis.telemetry import metrics
+from chassis.testing import NatsServer
+
+
+@pytest.fixture
+def openings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The consumers made since."""
+    made: list[Any] = []
+    create = pull.create_consumer
+
+    async def create_consumer(*arguments: Any) -> None:
+        made.append(arguments)
+        await create(*arguments)
+
+    monkeypatch.setattr(pull, "create_consumer", create_consumer)
+    return made
+
+
+@pytest.fixture
+def nets(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """How often positions were compared with the stream."""
+    cast: list[Any] = []
+    check = reader.Reader._check
+
+    async def counted(self: Any, *arguments: Any) -> None:
+        cast.append(arguments)
+        await check(self, *arguments)
+
+    monkeypatch.setattr(reader.Reader, "_check", counted)
+    return cast
+
+
+async def so_many(counted: list[Any], count: int) -> None:
+    async def holds() -> bool:
+        return len(counted) >= count
+
+    await eventually(holds)
+
+
+async def test_one_with_nothing_to_do_stays_with_its_consumer(
+    nats: NatsServer, new_database: Callable[[str], str], openings: list[Any], nets: list[Any]
+) -> None:
+    settings = TestSettings(net_seconds=0.05)
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(40))
+        await shop.sent()
+        async with Node(
+            "books", new_database("books"), nats.url, router=accountant(), settings=settings
+        ) as books:
+            await has_taken(books, 40)
+            await so_many(nets, 20)
+            assert len(openings) == 1
+
+
+async def test_one_with_much_to_do_stays_with_its_consumer(
+    nats: NatsServer, new_database: Callable[[str], str], openings: list[Any], nets: list[Any]
+) -> None:
+    events = EventRouter()
+
+    @events.on(BookSold)
+    def slowly(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        write_down(tx, event)
+        time.sleep(0.005)
+
+    settings = TestSettings(net_seconds=0.05, batch_max_events=20)
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        # What is last in the stream stays behind while all before it is taken.
+        await shop.sell(range(300))
+        await shop.publish(sold(1000, keys=1001))
+        await shop.sent()
+        async with Node(
+            "books", new_database("books"), nats.url, router=events, settings=settings
+        ) as books:
+            await has_taken(books, 301)
+    assert len(nets) > 4
+    assert len(openings) == 1
+
+
+async def test_one_that_waits_for_a_lane_reads_the_others_meanwhile(
+    nats: NatsServer,
+    new_database: Callable[[str], str],
+    openings: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[Any] = []
+    some_freed = reader.Reader._some_freed
+
+    async def counted(self: Any) -> bool:
+        looks.append(self)
+        return await some_freed(self)
+
+    monkeypatch.setattr(reader.Reader, "_some_freed", counted)
+    url = new_database("books")
+    settings = TestSettings(member_ttl_seconds=60)
+    shares = share_of_lanes({"new": Member("1"), "other": Member("1")})
+    waited_for = [lane for lane, member in shares.items() if member == "new"][:4]
+    async with Shop(new_database("shop")) as shop, bystander(nats.url, "other"):
+        shop.start_relay(nats.url)
+        await shop.sell(range(40))
+        await shop.sent()
+        books = Node("books", url, nats.url, router=accountant(), settings=settings, member="new")
+        await asyncio.to_thread(_prepare, url)
+        held = [{"member": "other", "stream": "bookstore", "lane": n} for n in waited_for]
+        await books.database.transaction(lambda tx: tx.session.execute(insert(marks), held))
+        async with books:
+            own = {lane for lane, member in shares.items() if member == "new"}
+            lanes = [lane_of(e.partition_key or "") for e in shop.published]
+            await has_taken(books, sum(lane in own - set(waited_for) for lane in lanes))
+            await so_many(looks, 5)
+            assert len(openings) == 1
+            await books.database.transaction(
+                lambda tx: tx.session.execute(delete(marks).where(marks.c.member == "other"))
+            )
+            await has_taken(books, sum(lane in own for lane in lanes))
+            assert len(openings) == 2
+
+
+async def test_a_subject_that_was_quiet_for_long_holds_nobody_back(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("books")
+    seen_again = metrics.EVENTS_SEEN_AGAIN.labels("bookstore.v1.BookSold")._value
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.publish(returned_by(0))
+        await shop.sell(range(200))
+        async with Node("books", url, nats.url, router=accountant()) as books:
+            await has_taken(books, 201)
+        await shop.publish(returned_by(0))
+        await shop.sent()
+        before = seen_again.get()
+        async with Node("books", url, nats.url, router=accountant()) as books:
+            await has_taken(books, 202)
+        assert seen_again.get() == before

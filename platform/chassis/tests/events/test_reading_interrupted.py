@@ -1,0 +1,173 @@
+"""Whatever interrupts a reader, it begins anew from its positions."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from bookshop import Node, TestSettings, accountant, eventually
+from proxy import Proxy
+from reading import has_taken, taken_ids
+from relaying import Shop, StreamView, in_order, once
+
+from chassis.events import pull, reader, streams
+from chassis.events.pull import Pull
+from chassis.testing import NatsServer
+
+
+async def consumers(view: StreamView) -> list[str]:
+    return list((await view.api("CONSUMER.NAMES.bookstore"))["consumers"])
+
+
+async def test_a_consumer_deleted_on_the_server_is_made_anew(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    view = StreamView(nats.url)
+    async with (
+        Node("books", new_database("books"), nats.url, router=accountant()) as books,
+        Shop(new_database("shop")) as shop,
+    ):
+        shop.start_relay(nats.url)
+        for start in range(0, 120, 40):
+            await shop.sell(range(start, start + 20))
+            for name in await consumers(view):
+                await view.api(f"CONSUMER.DELETE.bookstore.{name}")
+            await shop.sell(range(start + 20, start + 40))
+            await has_taken(books, start + 40)
+        assert in_order(await taken_ids(books), shop.published)
+
+
+async def test_a_pull_that_the_server_never_heard_of_is_noticed_by_its_silence(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "_HEARTBEAT_SECONDS", 0.2)
+    request, lost = Pull._request, []
+
+    async def lose_the_first(self: Pull) -> None:
+        if lost:
+            await request(self)
+        lost.append(self)
+
+    monkeypatch.setattr(Pull, "_request", lose_the_first)
+    # The net is not what finds it.
+    settings = TestSettings(net_seconds=300)
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(40))
+        await shop.sent()
+        async with Node(
+            "books", new_database("books"), nats.url, router=accountant(), settings=settings
+        ) as books:
+            await has_taken(books, 40)
+    assert lost[1] is not lost[0]
+
+
+async def test_connections_cut_between_and_within_messages_lose_and_double_nothing(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with Proxy(nats.port) as proxy, Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        settings = TestSettings(batch_max_events=20)
+        async with Node(
+            "books", new_database("books"), proxy.url, router=accountant(), settings=settings
+        ) as books:
+            for start, marker in enumerate([b"HMSG", b"ce-sequence", b"slipway-generation"]):
+                cut = asyncio.Event()
+                proxy.when("to_client", marker, once(partial(_cut, proxy, cut)))
+                await shop.sell(range(start * 60, start * 60 + 60), at_once=10)
+                await cut.wait()
+            await has_taken(books, 180)
+            assert in_order(await taken_ids(books), shop.published)
+
+
+def _cut(proxy: Proxy, cut: asyncio.Event) -> None:
+    proxy.cut()
+    cut.set()
+
+
+async def test_a_stalled_connection_is_waited_for(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "_HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(streams, "_TIMEOUT", 0.3)
+    failed = asyncio.Event()
+
+    async def stream_state(*arguments: Any) -> Any:
+        try:
+            return await streams.stream_state(*arguments)
+        except TimeoutError:
+            failed.set()
+            raise
+
+    monkeypatch.setattr(reader, "stream_state", stream_state)
+    async with Proxy(nats.port) as proxy, Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        async with Node("books", new_database("books"), proxy.url, router=accountant()) as books:
+            await shop.sell(range(40))
+            await has_taken(books, 40)
+            proxy.hold("to_client")
+            await shop.sell(range(40, 80))
+            await failed.wait()  # its consumer was silent, and a new one cannot be made
+            proxy.release()
+            await has_taken(books, 80)
+            assert in_order(await taken_ids(books), shop.published)
+
+
+async def test_a_broker_killed_in_mid_batch_changes_nothing(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    settings = TestSettings(batch_max_events=25)
+    async with (
+        Node(
+            "books", new_database("books"), nats.url, router=accountant(), settings=settings
+        ) as books,
+        Shop(new_database("shop")) as shop,
+    ):
+        relay = shop.start_relay(nats.url)
+        await shop.sell(range(400))
+        await shop.sent()
+        for taken in (50, 150):
+            await has_taken(books, taken)
+            nats.kill()
+            nats.start()
+        await has_taken(books, 400)
+        assert in_order(await taken_ids(books), shop.published)
+        await relay.stop()
+
+
+async def test_a_service_ends_at_once_though_the_broker_is_away(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    books = Node("books", new_database("books"), nats.url, router=accountant())
+    async with books, Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(20))
+        await has_taken(books, 20)
+        nats.stop()
+
+        async def is_noticed() -> bool:
+            return not books.path.broker_connected()
+
+        await eventually(is_noticed)
+        await asyncio.wait_for(books.path.let_go(60), 30)
+
+
+async def test_a_reader_that_began_too_late_in_the_stream_is_found_out_by_the_net(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind = reader.Reader._subjects_behind
+    told: list[bool] = []
+
+    async def nothing_at_first(self: Any, *arguments: Any) -> Any:
+        told.append(True)
+        return {} if len(told) == 1 else await behind(self, *arguments)
+
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(40))
+        await shop.sent()
+        monkeypatch.setattr(reader.Reader, "_subjects_behind", nothing_at_first)
+        async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
+            await has_taken(books, 40)
+            assert in_order(await taken_ids(books), shop.published)
