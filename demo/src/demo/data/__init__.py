@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby, islice
 from operator import itemgetter
+from sys import intern
 
 __all__ = ["Basket", "Line", "Product", "baskets", "initial_stock", "products"]
 
@@ -68,7 +69,10 @@ def baskets(limit: int | None = None) -> Iterator[Basket]:
 def in_baskets(rows: Iterable[Iterable[str]]) -> Iterator[Basket]:
     """Rows of (basket id, customer id, sku, quantity), a basket's rows together, as baskets."""
     for (basket_id, customer_id), lines in groupby(map(tuple, rows), key=itemgetter(0, 1)):
-        yield Basket(basket_id, customer_id, tuple(Line(row[2], int(row[3])) for row in lines))
+        # A product comes again and again: interned, a year of baskets fits into memory.
+        yield Basket(
+            basket_id, customer_id, tuple(Line(intern(row[2]), int(row[3])) for row in lines)
+        )
 
 
 def initial_stock(baskets: Iterable[Basket]) -> dict[str, int]:
