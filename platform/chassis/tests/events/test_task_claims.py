@@ -1,0 +1,326 @@
+"""A task is run by one member at a time, and takes effect once."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from bookshop import TestSettings, eventually, write_down
+from desk import Desk
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext, EventRouter, Transact, Transaction
+from chassis.database import DatabaseDown
+from chassis.events import task_rows
+from chassis.events.task_rows import Task, TaskTaken
+
+TYPES = ["bookstore.v1.BookSold"]
+
+
+@pytest.fixture
+async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
+    desk = Desk(new_database("desk"))
+    yield desk
+    desk.close()
+
+
+def claim(tx: Transaction, owner: str, limit: int = 100) -> list[Task]:
+    return task_rows.claim(tx.session, owner=owner, types=TYPES, limit=limit, lease_seconds=60)[0]
+
+
+# --- claims -------------------------------------------------------------------------------------
+
+
+async def test_two_members_that_claim_at_the_same_moment_never_get_the_same_task(
+    desk: Desk,
+) -> None:
+    await desk.store(*(BookSold(book_id=f"key {n}") for n in range(9)))
+    other = desk.connect()
+    has_claimed, may_commit = threading.Event(), threading.Event()
+
+    def slowly(tx: Transaction) -> list[Task]:
+        claimed = claim(tx, "slow", limit=5)
+        has_claimed.set()
+        may_commit.wait(10)
+        return claimed
+
+    slow = asyncio.create_task(desk.database.transaction(slowly))
+    await asyncio.to_thread(has_claimed.wait, 10)
+    quick = asyncio.create_task(other.transaction(lambda tx: claim(tx, "quick")))
+    # On SQLite it waits for the other; on PostgreSQL it passes over what the other has locked.
+    await asyncio.wait({quick}, timeout=0.3)
+    may_commit.set()
+    first, second = {t.id for t in await slow}, {t.id for t in await quick}
+    assert len(first) == 5
+    assert len(second) == 4
+    assert not first & second
+    await asyncio.to_thread(other.close)
+
+
+async def test_only_the_oldest_task_of_a_key_is_claimed(desk: Desk) -> None:
+    first, _, other, _ = await desk.store(
+        *(BookSold(book_id=key) for key in ("a", "a", "b", "a")),
+    )
+    (elsewhere,) = await desk.store(BookSold(book_id="a"), source="elsewhere")
+    claimed = await desk.database.transaction(lambda tx: claim(tx, "one"))
+    assert {t.event_id for t in claimed} == {first.id, other.id, elsewhere.id}
+    assert await desk.database.transaction(lambda tx: claim(tx, "two")) == []
+
+
+async def test_a_member_claims_only_types_it_handles(desk: Desk) -> None:
+    await desk.store(BookReturned(book_id="a"), BookSold(book_id="a"))
+    # What it cannot handle holds its key for those who can.
+    assert await desk.database.transaction(lambda tx: claim(tx, "one")) == []
+
+
+def counting(calls: Counter[str]) -> EventRouter:
+    router = EventRouter()
+
+    @router.on(BookSold)
+    async def handle(book: BookSold, event: EventContext, transact: Transact) -> None:
+        calls[event.id] += 1
+        await asyncio.sleep(0)
+        await transact(write_down, event)
+
+    return router
+
+
+async def test_two_members_share_the_work_and_each_task_runs_once(desk: Desk) -> None:
+    calls: Counter[str] = Counter()
+    contexts = await desk.store(*(BookSold(book_id=f"key {n % 20}") for n in range(60)))
+    async with (
+        desk.member("one", counting(calls)),
+        desk.member("two", counting(calls)),
+    ):
+        await eventually(desk.is_empty)
+    assert set(calls.values()) == {1}
+    assert sorted(await desk.written()) == sorted(context.id for context in contexts)
+
+
+# --- leases -------------------------------------------------------------------------------------
+
+
+async def test_who_finishes_after_its_lease_ran_out_is_refused(desk: Desk) -> None:
+    """The second has begun when the first comes to its end."""
+    order: list[str] = []
+    first_may_end, second_has_begun = asyncio.Event(), asyncio.Event()
+
+    def handler(name: str) -> EventRouter:
+        router = EventRouter()
+
+        @router.on(BookSold)
+        async def handle(book: BookSold, event: EventContext, transact: Transact) -> None:
+            order.append(f"{name} begins")
+            if name == "first":
+                await first_may_end.wait()
+            else:
+                second_has_begun.set()
+                await asyncio.sleep(0.2)
+            try:
+                await transact(write_down, event)
+            except TaskTaken:
+                order.append(f"{name} is refused")
+                raise
+
+        return router
+
+    lease = TestSettings(task_lease_seconds=0.2)
+    await desk.store(BookSold(book_id="a"))
+    async with desk.member("first", handler("first"), lease) as first:
+
+        async def begun() -> bool:
+            return bool(order)
+
+        await eventually(begun)
+        first._held.clear()  # nobody renews its lease: the process hangs, or cannot be heard
+        async with desk.member("second", handler("second"), lease):
+            await asyncio.wait_for(second_has_begun.wait(), 20)
+            first_may_end.set()
+            await eventually(desk.is_empty)
+
+            async def refused() -> bool:
+                return "first is refused" in order
+
+            await eventually(refused)
+    assert order[:2] == ["first begins", "second begins"]
+    assert len(await desk.written()) == 1
+    assert await desk.dead() == []
+
+
+async def test_a_def_handler_that_finishes_after_its_lease_ran_out_is_refused(desk: Desk) -> None:
+    (context,) = await desk.store(BookSold(book_id="a"))
+    (late,) = await desk.database.transaction(lambda tx: claim(tx, "late"))
+    await desk.database.transaction(
+        lambda tx: task_rows.renew(tx.session, [late], -1)  # it ran out
+    )
+    async with desk.member("other", plain()):
+        await eventually(desk.is_empty)
+
+    def finish(tx: Transaction) -> None:
+        task_rows.finish(tx.session, late)
+        write_down(tx, context)
+
+    with pytest.raises(TaskTaken):
+        await desk.database.transaction(finish)
+    assert await desk.written() == [context.id]
+
+
+def plain() -> EventRouter:
+    router = EventRouter()
+
+    @router.on(BookSold)
+    def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        write_down(tx, event)
+
+    return router
+
+
+async def test_what_a_late_member_writes_of_a_task_taken_over_changes_nothing(desk: Desk) -> None:
+    await desk.store(BookSold(book_id="a"))
+    (late,) = await desk.database.transaction(lambda tx: claim(tx, "late"))
+    await desk.database.transaction(lambda tx: task_rows.renew(tx.session, [late], -1))
+    await desk.database.transaction(lambda tx: claim(tx, "other"))  # makes it a suspect
+    taken = await desk.database.transaction(
+        lambda tx: task_rows.claim_alone(tx.session, owner="other", types=TYPES, lease_seconds=60)
+    )
+    assert taken
+    before = await desk.rows()
+    with pytest.raises(TaskTaken):
+        await desk.database.transaction(
+            lambda tx: task_rows.postpone(tx.session, late, tries=9, due_at=0, reason="late")
+        )
+    with pytest.raises(TaskTaken):
+        await desk.database.transaction(
+            lambda tx: task_rows.bury(tx.session, late, tries=9, reason="late")
+        )
+    await desk.database.transaction(lambda tx: task_rows.release(tx.session, late))
+    await desk.database.transaction(lambda tx: task_rows.renew(tx.session, [late], 9999))
+    assert await desk.rows() == before
+    assert await desk.dead() == []
+
+
+async def test_a_long_handler_keeps_its_task(desk: Desk) -> None:
+    calls: Counter[str] = Counter()
+    router = EventRouter()
+
+    @router.on(BookSold)
+    async def handle(book: BookSold, event: EventContext, transact: Transact) -> None:
+        calls[event.id] += 1
+        await asyncio.sleep(3)
+        await transact(write_down, event)
+
+    lease = TestSettings(task_lease_seconds=2)
+    contexts = await desk.store(BookSold(book_id="a"), BookSold(book_id="b"))
+    async with desk.member("one", router, lease), desk.member("two", router, lease):
+        await eventually(desk.is_empty)
+    assert calls == {context.id: 1 for context in contexts}
+
+
+# --- the end ------------------------------------------------------------------------------------
+
+
+async def test_a_stop_waits_for_what_runs_and_its_lease_is_kept_meanwhile(desk: Desk) -> None:
+    begun = asyncio.Event()
+    calls: list[str] = []
+
+    def handler(name: str) -> EventRouter:
+        router = EventRouter()
+
+        @router.on(BookSold)
+        async def handle(book: BookSold, event: EventContext, transact: Transact) -> None:
+            calls.append(name)
+            begun.set()
+            await asyncio.sleep(3)
+            await transact(write_down, event)
+
+        return router
+
+    lease = TestSettings(task_lease_seconds=2)
+    await desk.store(BookSold(book_id="a"))
+    async with desk.member("one", handler("one"), lease) as one:
+        await asyncio.wait_for(begun.wait(), 20)
+        async with desk.member("two", handler("two"), lease):
+            await one.stop(20)
+            assert await desk.is_empty()
+    assert calls == ["one"]
+    assert len(await desk.written()) == 1
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_what_does_not_end_in_time_is_given_back_and_costs_no_try(
+    desk: Desk, alone: bool
+) -> None:
+    begun = asyncio.Event()
+    router = EventRouter()
+
+    @router.on(BookSold)
+    async def handle(book: BookSold) -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    await desk.store(BookSold(book_id="a"), alone=alone)
+    async with desk.member("one", router) as one:
+        await asyncio.wait_for(begun.wait(), 20)
+        await one.stop(0.05)
+        (row,) = await desk.rows()
+        assert (row.owner, row.tries) == (None, 0)
+    async with desk.member("two", plain()):
+        await eventually(desk.is_empty)
+    assert len(await desk.written()) == 1
+
+
+async def test_one_that_runs_alone_is_waited_for_too(desk: Desk) -> None:
+    begun = asyncio.Event()
+    router = EventRouter()
+
+    @router.on(BookSold)
+    async def handle(book: BookSold, event: EventContext, transact: Transact) -> None:
+        begun.set()
+        await asyncio.sleep(0.3)
+        await transact(write_down, event)
+
+    await desk.store(BookSold(book_id="a"), alone=True)
+    async with desk.member("one", router) as one:
+        await asyncio.wait_for(begun.wait(), 20)
+        await one.stop(20)
+        assert await desk.is_empty()
+    assert len(await desk.written()) == 1
+
+
+async def test_a_handler_that_is_cancelled_by_what_it_awaits_has_failed(desk: Desk) -> None:
+    router = EventRouter()
+
+    @router.on(BookSold)
+    async def handle(book: BookSold) -> None:
+        waiting = asyncio.get_running_loop().create_future()
+        waiting.cancel()
+        await waiting
+
+    await desk.store(BookSold(book_id="a"))
+    async with desk.member("one", router, TestSettings(task_tries=2)):
+        await eventually(desk.is_empty)
+    (letter,) = await desk.dead()
+    assert (letter.tries, letter.reason) == (2, "CancelledError: ")
+
+
+async def test_a_member_goes_on_after_an_error_of_any_kind_while_it_looks_for_tasks(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = iter([DatabaseDown("away"), RuntimeError("unforeseen")])
+    looks = task_rows.next_due
+
+    def next_due(*arguments: object) -> float | None:
+        for error in errors:
+            raise error
+        return looks(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(task_rows, "next_due", next_due)
+    async with desk.member("one", plain()):
+
+        async def failed_twice() -> bool:
+            return next(errors, None) is None
+
+        await eventually(failed_twice)
+        await desk.store(BookSold(book_id="a"))
+        await eventually(desk.is_empty)

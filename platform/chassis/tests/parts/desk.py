@@ -1,0 +1,94 @@
+"""Tasks on a database, and members that run them: without a broker."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from bookshop import TestSettings, journal, metadata
+from google.protobuf.message import Message
+from sqlalchemy import select
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext, EventRouter
+from chassis.database import Database, tables
+from chassis.events import task_rows
+from chassis.events.gate import Gate
+from chassis.events.handlers import bind_all
+from chassis.events.publisher import Publisher
+from chassis.events.settings import EventSettings
+from chassis.events.tasks import TaskRunner
+
+__all__ = ["Desk"]
+
+
+class Desk:
+    """The tasks of a service."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._publisher = Publisher("bookstore", (BookSold, BookReturned))
+        self.database = self.connect()
+        for each in (tables.metadata, metadata):
+            each.create_all(self.database._engine)
+
+    def connect(self) -> Database:
+        """Connections of one member's own."""
+        return Database(self.url, self._publisher)
+
+    def close(self) -> None:
+        self.database.close()
+
+    async def store(self, *messages: Message, **columns: object) -> list[EventContext]:
+        """Make tasks of events as if their handlers had failed."""
+        contexts, rows = [], []
+        for message in messages:
+            context, row = self._publisher.outgoing(message, None)
+            contexts.append(context)
+            rows.append(
+                {
+                    "source": context.source,
+                    "key": context.partition_key,
+                    "event_id": context.id,
+                    "type": context.type,
+                    **{name: row[name] for name in ("subject", "headers", "data")},
+                    **columns,
+                }
+            )
+        await self.database.transaction(lambda tx: task_rows.store(tx.session, rows))
+        return contexts
+
+    @asynccontextmanager
+    async def member(
+        self, name: str, router: EventRouter, settings: EventSettings | None = None
+    ) -> AsyncIterator[TaskRunner]:
+        """A member that runs tasks with these handlers, until it stops in order."""
+        chosen = settings or TestSettings()
+        database = self.connect()
+        handlers, _ = bind_all([router], chosen)
+        runner = TaskRunner(database, handlers, member=name, settings=chosen, gate=Gate())
+        running = asyncio.create_task(runner.run())
+        try:
+            yield runner
+        finally:
+            await runner.stop(5)
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            await asyncio.to_thread(database.close)
+
+    async def rows(self) -> list[Any]:
+        return await self._all(select(tables.tasks).order_by(tables.tasks.c.id))
+
+    async def dead(self) -> list[Any]:
+        return await self._all(select(tables.dead_letters).order_by(tables.dead_letters.c.id))
+
+    async def written(self) -> list[str]:
+        """Ids of the events in the journal, in order."""
+        return [row.event_id for row in await self._all(select(journal).order_by(journal.c.id))]
+
+    async def is_empty(self) -> bool:
+        return not await self.rows()
+
+    async def _all(self, statement: Any) -> list[Any]:
+        return await self.database.read(lambda tx: list(tx.session.execute(statement)))
