@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 else:
     NotificationsServiceAsyncStub = NotificationsServiceStub
 
-NotificationsService: ServiceDescriptor = service_pb2.DESCRIPTOR.services_by_name["NotificationsService"]
+NotificationsService: ServiceDescriptor = service_pb2.DESCRIPTOR.services_by_name[
+    "NotificationsService"
+]
 
 __all__ = [
     "GetNotificationsLedgerRequest",
