@@ -1,14 +1,34 @@
-"""Waiting for an event of the loop, or for a time."""
+"""Waiting for an event of the loop, or for a time; and for tasks to end."""
 
 import asyncio
+from collections.abc import Iterable
+from typing import Any
 
-__all__ = ["wait_at_most"]
+__all__ = ["end", "wait_at_most"]
+
+_AGAIN_SECONDS = 0.5
 
 
 async def wait_at_most(event: asyncio.Event, seconds: float) -> bool:
     """Whether the event was set within `seconds`."""
+    # Not asyncio.wait_for: before Python 3.12 it loses a cancellation that comes with the event.
     try:
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
     except TimeoutError:
         return False
     return True
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, as often as it takes, and return when all have ended.
+
+    A library that waits by asyncio.wait_for may lose a cancellation.
+    """
+    tasks = list(tasks)
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_AGAIN_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)
