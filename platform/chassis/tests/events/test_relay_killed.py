@@ -1,12 +1,10 @@
 """A relay killed at any step loses, doubles and reorders nothing."""
 
-import asyncio
-import sys
 from collections.abc import Callable
 
 from bookshop import Node, accountant
-from relay_process import PARTS, STEPS
-from relaying import Shop, StreamView, in_order
+from relay_process import STEPS
+from relaying import Shop, StreamView, in_order, relay_process
 
 from chassis.testing import NatsServer
 
@@ -17,9 +15,8 @@ async def test_a_relay_killed_at_each_step_leaves_a_stream_as_if_it_had_never_di
     books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
     async with Shop(new_database("shop")) as shop:
         await shop.sell(range(100))
-        arguments = [str(PARTS / "relay_process.py"), shop.url, nats.url, *STEPS]
-        process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
-        assert await process.wait() == 0, "some were not killed at their step"
+        async with relay_process(shop.url, nats.url, *STEPS) as process:
+            assert await process.wait() == 0, "some were not killed at their step"
         assert await shop.unsent() > 0
         shop.start_relay(nats.url)
         await shop.sent()

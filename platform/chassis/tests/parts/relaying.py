@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import nats
@@ -18,6 +21,7 @@ from chassis.events.publisher import Publisher
 from chassis.events.relay import Relay
 from chassis.events.settings import EventSettings
 from chassis.events.streams import Stored, api, read_from, stream_state
+from chassis.events.waiting import end
 
 STREAM = "bookstore"
 TYPES = (BookSold, BookReturned)
@@ -31,9 +35,7 @@ class RunningRelay:
         self._task = asyncio.create_task(relay.run())
 
     async def stop(self) -> None:
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await end([self._task])
 
     async def ended(self) -> None:
         """Wait until it has given up by itself."""
@@ -111,6 +113,19 @@ class Shop:
             return await self.unsent() == 0
 
         await eventually(is_sent, seconds)
+
+
+@contextlib.asynccontextmanager
+async def relay_process(url: str, nats_url: str, *steps: str) -> AsyncIterator[Process]:
+    """A process of `relay_process.py`; it is killed at the end of the block."""
+    arguments = [str(Path(__file__).with_name("relay_process.py")), url, nats_url, *steps]
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 class StreamView:

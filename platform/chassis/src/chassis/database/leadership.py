@@ -6,6 +6,7 @@ It saves work; nothing rests on it for safety.
 import fcntl
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,19 +22,25 @@ __all__ = ["Lock", "held"]
 
 
 class Lock:
-    """A lock named `name` among all processes that share a database. Not thread-safe."""
+    """A lock named `name` among all processes that share a database."""
 
     def __init__(self, url: str, name: str) -> None:
         self._lock: _FileLock | _AdvisoryLock = (
             _FileLock(url, name) if is_sqlite(url) else _AdvisoryLock(url, name)
         )
+        self._one_at_a_time = threading.Lock()
+        self._released = False
 
     def acquire(self) -> bool:
         """Take the lock if it is free, and tell whether it is held (still) by this object."""
-        return self._lock.acquire()
+        with self._one_at_a_time:
+            return not self._released and self._lock.acquire()
 
     def release(self) -> None:
-        self._lock.release()
+        """Give it back for good: an `acquire` that comes too late on its thread takes nothing."""
+        with self._one_at_a_time:
+            self._released = True
+            self._lock.release()
 
 
 class _FileLock:

@@ -4,7 +4,7 @@ Numbers count within a subject, ranks within the service's stream. Both are give
 the one counter row, and only then is read what has none: two relays never number a row twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import bindparam, func, insert, select, update
@@ -25,9 +25,9 @@ __all__ = [
     "number_new",
     "oldest_unsent",
     "record_sent",
-    "unnumbered_ids",
     "unsent",
     "unsent_count",
+    "unsent_ids",
 ]
 
 
@@ -116,7 +116,7 @@ def number_new(session: Session, counters: Counters, limit: int) -> Counters:
     return replace(counters, rank=rank)
 
 
-def _numbers(session: Session, names: set[str]) -> dict[str, int]:
+def _numbers(session: Session, names: Set[str]) -> dict[str, int]:
     rows = session.execute(select(subjects).where(subjects.c.subject.in_(names)))
     return {row.subject: row.number for row in rows}
 
@@ -135,12 +135,20 @@ def _write_numbers(session: Session, known: dict[str, int], last: dict[str, int]
         )
 
 
-def unsent(session: Session, after_rank: int, limit: int) -> list[Outgoing]:
-    """Numbered events above a rank, in rank order."""
-    columns = (getattr(outbox.c, name) for name in Outgoing.__slots__)
-    statement = (
-        select(*columns).where(outbox.c.rank > after_rank).order_by(outbox.c.rank).limit(limit)
-    )
+def unsent(session: Session, after_rank: int, limit: int, max_bytes: int) -> list[Outgoing]:
+    """Numbered events above a rank, in rank order: at least one, if there is one, and no more
+    than so many and so many bytes."""
+    above = select(outbox.c.rank, _SIZE).where(outbox.c.rank > after_rank).order_by(outbox.c.rank)
+    total, last = 0, after_rank
+    for rank, size in session.execute(above.limit(limit)):
+        total += size
+        if total > max_bytes and last > after_rank:
+            break
+        last = rank
+    if last == after_rank:
+        return []
+    within = outbox.c.rank.between(after_rank + 1, last)
+    statement = select(*_OUTGOING).where(within).order_by(outbox.c.rank)
     return [Outgoing(*row) for row in session.execute(statement)]
 
 
@@ -162,11 +170,10 @@ def id_of_rank(session: Session, rank: int) -> str | None:
     return session.execute(select(outbox.c.event_id).where(outbox.c.rank == rank)).scalar()
 
 
-def unnumbered_ids(session: Session) -> set[str]:
-    """Ids of events without a number."""
-    return set(
-        session.execute(select(outbox.c.event_id).where(outbox.c.number.is_(None))).scalars()
-    )
+def unsent_ids(session: Session, sent_rank: int) -> set[str]:
+    """Ids of events without a number, or ranked above `sent_rank`."""
+    unsent = outbox.c.number.is_(None) | (outbox.c.rank > sent_rank)
+    return set(session.execute(select(outbox.c.event_id).where(unsent)).scalars())
 
 
 def lift(
@@ -181,18 +188,17 @@ def lift(
 ) -> Counters:
     """Lift the counters above what the stream holds, for a database older than it.
 
-    `numbers` are the stream's last numbers by subject, `rank` and `sequence` its last. Events in
-    `held` that the outbox had without a number take the one they have in the stream. Under a new
-    generation, what was numbered and not sent loses its number, and what was sent its rank: it
+    `numbers` are the stream's last numbers by subject, `rank` and `sequence` its last. Unsent
+    events that the stream holds (`held`) take number and rank as they are there; the others lose
+    what they have and are numbered anew. Under a new generation what was sent loses its rank: it
     went to another stream and is not sent to this one.
     """
-    known = _numbers(session, set(numbers))
-    _write_numbers(session, known, {s: max(known.get(s, 0), n) for s, n in numbers.items()})
+    _lift_numbers(session, counters.sent_rank, numbers)
+    session.execute(
+        update(outbox).where(outbox.c.rank > counters.sent_rank).values(number=None, rank=None)
+    )
     anew = generation != counters.generation
     if anew:
-        session.execute(
-            update(outbox).where(outbox.c.rank > counters.sent_rank).values(number=None, rank=None)
-        )
         session.execute(update(outbox).where(outbox.c.rank.is_not(None)).values(rank=None))
     if held:
         session.execute(
@@ -207,6 +213,21 @@ def lift(
     return lifted
 
 
+def _lift_numbers(session: Session, sent_rank: int, numbers: Mapping[str, int]) -> None:
+    """Each subject's last number: the stream's or that of what was sent, whichever is higher."""
+    unsent = (
+        select(outbox.c.subject, func.min(outbox.c.number))
+        .where(outbox.c.rank > sent_rank)
+        .group_by(outbox.c.subject)
+    )
+    before_unsent = {subject: number - 1 for subject, number in session.execute(unsent)}
+    names = numbers.keys() | before_unsent.keys()
+    known = _numbers(session, names)
+    sent = known | before_unsent
+    lifted = {name: max(sent.get(name, 0), numbers.get(name, 0)) for name in names}
+    _write_numbers(session, known, lifted)
+
+
 def unsent_count(session: Session) -> int:
     """Events the stream has not acknowledged, numbered or not."""
     return int(session.execute(select(func.count()).where(_UNSENT)).scalar_one())
@@ -217,5 +238,7 @@ def oldest_unsent(session: Session) -> float | None:
     return session.execute(select(func.min(outbox.c.created_at)).where(_UNSENT)).scalar()
 
 
+_SIZE = func.length(outbox.c.headers) + func.length(outbox.c.data)
+_OUTGOING = [getattr(outbox.c, name) for name in Outgoing.__slots__]
 _SENT_RANK = func.coalesce(select(relay.c.sent_rank).where(relay.c.id == 1).scalar_subquery(), 0)
 _UNSENT = outbox.c.number.is_(None) | (outbox.c.rank > _SENT_RANK)

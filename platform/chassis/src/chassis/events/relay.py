@@ -7,17 +7,18 @@ sequence it expects the stream to end. Recovery is one question: where does the 
 import asyncio
 import json
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-import nats
 import structlog
 from nats.aio.client import Client
 
 from chassis.database import Database, Transaction
 from chassis.database.leadership import Lock
 from chassis.events import outbox, wire
+from chassis.events.connection import connection
 from chassis.events.ids import uuid7
 from chassis.events.outbox import Counters, Held, Outgoing
 from chassis.events.owned_stream import LaneCountChanged, ensure_stream
@@ -28,10 +29,9 @@ from chassis.events.streams import (
     StreamGone,
     StreamState,
     WrongLastSequence,
-    last_messages,
-    last_stored,
     publish_batch,
     read_from,
+    stored_at,
 )
 from chassis.events.waiting import wait_at_most
 from chassis.telemetry import metrics
@@ -41,6 +41,12 @@ __all__ = ["Relay"]
 _log = structlog.get_logger(__name__)
 _BATCH_BYTES = 4 * 1024 * 1024
 _STANDBY_SECONDS = 1.0
+# What number, rank, generation and the batch's own headers add to an event, with room to spare.
+_ADDED_BYTES = 512
+
+
+class BrokerTooSmall(Exception):
+    """The broker would refuse the largest event the platform allows."""
 
 
 class Relay:
@@ -92,7 +98,7 @@ class Relay:
                 try:
                     await self._lead(lock)
                     pause = 0.05
-                except LaneCountChanged as error:
+                except (LaneCountChanged, BrokerTooSmall) as error:
                     self._on_fatal(error)
                     return
                 except asyncio.CancelledError:
@@ -111,49 +117,48 @@ class Relay:
             await asyncio.sleep(0.02)
 
     async def _lead(self, lock: Lock) -> None:
-        # A connection of its own that never reconnects by itself and buffers nothing: what it
-        # holds back would be written into a stream just made anew.
-        client = await nats.connect(
-            self._nats_url,
-            allow_reconnect=False,
-            connect_timeout=2,
-            error_cb=_quiet,
-            disconnected_cb=self._wake_on_loss,
-            closed_cb=self._wake_on_loss,
-            name=f"{self._stream}-relay",
-        )
-        try:
-            asked = await self._ask(client)
-            self.leading = True
-            while True:
-                self._woken.clear()
-                try:
-                    await self._drain(client)
-                except (WrongLastSequence, StreamGone) as error:
-                    _log.info("the stream is not where it was believed to be", error=_line(error))
-                    self._ask_again = True
-                if self._ask_again or time.monotonic() - asked > self._settings.relay_ask_seconds:
-                    self._ask_again = False
-                    asked = await self._ask(client)
-                    continue
-                woken = await wait_at_most(self._woken, self._settings.relay_sweep_seconds)
-                if not woken and self._alone and not await asyncio.to_thread(lock.acquire):
-                    return
-                if not client.is_connected:
-                    raise ConnectionError("the broker is away")
-        finally:
-            self.leading = False
-            await client.close()
+        async with connection(self._nats_url, f"{self._stream}-relay") as client:
+            self._check_size(client)
+            try:
+                asked = await self._ask(client)
+                self.leading = True
+                while not await self._is_standby(lock):
+                    self._woken.clear()
+                    try:
+                        await self._drain(client)
+                    except (WrongLastSequence, StreamGone) as error:
+                        _log.info("the stream does not end where it should", error=_line(error))
+                        self._ask_again = True
+                    due = time.monotonic() - asked > self._settings.relay_ask_seconds
+                    if self._ask_again or due:
+                        self._ask_again = False
+                        asked = await self._ask(client)
+                        continue
+                    await wait_at_most(self._woken, self._settings.relay_sweep_seconds)
+            finally:
+                self.leading = False
 
-    async def _wake_on_loss(self) -> None:
-        self._woken.set()
+    async def _is_standby(self, lock: Lock) -> bool:
+        """Whether another replica has the lock; asked before a round that nobody woke."""
+        if not self._alone or self._woken.is_set():
+            return False
+        return not await asyncio.to_thread(lock.acquire)
+
+    def _check_size(self, client: Client) -> None:
+        most = self._settings.event_max_bytes + _ADDED_BYTES
+        if client.max_payload < most:
+            raise BrokerTooSmall(
+                f"events of up to {self._settings.event_max_bytes} bytes (APP_EVENT_MAX_BYTES) "
+                f"do not pass a broker with max_payload {client.max_payload}: raise its "
+                f"max_payload to {most} or more, or lower APP_EVENT_MAX_BYTES to "
+                f"{max(0, client.max_payload - _ADDED_BYTES)} or less"
+            )
 
     # --- publishing -----------------------------------------------------------------------------
 
     async def _drain(self, client: Client) -> None:
         rows, counters = await self._database.transaction(partial(self._advance, sent=None))
         while rows:
-            rows = _within_bytes(rows)
             sequence = await publish_batch(
                 client,
                 uuid7(),
@@ -161,8 +166,8 @@ class Relay:
                 counters.sent_sequence,
             )
             sent = (rows[-1].rank, sequence)
-            for row in rows:
-                metrics.EVENTS_PUBLISHED.labels(row.subject.rpartition(".")[0]).inc()
+            for type, count in Counter(row.subject.rpartition(".")[0] for row in rows).items():
+                metrics.EVENTS_PUBLISHED.labels(type).inc(count)
             rows, counters = await self._database.transaction(partial(self._advance, sent=sent))
 
     def _advance(
@@ -180,7 +185,8 @@ class Relay:
             counters = replace(counters, sent_rank=rank, sent_sequence=sequence)
         counters = outbox.number_new(session, counters, self._batch_events)
         self._rank = counters.rank
-        return outbox.unsent(session, counters.sent_rank, self._batch_events), counters
+        rows = outbox.unsent(session, counters.sent_rank, self._batch_events, _BATCH_BYTES)
+        return rows, counters
 
     # --- recovery -------------------------------------------------------------------------------
 
@@ -189,10 +195,10 @@ class Relay:
         state, drift = await ensure_stream(client, self._stream, self._types, self._settings)
         for line in drift:
             _log.warning("the stream differs from the settings", stream=self._stream, drift=line)
-        last = await last_stored(client, self._stream) if state.messages else None
+        last = await _last_of_ours(client, self._stream, state)
         known = await self._database.transaction(partial(self._reconcile, state=state, last=last))
         if not known and last:
-            await self._lift(client, state, last)
+            await self._lift(client, last, state.last_sequence)
         return time.monotonic()
 
     def _reconcile(self, tx: Transaction, state: StreamState, last: Stored | None) -> bool:
@@ -201,11 +207,12 @@ class Relay:
         counters = outbox.lock_counters(session)
         self._rank = counters.rank
         if last is None:
+            # What was never sent goes out however old it is.
             since = time.time() - self._settings.stream_max_age_seconds
             first = outbox.first_rank_since(session, since)
-            rank = counters.rank if first is None else first - 1
+            rank = counters.sent_rank if first is None else min(counters.sent_rank, first - 1)
         else:
-            rank = int(wire.header(last.headers, wire.RANK) or 0)
+            rank = _rank(last)
             if not _is_ours(tx, counters, rank, last):
                 return False
         if (rank, state.last_sequence) != (counters.sent_rank, counters.sent_sequence):
@@ -218,33 +225,35 @@ class Relay:
             outbox.record_sent(session, rank, state.last_sequence)
         return True
 
-    async def _lift(self, client: Client, state: StreamState, last: Stored) -> None:
-        """An older or a new database under a living stream."""
-        numbers = {
-            stored.subject: int(wire.header(stored.headers, wire.NUMBER) or 0)
-            for stored in await last_messages(client, self._stream, [">"])
-        }
-        counters, wanted = await self._database.transaction(
-            lambda tx: (outbox.lock_counters(tx.session), outbox.unnumbered_ids(tx.session))
-        )
-        rank = int(wire.header(last.headers, wire.RANK) or 0)
+    async def _lift(self, client: Client, last: Stored, end: int) -> None:
+        """An older or a new database under a living stream, which ends at the sequence `end`."""
+        counters, unsent = await self._database.transaction(_unsent_ids)
         same = wire.header(last.headers, wire.GENERATION) == counters.generation
-        # Under one generation ranks and sequences run side by side: what is unknown is the tail.
-        start = max(1, state.last_sequence - (rank - counters.rank) + 1) if same else 1
+        known = same and await self._is_stored(client, counters)
+        numbers: dict[str, int] = {}
         held: list[Held] = []
-        unknown: list[str] = []
-        async for stored in read_from(client, self._stream, start):
+        unknown = _Named()
+        read = 0
+        async for stored in read_from(
+            client, self._stream, counters.sent_sequence + 1 if known else 1
+        ):
+            read = stored.sequence
+            if not _rank(stored):
+                continue  # no relay has sent it
             event = _held(stored)
-            if event.event_id in wanted:
+            numbers[event.subject] = max(event.number, numbers.get(event.subject, 0))
+            if event.event_id in unsent:
                 held.append(event)
             else:
-                unknown.append(event.event_id)
+                unknown.add(event.event_id)
+        if read < last.sequence:
+            raise RuntimeError("a copy of the stream that lags was read; it is read again")
         _log.warning(
             "the database is older than the stream: it does not know these events",
             stream=self._stream,
-            events=len(unknown),
-            first=unknown[:3],
-            last=unknown[-3:],
+            events=unknown.count,
+            first=unknown.first,
+            last=list(unknown.last),
         )
         generation = counters.generation if same else uuid7()
 
@@ -258,12 +267,52 @@ class Relay:
                 generation=generation,
                 numbers=numbers,
                 held=held,
-                sequence=state.last_sequence,
-                rank=rank,
+                sequence=end,
+                rank=_rank(last),
             )
             self._rank = lifted.rank
 
         await self._database.transaction(lift)
+
+    async def _is_stored(self, client: Client, counters: Counters) -> bool:
+        """Whether the stream holds, at its place, the last event recorded as sent."""
+        if not counters.sent_sequence:
+            return False
+        stored = await stored_at(client, self._stream, counters.sent_sequence)
+        return (
+            stored is not None
+            and _rank(stored) == counters.sent_rank
+            and wire.header(stored.headers, wire.GENERATION) == counters.generation
+        )
+
+
+@dataclass(slots=True)
+class _Named:
+    """How many, and a few of them by id."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+    last: deque[str] = field(default_factory=lambda: deque(maxlen=3))
+
+    def add(self, id: str) -> None:
+        self.count += 1
+        self.last.append(id)
+        if len(self.first) < 3:
+            self.first.append(id)
+
+
+def _unsent_ids(tx: Transaction) -> tuple[Counters, set[str]]:
+    counters = outbox.lock_counters(tx.session)
+    return counters, outbox.unsent_ids(tx.session, counters.sent_rank)
+
+
+async def _last_of_ours(client: Client, stream: str, state: StreamState) -> Stored | None:
+    """The last message that a relay has sent; None if there is none. Strangers' are passed over."""
+    for sequence in range(state.last_sequence, max(state.first_sequence, 1) - 1, -1):
+        stored = await stored_at(client, stream, sequence)
+        if stored and _rank(stored):
+            return stored
+    return None
 
 
 def _is_ours(tx: Transaction, counters: Counters, rank: int, last: Stored) -> bool:
@@ -277,12 +326,17 @@ def _is_ours(tx: Transaction, counters: Counters, rank: int, last: Stored) -> bo
 
 
 def _held(stored: Stored) -> Held:
-    return Held(
-        wire.header(stored.headers, "ce-id") or "",
-        stored.subject,
-        int(wire.header(stored.headers, wire.NUMBER) or 0),
-        int(wire.header(stored.headers, wire.RANK) or 0),
-    )
+    id = wire.header(stored.headers, "ce-id") or ""
+    return Held(id, stored.subject, _integer(stored.headers, wire.NUMBER), _rank(stored))
+
+
+def _rank(stored: Stored) -> int:
+    return _integer(stored.headers, wire.RANK)
+
+
+def _integer(headers: Mapping[str, str], name: str) -> int:
+    value = wire.header(headers, name) or ""
+    return int(value) if value.isascii() and value.isdigit() else 0
 
 
 def _message(row: Outgoing, generation: str) -> tuple[str, bytes, dict[str, str]]:
@@ -291,20 +345,6 @@ def _message(row: Outgoing, generation: str) -> tuple[str, bytes, dict[str, str]
     headers[wire.GENERATION] = generation
     headers[wire.RANK] = str(row.rank)
     return row.subject, row.data, headers
-
-
-def _within_bytes(rows: list[Outgoing]) -> list[Outgoing]:
-    """The first rows that come to no more than a batch may weigh; at least one."""
-    total = 0
-    for index, row in enumerate(rows):
-        total += len(row.data) + len(row.headers)
-        if total > _BATCH_BYTES and index:
-            return rows[:index]
-    return rows
-
-
-async def _quiet(_error: Exception) -> None:
-    """Connection errors show in what was being done; the client's own print says nothing more."""
 
 
 def _line(error: BaseException) -> str:

@@ -1,0 +1,209 @@
+"""Whatever happens to the broker and to what it stores: nothing lost, doubled or out of order."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from bookshop import Node, TestSettings, accountant, eventually
+from proxy import Proxy
+from relaying import STREAM, Shop, StreamView, in_order
+
+from chassis.testing import NatsServer
+
+Disaster = Callable[[NatsServer, Path], Awaitable[None]]
+
+
+async def killed(nats: NatsServer, _copy: Path) -> None:
+    nats.kill()
+    nats.start()
+
+
+async def erased(nats: NatsServer, _copy: Path) -> None:
+    nats.kill()
+    nats.erase()
+    nats.start()
+
+
+async def older_copy(nats: NatsServer, copy: Path) -> None:
+    nats.kill()
+    nats.restore_store(copy)
+    nats.start()
+
+
+async def deleted(nats: NatsServer, _copy: Path) -> None:
+    await StreamView(nats.url).api(f"STREAM.DELETE.{STREAM}")
+
+
+@pytest.mark.parametrize(
+    "disaster", [killed, erased, older_copy, deleted], ids=lambda d: d.__name__
+)
+async def test_the_stream_is_whole_again_after(
+    disaster: Disaster, nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path
+) -> None:
+    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
+    async with Shop(new_database("shop")) as shop:
+        relay = shop.start_relay(nats.url, batch_events=10)
+        await shop.sell(range(60))
+        await shop.sent()
+        nats.stop()
+        nats.copy_store(tmp_path / "copy")
+        nats.start()
+        await shop.sell(range(60, 120))
+        await shop.sent()
+        await books.settled()
+        await shop.sell(range(120, 150))  # some of these are still to be taken
+        await disaster(nats, tmp_path / "copy")
+        await shop.sell(range(150, 200), at_once=10)
+        stream = StreamView(nats.url)
+
+        async def whole() -> bool:
+            relay.relay.wake()
+            return await stream.ranks() == list(range(1, 201))
+
+        await eventually(whole)
+        await shop.sent()
+        assert in_order(await stream.ids(), shop.published)
+
+        async def taken() -> bool:
+            return len(await books.journal()) >= 200
+
+        await eventually(taken)
+        await books.settled()
+        assert in_order([e.event_id for e in await books.journal()], shop.published)
+    await books.stop()
+
+
+async def test_a_purged_stream_is_filled_again(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
+    async with Shop(new_database("shop")) as shop:
+        relay = shop.start_relay(nats.url)
+        await shop.sell(range(50))
+        await shop.sent()
+        await books.settled()
+        stream = StreamView(nats.url)
+        await stream.api(f"STREAM.PURGE.{STREAM}")
+        relay.relay.ask()
+
+        async def whole() -> bool:
+            return await stream.ranks() == list(range(1, 51))
+
+        await eventually(whole)
+        await shop.sell(range(50, 60))
+        await shop.sent()
+
+        async def taken() -> bool:
+            return in_order([e.event_id for e in await books.journal()], shop.published)
+
+        await eventually(taken)
+    await books.stop()
+
+
+async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_nothing(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
+    async with Shop(new_database("shop")) as shop, Proxy(nats.port) as proxy:
+        stream = StreamView(nats.url)
+        await shop.sell(range(10))
+        shop.start_relay(proxy.url)
+        await shop.sent()
+        for marker in (b"Nats-Batch-Sequence: 25\r\n", b"Nats-Batch-Commit"):
+            killed = asyncio.Event()
+
+            def kill(killed: asyncio.Event = killed) -> None:
+                nats.kill()
+                killed.set()
+
+            there = len(shop.published)
+            proxy.when("to_server", marker, kill)
+            await shop.sell(range(there, there + 50))
+            shop.wake()
+            await killed.wait()
+            proxy.refusing = True
+            nats.start()
+            assert await stream.ranks() == list(range(1, there + 1))
+            proxy.refusing = False
+            await shop.sent()
+        assert await stream.ranks() == list(range(1, 111))
+        await books.settled()
+        assert in_order([e.event_id for e in await books.journal()], shop.published)
+    await books.stop()
+
+
+async def test_a_broker_that_hangs_and_goes_on_gets_each_event_once(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with Shop(new_database("shop")) as shop, Proxy(nats.port) as proxy:
+        shop.start_relay(proxy.url)
+        await shop.sell(range(10))
+        await shop.sent()
+        hung = asyncio.Event()
+
+        def hang() -> None:
+            nats.pause()
+            hung.set()
+
+        proxy.when("to_server", b"Nats-Batch-Commit", hang)
+        await shop.sell(range(10, 50))
+        shop.wake()
+        await hung.wait()
+        await shop.sell(range(50, 60))
+        proxy.cut()  # what the relay believes: the broker has its batch, or has not
+        await asyncio.sleep(0.1)
+        nats.resume()
+        await shop.sent()
+        assert await StreamView(nats.url).ranks() == list(range(1, 61))
+
+
+async def test_events_wait_in_the_outbox_while_the_broker_is_away(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    nats.kill()
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(50))
+        assert await shop.unsent() == 50
+        nats.start()
+        await shop.sent()
+        nats.kill()
+        await shop.sell(range(50, 100))
+        assert await shop.unsent() == 50
+        nats.start()
+        await shop.sent()
+        stream = StreamView(nats.url)
+        assert await stream.ranks() == list(range(1, 101))
+        assert in_order(await stream.ids(), shop.published)
+
+
+async def test_events_that_waited_longer_than_the_stream_keeps_any_are_sent_all_the_same(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    settings = TestSettings(stream_max_age_seconds=1)
+    async with Shop(new_database("shop"), settings=settings) as shop:
+        relay = shop.start_relay(nats.url)
+        await shop.sell(range(5))
+        await shop.sent()
+        await relay.stop()
+        nats.kill()
+        await shop.sell(range(5, 10))
+        await asyncio.sleep(1.1)
+        nats.start()
+        view = StreamView(nats.url)
+
+        async def empty() -> bool:
+            return not await view.messages()
+
+        await eventually(empty)
+        await shop.sell(range(10, 15))
+        books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
+        shop.start_relay(nats.url)
+        await shop.sent()
+
+        async def taken() -> bool:
+            return in_order([e.event_id for e in await books.journal()], shop.published[5:])
+
+        await eventually(taken)
+        await books.stop()

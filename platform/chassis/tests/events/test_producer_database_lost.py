@@ -1,0 +1,193 @@
+"""The producer's database is erased or restored from an older copy: its numbers go on above what
+the stream holds, nothing is sent twice, and what the database no longer knows is named."""
+
+import asyncio
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any
+
+import pytest
+from backup import Backup, back_up, erase, restore
+from bookshop import Node, accountant, eventually
+from relaying import Shop, StreamView, in_order
+from structlog.testing import capture_logs
+
+from chassis import EventContext
+from chassis.events.streams import publish_batch
+from chassis.testing import NatsServer
+
+Log = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    with capture_logs() as lines:
+        yield lines
+
+
+def unknown(log: Log) -> list[MutableMapping[str, Any]]:
+    return [line for line in log if "database is older than the stream" in line["event"]]
+
+
+async def all_taken(books: Node, published: list[EventContext]) -> None:
+    """Wait until the accountant has written down as many events, then compare."""
+
+    async def enough() -> bool:
+        return len(await books.journal()) >= len(published)
+
+    await eventually(enough)
+    await books.settled()
+    assert in_order([e.event_id for e in await books.journal()], published)
+
+
+async def test_an_erased_database_goes_on_above_the_numbers_of_its_stream(
+    nats: NatsServer, new_database: Callable[[str], str], log: Log
+) -> None:
+    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(50))
+        await shop.sent()
+        lost = list(shop.published)
+    assert not unknown(log)
+    async with Shop(new_database("shop_anew")) as anew:
+        anew.start_relay(nats.url)
+        await anew.sell(range(50, 100))
+        await anew.sent()
+        (line,) = unknown(log)
+        assert line["log_level"] == "warning"
+        assert line["events"] == 50
+        assert line["first"][0] == lost[0].id
+        assert line["last"][-1] == lost[-1].id
+        await all_taken(books, lost + anew.published)
+    assert not books.path.readers[0].stops
+    await books.stop()
+
+
+async def test_a_database_erased_under_a_running_relay_goes_on_above(
+    nats: NatsServer, new_database: Callable[[str], str], log: Log
+) -> None:
+    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(50))
+        await shop.sent()
+        erase(shop.url)
+        await shop.sell(range(50, 100), at_once=10)
+        await shop.sent()
+        assert unknown(log)[0]["events"] == 50
+        await all_taken(books, shop.published)
+    await books.stop()
+
+
+async def test_a_restored_database_names_what_it_forgot_and_doubles_nothing(
+    nats: NatsServer, new_database: Callable[[str], str], log: Log
+) -> None:
+    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
+    url = new_database("shop")
+    async with Shop(url) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(30))
+        await shop.sent()
+    async with Shop(url) as shop_without_relay:
+        waiting = await shop_without_relay.sell(range(30, 45))  # in the backup, unnumbered
+        backup = back_up(url)
+    async with Shop(url) as later:
+        later.start_relay(nats.url)
+        await later.sell(range(45, 60))  # after the backup
+        await later.sent()
+    before = shop.published + waiting + later.published
+    restore(url, backup)
+    async with Shop(url) as restored:
+        restored.start_relay(nats.url)
+        await restored.sell(range(60, 80))
+        await restored.sent()
+        (line,) = unknown(log)
+        assert line["events"] == 15
+        assert line["first"] == [p.id for p in later.published[:3]]
+        assert line["last"] == [p.id for p in later.published[-3:]]
+        await all_taken(books, before + restored.published)
+        assert in_order(await StreamView(nats.url).ids(), before + restored.published)
+    await books.stop()
+
+
+async def test_a_database_restored_under_a_running_relay_doubles_nothing(
+    nats: NatsServer, new_database: Callable[[str], str], log: Log
+) -> None:
+    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
+    async with Shop(new_database("shop")) as shop:
+        relay = shop.start_relay(nats.url)
+        await shop.sell(range(30))
+        await shop.sent()
+        backup = back_up(shop.url)
+        forgotten = await shop.sell(range(30, 60))
+        await shop.sent()
+        restore(shop.url, backup)
+        await shop.sell(range(60, 100), at_once=10)
+        relay.relay.wake()
+        await shop.sent()
+        assert unknown(log)[0]["events"] == len(forgotten)
+        assert in_order(await StreamView(nats.url).ids(), shop.published)
+        await all_taken(books, shop.published)
+    await books.stop()
+
+
+async def test_what_the_backup_held_numbered_but_not_marked_as_sent_is_not_doubled(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = new_database("shop")
+    backups: list[Backup] = []
+    publish = publish_batch
+
+    async def back_up_first(*arguments: Any) -> int:
+        backups.append(await asyncio.to_thread(back_up, url))
+        return await publish(*arguments)
+
+    async with Shop(url) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(20))
+        await shop.sent()
+        monkeypatch.setattr("chassis.events.relay.publish_batch", back_up_first)
+        await shop.sell(range(20, 40))
+        await shop.sent()
+    monkeypatch.undo()
+    backup = backups[-1]
+    rows = backup.rows["slipway_outbox"]
+    assert max(row["rank"] for row in rows) > backup.rows["slipway_relay"][0]["sent_rank"]
+    # First erased, so that the stream's generation is a younger one; then the backup is found.
+    erase(url)
+    async with Shop(url) as erased:
+        erased.start_relay(nats.url)
+        await erased.sell(range(40, 50))
+        await erased.sent()
+    restore(url, backup)
+    async with Shop(url) as restored:
+        restored.start_relay(nats.url)
+        await restored.sell(range(50, 60))
+        await restored.sent()
+    published = shop.published + erased.published + restored.published
+    assert in_order(await StreamView(nats.url).ids(), published)
+
+
+async def test_new_events_of_a_backup_that_the_stream_never_held_are_sent(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("shop")
+    async with Shop(url) as shop:
+        relay = shop.start_relay(nats.url)
+        await shop.sell(range(20))
+        await shop.sent()
+        await relay.stop()
+        await shop.sell(range(20, 30))
+        backup = back_up(url)
+    erase(url)
+    async with Shop(url) as erased:
+        erased.start_relay(nats.url)
+        await erased.sell(range(30, 40))
+        await erased.sent()
+    restore(url, backup)
+    async with Shop(url) as restored:
+        restored.start_relay(nats.url)
+        await restored.sent()
+    ids = await StreamView(nats.url).ids()
+    everything = shop.published[:20] + erased.published + shop.published[20:]
+    assert in_order(ids, everything)

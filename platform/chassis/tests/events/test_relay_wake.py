@@ -1,0 +1,126 @@
+"""Events leave soon after their commit, whichever replica made it; and only if it was made."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from bookshop import Node, TestSettings, eventually, sold
+from relaying import TYPES, Shop, StreamView, in_order, relay_process
+
+from chassis import Transaction
+from chassis.database.leadership import Lock
+from chassis.testing import NatsServer
+
+# Nothing but a wake sends an event within a test's time.
+PATIENT = TestSettings(relay_sweep_seconds=60, relay_ask_seconds=600)
+
+
+async def test_a_commit_wakes_the_relay_of_the_replica_that_holds_the_lock(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("shop")
+    nodes = [
+        await Node("bookstore", url, nats.url, publishes=TYPES, settings=PATIENT).start()
+        for _ in range(3)
+    ]
+
+    async def one_leads() -> bool:
+        return sum(bool(node.path.relay and node.path.relay.leading) for node in nodes) == 1
+
+    async def all_connected() -> bool:
+        return all(node.path._listening for node in nodes)
+
+    await eventually(one_leads)
+    await eventually(all_connected)
+    view, count = StreamView(nats.url), 0
+    for node in nodes:
+        await node.publish(sold(count), sold(count + 1))
+        count += 2
+
+        async def out(count: int = count) -> bool:
+            return len(await view.ids()) == count
+
+        await eventually(out, 10)
+    for node in nodes:
+        await node.stop()
+
+
+async def test_a_commit_while_the_relay_publishes_is_not_overlooked(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    node = Node("bookstore", new_database("shop"), nats.url, publishes=TYPES, settings=PATIENT)
+    await node.start()
+    published = []
+    for n in range(40):
+        published += await node.publish(sold(n))
+    view = StreamView(nats.url)
+
+    async def out() -> bool:
+        return len(await view.ids()) == 40
+
+    await eventually(out, 10)
+    assert in_order(await view.ids(), published)
+    await node.stop()
+
+
+async def test_a_transaction_rolled_back_publishes_nothing(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+
+        def fail(tx: Transaction) -> None:
+            tx.publish(sold(1))
+            raise RuntimeError("changed its mind")
+
+        with pytest.raises(RuntimeError):
+            await shop.database.transaction(fail)
+        kept = await shop.publish(sold(2))
+        await shop.sent()
+        assert await StreamView(nats.url).ids() == [kept[0].id]
+
+
+async def test_when_the_holder_of_the_lock_is_killed_another_takes_over(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with Shop(new_database("shop")) as shop:
+        await shop.sell(range(10))
+        async with relay_process(shop.url, nats.url, "never") as process:
+            await shop.sent(60)
+            standby = shop.start_relay(nats.url)
+            await shop.sell(range(10, 20))
+            await shop.sent()
+            assert not standby.relay.leading, "two lead"
+            process.kill()
+            await process.wait()
+            await shop.sell(range(20, 30))
+            await shop.sent()
+            assert standby.relay.leading
+            assert await StreamView(nats.url).ranks() == list(range(1, 31))
+
+
+async def test_a_relay_that_stops_gives_its_lock_back_at_whatever_moment(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with Shop(new_database("shop")) as shop:
+        for n in range(6):
+            relay = shop.start_relay(nats.url)
+            await asyncio.sleep(0.001 * n)  # while it takes the lock, perhaps
+            await relay.stop()
+        await shop.sell(range(1))
+        shop.start_relay(nats.url)
+        await shop.sent()
+
+
+async def test_a_lock_asked_for_too_late_is_not_taken(new_database: Callable[[str], str]) -> None:
+    url = new_database("shop")
+    left = Lock(url, "relay")
+    left.release()
+    assert not left.acquire(), "nobody would give it back"
+    other = Lock(url, "relay")
+    assert other.acquire()
+    assert not Lock(url, "relay").acquire()
+    other.release()
+    third = Lock(url, "relay")
+    assert third.acquire()
+    third.release()
