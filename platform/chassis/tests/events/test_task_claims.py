@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
@@ -66,6 +67,17 @@ async def test_only_the_oldest_task_of_a_key_is_claimed(desk: Desk) -> None:
     claimed = await desk.database.transaction(lambda tx: claim(tx, "one"))
     assert {t.event_id for t in claimed} == {first.id, other.id, elsewhere.id}
     assert await desk.database.transaction(lambda tx: claim(tx, "two")) == []
+
+
+async def test_tasks_that_wait_behind_another_or_run_do_not_wake_anybody(desk: Desk) -> None:
+    """A look at the tasks each few milliseconds would follow."""
+    later = time.time() + 600
+    await desk.store(BookSold(book_id="a"), due_at=later)
+    await desk.store(BookSold(book_id="a"), BookSold(book_id="a"))
+    await desk.store(BookSold(book_id="b"))
+    await desk.database.transaction(lambda tx: claim(tx, "one"))
+    due = await desk.database.read(lambda tx: task_rows.next_due(tx.session, TYPES))
+    assert due == pytest.approx(later)
 
 
 async def test_a_member_claims_only_types_it_handles(desk: Desk) -> None:

@@ -12,7 +12,7 @@ import pytest
 from bookshop import Node, eventually, write_down
 from forge import Forge
 from sqlalchemy import update
-from trade import Patience, Statements, dead, rows_of_tasks, take_in, trading
+from trade import Patience, dead, rows_of_tasks, take_in, trading
 
 from bookstore.v1 import BookReturned, BookSold, BooksServiceStub, GetBookRequest
 from chassis import EventContext, EventRouter, Reject, Transact, Transaction, Unavailable
@@ -85,24 +85,6 @@ async def test_what_follows_a_failed_event_of_its_key_waits_behind_it_and_all_el
             )
             await books.settled()
             assert (await ids(books))[2:] == [failed.id, *(b.id for b in behind)]
-
-
-async def test_tasks_that_wait_behind_another_are_not_looked_at_again_and_again(
-    nats: NatsServer, new_database: NewDatabase
-) -> None:
-    settings = Patience(task_backoff_seconds=600)
-    statements = Statements()
-    async with trading(nats, new_database, Failing().router, settings=settings) as (shop, books):
-        await shop.publish(book("a", bad=True), book("a"), book("a"))
-
-        async def waiting() -> bool:
-            return len(await rows_of_tasks(books)) == 3
-
-        await eventually(waiting)
-        statements.watch(books)
-        await asyncio.sleep(0.5)
-        looked = [t for t in statements.committed if any("slipway_task" in s for s in t)]
-        assert len(looked) < 5
 
 
 # --- tries --------------------------------------------------------------------------------------
