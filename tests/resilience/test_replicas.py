@@ -1,5 +1,6 @@
 """Replicas come, go and die: the others take over, nothing is lost, nothing done twice."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Literal
 
@@ -16,10 +17,11 @@ async def replicas_come_go_and_die(upheaval: Upheaval) -> None:
     first, second = upheaval.platform.of("orders")
     *_, third = upheaval.platform.of("inventory")
     await upheaval.after(BASKETS // 6)
-    second.terminate()
+    leaving = asyncio.create_task(second.stop())
     await upheaval.moment()
     third.pause()  # it keeps its lanes, its connections and what it has begun
     await upheaval.after(BASKETS // 3)
+    await leaving
     second.start()
     await second.wait_ready(60)
     await kill_and_start(first)
