@@ -52,6 +52,12 @@ async def test_events_are_sent_as_the_standard_says() -> None:
     )
 
 
+def test_only_the_line_ends_of_the_standard_end_a_line() -> None:
+    data = "a\u2028b\x85c\x0bd\re\r\nf\n"
+    encoded = ServerSentEvent(data).encoded().decode()
+    assert encoded == "data: a\u2028b\x85c\x0bd\ndata: e\ndata: f\ndata: \n\n"
+
+
 async def test_an_event_is_sent_as_soon_as_it_comes() -> None:
     stream = Stream()
     async with reading(stream.app) as (_, lines):

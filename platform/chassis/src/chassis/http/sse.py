@@ -1,6 +1,7 @@
 """Server-sent events that end when the service does."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from chassis import deadline
 __all__ = ["ServerSentEvent", "event_stream"]
 
 _log = structlog.get_logger(__name__)
+# The standard's line ends; str.splitlines knows more, which are data here.
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class ServerSentEvent:
             lines.append(f"id: {_one_line(self.id)}")
         if self.event is not None:
             lines.append(f"event: {_one_line(self.event)}")
-        lines += [f"data: {line}" for line in self.data.splitlines() or [""]]
+        lines += [f"data: {line}" for line in _LINE_END.split(self.data)]
         return ("\n".join(lines) + "\n\n").encode()
 
 
