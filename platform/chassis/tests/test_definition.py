@@ -100,7 +100,7 @@ def service(**parts: object) -> Service:
 
 
 def serving(contract: ServiceDescriptor, implementation: type) -> Service:
-    return service(grpc=[(contract, implementation)])
+    return service(grpc=[(contract, implementation)], publishes=[BookSold])
 
 
 def test_a_class_with_a_method_for_each_rpc_is_accepted() -> None:
@@ -124,6 +124,11 @@ def test_a_class_with_a_method_for_each_rpc_is_accepted() -> None:
 def test_a_class_that_does_not_fit_its_contract_is_refused(implementation: type, line: str) -> None:
     lines = problems(serving(BooksService, implementation), Settings())
     assert any(line in found and implementation.__name__ in found for found in lines), lines
+
+
+def test_a_method_with_a_transaction_in_a_service_without_a_database_is_refused() -> None:
+    (line,) = problems(service(grpc=[(BooksService, Books)]), Settings())
+    assert "Books.sell_book: takes a transaction; give bookstore its tables=" in line
 
 
 @pytest.mark.parametrize(
@@ -206,12 +211,3 @@ def test_a_job_gets_its_transaction_and_settings_and_may_take_its_interval_from_
     transaction = object()
     job.work(transaction)  # type: ignore[arg-type]
     assert (job.seconds, seen) == (6, [(transaction, 3)])
-
-
-def test_what_a_service_author_needs_is_exported_and_nothing_else() -> None:
-    import chassis
-
-    exported = {name for name in dir(chassis) if not name.startswith("_")}
-    assert exported == set(chassis.__all__)
-    for name in chassis.__all__:
-        assert getattr(chassis, name).__name__ == name

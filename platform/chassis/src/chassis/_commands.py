@@ -28,15 +28,27 @@ def main(service: "Service", arguments: list[str]) -> int:
         settings = load(service.settings_type)
     except SettingsInvalid as error:
         return _refused(error.lines, CONFIGURATION)
-    for line in unknown_variables(service.settings_type):
+    unknown = unknown_variables(service.settings_type)
+    if not arguments:
+        return _run(service, settings, unknown)
+    for line in unknown:
         print(f"warning: {line}", file=sys.stderr)
     if arguments == ["--settings"]:
         print(describe(settings))
         return OK
-    return _run(service, settings, migrate=arguments == ["migrate"])
+    return _migrate(service, settings)
 
 
-def _run(service: "Service", settings: ServiceSettings, *, migrate: bool) -> int:
+def _migrate(service: "Service", settings: ServiceSettings) -> int:
+    from chassis import _lifecycle, definition
+
+    unset = definition.unset(service, settings)
+    if unset:
+        return _refused(unset, CONFIGURATION)
+    return _lifecycle.migrate(service, settings)
+
+
+def _run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> int:
     from chassis import definition
 
     broken = definition.problems(service, settings)
@@ -48,9 +60,7 @@ def _run(service: "Service", settings: ServiceSettings, *, migrate: bool) -> int
 
     from chassis import _lifecycle
 
-    if migrate:
-        return _lifecycle.migrate(service, settings)
-    return _lifecycle.run(service, settings)
+    return _lifecycle.run(service, settings, warnings)
 
 
 def _refused(lines: list[str], code: int) -> int:

@@ -58,9 +58,14 @@ def migrate(service: "Service", settings: ServiceSettings) -> int:
     return 0
 
 
-def run(service: "Service", settings: ServiceSettings) -> int:
-    """Run the service until it is told to stop; returns the exit code."""
+def run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> int:
+    """Run the service until it is told to stop; returns the exit code.
+
+    The warnings are logged first.
+    """
     logging.configure(service.name, settings)
+    for line in warnings:
+        _log.warning(line)
     try:
         import uvloop
 

@@ -66,11 +66,9 @@ class ServiceSettings(EventSettings):
     request_timeout_seconds: float = Field(
         10, gt=0, description="what an HTTP request may spend on calls to other services"
     )
-    request_max_bytes: int = Field(
-        1024 * 1024, gt=0, description="largest body of an HTTP request, and gRPC message"
-    )
+    request_max_bytes: int = Field(1024 * 1024, gt=0, description="largest body of an HTTP request")
     health_interval_seconds: float = Field(
-        2, gt=0, description="how often readiness is looked at when nobody asks"
+        5, gt=0, description="how often readiness is looked at when nobody asks"
     )
     shutdown_delay_seconds: float = Field(
         0, ge=0, description="keeps serving so long after it has said that it is not ready"

@@ -107,10 +107,17 @@ def test_wrong_settings_stop_the_start_with_a_line_each_and_exit_code_78(tmp_pat
     assert ran.stdout == ""
 
 
-def test_an_unknown_setting_is_a_warning(tmp_path: Path) -> None:
-    ran = Stall(tmp_path, wraping_seconds="1").command("--settings")
+async def test_an_unknown_setting_is_a_warning(tmp_path: Path) -> None:
+    warning = (
+        "APP_WRAPING_SECONDS is no setting of this service; did you mean APP_WRAPPING_SECONDS?"
+    )
+    stall = Stall(tmp_path, wraping_seconds="1")
+    ran = stall.command("--settings")
     assert ran.returncode == 0
-    assert "did you mean APP_WRAPPING_SECONDS?" in ran.stderr
+    assert warning in ran.stderr
+    with stall:
+        await stall.says(warning)
+        assert {"event": warning, "level": "warning"}.items() <= stall.lines()[0].items()
 
 
 def test_the_effective_settings_are_printed_with_secrets_masked(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import httpx
 import pytest
 import pytest_asyncio
 import structlog
-from books_rpc import Servers, servers
+from books_rpc import Servers, raw_channel, servers
 from fastapi import APIRouter, Depends
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -164,6 +165,13 @@ async def test_probes_are_not_traced(spans: Spans, rpc: Servers, tmp_path: Path)
     async with await gateway(rpc, tmp_path) as http:
         for path in ("/livez", "/readyz", "/startupz", "/metrics"):
             await http.get(path)
+    assert spans() == []
+
+
+async def test_health_checks_are_not_traced(spans: Spans, rpc: Servers, tmp_path: Path) -> None:
+    server = await rpc.start(Shelf, database=rpc.database(f"sqlite:///{tmp_path}/books.db"))
+    async with raw_channel(server.port) as channel:
+        await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     assert spans() == []
 
 

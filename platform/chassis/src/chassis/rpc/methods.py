@@ -57,7 +57,7 @@ def problems(service: "Service") -> Iterator[str]:
                     f"{_where(implementation)}: has no method {name} for the RPC {rpc.full_name}"
                 )
                 continue
-            yield from _method_problems(rpc, method, service.settings_type)
+            yield from _method_problems(rpc, method, service)
         for name in vars(implementation):
             if not name.startswith("_") and name not in names:
                 yield (
@@ -67,9 +67,9 @@ def problems(service: "Service") -> Iterator[str]:
 
 
 def _method_problems(
-    rpc: MethodDescriptor, method: Callable[..., Any], settings_type: type[ServiceSettings]
+    rpc: MethodDescriptor, method: Callable[..., Any], service: "Service"
 ) -> Iterator[str]:
-    where = _where(method)
+    where, settings_type = _where(method), service.settings_type
     if rpc.client_streaming or rpc.server_streaming:
         yield f"{where}: {rpc.full_name} streams; the chassis serves unary RPCs only"
         return
@@ -96,6 +96,8 @@ def _method_problems(
     transactions = kinds.count("write") + kinds.count("read")
     if transactions > 1:
         yield f"{where}: takes one transaction at most"
+    if transactions and not service.has_database:
+        yield f"{where}: takes a transaction; give {service.name} its tables=... or publishes=..."
     if transactions and inspect.iscoroutinefunction(method):
         yield (
             f"{where}: an async def takes no transaction, since a transaction never waits on the "
