@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 import nats
@@ -57,7 +57,7 @@ async def kill_and_start(process: ServiceProcess) -> None:
 async def during_a_replay(
     options: PlatformOptions,
     baskets: int,
-    happens: Callable[[Upheaval], Awaitable[None]],
+    happens: Callable[[Upheaval], Coroutine[None, None, None]],
     seed: int = 1,
 ) -> Record:
     """Replay baskets while `happens` runs; afterwards every law must hold, in order."""
@@ -96,7 +96,8 @@ async def assert_streams_in_order(url: str, streams: Sequence[str] = SERVICES[1:
     client = await nats.connect(url)
     try:
         jetstream = client.jetstream()
-        for name in {info.config.name for info in await jetstream.streams_info()} & {*streams}:
+        held = {info.config.name for info in await jetstream.streams_info()}
+        for name in (stream for stream in streams if stream in held):
             info = await jetstream.stream_info(name)
             last: dict[str, int] = {}
             rank = 0
