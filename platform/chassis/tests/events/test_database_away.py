@@ -1,0 +1,63 @@
+"""A database that goes away while events are taken: no try is spent, nothing is lost."""
+
+import asyncio
+
+import pytest
+from bookshop import Node, TestSettings, accountant, eventually
+from reading import has_taken, taken_ids
+from relaying import Shop, in_order
+
+from chassis.database import DatabaseDown
+from chassis.telemetry import metrics
+from chassis.testing import NatsServer, PostgresServer
+
+TYPE = "bookstore.v1.BookSold"
+
+
+async def is_down(node: Node) -> None:
+    async def holds() -> bool:
+        try:
+            await node.database.check()
+        except DatabaseDown:
+            return True
+        return False
+
+    await eventually(holds)
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed", "paused"])
+async def test_reading_waits_for_the_database(
+    how: str, nats: NatsServer, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("shop")
+    name = f"books_{how}"
+    postgres.create_database(name)
+    failed = metrics.EVENTS_FAILED.labels(TYPE)._value
+    before = failed.get()
+    settings = TestSettings(batch_max_events=10)
+    async with (
+        Shop(f"sqlite:///{folder}/shop.db") as shop,
+        Node(
+            "books", postgres.url(name), nats.url, router=accountant(), settings=settings
+        ) as books,
+    ):
+        shop.start_relay(nats.url)
+        await shop.sell(range(100))
+        await has_taken(books, 10)
+        try:
+            if how == "paused":
+                postgres.pause()
+                await shop.sell(range(100, 200))
+                await asyncio.sleep(0.3)
+                postgres.resume()
+            else:
+                postgres.kill() if how == "killed" else postgres.stop()
+                await shop.sell(range(100, 200))
+                await is_down(books)
+        finally:
+            postgres.start()
+        await has_taken(books, 200)
+        assert in_order(await taken_ids(books), shop.published)
+        ledger = await books.path.ledger()
+        assert (ledger.tasks, ledger.dead_letters, ledger.stopped) == (0, 0, ())
+    assert failed.get() == before

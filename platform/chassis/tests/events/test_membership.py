@@ -1,0 +1,211 @@
+"""Who reads which lane follows who is there: come, gone, dead, or not to be heard for a while."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bookshop import Node, TestSettings, accountant, eventually, write_down
+from nats.aio.client import Client
+from owners import bystander, count_refusals
+from reading import has_taken, taken_ids
+from relaying import Shop, StreamView, in_order
+from replicas import Replicas
+
+from bookstore.v1 import BookSold
+from chassis import EventContext, EventRouter, Transaction
+from chassis.events import members as membership
+from chassis.events.lanes import LANES
+from chassis.testing import NatsServer
+
+PATIENT = TestSettings(member_ttl_seconds=60)  # longer than any of these tests waits
+
+
+async def reads(node: Node, lanes: int) -> None:
+    """Wait until it reads so many."""
+
+    async def holds() -> bool:
+        return len(node.path.readers[0].reading) == lanes
+
+    await eventually(holds)
+
+
+async def test_a_member_that_leaves_in_order_hands_its_lanes_over_at_once(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("books")
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(1))
+        nodes = [
+            Node("books", url, nats.url, router=accountant(member), settings=PATIENT)
+            for member in ("leaves", "stays")
+        ]
+        async with nodes[0], nodes[1]:
+            for node in nodes:
+                await reads(node, LANES // 2)
+            await nodes[0].stop()
+            await reads(nodes[1], LANES)
+            await shop.sell(range(1, 80))
+            await has_taken(nodes[1], 80)
+            # In order: nobody is suspected of having been killed by what it had in hand.
+            assert (await nodes[1].path.ledger()).tasks == 0
+            assert not nodes[1].path.readers[0]._suspicions
+            assert in_order(await taken_ids(nodes[1]), shop.published)
+
+
+async def test_a_dead_members_lanes_are_taken_over_after_its_ttl(
+    nats: NatsServer, new_database: Callable[[str], str], replicas: Replicas
+) -> None:
+    url = new_database("books")
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(1))
+        async with Node("books", url, nats.url, router=accountant()) as stays:
+            await reads(stays, LANES)
+            dies = replicas.start(url, nats.url, "dies")
+            await reads(stays, LANES // 2)
+            dies.send(signal.SIGKILL)
+            await reads(stays, LANES)
+            await shop.sell(range(1, 80))
+            await has_taken(stays, 80)
+            assert in_order(await taken_ids(stays), shop.published)
+
+
+async def test_a_lane_in_hand_is_waited_for(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = count_refusals(monkeypatch)
+    url, busy = new_database("books"), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    events = EventRouter()
+
+    @events.on(BookSold)
+    def slowly(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        write_down(tx, event, "slow")
+        loop.call_soon_threadsafe(busy.set)
+        time.sleep(0.02)
+
+    settings = TestSettings(member_ttl_seconds=60, batch_max_events=40)
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(80))
+        await shop.sent()
+        slow = Node("books", url, nats.url, router=events, settings=settings)
+        fast = Node("books", url, nats.url, router=accountant("fast"), settings=settings)
+        async with slow:
+            await busy.wait()
+            async with fast:
+                await reads(fast, LANES // 2)
+                await shop.sell(range(80, 120))
+                await has_taken(fast, 120)
+                assert in_order(await taken_ids(fast), shop.published)
+    assert refusals == []
+
+
+async def test_a_membership_that_vanished_with_the_broker_is_believed_for_a_while(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("books")
+    async with (
+        bystander(nats.url, "other") as other,
+        Node("books", url, nats.url, router=accountant(), settings=PATIENT) as books,
+    ):
+        members = books.path.members
+        assert members
+        await shares(other, LANES // 2)
+        had: list[int] = []
+        members.on_change(lambda: had.append(len(members.lanes)))
+        for times in (1, 2):
+            nats.kill()  # it kept them in memory
+            nats.start()
+
+            async def is_back(times: int = times) -> bool:
+                return len(had) >= times
+
+            await eventually(is_back)
+        assert set(had) == {LANES // 2}
+
+
+async def test_one_that_died_while_the_broker_was_away_is_believed_no_longer(
+    nats: NatsServer, new_database: Callable[[str], str], replicas: Replicas
+) -> None:
+    url = new_database("books")
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(1))
+        async with Node("books", url, nats.url, router=accountant()) as stays:
+            await reads(stays, LANES)
+            dies = replicas.start(url, nats.url, "dies")
+            await reads(stays, LANES // 2)
+            nats.kill()
+            dies.send(signal.SIGKILL)
+            nats.start()
+            await reads(stays, LANES)
+
+
+async def test_a_newcomer_hears_of_all_at_once(nats: NatsServer) -> None:
+    async with (
+        bystander(nats.url, "one"),
+        bystander(nats.url, "two"),
+        bystander(nats.url, "three") as newcomer,
+    ):
+        assert newcomer.living == {"one", "two", "three"}
+
+
+async def test_a_dead_member_is_forgotten_by_the_server_too(nats: NatsServer) -> None:
+    """Else every newcomer would begin by believing in all who ever were."""
+    async with (
+        bystander(nats.url, "lives", ttl_seconds=60),
+        bystander(nats.url, "dies", ttl_seconds=1) as dies,
+    ):
+        dies._leaving = True  # it announces itself no more
+
+        async def is_forgotten() -> bool:
+            state = await StreamView(nats.url).api(
+                "STREAM.INFO.KV_slipway-members", {"subjects_filter": ">"}
+            )
+            return set(state["state"]["subjects"]) == {"$KV.slipway-members.books.lives"}
+
+        await eventually(is_forgotten)
+
+
+async def test_a_member_that_could_not_join_at_first_joins_later(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure, asked = membership._ensure_bucket, []
+
+    async def not_yet(client: Client) -> None:
+        asked.append(client)
+        if len(asked) < 3:
+            raise TimeoutError("JetStream is not ready yet")
+        await ensure(client)
+
+    monkeypatch.setattr(membership, "_ensure_bucket", not_yet)
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(20))
+        async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
+            await has_taken(books, 20)
+            await reads(books, LANES)
+
+
+async def test_garbage_among_the_members_is_nobody(nats: NatsServer) -> None:
+    async with bystander(nats.url, "one") as one:
+        for garbage in (b"", b"\xff", b"[]", b"null", b"{}", json.dumps({"ttl": 3}).encode()):
+            await one._broker.client.publish("$KV.slipway-members.books.garbage", garbage)
+        async with bystander(nats.url, "two") as two:
+            await shares(one, LANES // 2)
+            assert one.living == two.living == {"one", "two"}
+
+
+async def shares(of: Any, lanes: int) -> None:
+    """Wait until a member's share is so many."""
+
+    async def holds() -> bool:
+        return len(of.lanes) == lanes
+
+    await eventually(holds)
