@@ -1,0 +1,199 @@
+"""What `python -m <service>` does by itself: settings, migrations, and a start with things away."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chassis.testing import NatsServer, free_port
+from demo.channel import open_channel
+from devkit.service_process import ServiceProcess
+from shop.inventory.v1 import (
+    InventoryServiceAsyncStub,
+    InventoryServiceStub,
+    ListProductsRequest,
+)
+
+
+async def run(service: str, *arguments: str, **variables: str) -> tuple[int, list[str], list[str]]:
+    """Run it to its end; returns its exit code and the lines of its two outputs."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        service,
+        *arguments,
+        env=kept | variables,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode or 0, out.decode().splitlines(), err.decode().splitlines()
+
+
+@pytest.mark.parametrize("service", ["gateway", "orders"])
+async def test_the_effective_settings_are_printed_with_secrets_masked(service: str) -> None:
+    code, out, err = await run(
+        service,
+        "--settings",
+        APP_DATABASE_URL="postgresql://shop:s3cret@db.example/shop",
+        APP_NATS_URL="nats://me:s3cret@broker.example:4222",
+        APP_LOG_LEVEL="WARNING",
+    )
+
+    assert (code, err) == (0, [])
+    values = dict(re.split(r"=", line.split("  #")[0].strip(), maxsplit=1) for line in out)
+    assert values["APP_LOG_LEVEL"] == "WARNING"
+    assert values["APP_DATABASE_URL"] == "**********"
+    assert values["APP_NATS_URL"] == "nats://***@broker.example:4222"
+    assert "s3cret" not in "\n".join(out)
+    assert all("#" in line for line in out), "each has a description"
+
+
+@pytest.mark.parametrize("arguments", [[], ["migrate"], ["--settings"]])
+async def test_wrong_settings_end_the_process_with_78_and_a_line_each(
+    arguments: list[str],
+) -> None:
+    code, out, err = await run(
+        "orders",
+        *arguments,
+        APP_HTTP_PORT="eighty",
+        APP_LOG_LEVEL="LOUD",
+        APP_ORDER_TIMEOUT_SECONDS="-1",
+        APP_DATABASE_URL="postgresql://shop:s3cret@db.example/shop",
+    )
+
+    assert code == 78
+    assert out == []
+    assert [line.split(":")[0] for line in err] == [
+        "APP_HTTP_PORT",
+        "APP_LOG_LEVEL",
+        "APP_ORDER_TIMEOUT_SECONDS",
+    ]
+    assert "s3cret" not in "\n".join(err)
+
+
+async def test_a_default_secret_is_refused_in_production() -> None:
+    code, _, err = await run("orders", APP_ENVIRONMENT="production")
+
+    assert code == 78
+    assert [line.split(":")[0] for line in err] == ["APP_DATABASE_URL"]
+
+
+async def test_a_misspelt_variable_is_named_with_what_was_meant() -> None:
+    code, _, err = await run("orders", "--settings", APP_ORDER_TIME_OUT_SECONDS="5")
+
+    assert code == 0
+    assert len(err) == 1
+    assert "did you mean APP_ORDER_TIMEOUT_SECONDS" in err[0]
+
+
+async def test_another_argument_is_refused_with_the_usage() -> None:
+    code, _, err = await run("orders", "serve")
+
+    assert code == 64
+    assert err == ["usage: python -m orders [migrate | --settings]"]
+
+
+@pytest.mark.parametrize("service", ["gateway", "orders"])
+async def test_migrate_brings_a_database_up_to_date_once(service: str, tmp_path: Path) -> None:
+    database = tmp_path / "data.db"
+    variables = {"APP_DATABASE_URL": f"sqlite:///{database}"}
+
+    first = await run(service, "migrate", **variables)
+    second = await run(service, "migrate", **variables)
+
+    if service == "gateway":
+        assert first == second == (0, ["gateway has no database"], [])
+        return
+    assert first == (0, ["migrated"], [])
+    assert second == (0, ["nothing to migrate"], [])
+    assert database.stat().st_size > 0
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[NatsServer]:
+    with NatsServer(tmp_path / "nats") as broker:
+        yield broker
+
+
+def inventory(tmp_path: Path, **variables: str) -> ServiceProcess:
+    """A process of inventory on free ports, not started yet."""
+    http, grpc = free_port(), free_port()
+    return ServiceProcess(
+        "inventory",
+        0,
+        package="inventory",
+        http_port=http,
+        grpc_port=grpc,
+        environment={
+            "APP_HTTP_PORT": str(http),
+            "APP_GRPC_PORT": str(grpc),
+            "APP_DATABASE_URL": f"sqlite:///{tmp_path / 'inventory.db'}",
+        }
+        | variables,
+        log=tmp_path / "inventory.log",
+        cwd=tmp_path,
+    )
+
+
+async def answers(process: ServiceProcess) -> bool:
+    async with open_channel(process.grpc_address) as channel:
+        stub: InventoryServiceAsyncStub = InventoryServiceStub(channel)
+        return (await stub.ListProducts(ListProductsRequest(), timeout=20)).next_cursor == ""
+
+
+async def test_in_production_a_service_waits_until_its_database_was_migrated(
+    tmp_path: Path, broker: NatsServer
+) -> None:
+    process = inventory(tmp_path, APP_ENVIRONMENT="production", APP_NATS_URL=broker.url)
+    process.start()
+    try:
+        while not any("waiting for migrations" in line for line in process.lines()):
+            assert process.running
+            await asyncio.sleep(0.05)
+        assert not await process.is_ready()
+        assert any("python -m inventory migrate" in line for line in process.lines())
+
+        url = f"sqlite:///{tmp_path / 'inventory.db'}"
+        assert (await run("inventory", "migrate", APP_DATABASE_URL=url))[0] == 0
+
+        await process.wait_ready()
+        assert await answers(process)
+    finally:
+        await process.stop()
+    assert process.exit_code == 0
+
+
+async def test_without_its_telemetry_backend_a_service_starts_works_and_stops(
+    tmp_path: Path, broker: NatsServer
+) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    process = inventory(tmp_path, APP_OTLP_ENDPOINT=nobody, APP_NATS_URL=broker.url)
+    process.start()
+    try:
+        await process.wait_ready()
+        assert await answers(process)
+    finally:
+        await process.stop()
+    assert process.exit_code == 0
+
+
+@pytest.mark.parametrize("port", ["APP_HTTP_PORT", "APP_GRPC_PORT"])
+async def test_a_port_in_use_ends_the_process_and_is_named(
+    tmp_path: Path, broker: NatsServer, port: str
+) -> None:
+    process = inventory(tmp_path, APP_NATS_URL=broker.url, **{port: str(broker.port)})
+    process.start()
+    try:
+        assert await process.wait_ended(60) == 1
+    finally:
+        await process.stop()
+    told = "\n".join(process.lines())
+    assert str(broker.port) in told
+    assert port in told
+    assert "Traceback" not in told

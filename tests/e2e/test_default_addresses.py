@@ -1,0 +1,67 @@
+"""The addresses of `make run` are kept once, in each service's settings; callers agree."""
+
+import inspect
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+import pytest
+
+from chassis import Service, ServiceSettings
+
+HTTP = {"gateway": 8080, "orders": 8081, "inventory": 8082, "payments": 8083, "notifications": 8084}
+GRPC = {"orders": 9081, "inventory": 9082, "payments": 9083, "notifications": 9084}
+
+
+def service(name: str) -> Service:
+    (entry,) = entry_points(group="slipway.services", name=name)
+    found = entry.load()
+    assert isinstance(found, Service)
+    return found
+
+
+def default(settings: type[ServiceSettings], field: str) -> Any:
+    return settings.model_fields[field].get_default(call_default_factory=True, validated_data={})
+
+
+def test_every_service_has_an_address_that_is_promised() -> None:
+    assert {entry.name for entry in entry_points(group="slipway.services")} == set(HTTP)
+
+
+@pytest.mark.parametrize("name", list(HTTP))
+def test_a_service_listens_where_it_is_promised(name: str) -> None:
+    settings = service(name).settings_type
+
+    assert default(settings, "http_host") == "127.0.0.1"
+    assert default(settings, "http_port") == HTTP[name]
+    assert default(settings, "nats_url") == "nats://127.0.0.1:4222"
+    if name in GRPC:
+        assert default(settings, "grpc_port") == GRPC[name]
+
+
+@pytest.mark.parametrize("name", list(HTTP))
+def test_a_service_calls_others_where_they_listen(name: str) -> None:
+    caller = service(name)
+
+    targets = default(caller.settings_type, "targets")
+
+    called = {contract.full_name.split(".")[1] for contract in caller.calls}
+    assert set(targets) == called
+    for other in called:
+        port = default(service(other).settings_type, "grpc_port")
+        assert targets[other] == f"ipv4:127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("name", list(GRPC))
+def test_a_service_keeps_its_data_in_a_file_of_its_own(name: str) -> None:
+    url = default(service(name).settings_type, "database_url").get_secret_value()
+    assert url == f"sqlite:///.slipway/data/{name}.db"
+
+
+@pytest.mark.parametrize("name", list(HTTP))
+def test_every_setting_is_described(name: str) -> None:
+    settings = service(name).settings_type
+    module = import_module(settings.__module__)
+
+    assert inspect.getdoc(module)
+    assert [field for field, info in settings.model_fields.items() if not info.description] == []
