@@ -15,7 +15,7 @@ from sqlalchemy import delete, insert
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database.tables import marks
-from chassis.events import pull, reader
+from chassis.events import pull, reader, streams
 from chassis.events.lanes import Member, lane_of, share_of_lanes
 from chassis.telemetry import metrics
 from chassis.testing import NatsServer
@@ -25,7 +25,7 @@ from chassis.testing import NatsServer
 def openings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The consumers made since."""
     made: list[Any] = []
-    create = pull.create_consumer
+    create = streams.create_consumer
 
     async def create_consumer(*arguments: Any) -> None:
         made.append(arguments)

@@ -42,7 +42,8 @@ async def test_a_pull_that_the_server_never_heard_of_is_noticed_by_its_silence(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pull, "_HEARTBEAT_SECONDS", 0.2)
-    request, lost = Pull._request, []
+    request = Pull._request
+    lost: list[Pull] = []
 
     async def lose_the_first(self: Pull) -> None:
         if lost:

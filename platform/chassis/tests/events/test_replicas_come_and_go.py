@@ -6,7 +6,7 @@ from collections.abc import Callable
 from bookshop import Node
 from reading import has_taken
 from relaying import Shop, in_order
-from replicas import Replicas
+from replicas import Replica, Replicas
 
 from chassis.testing import NatsServer
 
@@ -25,7 +25,7 @@ async def test_nothing_is_lost_doubled_or_out_of_order(
     def start(member: str, **options: float) -> None:
         running[member] = replicas.start(url, nats.url, member, **options)
 
-    running = {}
+    running: dict[str, Replica] = {}
     looks = Node("books", url, nats.url)  # it has no handlers and reads nothing
     async with Shop(new_database("shop")) as shop, looks:
         shop.start_relay(nats.url)
