@@ -30,6 +30,10 @@ async def _run(options: dict[str, Any]) -> None:
 
     member, handled = options["member"], 0
     events = EventRouter()
+    if "killers" in options:
+        from killers import killers
+
+        events = killers(options["killers"], member)
 
     def handle(tx: Transaction, event: EventContext) -> None:
         nonlocal handled

@@ -1,0 +1,191 @@
+"""A handler that ends its process is found out; its neighbors take effect all the same."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bookshop import Node, eventually
+from desk import Desk
+from killers import calls
+from replicas import Replica, Replicas
+from trade import open_shop
+
+from bookstore.v1 import BookSold
+from chassis import EventContext
+from chassis.testing import NatsServer
+
+NewDatabase = Callable[[str], str]
+EVENTS = 24
+KILLER = 9
+TRIES = 2
+
+
+@pytest.fixture(scope="module")
+def starter() -> Iterator[Replicas]:
+    replicas = Replicas()
+    yield replicas
+    replicas.close()
+
+
+@pytest.fixture
+def replicas(starter: Replicas) -> Iterator[Replicas]:
+    yield starter
+    starter.end()
+
+
+@pytest.fixture
+async def desk(new_database: NewDatabase) -> AsyncIterator[Desk]:
+    desk = Desk(new_database("books"))
+    yield desk
+    desk.close()
+
+
+class Supervisor:
+    """Starts a replica anew whenever it has died, as an orchestrator does."""
+
+    def __init__(
+        self, replicas: Replicas, url: str, nats_url: str, options: dict[str, Any]
+    ) -> None:
+        self._start: Callable[[str], Replica] = lambda member: replicas.start(
+            url, nats_url, member, types=[], **options
+        )
+        self.deaths = -1
+        self.now: Replica | None = None
+
+    async def run(self) -> None:
+        while self.deaths < 30:
+            if self.now is None or not self.now.alive:
+                self.deaths += 1
+                self.now = self._start(f"member-{self.deaths}")
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def supervised(
+    replicas: Replicas, desk: Desk, nats: NatsServer, **killers: object
+) -> AsyncIterator[Supervisor]:
+    settings = {"task_tries": TRIES, "task_lease_seconds": 0.5}
+    options = {"killers": killers, "settings": settings}
+    supervisor = Supervisor(replicas, desk.url, nats.url, options)
+    running = asyncio.create_task(supervisor.run())
+    try:
+        yield supervisor
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+def books_sold(killer: int | None = KILLER) -> list[BookSold]:
+    return [BookSold(book_id=f"key {n % 4}", price=-1 if n == killer else n) for n in range(EVENTS)]
+
+
+async def all_written(desk: Desk, shop: Node, contexts: list[EventContext]) -> None:
+    """Each once, in the order of its key."""
+
+    async def done() -> bool:
+        return len(await desk.written()) >= len(contexts) and await desk.is_empty()
+
+    await eventually(done, 60)
+    ids = await desk.written()
+    assert sorted(ids) == sorted(context.id for context in contexts)
+    for key in {context.partition_key for context in contexts}:
+        of_key = [context.id for context in contexts if context.partition_key == key]
+        assert [id for id in ids if id in of_key] == of_key
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"), [("def", "exit"), ("async def", "SIGKILL"), ("on_batch", "SIGKILL")]
+)
+async def test_what_ends_its_process_is_a_dead_letter_and_its_neighbors_take_effect_once(
+    nats: NatsServer, desk: Desk, replicas: Replicas, tmp_path: Path, kind: str, how: str
+) -> None:
+    log = tmp_path / "calls"
+    async with open_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop:
+        contexts = await shop.publish(*books_sold())
+        await shop.settled()
+        async with supervised(replicas, desk, nats, kind=kind, how=how, log=str(log)) as supervisor:
+
+            async def buried() -> bool:
+                return len(await desk.dead()) == 1
+
+            await eventually(buried, 60)
+            killer = contexts.pop(KILLER)
+            (letter,) = await desk.dead()
+            assert (letter.event_id, letter.tries) == (killer.id, TRIES)
+            assert letter.reason.startswith("its process ended while it ran alone")
+            # Once among others, and then as often as it has tries, alone.
+            assert calls(log)[killer.id] == 1 + TRIES
+            await all_written(desk, shop, contexts)
+            assert supervisor.deaths == 1 + TRIES
+
+
+async def test_kills_from_outside_do_not_bury_the_innocent(
+    nats: NatsServer, desk: Desk, replicas: Replicas, tmp_path: Path
+) -> None:
+    """As long as they are fewer than the tries: who dies alone with an event cannot tell why."""
+    log, hold = tmp_path / "calls", tmp_path / "hold"
+    hold.touch()
+    async with open_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop:
+        contexts = await shop.publish(*books_sold(killer=None))
+        options = {"kind": "async def", "how": "", "log": str(log), "hold": str(hold)}
+        async with supervised(replicas, desk, nats, **options) as supervisor:
+            for kills in range(1, 1 + TRIES):
+                # In hand: at first one of each key, then one of them alone.
+                at_least = sum(calls(log).values()) + (4 if kills == 1 else 1)
+
+                async def in_hand(at_least: int = at_least) -> bool:
+                    return sum(calls(log).values()) >= at_least
+
+                await eventually(in_hand, 30)
+                assert supervisor.now
+                supervisor.now.send(signal.SIGKILL)
+                await supervisor.now.is_gone()
+            hold.unlink()
+            await all_written(desk, shop, list(contexts))
+            assert supervisor.deaths == TRIES
+        assert await desk.dead() == []
+
+
+async def test_one_that_ends_its_process_less_often_than_it_has_tries_takes_effect(
+    nats: NatsServer, desk: Desk, replicas: Replicas, tmp_path: Path
+) -> None:
+    log = tmp_path / "calls"
+    async with open_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop:
+        contexts = await shop.publish(*books_sold())
+        options = {"kind": "def", "how": "exit", "log": str(log), "times": TRIES}
+        async with supervised(replicas, desk, nats, **options) as supervisor:
+            await all_written(desk, shop, list(contexts))
+            assert supervisor.deaths == TRIES
+        assert await desk.dead() == []
+
+
+async def test_what_a_killed_member_had_in_hand_is_done_by_another(
+    nats: NatsServer, desk: Desk, replicas: Replicas, tmp_path: Path
+) -> None:
+    log, hold = tmp_path / "calls", tmp_path / "hold"
+    hold.touch()
+    options: dict[str, Any] = {
+        "killers": {"kind": "async def", "how": "", "log": str(log), "hold": str(hold)},
+        "settings": {"task_lease_seconds": 0.5},
+        "types": [],
+    }
+    async with open_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop:
+        contexts = await shop.publish(*(BookSold(book_id=f"key {n}") for n in range(12)))
+        first = replicas.start(desk.url, nats.url, "first", **options)
+
+        async def in_hand() -> bool:
+            return len(calls(log)) == 12
+
+        await eventually(in_hand, 30)
+        first.send(signal.SIGKILL)
+        await first.is_gone()
+        hold.unlink()
+        replicas.start(desk.url, nats.url, "second", **options)
+        await all_written(desk, shop, list(contexts))
+    assert calls(log) == {context.id: 2 for context in contexts}
+    assert await desk.dead() == []

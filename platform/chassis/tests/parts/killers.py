@@ -1,0 +1,70 @@
+"""Handlers that end their process, and a log of calls that outlives it."""
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bookshop import write_down
+
+from bookstore.v1 import BookSold
+from chassis import EventContext, EventRouter, Transact, Transaction
+
+__all__ = ["calls", "killers"]
+
+
+def calls(log: Path) -> Counter[str]:
+    """How often the handler was called with each event, over all processes."""
+    return Counter(log.read_text().split()) if log.exists() else Counter()
+
+
+def killers(options: dict[str, Any], member: str) -> EventRouter:
+    """Handlers of `kind` (def, async def, on_batch) for books sold.
+
+    An event with a negative price ends the process: `how` is exit or SIGKILL. If `times` is given
+    it does so that often only. While the file `hold` exists an async handler waits.
+    """
+    log, hold = Path(options["log"]), Path(options.get("hold", "/nonexistent"))
+
+    def call(book: BookSold, event: EventContext) -> None:
+        before = calls(log)[event.id]
+        with log.open("a") as lines:
+            lines.write(f"{event.id}\n")
+        if book.price < 0 and before < options.get("times", 1000):
+            if options["how"] == "exit":
+                os._exit(1)
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+
+    router = EventRouter()
+    if options["kind"] == "def":
+
+        @router.on(BookSold)
+        def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+            write_down(tx, event, member)
+            call(book, event)
+
+    elif options["kind"] == "async def":
+
+        @router.on(BookSold)
+        async def handle_async(book: BookSold, event: EventContext, transact: Transact) -> None:
+            call(book, event)
+            while hold.exists():
+                await asyncio.sleep(0.01)
+            await transact(write_down, event, member)
+
+    else:
+
+        @router.on_batch(BookSold)
+        def handle_all(
+            books: Sequence[BookSold], events: Sequence[EventContext], tx: Transaction
+        ) -> None:
+            for book, event in zip(books, events, strict=True):
+                write_down(tx, event, member)
+                call(book, event)
+
+    return router
