@@ -9,6 +9,7 @@ from bookshop import Node, TestSettings, accountant, eventually
 from proxy import Proxy
 from relaying import STREAM, Shop, StreamView, in_order
 
+from bookstore.v1 import BookReturned
 from chassis.testing import NatsServer
 
 Disaster = Callable[[NatsServer, Path], Awaitable[None]]
@@ -102,8 +103,9 @@ async def test_a_purged_stream_is_filled_again(
 
 
 async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_nothing(
-    nats: NatsServer, new_database: Callable[[str], str]
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("chassis.events.streams._TIMEOUT", 60)  # nobody waits for the dead
     books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
     async with Shop(new_database("shop")) as shop, Proxy(nats.port) as proxy:
         stream = StreamView(nats.url)
@@ -131,6 +133,21 @@ async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_noth
         await books.settled()
         assert in_order([e.event_id for e in await books.journal()], shop.published)
     await books.stop()
+
+
+async def test_a_broker_that_no_longer_reads_does_not_hold_its_relay(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.events.streams._TIMEOUT", 0.2)
+    async with Shop(new_database("shop")) as shop, Proxy(nats.port) as proxy:
+        shop.start_relay(proxy.url)
+        await shop.sell(range(1))
+        await shop.sent()
+        proxy.stall()
+        for n in range(12):  # more than the buffers on the way hold
+            await shop.publish(BookReturned(book_id=str(n), reason="x" * 400_000))
+        await shop.sent()
+        assert await StreamView(nats.url).ranks() == list(range(1, 14))
 
 
 async def test_a_broker_that_hangs_and_goes_on_gets_each_event_once(

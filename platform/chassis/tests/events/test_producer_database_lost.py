@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from backup import Backup, back_up, erase, restore
-from bookshop import Node, accountant, eventually
-from relaying import Shop, StreamView, in_order
+from bookshop import Node, TestSettings, accountant, eventually
+from nats import connect
+from relaying import STREAM, Shop, StreamView, in_order
 from structlog.testing import capture_logs
 
 from chassis import EventContext
+from chassis.events.lanes import LANES
 from chassis.events.streams import publish_batch
 from chassis.testing import NatsServer
 
@@ -191,3 +193,89 @@ async def test_new_events_of_a_backup_that_the_stream_never_held_are_sent(
     ids = await StreamView(nats.url).ids()
     everything = shop.published[:20] + erased.published + shop.published[20:]
     assert in_order(ids, everything)
+
+
+async def test_numbers_given_before_the_loss_was_noticed_are_given_anew(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("shop")
+    patient = TestSettings(relay_sweep_seconds=60, relay_ask_seconds=600)
+    async with Shop(url, settings=patient) as shop:
+        one = shop.start_relay(nats.url, alone=False).relay
+        other = shop.start_relay(nats.url, alone=False).relay
+        await shop.sell(range(20))
+        await shop.sent()  # wakes both
+        await asyncio.sleep(0.05)
+        backup = back_up(url)
+        await shop.sell(range(20, 60))
+        one.wake()
+
+        async def sent() -> bool:
+            return await shop.unsent() == 0
+
+        await eventually(sent)
+        restore(url, backup)
+        # More than was forgotten: what the stream ends with has a rank that is known, and taken.
+        await shop.sell(range(60, 120))
+        other.wake()  # it has seen no number above 20
+        await eventually(sent)
+        assert in_order(await StreamView(nats.url).ids(), shop.published)
+
+
+async def test_a_backup_from_before_the_stream_was_made_anew_doubles_nothing(
+    nats: NatsServer, new_database: Callable[[str], str], log: Log
+) -> None:
+    url = new_database("shop")
+    async with Shop(url) as shop:
+        relay = shop.start_relay(nats.url)
+        await shop.sell(range(30))
+        await shop.sent()
+        view = StreamView(nats.url)
+        await view.api(f"STREAM.PURGE.{STREAM}")
+        relay.relay.ask()
+
+        async def filled() -> bool:
+            # At higher sequences than it will have when it is made anew.
+            return [m.sequence for m in await view.messages()] == list(range(31, 61))
+
+        await eventually(filled)
+        await relay.stop()
+        await shop.sell(range(30, 35))
+        backup = back_up(url)
+        nats.kill()
+        nats.erase()
+        nats.start()
+        relay = shop.start_relay(nats.url)
+        forgotten = await shop.sell(range(35, 40))
+        await shop.sent()
+        await relay.stop()
+        restore(url, backup)
+        shop.start_relay(nats.url)
+        await shop.sell(range(40, 50))
+        await shop.sent()
+        assert in_order(await view.ids(), shop.published)
+        (line,) = unknown(log)
+        assert line["events"] == len(forgotten)
+        assert line["first"] == [p.id for p in forgotten[:3]]
+
+
+async def test_messages_of_strangers_do_not_mislead_an_erased_database(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("shop")
+    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
+    async with Shop(url) as shop:
+        relay = shop.start_relay(nats.url)
+        await shop.sell(range(40))
+        await shop.sent()
+        await relay.stop()
+        async with await connect(nats.url) as stranger:
+            for lane in range(LANES):
+                headers = {"ce-sequence": "many", "slipway-rank": "first"}
+                await stranger.request(f"bookstore.v1.BookSold.{lane}", b"", headers=headers)
+        erase(url)
+        shop.start_relay(nats.url)
+        await shop.sell(range(40, 80))
+        await shop.sent()
+        await all_taken(books, shop.published)
+    await books.stop()

@@ -25,7 +25,7 @@ class Proxy:
         self._server_port = port
         self._listener: asyncio.Server | None = None
         self._pumps: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self._open: dict[Direction, asyncio.Event] = {
             "to_server": asyncio.Event(),
             "to_client": asyncio.Event(),
@@ -54,6 +54,11 @@ class Proxy:
         """Throw away what comes from now on."""
         self._dropping.add(direction)
 
+    def stall(self) -> None:
+        """Read nothing more from the connections that are open now; later ones are as ever."""
+        for pump in self._pumps:
+            pump.cancel()
+
     def cut(self) -> None:
         """Break every connection; what was held is lost."""
         for writer in self._writers:
@@ -80,6 +85,9 @@ class Proxy:
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
+        for writer in self._writers:
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
@@ -90,6 +98,7 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
+        self._writers += [writer, back]
         self._pump("to_server", reader, back)
         self._pump("to_client", there, writer)
 
@@ -103,18 +112,11 @@ class Proxy:
     async def _run(
         self, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._writers.add(writer)
         held = b""  # the beginning of a marker, perhaps
-        try:
+        with contextlib.suppress(OSError):
             while chunk := await reader.read(65536):
                 held = await self._pass(direction, held + chunk, writer)
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self._writers.discard(writer)
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        writer.close()
 
     async def _pass(self, direction: Direction, data: bytes, writer: asyncio.StreamWriter) -> bytes:
         for trigger in [t for t in self._triggers if t.direction == direction]:

@@ -103,7 +103,7 @@ def _wrap(
     setattr(target, name, wrapped)
 
 
-def _relay(url: str, nats_url: str) -> None:
+def _relay(url: str, nats_url: str, *, alone: bool) -> None:
     from bookshop import TestSettings
     from relaying import STREAM, TYPES
 
@@ -120,6 +120,7 @@ def _relay(url: str, nats_url: str) -> None:
             nats_url=nats_url,
             settings=TestSettings(),
             batch_events=BATCH,
+            alone=alone,
         ).run()
 
     asyncio.run(run())
@@ -135,7 +136,7 @@ def main(url: str, nats_url: str, *steps: str) -> int:
             _die_with_parent()
             _arm(step)
             signal.alarm(30)
-            _relay(url, nats_url)
+            _relay(url, nats_url, alone=step == "never")
         _, status = os.waitpid(child, 0)
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         print(f"{step}: {'killed' if killed else status}", flush=True)

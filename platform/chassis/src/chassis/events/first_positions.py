@@ -77,7 +77,7 @@ def _empty(state: StreamState) -> Position:
 
 
 def _at(stored: Stored, *, taken: bool) -> Position:
-    number = int(wire.header(stored.headers, wire.NUMBER) or 1)
+    number = wire.integer(stored.headers, wire.NUMBER) or 1
     generation = wire.header(stored.headers, wire.GENERATION) or ""
     return (
         Position(number, generation, stored.sequence)

@@ -202,7 +202,7 @@ class EventPath:
             filters = [subjects_of(type) for type in _by_stream(self._handlers)[stream]]
             try:
                 for stored in await last_messages(self.broker.client, stream, filters):
-                    number = int(wire.header(stored.headers, wire.NUMBER) or 0)
+                    number = wire.integer(stored.headers, wire.NUMBER)
                     lag += max(0, number - max(0, numbers.get(stored.subject, 0)))
             except StreamGone:
                 continue

@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -228,7 +228,7 @@ class Relay:
     async def _lift(self, client: Client, last: Stored, end: int) -> None:
         """An older or a new database under a living stream, which ends at the sequence `end`."""
         counters, unsent = await self._database.transaction(_unsent_ids)
-        same = wire.header(last.headers, wire.GENERATION) == counters.generation
+        same = _is_of(last, counters)
         known = same and await self._is_stored(client, counters)
         numbers: dict[str, int] = {}
         held: list[Held] = []
@@ -244,7 +244,7 @@ class Relay:
             numbers[event.subject] = max(event.number, numbers.get(event.subject, 0))
             if event.event_id in unsent:
                 held.append(event)
-            else:
+            elif event.rank > counters.sent_rank or not _is_of(stored, counters):
                 unknown.add(event.event_id)
         if read < last.sequence:
             raise RuntimeError("a copy of the stream that lags was read; it is read again")
@@ -280,9 +280,7 @@ class Relay:
             return False
         stored = await stored_at(client, self._stream, counters.sent_sequence)
         return (
-            stored is not None
-            and _rank(stored) == counters.sent_rank
-            and wire.header(stored.headers, wire.GENERATION) == counters.generation
+            stored is not None and _rank(stored) == counters.sent_rank and _is_of(stored, counters)
         )
 
 
@@ -327,16 +325,16 @@ def _is_ours(tx: Transaction, counters: Counters, rank: int, last: Stored) -> bo
 
 def _held(stored: Stored) -> Held:
     id = wire.header(stored.headers, "ce-id") or ""
-    return Held(id, stored.subject, _integer(stored.headers, wire.NUMBER), _rank(stored))
+    return Held(id, stored.subject, wire.integer(stored.headers, wire.NUMBER), _rank(stored))
 
 
 def _rank(stored: Stored) -> int:
-    return _integer(stored.headers, wire.RANK)
+    return wire.integer(stored.headers, wire.RANK)
 
 
-def _integer(headers: Mapping[str, str], name: str) -> int:
-    value = wire.header(headers, name) or ""
-    return int(value) if value.isascii() and value.isdigit() else 0
+def _is_of(stored: Stored, counters: Counters) -> bool:
+    """Whether it was numbered by these counters."""
+    return wire.header(stored.headers, wire.GENERATION) == counters.generation
 
 
 def _message(row: Outgoing, generation: str) -> tuple[str, bytes, dict[str, str]]:

@@ -2,7 +2,16 @@
 
 from collections.abc import Mapping
 
-__all__ = ["ASK", "GENERATION", "NUMBER", "RANK", "header", "number_value", "wake_subject"]
+__all__ = [
+    "ASK",
+    "GENERATION",
+    "NUMBER",
+    "RANK",
+    "header",
+    "integer",
+    "number_value",
+    "wake_subject",
+]
 
 NUMBER = "ce-sequence"  # CloudEvents sequence extension: counts within the subject
 GENERATION = "slipway-generation"
@@ -20,6 +29,12 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
     if value is None:
         value = next((v for k, v in headers.items() if k.lower() == name), None)
     return value
+
+
+def integer(headers: Mapping[str, str], name: str) -> int:
+    """A header's value; 0 when it is missing or no integer, as in what no relay has sent."""
+    value = header(headers, name) or ""
+    return int(value) if value.isascii() and value.isdigit() else 0
 
 
 ASK = b"ask"
