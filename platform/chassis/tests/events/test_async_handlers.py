@@ -146,7 +146,7 @@ async def test_a_handler_may_transact_once_and_what_it_does_after_does_not_matte
 async def test_two_transacts_at_the_same_moment_take_effect_once(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
-    outcomes: list[list[BaseException | None]] = []
+    outcomes: list[tuple[BaseException | None, BaseException | None]] = []
     router = EventRouter()
 
     @router.on(BookSold)

@@ -6,10 +6,11 @@ import structlog
 from google.protobuf.message import Message
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from structlog.contextvars import bound_contextvars
 
 from chassis.events.cloudevents import Undecodable, decode, from_data
 from chassis.events.contracts import subjects_of
-from chassis.events.handlers import Handler
+from chassis.events.handlers import FAILURES, Handler
 
 __all__ = ["subscribe_broadcasts"]
 
@@ -22,13 +23,20 @@ async def subscribe_broadcasts(client: Client, handlers: Mapping[str, list[Handl
 
         async def hear(message: Msg, listeners: list[Handler] = listeners) -> None:
             for handler in listeners:
-                try:
-                    received = decode(message.headers, message.data)
-                    event: Message = from_data(handler.message, received.datacontenttype, received.data)
-                    await handler(event, received.context)
-                except Undecodable as error:
-                    _log.warning("a broadcast was undecodable", reason=str(error))
-                except Exception:
-                    _log.exception("a broadcast handler failed", handler=handler.name)
+                await _tell(handler, message)
 
         await client.subscribe(subjects_of(type), cb=hear)
+
+
+async def _tell(handler: Handler, message: Msg) -> None:
+    try:
+        received = decode(message.headers, message.data)
+        event: Message = from_data(handler.message, received.datacontenttype, received.data)
+    except Undecodable as error:
+        _log.warning("a broadcast was undecodable", subject=message.subject, reason=str(error))
+        return
+    with bound_contextvars(event_id=received.context.id):
+        try:
+            await handler(event, received.context)
+        except FAILURES:
+            _log.exception("a broadcast handler failed", handler=handler.name)

@@ -1,5 +1,6 @@
 """Handlers made callable: each parameter is filled by its annotation."""
 
+import collections.abc
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class Transact(Protocol):
     ) -> T: ...
 
 
+# What an on_batch handler may call its lists.
+_LISTS = {collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection, list}
 # What a call of a handler may be made of.
 _MESSAGE, _EVENT, _TRANSACTION, _TRANSACT = "message", "event", "tx", "transact"
 
@@ -130,11 +133,10 @@ def bind(subscription: Subscription, settings: BaseSettings) -> Handler:
 
 def _source(hint: Any, subscription: Subscription, settings: BaseSettings, where: str) -> object:
     kind, message = subscription.kind, subscription.message
-    if kind == "batch" and get_origin(hint) is not None:
-        item = get_args(hint)[0]
-        if item is message:
+    if kind == "batch" and get_origin(hint) in _LISTS:
+        if get_args(hint) == (message,):
             return _MESSAGE
-        if item is EventContext:
+        if get_args(hint) == (EventContext,):
             return _EVENT
     if kind != "batch" and hint is message:
         return _MESSAGE
@@ -144,7 +146,7 @@ def _source(hint: Any, subscription: Subscription, settings: BaseSettings, where
         return _TRANSACTION
     if kind == "async" and hint is Transact:
         return _TRANSACT
-    if inspect.isclass(hint) and isinstance(settings, hint) and issubclass(hint, BaseSettings):
+    if inspect.isclass(hint) and issubclass(hint, BaseSettings) and isinstance(settings, hint):
         return settings
     wanted = {
         "one": f"{message.__name__}, Transaction, EventContext or settings",
@@ -152,4 +154,5 @@ def _source(hint: Any, subscription: Subscription, settings: BaseSettings, where
         "async": f"{message.__name__}, EventContext, Transact or settings",
         "broadcast": f"{message.__name__}, EventContext or settings",
     }[kind]
-    raise DeclarationError(f"{where} is annotated {hint!r}; it can be {wanted}")
+    said = "has no annotation" if hint is None else f"is annotated {hint!r}"
+    raise DeclarationError(f"{where} {said}; it can be {wanted}")

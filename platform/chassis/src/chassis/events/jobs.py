@@ -8,6 +8,7 @@ import structlog
 
 from chassis.database import ConnectionLost, Database, DatabaseDown, Transaction
 from chassis.database.leadership import Lock
+from chassis.events.handlers import FAILURES
 
 __all__ = ["PeriodicJob", "run_periodically"]
 
@@ -29,13 +30,12 @@ async def run_periodically(database: Database, job: PeriodicJob) -> None:
     try:
         while True:
             await asyncio.sleep(job.seconds)
-            if not await asyncio.to_thread(lock.acquire):
-                continue
             try:
-                await database.transaction(job.work)
+                if await asyncio.to_thread(lock.acquire):
+                    await database.transaction(job.work)
             except (DatabaseDown, ConnectionLost) as error:
                 _log.warning("a job waits for the database", job=job.name, error=str(error))
-            except Exception:
+            except FAILURES:
                 _log.exception("a job failed; it runs again in its time", job=job.name)
     finally:
         await asyncio.to_thread(lock.release)
