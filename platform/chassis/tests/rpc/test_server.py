@@ -145,3 +145,16 @@ async def test_somebody_who_watches_its_health_does_not_hold_up_its_end(rpc: Ser
         await server.set_serving(True)
         assert (await watch.read()).status == SERVING
         await asyncio.wait_for(server.stop(30), 5)
+
+
+async def test_bytes_that_are_no_message_are_an_invalid_argument_and_counted(rpc: Servers) -> None:
+    server = await rpc.start(Books)
+    labels = {"method": "bookstore.v1.BooksService/GetBook", "code": "INVALID_ARGUMENT"}
+    before = REGISTRY.get_sample_value("grpc_server_handled_total", labels) or 0
+    async with raw_channel(server.port) as channel:
+        call = channel.unary_unary("/bookstore.v1.BooksService/GetBook")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(b"\xff")
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.value.details() == "the request is no bookstore.v1.GetBookRequest"
+    assert REGISTRY.get_sample_value("grpc_server_handled_total", labels) == before + 1

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 import grpc.aio
 import structlog
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import (  # type: ignore[import-untyped]
     health,
     health_pb2,
@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from chassis import deadline
 from chassis.database import ConnectionLost, Database, DatabaseDown
-from chassis.errors import DeadlineExceeded, DomainError, Unavailable
+from chassis.errors import DeadlineExceeded, DomainError, InvalidArgument, Unavailable
 from chassis.ports import PortInUse
 from chassis.rpc.methods import Method
 from chassis.rpc.status import to_code, to_metadata
@@ -106,15 +106,13 @@ class RpcServer:
         seconds = metrics.GRPC_HANDLING_SECONDS.labels(full_name)
         handled = metrics.GRPC_HANDLED.labels(full_name, "OK")
 
-        async def handle(
-            request: Message, context: "grpc.aio.ServicerContext[Any, Any]"
-        ) -> Message:
+        async def handle(request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Message:
             started = time.perf_counter()
             deadline.begin(context.time_remaining())
             counted = handled
             try:
                 with tracing.carried(*_incoming(context)):
-                    return await answer(request)
+                    return await answer(_parsed(method.request, request))
             except asyncio.CancelledError:
                 counted = metrics.GRPC_HANDLED.labels(full_name, "CANCELLED")
                 raise
@@ -133,7 +131,8 @@ class RpcServer:
 
         return grpc.unary_unary_rpc_method_handler(
             handle,
-            request_deserializer=method.request.FromString,
+            # Parsed in `handle`: gRPC's own answer to what cannot be is the parser's exception.
+            request_deserializer=None,
             response_serializer=method.response.SerializeToString,
         )
 
@@ -192,6 +191,13 @@ class _Health(health.aio.HealthServicer):  # type: ignore[misc]
         finally:
             watch.cancel()
             end.cancel()
+
+
+def _parsed(kind: type[Message], request: bytes) -> Message:
+    try:
+        return kind.FromString(request)
+    except DecodeError as error:
+        raise InvalidArgument(f"the request is no {kind.DESCRIPTOR.full_name}") from error
 
 
 def _refusal(error: Exception) -> DomainError | None:
