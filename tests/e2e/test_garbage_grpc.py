@@ -1,0 +1,130 @@
+"""Whatever is sent to a gRPC method, the caller is told what is wrong with it, and no more."""
+
+import asyncio
+from uuid import uuid4
+
+import grpc
+import pytest
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_up import messages
+from storefront import Storefront
+
+from demo.ledgers import read_event_ledgers
+from demo.settle import wait_ended
+from devkit.platform import Platform
+from shop.inventory.v1 import InventoryService
+from shop.notifications.v1 import NotificationsService
+from shop.orders.v1 import OrdersService
+from shop.payments.v1 import PaymentsService
+from slipway.v1 import LedgerService
+
+pytestmark = pytest.mark.xdist_group("shop")
+
+CONTRACTS: dict[str, list[ServiceDescriptor]] = {
+    "orders": [OrdersService, LedgerService],
+    "inventory": [InventoryService, LedgerService],
+    "payments": [PaymentsService, LedgerService],
+    "notifications": [NotificationsService, LedgerService],
+}
+METHODS = [
+    pytest.param(service, method, id=f"{service}-{method.full_name}")
+    for service, contracts in CONTRACTS.items()
+    for contract in contracts
+    for method in contract.methods
+]
+ANSWERS = {
+    grpc.StatusCode.OK,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
+}
+EXAMPLES = 40
+OPTIONS = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Caller:
+    """Sends bytes to one method."""
+
+    def __init__(self, platform: Platform, service: str, method: MethodDescriptor) -> None:
+        address = platform.of(service)[0].grpc_address
+        self.channel = grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)])
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        self._call = self.channel.unary_unary(
+            path, request_serializer=None, response_deserializer=None
+        )
+
+    def send(self, request: bytes) -> grpc.StatusCode:
+        """The code of the answer, which has no text of an unforeseen error."""
+        try:
+            self._call(request, timeout=30)
+        except grpc.RpcError as error:
+            code, details = error.code(), error.details() or ""
+            assert code in ANSWERS, (code, details)
+            assert "Error" not in details
+            assert "Exception" not in details
+            return code
+        return grpc.StatusCode.OK
+
+    def serving(self) -> bool:
+        request = health_pb2.HealthCheckRequest()
+        answer = health_pb2_grpc.HealthStub(self.channel).Check(request, timeout=30)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+@pytest.mark.parametrize(("service", "method"), METHODS)
+def test_bytes_that_are_no_message_are_an_invalid_argument(
+    platform: Platform, service: str, method: MethodDescriptor
+) -> None:
+    caller = Caller(platform, service, method)
+
+    @OPTIONS
+    @given(request=st.binary(max_size=200))
+    def send(request: bytes) -> None:
+        caller.send(request)
+
+    with caller.channel:
+        send()
+        assert caller.send(b"\xff") is grpc.StatusCode.INVALID_ARGUMENT
+        assert caller.serving()
+
+
+@pytest.mark.parametrize(("service", "method"), METHODS)
+def test_any_message_is_answered_with_what_is_wrong_with_it(
+    platform: Platform, service: str, method: MethodDescriptor
+) -> None:
+    caller = Caller(platform, service, method)
+    sku = asyncio.run(_product(platform))
+    fitting = (sku, "USD", f"order-{uuid4().hex[:8]}", "customer-garbage")
+
+    @OPTIONS
+    @given(request=messages(method.input_type, fitting))
+    def send(request: object) -> None:
+        caller.send(request.SerializeToString())  # type: ignore[attr-defined]
+
+    with caller.channel:
+        send()
+        assert caller.serving()
+
+
+async def _product(platform: Platform) -> str:
+    async with Storefront(platform) as shop:
+        return await shop.product(stock=10**9)
+
+
+async def test_whatever_was_taken_reaches_its_end(platform: Platform, shop: Storefront) -> None:
+    """After the tests above: what they placed and loaded leaves nothing behind."""
+    await wait_ended(platform)
+
+    for service, entry in (await read_event_ledgers(platform)).items():
+        assert (service, entry.dead_letters, entry.stopped) == (service, 0, ())
+    order_id = await shop.placed(await shop.product())
+    assert (await shop.ended(order_id))["status"] == "confirmed"
