@@ -202,7 +202,12 @@ class Reader:
         self._busy_since = {lane: self._busy_since.get(lane, now) for lane in result.busy}
         for lane in result.suspect:
             self._suspicions[lane] = _Suspicion(self._settings.batch_max_events, 0)
-            _log.info("a member vanished: its lane's first events run alone", lane=lane)
+        if result.suspect:
+            _log.info(
+                "a member vanished: the first events of its lanes run alone",
+                stream=self.stream,
+                lanes=sorted(result.suspect),
+            )
         return wanted - result.busy
 
     async def _some_freed(self) -> bool:
