@@ -71,14 +71,18 @@ class TaskRunner:
     async def run(self) -> None:
         """Run tasks until `stop`, or until cancelled."""
         renewing = asyncio.create_task(self._renew())
+        waits = False
         try:
             while not self._stopping:
                 self._woken.clear()
                 try:
                     if not await self._start_some():
                         await self._wait()
+                    waits = False
                 except Exception as error:
-                    _log.warning("tasks wait", error=repr(error))
+                    if not waits:  # said once, however long it lasts
+                        _log.warning("tasks wait", error=repr(error))
+                    waits = True
                     await wait_at_most(self._stopped, _POLL_SECONDS)
             # What still runs keeps its lease.
             if self._running:
