@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
 from chassis.testing import NatsServer, free_port
 from demo.channel import open_channel
@@ -167,6 +168,21 @@ async def test_in_production_a_service_waits_until_its_database_was_migrated(
     finally:
         await process.stop()
     assert process.exit_code == 0
+
+
+async def test_a_service_that_is_ready_is_serving_for_grpc_at_once(
+    tmp_path: Path, broker: NatsServer
+) -> None:
+    process = inventory(tmp_path, APP_NATS_URL=broker.url, APP_HEALTH_INTERVAL_SECONDS="60")
+    process.start()
+    try:
+        await process.wait_ready()
+        async with open_channel(process.grpc_address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=20)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    finally:
+        await process.stop()
 
 
 async def test_without_its_telemetry_backend_a_service_starts_works_and_stops(

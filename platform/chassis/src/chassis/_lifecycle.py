@@ -167,6 +167,7 @@ class _Process:
             await self._broker_connected(_BROKER_SECONDS)
         self._readiness.depend_on(self._database, self._broker_state)
         self._readiness.started = True
+        await self._readiness.tell()
         self._watch = asyncio.create_task(self._readiness.watch(settings.health_interval_seconds))
         _log.info(
             "listening",
