@@ -217,6 +217,56 @@ async def test_a_database_that_is_away_costs_no_try(
             await books.stop()
 
 
+@pytest.mark.parametrize("as_task", [False, True], ids=["in a batch", "as a task"])
+async def test_a_database_that_goes_away_under_a_handler_costs_no_try(
+    nats: NatsServer,
+    new_postgres: NewDatabase,
+    tmp_path_factory: pytest.TempPathFactory,
+    as_task: bool,
+) -> None:
+    runs, goes_away, has_gone = threading.Event(), threading.Event(), threading.Event()
+    mended = not as_task
+    router = EventRouter()
+
+    @router.on(BookSold)
+    def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        if not mended:
+            raise ValueError("so that it becomes a task")
+        runs.set()
+        if goes_away.is_set():
+            has_gone.wait(20)
+        write_down(tx, event)
+
+    with PostgresServer(tmp_path_factory.mktemp("away")) as server:
+        server.create_database("books")
+        settings = Patience(task_tries=2, task_backoff_seconds=0.02)
+        async with open_shop(nats, new_postgres) as shop:
+            books = await Node(
+                "books", server.url("books"), nats.url, router=router, settings=settings
+            ).start()
+            goes_away.set()
+            await shop.publish(BookSold(book_id="a"))
+            if as_task:
+
+                async def waits() -> bool:
+                    return len(await rows_of_tasks(books)) == 1
+
+                await eventually(waits)
+                mended = True
+            assert await asyncio.to_thread(runs.wait, 20)
+            before = failed()
+            server.kill()
+            goes_away.clear()
+            has_gone.set()
+            await asyncio.sleep(0.2)
+            server.start()
+            await books.settled()
+            assert len(await books.journal()) == 1
+            assert failed() == before
+            assert await dead(books) == []
+            await books.stop()
+
+
 def test_a_lock_that_somebody_else_holds_is_a_database_that_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
