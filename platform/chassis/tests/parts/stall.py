@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from chassis.testing import free_port
 __all__ = ["Stall"]
 
 _TESTS = Path(__file__).parent.parent
+# Made once: httpx would read every certificate of this machine for each client.
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Stall:
@@ -104,11 +107,11 @@ class Stall:
         ends_at = time.monotonic() + seconds
         while event not in self.said():
             assert time.monotonic() < ends_at, f"not said: {event}\n{self.log.read_text()}"
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
     async def get(self, path: str) -> httpx.Response | None:
         """The answer, or None if nobody is there."""
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(verify=_NO_TLS) as client:
             try:
                 return await client.get(f"http://127.0.0.1:{self.http_port}{path}", timeout=20)
             except httpx.ConnectError:
@@ -124,4 +127,4 @@ class Stall:
             assert time.monotonic() < ends_at, (
                 f"{path}: {answer and answer.text}\n{self.log.read_text()}"
             )
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
