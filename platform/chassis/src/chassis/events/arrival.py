@@ -15,6 +15,7 @@ from chassis.events.context import EventContext
 from chassis.events.handlers import Handler
 from chassis.events.positions import Position
 from chassis.events.reasons import reason_of
+from chassis.telemetry import tracing
 
 __all__ = ["Arrival", "arrival_of", "read", "read_stored"]
 
@@ -42,7 +43,9 @@ class Arrival:
 
     @property
     def hop(self) -> tuple[str | None, str | None]:
-        """The publishing span: traceparent and tracestate of this hop."""
+        """The publishing span: traceparent and tracestate of this hop, if anybody traces."""
+        if not tracing.enabled:
+            return None, None
         return wire.header(self.headers, "traceparent"), wire.header(self.headers, "tracestate")
 
     def row(self) -> dict[str, Any]:

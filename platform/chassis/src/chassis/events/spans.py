@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from chassis.events.context import EventContext
 from chassis.telemetry import tracing
@@ -13,6 +13,7 @@ __all__ = ["event_span"]
 
 # One line per event: it must cost nothing while nobody wants it.
 _log = logging.getLogger(__name__)
+_NOTHING = nullcontext()
 
 
 @contextmanager
@@ -20,16 +21,23 @@ def event_span(
     type: str, context: EventContext, hop: tuple[str | None, str | None]
 ) -> Iterator[None]:
     """The handler's span, in its event's trace, with the publishing span as parent."""
+    bound = bind_contextvars(event_id=context.id)
+    try:
+        with _span(type, context, hop) if tracing.enabled else _NOTHING:
+            yield
+            _log.debug("handled %s", type)
+    finally:
+        reset_contextvars(**bound)
+
+
+def _span(
+    type: str, context: EventContext, hop: tuple[str | None, str | None]
+) -> AbstractContextManager[object]:
     traceparent, tracestate = hop if hop[0] else (context.traceparent, context.tracestate)
-    with (
-        bound_contextvars(event_id=context.id),
-        tracing.start_span(
-            f"handle {type}",
-            traceparent=traceparent,
-            tracestate=tracestate,
-            kind="consumer",
-            attributes={"messaging.system": "nats", "messaging.message.id": context.id},
-        ),
-    ):
-        yield
-        _log.debug("handled %s", type)
+    return tracing.start_span(
+        f"handle {type}",
+        traceparent=traceparent,
+        tracestate=tracestate,
+        kind="consumer",
+        attributes={"messaging.system": "nats", "messaging.message.id": context.id},
+    )
