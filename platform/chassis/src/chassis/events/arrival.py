@@ -65,14 +65,14 @@ class Arrival:
 def arrival_of(message: Msg) -> Arrival | None:
     """A delivered message; None for one without number, which no relay of the platform has sent."""
     headers = message.headers or {}
-    number = wire.header(headers, wire.NUMBER)
+    number = wire.integer(headers, wire.NUMBER)
     type, _, lane = message.subject.rpartition(".")
     # The reply subject of a delivery tells the stream's sequence (ADR-15).
     tokens = message.reply.split(".")
-    if not number or not number.isdigit() or not lane.isdigit() or len(tokens) < 9:
+    if not number or not (lane.isascii() and lane.isdigit()) or len(tokens) < 9:
         return None
     generation = wire.header(headers, wire.GENERATION) or ""
-    position = Position(int(number), generation, int(tokens[-4]))
+    position = Position(number, generation, int(tokens[-4]))
     return Arrival(message.subject, type, int(lane), position, headers, message.data)
 
 

@@ -343,7 +343,7 @@ class Reader:
             position = at.get(stored.subject) or own.get(stored.subject)
             if position is None:
                 continue
-            number = _number(stored.headers)
+            number = wire.integer(stored.headers, wire.NUMBER)
             generation = wire.header(stored.headers, wire.GENERATION) or ""
             events = max(0, number - max(position.number, 0))
             lag += events
@@ -595,9 +595,6 @@ def _lane_of(subject: str) -> int:
 
 def _is_at(headers: Mapping[str, str], position: Position) -> bool:
     generation = wire.header(headers, wire.GENERATION)
-    return _number(headers) == position.number and generation == position.generation
-
-
-def _number(headers: Mapping[str, str]) -> int:
-    value = wire.header(headers, wire.NUMBER) or ""
-    return int(value) if value.isdigit() else 0
+    return (
+        wire.integer(headers, wire.NUMBER) == position.number and generation == position.generation
+    )

@@ -16,6 +16,7 @@ __all__ = [
 NUMBER = "ce-sequence"  # CloudEvents sequence extension: counts within the subject
 GENERATION = "slipway-generation"
 RANK = "slipway-rank"
+_MOST_DIGITS = 18  # of what a database holds as an integer
 
 
 def number_value(number: int) -> str:
@@ -34,7 +35,8 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
 def integer(headers: Mapping[str, str], name: str) -> int:
     """A header's value; 0 when it is missing or no integer, as in what no relay has sent."""
     value = header(headers, name) or ""
-    return int(value) if value.isascii() and value.isdigit() else 0
+    known = value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
+    return int(value) if known else 0
 
 
 ASK = b"ask"

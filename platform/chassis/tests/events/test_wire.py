@@ -1,0 +1,32 @@
+"""The transport's own headers, as strangers may write them."""
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from chassis.events import wire
+from chassis.events.arrival import arrival_of
+
+NO_NUMBERS = ["", " ", "²", "٣", "1.5", "-1", "1_0", "0x1", "NaN", "9" * 19, "9" * 5000]
+
+
+def delivered(lane: str, headers: dict[str, str]) -> Msg:
+    reply = "$JS.ACK.bookstore.member.1.17.1.1790000000000000000.0"
+    return Msg(Client(), subject=f"bookstore.v1.BookSold.{lane}", reply=reply, headers=headers)
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+def test_what_is_no_number_counts_as_none(value: str) -> None:
+    headers = {"ce-sequence": value}
+
+    assert wire.integer(headers, wire.NUMBER) == 0
+    assert arrival_of(delivered("7", headers)) is None
+
+
+@pytest.mark.parametrize("lane", ["²", "x", "1x", "-1"])
+def test_what_is_no_lane_is_nobodys(lane: str) -> None:
+    assert arrival_of(delivered(lane, {"ce-sequence": "1"})) is None
+
+
+def test_a_number_is_read_with_its_zeros_and_in_any_case_of_its_name() -> None:
+    assert wire.integer({"Ce-Sequence": wire.number_value(41)}, wire.NUMBER) == 41
