@@ -6,6 +6,7 @@ from typing import Annotated
 import pytest
 from fastapi import APIRouter, Depends
 from google.protobuf.descriptor import ServiceDescriptor
+from pydantic import SecretStr
 
 from bookstore.v1 import (
     BookSold,
@@ -182,6 +183,24 @@ def test_a_service_that_keeps_anything_needs_a_database() -> None:
     (line,) = unset(service(publishes=[BookSold]), Settings())
     assert line.startswith("APP_DATABASE_URL: is missing")
     assert unset(service(grpc=[(BooksService, Books)]), Settings()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "accepted"),
+    [
+        ("sqlite:///books.db", True),
+        ("postgresql+psycopg://books:s3cret@db/books", True),
+        ("postgresql://books:s3cret@db/books", True),
+        ("sqlite://", False),
+        ("mysql://books:s3cret@db/books", False),
+        ("postgresql+asyncpg://books:s3cret@db/books", False),
+        ("s3cret", False),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_a_wrong_setting(url: str, accepted: bool) -> None:
+    lines = unset(service(publishes=[BookSold]), Settings(database_url=SecretStr(url)))
+    assert [line.split(":")[0] for line in lines] == ([] if accepted else ["APP_DATABASE_URL"])
+    assert "s3cret" not in str(lines)
 
 
 def test_a_job_that_asks_for_what_nobody_gives_is_refused() -> None:

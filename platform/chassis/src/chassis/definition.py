@@ -5,7 +5,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
 from chassis.database import Transaction
+from chassis.database.engine import database_file, is_sqlite
 from chassis.events.contracts import ContractError
 from chassis.events.handlers import DeclarationError, bind_all
 from chassis.events.jobs import PeriodicJob
@@ -33,8 +37,15 @@ def problems(service: "Service", settings: ServiceSettings) -> list[str]:
 def unset(service: "Service", settings: ServiceSettings) -> list[str]:
     """What the service needs by its definition and its settings do not say, a line each."""
     lines = []
-    if service.has_database and not settings.database_url.get_secret_value():
-        lines.append(f"APP_DATABASE_URL: is missing; {service.name} keeps its tables there")
+    if service.has_database:
+        url = settings.database_url.get_secret_value()
+        if not url:
+            lines.append(f"APP_DATABASE_URL: is missing; {service.name} keeps its tables there")
+        elif not _is_database(url):
+            lines.append(
+                "APP_DATABASE_URL: is neither sqlite:///<file> "
+                "nor postgresql+psycopg://<user>:<password>@<host>/<database>"
+            )
     for contract in service.calls:
         name = target_name(contract)
         if name not in settings.targets:
@@ -43,6 +54,16 @@ def unset(service: "Service", settings: ServiceSettings) -> list[str]:
                 f'give it like {{"{name}": "dns:///{name}:9090"}}'
             )
     return lines
+
+
+def _is_database(url: str) -> bool:
+    try:
+        if is_sqlite(url):
+            database_file(url)
+            return True
+        return make_url(url).get_driver_name() == "psycopg"
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        return False
 
 
 def _event_problems(service: "Service", settings: ServiceSettings) -> Iterator[str]:

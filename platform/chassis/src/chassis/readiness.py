@@ -70,7 +70,8 @@ class Readiness:
     async def look(self) -> Status:
         """Look again, unless somebody has within the last quarter of a second."""
         now = asyncio.get_running_loop().time()
-        if now - self._checked_at >= _FRESH_SECONDS:
+        # While it drains the answer is known, and what it depends on closes one by one.
+        if not self.draining and now - self._checked_at >= _FRESH_SECONDS:
             if self._check is None or self._check.done():
                 self._check = asyncio.create_task(self._look())
             # Of several who ask at once one looks, and one who goes away takes nobody's answer.

@@ -109,7 +109,8 @@ async def test_a_change_is_told_once(readiness: Readiness) -> None:
     watch = asyncio.create_task(readiness.watch(0.01))
     await asyncio.sleep(0.7)
     readiness.draining = True
-    await asyncio.sleep(0.7)
+    await readiness.tell()
+    await asyncio.sleep(0.3)
     watch.cancel()
     assert told == [True, False]
 

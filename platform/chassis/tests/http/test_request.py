@@ -56,4 +56,5 @@ async def test_each_request_is_a_log_line_and_a_probe_is_none() -> None:
     async with ask(make(router)) as http:
         assert await logged(http, "/seconds?secret=1") == ["GET /seconds 200"]
         assert await logged(http, "/nowhere") == ["GET /nowhere 404"]
+        assert await logged(http, "/a%0Aline") == ["GET /a%0Aline 404"]
         assert await logged(http, "/livez") == []

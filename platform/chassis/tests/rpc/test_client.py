@@ -126,6 +126,20 @@ async def test_a_domain_error_arrives_as_it_was_raised(rpc: Servers, error: Doma
     assert vars(refusal.value) == vars(error)
 
 
+async def test_a_long_detail_arrives_cut(rpc: Servers) -> None:
+    class Quoting(Clock):
+        async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+            raise InvalidArgument("€" * 100_000, field="x" * 100_000)
+
+    stub = await rpc.stub((await rpc.start(Quoting)).port)
+    with pytest.raises(InvalidArgument) as refusal:
+        await stub.GetBook(GetBookRequest())
+    assert refusal.value.detail.startswith("€€€")
+    assert refusal.value.detail.endswith("…")
+    assert refusal.value.field is not None
+    assert refusal.value.field.startswith("xxx")
+
+
 async def test_an_internal_error_is_none_of_the_domain(rpc: Servers) -> None:
     class Broken(Clock):
         async def get_book(self, request: GetBookRequest) -> GetBookResponse:

@@ -60,8 +60,10 @@ class Edge:
                     await problems.internal_error()(scope, receive, answer)
             finally:
                 if scope["path"] not in self._unlogged:
+                    # As it came, percent-encoded: a decoded one may write lines of its own.
+                    path = scope["raw_path"].decode("ascii", "replace")
                     _log.info(
-                        f"{scope['method']} {scope['path']} {status or 'gone'}",
+                        f"{scope['method']} {path} {status or 'gone'}",
                         ms=round((time.perf_counter() - started) * 1000, 1),
                     )
 

@@ -38,9 +38,7 @@ def problem(
         body["errors"] = list(errors)
     if trace_id is not None:
         body["trace_id"] = trace_id
-    return Response(
-        json.dumps(body, ensure_ascii=False), status, headers=headers, media_type=MEDIA_TYPE
-    )
+    return Response(json.dumps(body), status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:

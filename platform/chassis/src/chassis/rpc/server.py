@@ -23,7 +23,7 @@ from chassis.database import ConnectionLost, Database, DatabaseDown
 from chassis.errors import DeadlineExceeded, DomainError, InvalidArgument, Unavailable
 from chassis.ports import PortInUse
 from chassis.rpc.methods import Method
-from chassis.rpc.status import to_code, to_metadata
+from chassis.rpc.status import to_code, to_detail, to_metadata
 from chassis.settings import ServiceSettings
 from chassis.telemetry import metrics, tracing
 
@@ -209,7 +209,7 @@ def _refusal(error: Exception) -> DomainError | None:
 
 
 async def _abort(context: "grpc.aio.ServicerContext[Any, Any]", error: DomainError) -> NoReturn:
-    await context.abort(to_code(error), error.detail, to_metadata(error))
+    await context.abort(to_code(error), to_detail(error), to_metadata(error))
     raise AssertionError("abort raises")
 
 

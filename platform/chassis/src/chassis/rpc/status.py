@@ -19,12 +19,14 @@ from chassis.errors import (
     Unavailable,
 )
 
-__all__ = ["from_rpc_error", "to_code", "to_metadata"]
+__all__ = ["from_rpc_error", "to_code", "to_detail", "to_metadata"]
 
 _DETAILS = "grpc-status-details-bin"
 # Clients repeat a call whose connection broke. One that was answered is for the caller to judge:
 # every layer repeating by itself would multiply the load on what is away already.
 _DO_NOT_REPEAT = ("grpc-retry-pushback-ms", "-1")
+
+_LONGEST = 300
 
 _KINDS: dict[grpc.StatusCode, type[DomainError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
@@ -43,11 +45,22 @@ def to_code(error: DomainError) -> grpc.StatusCode:
     return grpc.StatusCode[error.grpc_code]
 
 
+def to_detail(error: DomainError) -> str:
+    """The text of a domain error, cut where it would not fit into the trailing metadata."""
+    return _cut(error.detail)
+
+
+def _cut(text: str) -> str:
+    # Trailing metadata may have 8 KiB, in which the detail stands up to three times, in UTF-8 and
+    # percent-encoded: an error that quotes its request must not fail by its own length.
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
 def to_metadata(error: DomainError) -> tuple[tuple[str, str | bytes], ...]:
     """The trailing metadata that carries a domain error's google.rpc.Status."""
-    status = Status(code=to_code(error).value[0], message=error.detail)
+    status = Status(code=to_code(error).value[0], message=to_detail(error))
     if error.field is not None:
-        violation = BadRequest.FieldViolation(field=error.field, description=error.detail)
+        violation = BadRequest.FieldViolation(field=_cut(error.field), description=to_detail(error))
         status.details.append(_packed(BadRequest(field_violations=[violation])))
     if not isinstance(error, Unavailable):
         return ((_DETAILS, status.SerializeToString()),)
