@@ -6,8 +6,10 @@ the one counter row, and only then is read what has none: two relays never numbe
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, case, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -42,14 +44,12 @@ class Counters:
     sent_sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A numbered event on its way to the stream."""
 
     subject: str
     headers: bytes
     data: bytes
-    created_at: float
     number: int
     rank: int
 
@@ -88,32 +88,56 @@ def lock_counters(session: Session) -> Counters:
 
 
 def number_new(session: Session, counters: Counters, limit: int) -> Counters:
-    """Number what has no number yet, in the outbox's order. The counter row must be locked."""
-    rows = session.execute(
+    """Number what has no number yet, in the outbox's order. The counter row must be locked.
+
+    Set-based: two statements, however many events there are.
+    """
+    new = (
         select(outbox.c.id, outbox.c.subject)
         .where(outbox.c.number.is_(None))
         .order_by(outbox.c.id)
         .limit(limit)
-    ).all()
-    if not rows:
-        return counters
-    known = _numbers(session, {row.subject for row in rows})
-    last = dict(known)
-    rank = counters.rank
-    numbered = []
-    for row in rows:
-        rank += 1
-        last[row.subject] = number = last.get(row.subject, 0) + 1
-        numbered.append({"row": row.id, "to_number": number, "to_rank": rank})
-    session.execute(
-        update(outbox)
-        .where(outbox.c.id == bindparam("row"))
-        .values(number=bindparam("to_number"), rank=bindparam("to_rank")),
-        numbered,
+        .subquery("new")
     )
-    _write_numbers(session, known, last)
+    place = func.row_number().over(order_by=new.c.id)
+    within_subject = func.row_number().over(partition_by=new.c.subject, order_by=new.c.id)
+    given = (
+        select(
+            new.c.id,
+            (counters.rank + place).label("rank"),
+            (func.coalesce(subjects.c.number, 0) + within_subject).label("number"),
+        )
+        .join_from(new, subjects, subjects.c.subject == new.c.subject, isouter=True)
+        .subquery("given")
+    )
+    numbered = session.execute(
+        update(outbox)
+        .where(outbox.c.id == given.c.id)
+        .values(rank=given.c.rank, number=given.c.number)
+        .execution_options(synchronize_session=False)
+    )
+    count: int = numbered.rowcount  # type: ignore[attr-defined]
+    if not count:
+        return counters
+    last = (
+        select(outbox.c.subject, func.max(outbox.c.number))
+        .where(outbox.c.rank > counters.rank)
+        .group_by(outbox.c.subject)
+    )
+    upsert = _insert(session)(subjects).from_select(["subject", "number"], last)
+    session.execute(
+        upsert.on_conflict_do_update(
+            index_elements=["subject"], set_={"number": upsert.excluded.number}
+        )
+    )
+    rank = counters.rank + count
     session.execute(update(relay).where(relay.c.id == 1).values(rank=rank))
     return replace(counters, rank=rank)
+
+
+def _insert(session: Session) -> Any:
+    """INSERT … ON CONFLICT is in both databases, but not in SQLAlchemy's common part."""
+    return postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
 
 
 def _numbers(session: Session, names: Set[str]) -> dict[str, int]:
@@ -138,18 +162,25 @@ def _write_numbers(session: Session, known: dict[str, int], last: dict[str, int]
 def unsent(session: Session, after_rank: int, limit: int, max_bytes: int) -> list[Outgoing]:
     """Numbered events above a rank, in rank order: at least one, if there is one, and no more
     than so many and so many bytes."""
-    above = select(outbox.c.rank, _SIZE).where(outbox.c.rank > after_rank).order_by(outbox.c.rank)
-    total, last = 0, after_rank
-    for rank, size in session.execute(above.limit(limit)):
-        total += size
-        if total > max_bytes and last > after_rank:
-            break
-        last = rank
-    if last == after_rank:
+    some = (
+        select(outbox.c.rank, _SIZE.label("size"))
+        .where(outbox.c.rank > after_rank)
+        .order_by(outbox.c.rank)
+        .limit(limit)
+        .subquery("some")
+    )
+    total = func.sum(some.c.size).over(order_by=some.c.rank).label("total")
+    summed = select(some.c.rank, total).subquery("summed")
+    within = func.max(case((summed.c.total <= max_bytes, summed.c.rank)))
+    last = session.execute(select(func.coalesce(within, func.min(summed.c.rank)))).scalar()
+    if last is None:
         return []
-    within = outbox.c.rank.between(after_rank + 1, last)
-    statement = select(*_OUTGOING).where(within).order_by(outbox.c.rank)
-    return [Outgoing(*row) for row in session.execute(statement)]
+    statement = (
+        select(*_OUTGOING)
+        .where(outbox.c.rank.between(after_rank + 1, last))
+        .order_by(outbox.c.rank)
+    )
+    return [Outgoing._make(row) for row in session.execute(statement)]
 
 
 def record_sent(session: Session, rank: int, sequence: int) -> None:
@@ -239,6 +270,6 @@ def oldest_unsent(session: Session) -> float | None:
 
 
 _SIZE = func.length(outbox.c.headers) + func.length(outbox.c.data)
-_OUTGOING = [getattr(outbox.c, name) for name in Outgoing.__slots__]
+_OUTGOING = [getattr(outbox.c, name) for name in Outgoing._fields]
 _SENT_RANK = func.coalesce(select(relay.c.sent_rank).where(relay.c.id == 1).scalar_subquery(), 0)
 _UNSENT = outbox.c.number.is_(None) | (outbox.c.rank > _SENT_RANK)

@@ -111,4 +111,5 @@ class Publisher:
 
 def _hop_headers(traceparent: str | None, tracestate: str | None) -> dict[str, str]:
     headers = {"traceparent": traceparent, "tracestate": tracestate}
-    return {name: value for name, value in headers.items() if value}
+    # A line break would end the header.
+    return {name: value for name, value in headers.items() if value and value.isprintable()}

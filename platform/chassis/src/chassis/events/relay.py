@@ -185,6 +185,8 @@ class Relay:
             counters = replace(counters, sent_rank=rank, sent_sequence=sequence)
         counters = outbox.number_new(session, counters, self._batch_events)
         self._rank = counters.rank
+        if counters.rank == counters.sent_rank:
+            return [], counters
         rows = outbox.unsent(session, counters.sent_rank, self._batch_events, _BATCH_BYTES)
         return rows, counters
 
