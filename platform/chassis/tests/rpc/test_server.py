@@ -152,7 +152,9 @@ async def test_bytes_that_are_no_message_are_an_invalid_argument_and_counted(rpc
     labels = {"method": "bookstore.v1.BooksService/GetBook", "code": "INVALID_ARGUMENT"}
     before = REGISTRY.get_sample_value("grpc_server_handled_total", labels) or 0
     async with raw_channel(server.port) as channel:
-        call = channel.unary_unary("/bookstore.v1.BooksService/GetBook")
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/bookstore.v1.BooksService/GetBook"
+        )
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call(b"\xff")
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
