@@ -215,6 +215,24 @@ async def test_an_unknown_error_is_internal_without_its_text_and_is_logged(rpc: 
     ]
 
 
+async def test_the_log_of_an_unknown_error_names_its_trace(rpc: Servers) -> None:
+    server = await rpc.start(Leaking)
+    stub = await rpc.stub(server.port)
+    traces = []
+
+    def note(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        traces.append((line["event"], tracing.current_traceparent()))
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[note])
+    try:
+        with tracing.carried(TRACEPARENT), pytest.raises(grpc.aio.AioRpcError):
+            await stub.GetBook(GetBookRequest())
+    finally:
+        structlog.reset_defaults()
+    assert traces == [("rpc failed", TRACEPARENT)]
+
+
 class Patient:
     async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
         raise NotImplementedError

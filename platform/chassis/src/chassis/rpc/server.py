@@ -107,12 +107,15 @@ class RpcServer:
         handled = metrics.GRPC_HANDLED.labels(full_name, "OK")
 
         async def handle(request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Message:
-            started = time.perf_counter()
             deadline.begin(context.time_remaining())
+            with tracing.carried(*_incoming(context)):
+                return await timed(request, context)
+
+        async def timed(request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Message:
+            started = time.perf_counter()
             counted = handled
             try:
-                with tracing.carried(*_incoming(context)):
-                    return await answer(_parsed(method.request, request))
+                return await answer(_parsed(method.request, request))
             except asyncio.CancelledError:
                 counted = metrics.GRPC_HANDLED.labels(full_name, "CANCELLED")
                 raise
