@@ -9,11 +9,13 @@ import pytest
 from backup import Backup, back_up, erase, restore
 from bookshop import Node, TestSettings, accountant, eventually
 from nats import connect
+from nats.aio.client import Client
 from relaying import STREAM, Shop, StreamView, in_order
 from structlog.testing import capture_logs
 
 from chassis import EventContext
 from chassis.events.lanes import LANES
+from chassis.events.relay import Relay
 from chassis.events.streams import publish_batch
 from chassis.testing import NatsServer
 
@@ -41,6 +43,22 @@ async def all_taken(books: Node, published: list[EventContext]) -> None:
     assert in_order([e.event_id for e in await books.journal()], published)
 
 
+async def ask_again(relay: Relay) -> None:
+    """Let it compare outbox and stream once more."""
+    asked = asyncio.Event()
+    ask = relay._ask
+
+    async def and_tell(client: Client) -> float:
+        at = await ask(client)
+        asked.set()
+        return at
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relay, "_ask", and_tell)
+        relay.ask()
+        await asyncio.wait_for(asked.wait(), 10)
+
+
 async def test_an_erased_database_goes_on_above_the_numbers_of_its_stream(
     nats: NatsServer, new_database: Callable[[str], str], log: Log
 ) -> None:
@@ -52,7 +70,13 @@ async def test_an_erased_database_goes_on_above_the_numbers_of_its_stream(
         lost = list(shop.published)
     assert not unknown(log)
     async with Shop(new_database("shop_anew")) as anew:
-        anew.start_relay(nats.url)
+        relay = anew.start_relay(nats.url).relay
+
+        async def leads() -> bool:
+            return relay.leading
+
+        await eventually(leads)
+        await ask_again(relay)
         await anew.sell(range(50, 100))
         await anew.sent()
         (line,) = unknown(log)
@@ -131,6 +155,32 @@ async def test_a_database_restored_under_a_running_relay_doubles_nothing(
         assert in_order(await StreamView(nats.url).ids(), shop.published)
         await all_taken(books, shop.published)
     await books.stop()
+
+
+async def test_a_database_restored_between_publishing_and_recording_loses_nothing(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(10))
+        await shop.sent()
+        backup = back_up(shop.url)
+        restored = asyncio.Event()
+
+        async def then_restore(*arguments: Any) -> int:
+            sequence = await publish_batch(*arguments)
+            if not restored.is_set():
+                await asyncio.to_thread(restore, shop.url, backup)
+                await shop.sell(range(40, 50))
+                restored.set()
+            return sequence
+
+        monkeypatch.setattr("chassis.events.relay.publish_batch", then_restore)
+        await shop.sell(range(10, 40))
+        shop.wake()
+        await restored.wait()
+        await shop.sent()
+        assert in_order(await StreamView(nats.url).ids(), shop.published)
 
 
 async def test_what_the_backup_held_numbered_but_not_marked_as_sent_is_not_doubled(
@@ -260,7 +310,7 @@ async def test_a_backup_from_before_the_stream_was_made_anew_doubles_nothing(
 
 
 async def test_messages_of_strangers_do_not_mislead_an_erased_database(
-    nats: NatsServer, new_database: Callable[[str], str]
+    nats: NatsServer, new_database: Callable[[str], str], log: Log
 ) -> None:
     url = new_database("shop")
     books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
@@ -277,5 +327,6 @@ async def test_messages_of_strangers_do_not_mislead_an_erased_database(
         shop.start_relay(nats.url)
         await shop.sell(range(40, 80))
         await shop.sent()
+        assert unknown(log)[0]["events"] == 40
         await all_taken(books, shop.published)
     await books.stop()
