@@ -282,6 +282,20 @@ async def test_what_does_not_end_in_time_is_given_back_and_costs_no_try(
     assert len(await desk.written()) == 1
 
 
+async def test_what_was_claimed_and_has_not_begun_is_given_back_too(desk: Desk) -> None:
+    """Left claimed, it would look like the work of a process that died."""
+    await desk.store(BookSold(book_id="a"))
+    async with desk.member("one", plain()) as one, one._gate.alone():
+
+        async def claimed() -> bool:
+            return bool((await desk.rows())[0].owner == "one")
+
+        await eventually(claimed)
+        await one.stop(0.05)
+        (row,) = await desk.rows()
+        assert (row.owner, row.alone) == (None, False)
+
+
 async def test_one_that_runs_alone_is_waited_for_too(desk: Desk) -> None:
     begun = asyncio.Event()
     router = EventRouter()

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeVar
 
 import structlog
@@ -126,7 +127,7 @@ class TaskRunner:
         )
         for task in claimed:
             self._held[task.id] = task
-            self._start(self._run_shared(task))
+            self._start(self._run(task, self._gate.shared()))
         if not alone:
             return bool(claimed)
         ran = self._start(self._run_alone())
@@ -138,10 +139,6 @@ class TaskRunner:
         self._running.add(running)
         running.add_done_callback(self._running.discard)
         return running
-
-    async def _run_shared(self, task: Task) -> None:
-        async with self._gate.shared():
-            await self._run(task)
 
     async def _run_alone(self) -> bool:
         async with self._gate.alone():
@@ -156,15 +153,16 @@ class TaskRunner:
             if task is None:
                 return False
             self._held[task.id] = task
-            await self._run(task)
+            await self._run(task, nullcontext())
             return True
 
-    async def _run(self, task: Task) -> None:
+    async def _run(self, task: Task, gate: AbstractAsyncContextManager[None]) -> None:
         try:
             if task.tries > self._settings.task_tries:
                 await self._bury(task, task.tries - 1, _ended_its_process(task))
                 return
-            await self.attempt(task)
+            async with gate:
+                await self.attempt(task)
             metrics.EVENTS_HANDLED.labels(task.type).inc()
         except asyncio.CancelledError as error:
             if not _is_being_cancelled():
