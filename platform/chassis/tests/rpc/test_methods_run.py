@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+import structlog
 from books_rpc import Servers, raw_channel
 from sqlalchemy import text
 from structlog.testing import capture_logs
