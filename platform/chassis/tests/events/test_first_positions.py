@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from bookshop import Node, accountant, eventually, write_down
+from bookshop import Node, _prepare, accountant, eventually, write_down
 from reading import has_taken, is_stopped, position_of, returned_by, subject_of_key, taken_ids
 from relaying import Shop, StreamView, in_order
 from sqlalchemy import delete, insert, select
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database.tables import positions
+from chassis.events import first_positions
 from chassis.events.lanes import lane_of
 from chassis.events.router import Start
 from chassis.testing import NatsServer
@@ -115,19 +117,28 @@ async def test_what_the_stream_no_longer_holds_is_no_gap_for_a_new_service(
 
 
 async def test_replicas_that_begin_at_once_agree(
-    nats: NatsServer, new_database: Callable[[str], str]
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    both, find = asyncio.Barrier(2), first_positions._first_positions
+
+    async def at_once(*arguments: Any) -> Any:
+        found = await find(*arguments)
+        await both.wait()
+        return found
+
+    monkeypatch.setattr(first_positions, "_first_positions", at_once)
     url = new_database("books")
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
         await shop.sell(range(60))
         await shop.sent()
-        nodes = [Node("books", url, nats.url, router=accountant(str(n))) for n in range(3)]
-        await nodes[0].start()
-        await asyncio.gather(*(node.start() for node in nodes[1:]))
-        await nodes[0].settled()
-        assert in_order(await taken_ids(nodes[0]), shop.published)
-        await asyncio.gather(*(node.stop() for node in nodes))
+        nodes = [Node("books", url, nats.url, router=of_sold()) for _ in range(2)]
+        await asyncio.to_thread(_prepare, url)
+        with capture_logs() as logs:
+            async with nodes[0], nodes[1]:
+                await has_taken(nodes[0], 60)
+                assert in_order(await taken_ids(nodes[0]), shop.published)
+        assert "reading was interrupted" not in [line["event"] for line in logs]
 
 
 async def test_a_lost_position_stops_its_lane_and_is_no_new_beginning(

@@ -2,9 +2,10 @@
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from bookshop import Node, accountant, eventually, sold
+from bookshop import Node, TestSettings, accountant, eventually, sold
 from forge import Forge
 from reading import has_taken, is_stopped, remove, returned_by, subject_of_key, taken_ids
 from relaying import Shop, StreamView, in_order
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 
 from chassis.events import path, wire
 from chassis.events.lanes import lane_of
+from chassis.events.reader import Reader
 from chassis.telemetry import metrics
 from chassis.testing import NatsServer
 
@@ -89,6 +91,36 @@ async def test_a_stopped_lane_is_tried_again_without_reading_everything_again(
 
         await eventually(is_tried_again)
         assert seen_again.get() - before == 0
+
+
+async def test_what_a_stopped_lane_holds_back_counts_as_lag(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[int] = []
+    check = Reader._check
+
+    async def counted(self: Reader, *arguments: Any) -> None:
+        await check(self, *arguments)
+        checked.append(self.lag)
+
+    monkeypatch.setattr(Reader, "_check", counted)
+    settings = TestSettings(stopped_retry_seconds=300, net_seconds=0.05)
+    books = Node("books", new_database("books"), nats.url, router=accountant(), settings=settings)
+    async with books, Forge(nats.url) as forge:
+        for number in range(40):
+            await forge.publish(sold(number))
+        await has_taken(books, 40)
+        taken = sum(on_lane_of("book-0", f"book-{n}") for n in range(40))
+        await forge.publish(sold(0), headers={wire.NUMBER: wire.number_value(taken + 10)})
+        await is_stopped(books)
+        checked.clear()
+
+        async def is_checked() -> bool:
+            return len(checked) >= 3
+
+        await eventually(is_checked)
+        assert set(checked) == {10}
+        assert (await books.path.ledger()).lag == 10
 
 
 @pytest.mark.parametrize("is_running", [True, False], ids=["running", "started later"])

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from bookshop import Node, TestSettings, _prepare, accountant, eventually, sold, write_down
+from nats.aio.client import Client
 from owners import bystander
 from reading import has_taken, returned_by
 from relaying import Shop
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, event, insert
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
@@ -57,19 +58,57 @@ async def so_many(counted: list[Any], count: int) -> None:
 
 
 async def test_one_with_nothing_to_do_stays_with_its_consumer(
-    nats: NatsServer, new_database: Callable[[str], str], openings: list[Any], nets: list[Any]
+    nats: NatsServer,
+    new_database: Callable[[str], str],
+    openings: list[Any],
+    nets: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = TestSettings(net_seconds=0.05)
     async with Shop(new_database("shop")) as shop:
-        shop.start_relay(nats.url)
+        relay = shop.start_relay(nats.url)
         await shop.sell(range(40))
         await shop.sent()
+        await relay.stop()
         async with Node(
             "books", new_database("books"), nats.url, router=accountant(), settings=settings
         ) as books:
             await has_taken(books, 40)
-            await so_many(nets, 20)
-            assert len(openings) == 1
+            await so_many(nets, 5)
+            requests, statements = count_requests(monkeypatch), count_statements(books)
+            before = len(nets)
+            await so_many(nets, before + 20)
+            cast = len(nets) - before
+            asked = [subject for subject in requests if subject.startswith("$JS.API")]
+            said = list(statements)
+    assert len(openings) == 1
+    # What it costs to have nothing to do: a request to the broker now and then.
+    assert set(asked) <= {"$JS.API.DIRECT.GET.bookstore"}
+    assert len(asked) <= cast + 1
+    assert not [s for s in said if "slipway_position" in s or "slipway_mark" in s]
+
+
+def count_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The subjects of what is sent to the broker from now on."""
+    subjects: list[str] = []
+    send = Client._send_publish
+
+    async def counted(self: Client, subject: str, *arguments: Any, **options: Any) -> None:
+        subjects.append(subject)
+        await send(self, subject, *arguments, **options)
+
+    monkeypatch.setattr(Client, "_send_publish", counted)
+    return subjects
+
+
+def count_statements(node: Node) -> list[str]:
+    """The SQL that a node executes from now on."""
+    statements: list[str] = []
+    for engine in (node.database._engine, node.database._read_engine):
+        event.listen(
+            engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
+        )
+    return statements
 
 
 async def test_one_with_much_to_do_stays_with_its_consumer(
@@ -78,8 +117,8 @@ async def test_one_with_much_to_do_stays_with_its_consumer(
     events = EventRouter()
 
     @events.on(BookSold)
-    def slowly(book: BookSold, tx: Transaction, event: EventContext) -> None:
-        write_down(tx, event)
+    def slowly(book: BookSold, tx: Transaction, context: EventContext) -> None:
+        write_down(tx, context)
         time.sleep(0.005)
 
     settings = TestSettings(net_seconds=0.05, batch_max_events=20)

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from bookshop import Node, TestSettings, accountant, write_down
@@ -17,7 +18,7 @@ from chassis import EventContext, EventRouter, Transaction
 from chassis.database.tables import positions
 from chassis.events.contracts import subject_of
 from chassis.events.lanes import lane_of
-from chassis.testing import NatsServer
+from chassis.testing import NatsServer, PostgresServer
 
 
 def slow_accountant(member: str, seconds: float) -> EventRouter:
@@ -97,12 +98,12 @@ async def test_one_stopped_in_mid_batch_and_continued_takes_nothing_twice(
     books = Node("books", url, nats.url, router=accountant("new"), member="new")
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
-        await shop.sell(range(100))
+        await shop.sell(range(60))
         await shop.sent()
         stopped = replicas.start(url, nats.url, "old", stop_at=30)
         await stopped.is_stopped()
         await books.start()
-        await shop.sell(range(100, 200))
+        await shop.sell(range(60, 120))
         await shop.sent()
         stopped.send(signal.SIGCONT)
         await books.settled()
@@ -110,6 +111,29 @@ async def test_one_stopped_in_mid_batch_and_continued_takes_nothing_twice(
         assert in_order([e.event_id for e in journal], shop.published)
         assert {e.member for e in journal} == {"old", "new"}
     await books.stop()
+
+
+async def test_one_that_is_never_continued_does_not_keep_its_locks(
+    nats: NatsServer, postgres: PostgresServer, tmp_path: Path, replicas: Replicas
+) -> None:
+    """On SQLite, which is one host, a stopped process keeps the file's lock."""
+    postgres.create_database("stopped_for_ever")
+    url = postgres.url("stopped_for_ever")
+    books = Node("books", url, nats.url, router=accountant("new"), member="new")
+    async with Shop(f"sqlite:///{tmp_path}/shop.db") as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(40))
+        await shop.sent()
+        stopped = replicas.start(url, nats.url, "old", stop_at=10, idle_seconds=1)
+        await stopped.is_stopped()
+        async with books:
+            await has_taken(books, 40)
+            # Continued after all, it finds its commit refused and goes on.
+            stopped.send(signal.SIGCONT)
+            await shop.sell(range(40, 80))
+            await has_taken(books, 80)
+            await books.settled()
+            assert in_order([e.event_id for e in await books.journal()], shop.published)
 
 
 async def test_a_refused_replicas_other_lanes_go_on(

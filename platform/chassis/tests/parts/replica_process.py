@@ -27,6 +27,7 @@ async def _run(options: dict[str, Any]) -> None:
 
     from bookstore.v1 import BookReturned, BookSold
     from chassis import EventContext, EventRouter, Transaction
+    from chassis.database import engine
 
     member, handled = options["member"], 0
     events = EventRouter()
@@ -57,6 +58,8 @@ async def _run(options: dict[str, Any]) -> None:
         def returned(book: BookReturned, tx: Transaction, event: EventContext) -> None:
             handle(tx, event)
 
+    if "idle_seconds" in options:
+        engine._IDLE_IN_TRANSACTION_SECONDS = options["idle_seconds"]
     node = Node(
         "books",
         options["url"],

@@ -9,6 +9,9 @@ from sqlalchemy.engine import URL, make_url
 __all__ = ["database_file", "is_sqlite", "make_engine", "make_read_engine"]
 
 _BUSY_MILLISECONDS = 10_000
+# A transaction that stands still for so long is ended by the server: a process that was stopped,
+# or whose host is gone, would keep its locks, and with them its lanes.
+_IDLE_IN_TRANSACTION_SECONDS = 60
 
 
 def is_sqlite(url: str | URL) -> bool:
@@ -54,7 +57,17 @@ def _postgres(url: str, threads: int) -> Engine:
         url,
         pool_size=threads,
         max_overflow=1,
-        connect_args={"connect_timeout": 5, "application_name": "slipway"},
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "slipway",
+            "options": "-c idle_in_transaction_session_timeout="
+            f"{int(_IDLE_IN_TRANSACTION_SECONDS * 1000)}",
+            # A server that is gone without a word is noticed.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+        },
     )
 
 
