@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from bookshop import Node, eventually, write_down
 from outside import Outside
-from trade import Patience, dead, rows_of_tasks, trading
+from trade import Patience, dead, failures, rows_of_tasks, trading
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
@@ -129,6 +129,7 @@ async def test_a_handler_may_transact_once_and_what_it_does_after_does_not_matte
             second.append(error)
         raise ValueError("too late to fail")
 
+    before = failures()
     async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
         (context,) = await shop.publish(BookSold(book_id="a"))
         await settled(shop, books)
@@ -139,6 +140,7 @@ async def test_a_handler_may_transact_once_and_what_it_does_after_does_not_matte
         await eventually(over)
         assert await written(books) == [context.id]
         assert await dead(books) == []
+        assert failures() == before
         (error,) = second
         assert "at most once" in str(error)
 

@@ -10,9 +10,17 @@ from pathlib import Path
 import psycopg
 import pytest
 from bookshop import Node, eventually, write_down
-from prometheus_client import REGISTRY
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, text
-from trade import Patience, Statements, dead, in_one_batch, open_shop, rows_of_tasks, trading
+from trade import (
+    Patience,
+    Statements,
+    dead,
+    failures,
+    in_one_batch,
+    open_shop,
+    rows_of_tasks,
+    trading,
+)
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
@@ -23,12 +31,6 @@ from chassis.testing import NatsServer, PostgresServer
 NewDatabase = Callable[[str], str]
 
 pair = Table("pair", MetaData(), Column("name", String(8)), Column("n", Integer, default=0))
-
-
-def failed() -> float:
-    """Events that failed so far, as the metric tells it."""
-    labels = {"type": "bookstore.v1.BookSold"}
-    return REGISTRY.get_sample_value("events_failed_total", labels) or 0
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ async def test_a_deadlock_in_a_batch_runs_the_whole_batch_again_at_once(
             connection.execute("UPDATE pair SET n = n + 1 WHERE name = 'a'")
 
     statements = Statements()
-    before = failed()
+    before = failures()
     async with trading(nats, new_postgres, router, settings=Patience()) as (shop, books):
         await asyncio.to_thread(pair.create, books.database._engine)
         await books.database.transaction(
@@ -102,7 +104,7 @@ async def test_a_deadlock_in_a_batch_runs_the_whole_batch_again_at_once(
         assert await dead(books) == []
     assert len(statements.takes) == 1
     assert len(calls) == 1 + 9
-    assert failed() == before
+    assert failures() == before
 
 
 async def test_a_serialization_failure_runs_the_transaction_again_at_once(
@@ -152,7 +154,7 @@ async def test_a_connection_lost_once_costs_no_try_and_one_that_is_lost_each_tim
             killed.append(event.id)
             tx.session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
-    before = failed()
+    before = failures()
     async with trading(nats, new_postgres, router, settings=Patience(task_tries=3)) as (
         shop,
         books,
@@ -160,7 +162,7 @@ async def test_a_connection_lost_once_costs_no_try_and_one_that_is_lost_each_tim
         (once,) = await shop.publish(BookSold(book_id="once", price=1))
         await books.settled()
         assert [entry.event_id for entry in await books.journal()] == [once.id]
-        assert failed() == before
+        assert failures() == before
         (always,) = await shop.publish(BookSold(book_id="always", price=-1))
         (next_,) = await shop.publish(BookSold(book_id="next"))
 
@@ -205,14 +207,14 @@ async def test_a_database_that_is_away_costs_no_try(
                 return len(await rows_of_tasks(books)) == 1
 
             await eventually(waits)
-            before = failed()
+            before = failures()
             server.kill()
             await shop.publish(BookSold(book_id="b"), BookSold(book_id="a"))
             await asyncio.sleep(1.2)  # the task is due while nobody can claim it
             server.start()
             await books.settled()
             assert sorted(entry.book_id for entry in await books.journal()) == ["a", "a", "b"]
-            assert failed() == before
+            assert failures() == before
             assert await dead(books) == []
             await books.stop()
 
@@ -254,7 +256,7 @@ async def test_a_database_that_goes_away_under_a_handler_costs_no_try(
                 await eventually(waits)
                 mended = True
             assert await asyncio.to_thread(runs.wait, 20)
-            before = failed()
+            before = failures()
             server.kill()
             goes_away.clear()
             has_gone.set()
@@ -262,7 +264,7 @@ async def test_a_database_that_goes_away_under_a_handler_costs_no_try(
             server.start()
             await books.settled()
             assert len(await books.journal()) == 1
-            assert failed() == before
+            assert failures() == before
             assert await dead(books) == []
             await books.stop()
 
@@ -290,7 +292,7 @@ async def test_a_lock_that_somebody_else_holds_costs_no_try(
     router = EventRouter()
     router.on(BookSold)(write_sold)
     urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("shop", "books")}
-    before = failed()
+    before = failures()
     async with trading(nats, urls.__getitem__, router) as (shop, books):
         with closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -300,7 +302,7 @@ async def test_a_lock_that_somebody_else_holds_costs_no_try(
             other.execute("ROLLBACK")
         await books.settled()
         assert len(await books.journal()) == 1
-    assert failed() == before
+    assert failures() == before
 
 
 def write_sold(book: BookSold, tx: Transaction, event: EventContext) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from bookshop import Node, TestSettings, eventually
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from prometheus_client import REGISTRY
 from sqlalchemy import event, select
 
 from bookstore.v1 import BookReturned, BookSold
@@ -21,6 +22,7 @@ __all__ = [
     "Patience",
     "Statements",
     "dead",
+    "failures",
     "in_one_batch",
     "open_shop",
     "rows_of_tasks",
@@ -147,6 +149,12 @@ async def dead(books: Node) -> list[Any]:
     """The dead letters, oldest first."""
     statement = select(dead_letters).order_by(dead_letters.c.id)
     return await books.database.read(lambda tx: list(tx.session.execute(statement)))
+
+
+def failures() -> float:
+    """How often handling a sold book has failed in this process so far, as the metric tells it."""
+    labels = {"type": "bookstore.v1.BookSold"}
+    return REGISTRY.get_sample_value("events_failed_total", labels) or 0
 
 
 async def rows_of_tasks(books: Node) -> list[Any]:
