@@ -113,17 +113,21 @@ async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_noth
         shop.start_relay(proxy.url)
         await shop.sent()
         for marker in (b"Nats-Batch-Sequence: 25\r\n", b"Nats-Batch-Commit"):
-            killed = asyncio.Event()
+            held = asyncio.Event()
 
-            def kill(killed: asyncio.Event = killed) -> None:
-                nats.kill()
-                killed.set()
+            def hold(held: asyncio.Event = held) -> None:
+                proxy.hold("to_server")
+                held.set()
 
             there = len(shop.published)
-            proxy.when("to_server", marker, kill)
+            proxy.when("to_server", marker, hold)
             await shop.sell(range(there, there + 50))
             shop.wake()
-            await killed.wait()
+            await held.wait()
+            await asyncio.sleep(0.1)  # the broker has read what came before the marker
+            assert await stream.ranks() == list(range(1, there + 1))
+            nats.kill()
+            proxy.release()
             proxy.refusing = True
             nats.start()
             assert await stream.ranks() == list(range(1, there + 1))
