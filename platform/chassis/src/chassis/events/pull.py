@@ -116,7 +116,9 @@ class Pull:
     async def _on_message(self, message: Msg) -> None:
         self._heard = time.monotonic()
         headers = message.headers
-        status = headers.get("Status") if headers else None
+        # What the server says by itself comes on a request's subject, a message on its own.
+        said = message.subject.startswith(self._inbox)
+        status = headers.get("Status") if headers and said else None
         if status is None:
             self._deliver(message)
         elif status == _HEARTBEAT:

@@ -176,16 +176,19 @@ async def _direct(client: Client, stream: str, query: Mapping[str, Any]) -> Asyn
         while True:
             message = await subscription.next_msg(timeout=_TIMEOUT)
             headers = message.headers or {}
+            # A message has its place in the stream, and maybe a stranger's "Status"; the server's
+            # own word has none.
+            if "Nats-Sequence" in headers:
+                yield Stored(
+                    int(headers["Nats-Sequence"]), headers["Nats-Subject"], headers, message.data
+                )
+                continue
             status = headers.get("Status")
             if status == "404" or status == "204":
                 return
             if status == "503":
                 raise StreamGone(404, _STREAM_NOT_FOUND, "stream not found")
-            if status is not None:
-                raise JetStreamError(int(status), 0, headers.get("Description", ""))
-            yield Stored(
-                int(headers["Nats-Sequence"]), headers["Nats-Subject"], headers, message.data
-            )
+            raise JetStreamError(int(status or 0), 0, headers.get("Description", ""))
     finally:
         await subscription.unsubscribe()
 

@@ -1,0 +1,40 @@
+"""What strangers put into a stream may look like the broker's own words, and is passed over."""
+
+from collections.abc import Callable
+
+import nats as nats_py
+import pytest
+from bookshop import Node, accountant, sold
+from reading import has_taken
+from relaying import Shop
+
+from chassis.testing import NatsServer
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Status": "1.5"},
+        {"Status": ""},
+        {"Status": "404"},
+        {"Status": "409", "Description": "Consumer Deleted"},
+        {"Status": "503"},
+        {"Nats-Sequence": "x", "Nats-Subject": "elsewhere"},
+    ],
+)
+async def test_a_status_of_their_own_is_not_the_brokers(
+    nats: NatsServer, new_database: Callable[[str], str], headers: dict[str, str]
+) -> None:
+    books = Node("books", new_database("books"), nats.url, router=accountant())
+    async with Shop(new_database("shop")) as shop, books:
+        shop.start_relay(nats.url)
+        await shop.sell(range(20))
+        await has_taken(books, 20)
+        async with await nats_py.connect(nats.url) as stranger:
+            for lane in range(20):
+                await stranger.request(f"bookstore.v1.BookSold.{lane}", b"", headers=headers)
+
+        await shop.publish(*map(sold, range(20, 40)))
+
+        await has_taken(books, 40)
+        assert (await books.path.ledger()).lag == 0
