@@ -1,5 +1,6 @@
 """Real parts for each test: a nats-server of its own, and each database in turn."""
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,16 +10,34 @@ from replicas import Replicas
 
 from chassis.testing import NatsServer, PostgresServer
 
+# CONTAINERS=1: PostgreSQL and NATS as users run them, from container images.
+CONTAINERS = os.environ.get("CONTAINERS", "") not in ("", "0")
+# What would remove left-over containers is one more image; each container here has an end.
+os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+
 
 @pytest.fixture
 def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with NatsServer(tmp_path / "nats") as server:
-        yield server
+    if not CONTAINERS:
+        with NatsServer(tmp_path / "nats") as server:
+            yield server
+        return
+    from containers import ContainerNats
+
+    container = ContainerNats(tmp_path / "nats")
+    try:
+        container.start()
+        yield container
+    finally:
+        container.remove()
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+    kind = PostgresServer
+    if CONTAINERS:
+        from containers import ContainerPostgres as kind  # type: ignore[assignment]
+    with kind(tmp_path_factory.mktemp("postgres")) as server:
         yield server
 
 
