@@ -1,24 +1,26 @@
 """Who reads which lane follows who is there: come, gone, dead, or not to be heard for a while."""
 
 import asyncio
-import json
 import signal
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bookshop import Node, TestSettings, accountant, eventually, write_down
+from bookshop import Node, TestSettings, _prepare, accountant, eventually, write_down
 from nats.aio.client import Client
 from owners import bystander, count_refusals
 from reading import has_taken, taken_ids
 from relaying import Shop, StreamView, in_order
 from replicas import Replicas
+from sqlalchemy import insert
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
+from chassis.database.tables import marks
 from chassis.events import members as membership
-from chassis.events.lanes import LANES
+from chassis.events.lanes import LANES, lane_of
+from chassis.events.members import Members
 from chassis.testing import NatsServer
 
 PATIENT = TestSettings(member_ttl_seconds=60)  # longer than any of these tests waits
@@ -106,6 +108,24 @@ async def test_a_lane_in_hand_is_waited_for(
     assert refusals == []
 
 
+async def test_a_lane_that_a_living_member_never_lets_go_is_not_waited_for_for_ever(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("books")
+    async with Shop(new_database("shop")) as shop, bystander(nats.url, "hangs"):
+        shop.start_relay(nats.url)
+        await shop.sell(range(40))
+        await asyncio.to_thread(_prepare, url)
+        books = Node("books", url, nats.url, router=accountant())
+        held = [{"member": "hangs", "stream": "bookstore", "lane": n} for n in range(LANES)]
+        await books.database.transaction(lambda tx: tx.session.execute(insert(marks), held))
+        async with books:
+            await reads(books, LANES // 2)
+            own = books.path.readers[0].reading
+            lanes = [lane_of(e.partition_key or "") for e in shop.published]
+            await has_taken(books, sum(lane in own for lane in lanes))
+
+
 async def test_a_membership_that_vanished_with_the_broker_is_believed_for_a_while(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
@@ -119,6 +139,7 @@ async def test_a_membership_that_vanished_with_the_broker_is_believed_for_a_whil
         await shares(other, LANES // 2)
         had: list[int] = []
         members.on_change(lambda: had.append(len(members.lanes)))
+        other._leaving = True  # it announces itself later than this one comes back
         for times in (1, 2):
             nats.kill()  # it kept them in memory
             nats.start()
@@ -145,6 +166,29 @@ async def test_one_that_died_while_the_broker_was_away_is_believed_no_longer(
             dies.send(signal.SIGKILL)
             nats.start()
             await reads(stays, LANES)
+
+
+async def test_a_member_is_believed_for_the_time_it_asked_for(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Members] = []
+    expire = Members._expire
+
+    def counted(self: Members) -> None:
+        expire(self)
+        looked.append(self)
+
+    monkeypatch.setattr(Members, "_expire", counted)
+    async with (
+        bystander(nats.url, "patient", ttl_seconds=60),
+        bystander(nats.url, "hasty", ttl_seconds=1) as hasty,
+    ):
+
+        async def has_looked() -> bool:
+            return len(looked) >= 5  # each third of its TTL
+
+        await eventually(has_looked)
+        assert hasty.living == {"patient", "hasty"}
 
 
 async def test_a_newcomer_hears_of_all_at_once(nats: NatsServer) -> None:
@@ -195,7 +239,14 @@ async def test_a_member_that_could_not_join_at_first_joins_later(
 
 async def test_garbage_among_the_members_is_nobody(nats: NatsServer) -> None:
     async with bystander(nats.url, "one") as one:
-        for garbage in (b"", b"\xff", b"[]", b"null", b"{}", json.dumps({"ttl": 3}).encode()):
+        for garbage in (
+            b"",
+            b"\xff",
+            b"[]",
+            b"null",
+            b"{}",
+            b'{"version": "1", "ttl": "x"}',
+        ):
             await one._broker.client.publish("$KV.slipway-members.books.garbage", garbage)
         async with bystander(nats.url, "two") as two:
             await shares(one, LANES // 2)

@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 import pytest
-from bookshop import Node, TestSettings, accountant, eventually
+from bookshop import Node, TestSettings, accountant, eventually, sold
+from forge import Forge
 from proxy import Proxy
 from reading import has_taken, taken_ids
 from relaying import Shop, StreamView, in_order, once
 
-from chassis.events import pull, reader, streams
+from chassis.events import pull, reader, streams, wire
 from chassis.events.pull import Pull
 from chassis.testing import NatsServer
 
@@ -21,16 +22,21 @@ async def consumers(view: StreamView) -> list[str]:
 
 
 async def test_a_consumer_deleted_on_the_server_is_made_anew(
-    nats: NatsServer, new_database: Callable[[str], str]
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view = StreamView(nats.url)
+    view, url = StreamView(nats.url), new_database("books")
+    # Neither silence nor the net tells it.
+    monkeypatch.setattr(pull, "_HEARTBEAT_SECONDS", 60)
+    monkeypatch.setattr(pull, "_EXPIRES_SECONDS", 300)
+    settings = TestSettings(net_seconds=300)
     async with (
-        Node("books", new_database("books"), nats.url, router=accountant()) as books,
+        Node("books", url, nats.url, router=accountant(), settings=settings) as books,
         Shop(new_database("shop")) as shop,
     ):
         shop.start_relay(nats.url)
         for start in range(0, 120, 40):
             await shop.sell(range(start, start + 20))
+            await has_taken(books, start + 20)
             for name in await consumers(view):
                 await view.api(f"CONSUMER.DELETE.bookstore.{name}")
             await shop.sell(range(start + 20, start + 40))
@@ -152,6 +158,30 @@ async def test_a_service_ends_at_once_though_the_broker_is_away(
 
         await eventually(is_noticed)
         await asyncio.wait_for(books.path.let_go(60), 30)
+
+
+async def test_a_stream_in_which_everything_is_elsewhere_is_read_from_its_beginning(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    """As after a stream was made anew without the events that were too old for it."""
+    url, view = new_database("books"), StreamView(nats.url)
+    async with Forge(nats.url) as forge:
+        for number in range(100):
+            await forge.publish(sold(number), headers={wire.NUMBER: None}, counted=False)
+        published = [await forge.publish(sold(n)) for n in range(60)]
+        async with Node("books", url, nats.url, router=accountant()) as books:
+            await has_taken(books, 60)
+        held = [m for m in await view.messages() if wire.header(m.headers, wire.NUMBER)]
+        config = (await view.api("STREAM.INFO.bookstore"))["config"]
+        await view.api("STREAM.DELETE.bookstore")
+        await view.api("STREAM.CREATE.bookstore", config)
+        for message in held:
+            kept = {k: v for k, v in message.headers.items() if not k.startswith("Nats-")}
+            await forge.publish_again(message.subject, message.data, kept)
+        published += [await forge.publish(sold(n)) for n in range(60, 80)]
+        async with Node("books", url, nats.url, router=accountant()) as books:
+            await has_taken(books, 80)
+            assert in_order(await taken_ids(books), published)
 
 
 async def test_a_reader_that_began_too_late_in_the_stream_is_found_out_by_the_net(

@@ -44,11 +44,14 @@ class Forge:
         *,
         headers: Mapping[str, str | None] | None = None,
         data: bytes | None = None,
+        counted: bool = True,
     ) -> EventContext:
-        """Publish an event with some of its headers replaced, or its data."""
+        """Publish an event with some of its headers replaced, or its data; without a number of
+        its own unless it is `counted`.
+        """
         context, row = self._publisher.outgoing(message, None)
         subject = str(row["subject"])
-        self._numbers[subject] += 1
+        self._numbers[subject] += counted
         sent = {
             **json.loads(row["headers"]),  # type: ignore[arg-type]
             wire.NUMBER: wire.number_value(self._numbers[subject]),
@@ -59,3 +62,7 @@ class Forge:
         kept = {name: value for name, value in sent.items() if value is not None}
         await self._client.jetstream().publish(subject, payload, headers=kept)
         return context
+
+    async def publish_again(self, subject: str, data: bytes, headers: Mapping[str, str]) -> None:
+        """Put a message into the stream as it is."""
+        await self._client.jetstream().publish(subject, data, headers=dict(headers))

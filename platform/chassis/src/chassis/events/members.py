@@ -1,7 +1,7 @@
 """The replicas of a service, known to each other through the broker, and each one's lanes.
 
 Announcements are kept in a key-value bucket so that a newcomer hears of all at once; after that
-they are heard as they are published, and a member silent for its TTL is gone. Nothing rests on
+they are heard as they are published, and a member silent for its own TTL is gone. Nothing rests on
 the membership for safety: positions do that.
 """
 
@@ -9,6 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -26,6 +27,15 @@ _BUCKET = "slipway-members"
 _STREAM = f"KV_{_BUCKET}"
 
 
+@dataclass(slots=True)
+class _Seen:
+    """Another member; when it was last heard of (monotonic seconds), and how long that holds."""
+
+    member: Member
+    heard: float
+    ttl_seconds: float
+
+
 class Members:
     """Announces this member and computes which lanes are its own."""
 
@@ -37,7 +47,7 @@ class Members:
         self.member = member
         self._version = version
         self.ttl_seconds = ttl_seconds
-        self._seen: dict[str, tuple[Member, float]] = {}
+        self._seen: dict[str, _Seen] = {}
         self.lanes: frozenset[int] = frozenset()
         self.joined = asyncio.Event()
         self._on_change: list[Callable[[], None]] = []
@@ -79,7 +89,8 @@ class Members:
         client = self._broker.client
         now = time.monotonic()
         # Nobody could be heard while the broker was away: all are believed for one TTL more.
-        self._seen = {id: (member, now) for id, (member, _) in self._seen.items()}
+        for seen in self._seen.values():
+            seen.heard = now
         if not self._listening:
             await client.subscribe(self._subject("*"), cb=self._hear)
             self._listening = True
@@ -115,15 +126,15 @@ class Members:
         id = subject.rpartition(".")[2]
         try:
             said = json.loads(data)
-            member = Member(str(said["version"]), said.get("weight"))
+            member, ttl = Member(str(said["version"]), said.get("weight")), float(said["ttl"])
         except (ValueError, KeyError, TypeError):
             return
-        if age < self.ttl_seconds and id != self.member:
-            self._seen[id] = (member, time.monotonic() - age)
+        if age < ttl and id != self.member:
+            self._seen[id] = _Seen(member, time.monotonic() - age, ttl)
 
     def _expire(self) -> None:
-        horizon = time.monotonic() - self.ttl_seconds
-        gone = [id for id, (_, heard) in self._seen.items() if heard < horizon]
+        now = time.monotonic()
+        gone = [id for id, seen in self._seen.items() if seen.heard + seen.ttl_seconds < now]
         for id in gone:
             del self._seen[id]
         if gone:
@@ -131,7 +142,7 @@ class Members:
             self._recompute()
 
     def _recompute(self) -> None:
-        members = {id: member for id, (member, _) in self._seen.items()}
+        members = {id: seen.member for id, seen in self._seen.items()}
         members[self.member] = Member(self._version)
         owners = share_of_lanes(members)
         self.lanes = frozenset(lane for lane, id in owners.items() if id == self.member)
