@@ -163,7 +163,7 @@ class Unspeakable(Exception):
         raise RuntimeError("no words")
 
 
-@pytest.mark.parametrize("error", [Unspeakable, SystemExit])
+@pytest.mark.parametrize("error", [Unspeakable, SystemExit, asyncio.CancelledError])
 async def test_an_error_of_any_kind_costs_a_try(
     nats: NatsServer, new_database: NewDatabase, error: type[BaseException]
 ) -> None:

@@ -13,7 +13,7 @@ from chassis.errors import is_unavailable
 from chassis.events import positions, task_rows
 from chassis.events.arrival import Arrival, read
 from chassis.events.context import EventContext
-from chassis.events.handlers import FAILURES, Handler, Reject
+from chassis.events.handlers import Handler, Reject
 from chassis.events.positions import Position
 from chassis.events.reasons import reason_of
 from chassis.events.spans import event_span
@@ -139,7 +139,7 @@ def _call(tx: Transaction, group: _Group) -> None:
         assert arrival.context is not None
         try:
             call_one(group.handler, tx, arrival.message, arrival.context, arrival.hop)
-        except FAILURES as error:
+        except BaseException as error:  # whatever it is, it must not end the reading of lanes
             raise HandlerFailed([arrival]) from error
 
 
@@ -151,7 +151,7 @@ def _call_batch(tx: Transaction, group: _Group) -> None:
     try:
         with tracing.start_span(f"handle {handler.type}", root=True, links=links, kind="consumer"):
             handler([a.message for a in group.arrivals], [a.context for a in group.arrivals], tx=tx)
-    except FAILURES as error:
+    except BaseException as error:
         raise HandlerFailed(group.arrivals) from error
     metrics.EVENT_HANDLER_SECONDS.labels(handler.type).observe(time.perf_counter() - started)
 
