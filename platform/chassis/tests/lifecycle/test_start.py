@@ -39,20 +39,14 @@ async def test_a_service_without_the_broker_is_degraded_until_it_comes(tmp_path:
         assert answer.json()["dependencies"] == {"database": "ok", "broker": "away"}
         assert answer.json()["status"] == "degraded"
         with nats:
-            for _ in range(200):
-                answer = await stall.answers("/readyz", 200)
-                if answer.json()["status"] == "ready":
-                    break
-                await asyncio.sleep(0.05)
-            assert answer.json()["status"] == "ready"
+            await stall.ready()
             stall.signal()
             assert await stall.ended() == 0
 
 
 async def test_a_ready_service_says_so_over_grpc_and_serves_its_ledger(tmp_path: Path) -> None:
     with NatsServer(tmp_path / "nats") as nats, Stall(tmp_path, nats_url=nats.url) as stall:
-        answer = await stall.answers("/readyz", 200)
-        assert answer.json()["status"] == "ready", "no start begins with a false alarm"
+        await stall.ready()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{stall.grpc_port}") as channel:
             health = health_pb2_grpc.HealthStub(channel)
             request = health_pb2.HealthCheckRequest(service="bookstore.v1.BooksService")

@@ -117,6 +117,13 @@ class Stall:
             except httpx.ConnectError:
                 return None
 
+    async def ready(self, seconds: float = 60) -> None:
+        """Wait until it is ready, its broker found."""
+        ends_at = time.monotonic() + seconds
+        while (await self.answers("/readyz", 200, seconds)).json()["status"] != "ready":
+            assert time.monotonic() < ends_at, self.log.read_text()
+            await asyncio.sleep(0.05)
+
     async def answers(self, path: str, status: int, seconds: float = 60) -> httpx.Response:
         """Wait until it answers so."""
         ends_at = time.monotonic() + seconds
