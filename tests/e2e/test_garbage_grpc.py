@@ -58,7 +58,7 @@ class Caller:
         address = platform.of(service)[0].grpc_address
         self.channel = grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)])
         path = f"/{method.containing_service.full_name}/{method.name}"
-        self._call = self.channel.unary_unary(
+        self._call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(
             path, request_serializer=None, response_deserializer=None
         )
 

@@ -1,6 +1,7 @@
 """Whatever is sent to the REST surface, it answers as its own OpenAPI document says."""
 
 import asyncio
+from typing import Any
 
 import pytest
 import requests
@@ -67,7 +68,7 @@ def test_every_answer_is_a_documented_one(
         suppress_health_check=list(HealthCheck),
     )
     @given(case=document[path][method].as_strategy(generation_mode=kind))
-    def ask(case: schemathesis.Case) -> None:
+    def ask(case: schemathesis.Case[Any]) -> None:
         _offer(case.body, sku)
         answer = case.call(base_url=url, session=session, timeout=30)
         case.validate_response(answer, checks=AS_DOCUMENTED)

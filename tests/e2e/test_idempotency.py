@@ -22,7 +22,7 @@ async def orders_of(shop: Storefront, customer: str | None = None) -> list[str]:
 async def test_twenty_requests_at_the_same_moment_are_one_order(shop: Storefront) -> None:
     sku, headers = await shop.product(stock=100), key()
 
-    answers = await asyncio.gather(*(shop.order(sku, 3, **headers) for _ in range(20)))
+    answers = await asyncio.gather(*(shop.order(sku, 3, headers=headers) for _ in range(20)))
 
     assert {answer.status_code for answer in answers} == {202}
     ids = {answer.json()["order_id"] for answer in answers}
@@ -40,10 +40,10 @@ async def test_a_request_sent_again_after_the_end_gets_the_order_as_it_is(
     shop: Storefront,
 ) -> None:
     sku, headers = await shop.product(stock=10), key()
-    first = (await shop.order(sku, **headers)).json()
+    first = (await shop.order(sku, headers=headers)).json()
     await shop.ended(first["order_id"])
 
-    again = await shop.order(sku, **headers)
+    again = await shop.order(sku, headers=headers)
 
     assert again.status_code == 202
     assert again.json() == first | {"status": "confirmed"}
@@ -52,7 +52,7 @@ async def test_a_request_sent_again_after_the_end_gets_the_order_as_it_is(
 
 async def test_the_same_body_written_differently_is_the_same_request(shop: Storefront) -> None:
     sku, headers = await shop.product(), key()
-    first = await shop.order(sku, 3, **headers)
+    first = await shop.order(sku, 3, headers=headers)
     lines = [{"quantity": 2, "sku": sku}, {"sku": sku, "quantity": 1}]
 
     again = await shop.rest.post(
@@ -64,9 +64,9 @@ async def test_the_same_body_written_differently_is_the_same_request(shop: Store
 
 async def test_the_key_with_another_body_is_refused_and_places_nothing(shop: Storefront) -> None:
     sku, headers = await shop.product(), key()
-    first = await shop.order(sku, 1, **headers)
+    first = await shop.order(sku, 1, headers=headers)
 
-    other = await shop.order(sku, 2, **headers)
+    other = await shop.order(sku, 2, headers=headers)
 
     assert first.status_code == 202
     assert other.status_code == 422
@@ -78,7 +78,9 @@ async def test_the_key_with_another_body_is_refused_and_places_nothing(shop: Sto
 async def test_of_two_bodies_at_the_same_moment_one_is_taken(shop: Storefront) -> None:
     sku, headers = await shop.product(), key()
 
-    answers = await asyncio.gather(*(shop.order(sku, 1 + n % 2, **headers) for n in range(10)))
+    answers = await asyncio.gather(
+        *(shop.order(sku, 1 + n % 2, headers=headers) for n in range(10))
+    )
 
     taken = [answer for answer in answers if answer.status_code == 202]
     refused = [answer for answer in answers if answer.status_code == 422]
@@ -88,7 +90,7 @@ async def test_of_two_bodies_at_the_same_moment_one_is_taken(shop: Storefront) -
 
 async def test_a_key_belongs_to_its_customer(shop: Storefront) -> None:
     sku, headers = await shop.product(), key()
-    mine = await shop.order(sku, **headers)
+    mine = await shop.order(sku, headers=headers)
     other_customer = f"customer-{uuid4().hex[:12]}"
 
     theirs: httpx.Response = await shop.rest.post(
@@ -111,7 +113,7 @@ async def test_without_a_key_each_request_is_an_order(shop: Storefront) -> None:
 
 @pytest.mark.parametrize("value", ["", "a b", "k" * 256])
 async def test_a_key_that_cannot_be_one_is_refused(shop: Storefront, value: str) -> None:
-    answer = await shop.order(await shop.product(), **{"Idempotency-Key": value})
+    answer = await shop.order(await shop.product(), headers={"Idempotency-Key": value})
 
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == ["Idempotency-Key"]
@@ -119,8 +121,8 @@ async def test_a_key_that_cannot_be_one_is_refused(shop: Storefront, value: str)
 
 async def test_a_refused_request_leaves_its_key_free(shop: Storefront) -> None:
     headers = key()
-    refused = await shop.order("no-such-sku", **headers)
+    refused = await shop.order("no-such-sku", headers=headers)
 
-    taken = await shop.order(await shop.product(), **headers)
+    taken = await shop.order(await shop.product(), headers=headers)
 
     assert (refused.status_code, taken.status_code) == (422, 202)

@@ -60,7 +60,9 @@ async def observed(request: pytest.FixtureRequest) -> Observed:
         written = {process.service: len(process.lines()) for process in shop.platform.processes}
         trace_ids = [f"{0xE2E << 32 | number:032x}" for number in range(ORDERS)]
         for trace_id in trace_ids:
-            answer = await shop.order(sku, traceparent=f"00-{trace_id}-00000000000000e2-01")
+            answer = await shop.order(
+                sku, headers={"traceparent": f"00-{trace_id}-00000000000000e2-01"}
+            )
             assert answer.status_code == 202
             await shop.ended(answer.json()["order_id"])
         await wait_ended(shop.platform)

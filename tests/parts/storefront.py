@@ -77,7 +77,9 @@ class Storefront:
         """An order of one line."""
         return {"customer_id": self.customer, "lines": [{"sku": sku, "quantity": quantity}]}
 
-    async def order(self, sku: str, quantity: int = 1, **headers: str) -> httpx.Response:
+    async def order(
+        self, sku: str, quantity: int = 1, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
         """POST /orders with one line."""
         return await self.rest.post("/orders", json=self.body(sku, quantity), headers=headers)
 

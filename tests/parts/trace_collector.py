@@ -52,7 +52,7 @@ class TraceCollector(TraceServiceServicer):
         self._lock = threading.Lock()
         self._spans: list[Span] = []
         self._server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
-        add_TraceServiceServicer_to_server(self, self._server)
+        add_TraceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
         self.port = self._server.add_insecure_port("127.0.0.1:0")
 
     @property
