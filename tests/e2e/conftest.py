@@ -35,6 +35,7 @@ def platform(
             "APP_OTLP_ENDPOINT": collector.endpoint,
             "APP_LOG_FORMAT": "json",
             "APP_LOG_LEVEL": "DEBUG",
+            "APP_STOPPED_RETRY_SECONDS": "1",
         },
     )
     with running(options) as platform:
