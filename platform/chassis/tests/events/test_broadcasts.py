@@ -1,5 +1,6 @@
 """A broadcast reaches every replica and has no effect on anything."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -106,7 +107,7 @@ async def test_what_a_broadcast_handler_raises_costs_nothing(
         await books.start()
         await listening(books.path)
         contexts: list[EventContext] = []
-        errors: list[Any] = [ValueError("no"), SystemExit(1), None]
+        errors: list[Any] = [ValueError("no"), SystemExit(1), asyncio.CancelledError(), None]
         for error in errors:
             hearing.error = error
             contexts += await shop.publish(sold(len(contexts)))

@@ -1,5 +1,6 @@
 """Events heard by every replica: no position, no retry, no effect."""
 
+import asyncio
 from collections.abc import Mapping
 
 import structlog
@@ -11,6 +12,7 @@ from structlog.contextvars import bound_contextvars
 from chassis.events.cloudevents import Undecodable, decode, from_data
 from chassis.events.contracts import subjects_of
 from chassis.events.handlers import FAILURES, Handler
+from chassis.events.waiting import is_being_cancelled
 
 __all__ = ["subscribe_broadcasts"]
 
@@ -38,5 +40,7 @@ async def _tell(handler: Handler, message: Msg) -> None:
     with bound_contextvars(event_id=received.context.id):
         try:
             await handler(event, received.context)
-        except FAILURES:
+        except (*FAILURES, asyncio.CancelledError):
+            if is_being_cancelled():
+                raise
             _log.exception("a broadcast handler failed", handler=handler.name)

@@ -9,6 +9,7 @@ import structlog
 from chassis.database import ConnectionLost, Database, DatabaseDown, Transaction
 from chassis.database.leadership import Lock
 from chassis.events.handlers import FAILURES
+from chassis.events.waiting import is_being_cancelled
 
 __all__ = ["PeriodicJob", "run_periodically"]
 
@@ -35,7 +36,9 @@ async def run_periodically(database: Database, job: PeriodicJob) -> None:
                     await database.transaction(job.work)
             except (DatabaseDown, ConnectionLost) as error:
                 _log.warning("a job waits for the database", job=job.name, error=str(error))
-            except FAILURES:
+            except (*FAILURES, asyncio.CancelledError):
+                if is_being_cancelled():
+                    raise
                 _log.exception("a job failed; it runs again in its time", job=job.name)
     finally:
         await asyncio.to_thread(lock.release)

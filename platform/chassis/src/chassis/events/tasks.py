@@ -22,7 +22,7 @@ from chassis.events.reasons import reason_of
 from chassis.events.settings import EventSettings
 from chassis.events.spans import event_span
 from chassis.events.task_rows import Task, TaskTaken
-from chassis.events.waiting import wait_at_most
+from chassis.events.waiting import is_being_cancelled, wait_at_most
 from chassis.telemetry import metrics
 
 __all__ = ["TaskRunner", "backoff"]
@@ -165,7 +165,7 @@ class TaskRunner:
                 await self.attempt(task)
             metrics.EVENTS_HANDLED.labels(task.type).inc()
         except asyncio.CancelledError as error:
-            if not _is_being_cancelled():
+            if not is_being_cancelled():
                 await self._failed(task, error)  # the handler's own
                 return
             await self._settle(lambda tx: task_rows.release(tx.session, task))
@@ -324,9 +324,3 @@ class TaskRunner:
 def _ended_its_process(task: Task) -> str:
     said = f"; before that: {task.reason}" if task.reason else ""
     return f"its process ended while it ran alone, in the last of {task.tries - 1} tries{said}"
-
-
-def _is_being_cancelled() -> bool:
-    """Whether somebody cancelled this asyncio task, rather than what it awaited."""
-    running = asyncio.current_task()
-    return running is not None and running.cancelling() > 0

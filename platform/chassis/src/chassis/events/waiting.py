@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["end", "wait_at_most"]
+__all__ = ["end", "is_being_cancelled", "wait_at_most"]
 
 _AGAIN_SECONDS = 0.5
 
@@ -18,6 +18,12 @@ async def wait_at_most(event: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def is_being_cancelled() -> bool:
+    """Whether somebody cancels this asyncio task, rather than what it awaited said so."""
+    running = asyncio.current_task()
+    return running is not None and running.cancelling() > 0
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
