@@ -52,7 +52,6 @@ blocks = (
     st.just(b"")
     | headers.map(header_block)
     | st.binary(max_size=60).map(lambda noise: b"NATS/1.0\r\n" + noise + b"\r\n\r\n")
-    | st.just(b"NATS/1.0 \xff\xff\r\n\r\n")
 )
 lanes = st.integers(0, LANES - 1).map(str) | st.sampled_from([str(LANES), "²", "x", "-1", "007"])
 messages = st.tuples(st.sampled_from(TYPES), lanes, blocks, st.binary())
