@@ -71,8 +71,9 @@ async def test_a_pull_that_the_server_never_heard_of_is_noticed_by_its_silence(
 
 
 async def test_connections_cut_between_and_within_messages_lose_and_double_nothing(
-    nats: NatsServer, new_database: Callable[[str], str]
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(streams, "_TIMEOUT", 1)  # of a request whose answer was cut off
     async with Proxy(nats.port) as proxy, Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
         settings = TestSettings(batch_max_events=20)

@@ -18,6 +18,7 @@ from chassis.database import ConnectionLost, Database, DatabaseDown
 from chassis.events import batch, lane_marks, positions, wire
 from chassis.events.arrival import Arrival, arrival_of
 from chassis.events.batch import HandlerFailed, Taken
+from chassis.events.behind import Behind, start_sequence, subjects_behind
 from chassis.events.broker import Broker
 from chassis.events.contracts import subject_of, subjects_of
 from chassis.events.first_positions import write_first_positions
@@ -29,13 +30,7 @@ from chassis.events.positions import ANY, Position, PositionMoved
 from chassis.events.pull import Pull, PullBroken
 from chassis.events.reasons import reason_of
 from chassis.events.settings import EventSettings
-from chassis.events.streams import (
-    StreamGone,
-    first_stored,
-    last_messages,
-    stored_at,
-    stream_state,
-)
+from chassis.events.streams import StreamGone, stream_state
 from chassis.events.tasks import backoff
 from chassis.events.waiting import wait_at_most
 from chassis.telemetry import metrics, tracing
@@ -45,6 +40,7 @@ __all__ = ["Reader"]
 _log = structlog.get_logger(__name__)
 _POLL_SECONDS = 0.1
 _STREAM_POLL_SECONDS = 0.25
+_STREAM_POLL_MOST_SECONDS = 2.0
 
 
 class _Reopen(Exception):
@@ -67,18 +63,6 @@ class Stop:
     reason: str
     position: Position | None
     again_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Behind:
-    """What the stream holds above a position.
-
-    `last_sequence` is that of the subject's last message. What cannot be counted is 0 `events`.
-    """
-
-    events: int
-    last_sequence: int
-    certain: bool = True
 
 
 class Reader:
@@ -117,6 +101,7 @@ class Reader:
         self._careful_until = 0
         self._lost_connection: dict[tuple[str, int], int] = {}
         self._behind: set[tuple[str, int]] = set()
+        self._stream_poll = _STREAM_POLL_SECONDS
         self._read_to = 0
         self._arrived = 0
         self._known_types: set[str] = set()
@@ -225,7 +210,8 @@ class Reader:
             await self._read()
         except StreamGone:
             await self._ask_producer()
-            await self._sleep(_STREAM_POLL_SECONDS)
+            await self._sleep(self._stream_poll)
+            self._stream_poll = min(_STREAM_POLL_MOST_SECONDS, 2 * self._stream_poll)
 
     async def _read(self) -> None:
         self._changed.clear()
@@ -238,6 +224,7 @@ class Reader:
         # What is not read counts as lag nevertheless.
         own = {s: known[s] for s in self._subjects(self._members.lanes) if s in known}
         start = await self._start(at, own)
+        self._stream_poll = _STREAM_POLL_SECONDS
         if not lanes:
             await self._sleep(self._until_next_look())
             return
@@ -298,63 +285,29 @@ class Reader:
                 self.reading -= {lane}
 
     async def _start(self, at: Mapping[str, Position], own: Mapping[str, Position]) -> int | None:
-        """The sequence to start at, None for the oldest.
-
-        A subject that was quiet for long holds nobody back: what counts is what it has next.
-        """
-        client = self._broker.client
-        state = await stream_state(client, self.stream)
+        """The sequence to start at, None for the oldest message."""
+        state = await stream_state(self._broker.client, self.stream)
         for suspicion in self._suspicions.values():
             suspicion.up_to_sequence = suspicion.up_to_sequence or state.last_sequence
         behind = await self._subjects_behind(at, own)
-        if not behind:
-            return state.last_sequence + 1
-        lowest = min(behind, key=lambda s: at[s].sequence)
-        if at[lowest].sequence:
-            stored = await stored_at(client, self.stream, at[lowest].sequence)
-            if stored is None or stored.subject != lowest or not _is_at(stored.headers, at[lowest]):
-                return None
-        if self._gaps.keys() - {stop.subject for stop in self.stops.values()}:
-            return at[lowest].sequence + 1  # what was missing may be anywhere
-        following = {subject: at[subject].sequence + 1 for subject in behind}
-        asked: set[str] = set()
-        while following:
-            first = min(following, key=lambda s: following[s])
-            if first in asked:
-                return following[first]
-            asked.add(first)
-            stored = await first_stored(client, self.stream, first, following[first])
-            if stored is None:
-                del following[first]
-            else:
-                following[first] = stored.sequence
-        return state.last_sequence + 1
+        return await start_sequence(
+            self._broker.client,
+            self.stream,
+            {subject: at[subject] for subject in behind},
+            state.last_sequence + 1,
+            # What is missing may be anywhere.
+            thorough=bool(self._gaps.keys() - {stop.subject for stop in self.stops.values()}),
+        )
 
     async def _subjects_behind(
         self, at: Mapping[str, Position], own: Mapping[str, Position]
-    ) -> dict[str, _Behind]:
-        """Those subjects of `at` that are behind; and the lag of `own`, of which they are some."""
-        behind: dict[str, _Behind] = {}
-        lag = 0
-        stored_last = (
-            await last_messages(self._broker.client, self.stream, self._filters(own)) if own else []
+    ) -> dict[str, Behind]:
+        """Those of `at` that are behind; all of `own` count as lag."""
+        behind = await subjects_behind(
+            self._broker.client, self.stream, {**own, **at}, self._filters(own) if own else []
         )
-        for stored in stored_last:
-            position = at.get(stored.subject) or own.get(stored.subject)
-            if position is None:
-                continue
-            number = wire.integer(stored.headers, wire.NUMBER)
-            generation = wire.header(stored.headers, wire.GENERATION) or ""
-            events = max(0, number - max(position.number, 0))
-            lag += events
-            if stored.subject not in at:
-                continue
-            if number > position.number or generation > position.generation:
-                behind[stored.subject] = _Behind(events, stored.sequence)
-            elif not number:  # a stranger's: it says nothing of what is before it
-                behind[stored.subject] = _Behind(0, stored.sequence, certain=False)
-        self.lag = lag
-        return behind
+        self.lag = sum(b.events for b in behind.values())
+        return {subject: b for subject, b in behind.items() if subject in at}
 
     async def _check(self, at: Mapping[str, Position], own: Mapping[str, Position]) -> None:
         """The net: a subject is missed that was passed, or stays behind though nothing arrives."""
@@ -591,10 +544,3 @@ def _split(part: list[Arrival], failing: Iterable[Arrival]) -> list[list[Arrival
 
 def _lane_of(subject: str) -> int:
     return int(subject.rpartition(".")[2])
-
-
-def _is_at(headers: Mapping[str, str], position: Position) -> bool:
-    generation = wire.header(headers, wire.GENERATION)
-    return (
-        wire.integer(headers, wire.NUMBER) == position.number and generation == position.generation
-    )
