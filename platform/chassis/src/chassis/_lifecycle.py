@@ -74,9 +74,10 @@ def run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> i
         loop_factory = None
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         code = runner.run(_Process(service, settings).live())
-    sys.stdout.flush()
-    # What may still run now has been given its time: nobody waits for a thread that hangs.
-    os._exit(code)
+        sys.stdout.flush()
+        # What may still run has been given its time: nobody waits for a thread that hangs, as
+        # closing the loop would.
+        os._exit(code)
 
 
 class _Process:

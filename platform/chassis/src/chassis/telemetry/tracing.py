@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode
+from opentelemetry.trace import Link, Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 if TYPE_CHECKING:
@@ -164,11 +164,6 @@ class start_span:
         traceback: TracebackType | None,
     ) -> None:
         self._manager.__exit__(kind, error, traceback)
-
-
-def failed(span: Span, reason: str) -> None:
-    """Mark a span as failed where no exception passes it."""
-    span.set_status(StatusCode.ERROR, reason)
 
 
 def configure(
