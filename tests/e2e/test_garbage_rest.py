@@ -42,7 +42,7 @@ AS_DOCUMENTED = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = 40
+EXAMPLES = 25
 
 
 async def _product(platform: Platform) -> str:

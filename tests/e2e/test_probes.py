@@ -15,7 +15,8 @@ from demo.settle import wait_ended
 from devkit.platform import Platform
 from devkit.service_process import ServiceProcess
 
-pytestmark = pytest.mark.xdist_group("replicas")
+# Processes are started again and again, which takes its time on a busy machine.
+pytestmark = [pytest.mark.xdist_group("replicas"), pytest.mark.timeout(300)]
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

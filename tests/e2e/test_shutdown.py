@@ -8,7 +8,8 @@ from demo.ledgers import read_orders
 from demo.settle import wait_ended
 from devkit.service_process import ServiceProcess
 
-pytestmark = pytest.mark.xdist_group("replicas")
+# Processes are started again and again, which takes its time on a busy machine.
+pytestmark = [pytest.mark.xdist_group("replicas"), pytest.mark.timeout(300)]
 
 
 async def every_202_reached_its_end(shop: Storefront, load: Load) -> None:
@@ -33,55 +34,35 @@ async def started(process: ServiceProcess) -> None:
 
 
 @pytest.mark.parametrize("service", ["gateway", "orders"])
-async def test_with_two_replicas_nobody_notices_that_one_after_the_other_is_stopped(
+async def test_nobody_notices_that_one_of_two_stops_and_every_202_survives_the_last_one(
     replicated: Storefront, service: str
 ) -> None:
-    """No request is cut or fails; only the stopped gateway itself lets no new connection in."""
+    """With two, only the stopped gateway itself lets no new connection in: nothing is cut or fails.
+
+    When the other stops too, what cannot be answered is refused with 503, and comes back later.
+    """
     platform = replicated.platform
     gateways = [gateway.http_url for gateway in platform.of("gateway")]
+    first, last = platform.of(service)
     sku = await replicated.product(stock=1_000_000)
 
     async with ordering(replicated, sku, gateways) as load:
-        for process in platform.of(service):
-            await load.takes(10)
-            others_before = refused_by_others(load, process)
-            await stopped_in_order(process)
-            await load.takes(10)
-            assert refused_by_others(load, process) == others_before
-            await started(process)
         await load.takes(10)
-
-    assert load.failed == []
-    assert load.cut == []
-    if service == "orders":
-        assert load.refused == []
-    await every_202_reached_its_end(replicated, load)
-
-
-@pytest.mark.parametrize("service", ["gateway", "orders"])
-async def test_with_one_replica_every_202_reaches_its_end(
-    replicated: Storefront, service: str
-) -> None:
-    platform = replicated.platform
-    process, *others = platform.of(service)
-    gateways = [gateway.http_url for gateway in platform.of("gateway")]
-    if service == "gateway":
-        gateways = gateways[:1]
-    sku = await replicated.product(stock=1_000_000)
-    for other in others:
-        await other.stop()
-
-    async with ordering(replicated, sku, gateways) as load:
+        await stopped_in_order(first)
         await load.takes(10)
-        await stopped_in_order(process)
-        await started(process)
+        assert load.failed == []
+        assert load.cut == []
+        assert refused_by_others(load, first) == 0
+        if service == "orders":
+            assert load.refused == []
+
+        await stopped_in_order(last)
+        await started(last)
         await load.takes(10)
 
     assert load.cut == []
-    # What cannot be answered meanwhile says so, and when to come back.
     assert [failure for failure in load.failed if ": 503 " not in failure] == []
-    for other in others:
-        await started(other)
+    await started(first)
     await every_202_reached_its_end(replicated, load)
 
 

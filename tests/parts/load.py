@@ -49,7 +49,7 @@ async def ordering(
     async def one_after_the_other() -> None:
         while not stop.is_set():
             await _order(shop, sku, urls, load, next(turn))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.15)
 
     limits = httpx.Limits(max_keepalive_connections=0)
     async with httpx.AsyncClient(timeout=60, limits=limits, trust_env=False) as client:
