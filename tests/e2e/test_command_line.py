@@ -19,6 +19,9 @@ from shop.inventory.v1 import (
     ListProductsRequest,
 )
 
+# Processes are started again and again, which takes its time on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
 
 async def run(service: str, *arguments: str, **variables: str) -> tuple[int, list[str], list[str]]:
     """Run it to its end; returns its exit code and the lines of its two outputs."""
@@ -32,7 +35,7 @@ async def run(service: str, *arguments: str, **variables: str) -> tuple[int, lis
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(process.communicate(), 120)
     return process.returncode or 0, out.decode().splitlines(), err.decode().splitlines()
 
 
