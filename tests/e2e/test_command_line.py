@@ -35,7 +35,12 @@ async def run(service: str, *arguments: str, **variables: str) -> tuple[int, lis
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), 120)
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), 120)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return process.returncode or 0, out.decode().splitlines(), err.decode().splitlines()
 
 
