@@ -145,7 +145,7 @@ def test_logs_are_shown_and_followed_and_stay_after_the_end(running: Running) ->
         running.process.wait(30)
         assert follower.stdout.readline().startswith("desk | stopping")
         follower.send_signal(signal.SIGINT)
-        assert follower.wait(10) == 0
+        assert follower.wait(60) == 0
 
     assert "desk | stopping" in slipway(running.workspace, "logs").stdout
     assert "Listening for client" in slipway(running.workspace, "logs", "nats").stdout
