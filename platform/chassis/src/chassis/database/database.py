@@ -181,6 +181,9 @@ def _probe(database: Database) -> None:
     except Exception:
         # A pooled connection may be stale; what counts is whether a fresh one is refused.
         database._read_engine.dispose()
+        if not database.sqlite:
+            # Those of the writers are as stale, and each would cost a transaction.
+            database._engine.dispose()
         try:
             with database._read_engine.connect() as connection:
                 connection.execute(text("SELECT 1"))
