@@ -241,7 +241,8 @@ async def test_a_database_that_goes_away_under_a_handler_costs_no_try(
 
     with PostgresServer(tmp_path_factory.mktemp("away")) as server:
         server.create_database("books")
-        settings = Patience(task_tries=2, task_backoff_seconds=0.02)
+        # Long enough that the handler is mended before the second try.
+        settings = Patience(task_tries=2, task_backoff_seconds=3 if as_task else 0.02)
         async with open_shop(nats, new_postgres) as shop:
             books = await Node(
                 "books", server.url("books"), nats.url, router=router, settings=settings
