@@ -82,11 +82,11 @@ async def test_a_stopped_lane_is_tried_again_without_reading_everything_again(
         missing = {wire.NUMBER: wire.number_value(7)}
         await forge.publish(sold(0), headers=missing)
         await is_stopped(books)
-        (stop,) = books.path.readers[0].stops.values()
+        (stop,) = books.path.readers[0].stops.all
         before = seen_again.get()
 
         async def is_tried_again() -> bool:
-            (now,) = books.path.readers[0].stops.values()
+            (now,) = books.path.readers[0].stops.all
             return now.again_at > stop.again_at
 
         await eventually(is_tried_again)

@@ -85,7 +85,7 @@ async def test_an_erased_database_goes_on_above_the_numbers_of_its_stream(
         assert line["first"][0] == lost[0].id
         assert line["last"][-1] == lost[-1].id
         await all_taken(books, lost + anew.published)
-    assert not books.path.readers[0].stops
+    assert not books.path.readers[0].stops.all
     await books.stop()
 
 

@@ -42,6 +42,11 @@ class Arrival:
         return self.context.source, self.context.partition_key or self.context.subject or ""
 
     @property
+    def event_id(self) -> str:
+        """Its CloudEvents id; empty if it cannot be decoded."""
+        return self.context.id if self.context else ""
+
+    @property
     def hop(self) -> tuple[str | None, str | None]:
         """The publishing span: traceparent and tracestate of this hop, if anybody traces."""
         if not tracing.enabled:
@@ -54,7 +59,7 @@ class Arrival:
         return {
             "source": source,
             "key": key,
-            "event_id": self.context.id if self.context else "",
+            "event_id": self.event_id,
             "type": self.type,
             "subject": self.subject,
             "headers": json.dumps(dict(self.headers)).encode(),

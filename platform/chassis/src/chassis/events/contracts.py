@@ -10,6 +10,7 @@ from slipway.v1 import partition_key
 __all__ = [
     "ContractError",
     "event_type",
+    "lane_of_subject",
     "partition_key_field",
     "source_service",
     "stream_of",
@@ -86,6 +87,11 @@ def source_service(type: str) -> str:
 def subject_of(type: str, lane: int) -> str:
     """The NATS subject of a type's events in one lane: `shop.orders.v1.OrderPlaced.7`."""
     return f"{type}.{lane}"
+
+
+def lane_of_subject(subject: str) -> int:
+    """The lane that `subject_of` put into a subject."""
+    return int(subject.rpartition(".")[2])
 
 
 def subjects_of(type: str) -> str:

@@ -207,9 +207,7 @@ class EventPath:
             except StreamGone:
                 continue
         stopped = tuple(
-            f"{stop.subject}: {stop.reason}"
-            for reader in self.readers
-            for stop in reader.stops.values()
+            f"{stop.subject}: {stop.reason}" for reader in self.readers for stop in reader.stops.all
         )
         return EventLedger(unsent, lag, tasks, dead, stopped)
 
@@ -264,7 +262,8 @@ class EventPath:
                 metrics.EVENT_DEAD_LETTERS.set(dead)
                 metrics.EVENT_LAG.set(sum(reader.lag for reader in self.readers))
                 metrics.EVENT_LANES.set(sum(len(reader.reading) for reader in self.readers))
-                metrics.EVENT_LANES_STOPPED.set(sum(len(reader.stops) for reader in self.readers))
+                stopped = sum(len(reader.stops.all) for reader in self.readers)
+                metrics.EVENT_LANES_STOPPED.set(stopped)
             await asyncio.sleep(_MEASURE_SECONDS)
 
 

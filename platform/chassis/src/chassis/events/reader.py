@@ -9,18 +9,17 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 import structlog
 from nats.aio.msg import Msg
 
 from chassis.database import ConnectionLost, Database, DatabaseDown
-from chassis.events import batch, lane_marks, positions, wire
+from chassis.events import lane_marks, positions, wire
 from chassis.events.arrival import Arrival, arrival_of
-from chassis.events.batch import HandlerFailed, Taken
 from chassis.events.behind import Behind, start_sequence, subjects_behind
 from chassis.events.broker import Broker
-from chassis.events.contracts import subject_of, subjects_of
+from chassis.events.committer import Committer
+from chassis.events.contracts import lane_of_subject, subject_of, subjects_of
 from chassis.events.first_positions import write_first_positions
 from chassis.events.gate import Gate
 from chassis.events.handlers import Handler
@@ -28,12 +27,12 @@ from chassis.events.lanes import LANES
 from chassis.events.members import Members
 from chassis.events.positions import ANY, Position, PositionMoved
 from chassis.events.pull import Pull, PullBroken
-from chassis.events.reasons import reason_of
 from chassis.events.settings import EventSettings
+from chassis.events.stops import Stops
 from chassis.events.streams import StreamGone, stream_state
-from chassis.events.tasks import backoff
+from chassis.events.suspicions import Suspicions
 from chassis.events.waiting import wait_at_most
-from chassis.telemetry import metrics, tracing
+from chassis.telemetry import metrics
 
 __all__ = ["Reader"]
 
@@ -45,24 +44,6 @@ _STREAM_POLL_MOST_SECONDS = 2.0
 
 class _Reopen(Exception):
     """Read the positions again and make a new consumer."""
-
-
-@dataclass(slots=True)
-class _Suspicion:
-    """A lane's first events, which a member that vanished may have had in hand."""
-
-    events: int
-    up_to_sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Why a lane is stopped, where it stands, and when it is tried again (monotonic seconds)."""
-
-    subject: str
-    reason: str
-    position: Position | None
-    again_at: float
 
 
 class Reader:
@@ -85,21 +66,25 @@ class Reader:
         self._database = database
         self._broker = broker
         self._members = members
-        self._gate = gate
         self._settings = settings
-        self._on_tasks = on_tasks
+        self.stops = Stops(stream, settings.stopped_retry_seconds)
+        self._suspicions = Suspicions(settings.batch_max_events)
+        self._committer = Committer(
+            stream,
+            handlers,
+            database=database,
+            gate=gate,
+            settings=settings,
+            on_taken=self._taken,
+            on_tasks=on_tasks,
+        )
         self._pull: Pull | None = None
         self._changed = asyncio.Event()
         self._stopping = False
         self.reading: frozenset[int] = frozenset()
         self._busy_since: dict[int, float] = {}
         self._contested: dict[int, float] = {}
-        self._suspicions: dict[int, _Suspicion] = {}
-        self.stops: dict[int, Stop] = {}
-        self._gaps: dict[str, int] = {}
         self._passed_over: set[str] = set()
-        self._careful_until = 0
-        self._lost_connection: dict[tuple[str, int], int] = {}
         self._behind: set[tuple[str, int]] = set()
         self._stream_poll = _STREAM_POLL_SECONDS
         self._read_to = 0
@@ -156,15 +141,14 @@ class Reader:
     def _wanted(self) -> frozenset[int]:
         now = time.monotonic()
         self._contested = {lane: until for lane, until in self._contested.items() if until > now}
-        stopped = {lane for lane, stop in self.stops.items() if stop.again_at > now}
-        return self._members.lanes - self._contested.keys() - stopped
+        return self._members.lanes - self._contested.keys() - self.stops.resting
 
     def _until_next_look(self) -> float:
         """Seconds until a lane that is held by another, contested or stopped may start."""
         if self._busy_since:
             return _POLL_SECONDS
         now = time.monotonic()
-        times = [*self._contested.values(), *(stop.again_at for stop in self.stops.values())]
+        times = [*self._contested.values(), *(stop.again_at for stop in self.stops.all)]
         return min([self._settings.net_seconds, *(max(0.01, at - now) for at in times if at > now)])
 
     def _interrupt(self, why: str) -> None:
@@ -185,8 +169,7 @@ class Reader:
             )
         )
         self._busy_since = {lane: self._busy_since.get(lane, now) for lane in result.busy}
-        for lane in result.suspect:
-            self._suspicions[lane] = _Suspicion(self._settings.batch_max_events, 0)
+        self._suspicions.add(result.suspect)
         if result.suspect:
             _log.info(
                 "a member vanished: the first events of its lanes run alone",
@@ -266,29 +249,17 @@ class Reader:
 
     def _review_stops(self, known: Mapping[str, Position]) -> None:
         """Forget what no longer holds; stop the lanes whose positions are missing."""
-        self.stops = {
-            lane: stop
-            for lane, stop in self.stops.items()
-            if lane in self._members.lanes and known.get(stop.subject) == stop.position
-        }
-        self._gaps = {
-            subject: number
-            for subject, number in self._gaps.items()
-            if _lane_of(subject) in self._members.lanes
-            and subject in known
-            and known[subject].number + 1 == number
-        }
+        self.stops.review(known, self._members.lanes)
         for subject in self._subjects(sorted(self.reading)):
             if subject not in known:
-                lane = _lane_of(subject)
-                self._stop(lane, subject, "its position is missing: its row was deleted", None)
+                lane = lane_of_subject(subject)
+                self.stops.stop(lane, subject, "its position is missing: its row was deleted", None)
                 self.reading -= {lane}
 
     async def _start(self, at: Mapping[str, Position], own: Mapping[str, Position]) -> int | None:
         """The sequence to start at, None for the oldest message."""
         state = await stream_state(self._broker.client, self.stream)
-        for suspicion in self._suspicions.values():
-            suspicion.up_to_sequence = suspicion.up_to_sequence or state.last_sequence
+        self._suspicions.end_at(state.last_sequence)
         behind = await self._subjects_behind(at, own)
         return await start_sequence(
             self._broker.client,
@@ -296,7 +267,7 @@ class Reader:
             {subject: at[subject] for subject in behind},
             state.last_sequence + 1,
             # What is missing may be anywhere.
-            thorough=bool(self._gaps.keys() - {stop.subject for stop in self.stops.values()}),
+            thorough=self.stops.searching,
         )
 
     async def _subjects_behind(
@@ -342,11 +313,11 @@ class Reader:
                 arrivals.append(arrival)
             elif here.number > position.number:
                 doubtful.add(arrival.lane)
-                self._gap(arrival, position)
+                self.stops.gap(arrival, position)
             elif here.generation > position.generation:
                 doubtful.add(arrival.lane)
                 reason = "its producer began anew: numbers start again"
-                self._stop(arrival.lane, arrival.subject, reason, position)
+                self.stops.stop(arrival.lane, arrival.subject, reason, position)
             else:
                 metrics.EVENTS_SEEN_AGAIN.labels(arrival.type).inc()
         if arrivals:
@@ -355,154 +326,28 @@ class Reader:
             await self._ask_producer()
             raise _Reopen("numbers are missing")
 
-    def _gap(self, arrival: Arrival, position: Position) -> None:
-        expected = position.number + 1
-        if self._gaps.get(arrival.subject) != expected:
-            self._gaps[arrival.subject] = expected  # a new consumer may find it
-            return
-        missing = arrival.position.number - expected
-        if arrival.lane not in self.stops:
-            metrics.EVENTS_LOST.labels(arrival.type).inc(missing)
-        reason = f"{missing} events are missing from number {expected} on"
-        self._stop(arrival.lane, arrival.subject, reason, position)
-
-    def _stop(self, lane: int, subject: str, reason: str, position: Position | None) -> None:
-        again_at = time.monotonic() + self._settings.stopped_retry_seconds
-        if lane not in self.stops:
-            _log.error(
-                "a lane is stopped",
-                stream=self.stream,
-                lane=lane,
-                subject=subject,
-                reason=reason,
-                again_seconds=self._settings.stopped_retry_seconds,
-            )
-        self.stops[lane] = Stop(subject, reason, position, again_at)
-
     def _pass_over(self, subject: str) -> None:
         if subject not in self._passed_over:
             self._passed_over.add(subject)
             _log.warning("messages without a number are passed over", subject=subject)
 
-    # --- taking effect --------------------------------------------------------------------------
-
     async def _commit(self, arrivals: list[Arrival], at: dict[str, Position]) -> None:
-        self._mark_suspects(arrivals)
-        careful = [a for a in arrivals if a.position.sequence <= self._careful_until]
-        rest = arrivals[len(careful) :]
-        parts = [[a] for a in careful] + ([rest] if rest else [])
+        self._suspicions.mark(arrivals)
         try:
-            while parts:
-                part = parts.pop(0)
-                parts[:0] = await self._commit_part(part, at)
+            await self._committer.commit(arrivals, at)
         except PositionMoved:
             await self._refused(at)
             raise
 
-    async def _commit_part(
-        self, part: list[Arrival], at: dict[str, Position]
-    ) -> list[list[Arrival]]:
-        """One transaction; what is left to be run in smaller parts, if a handler failed."""
-        links = [hop for a in part if (hop := a.hop[0])] if tracing.enabled else []
-        try:
-            async with self._gate.shared():
-                with tracing.start_span(f"take {self.stream}", root=True, links=links):
-                    taken = await self._database.transaction(
-                        lambda tx: batch.take(tx, part, at, self._handlers)
-                    )
-        except (PositionMoved, DatabaseDown):
-            raise
-        except ConnectionLost as error:
-            await self._connection_lost(part, at, error)
-            return []
-        except HandlerFailed as error:
-            if len(part) > 1:
-                return _split(part, error.arrivals)
-            taken = await self._failed_alone(part[0], at, error.__cause__ or error)
-        except Exception as error:  # it failed at the commit: no telling whose it is
-            if len(part) > 1:
-                return [[arrival] for arrival in part]
-            taken = await self._failed_alone(part[0], at, error)
-        self._taken(part, at, taken)
-        return []
-
-    async def _failed_alone(
-        self, arrival: Arrival, at: Mapping[str, Position], error: BaseException
-    ) -> Taken:
-        metrics.EVENTS_FAILED.labels(arrival.type).inc()
-        _log.warning(
-            "an event failed alone",
-            event_id=arrival.context.id if arrival.context else "",
-            type=arrival.type,
-            reason=reason_of(error),
-        )
-        due_at = time.time() + backoff(1, self._settings)
-        return await self._database.transaction(
-            lambda tx: batch.store_failed(tx, arrival, at, error, due_at, self._settings.task_tries)
-        )
-
-    def _taken(self, part: list[Arrival], at: dict[str, Position], taken: Taken) -> None:
-        now = time.time()
-        for arrival in part:
-            at[arrival.subject] = arrival.position
-            self._gaps.pop(arrival.subject, None)
-            stop = self.stops.get(arrival.lane)
-            if stop and stop.subject == arrival.subject:
-                del self.stops[arrival.lane]
-                _log.info("a stopped lane goes on", stream=self.stream, lane=arrival.lane)
-            suspicion = self._suspicions.get(arrival.lane)
-            if arrival.suspect and suspicion:
-                suspicion.events -= 1
-        for arrival in taken.handled:
-            metrics.EVENTS_HANDLED.labels(arrival.type).inc()
-            if arrival.context and arrival.context.time:
-                latency = now - arrival.context.time.timestamp()
-                metrics.EVENT_LATENCY_SECONDS.labels(arrival.type).observe(latency)
-        for arrival in taken.dead:
-            _log.error(
-                "an event became a dead letter",
-                event_id=arrival.context.id if arrival.context else "",
-                subject=arrival.subject,
-                reason=arrival.reason,
-            )
-        if taken.tasks:
-            self._on_tasks()
-
-    def _mark_suspects(self, arrivals: list[Arrival]) -> None:
-        left = {lane: suspicion.events for lane, suspicion in self._suspicions.items()}
-        for arrival in arrivals:
-            suspicion = self._suspicions.get(arrival.lane)
-            if suspicion is None:
-                continue
-            if left[arrival.lane] > 0 and arrival.position.sequence <= suspicion.up_to_sequence:
-                arrival.suspect = True
-                left[arrival.lane] -= 1
-            else:
-                del self._suspicions[arrival.lane]
-
-    async def _connection_lost(
-        self, part: list[Arrival], at: Mapping[str, Position], error: ConnectionLost
-    ) -> None:
-        """Is the database away, or does an event's handler end its connection each time?"""
-        await self._database.check()
-        if len(part) == 1:
-            place = part[0].subject, part[0].position.number
-            self._lost_connection[place] = self._lost_connection.get(place, 0) + 1
-            if self._lost_connection[place] > 1:
-                del self._lost_connection[place]
-                known = await self._database.read(
-                    lambda tx: positions.load(tx.session, self.stream)
-                )
-                if known[part[0].subject] == at[part[0].subject]:
-                    await self._failed_alone(part[0], at, error)
-        self._careful_until = part[-1].position.sequence
-        raise _Reopen("the connection to the database was lost")
+    def _taken(self, arrival: Arrival) -> None:
+        self.stops.taken(arrival)
+        self._suspicions.taken(arrival)
 
     async def _refused(self, at: Mapping[str, Position]) -> None:
         """Leave the contested lanes alone for a moment; the others go on."""
         known = await self._database.read(lambda tx: positions.load(tx.session, self.stream))
         moved = {subject for subject, position in at.items() if known.get(subject) != position}
-        lanes = {_lane_of(subject) for subject in moved}
+        lanes = {lane_of_subject(subject) for subject in moved}
         until = time.monotonic() + self._members.ttl_seconds * random.uniform(0.2, 0.6)
         self._contested |= dict.fromkeys(lanes, until)
         _log.info("a commit was refused: another member took events", lanes=sorted(lanes))
@@ -528,19 +373,3 @@ class Reader:
     async def _sleep(self, seconds: float) -> None:
         """Until then, or until something has changed since the last reading began."""
         await wait_at_most(self._changed, seconds)
-
-
-def _split(part: list[Arrival], failing: Iterable[Arrival]) -> list[list[Arrival]]:
-    """The failing events each alone, what is between them together, all in order."""
-    alone = {id(arrival) for arrival in failing}
-    parts: list[list[Arrival]] = [[]]
-    for arrival in part:
-        if id(arrival) in alone:
-            parts += [[arrival], []]
-        else:
-            parts[-1].append(arrival)
-    return [p for p in parts if p]
-
-
-def _lane_of(subject: str) -> int:
-    return int(subject.rpartition(".")[2])

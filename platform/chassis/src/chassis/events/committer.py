@@ -1,0 +1,156 @@
+"""Lets events take effect in as few commits as can be, and finds out which one fails."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+
+from chassis.database import ConnectionLost, Database, DatabaseDown
+from chassis.events import batch, positions
+from chassis.events.arrival import Arrival
+from chassis.events.batch import HandlerFailed, Taken
+from chassis.events.gate import Gate
+from chassis.events.handlers import Handler
+from chassis.events.positions import Position, PositionMoved
+from chassis.events.reasons import reason_of
+from chassis.events.settings import EventSettings
+from chassis.events.tasks import backoff
+from chassis.telemetry import metrics, tracing
+
+__all__ = ["Committer"]
+
+_log = structlog.get_logger(__name__)
+
+
+class Committer:
+    """Commits the events of one stream. `on_taken` is called with each after its commit."""
+
+    def __init__(
+        self,
+        stream: str,
+        handlers: Mapping[str, Handler],
+        *,
+        database: Database,
+        gate: Gate,
+        settings: EventSettings,
+        on_taken: Callable[[Arrival], None],
+        on_tasks: Callable[[], None],
+    ) -> None:
+        self._stream = stream
+        self._handlers = handlers
+        self._database = database
+        self._gate = gate
+        self._settings = settings
+        self._on_taken = on_taken
+        self._on_tasks = on_tasks
+        self._alone_until = 0
+        self._lost_connection: set[tuple[str, int]] = set()
+
+    async def commit(self, arrivals: list[Arrival], at: dict[str, Position]) -> None:
+        """Take the next events of their subjects, and move the positions of `at` with them.
+
+        Raises:
+            PositionMoved: another member took some of them.
+            DatabaseDown, ConnectionLost: read the positions again.
+        """
+        alone = [a for a in arrivals if a.position.sequence <= self._alone_until]
+        rest = arrivals[len(alone) :]
+        parts = [[arrival] for arrival in alone] + ([rest] if rest else [])
+        while parts:
+            part = parts.pop(0)
+            parts[:0] = await self._commit_part(part, at)
+
+    async def _commit_part(
+        self, part: list[Arrival], at: dict[str, Position]
+    ) -> list[list[Arrival]]:
+        """One transaction; what is left to be run in smaller parts, if a handler failed."""
+        links = [hop for a in part if (hop := a.hop[0])] if tracing.enabled else []
+        try:
+            async with self._gate.shared():
+                with tracing.start_span(f"take {self._stream}", root=True, links=links):
+                    taken = await self._database.transaction(
+                        lambda tx: batch.take(tx, part, at, self._handlers)
+                    )
+        except (PositionMoved, DatabaseDown):
+            raise
+        except ConnectionLost as error:
+            await self._connection_lost(part, at, error)
+            raise
+        except HandlerFailed as error:
+            if len(part) > 1:
+                return _split(part, error.arrivals)
+            taken = await self._failed_alone(part[0], at, error.__cause__ or error)
+        except Exception as error:  # it failed at the commit: no telling whose it is
+            if len(part) > 1:
+                return [[arrival] for arrival in part]
+            taken = await self._failed_alone(part[0], at, error)
+        self._tell(part, at, taken)
+        return []
+
+    async def _failed_alone(
+        self, arrival: Arrival, at: Mapping[str, Position], error: BaseException
+    ) -> Taken:
+        metrics.EVENTS_FAILED.labels(arrival.type).inc()
+        _log.warning(
+            "an event failed alone",
+            event_id=arrival.event_id,
+            type=arrival.type,
+            reason=reason_of(error),
+        )
+        due_at = time.time() + backoff(1, self._settings)
+        return await self._database.transaction(
+            lambda tx: batch.store_failed(tx, arrival, at, error, due_at, self._settings.task_tries)
+        )
+
+    async def _connection_lost(
+        self, part: list[Arrival], at: Mapping[str, Position], error: ConnectionLost
+    ) -> None:
+        """Is the database away, or does an event's handler end its connection each time?
+
+        The events of this part run alone when they come again; one that does it twice has failed.
+        """
+        await self._database.check()
+        self._alone_until = part[-1].position.sequence
+        if len(part) > 1:
+            return
+        (arrival,) = part
+        place = arrival.subject, arrival.position.number
+        if place not in self._lost_connection:
+            self._lost_connection.add(place)
+            return
+        self._lost_connection.clear()
+        known = await self._database.read(lambda tx: positions.load(tx.session, self._stream))
+        if known[arrival.subject] == at[arrival.subject]:
+            await self._failed_alone(arrival, at, error)
+
+    def _tell(self, part: list[Arrival], at: dict[str, Position], taken: Taken) -> None:
+        now = time.time()
+        for arrival in part:
+            at[arrival.subject] = arrival.position
+            self._on_taken(arrival)
+        for arrival in taken.handled:
+            metrics.EVENTS_HANDLED.labels(arrival.type).inc()
+            if arrival.context and arrival.context.time:
+                latency = now - arrival.context.time.timestamp()
+                metrics.EVENT_LATENCY_SECONDS.labels(arrival.type).observe(latency)
+        for arrival in taken.dead:
+            _log.error(
+                "an event became a dead letter",
+                event_id=arrival.event_id,
+                subject=arrival.subject,
+                reason=arrival.reason,
+            )
+        if taken.tasks:
+            self._on_tasks()
+
+
+def _split(part: list[Arrival], failing: Iterable[Arrival]) -> list[list[Arrival]]:
+    """The failing events each alone, what is between them together, all in order."""
+    alone = {id(arrival) for arrival in failing}
+    parts: list[list[Arrival]] = [[]]
+    for arrival in part:
+        if id(arrival) in alone:
+            parts += [[arrival], []]
+        else:
+            parts[-1].append(arrival)
+    return [p for p in parts if p]

@@ -1,0 +1,101 @@
+"""The lanes of a stream that are stopped, and the gaps in numbers that may stop one."""
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from chassis.events.arrival import Arrival
+from chassis.events.contracts import lane_of_subject
+from chassis.events.positions import Position
+from chassis.telemetry import metrics
+
+__all__ = ["Stop", "Stops"]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a lane is stopped, where it stands, and when it is tried again (monotonic seconds)."""
+
+    subject: str
+    reason: str
+    position: Position | None
+    again_at: float
+
+
+class Stops:
+    """A lane is stopped where going on would lose an event without a word."""
+
+    def __init__(self, stream: str, retry_seconds: float) -> None:
+        self._stream = stream
+        self._retry_seconds = retry_seconds
+        self._by_lane: dict[int, Stop] = {}
+        self._gaps: dict[str, int] = {}
+
+    @property
+    def all(self) -> Collection[Stop]:
+        """A stop for each stopped lane."""
+        return self._by_lane.values()
+
+    @property
+    def resting(self) -> set[int]:
+        """Lanes that are not to be tried yet."""
+        now = time.monotonic()
+        return {lane for lane, stop in self._by_lane.items() if stop.again_at > now}
+
+    @property
+    def searching(self) -> bool:
+        """Whether a number is missing that a new consumer may find, wherever it is."""
+        return bool(self._gaps.keys() - {stop.subject for stop in self._by_lane.values()})
+
+    def stop(self, lane: int, subject: str, reason: str, position: Position | None) -> None:
+        """Stop a lane, or let one that is stopped already rest again."""
+        if lane not in self._by_lane:
+            _log.error(
+                "a lane is stopped",
+                stream=self._stream,
+                lane=lane,
+                subject=subject,
+                reason=reason,
+                again_seconds=self._retry_seconds,
+            )
+        again_at = time.monotonic() + self._retry_seconds
+        self._by_lane[lane] = Stop(subject, reason, position, again_at)
+
+    def gap(self, arrival: Arrival, position: Position) -> None:
+        """Numbers are missing below what arrived: seen twice, that stops the lane."""
+        expected = position.number + 1
+        if self._gaps.get(arrival.subject) != expected:
+            self._gaps[arrival.subject] = expected  # a new consumer may find it
+            return
+        missing = arrival.position.number - expected
+        if arrival.lane not in self._by_lane:
+            metrics.EVENTS_LOST.labels(arrival.type).inc(missing)
+        reason = f"{missing} events are missing from number {expected} on"
+        self.stop(arrival.lane, arrival.subject, reason, position)
+
+    def taken(self, arrival: Arrival) -> None:
+        """An event has taken effect: what was missing before it is no longer."""
+        self._gaps.pop(arrival.subject, None)
+        stop = self._by_lane.get(arrival.lane)
+        if stop and stop.subject == arrival.subject:
+            del self._by_lane[arrival.lane]
+            _log.info("a stopped lane goes on", stream=self._stream, lane=arrival.lane)
+
+    def review(self, known: Mapping[str, Position], lanes: Collection[int]) -> None:
+        """Forget what no longer holds: positions that have moved, lanes that are no longer ours."""
+        self._by_lane = {
+            lane: stop
+            for lane, stop in self._by_lane.items()
+            if lane in lanes and known.get(stop.subject) == stop.position
+        }
+        self._gaps = {
+            subject: number
+            for subject, number in self._gaps.items()
+            if lane_of_subject(subject) in lanes
+            and subject in known
+            and known[subject].number + 1 == number
+        }
