@@ -18,6 +18,9 @@ from demo.data import Basket, Line, Product, baskets, full, initial_stock, produ
 from demo.data.cut import REASONS, Cut, cut
 from demo.data.naming import product_name, readable
 
+LIMIT = 150_00
+"""The highest total that payments authorizes by default, in cents."""
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "cut_sample.py"
 
 NO_TIME_NO_NAME = bytes((0x1F, 0x8B, 8, 0, 0, 0, 0, 0))
@@ -126,12 +129,12 @@ class TestSample:
 
 
 class TestInitialStock:
-    def test_is_95_percent_of_what_the_baskets_ask_for_rounded_up(self) -> None:
+    def test_is_93_percent_of_what_the_baskets_ask_for_rounded_up(self) -> None:
         asked = [
             Basket("1", "7", (Line("a", 10), Line("b", 1))),
-            Basket("2", "7", (Line("a", 11), Line("c", 20))),
+            Basket("2", "7", (Line("a", 11), Line("c", 100))),
         ]
-        assert initial_stock(asked) == {"a": 20, "b": 1, "c": 19}
+        assert initial_stock(asked) == {"a": 20, "b": 1, "c": 93}
 
     def test_of_the_sample_covers_every_product_and_falls_short_of_some(self) -> None:
         demand = dict.fromkeys(products(), 0)
@@ -140,9 +143,29 @@ class TestInitialStock:
                 demand[line.sku] += line.quantity
         stock = initial_stock(baskets())
         assert stock.keys() == demand.keys()
-        # Between 95 % and one piece more, in whole numbers.
-        assert all(95 * n <= 100 * stock[sku] < 95 * n + 100 for sku, n in demand.items())
+        # Between 93 % and one piece more, in whole numbers.
+        assert all(93 * n <= 100 * stock[sku] < 93 * n + 100 for sku, n in demand.items())
         assert any(stock[sku] < n for sku, n in demand.items())
+
+    @pytest.mark.parametrize("count", [1_000, 2_000, 3_000, 5_000])
+    def test_sells_out_for_one_to_five_in_a_hundred_and_as_many_cost_too_much(
+        self, count: int
+    ) -> None:
+        """One after the other; at once a few more are rejected, which others still hold."""
+        chosen = list(baskets(count))
+        stock = initial_stock(chosen)
+        price = {sku: product.price_cents for sku, product in products().items()}
+        rejected = declined = 0
+        for basket in chosen:
+            if any(stock[line.sku] < line.quantity for line in basket.lines):
+                rejected += 1
+            elif sum(price[line.sku] * line.quantity for line in basket.lines) > LIMIT:
+                declined += 1
+            else:
+                for line in basket.lines:
+                    stock[line.sku] -= line.quantity
+        assert 0.01 * count <= rejected <= 0.05 * count
+        assert 0.01 * count <= declined <= 0.05 * count
 
 
 class TestNotice:
