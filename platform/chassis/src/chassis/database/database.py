@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from chassis.database.engine import is_sqlite, make_engine, make_read_engine
+from chassis.database.engine import Renewal, is_sqlite, make_engine, make_read_engine
 from chassis.database.transaction import Publishes, ReadTransaction, Transaction
 
 __all__ = ["ConnectionLost", "Database", "DatabaseDown"]
@@ -49,6 +49,7 @@ class Database:
         writers = 1 if self.sqlite else threads
         self._engine = make_engine(url, writers)
         self._read_engine = make_read_engine(url, read_threads)
+        self._renewals = [Renewal(self._engine), Renewal(self._read_engine)]
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="transaction")
         self._readers = ThreadPoolExecutor(read_threads, thread_name_prefix="read")
         self._on_published: list[Callable[[], None]] = []
@@ -179,11 +180,10 @@ def _probe(database: Database) -> None:
         with database._read_engine.execution_options(isolation_level="AUTOCOMMIT").connect() as c:
             c.execute(text("SELECT 1"))
     except Exception:
-        # A pooled connection may be stale; what counts is whether a fresh one is refused.
-        database._read_engine.dispose()
-        if not database.sqlite:
-            # Those of the writers are as stale, and each would cost a transaction.
-            database._engine.dispose()
+        # A pooled connection may be stale, and would cost a transaction; what counts is whether a
+        # fresh one is refused.
+        for renewal in database._renewals:
+            renewal.renew()
         try:
             with database._read_engine.connect() as connection:
                 connection.execute(text("SELECT 1"))

@@ -1,12 +1,14 @@
 """Engines for SQLite (a writer, and readers beside it) and PostgreSQL."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DisconnectionError
 
-__all__ = ["database_file", "is_sqlite", "make_engine", "make_read_engine"]
+__all__ = ["Renewal", "database_file", "is_sqlite", "make_engine", "make_read_engine"]
 
 _BUSY_MILLISECONDS = 10_000
 # A transaction that stands still for so long is ended by the server: a process that was stopped,
@@ -28,6 +30,29 @@ def database_file(url: str | URL) -> Path:
     if not path or path == ":memory:":
         raise ValueError("a SQLite database needs a file: sqlite:///folder/name.db")
     return Path(path)
+
+
+class Renewal:
+    """Keeps an engine from using connections that were open when its database went away.
+
+    Disposing of the engine would leave those that are in use to the garbage collector.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._stale_before = 0.0
+        event.listen(engine, "connect", self._connected)
+        event.listen(engine, "checkout", self._checked_out)
+
+    def renew(self) -> None:
+        """Each connection that is open now is made anew before it is used again."""
+        self._stale_before = time.monotonic()
+
+    def _connected(self, _connection: Any, record: Any) -> None:
+        record.info["connected"] = time.monotonic()
+
+    def _checked_out(self, _connection: Any, record: Any, _proxy: Any) -> None:
+        if record.info["connected"] <= self._stale_before:
+            raise DisconnectionError
 
 
 def make_engine(url: str, threads: int) -> Engine:
