@@ -82,8 +82,8 @@ async def test_one_with_nothing_to_do_stays_with_its_consumer(
             asked = [subject for subject in requests if subject.startswith("$JS.API")]
             said = list(statements)
     assert len(openings) == 1
-    # What it costs to have nothing to do: a request to the broker now and then.
-    assert set(asked) <= {"$JS.API.DIRECT.GET.bookstore"}
+    # What it costs to have nothing to do: a small request to the broker now and then.
+    assert set(asked) <= {"$JS.API.STREAM.INFO.bookstore"}
     assert len(asked) <= cast + 1
     assert not [s for s in said if "slipway_position" in s or "slipway_mark" in s]
 

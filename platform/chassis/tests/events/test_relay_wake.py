@@ -50,16 +50,16 @@ async def test_a_commit_wakes_the_relay_of_the_replica_that_holds_the_lock(
 async def test_a_commit_just_after_the_relay_has_looked_is_not_overlooked(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drain = Relay._drain
+    look = Relay._drain_if_needed
     async with Shop(new_database("shop"), settings=PATIENT) as shop:
 
-        async def drain_then_commit(relay: Relay, client: Client) -> None:
-            await drain(relay, client)
+        async def look_then_commit(relay: Relay, client: Client) -> None:
+            await look(relay, client)
             if len(shop.published) < 5:
                 await shop.sell(range(1))
                 relay.wake()
 
-        monkeypatch.setattr(Relay, "_drain", drain_then_commit)
+        monkeypatch.setattr(Relay, "_drain_if_needed", look_then_commit)
         shop.start_relay(nats.url)
         view = StreamView(nats.url)
 

@@ -25,6 +25,6 @@ service = Service(
 )
 
 
-@service.every(seconds=1)
+@service.every(seconds=lambda settings: min(5, settings.order_timeout_seconds / 4))
 def cancel_overdue(tx: Transaction, settings: OrdersSettings) -> None:
     progress.cancel_overdue(tx, settings.order_timeout_seconds)

@@ -21,6 +21,7 @@ __all__ = [
     "Held",
     "Outgoing",
     "first_rank_since",
+    "has_unsent",
     "id_of_rank",
     "lift",
     "lock_counters",
@@ -257,6 +258,11 @@ def _lift_numbers(session: Session, sent_rank: int, numbers: Mapping[str, int]) 
     sent = known | before_unsent
     lifted = {name: max(sent.get(name, 0), numbers.get(name, 0)) for name in names}
     _write_numbers(session, known, lifted)
+
+
+def has_unsent(session: Session) -> bool:
+    """Whether there is an event the stream has not acknowledged, numbered or not."""
+    return bool(session.execute(select(select(outbox.c.id).where(_UNSENT).exists())).scalar())
 
 
 def unsent_count(session: Session) -> int:

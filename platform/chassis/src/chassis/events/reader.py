@@ -29,7 +29,7 @@ from chassis.events.positions import ANY, Position, PositionMoved
 from chassis.events.pull import Pull, PullBroken
 from chassis.events.settings import EventSettings
 from chassis.events.stops import Stops
-from chassis.events.streams import StreamGone, stream_state
+from chassis.events.streams import StreamGone, StreamState, stream_state
 from chassis.events.suspicions import Suspicions
 from chassis.events.waiting import wait_at_most
 from chassis.telemetry import metrics
@@ -86,6 +86,7 @@ class Reader:
         self._contested: dict[int, float] = {}
         self._passed_over: set[str] = set()
         self._behind: set[tuple[str, int]] = set()
+        self._all_taken: StreamState | None = None
         self._stream_poll = _STREAM_POLL_SECONDS
         self._read_to = 0
         self._arrived = 0
@@ -232,7 +233,7 @@ class Reader:
         self, pull: Pull, at: dict[str, Position], own: Mapping[str, Position]
     ) -> None:
         checked = time.monotonic()
-        self._behind, self._read_to = set(), 0
+        self._behind, self._read_to, self._all_taken = set(), 0, None
         while not self._stopping and not self._changed.is_set():
             messages = await pull.next_batch(
                 self._settings.batch_max_events, self._until_next_look()
@@ -282,6 +283,9 @@ class Reader:
 
     async def _check(self, at: Mapping[str, Position], own: Mapping[str, Position]) -> None:
         """The net: a subject is missed that was passed, or stays behind though nothing arrives."""
+        state = await stream_state(self._broker.client, self.stream)
+        if state == self._all_taken:
+            return
         behind = {s: b for s, b in (await self._subjects_behind(at, own)).items() if b.certain}
         passed = {s for s, b in behind.items() if b.last_sequence <= self._read_to}
         now = {(s, at[s].number) for s in behind}
@@ -289,6 +293,7 @@ class Reader:
         self._behind, self._arrived = now, 0
         if missed := passed | silent:
             raise _Reopen(f"{len(missed)} subjects stay behind")
+        self._all_taken = None if behind or self.lag else state
 
     # --- judging by number ----------------------------------------------------------------------
 

@@ -123,9 +123,8 @@ class Relay:
                 asked = await self._ask(client)
                 self.leading = True
                 while not await self._is_standby(lock):
-                    self._woken.clear()
                     try:
-                        await self._drain(client)
+                        await self._drain_if_needed(client)
                     except (WrongLastSequence, StreamGone) as error:
                         _log.info("the stream does not end where it should", error=_line(error))
                         self._ask_again = True
@@ -155,6 +154,13 @@ class Relay:
             )
 
     # --- publishing -----------------------------------------------------------------------------
+
+    async def _drain_if_needed(self, client: Client) -> None:
+        """A look costs less than a transaction, and finds what nobody woke us for."""
+        woken = self._woken.is_set()
+        self._woken.clear()
+        if woken or await self._database.read(lambda tx: outbox.has_unsent(tx.session)):
+            await self._drain(client)
 
     async def _drain(self, client: Client) -> None:
         rows, counters = await self._database.transaction(partial(self._advance, sent=None))

@@ -38,7 +38,7 @@ class EventSettings(BaseSettings):
     )
     task_concurrency: int = Field(16, ge=1, description="tasks a replica runs at once")
     relay_sweep_seconds: float = Field(
-        1, gt=0, description="the outbox is looked at this often even if nothing woke the relay"
+        5, gt=0, description="the outbox is looked at this often even if nothing woke the relay"
     )
     relay_ask_seconds: float = Field(
         60, gt=0, description="the stream is compared with the outbox this often"

@@ -63,6 +63,7 @@ class WrongLastSequence(JetStreamError):
 class StreamState:
     """What STREAM.INFO says of a stream."""
 
+    created: str
     messages: int
     first_sequence: int
     last_sequence: int
@@ -108,7 +109,13 @@ async def stream_state(client: Client, stream: str) -> StreamState:
     """
     info = await api(client, f"STREAM.INFO.{stream}")
     state = info["state"]
-    return StreamState(state["messages"], state["first_seq"], state["last_seq"], info["config"])
+    return StreamState(
+        created=info["created"],
+        messages=state["messages"],
+        first_sequence=state["first_seq"],
+        last_sequence=state["last_seq"],
+        config=info["config"],
+    )
 
 
 async def last_stored(client: Client, stream: str) -> Stored | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, case, delete, func, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
 from chassis.database.tables import dead_letters, tasks
@@ -207,10 +207,9 @@ def redrive(session: Session, ids: Sequence[int] | None = None) -> int:
 
 
 def next_due(session: Session, types: Sequence[str]) -> float | None:
-    """When the next task is due that nobody holds and that waits behind none (epoch seconds)."""
-    statement = select(func.min(tasks.c.due_at)).where(
-        tasks.c.owner.is_(None), tasks.c.type.in_(list(types)), _is_first()
-    )
+    """When the next task is due, or its lease runs out, that waits behind none (epoch seconds)."""
+    free_at = case((tasks.c.owner.is_(None), tasks.c.due_at), else_=tasks.c.leased_until)
+    statement = select(func.min(free_at)).where(tasks.c.type.in_(list(types)), _is_first())
     return session.execute(statement).scalar()
 
 

@@ -104,11 +104,16 @@ class TaskRunner:
                 await asyncio.wait(late)
 
     async def _wait(self) -> None:
-        due = await self._database.read(lambda tx: task_rows.next_due(tx.session, self._types))
-        seconds = (
-            _POLL_SECONDS if due is None else min(_POLL_SECONDS, max(0.005, due - time.time()))
-        )
-        await wait_at_most(self._woken, seconds)
+        """Until a task is due, or somebody says that there may be one."""
+        due = None
+        while due is None:
+            due = await self._database.read(lambda tx: task_rows.next_due(tx.session, self._types))
+            seconds = _POLL_SECONDS
+            if due is not None:
+                # Never at once: one that is due may be locked by who claims it.
+                seconds = min(seconds, max(0.005, due - time.time()))
+            if await wait_at_most(self._woken, seconds):
+                return
 
     async def _start_some(self) -> bool:
         """Claim what there is room for; whether anything was claimed."""
