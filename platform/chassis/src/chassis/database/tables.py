@@ -72,6 +72,7 @@ positions = Table(
     Column("number", BigInteger, nullable=False),
     Column("generation", String(36), nullable=False),
     Column("sequence", BigInteger, nullable=False),
+    Column("event_id", String(LONGEST_NAME), nullable=False),
 )
 
 _EVENT = (

@@ -86,4 +86,5 @@ async def _remembers(client: Client, stream: str, subject: str, position: Positi
         and stored.subject == subject
         and wire.integer(stored.headers, wire.NUMBER) == position.number
         and wire.header(stored.headers, wire.GENERATION) == position.generation
+        and wire.event_id(stored.headers) == position.event_id
     )

@@ -80,7 +80,7 @@ def _at(stored: Stored, *, taken: bool) -> Position:
     number = wire.integer(stored.headers, wire.NUMBER) or 1
     generation = wire.header(stored.headers, wire.GENERATION) or ""
     return (
-        Position(number, generation, stored.sequence)
+        Position(number, generation, stored.sequence, wire.event_id(stored.headers))
         if taken
         else Position(number - 1, generation, 0)
     )

@@ -17,11 +17,12 @@ ANY = -1
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The last event taken of a subject: its number, generation and sequence in the stream."""
+    """The last event taken of a subject: its number, generation, sequence in the stream, and id."""
 
     number: int
     generation: str
     sequence: int
+    event_id: str = ""
 
 
 class PositionMoved(Exception):
@@ -31,7 +32,10 @@ class PositionMoved(Exception):
 def load(session: Session, stream: str) -> dict[str, Position]:
     """Every position the service has in a stream, by subject."""
     rows = session.execute(select(positions).where(positions.c.stream == stream))
-    return {row.subject: Position(row.number, row.generation, row.sequence) for row in rows}
+    return {
+        row.subject: Position(row.number, row.generation, row.sequence, row.event_id)
+        for row in rows
+    }
 
 
 def known_subjects(session: Session, subjects: Iterable[str]) -> set[str]:
@@ -55,6 +59,7 @@ def insert_new(session: Session, stream: str, new: Mapping[str, Position]) -> No
                 "number": position.number,
                 "generation": position.generation,
                 "sequence": position.sequence,
+                "event_id": position.event_id,
             }
             for subject, position in sorted(new.items())
         ],
@@ -75,6 +80,7 @@ def move(session: Session, moves: Sequence[tuple[str, Position, Position]]) -> N
             "to_number": new.number,
             "to_generation": new.generation,
             "to_sequence": new.sequence,
+            "to_event_id": new.event_id,
         }
         for subject, old, new in sorted(moves, key=lambda m: m[0])
     ]
@@ -94,5 +100,6 @@ _MOVE = (
         number=bindparam("to_number"),
         generation=bindparam("to_generation"),
         sequence=bindparam("to_sequence"),
+        event_id=bindparam("to_event_id"),
     )
 )

@@ -319,9 +319,8 @@ class Reader:
             elif here.number > position.number:
                 doubtful.add(arrival.lane)
                 self.stops.gap(arrival, position)
-            elif here.generation > position.generation:
+            elif reason := _forked(here, position):
                 doubtful.add(arrival.lane)
-                reason = "its producer began anew: numbers start again"
                 self.stops.stop(arrival.lane, arrival.subject, reason, position)
             else:
                 metrics.EVENTS_SEEN_AGAIN.labels(arrival.type).inc()
@@ -378,3 +377,13 @@ class Reader:
     async def _sleep(self, seconds: float) -> None:
         """Until then, or until something has changed since the last reading began."""
         await wait_at_most(self._changed, seconds)
+
+
+def _forked(here: Position, position: Position) -> str:
+    """Why a number that was taken is not that of the event that was; empty if it may be."""
+    if here.generation > position.generation:
+        return "its producer began anew: numbers start again"
+    same = (here.number, here.generation) == (position.number, position.generation)
+    if same and here.event_id != position.event_id:
+        return f"its producer and its stream were put back: number {here.number} is another event"
+    return ""

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 
+from chassis.database.tables import LONGEST_NAME
+
 __all__ = [
     "ASK",
     "GENERATION",
     "NUMBER",
     "RANK",
+    "event_id",
     "header",
     "integer",
     "number_value",
@@ -30,6 +33,12 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
     if value is None:
         value = next((v for k, v in headers.items() if k.lower() == name), None)
     return value
+
+
+def event_id(headers: Mapping[str, str]) -> str:
+    """The event's id as it is on the wire, to compare; empty if it is none that is kept."""
+    id = header(headers, "ce-id") or ""
+    return id if len(id) <= LONGEST_NAME and id.isprintable() else ""
 
 
 def integer(headers: Mapping[str, str], name: str) -> int:
