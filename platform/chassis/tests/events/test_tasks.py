@@ -12,7 +12,7 @@ import pytest
 from bookshop import Node, eventually, write_down
 from forge import Forge
 from sqlalchemy import update
-from trade import Patience, dead, rows_of_tasks, take_in, trading
+from trade import Patience, dead, rows_of_tasks, settled, take_in, trading
 
 from bookstore.v1 import BookReturned, BookSold, BooksServiceStub, GetBookRequest
 from chassis import EventContext, EventRouter, Reject, Transact, Transaction, Unavailable
@@ -43,11 +43,6 @@ class Failing:
             write_down(tx, event)
             if book.price < 0 and not self.mended:
                 raise error()
-
-
-async def settled(shop: Node, books: Node) -> None:
-    await shop.settled()
-    await books.settled()
 
 
 async def ids(books: Node) -> list[str]:

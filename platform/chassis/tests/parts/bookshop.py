@@ -116,7 +116,8 @@ class Node:
         )
 
     async def settled(self, seconds: float = 20) -> None:
-        """Wait until nothing is unsent, behind or waiting."""
+        """Wait until nothing is unsent here, behind or waiting. What others have not sent yet is
+        not seen: wait for them first."""
 
         async def is_settled() -> bool:
             ledger = await self.path.ledger()

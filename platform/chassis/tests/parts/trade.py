@@ -26,6 +26,7 @@ __all__ = [
     "in_one_batch",
     "open_shop",
     "rows_of_tasks",
+    "settled",
     "take_in",
     "trading",
 ]
@@ -76,6 +77,13 @@ async def trading(
         yield shop, books
 
 
+async def settled(*nodes: Node, seconds: float = 20) -> None:
+    """Wait until nothing is unsent, behind or waiting. Those that publish come first: what has not
+    reached the stream yet is behind for nobody."""
+    for node in nodes:
+        await node.settled(seconds)
+
+
 class Patience(TestSettings):
     """No net looks for what was missed while a test holds deliveries back."""
 
@@ -97,7 +105,7 @@ async def in_one_batch(shop: Node, books: Node) -> AsyncIterator[None]:
     kept: list[Msg] = []
     pull._deliver = kept.append
     yield
-    await shop.path.flush()
+    await shop.settled()
 
     async def all_there() -> bool:
         return len(kept) == await _last_sequence(client) - before
