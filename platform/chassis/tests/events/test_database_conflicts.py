@@ -10,7 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 from bookshop import Node, eventually, write_down
-from sqlalchemy import Column, Integer, MetaData, String, Table, insert, text
+from locks import waits_for_a_lock
+from sqlalchemy import Column, Integer, MetaData, String, Table, insert, text, update
+from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 from trade import (
     Patience,
     Statements,
@@ -19,13 +22,15 @@ from trade import (
     in_one_batch,
     open_shop,
     rows_of_tasks,
+    settled,
     trading,
 )
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.database import ConnectionLost, Database, DatabaseDown, engine
+from chassis.database import ConnectionLost, Database, DatabaseDown, engine, tables
 from chassis.events.publisher import Publisher
+from chassis.events.tasks import TaskRunner
 from chassis.testing import NatsServer, PostgresServer
 
 NewDatabase = Callable[[str], str]
@@ -76,15 +81,14 @@ async def test_a_deadlock_in_a_batch_runs_the_whole_batch_again_at_once(
         tx.session.execute(text("SET LOCAL deadlock_timeout = '10ms'"))
         tx.session.execute(text("UPDATE pair SET n = n + 1 WHERE name = 'a'"))
         first.set()
-        other_waits.wait(10)
+        other_waits.wait(20)
         tx.session.execute(text("UPDATE pair SET n = n + 1 WHERE name = 'b'"))
 
     def other(url: str) -> None:
         with psycopg.connect(psycopg_url(url)) as connection:
             connection.execute("SET deadlock_timeout = '30s'")
             connection.execute("UPDATE pair SET n = n + 1 WHERE name = 'b'")
-            first.wait(10)
-            threading.Timer(0.2, other_waits.set).start()
+            first.wait(20)
             connection.execute("UPDATE pair SET n = n + 1 WHERE name = 'a'")
 
     statements = Statements()
@@ -98,6 +102,8 @@ async def test_a_deadlock_in_a_batch_runs_the_whole_batch_again_at_once(
         rival = asyncio.create_task(asyncio.to_thread(other, books.url))
         async with in_one_batch(shop, books):
             await shop.publish(*(BookSold(book_id=f"b-{n}", customer_id=str(n)) for n in range(9)))
+        await waits_for_a_lock(books.url, "UPDATE pair")
+        other_waits.set()
         await rival
         await books.settled()
         assert len(await books.journal()) == 9
@@ -160,7 +166,7 @@ async def test_a_connection_lost_once_costs_no_try_and_one_that_is_lost_each_tim
         books,
     ):
         (once,) = await shop.publish(BookSold(book_id="once", price=1))
-        await books.settled()
+        await settled(shop, books)
         assert [entry.event_id for entry in await books.journal()] == [once.id]
         assert failures() == before
         (always,) = await shop.publish(BookSold(book_id="always", price=-1))
@@ -170,7 +176,7 @@ async def test_a_connection_lost_once_costs_no_try_and_one_that_is_lost_each_tim
             return len(await dead(books)) == 1
 
         await eventually(buried, 30)
-        await books.settled()
+        await settled(shop, books)
         assert [entry.event_id for entry in await books.journal()] == [once.id, next_.id]
         (letter,) = await dead(books)
         assert (letter.event_id, letter.tries) == (always.id, 3)
@@ -180,8 +186,36 @@ async def test_a_connection_lost_once_costs_no_try_and_one_that_is_lost_each_tim
 # --- the database away --------------------------------------------------------------------------
 
 
+async def is_due(books: Node) -> None:
+    """The time has come for the tasks that are there."""
+    await books.database.transaction(
+        lambda tx: tx.session.execute(update(tables.tasks).values(due_at=0))
+    )
+
+
+def hold_looks(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """Nobody claims a task until the first is set; the second is when a claim found the database
+    away."""
+    may_look, refused = asyncio.Event(), asyncio.Event()
+    look = TaskRunner._start_some
+
+    async def held(runner: TaskRunner) -> bool:
+        await may_look.wait()
+        try:
+            return await look(runner)
+        except (DatabaseDown, ConnectionLost):
+            refused.set()
+            raise
+
+    monkeypatch.setattr(TaskRunner, "_start_some", held)
+    return may_look, refused
+
+
 async def test_a_database_that_is_away_costs_no_try(
-    nats: NatsServer, new_postgres: NewDatabase, tmp_path_factory: pytest.TempPathFactory
+    nats: NatsServer,
+    new_postgres: NewDatabase,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     router = EventRouter()
     fail_once: list[str] = []
@@ -196,7 +230,7 @@ async def test_a_database_that_is_away_costs_no_try(
     # A server of its own: that of the session serves other tests.
     with PostgresServer(tmp_path_factory.mktemp("away")) as server:
         server.create_database("books")
-        settings = Patience(task_backoff_seconds=0.3, task_tries=2)
+        settings = Patience(task_backoff_seconds=600, task_tries=2)
         async with open_shop(nats, new_postgres) as shop:
             books = await Node(
                 "books", server.url("books"), nats.url, router=router, settings=settings
@@ -208,11 +242,14 @@ async def test_a_database_that_is_away_costs_no_try(
 
             await eventually(waits)
             before = failures()
+            may_look, refused = hold_looks(monkeypatch)
+            await is_due(books)
             server.kill()
             await shop.publish(BookSold(book_id="b"), BookSold(book_id="a"))
-            await asyncio.sleep(1.2)  # the task is due while nobody can claim it
+            may_look.set()
+            await asyncio.wait_for(refused.wait(), 20)
             server.start()
-            await books.settled()
+            await settled(shop, books)
             assert sorted(entry.book_id for entry in await books.journal()) == ["a", "a", "b"]
             assert failures() == before
             assert await dead(books) == []
@@ -227,6 +264,7 @@ async def test_a_database_that_goes_away_under_a_handler_costs_no_try(
     as_task: bool,
 ) -> None:
     runs, goes_away, has_gone = threading.Event(), threading.Event(), threading.Event()
+    noticed = threading.Event()
     mended = not as_task
     router = EventRouter()
 
@@ -237,12 +275,15 @@ async def test_a_database_that_goes_away_under_a_handler_costs_no_try(
         runs.set()
         if goes_away.is_set():
             has_gone.wait(20)
-        write_down(tx, event)
+        try:
+            write_down(tx, event)
+        except DBAPIError:
+            noticed.set()
+            raise
 
     with PostgresServer(tmp_path_factory.mktemp("away")) as server:
         server.create_database("books")
-        # Long enough that the handler is mended before the second try.
-        settings = Patience(task_tries=2, task_backoff_seconds=3 if as_task else 0.02)
+        settings = Patience(task_tries=2, task_backoff_seconds=600)
         async with open_shop(nats, new_postgres) as shop:
             books = await Node(
                 "books", server.url("books"), nats.url, router=router, settings=settings
@@ -256,14 +297,15 @@ async def test_a_database_that_goes_away_under_a_handler_costs_no_try(
 
                 await eventually(waits)
                 mended = True
+                await is_due(books)
             assert await asyncio.to_thread(runs.wait, 20)
             before = failures()
             server.kill()
             goes_away.clear()
             has_gone.set()
-            await asyncio.sleep(0.2)
+            assert await asyncio.to_thread(noticed.wait, 20)
             server.start()
-            await books.settled()
+            await settled(shop, books)
             assert len(await books.journal()) == 1
             assert failures() == before
             assert await dead(books) == []
@@ -295,13 +337,19 @@ async def test_a_lock_that_somebody_else_holds_costs_no_try(
     urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("shop", "books")}
     before = failures()
     async with trading(nats, urls.__getitem__, router) as (shop, books):
-        with closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other:
+        with (
+            capture_logs() as log,
+            closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other,
+        ):
             other.execute("BEGIN IMMEDIATE")
             await shop.publish(BookSold(book_id="a"))
-            await shop.path.flush()
-            await asyncio.sleep(0.5)
+
+            async def waits() -> bool:
+                return any("reading waits" in line["event"] for line in log)
+
+            await eventually(waits)
             other.execute("ROLLBACK")
-        await books.settled()
+        await settled(shop, books)
         assert len(await books.journal()) == 1
     assert failures() == before
 
