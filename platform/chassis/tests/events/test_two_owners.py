@@ -1,17 +1,19 @@
 """Two replicas that both believe to own a lane: every event takes effect once, in order."""
 
+import asyncio
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bookshop import Node, TestSettings, accountant, write_down
-from owners import count_refusals, deaf, ignore_marks
-from reading import has_taken
+from bookshop import Node, TestSettings, accountant, eventually, write_down
+from owners import contest, count_refusals, deaf, ignore_marks
+from reading import has_taken, taken_ids
 from relaying import Shop, in_order
 from replicas import Replicas
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
@@ -21,14 +23,16 @@ from chassis.events.lanes import lane_of
 from chassis.testing import NatsServer, PostgresServer
 
 
-def slow_accountant(member: str, seconds: float) -> EventRouter:
+def slow_accountant(member: str, begun: Callable[[], object]) -> EventRouter:
+    """It tells when it has begun, and takes its time, once a batch."""
     events = EventRouter()
 
     @events.on(BookSold)
     def sold(book: BookSold, tx: Transaction, event: EventContext) -> None:
         write_down(tx, event, member)
-        if book.price % 50 == 0:  # once a batch
-            time.sleep(seconds)
+        if book.price % 50 == 0:
+            begun()
+            time.sleep(0.3)
 
     return events
 
@@ -38,80 +42,96 @@ async def test_a_slow_one_and_a_fast_one_contest_every_lane(
 ) -> None:
     ignore_marks(monkeypatch)
     refusals = count_refusals(monkeypatch)
-    url = new_database("books")
-    settings = TestSettings(batch_max_events=50)
-    nodes = []
-    for member, seconds in (("slow", 0.3), ("fast", 0.0)):
-        node = Node(
-            "books",
-            url,
-            nats.url,
-            router=slow_accountant(member, seconds),
-            member=member,
-            settings=settings,
-        )
-        deaf(node)
-        nodes.append(await node.start())
-    async with Shop(new_database("shop")) as shop:
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+    router = slow_accountant("slow", lambda: loop.call_soon_threadsafe(begun.set))
+    url, settings = new_database("books"), TestSettings(batch_max_events=50)
+    slow = Node("books", url, nats.url, router=router, settings=settings)
+    fast = Node("books", url, nats.url, router=accountant("fast"), settings=settings)
+    deaf(slow)
+    deaf(fast)
+    async with Shop(new_database("shop")) as shop, slow, fast:
         shop.start_relay(nats.url)
-        for start in range(0, 400, 100):
+
+        # The fast one has taken what the slow one comes with.
+        may_go_on = asyncio.Event()
+        contest(fast, slow, [], may_go_on)
+        await shop.sell(range(100))
+        await has_taken(fast, 100)
+        assert not refusals
+        may_go_on.set()
+        await until(lambda: bool(refusals))
+
+        # The fast one comes while the slow one's transaction is open.
+        for start in (100, 200):
+            refusals.clear()
+            begun.clear()
+            contest(slow, fast, [e.id for e in shop.published], begun)
             await shop.sell(range(start, start + 100))
-            await has_taken(nodes[0], start + 50)
-        await nodes[0].settled()
-        assert in_order([e.event_id for e in await nodes[0].journal()], shop.published)
-    # SQLite's one writer may let them take turns without ever meeting.
-    assert refusals or url.startswith("sqlite")
-    for node in nodes:
-        await node.stop()
+            await has_taken(slow, start + 100)
+            assert refusals
+        await slow.settled()
+        assert in_order(await taken_ids(slow), shop.published)
+        assert {e.member for e in await slow.journal()} == {"slow", "fast"}
 
 
 async def test_those_that_cannot_hear_each_other_suspect_and_contest(
-    nats: NatsServer, new_database: Callable[[str], str]
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = new_database("books")
-    nodes = []
-    for member in ("one", "other"):
-        node = Node(
-            "books",
-            url,
-            nats.url,
-            router=slow_accountant(member, 0.05),
-            member=member,
-            settings=TestSettings(batch_max_events=20),
-        )
-        deaf(node)
-        nodes.append(await node.start())
-    async with Shop(new_database("shop")) as shop:
-        shop.start_relay(nats.url)
-        for start in range(0, 200, 40):
-            await shop.sell(range(start, start + 40))
-            await has_taken(nodes[0], start + 20)
-        await nodes[0].settled()
-        assert in_order([e.event_id for e in await nodes[0].journal()], shop.published)
+    refusals = count_refusals(monkeypatch)
+    url, settings = new_database("books"), TestSettings(batch_max_events=20)
+    nodes = [
+        Node("books", url, nats.url, router=accountant(member), member=member, settings=settings)
+        for member in ("one", "other")
+    ]
     for node in nodes:
-        await node.stop()
+        deaf(node)
+    async with Shop(new_database("shop")) as shop, nodes[0], nodes[1]:
+        shop.start_relay(nats.url)
+        with capture_logs() as log:
+            for first, second in (nodes, nodes[::-1]):
+                refusals.clear()
+                may_go_on = asyncio.Event()
+                contest(first, second, [e.id for e in shop.published], may_go_on)
+                await shop.sell(range(len(shop.published), len(shop.published) + 60))
+                await has_taken(first, len(shop.published))
+                may_go_on.set()
+                await until(lambda: bool(refusals))
+        assert [line for line in log if "a member vanished" in line["event"]]
+        await nodes[0].settled()
+        assert in_order(await taken_ids(nodes[0]), shop.published)
 
 
-async def test_one_stopped_in_mid_batch_and_continued_takes_nothing_twice(
-    nats: NatsServer, new_database: Callable[[str], str], replicas: Replicas
+async def test_one_stopped_with_a_batch_in_hand_and_continued_takes_nothing_twice(
+    nats: NatsServer, new_database: Callable[[str], str], replicas: Replicas, tmp_path: Path
 ) -> None:
-    url = new_database("books")
+    url, log = new_database("books"), tmp_path / "old.log"
     books = Node("books", url, nats.url, router=accountant("new"), member="new")
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
         await shop.sell(range(60))
         await shop.sent()
-        stopped = replicas.start(url, nats.url, "old", stop_at=30)
+        settings = {"batch_max_events": 10}
+        stopped = replicas.start(
+            url, nats.url, "old", stop_after=20, settings=settings, log=str(log)
+        )
         await stopped.is_stopped()
-        await books.start()
-        await shop.sell(range(60, 120))
-        await shop.sent()
-        stopped.send(signal.SIGCONT)
-        await books.settled()
-        journal = await books.journal()
-        assert in_order([e.event_id for e in journal], shop.published)
-        assert {e.member for e in journal} == {"old", "new"}
-    await books.stop()
+        async with books:
+            await shop.sell(range(60, 120))
+            await has_taken(books, 120)
+            stopped.send(signal.SIGCONT)
+            await until(lambda: "a commit was refused" in log.read_text())
+            await shop.sell(range(120, 160))
+            await has_taken(books, 160)
+            await books.settled()
+            assert in_order(await taken_ids(books), shop.published)
+            assert {e.member for e in await books.journal()} == {"old", "new"}
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async def condition() -> bool:
+        return holds()
+
+    await eventually(condition)
 
 
 async def test_one_that_is_never_continued_does_not_keep_its_locks(

@@ -1,7 +1,7 @@
 """Members that believe what they should not, or that are there and do nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence, Set
 from contextlib import asynccontextmanager
 from itertools import count
 
@@ -10,13 +10,15 @@ from bookshop import Node
 from sqlalchemy.orm import Session
 
 from chassis.events import lane_marks, positions
+from chassis.events.arrival import Arrival
 from chassis.events.broker import Broker
+from chassis.events.committer import Committer
 from chassis.events.lane_marks import Marked
 from chassis.events.members import Members
 from chassis.events.positions import Position, PositionMoved
 from chassis.events.waiting import end
 
-__all__ = ["bystander", "count_refusals", "deaf", "ignore_marks"]
+__all__ = ["before_commits", "bystander", "contest", "count_refusals", "deaf", "ignore_marks"]
 
 _numbers = count()
 
@@ -58,6 +60,41 @@ def count_refusals(monkeypatch: pytest.MonkeyPatch) -> list[PositionMoved]:
 
     monkeypatch.setattr(positions, "move", move)
     return refusals
+
+
+def before_commits(node: Node, wait: Callable[[Collection[str]], Awaitable[None]]) -> None:
+    """It waits with the events of each batch in hand, before their transaction begins."""
+    (reader,) = node.path.readers
+    committer = reader._committer
+
+    async def commit(arrivals: list[Arrival], at: dict[str, Position]) -> None:
+        await wait([arrival.event_id for arrival in arrivals])
+        await Committer.commit(committer, arrivals, at)
+
+    vars(committer)["commit"] = commit
+
+
+def contest(first: Node, second: Node, known: Collection[str], may_go_on: asyncio.Event) -> None:
+    """Let both have the same event in hand, of those that are not `known` yet, before the first
+    one's transaction begins; that of the second begins once it may."""
+    known, in_hand = set(known), set[str]()
+    first_has, both_have = asyncio.Event(), asyncio.Event()
+
+    async def wait_for_second(events: Collection[str]) -> None:
+        if new := set(events) - known:
+            in_hand.update(new)
+            first_has.set()
+            await both_have.wait()
+
+    async def wait_for_first(events: Collection[str]) -> None:
+        if new := set(events) - known:
+            await first_has.wait()
+            if new & in_hand:
+                both_have.set()
+                await may_go_on.wait()
+
+    before_commits(first, wait_for_second)
+    before_commits(second, wait_for_first)
 
 
 @asynccontextmanager

@@ -22,13 +22,24 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
+def _log_to(path: str) -> None:
+    import structlog
+
+    file = open(path, "a", buffering=1)  # noqa: SIM115 (until the process ends)
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(file))
+
+
 async def _run(options: dict[str, Any]) -> None:
+    """`stop_at` and `die_at` are events in hand, in the middle of their transaction; `stop_after`
+    so many, before the next transaction begins. `log` is a file for its log."""
     from bookshop import Node, TestSettings, write_down
 
     from bookstore.v1 import BookReturned, BookSold
     from chassis import EventContext, EventRouter, Transaction
     from chassis.database import engine
 
+    if "log" in options:
+        _log_to(options["log"])
     member, handled = options["member"], 0
     events = EventRouter()
     if "killers" in options:
@@ -68,6 +79,15 @@ async def _run(options: dict[str, Any]) -> None:
         member=member,
         settings=TestSettings(**options.get("settings", {})),
     )
+    if "stop_after" in options:
+        from owners import before_commits
+
+        async def stop(_events: Any) -> None:
+            if handled >= options.get("stop_after", handled + 1):
+                del options["stop_after"]
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+        before_commits(node, stop)
     if options.get("deaf"):
         from owners import deaf
 
