@@ -1,15 +1,20 @@
 """However many relays work on one outbox, its stream is as if there had been one."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 
+import pytest
 from bookshop import Node, accountant, eventually, sold
+from locks import waits_for_a_lock
 from proxy import Proxy
 from relaying import STREAM, TYPES, Shop, StreamView, in_order
-from sqlalchemy import insert
+from sqlalchemy import event, insert, select
 from sqlalchemy.orm import Session
 
+from chassis import Transaction
 from chassis.database.tables import outbox
+from chassis.events import outbox as outbox_rows
 from chassis.events import wire
 from chassis.events.publisher import Publisher
 from chassis.testing import NatsServer, PostgresServer
@@ -35,6 +40,65 @@ async def test_two_relays_at_once_number_and_publish_each_event_once(
         await books.settled()
         assert in_order([e.event_id for e in await books.journal()], published)
     await books.stop()
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["later", "for the first time"])
+async def test_one_that_comes_while_another_numbers_waits_and_goes_on_from_there(
+    new_database: Callable[[str], str], first: bool
+) -> None:
+    url = new_database("shop")
+    said: list[str] = []
+    numbered, may_commit = threading.Event(), threading.Event()
+
+    def number_ten(tx: Transaction) -> None:
+        outbox_rows.number_new(tx.session, outbox_rows.lock_counters(tx.session), 10)
+        numbered.set()
+        may_commit.wait(20)
+        said.append("the one commits")
+
+    def number_the_rest(tx: Transaction) -> int:
+        counters = outbox_rows.lock_counters(tx.session)
+        said.append("the other has the counters")
+        outbox_rows.number_new(tx.session, counters, 100)
+        return counters.rank
+
+    async with Shop(url) as one, Shop(url) as other:
+        if not first:
+            await one.database.transaction(lambda tx: outbox_rows.lock_counters(tx.session))
+        await one.sell(range(30))
+        numbering = asyncio.create_task(one.database.transaction(number_ten))
+        assert await asyncio.to_thread(numbered.wait, 20)
+        begun = begins(other)
+        waiting = asyncio.create_task(other.database.transaction(number_the_rest))
+        if one.database.sqlite:
+            assert await asyncio.to_thread(begun.wait, 20)
+        else:
+            await waits_for_a_lock(url, "slipway_relay")
+        assert not said
+        may_commit.set()
+        await numbering
+        assert await waiting == 10
+        assert said == ["the one commits", "the other has the counters"]
+        rows = await one.database.read(lambda tx: tx.session.execute(_NUMBERED).all())
+        assert [row.rank for row in rows] == list(range(1, 31))
+        for subject in {row.subject for row in rows}:
+            numbers = [row.number for row in rows if row.subject == subject]
+            assert numbers == list(range(1, 1 + len(numbers)))
+
+
+_NUMBERED = select(outbox.c.rank, outbox.c.subject, outbox.c.number).order_by(outbox.c.id)
+
+
+def begins(shop: Shop) -> threading.Event:
+    """Set when it sends the next BEGIN, which on SQLite waits for the other writer's end."""
+    begun = threading.Event()
+
+    @event.listens_for(shop.database._engine, "before_cursor_execute")
+    def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("BEGIN"):
+            begun.set()
+
+    return begun
 
 
 async def test_a_publish_delayed_past_another_relays_is_refused(
