@@ -1,6 +1,7 @@
 """Events leave soon after their commit, whichever replica made it; and only if it was made."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -106,14 +107,39 @@ async def test_when_the_holder_of_the_lock_is_killed_another_takes_over(
             assert await StreamView(nats.url).ranks() == list(range(1, 31))
 
 
-async def test_a_relay_that_stops_gives_its_lock_back_at_whatever_moment(
-    nats: NatsServer, new_database: Callable[[str], str]
+@pytest.mark.parametrize("moment", ["it asks for it", "it has it"])
+async def test_a_relay_that_stops_just_when_it_takes_the_lock_gives_it_back(
+    nats: NatsServer,
+    new_database: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
 ) -> None:
+    is_there, may_go_on, done = threading.Event(), threading.Event(), threading.Event()
+    asked: list[Lock] = []  # one that is forgotten would be given back by the collector
+    acquire = Lock.acquire
+
+    def hold() -> None:
+        is_there.set()
+        may_go_on.wait(20)
+
+    def held(lock: Lock) -> bool:
+        asked.append(lock)
+        if moment == "it asks for it":
+            hold()
+        taken = acquire(lock)
+        if moment == "it has it":
+            hold()
+        done.set()
+        return taken
+
     async with Shop(new_database("shop")) as shop:
-        for n in range(6):
-            relay = shop.start_relay(nats.url)
-            await asyncio.sleep(0.001 * n)  # while it takes the lock, perhaps
-            await relay.stop()
+        monkeypatch.setattr(Lock, "acquire", held)
+        relay = shop.start_relay(nats.url)
+        assert await asyncio.to_thread(is_there.wait, 20)
+        await relay.stop()
+        may_go_on.set()
+        assert await asyncio.to_thread(done.wait, 20)
+        monkeypatch.undo()
         await shop.sell(range(1))
         shop.start_relay(nats.url)
         await shop.sent()
