@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from bookshop import Node, eventually
 from desk import Desk
-from killers import calls
+from killers import calls, leases_run_out
+from relaying import StreamView
 from replicas import Replica, Replicas
 from trade import open_shop
 
@@ -45,14 +46,17 @@ async def desk(new_database: NewDatabase) -> AsyncIterator[Desk]:
 
 
 class Supervisor:
-    """Starts a replica anew whenever it has died, as an orchestrator does."""
+    """Starts a replica anew whenever it has died, as an orchestrator does. Leases and membership of
+    the dead one end then, and never while it lives, however slow it is."""
 
     def __init__(
-        self, replicas: Replicas, url: str, nats_url: str, options: dict[str, Any]
+        self, replicas: Replicas, desk: Desk, nats_url: str, options: dict[str, Any]
     ) -> None:
         self._start: Callable[[str], Replica] = lambda member: replicas.start(
-            url, nats_url, member, types=[], **options
+            desk.url, nats_url, member, types=[], **options
         )
+        self._desk = desk
+        self._stream = StreamView(nats_url)
         self.deaths = -1
         self.now: Replica | None = None
 
@@ -60,6 +64,9 @@ class Supervisor:
         while self.deaths < 30:
             if self.now is None or not self.now.alive:
                 self.deaths += 1
+                if self.now:
+                    await leases_run_out(self._desk.database)
+                    await self._stream.api("STREAM.PURGE.KV_slipway-members")
                 self.now = self._start(f"member-{self.deaths}")
             await asyncio.sleep(0.02)
 
@@ -68,9 +75,9 @@ class Supervisor:
 async def supervised(
     replicas: Replicas, desk: Desk, nats: NatsServer, **killers: object
 ) -> AsyncIterator[Supervisor]:
-    settings = {"task_tries": TRIES, "task_lease_seconds": 0.5}
+    settings = {"task_tries": TRIES, "task_lease_seconds": 600, "member_ttl_seconds": 600}
     options = {"killers": killers, "settings": settings}
-    supervisor = Supervisor(replicas, desk.url, nats.url, options)
+    supervisor = Supervisor(replicas, desk, nats.url, options)
     running = asyncio.create_task(supervisor.run())
     try:
         yield supervisor
@@ -171,7 +178,7 @@ async def test_what_a_killed_member_had_in_hand_is_done_by_another(
     hold.touch()
     options: dict[str, Any] = {
         "killers": {"kind": "async def", "how": "", "log": str(log), "hold": str(hold)},
-        "settings": {"task_lease_seconds": 0.5},
+        "settings": {"task_lease_seconds": 600},
         "types": [],
     }
     async with open_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop:
@@ -185,6 +192,7 @@ async def test_what_a_killed_member_had_in_hand_is_done_by_another(
         first.send(signal.SIGKILL)
         await first.is_gone()
         hold.unlink()
+        await leases_run_out(desk.database)
         replicas.start(desk.url, nats.url, "second", **options)
         await all_written(desk, shop, list(contexts))
     assert calls(log) == {context.id: 2 for context in contexts}

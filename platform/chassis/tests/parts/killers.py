@@ -10,11 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from bookshop import write_down
+from sqlalchemy import update
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
+from chassis.database import Database
+from chassis.database.tables import tasks
 
-__all__ = ["calls", "killers"]
+__all__ = ["calls", "killers", "leases_run_out"]
+
+
+async def leases_run_out(database: Database) -> None:
+    """As if the owners of all claimed tasks had not been heard of for long."""
+    await database.transaction(
+        lambda tx: tx.session.execute(
+            update(tasks).where(tasks.c.owner.is_not(None)).values(leased_until=0)
+        )
+    )
 
 
 def calls(log: Path) -> Counter[str]:
