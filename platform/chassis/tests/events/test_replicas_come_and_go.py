@@ -1,10 +1,11 @@
 """Replicas come, go in order, and die under a stream of events."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-from bookshop import Node
-from reading import has_taken
+from bookshop import Node, eventually
+from reading import taken_ids
 from relaying import Shop, in_order
 from replicas import Replica, Replicas
 
@@ -15,37 +16,49 @@ async def test_nothing_is_lost_doubled_or_out_of_order(
     nats: NatsServer, new_database: Callable[[str], str], replicas: Replicas
 ) -> None:
     url = new_database("books")
-    count = 0
-
-    async def sell(shop: Shop, events: int = 60) -> None:
-        nonlocal count
-        await shop.sell(range(count, count + events), at_once=20)
-        count += events
-
-    def start(member: str, **options: float) -> None:
-        running[member] = replicas.start(url, nats.url, member, **options)
-
     running: dict[str, Replica] = {}
     looks = Node("books", url, nats.url)  # it has no handlers and reads nothing
+
+    def start(member: str, **options: Any) -> None:
+        settings = {"batch_max_events": 10}
+        running[member] = replicas.start(url, nats.url, member, settings=settings, **options)
+
     async with Shop(new_database("shop")) as shop, looks:
         shop.start_relay(nats.url)
+
+        async def sell_until(holds: Callable[[], Awaitable[bool]]) -> None:
+            async def selling() -> bool:
+                sold = len(shop.published)
+                if sold - len(await looks.journal()) < 60:
+                    await shop.sell(range(sold, sold + 10))
+                return await holds()
+
+            await eventually(selling, 60)
+
+        async def all_take() -> bool:
+            return {e.member for e in await looks.journal()} >= running.keys()
+
+        async def dead() -> bool:
+            return not running["dying"].alive
+
         start("first")
-        await sell(shop)
-        await has_taken(looks, 20)
+        await sell_until(all_take)
+        # It has taken some when it dies in the middle of the next.
         start("dying", die_at=30)
         start("second", delay=0.001)
-        await sell(shop)
-        await has_taken(looks, 80)
+        await sell_until(dead)
+        await sell_until(all_take)
         running["first"].send(signal.SIGTERM)
-        await sell(shop)
         start("third")
+        await sell_until(all_take)
         await running["first"].is_gone()
-        await sell(shop)
         running["second"].send(signal.SIGKILL)
         start("fourth")
-        await sell(shop)
+        await sell_until(all_take)
         running["third"].send(signal.SIGTERM)
-        await has_taken(looks, count)
-        journal = await looks.journal()
-        assert in_order([e.event_id for e in journal], shop.published)
-        assert len({e.member for e in journal}) > 1
+
+        async def all_taken() -> bool:
+            return len(await looks.journal()) >= len(shop.published)
+
+        await eventually(all_taken, 60)
+        assert in_order(await taken_ids(looks), shop.published)
