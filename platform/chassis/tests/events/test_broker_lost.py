@@ -1,6 +1,7 @@
 """Whatever happens to the broker and to what it stores: nothing lost, doubled or out of order."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 from bookshop import Node, TestSettings, accountant, eventually
 from proxy import Proxy
 from relaying import STREAM, Shop, StreamView, in_order
+from sqlalchemy import update
 
 from bookstore.v1 import BookReturned
+from chassis.database.tables import outbox
 from chassis.testing import NatsServer
 
 Disaster = Callable[[NatsServer, Path], Awaitable[None]]
@@ -202,14 +205,16 @@ async def test_events_wait_in_the_outbox_while_the_broker_is_away(
 async def test_events_that_waited_longer_than_the_stream_keeps_any_are_sent_all_the_same(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    settings = TestSettings(stream_max_age_seconds=1)
+    settings = TestSettings(stream_max_age_seconds=3600)
     async with Shop(new_database("shop"), settings=settings) as shop, Proxy(nats.port) as proxy:
         relay = shop.start_relay(proxy.url)
         await shop.sell(range(5))
         await shop.sent()
         await relay.stop()
         await shop.sell(range(5, 10))
-        await asyncio.sleep(1.1)
+        await shop.database.transaction(
+            lambda tx: tx.session.execute(update(outbox).values(created_at=time.time() - 7200))
+        )
         await shop.sell(range(10, 15))
         killed = asyncio.Event()
 

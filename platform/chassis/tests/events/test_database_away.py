@@ -1,11 +1,13 @@
 """A database that goes away while events are taken: no try is spent, nothing is lost."""
 
 import asyncio
+import threading
 
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually
 from reading import has_taken, taken_ids
 from relaying import Shop, in_order
+from sqlalchemy import event
 
 from chassis.database import DatabaseDown
 from chassis.telemetry import metrics
@@ -23,6 +25,18 @@ async def is_down(node: Node) -> None:
         return False
 
     await eventually(holds)
+
+
+def batches(node: Node) -> threading.Event:
+    """Set when it begins with the next batch."""
+    begun = threading.Event()
+
+    @event.listens_for(node.database._engine, "before_cursor_execute")
+    def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("UPDATE slipway_position"):
+            begun.set()
+
+    return begun
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed", "paused"])
@@ -46,15 +60,18 @@ async def test_reading_waits_for_the_database(
         await has_taken(books, 10)
         try:
             if how == "paused":
+                await has_taken(books, 100)
+                asked = batches(books)
                 postgres.pause()
                 await shop.sell(range(100, 200))
-                await asyncio.sleep(0.3)
-                postgres.resume()
+                assert await asyncio.to_thread(asked.wait, 20), "it takes no notice"
             else:
                 postgres.kill() if how == "killed" else postgres.stop()
                 await shop.sell(range(100, 200))
                 await is_down(books)
         finally:
+            if postgres.running:
+                postgres.resume()
             postgres.start()
         await has_taken(books, 200)
         assert in_order(await taken_ids(books), shop.published)

@@ -59,6 +59,20 @@ async def ask_again(relay: Relay) -> None:
         await asyncio.wait_for(asked.wait(), 10)
 
 
+def hold_rounds(relay: Relay) -> tuple[asyncio.Event, asyncio.Event]:
+    """It begins a round only while the first is set; the second tells that it waits for that."""
+    may_begin, waits = asyncio.Event(), asyncio.Event()
+
+    async def drain(client: Client) -> None:
+        if not may_begin.is_set():
+            waits.set()
+            await may_begin.wait()
+        await Relay._drain(relay, client)
+
+    vars(relay)["_drain"] = drain
+    return may_begin, waits
+
+
 async def test_an_erased_database_goes_on_above_the_numbers_of_its_stream(
     nats: NatsServer, new_database: Callable[[str], str], log: Log
 ) -> None:
@@ -253,9 +267,19 @@ async def test_numbers_given_before_the_loss_was_noticed_are_given_anew(
     async with Shop(url, settings=patient) as shop:
         one = shop.start_relay(nats.url, alone=False).relay
         other = shop.start_relay(nats.url, alone=False).relay
+        may_look, waits = hold_rounds(other)
+        may_look.set()
         await shop.sell(range(20))
-        await shop.sent()  # wakes both
-        await asyncio.sleep(0.05)
+
+        async def both_know() -> bool:
+            shop.wake()
+            return one._rank == other._rank == 20
+
+        await eventually(both_know)
+        may_look.clear()
+        other.wake()
+        await asyncio.wait_for(waits.wait(), 20)
+        await shop.sent()
         backup = back_up(url)
         await shop.sell(range(20, 60))
         one.wake()
@@ -267,7 +291,8 @@ async def test_numbers_given_before_the_loss_was_noticed_are_given_anew(
         restore(url, backup)
         # More than was forgotten: what the stream ends with has a rank that is known, and taken.
         await shop.sell(range(60, 120))
-        other.wake()  # it has seen no number above 20
+        assert other._rank == 20
+        may_look.set()
         await eventually(sent)
         assert in_order(await StreamView(nats.url).ids(), shop.published)
 
