@@ -1,8 +1,10 @@
 """`slipway logs`: what the processes wrote, also after they have ended."""
 
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -23,20 +25,26 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of each.")] = 20,
 ) -> None:
     """Show what the services, or one of them, have written."""
+    ended = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal ended
+        ended = True
+
+    if follow:  # a KeyboardInterrupt may be raised where nobody passes it on, a flag stays set
+        signal.signal(signal.SIGINT, end)
+        signal.signal(signal.SIGTERM, end)
     chosen = choose_logs(find_workspace().state, service)
     printer = LinePrinter(chosen, console())
     tails = {name: LogTail(file, from_end=True) for name, file in chosen.items()}
     for name, file in chosen.items():
         for line in last_lines(file, lines):
             printer.line(name, line)
-    try:
-        while follow:
-            for name, tail in tails.items():
-                for line in tail.new_lines():
-                    printer.line(name, line)
-            time.sleep(_POLL_SECONDS)
-    except KeyboardInterrupt:
-        pass
+    while follow and not ended:
+        for name, tail in tails.items():
+            for line in tail.new_lines():
+                printer.line(name, line)
+        time.sleep(_POLL_SECONDS)
 
 
 def choose_logs(data: Path, service: str | None) -> Mapping[str, Path]:
