@@ -42,8 +42,8 @@ class LinePrinter:
 
     def _print(self, name: str, text: Text) -> None:
         self._add(name)
-        prefix = Text(f"{name:<{self._width}} | ", style=self._colors[name])
-        self._output.print(prefix + text)
+        prefix = (f"{name:<{self._width}} | ", self._colors[name])
+        self._output.print(Text.assemble(prefix, text))
 
     def _add(self, name: str) -> None:
         if name in self._colors:
