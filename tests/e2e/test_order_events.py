@@ -1,4 +1,7 @@
-"""An order's event stream: history, then live, up to its end, for any number of browsers."""
+"""An order's event stream: history, then live, up to its end, for any number of browsers.
+
+What is live comes by the broadcasts: on this platform an open stream does not look by itself.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +27,7 @@ async def whole(events: AsyncIterator[Sent]) -> list[Sent]:
 async def test_the_history_of_an_ended_order_comes_at_once_and_the_stream_ends(
     shop: Storefront,
 ) -> None:
-    order_id = await shop.placed(await shop.product())
+    (order_id,) = await shop.reserved_then_paid(await shop.product())
     await shop.ended(order_id)
 
     async with shop.following(order_id) as stream:
@@ -37,7 +40,7 @@ async def test_the_history_of_an_ended_order_comes_at_once_and_the_stream_ends(
 async def test_history_comes_first_then_what_happens(shop: Storefront) -> None:
     sku = await shop.product()
     with standing_still(shop.platform.of("payments")[0]):
-        order_id = await shop.placed(sku)
+        order_id = await shop.reserved(sku)
         async with shop.following(order_id) as stream:
             first = [await anext(stream), await anext(stream)]
             assert [event.event for event in first] == CONFIRMED[:2]
@@ -68,7 +71,7 @@ async def test_a_stream_ends_with_the_cancellation(
 
 
 async def test_every_event_is_a_structured_cloudevent_of_the_order(shop: Storefront) -> None:
-    order_id = await shop.placed(await shop.product())
+    (order_id,) = await shop.reserved_then_paid(await shop.product())
     async with shop.following(order_id) as stream:
         events = await whole(stream)
 
@@ -97,7 +100,7 @@ async def test_every_event_is_a_structured_cloudevent_of_the_order(shop: Storefr
 async def test_a_browser_that_comes_back_goes_on_behind_what_it_has_seen(
     shop: Storefront, seen: int
 ) -> None:
-    order_id = await shop.placed(await shop.product())
+    (order_id,) = await shop.reserved_then_paid(await shop.product())
     await shop.ended(order_id)
 
     async with shop.following(order_id, last_event_id=str(seen)) as stream:
@@ -107,7 +110,7 @@ async def test_a_browser_that_comes_back_goes_on_behind_what_it_has_seen(
 
 
 async def test_a_browser_that_has_seen_the_end_is_told_not_to_come_back(shop: Storefront) -> None:
-    order_id = await shop.placed(await shop.product())
+    (order_id,) = await shop.reserved_then_paid(await shop.product())
     await shop.ended(order_id)
 
     answer = await shop.rest.get(f"/orders/{order_id}/events", headers={"Last-Event-ID": "4"})
@@ -118,9 +121,10 @@ async def test_a_browser_that_has_seen_the_end_is_told_not_to_come_back(shop: St
 async def test_a_stream_broken_in_the_middle_is_resumed_without_loss(shop: Storefront) -> None:
     sku = await shop.product()
     with standing_still(shop.platform.of("payments")[0]):
-        order_id = await shop.placed(sku)
+        order_id = await shop.reserved(sku)
         async with shop.following(order_id) as stream:
             before = [await anext(stream), await anext(stream)]
+    await shop.ended(order_id)
 
     async with shop.following(order_id, last_event_id=before[-1].id) as stream:
         after = await whole(stream)
@@ -131,7 +135,7 @@ async def test_a_stream_broken_in_the_middle_is_resumed_without_loss(shop: Store
 async def test_two_browsers_see_the_same(shop: Storefront) -> None:
     sku = await shop.product()
     with standing_still(shop.platform.of("payments")[0]):
-        order_id = await shop.placed(sku)
+        order_id = await shop.reserved(sku)
         async with shop.following(order_id) as one, shop.following(order_id) as other:
             firsts = [await anext(one), await anext(other)]
             shop.platform.of("payments")[0].resume()
@@ -144,7 +148,7 @@ async def test_two_browsers_see_the_same(shop: Storefront) -> None:
 
 async def test_the_streams_of_many_orders_hold_only_their_own_events(shop: Storefront) -> None:
     sku = await shop.product()
-    orders = [await shop.placed(sku) for _ in range(10)]
+    orders = await shop.reserved_then_paid(sku, 10)
 
     async def subjects(order_id: str) -> list[str]:
         async with shop.following(order_id) as stream:
@@ -176,7 +180,7 @@ async def test_an_open_stream_ends_with_a_hint_to_come_back_when_the_gateway_sto
     gateway = shop.platform.of("gateway")[0]
     sku = await shop.product()
     with standing_still(shop.platform.of("payments")[0]):
-        order_id = await shop.placed(sku)
+        order_id = await shop.reserved(sku)
         async with shop.rest.stream("GET", f"/orders/{order_id}/events") as answer:
             lines = answer.aiter_lines()
             while not (await anext(lines)).startswith("id: 2"):
@@ -189,5 +193,6 @@ async def test_an_open_stream_ends_with_a_hint_to_come_back_when_the_gateway_sto
 
     assert "retry: 1000" in rest
     assert code == 0
+    await shop.ended(order_id)
     async with shop.following(order_id, last_event_id="2") as stream:
         assert [event.event for event in await whole(stream)] == CONFIRMED[2:]

@@ -18,6 +18,7 @@ from devkit.service_process import ServiceProcess
 from shop.inventory.v1 import InventoryServiceAsyncStub, InventoryServiceStub, LoadProductsRequest
 from shop.inventory.v1 import Product as ProductMessage
 from shop.money.v1 import Money
+from shop.orders.v1 import ListOrderEventsRequest, OrdersServiceAsyncStub, OrdersServiceStub
 
 __all__ = ["Sent", "Storefront", "eventually", "read_events", "samples", "standing_still"]
 
@@ -89,6 +90,28 @@ class Storefront:
         assert answer.status_code == 202, answer.text
         order_id: str = answer.json()["order_id"]
         return order_id
+
+    async def reserved(self, sku: str, quantity: int = 1) -> str:
+        """Place an order; returns its id once its record holds that its stock is reserved.
+
+        While payments stands still the record stays so. Otherwise what payments says may come
+        before what inventory said, and the record of a confirmed order is one event shorter.
+        """
+        order_id = await self.placed(sku, quantity)
+        async with open_channel(self.platform.of("orders")[0].grpc_address) as channel:
+            stub: OrdersServiceAsyncStub = OrdersServiceStub(channel)
+            request = ListOrderEventsRequest(order_id=order_id)
+
+            async def look() -> bool:
+                return len((await stub.ListOrderEvents(request, timeout=SECONDS)).events) >= 2
+
+            await eventually(look, f"the stock of order {order_id} is reserved")
+        return order_id
+
+    async def reserved_then_paid(self, sku: str, orders: int = 1) -> list[str]:
+        """Place orders, each of whose records will hold every step in its order."""
+        with standing_still(self.platform.of("payments")[0]):
+            return [await self.reserved(sku) for _ in range(orders)]
 
     async def shown(self, order_id: str) -> dict[str, Any]:
         """GET the order."""
