@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from living_platform import running
+from living_platform import mend, running
 from storefront import Storefront
 from trace_collector import TraceCollector
 
@@ -36,10 +36,22 @@ def platform(
             "APP_LOG_FORMAT": "json",
             "APP_LOG_LEVEL": "DEBUG",
             "APP_STOPPED_RETRY_SECONDS": "1",
+            # So long that nothing but the broadcasts brings an open event stream up to date.
+            "APP_ORDER_EVENTS_POLL_SECONDS": "3600",
         },
     )
     with running(options) as platform:
         yield platform
+
+
+@pytest.fixture(autouse=True)
+def mended(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that fails while something is stopped costs the tests after it nothing."""
+    shared = {"platform", "replicas"} & set(request.fixturenames)
+    platforms: list[Platform] = [request.getfixturevalue(name) for name in shared]
+    yield
+    for platform in platforms:
+        mend(platform)
 
 
 @pytest_asyncio.fixture
@@ -51,10 +63,7 @@ async def shop(platform: Platform) -> AsyncIterator[Storefront]:
 
 @pytest.fixture(scope="session")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """Two of gateway and orders, on PostgreSQL, with a short time-out for orders.
-
-    Its tests kill, stop and pause what they like, and bring it back.
-    """
+    """Two of gateway and orders, on PostgreSQL. Its tests kill, stop and pause what they like."""
     options = PlatformOptions(
         data=tmp_path_factory.mktemp("replicas"),
         free_ports=True,
@@ -62,7 +71,6 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         replicas={"gateway": 2, "orders": 2},
         database="postgres",
         environment={
-            "APP_ORDER_TIMEOUT_SECONDS": "3",
             "APP_MEMBER_TTL_SECONDS": "2",
             "APP_LOG_FORMAT": "json",
         },

@@ -1,6 +1,8 @@
 """Whatever is sent to a gRPC method, the caller is told what is wrong with it, and no more."""
 
 import asyncio
+from collections.abc import Iterator
+from importlib.metadata import entry_points
 from uuid import uuid4
 
 import grpc
@@ -9,30 +11,30 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from living_platform import nothing_is_left
 from made_up import messages
 from storefront import Storefront
 
-from demo.ledgers import read_event_ledgers
-from demo.settle import wait_ended
+from chassis import Service
 from devkit.platform import Platform
-from shop.inventory.v1 import InventoryService
-from shop.notifications.v1 import NotificationsService
-from shop.orders.v1 import OrdersService
-from shop.payments.v1 import PaymentsService
 from slipway.v1 import LedgerService
 
 pytestmark = pytest.mark.xdist_group("shop")
 
-CONTRACTS: dict[str, list[ServiceDescriptor]] = {
-    "orders": [OrdersService, LedgerService],
-    "inventory": [InventoryService, LedgerService],
-    "payments": [PaymentsService, LedgerService],
-    "notifications": [NotificationsService, LedgerService],
-}
+
+def contracts() -> Iterator[tuple[str, ServiceDescriptor]]:
+    """What each service serves, by its name."""
+    for entry in sorted(entry_points(group="slipway.services")):
+        service: Service = entry.load()
+        served = [contract for contract, _ in service.grpc]
+        if service.has_database:
+            served.append(LedgerService)
+        yield from ((service.name, contract) for contract in served)
+
+
 METHODS = [
     pytest.param(service, method, id=f"{service}-{method.full_name}")
-    for service, contracts in CONTRACTS.items()
-    for contract in contracts
+    for service, contract in contracts()
     for method in contract.methods
 ]
 ANSWERS = {
@@ -49,6 +51,20 @@ OPTIONS = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def whatever_was_taken_reaches_its_end(platform: Platform) -> Iterator[None]:
+    """What the tests of this module placed and loaded leaves nothing behind."""
+    yield
+    asyncio.run(_orders_go_on(platform))
+
+
+async def _orders_go_on(platform: Platform) -> None:
+    await nothing_is_left(platform)
+    async with Storefront(platform) as shop:
+        order_id = await shop.placed(await shop.product())
+        assert (await shop.ended(order_id))["status"] == "confirmed"
 
 
 class Caller:
@@ -118,13 +134,3 @@ def test_any_message_is_answered_with_what_is_wrong_with_it(
 async def _product(platform: Platform) -> str:
     async with Storefront(platform) as shop:
         return await shop.product(stock=10**9)
-
-
-async def test_whatever_was_taken_reaches_its_end(platform: Platform, shop: Storefront) -> None:
-    """After the tests above: what they placed and loaded leaves nothing behind."""
-    await wait_ended(platform)
-
-    for service, entry in (await read_event_ledgers(platform)).items():
-        assert (service, entry.dead_letters, entry.stopped) == (service, 0, ())
-    order_id = await shop.placed(await shop.product())
-    assert (await shop.ended(order_id))["status"] == "confirmed"

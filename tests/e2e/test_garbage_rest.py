@@ -1,12 +1,14 @@
 """Whatever is sent to the REST surface, it answers as its own OpenAPI document says."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from living_platform import nothing_is_left
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -16,8 +18,6 @@ from schemathesis.specs.openapi.checks import (
 )
 from storefront import Storefront
 
-from demo.ledgers import read_event_ledgers
-from demo.settle import wait_ended
 from devkit.platform import Platform
 
 pytestmark = pytest.mark.xdist_group("shop")
@@ -43,6 +43,20 @@ AS_DOCUMENTED = [
     response_schema_conformance,
 ]
 EXAMPLES = 25
+
+
+@pytest.fixture(scope="module", autouse=True)
+def whatever_was_taken_reaches_its_end(platform: Platform) -> Iterator[None]:
+    """What the tests of this module placed leaves nothing behind."""
+    yield
+    asyncio.run(_orders_go_on(platform))
+
+
+async def _orders_go_on(platform: Platform) -> None:
+    await nothing_is_left(platform)
+    async with Storefront(platform) as shop:
+        order_id = await shop.placed(await shop.product())
+        assert (await shop.ended(order_id))["status"] == "confirmed"
 
 
 async def _product(platform: Platform) -> str:
@@ -86,13 +100,3 @@ def _offer(body: object, sku: str) -> None:
         for line in lines:
             if isinstance(line, dict) and isinstance(asked := line.get("sku"), str):
                 line["sku"] = sku if len(asked) % 4 else asked
-
-
-async def test_whatever_was_taken_reaches_its_end(platform: Platform, shop: Storefront) -> None:
-    """After the tests above: what they placed leaves nothing behind."""
-    await wait_ended(platform)
-
-    for service, entry in (await read_event_ledgers(platform)).items():
-        assert (service, entry.dead_letters, entry.stopped) == (service, 0, ())
-    order_id = await shop.placed(await shop.product())
-    assert (await shop.ended(order_id))["status"] == "confirmed"

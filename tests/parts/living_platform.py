@@ -6,9 +6,11 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from demo.ledgers import read_event_ledgers
+from demo.settle import wait_ended
 from devkit.platform import Platform, PlatformOptions
 
-__all__ = ["running"]
+__all__ = ["mend", "nothing_is_left", "running"]
 
 
 @contextmanager
@@ -37,3 +39,27 @@ def running(options: PlatformOptions) -> Iterator[Platform]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def mend(platform: Platform) -> None:
+    """Continue what was paused and start what was stopped. Nothing happens when all runs."""
+    for server in (platform.broker, platform.postgres):
+        if server is not None:
+            server.start()
+    ended = [process for process in platform.processes if not process.running]
+    for process in platform.processes:
+        process.resume()
+        process.start()
+
+    async def ready() -> None:
+        for process in ended:
+            await process.wait_ready(90)
+
+    asyncio.run(ready())
+
+
+async def nothing_is_left(platform: Platform) -> None:
+    """Return once all has ended; then there is no dead letter and no lane that has stopped."""
+    await wait_ended(platform)
+    for service, entry in (await read_event_ledgers(platform)).items():
+        assert (service, entry.dead_letters, entry.stopped) == (service, 0, ())
