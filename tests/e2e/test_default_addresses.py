@@ -9,8 +9,12 @@ import pytest
 
 from chassis import Service, ServiceSettings
 
+# Promised to users; a service that is added chooses its own.
 HTTP = {"gateway": 8080, "orders": 8081, "inventory": 8082, "payments": 8083, "notifications": 8084}
 GRPC = {"orders": 9081, "inventory": 9082, "payments": 9083, "notifications": 9084}
+
+
+SERVICES = sorted(entry.name for entry in entry_points(group="slipway.services"))
 
 
 def service(name: str) -> Service:
@@ -24,12 +28,18 @@ def default(settings: type[ServiceSettings], field: str) -> Any:
     return settings.model_fields[field].get_default(call_default_factory=True, validated_data={})
 
 
-def test_every_service_has_an_address_that_is_promised() -> None:
-    assert {entry.name for entry in entry_points(group="slipway.services")} == set(HTTP)
+def test_no_two_services_have_the_same_address() -> None:
+    ports = [
+        default(service(name).settings_type, field)
+        for name in SERVICES
+        for field in ("http_port", "grpc_port")
+        if field in service(name).settings_type.__annotations__
+    ]
+    assert len(set(ports)) == len(ports) >= len(HTTP) + len(GRPC)
 
 
 @pytest.mark.parametrize("name", list(HTTP))
-def test_a_service_listens_where_it_is_promised(name: str) -> None:
+def test_the_five_listen_where_they_are_promised(name: str) -> None:
     settings = service(name).settings_type
 
     assert default(settings, "http_host") == "127.0.0.1"
@@ -39,7 +49,7 @@ def test_a_service_listens_where_it_is_promised(name: str) -> None:
         assert default(settings, "grpc_port") == GRPC[name]
 
 
-@pytest.mark.parametrize("name", list(HTTP))
+@pytest.mark.parametrize("name", SERVICES)
 def test_a_service_calls_others_where_they_listen(name: str) -> None:
     caller = service(name)
 
@@ -52,13 +62,13 @@ def test_a_service_calls_others_where_they_listen(name: str) -> None:
         assert targets[other] == f"ipv4:127.0.0.1:{port}"
 
 
-@pytest.mark.parametrize("name", list(GRPC))
+@pytest.mark.parametrize("name", [name for name in SERVICES if service(name).has_database])
 def test_a_service_keeps_its_data_in_a_file_of_its_own(name: str) -> None:
     url = default(service(name).settings_type, "database_url").get_secret_value()
     assert url == f"sqlite:///.slipway/data/{name}.db"
 
 
-@pytest.mark.parametrize("name", list(HTTP))
+@pytest.mark.parametrize("name", SERVICES)
 def test_every_setting_is_described(name: str) -> None:
     settings = service(name).settings_type
     module = import_module(settings.__module__)

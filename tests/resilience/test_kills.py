@@ -5,16 +5,18 @@ from collections.abc import Callable
 from typing import Literal
 
 import pytest
-from upheaval import SERVICES, Upheaval, during_a_replay, kill_and_start
+from upheaval import Upheaval, during_a_replay, kill_and_start
 
 from devkit.platform import PlatformOptions
+
+pytestmark = [pytest.mark.xdist_group("platform"), pytest.mark.timeout(400)]
 
 BASKETS = 150
 
 
 async def kill_all_once(upheaval: Upheaval) -> None:
     """Every service and the broker, in an order by chance, spread over the replay."""
-    victims = [*SERVICES, "nats"]
+    victims = [*(process.service for process in upheaval.platform.processes), "nats"]
     upheaval.random.shuffle(victims)
     for index, victim in enumerate(victims):
         await upheaval.after(10 + index * (BASKETS - 30) // len(victims))

@@ -9,6 +9,8 @@ from upheaval import Upheaval, during_a_replay, kill_and_start
 
 from devkit.platform import PlatformOptions
 
+pytestmark = [pytest.mark.xdist_group("platform"), pytest.mark.timeout(400)]
+
 BASKETS = 150
 
 
