@@ -1,4 +1,9 @@
-"""For the tests over all services: the parts they share, and which tests share a process."""
+"""For the tests over all services: the parts they share, and which tests share a process.
+
+"shop" are those on one platform that they leave as it was; "restarts" are those that start and kill
+whole ones, which must not happen several times at once. A group is bigger than the unit of one test
+that all others are, so the groups begin first and none is still at it when all else is done.
+"""
 
 import re
 import sys
@@ -15,7 +20,7 @@ _GROUP = re.compile(r'xdist_group\("(\w+)"\)')
 
 
 class _ByModulesGroup(LoadGroupScheduling):  # type: ignore[misc]
-    """Tests of modules in one xdist group run in one process.
+    """Tests of modules in one xdist group run in one process, one after the other.
 
     pytest-xdist writes the group behind a test's id, which pytest 9.2 does not let it. Here it is
     read from the module, which is marked as a whole.

@@ -24,7 +24,7 @@ from demo.summary import Summary, Timing, summarize
 from devkit.platform import Platform
 
 # Whole platforms are started, which takes its time on a busy machine.
-pytestmark = [pytest.mark.xdist_group("platform"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 LAWS = 8

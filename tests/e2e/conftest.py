@@ -1,7 +1,7 @@
 """Platforms for the tests by the public surface.
 
-Tests that share one are in the xdist group of its name, so that one test process starts it and
-its tests run one after the other.
+Tests that share one are in one xdist group ("shop" on `platform`, "restarts" on `replicas`), so
+that one test process starts it and its tests run one after the other.
 """
 
 from collections.abc import AsyncIterator, Iterator

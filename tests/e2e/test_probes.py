@@ -18,7 +18,7 @@ from devkit.services import read_services
 from devkit.workspace import find_workspace
 
 # Processes are started again and again, which takes its time on a busy machine.
-pytestmark = [pytest.mark.xdist_group("replicas"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(300)]
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -9,7 +9,7 @@ from demo.settle import wait_ended
 from devkit.service_process import ServiceProcess
 
 # Processes are started again and again, which takes its time on a busy machine.
-pytestmark = [pytest.mark.xdist_group("replicas"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(300)]
 
 
 async def every_202_reached_its_end(shop: Storefront, load: Load) -> None:

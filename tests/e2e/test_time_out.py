@@ -11,7 +11,7 @@ from demo.settle import wait_ended
 from devkit.platform import Platform
 
 # Processes are started again and again, which takes its time on a busy machine.
-pytestmark = [pytest.mark.xdist_group("replicas"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,7 +9,7 @@ from upheaval import Upheaval, during_a_replay, kill_and_start
 
 from devkit.platform import PlatformOptions
 
-pytestmark = [pytest.mark.xdist_group("platform"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(400)]
 
 BASKETS = 150
 
