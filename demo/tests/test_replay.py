@@ -43,8 +43,8 @@ class Gateway:
 
     @asynccontextmanager
     async def serve(self, bound: socket.socket | None = None) -> AsyncIterator[str]:
-        address = {"sock": bound} if bound else {"host": "127.0.0.1", "port": 0}
-        server = await asyncio.start_server(self._connected, **address)  # type: ignore[arg-type]
+        bound = bound or socket.create_server(("127.0.0.1", 0))
+        server = await asyncio.start_server(self._connected, sock=bound)
         try:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:
