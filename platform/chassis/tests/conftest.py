@@ -1,7 +1,62 @@
-"""For all tests of the chassis: the contracts and the parts they are run with."""
+"""For all tests of the chassis: the contracts, the parts, and real servers to run them on."""
 
+import os
 import sys
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import pytest
+import pytest_asyncio
+
+from chassis.testing import NatsServer, PostgresServer
+
 # Contracts of the tests' own (bookstore.v1), and what several of them use (parts).
-sys.path[:0] = [str(Path(__file__).parent / "contracts"), str(Path(__file__).parent / "parts")]
+sys.path.insert(0, str(Path(__file__).parent / "contracts"))
+sys.path.insert(0, str(Path(__file__).parent / "parts"))
+
+from books_rpc import Servers, servers
+
+# CONTAINERS=1: PostgreSQL and NATS as users run them, from container images.
+if os.environ.get("CONTAINERS", "") not in ("", "0"):
+    from containers import ContainerNats as Nats
+    from containers import ContainerPostgres as Postgres
+else:
+    Nats, Postgres = NatsServer, PostgresServer  # type: ignore[misc, assignment]
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    """A nats-server of the test's own."""
+    with Nats(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """One for many tests: each makes databases of its own in it."""
+    with Postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
+    """One that the test may kill, pause and start again."""
+    with Postgres(tmp_path / "postgres") as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """Gives the URL of a new, empty database."""
+    if request.param == "sqlite":
+        return lambda name: f"sqlite:///{tmp_path}/{name}.db"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return lambda name: server.create_database(f"{name}_{uuid.uuid4().hex[:8]}")
+
+
+@pytest_asyncio.fixture
+async def rpc() -> AsyncIterator[Servers]:
+    """Starts gRPC servers and their clients in this process; at the end they are stopped."""
+    async with servers() as started:
+        yield started

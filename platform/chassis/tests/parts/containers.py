@@ -3,8 +3,9 @@
 import os
 import socket
 import time
-from collections.abc import Callable
+from abc import abstractmethod
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import psycopg
@@ -15,69 +16,102 @@ from chassis.testing import NatsServer, PostgresServer, free_port
 
 __all__ = ["ContainerNats", "ContainerPostgres"]
 
+# What would remove left-over containers is one more image; each container here has an end.
+os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+
 _NATS = "nats:2-alpine"
 _POSTGRES = "postgres:18-alpine"
 _PASSWORD = "postgres"
+_START_SECONDS = 60
 
 
-class ContainerNats(NatsServer):
-    """A nats-server in a container; its store is a folder of this machine."""
+class _InContainer:
+    """A server's life as that of its container, which is removed at the end of the `with`."""
 
-    def __init__(self, store: Path) -> None:
-        super().__init__(store, free_port())
-        self._container: DockerContainer | None = None
+    _container: DockerContainer | None = None
+    _paused = False
 
     @property
     def running(self) -> bool:
-        return self._container is not None and self._status() in ("running", "paused")
+        return self._status() in ("running", "paused")
 
     def start(self) -> None:
         if self.running:
             return
         if self._container is None:
-            self._jetstream.mkdir(parents=True, exist_ok=True)
-            self._container = (
-                DockerContainer(_NATS)
-                .with_command("-js -sd /data")
-                .with_volume_mapping(str(self._jetstream.absolute()), "/data", "rw")
-                .with_bind_ports(4222, self.port)
-                .with_kwargs(user=f"{os.getuid()}:{os.getgid()}")
-            )
+            self._container = self._make()
             self._container.start()
         else:
             self._wrapped().start()
-        _until(self._answers)
+        ends_at = time.monotonic() + _START_SECONDS
+        while not self._answers():
+            if time.monotonic() > ends_at:
+                raise TimeoutError(f"the container did not answer within {_START_SECONDS} s")
+            time.sleep(0.05)
 
     def stop(self) -> None:
+        self.resume()
         if self.running:
             self._wrapped().stop()
 
     def kill(self) -> None:
+        self.resume()
         if self.running:
             self._wrapped().kill()
+            self._wrapped().wait()
 
     def pause(self) -> None:
         self._wrapped().pause()
         self._paused = True
 
     def resume(self) -> None:
-        self._wrapped().unpause()
+        if self._status() == "paused":
+            self._wrapped().unpause()
         self._paused = False
 
-    def remove(self) -> None:
-        """The container's end."""
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if self._container is not None:
-            self._wrapped().remove(force=True)
+            self._wrapped().remove(force=True, v=True)
             self._container = None
 
+    @abstractmethod
+    def _make(self) -> DockerContainer: ...
+
+    @abstractmethod
+    def _answers(self) -> bool: ...
+
     def _wrapped(self) -> Any:
-        assert self._container is not None
+        assert self._container is not None, "start it first"
         return self._container.get_wrapped_container()
 
     def _status(self) -> str:
+        if self._container is None:
+            return "none"
         wrapped = self._wrapped()
         wrapped.reload()
         return str(wrapped.status)
+
+
+class ContainerNats(_InContainer, NatsServer):
+    """A nats-server in a container; its store is a folder of this machine."""
+
+    def __init__(self, store: Path) -> None:
+        super().__init__(store, free_port())
+
+    def _make(self) -> DockerContainer:
+        self._jetstream.mkdir(parents=True, exist_ok=True)
+        return (
+            DockerContainer(_NATS)
+            .with_command("-js -sd /data")
+            .with_volume_mapping(str(self._jetstream.absolute()), "/data", "rw")
+            .with_bind_ports(4222, self.port)
+            .with_kwargs(user=f"{os.getuid()}:{os.getgid()}")
+        )
 
     def _answers(self) -> bool:
         try:
@@ -87,35 +121,31 @@ class ContainerNats(NatsServer):
             return False
 
 
-class ContainerPostgres(PostgresServer):
+class ContainerPostgres(_InContainer, PostgresServer):
     """A PostgreSQL in a container."""
 
     def __init__(self, data: Path) -> None:
         super().__init__(data, free_port())
-        self._container = (
-            DockerContainer(_POSTGRES)
-            .with_env("POSTGRES_PASSWORD", _PASSWORD)
-            .with_bind_ports(5432, self.port)
-        )
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql+psycopg://postgres:{_PASSWORD}@127.0.0.1:{self.port}/{database}"
-
-    def start(self) -> None:
-        self._container.start()
-        _until(self._answers)
-
-    def stop(self) -> None:
-        self._container.stop()
 
     def create_database(self, name: str) -> str:
         with self._connect() as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url(name)
 
+    def _make(self) -> DockerContainer:
+        return (
+            DockerContainer(_POSTGRES)
+            .with_env("POSTGRES_PASSWORD", _PASSWORD)
+            .with_command("postgres -c max_connections=200 -c fsync=off")
+            .with_bind_ports(5432, self.port)
+        )
+
     def _connect(self) -> psycopg.Connection[Any]:
         url = self.url().replace("+psycopg", "")
-        return psycopg.connect(url, autocommit=True, connect_timeout=2)
+        return psycopg.connect(url, autocommit=True, connect_timeout=5)
 
     def _answers(self) -> bool:
         try:
@@ -123,11 +153,3 @@ class ContainerPostgres(PostgresServer):
         except psycopg.OperationalError:
             return False
         return True
-
-
-def _until(answers: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not answers():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the container did not answer within {seconds:g} s")
-        time.sleep(0.05)
