@@ -1,15 +1,13 @@
 """Server-sent events: kept open by comments, ended with a hint, closed when nobody reads."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
-import pytest
 from fastapi import APIRouter, FastAPI, Request, Response
 from http_app import ask, make, reading, reading_from, serving
 from structlog.testing import capture_logs
 
-from chassis import deadline
+from chassis import ServiceSettings, deadline
 from chassis.http import ServerSentEvent, event_stream
 
 
@@ -63,7 +61,7 @@ async def test_an_event_is_sent_as_soon_as_it_comes() -> None:
     async with reading(stream.app) as (_, lines):
         for number in range(3):
             stream.feed.put_nowait(ServerSentEvent(str(number)))
-            assert await asyncio.wait_for(anext(lines), 2) == f"data: {number}"
+            assert await asyncio.wait_for(anext(lines), 60) == f"data: {number}"
             assert await anext(lines) == ""
 
 
@@ -71,7 +69,7 @@ async def test_a_quiet_stream_is_kept_open_by_comments() -> None:
     stream = Stream(heartbeat_seconds=0.1)
     async with reading(stream.app) as (_, lines):
         for _ in range(2):
-            assert (await asyncio.wait_for(anext(lines), 2)).startswith(":")
+            assert (await asyncio.wait_for(anext(lines), 60)).startswith(":")
             assert await anext(lines) == ""
         stream.feed.put_nowait(ServerSentEvent("after the comments"))
         seen = [await anext(lines) for _ in range(3)]
@@ -84,9 +82,7 @@ async def test_when_the_service_closes_a_stream_ends_with_a_hint_to_come_back() 
     async with reading(stream.app) as (server, lines):
         assert await anext(lines) == "data: sold"
         stream.app.state.closing.set()
-        started = time.monotonic()
-        await server.stop(30)
-        assert time.monotonic() - started < 2
+        await asyncio.wait_for(server.stop(600), 60)
         assert [line async for line in lines] == ["", "retry: 500", ""]
     assert stream.closed.is_set()
 
@@ -107,7 +103,7 @@ async def test_a_stream_that_always_has_more_ends_too() -> None:
     async with reading(app) as (_, lines):
         assert await anext(lines) == "data: more"
         app.state.closing.set()
-        rest = await asyncio.wait_for(_all(lines), 5)
+        rest = await asyncio.wait_for(_all(lines), 60)
     assert rest[-2:] == ["retry: 1000", ""]
 
 
@@ -121,7 +117,7 @@ async def test_when_its_reader_goes_away_the_events_are_closed() -> None:
     async with serving(stream.app) as server:
         async with reading_from(server) as lines:
             assert await anext(lines) == "data: sold"
-        await asyncio.wait_for(stream.closed.wait(), 2)
+        await asyncio.wait_for(stream.closed.wait(), 60)
 
 
 async def test_events_that_fail_end_the_stream_with_a_hint_and_without_the_error() -> None:
@@ -148,7 +144,8 @@ async def test_a_stream_may_call_other_services_for_longer_than_a_request_may() 
         left.append(deadline.remaining())
         return event_stream(request, watching())
 
-    async with ask(make(router)) as http:
+    async with ask(make(router, settings=ServiceSettings(request_timeout_seconds=1000))) as http:
         await http.get("/events")
-    assert left[0] == pytest.approx(10, abs=1)
+    assert left[0] is not None
+    assert 500 < left[0] <= 1000
     assert left[1] is None

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -69,33 +68,36 @@ async def test_a_service_that_drains_is_live_and_not_ready(
 
 
 async def test_without_its_database_a_service_is_live_and_not_ready(
-    http: httpx.AsyncClient, readiness: Readiness, tmp_path: Path
+    http: httpx.AsyncClient, readiness: Readiness, own_postgres: PostgresServer
 ) -> None:
-    with PostgresServer(tmp_path) as postgres:
-        database = Database(postgres.url(), Publisher("bookshop"))
-        readiness.depend_on(database, lambda: {"broker": "ok"})
-        readiness.started = True
-        assert await codes(http) == (200, 200, 200)
+    database = Database(own_postgres.url(), Publisher("bookshop"))
+    readiness.depend_on(database, lambda: {"broker": "ok"})
+    readiness.started = True
+    await become(http, (200, 200, 200))
 
-        postgres.kill()
-        await asyncio.sleep(0.3)
-        assert await codes(http) == (200, 200, 503)
-        answer = await http.get("/readyz")
-        assert answer.json()["status"] == "unavailable"
-        assert "refused" in answer.json()["dependencies"]["database"]
-        assert answer.headers["retry-after"] == "1"
+    own_postgres.kill()
+    await become(http, (200, 200, 503))
+    answer = await http.get("/readyz")
+    assert answer.json()["status"] == "unavailable"
+    assert "refused" in answer.json()["dependencies"]["database"]
+    assert answer.headers["retry-after"] == "1"
 
-        postgres.start()
-        await asyncio.sleep(0.3)
-        assert await codes(http) == (200, 200, 200)
+    own_postgres.start()
+    await become(http, (200, 200, 200))
 
-        # One that hangs is told from one that answers.
-        postgres.pause()
-        await asyncio.sleep(0.3)
-        answer = await asyncio.wait_for(http.get("/readyz"), 10)
-        assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
-        postgres.resume()
-        await asyncio.to_thread(database.close)
+    # One that hangs is told from one that answers.
+    own_postgres.pause()
+    await become(http, (200, 200, 503))
+    assert (await http.get("/readyz")).json()["status"] == "unavailable"
+    own_postgres.resume()
+    await asyncio.to_thread(database.close)
+
+
+async def become(http: httpx.AsyncClient, expected: tuple[int, int, int]) -> None:
+    """Wait until the probes answer so; what they look at may be known from a moment ago."""
+    async with asyncio.timeout(60):
+        while await codes(http) != expected:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_change_is_told_once(readiness: Readiness) -> None:
@@ -104,14 +106,22 @@ async def test_a_change_is_told_once(readiness: Readiness) -> None:
     async def tell(ready: bool) -> None:
         told.append(ready)
 
+    looks: asyncio.Queue[None] = asyncio.Queue()
+
+    def look() -> dict[str, str]:
+        looks.put_nowait(None)
+        return {}
+
     readiness.on_change(tell)
+    readiness.depend_on(None, look)
     readiness.started = True
     watch = asyncio.create_task(readiness.watch(0.01))
-    await asyncio.sleep(0.7)
-    readiness.draining = True
-    await readiness.tell()
-    await asyncio.sleep(0.3)
+    for _ in range(3):
+        await looks.get()
     watch.cancel()
+    readiness.draining = True
+    for _ in range(3):
+        await readiness.tell()
     assert told == [True, False]
 
 

@@ -28,9 +28,9 @@ async def trace() -> tuple[str | None, str | None]:
 
 
 async def test_a_request_has_so_much_time_for_its_calls() -> None:
-    async with ask(make(router, settings=ServiceSettings(request_timeout_seconds=3))) as http:
+    async with ask(make(router, settings=ServiceSettings(request_timeout_seconds=1000))) as http:
         for path in ("/seconds", "/seconds-on-a-thread"):
-            assert 2 < (await http.get(path)).json() <= 3
+            assert 500 < (await http.get(path)).json() <= 1000
 
 
 async def test_a_trace_that_comes_in_is_carried_on_though_nothing_is_recorded() -> None:

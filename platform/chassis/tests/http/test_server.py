@@ -23,9 +23,20 @@ async def book() -> str:
     return "x" * 1000
 
 
+class Slow:
+    asked = asyncio.Event()
+    finish = asyncio.Event()
+
+
+@pytest.fixture(autouse=True)
+def _unfinished() -> None:
+    Slow.asked, Slow.finish = asyncio.Event(), asyncio.Event()
+
+
 @router.get("/slow")
 async def slow() -> str:
-    await asyncio.sleep(0.6)
+    Slow.asked.set()
+    await Slow.finish.wait()
     return "done"
 
 
@@ -51,9 +62,16 @@ async def test_a_port_whose_connections_still_wind_down_is_free() -> None:
 
 async def test_a_running_request_is_answered_before_the_server_ends() -> None:
     async with serving(make(router)) as server, httpx.AsyncClient() as client:
-        asked = asyncio.create_task(client.get(f"http://127.0.0.1:{server.port}/slow"))
-        await asyncio.sleep(0.2)
-        await server.stop(5)
+        url = f"http://127.0.0.1:{server.port}/slow"
+        asked = asyncio.create_task(client.get(url, timeout=60))
+        await Slow.asked.wait()
+        silent, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        stopping = asyncio.create_task(server.stop(600))
+        assert await silent.read() == b"", "by now nothing more is taken"
+        writer.close()
+        assert not stopping.done()
+        Slow.finish.set()
+        await asyncio.wait_for(stopping, 60)
         answer = await asked
         assert answer.json() == "done"
         assert answer.headers["connection"] == "close"
@@ -61,9 +79,11 @@ async def test_a_running_request_is_answered_before_the_server_ends() -> None:
 
 async def test_a_request_that_takes_too_long_does_not_hold_up_the_end() -> None:
     async with serving(make(router)) as server, httpx.AsyncClient() as client:
-        asked = asyncio.create_task(client.get(f"http://127.0.0.1:{server.port}/slow"))
-        await asyncio.sleep(0.1)
-        await asyncio.wait_for(server.stop(0.1), 0.4)
+        url = f"http://127.0.0.1:{server.port}/slow"
+        asked = asyncio.create_task(client.get(url, timeout=60))
+        await Slow.asked.wait()
+        await asyncio.wait_for(server.stop(0.1), 60)
+        assert not Slow.finish.is_set()
         asked.cancel()
 
 
@@ -79,27 +99,31 @@ async def test_a_connection_the_server_has_not_looked_at_yet_is_answered() -> No
 async def test_silent_connections_are_hung_up_on_soon() -> None:
     async with serving(make(router)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        await asyncio.sleep(0.1)
-        await asyncio.wait_for(server.stop(10), 2)
+        await asyncio.wait_for(server.stop(600), 60)
         assert await reader.read() == b""
         writer.close()
 
 
-@pytest.mark.parametrize("delay", [0, 0.3])
-async def test_clients_under_load_on_open_connections_are_all_answered(delay: float) -> None:
+@pytest.mark.parametrize("while_draining", [0, 100])
+async def test_clients_under_load_on_open_connections_are_all_answered(while_draining: int) -> None:
     readiness = Readiness()
     readiness.started = True
     outcomes: Counter[str] = Counter()
     async with serving(make(router, readiness=readiness)) as server:
         load = [asyncio.create_task(_customer(server.port, outcomes)) for _ in range(24)]
-        await asyncio.sleep(0.5)
+        await _reached(outcomes, 100)
         readiness.draining = True
-        await asyncio.sleep(delay)
-        await server.stop(5)
+        await _reached(outcomes, outcomes["answered"] + while_draining)
+        await server.stop(60)
         await asyncio.gather(*load)
-    assert outcomes["answered"] > 100
     assert outcomes["refused"] == 24, "each ends by finding nobody there any more"
     assert set(outcomes) == {"answered", "refused"}, "and nobody by being cut off"
+
+
+async def _reached(outcomes: Counter[str], answered: int) -> None:
+    async with asyncio.timeout(60):
+        while outcomes["answered"] < answered:
+            await asyncio.sleep(0.01)
 
 
 async def _customer(port: int, outcomes: Counter[str]) -> None:

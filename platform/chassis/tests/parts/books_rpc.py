@@ -43,7 +43,7 @@ class Servers:
         self._stack.push_async_callback(server.stop, 0)
         return server
 
-    async def clients(self, *ports: int, call_timeout_seconds: float = 5) -> Clients:
+    async def clients(self, *ports: int, call_timeout_seconds: float = 60) -> Clients:
         """What a service gets that calls the bookstore at these ports."""
         target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
         settings = ServiceSettings(
@@ -53,12 +53,12 @@ class Servers:
         self._stack.push_async_callback(clients.close)
         return clients
 
-    async def stub(self, *ports: int, call_timeout_seconds: float = 5) -> BooksServiceAsyncStub:
+    async def stub(self, *ports: int, call_timeout_seconds: float = 60) -> BooksServiceAsyncStub:
         clients = await self.clients(*ports, call_timeout_seconds=call_timeout_seconds)
         return clients.stub(BooksService, BooksServiceStub)  # type: ignore[return-value]
 
-    def database(self, url: str) -> Database:
-        database = Database(url, Publisher("bookstore", (BookSold, BookReturned)))
+    def database(self, url: str, *, threads: int = 4) -> Database:
+        database = Database(url, Publisher("bookstore", (BookSold, BookReturned)), threads=threads)
         self._stack.callback(database.close)
         return database
 

@@ -28,9 +28,11 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Books:
+    selling = asyncio.Event()
     finish = asyncio.Event()
 
     async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+        Books.selling.set()
         await Books.finish.wait()
         return SellBookResponse()
 
@@ -42,7 +44,7 @@ class Books:
 
 @pytest.fixture(autouse=True)
 def _unfinished() -> None:
-    Books.finish = asyncio.Event()
+    Books.selling, Books.finish = asyncio.Event(), asyncio.Event()
 
 
 async def test_a_port_in_use_is_refused_and_named_with_what_moves_the_service(
@@ -117,20 +119,28 @@ async def test_a_server_that_stops_finishes_running_calls_and_takes_no_new_ones(
     rpc: Servers,
 ) -> None:
     server = await rpc.start(Books)
-    async with raw_channel(server.port) as channel, raw_channel(server.port) as other:
+    async with raw_channel(server.port) as channel:
         running: BooksServiceAsyncStub = BooksServiceStub(channel)
-        late: BooksServiceAsyncStub = BooksServiceStub(other)
         sale = asyncio.ensure_future(_sell(running))
-        await asyncio.sleep(0.1)
-        stopping = asyncio.create_task(server.stop(10))
-        await asyncio.sleep(0.1)
-        with pytest.raises(grpc.aio.AioRpcError) as refusal:
-            await late.GetBook(GetBookRequest())
-        assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+        await Books.selling.wait()
+        stopping = asyncio.create_task(server.stop(600))
+        async with asyncio.timeout(60):
+            while await _code_for_a_newcomer(server.port) is not grpc.StatusCode.UNAVAILABLE:
+                await asyncio.sleep(0.01)
         assert not stopping.done()
         Books.finish.set()
         assert await sale == SellBookResponse()
-        await asyncio.wait_for(stopping, 5)
+        await asyncio.wait_for(stopping, 60)
+
+
+async def _code_for_a_newcomer(port: int) -> grpc.StatusCode:
+    async with raw_channel(port) as channel:
+        stub: BooksServiceAsyncStub = BooksServiceStub(channel)
+        try:
+            await stub.GetBook(GetBookRequest())
+        except grpc.aio.AioRpcError as refusal:
+            return refusal.code()
+        return grpc.StatusCode.OK
 
 
 async def _sell(stub: BooksServiceAsyncStub) -> SellBookResponse:
@@ -144,7 +154,7 @@ async def test_somebody_who_watches_its_health_does_not_hold_up_its_end(rpc: Ser
         assert (await watch.read()).status == NOT_SERVING
         await server.set_serving(True)
         assert (await watch.read()).status == SERVING
-        await asyncio.wait_for(server.stop(30), 5)
+        await asyncio.wait_for(server.stop(600), 60)
 
 
 async def test_bytes_that_are_no_message_are_an_invalid_argument_and_counted(rpc: Servers) -> None:
@@ -160,6 +170,6 @@ async def test_bytes_that_are_no_message_are_an_invalid_argument_and_counted(rpc
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert refused.value.details() == "the request is no bookstore.v1.GetBookRequest"
     # It is counted once the answer is on its way.
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while REGISTRY.get_sample_value("grpc_server_handled_total", labels) != before + 1:
             await asyncio.sleep(0.01)
