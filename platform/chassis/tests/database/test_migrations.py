@@ -1,0 +1,70 @@
+"""Migrations: once, whoever begins, and with the tables that the code declares."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import NullPool, create_engine
+
+from chassis.database import migrate, tables
+
+NewDatabase = Callable[[str], str]
+_MIGRATES = """
+import sys
+import alembic.command
+from chassis.database import migrate
+print("here", flush=True)
+sys.stdin.readline()
+print(migrate(sys.argv[1]))
+"""
+
+
+def test_of_processes_that_migrate_at_the_same_moment_one_does_the_work(
+    new_database: NewDatabase,
+) -> None:
+    url = new_database("books")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _MIGRATES, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ended = [process.communicate(timeout=100) for process in processes]
+    assert [errors for _, errors in ended] == [""] * 4
+    assert sorted(said for said, _ in ended) == ["False\n"] * 3 + ["True\n"]
+    assert not migrate(url)
+
+
+def test_a_migrated_database_has_the_chassis_tables_as_they_are_declared(
+    new_database: NewDatabase,
+) -> None:
+    url = new_database("books")
+    assert migrate(url)
+    ours = set(tables.metadata.tables)
+
+    def is_ours(_: object, name: str | None, kind: str, *__: object) -> bool:
+        return kind != "table" or name in ours
+
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "include_object": is_ours,
+                "compare_type": True,
+                "compare_server_default": True,
+            },
+        )
+        assert compare_metadata(context, tables.metadata) == []
