@@ -6,7 +6,7 @@ handler starts; what finishes a task deletes it by id and attempt, or is rolled 
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, case, delete, func, insert, select, update
@@ -93,19 +93,13 @@ def claim(
 
     A task whose owner vanished is suspected of having killed it: it is freed to be run alone.
     """
-    claimed, alone = [], False
-    for row in session.execute(_due(types, limit)).all():
-        if row.alone or row.owner is not None:
-            alone = True
-            if row.owner is not None:
-                session.execute(
-                    update(tasks)
-                    .where(tasks.c.id == row.id)
-                    .values(owner=None, leased_until=None, alone=True)
-                )
-        else:
-            claimed.append(_claim(session, row, owner, lease_seconds, row.tries))
-    return claimed, alone
+    rows = session.execute(_due(types, limit)).all()
+    left = [row.id for row in rows if row.owner is not None]
+    if left:
+        freed = {"owner": None, "leased_until": None, "alone": True}
+        session.execute(update(tasks).where(tasks.c.id.in_(left)).values(freed))
+    ours = [row for row in rows if row.owner is None and not row.alone]
+    return _claim(session, ours, owner, lease_seconds, tries=0), len(ours) < len(rows)
 
 
 def claim_alone(
@@ -113,8 +107,8 @@ def claim_alone(
 ) -> Task | None:
     """Claim one task that runs alone. The attempt counts as a try before it starts."""
     statement = _due(types, 1).where(tasks.c.alone.is_(True), tasks.c.owner.is_(None))
-    row = session.execute(statement).first()
-    return None if row is None else _claim(session, row, owner, lease_seconds, row.tries + 1)
+    claimed = _claim(session, session.execute(statement).all(), owner, lease_seconds, tries=1)
+    return claimed[0] if claimed else None
 
 
 def _due(types: Sequence[str], limit: int) -> Select[Any]:
@@ -136,14 +130,23 @@ def _is_first() -> ColumnElement[bool]:
     return ~select(older.c.id).where(same_key, older.c.id < tasks.c.id).exists()
 
 
-def _claim(session: Session, row: Any, owner: str, lease_seconds: float, tries: int) -> Task:
-    changes = {"attempt": row.attempt + 1, "tries": tries}
-    session.execute(
-        update(tasks)
-        .where(tasks.c.id == row.id)
-        .values(owner=owner, leased_until=time.time() + lease_seconds, **changes)
-    )
-    return Task(**{**{name: getattr(row, name) for name in Task.__slots__}, **changes})
+def _claim(
+    session: Session, rows: Sequence[Any], owner: str, lease_seconds: float, *, tries: int
+) -> list[Task]:
+    """One statement, however many they are. `tries` is how many this claim counts as."""
+    if rows:
+        session.execute(
+            update(tasks)
+            .where(tasks.c.id.in_([row.id for row in rows]))
+            .values(
+                owner=owner,
+                leased_until=time.time() + lease_seconds,
+                attempt=tasks.c.attempt + 1,
+                tries=tasks.c.tries + tries,
+            )
+        )
+    claimed = [Task(*(getattr(row, name) for name in Task.__slots__)) for row in rows]
+    return [replace(t, attempt=t.attempt + 1, tries=t.tries + tries) for t in claimed]
 
 
 def finish(session: Session, task: Task) -> None:
