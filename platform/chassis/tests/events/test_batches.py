@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, insert
 from trade import Patience, Statements, dead, in_one_batch, rows_of_tasks, take_in, trading
 
-from bookstore.v1 import BookReturned, BookSold
+from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
 from chassis.events import batch
 from chassis.events.arrival import Arrival
@@ -86,64 +86,6 @@ def expected(contexts: Sequence[EventContext], without: Sequence[int]) -> dict[s
     return of_key(
         [(str(c.partition_key), c.id) for n, c in enumerate(contexts) if n not in without]
     )
-
-
-# --- one commit ---------------------------------------------------------------------------------
-
-
-def kind(statement: str) -> str:
-    words = statement.split()
-    table = next(word for word in words if word.startswith(("slipway_", "journal")))
-    return f"{words[0]} {table.partition('.')[0]}"
-
-
-async def test_a_batch_is_one_commit_and_two_statements_beside_its_handlers(
-    nats: NatsServer, new_database: NewDatabase
-) -> None:
-    statements = Statements()
-    router = one_by_one()
-    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
-        statements.watch(books)
-        async with in_one_batch(shop, books):
-            await shop.publish(*books_sold())
-        await books.settled()
-    (take,) = statements.takes
-    assert [kind(statement) for statement in take] == [
-        "UPDATE slipway_position",
-        "SELECT slipway_task",
-        *["INSERT journal"] * EVENTS,
-    ]
-
-
-async def test_an_on_batch_handler_of_one_statement_makes_a_batch_of_four(
-    nats: NatsServer, new_database: NewDatabase
-) -> None:
-    router = EventRouter()
-
-    @router.on_batch(BookSold)
-    def handle(books: Sequence[BookSold], tx: Transaction) -> None:
-        tx.session.execute(insert(journal), [{"book_id": book.book_id} for book in books])
-        for book in books:
-            tx.publish(BookReturned(book_id=book.book_id))
-
-    statements = Statements()
-    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
-        books.database.publisher = shop.database.publisher
-        statements.watch(books)
-        async with in_one_batch(shop, books):
-            await shop.publish(*books_sold())
-
-        async def taken() -> bool:
-            return len(await books.journal()) == EVENTS
-
-        await eventually(taken)
-    (take,) = statements.takes
-    assert [kind(statement) for statement in take] == [
-        "UPDATE slipway_position",
-        "SELECT slipway_task",
-        "INSERT journal",
-        "INSERT slipway_outbox",
-    ]
 
 
 # --- poison -------------------------------------------------------------------------------------

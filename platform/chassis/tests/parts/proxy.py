@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 Direction = Literal["to_server", "to_client"]
+Tap = Callable[[bytes], None]
 _TAIL = 64  # longest marker
 
 
@@ -19,10 +20,14 @@ class _Trigger:
 
 
 class Proxy:
-    """As a context manager it listens on a free port of 127.0.0.1 until the end of the block."""
+    """As a context manager it listens on a free port of 127.0.0.1 until the end of the block.
 
-    def __init__(self, port: int) -> None:
+    `tap` makes, for each connection, what is called with the bytes that its client sends.
+    """
+
+    def __init__(self, port: int, *, tap: Callable[[], Tap] | None = None) -> None:
         self._server_port = port
+        self._tap = tap
         self._listener: asyncio.Server | None = None
         self._pumps: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
@@ -36,9 +41,14 @@ class Proxy:
         self.release()
 
     @property
-    def url(self) -> str:
+    def port(self) -> int:
         assert self._listener
-        return f"nats://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}"
+        port: int = self._listener.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
 
     def hold(self, direction: Direction) -> None:
         """Keep what comes from now on, in order, until `release`."""
@@ -99,22 +109,32 @@ class Proxy:
             writer.transport.abort()
             return
         self._writers += [writer, back]
-        self._pump("to_server", reader, back)
+        self._pump("to_server", reader, back, self._tap and self._tap())
         self._pump("to_client", there, writer)
 
     def _pump(
-        self, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        direction: Direction,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        tap: Tap | None = None,
     ) -> None:
-        task = asyncio.create_task(self._run(direction, reader, writer))
+        task = asyncio.create_task(self._run(direction, reader, writer, tap))
         self._pumps.add(task)
         task.add_done_callback(self._pumps.discard)
 
     async def _run(
-        self, direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        direction: Direction,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        tap: Tap | None,
     ) -> None:
         held = b""  # the beginning of a marker, perhaps
         with contextlib.suppress(OSError):
             while chunk := await reader.read(65536):
+                if tap:
+                    tap(chunk)
                 held = await self._pass(direction, held + chunk, writer)
         writer.close()
 

@@ -9,7 +9,8 @@ from bookshop import Node, TestSettings, eventually
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prometheus_client import REGISTRY
-from sqlalchemy import event, select
+from relaying import Shop
+from sqlalchemy import Engine, event, select
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventRouter
@@ -130,8 +131,10 @@ class Statements:
     committed: list[list[str]] = field(default_factory=list)
     rolled_back: list[list[str]] = field(default_factory=list)
 
-    def watch(self, books: Node) -> None:
-        engine = books.database._engine
+    def watch(self, books: Node | Shop) -> None:
+        self.watch_engine(books.database._engine)
+
+    def watch_engine(self, engine: Engine) -> None:
         open_: dict[int, list[str]] = {}
 
         @event.listens_for(engine, "before_cursor_execute")

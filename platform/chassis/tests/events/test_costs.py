@@ -1,0 +1,313 @@
+"""What an event costs, counted: statements, commits, round trips and requests to the broker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from types import ModuleType
+
+import pytest
+from bookshop import Node, TestSettings, eventually, journal, sold, write_down
+from proxy import Proxy
+from relaying import Shop
+from round_trips import BrokerRequests, DatabaseTrips, kind
+from sqlalchemy import insert
+from trade import Patience, Statements, in_one_batch, trading
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext, EventRouter, Transact, Transaction
+from chassis.database.engine import is_sqlite
+from chassis.events import path, relay, tasks
+from chassis.events.settings import EventSettings
+from chassis.testing import NatsServer
+
+NewDatabase = Callable[[str], str]
+# Nothing but a wake makes a relay look.
+WOKEN = TestSettings(relay_sweep_seconds=600, relay_ask_seconds=600)
+
+
+@pytest.fixture(params=[1, 100])
+def events(request: pytest.FixtureRequest) -> int:
+    """How many: what is the same for both is not paid for each event."""
+    count: int = request.param
+    return count
+
+
+class Costs:
+    """The transactions of a database that hold a given statement, and their round trips."""
+
+    def __init__(self, on_wire: bool) -> None:
+        self._on_wire = on_wire
+        self.statements = Statements()
+        self.trips = DatabaseTrips()
+
+    def of(self, statement: str) -> list[list[str]]:
+        """Their statements. On PostgreSQL each is one round trip, and BEGIN and COMMIT are two."""
+        committed = [kinds(transaction) for transaction in self.statements.committed]
+        found = [transaction for transaction in committed if statement in transaction]
+        if self._on_wire:
+            trips = [
+                transaction for transaction in self.trips.transactions if statement in transaction
+            ]
+            assert trips == [["BEGIN", *statements, "COMMIT"] for statements in found]
+        return found
+
+    def forget(self) -> None:
+        """Count from here on."""
+        self.statements.committed.clear()
+        self.trips.transactions.clear()
+
+
+def kinds(transaction: Sequence[str]) -> list[str]:
+    """Its statements, without those that begin it."""
+    return [kind(s) for s in transaction if not s.startswith(("BEGIN", "SET TRANSACTION"))]
+
+
+@asynccontextmanager
+async def counting(new_database: NewDatabase, name: str) -> AsyncIterator[tuple[str, Costs]]:
+    """The URL of a new database, and what is done there."""
+    url = new_database(name)
+    costs = Costs(on_wire=not is_sqlite(url))
+    async with costs.trips.counted(url) as counted:
+        yield counted, costs
+
+
+# --- producing ----------------------------------------------------------------------------------
+
+
+async def test_publishing_is_one_statement_and_one_round_trip_in_its_transaction(
+    new_database: NewDatabase, events: int
+) -> None:
+    async with counting(new_database, "shop") as (url, costs), Shop(url) as shop:
+        costs.statements.watch(shop)
+        await shop.sell(range(events))
+        await shop.sell(range(events))
+    assert costs.of("INSERT slipway_outbox") == [["INSERT slipway_outbox"]] * 2
+
+
+# --- relaying -----------------------------------------------------------------------------------
+
+NUMBERING = [
+    "SELECT slipway_relay",
+    "UPDATE slipway_outbox",
+    "INSERT slipway_subject",
+    "UPDATE slipway_relay",
+    "SELECT slipway_outbox",
+    "SELECT slipway_outbox",
+]
+# It also looks for what is new, and finds nothing.
+RECORDING = ["SELECT slipway_relay", "UPDATE slipway_relay", "UPDATE slipway_outbox"]
+LOOKING = ["SELECT slipway_relay", "UPDATE slipway_outbox"]
+
+
+@asynccontextmanager
+async def relaying(
+    nats: NatsServer, new_database: NewDatabase, *, batch_events: int = 1000
+) -> AsyncIterator[tuple[Shop, Costs, BrokerRequests]]:
+    """A shop whose relay has begun, and is woken by nothing but `Shop.wake`."""
+    requests = BrokerRequests()
+    async with (
+        counting(new_database, "shop") as (url, costs),
+        Proxy(nats.port, tap=requests.connection) as proxy,
+        Shop(url, settings=WOKEN) as shop,
+    ):
+        costs.statements.watch(shop)
+        shop.start_relay(proxy.url, batch_events=batch_events)
+
+        async def has_looked() -> bool:
+            return costs.of("SELECT slipway_relay")[-1:] == [LOOKING]
+
+        await eventually(has_looked)
+        await shop.sell(range(100))
+        await relayed(shop)
+        costs.forget()
+        requests.published.clear()
+        requests.asked.clear()
+        yield shop, costs, requests
+
+
+async def relayed(shop: Shop) -> None:
+    shop.wake()
+
+    async def all_sent() -> bool:
+        return await shop.unsent() == 0
+
+    await eventually(all_sent)
+
+
+async def test_a_batch_is_relayed_in_two_commits_and_one_request_to_the_broker(
+    nats: NatsServer, new_database: NewDatabase, events: int
+) -> None:
+    async with relaying(nats, new_database) as (shop, costs, requests):
+        await shop.sell(range(events))
+        await relayed(shop)
+        assert costs.of("SELECT slipway_relay") == [NUMBERING, RECORDING]
+        assert len(requests.published) == events
+        assert requests.asked == requests.published[-1:]
+
+
+async def test_what_waits_for_a_later_batch_costs_nothing_before(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    async with relaying(nats, new_database, batch_events=100) as (shop, costs, requests):
+        await shop.sell(range(450))
+        await relayed(shop)
+        first, *others, last = costs.of("SELECT slipway_relay")
+        assert (first, last) == (NUMBERING, RECORDING)
+        recorded_and_numbered = [NUMBERING[0], "UPDATE slipway_relay", *NUMBERING[1:]]
+        assert others == [recorded_and_numbered] * 4
+        assert (len(requests.published), len(requests.asked)) == (450, 5)
+
+
+# --- consuming ----------------------------------------------------------------------------------
+
+TAKING = ["UPDATE slipway_position", "SELECT slipway_task"]
+
+
+def one_by_one() -> EventRouter:
+    router = EventRouter()
+
+    @router.on(BookSold)
+    def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        write_down(tx, event)
+
+    return router
+
+
+def all_at_once() -> EventRouter:
+    router = EventRouter()
+
+    @router.on_batch(BookSold)
+    def handle(books: Sequence[BookSold], tx: Transaction) -> None:
+        tx.session.execute(insert(journal), [{"book_id": book.book_id} for book in books])
+        for book in books:
+            tx.publish(BookReturned(book_id=book.book_id))
+
+    return router
+
+
+def waiting() -> EventRouter:
+    router = EventRouter()
+
+    @router.on(BookSold)
+    async def handle(book: BookSold, event: EventContext, transact: Transact) -> None:
+        await transact(write_down, event)
+
+    return router
+
+
+async def taking(
+    nats: NatsServer,
+    new_database: NewDatabase,
+    router: EventRouter,
+    events: int,
+    settings: EventSettings,
+) -> Costs:
+    """What it costs to take so many events of different keys that come in one batch."""
+    async with counting(new_database, "books") as (url, costs):
+        urls = {"books": lambda _: url, "shop": new_database}
+        async with trading(nats, lambda n: urls[n](n), router, settings=settings) as (shop, books):
+            books.database.publisher = shop.database.publisher
+            costs.statements.watch(books)
+            async with in_one_batch(shop, books):
+                await shop.publish(*(sold(n, keys=events) for n in range(events)))
+
+            async def written() -> bool:
+                return len(await books.journal()) == events and not await waits()
+
+            async def waits() -> int:
+                return (await books.path.ledger()).tasks
+
+            await eventually(written)
+    return costs
+
+
+async def test_a_batch_is_taken_in_one_commit_and_two_statements_beside_its_handlers(
+    nats: NatsServer, new_database: NewDatabase, events: int
+) -> None:
+    costs = await taking(nats, new_database, one_by_one(), events, Patience())
+    assert costs.of("UPDATE slipway_position") == [TAKING + ["INSERT journal"] * events]
+
+
+async def test_a_batch_of_a_handler_of_lists_costs_the_same_however_long_it_is(
+    nats: NatsServer, new_database: NewDatabase, events: int
+) -> None:
+    costs = await taking(nats, new_database, all_at_once(), events, Patience())
+    assert costs.of("UPDATE slipway_position") == [
+        [*TAKING, "INSERT journal", "INSERT slipway_outbox"]
+    ]
+
+
+async def test_an_event_of_an_async_handler_is_a_commit_of_its_own_and_waits_in_few_statements(
+    nats: NatsServer, new_database: NewDatabase, events: int
+) -> None:
+    settings = Patience(task_concurrency=100, task_lease_seconds=600)
+    costs = await taking(nats, new_database, waiting(), events, settings)
+    assert costs.of("UPDATE slipway_position") == [[*TAKING, "INSERT slipway_task"]]
+    assert costs.of("INSERT journal") == [["DELETE slipway_task", "INSERT journal"]] * events
+    assert costs.of("UPDATE slipway_task") == [["SELECT slipway_task", "UPDATE slipway_task"]]
+
+
+# --- nothing to do ------------------------------------------------------------------------------
+
+LOOKS_OF_RELAY = ["SELECT slipway_relay", "UPDATE slipway_outbox"]
+LOOKS_FOR_TASKS = ["SELECT slipway_task"]
+READS = [
+    ["SELECT slipway_task"],  # when the next is due
+    # The metrics.
+    ["SELECT slipway_outbox", "SELECT slipway_task", "SELECT slipway_dead_letter"],
+]
+
+
+async def test_each_look_of_one_with_nothing_to_do_costs_the_same_few_statements(
+    nats: NatsServer, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(path, "_MEASURE_SECONDS", 0.02)
+    looks = {module.__name__: waits_of(module, monkeypatch) for module in (relay, tasks)}
+    settings = TestSettings(relay_sweep_seconds=0.02, relay_ask_seconds=600)
+    node = Node(
+        "bookstore",
+        new_database("shop"),
+        nats.url,
+        router=one_by_one(),
+        publishes=[BookSold],
+        settings=settings,
+    )
+    writes, reads = Statements(), Statements()
+    async with node:
+        await node.publish(*(sold(n) for n in range(100)))
+        await node.settled()
+        writes.watch(node)
+        reads.watch_engine(node.database._read_engine)
+        before = {name: len(waits) for name, waits in looks.items()}
+
+        async def looked_often() -> bool:
+            return all(len(waits) > before[name] + 20 for name, waits in looks.items())
+
+        await eventually(looked_often)
+        looked = {name: len(waits) - before[name] for name, waits in looks.items()}
+        written = [kinds(transaction) for transaction in writes.committed]
+        read = [kinds(transaction) for transaction in reads.rolled_back]
+    for_tasks = written.count(LOOKS_FOR_TASKS)
+    of_relay = written.count(LOOKS_OF_RELAY)
+    assert for_tasks + of_relay == len(written)
+    assert abs(of_relay - looked[relay.__name__]) <= 1
+    assert abs(for_tasks - looked[tasks.__name__]) <= 1
+    assert all(transaction in READS for transaction in read)
+    assert abs(read.count(READS[0]) - for_tasks) <= 1
+    assert not writes.rolled_back
+    assert not reads.committed
+
+
+def waits_of(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How often it has waited for something to do."""
+    waits: list[float] = []
+    wait_at_most = module.wait_at_most
+
+    async def counted(changed: asyncio.Event, seconds: float) -> bool:
+        waits.append(seconds)
+        done: bool = await wait_at_most(changed, seconds)
+        return done
+
+    monkeypatch.setattr(module, "wait_at_most", counted)
+    return waits

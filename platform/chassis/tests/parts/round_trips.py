@@ -1,0 +1,122 @@
+"""What a client asks a server for, counted on the wire: how often it must wait for an answer.
+
+Neither count depends on when which bytes come: a pipeline of PostgreSQL is one round trip however
+many statements are in it, a batch of NATS messages one if only its last wants an answer.
+"""
+
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from proxy import Proxy
+from sqlalchemy import make_url
+
+__all__ = ["BrokerRequests", "DatabaseTrips", "kind"]
+
+# Requests that come before a PostgreSQL session has begun: for TLS and for GSS encryption.
+_BEFORE_START = {80877103, 80877104}
+
+
+def kind(statement: str) -> str:
+    """A statement in two words: what it does, and to which of the tables."""
+    words = statement.replace("(", " ").replace('"', "").split()
+    table = next((w for w in words if w.startswith(("slipway_", "journal"))), "")
+    return f"{words[0]} {table.partition('.')[0]}".strip()
+
+
+@dataclass
+class DatabaseTrips:
+    """The round trips of each transaction on a PostgreSQL server, by what they execute.
+
+    Preparing a statement is left out: it is done once for each connection.
+    """
+
+    transactions: list[list[str]] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def counted(self, url: str) -> AsyncIterator[str]:
+        """The URL by which its database is reached through here; SQLite has no round trips."""
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            yield url
+            return
+        assert parsed.port
+        async with Proxy(parsed.port, tap=self._connection) as proxy:
+            plain = parsed.set(port=proxy.port).update_query_dict({"sslmode": "disable"})
+            yield plain.render_as_string(hide_password=False)
+
+    def _connection(self) -> Callable[[bytes], None]:
+        buffer = bytearray()
+        prepared: dict[bytes, str] = {}
+        executed: list[str] = []
+        transaction: list[str] = []
+        started = False
+
+        def tap(data: bytes) -> None:
+            nonlocal started
+            buffer.extend(data)
+            while True:
+                offset = 1 if started else 0
+                if len(buffer) < offset + 4:
+                    return
+                (length,) = struct.unpack_from(">I", buffer, offset)
+                if len(buffer) < offset + length:
+                    return
+                body = bytes(buffer[offset + 4 : offset + length])
+                message = bytes(buffer[:offset])
+                del buffer[: offset + length]
+                if started:
+                    take(message, body)
+                else:
+                    started = struct.unpack_from(">I", body)[0] not in _BEFORE_START
+
+        def take(message: bytes, body: bytes) -> None:
+            if message == b"P":  # Parse
+                name, statement = body.split(b"\0")[:2]
+                prepared[name] = statement.decode()
+            elif message == b"B":  # Bind
+                executed.append(kind(prepared[body.split(b"\0")[1]]))
+            elif message == b"Q":  # Query
+                executed.append(kind(body[:-1].decode()))
+                answered()
+            elif message == b"S":  # Sync
+                answered()
+
+        def answered() -> None:
+            if executed:
+                transaction.append(" + ".join(dict.fromkeys(executed)))
+                executed.clear()
+            if transaction and transaction[-1] in ("COMMIT", "ROLLBACK"):
+                self.transactions.append(transaction.copy())
+                transaction.clear()
+
+        return tap
+
+
+@dataclass
+class BrokerRequests:
+    """What clients publish to a NATS server: the subjects, and which want an answer."""
+
+    published: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def connection(self) -> Callable[[bytes], None]:
+        """For a Proxy's `tap`."""
+        buffer = bytearray()
+
+        def tap(data: bytes) -> None:
+            buffer.extend(data)
+            while (end := buffer.find(b"\r\n")) >= 0:
+                command, *words = bytes(buffer[:end]).decode().split()
+                size = end + 2
+                if command in ("PUB", "HPUB"):
+                    size += int(words[-1]) + 2
+                    if len(buffer) < size:
+                        return
+                    self.published.append(words[0])
+                    if len(words) == (3 if command == "PUB" else 4):
+                        self.asked.append(words[0])
+                del buffer[:size]
+
+        return tap
