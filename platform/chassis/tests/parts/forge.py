@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext
 from chassis.events import wire
+from chassis.events.cloudevents import to_structured
 from chassis.events.contracts import subjects_of
 from chassis.events.ids import uuid7
 from chassis.events.publisher import Publisher
@@ -45,13 +46,17 @@ class Forge:
         headers: Mapping[str, str | None] | None = None,
         data: bytes | None = None,
         counted: bool = True,
+        structured: bool = False,
     ) -> EventContext:
         """Publish an event with some of its headers replaced, or its data; without a number of
-        its own unless it is `counted`.
+        its own unless it is `counted`. In structured mode all but the number is in its data.
         """
         context, row = self._publisher.outgoing(message, None)
         subject = str(row["subject"])
         self._numbers[subject] += counted
+        if structured:
+            row["headers"] = json.dumps({"Content-Type": "application/cloudevents+json"})
+            row["data"] = to_structured(context, message)
         sent = {
             **json.loads(row["headers"]),  # type: ignore[arg-type]
             wire.NUMBER: wire.number_value(self._numbers[subject]),
