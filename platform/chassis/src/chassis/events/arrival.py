@@ -76,8 +76,8 @@ def arrival_of(message: Msg) -> Arrival | None:
     tokens = message.reply.split(".")
     if not number or not (lane.isascii() and lane.isdigit()) or len(tokens) < 9:
         return None
-    generation = wire.header(headers, wire.GENERATION) or ""
-    position = Position(number, generation, int(tokens[-4]), wire.event_id(headers))
+    sequence = int(tokens[-4])
+    position = Position(number, wire.generation(headers), sequence, wire.event_id(headers))
     return Arrival(message.subject, type, int(lane), position, headers, message.data)
 
 

@@ -35,7 +35,7 @@ async def subjects_behind(
         if position is None:
             continue
         number = wire.integer(stored.headers, wire.NUMBER)
-        generation = wire.header(stored.headers, wire.GENERATION) or ""
+        generation = wire.generation(stored.headers)
         if number > position.number:
             events = number - max(position.number, 0)
             behind[stored.subject] = Behind(events, stored.sequence)
@@ -85,6 +85,6 @@ async def _remembers(client: Client, stream: str, subject: str, position: Positi
         stored is not None
         and stored.subject == subject
         and wire.integer(stored.headers, wire.NUMBER) == position.number
-        and wire.header(stored.headers, wire.GENERATION) == position.generation
+        and wire.generation(stored.headers) in (position.generation, "")
         and wire.event_id(stored.headers) == position.event_id
     )

@@ -78,7 +78,7 @@ def _empty(state: StreamState) -> Position:
 
 def _at(stored: Stored, *, taken: bool) -> Position:
     number = wire.integer(stored.headers, wire.NUMBER) or 1
-    generation = wire.header(stored.headers, wire.GENERATION) or ""
+    generation = wire.generation(stored.headers)
     return (
         Position(number, generation, stored.sequence, wire.event_id(stored.headers))
         if taken

@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 
 import structlog
 from nats.aio.msg import Msg
@@ -314,6 +315,8 @@ class Reader:
             position = ahead.get(arrival.subject) or at[arrival.subject]
             here = arrival.position
             if here.number == position.number + 1 or position.number == ANY:
+                if not here.generation:  # no relay's: it says nothing of the counters
+                    here = arrival.position = replace(here, generation=position.generation)
                 ahead[arrival.subject] = here
                 arrivals.append(arrival)
             elif here.number > position.number:

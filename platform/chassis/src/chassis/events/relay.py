@@ -323,7 +323,7 @@ async def _last_of_ours(client: Client, stream: str, state: StreamState) -> Stor
 
 def _is_ours(tx: Transaction, counters: Counters, rank: int, last: Stored) -> bool:
     """Whether the stream ends with an event that this database knows, or was lifted above."""
-    generation = wire.header(last.headers, wire.GENERATION) or ""
+    generation = wire.generation(last.headers)
     if generation != counters.generation:
         return generation < counters.generation and rank <= counters.base_rank
     if rank > counters.rank:
@@ -342,7 +342,7 @@ def _rank(stored: Stored) -> int:
 
 def _is_of(stored: Stored, counters: Counters) -> bool:
     """Whether it was numbered by these counters."""
-    return wire.header(stored.headers, wire.GENERATION) == counters.generation
+    return wire.generation(stored.headers) == counters.generation
 
 
 def _message(row: Outgoing, generation: str) -> tuple[str, bytes, dict[str, str]]:

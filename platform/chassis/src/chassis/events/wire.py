@@ -10,6 +10,7 @@ __all__ = [
     "NUMBER",
     "RANK",
     "event_id",
+    "generation",
     "header",
     "integer",
     "number_value",
@@ -19,6 +20,7 @@ __all__ = [
 NUMBER = "ce-sequence"  # CloudEvents sequence extension: counts within the subject
 GENERATION = "slipway-generation"
 RANK = "slipway-rank"
+_LONGEST_GENERATION = 36
 _MOST_DIGITS = 18  # of what a database holds as an integer
 
 
@@ -39,6 +41,13 @@ def event_id(headers: Mapping[str, str]) -> str:
     """The event's id as it is on the wire, to compare; empty if it is none that is kept."""
     id = header(headers, "ce-id") or ""
     return id if len(id) <= LONGEST_NAME and id.isprintable() else ""
+
+
+def generation(headers: Mapping[str, str]) -> str:
+    """The generation of the counters that numbered it; empty in what no relay has sent."""
+    value = header(headers, GENERATION) or ""
+    known = len(value) <= _LONGEST_GENERATION and value.isascii() and value.isprintable()
+    return value if known else ""
 
 
 def integer(headers: Mapping[str, str], name: str) -> int:

@@ -1,0 +1,116 @@
+"""Whatever a numbered message says, it is handled or a dead letter, and its neighbors go on."""
+
+import json
+from collections.abc import Callable
+
+from bookshop import journal
+from forge import Forge
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from relaying import in_order
+from sqlalchemy import insert
+from trade import dead, take_in
+
+from bookstore.v1 import BookSold
+from chassis import EventContext, EventRouter, Transaction
+from chassis.events import wire
+from chassis.testing import NatsServer
+
+Garbage = tuple[dict[str, str | None], bytes | None]
+"""Headers in the place of the right ones, None for one that is missing; data, None for the right."""
+
+HEADERS = [
+    "ce-specversion",
+    "ce-id",
+    "ce-source",
+    "ce-type",
+    "ce-subject",
+    "ce-time",
+    "ce-datacontenttype",
+    "ce-dataschema",
+    "ce-partitionkey",
+    "ce-correlationid",
+    "ce-causationid",
+    "ce-traceparent",
+    "ce-anything",
+    "Content-Type",
+    "traceparent",
+    "tracestate",
+    "Status",
+    wire.GENERATION,
+    wire.RANK,
+]
+CONTENT_TYPES = ["application/json", "application/protobuf", "text/plain", "APPLICATION/JSON; x=y"]
+STRUCTURED = ["application/cloudevents+json", "application/cloudevents", "application/cloudevents+x"]
+ODD = ["", "%", "%C3", "%00", "%ED%A0%80", '"', "1.0", "2.0", "²", "-1", "9" * 300, "é" * 40]
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=300)
+values = st.sampled_from([*CONTENT_TYPES, *STRUCTURED, *ODD]) | texts
+headers = st.dictionaries(st.sampled_from(HEADERS), st.none() | values, max_size=4)
+structured = st.sampled_from(STRUCTURED).map(lambda kind: {"Content-Type": kind})
+plain = st.none() | st.booleans() | st.integers() | st.floats() | texts
+attributes = st.sampled_from(["specversion", "id", "type", "source", "data", "data_base64", "x"])
+objects = st.dictionaries(
+    attributes, plain | st.lists(plain, max_size=3) | st.just({"book_id": "b"}), max_size=7
+)
+data = st.none() | st.binary() | (plain | objects).map(lambda value: json.dumps(value).encode())
+messages = st.tuples(headers | structured, data)
+
+
+def garbage() -> list[Garbage]:
+    """What hypothesis makes up, the same each time."""
+    made: list[Garbage] = []
+
+    @settings(
+        max_examples=300,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(messages)
+    def make(message: Garbage) -> None:
+        made.append(message)
+
+    make()
+    return made
+
+
+def counting() -> EventRouter:
+    """Writes down of each event what any database can keep."""
+    router = EventRouter()
+
+    @router.on(BookSold)
+    def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        known = event.id if event.id.isascii() and event.id.isprintable() else "another"
+        row = {"event_id": known[:64], "book_id": str(event.partition_key)[:64].strip("\0")}
+        tx.session.execute(insert(journal).values(row))
+
+    return router
+
+
+async def test_what_is_numbered_rightly_is_handled_or_a_dead_letter_whatever_else_it_says(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    sent: list[bytes] = []
+    neighbors = []
+    async with Forge(nats.url) as forge:
+        for number, (replaced, content) in enumerate(garbage()):
+            book = BookSold(book_id=f"book-{number % 40}", customer_id="c")
+            await forge.publish(book, headers=replaced, data=content)
+            sent.append(book.SerializeToString() if content is None else content)
+            if number % 5 == 0:
+                neighbors.append(await forge.publish(book))
+        async with take_in(nats, new_database("books"), counting()) as books:
+            await books.settled()
+            assert (await books.path.ledger()).stopped == ()
+            handled = [entry.event_id for entry in await books.journal()]
+            letters = await dead(books)
+    ours = {context.id for context in neighbors}
+    assert in_order([id for id in handled if id in ours], neighbors)
+    assert len(handled) + len(letters) == len(sent) + len(neighbors)
+    assert len(handled) > len(neighbors)
+    assert len(letters) > 20
+    for letter in letters:
+        assert letter.reason.startswith("undecodable: ")
+        assert letter.data in sent
