@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from bookshop import Node, accountant, sold
+from bookshop import accountant, sold
 from forge import Forge
 from reading import taken_ids
 from relaying import StreamView, in_order
