@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from chassis.database.engine import Renewal, is_sqlite, make_engine, make_read_engine
@@ -120,7 +120,7 @@ class Database:
     def _transact_once(self, work: Callable[[Transaction], T]) -> T:
         with Session(self._engine) as session:
             transaction = Transaction(session, self.publisher)
-            session.connection()  # a database that is away shows here, not in the handler
+            _connect(session)
             result = work(transaction)
             published = transaction._finish()
             session.commit()
@@ -133,6 +133,7 @@ class Database:
     def _read(self, work: Callable[[ReadTransaction], T]) -> T:
         try:
             with Session(self._read_engine) as session:
+                _connect(session)
                 return work(ReadTransaction(session))
         except Exception as raised:
             error = _database_error(raised)
@@ -153,6 +154,21 @@ class Database:
             except DatabaseDown as down:
                 return down
         return error
+
+
+def _connect(session: Session) -> None:
+    """A database that refuses a connection shows here and not in the handler.
+
+    Raises:
+        DatabaseDown: it was refused.
+    """
+    try:
+        session.connection()
+    except OperationalError as error:
+        if _is_locked(error):
+            raise
+        said = str(error.orig).splitlines() or [type(error.orig).__name__]
+        raise DatabaseDown(said[0]) from error
 
 
 def _database_error(error: BaseException) -> DBAPIError | None:

@@ -8,12 +8,35 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DisconnectionError
 
-__all__ = ["Renewal", "database_file", "is_sqlite", "make_engine", "make_read_engine"]
+__all__ = [
+    "POSTGRES_CONNECTION",
+    "Renewal",
+    "database_file",
+    "is_sqlite",
+    "make_engine",
+    "make_read_engine",
+]
 
 _BUSY_MILLISECONDS = 10_000
 # A transaction that stands still for so long is ended by the server: a process that was stopped,
 # or whose host is gone, would keep its locks, and with them its lanes.
 _IDLE_IN_TRANSACTION_SECONDS = 60
+
+
+# Of every connection to PostgreSQL. Either side notices that the other is gone without a word, so
+# that a vanished host keeps no locks.
+POSTGRES_CONNECTION = {
+    "connect_timeout": 5,
+    "application_name": "slipway",
+    "options": (
+        f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_SECONDS * 1000}"
+        " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+    ),
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 
 def is_sqlite(url: str | URL) -> bool:
@@ -82,17 +105,7 @@ def _postgres(url: str, threads: int) -> Engine:
         url,
         pool_size=threads,
         max_overflow=1,
-        connect_args={
-            "connect_timeout": 5,
-            "application_name": "slipway",
-            "options": "-c idle_in_transaction_session_timeout="
-            f"{int(_IDLE_IN_TRANSACTION_SECONDS * 1000)}",
-            # A server that is gone without a word is noticed.
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 30_000,
-        },
+        connect_args=POSTGRES_CONNECTION,
     )
 
 

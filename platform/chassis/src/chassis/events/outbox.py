@@ -28,6 +28,8 @@ __all__ = [
     "number_new",
     "oldest_unsent",
     "record_sent",
+    "sent_rank",
+    "types",
     "unsent",
     "unsent_count",
     "unsent_ids",
@@ -258,6 +260,18 @@ def _lift_numbers(session: Session, sent_rank: int, numbers: Mapping[str, int]) 
     sent = known | before_unsent
     lifted = {name: max(sent.get(name, 0), numbers.get(name, 0)) for name in names}
     _write_numbers(session, known, lifted)
+
+
+def sent_rank(session: Session) -> int:
+    """The highest rank that the stream is known to hold."""
+    return int(session.execute(select(_SENT_RANK)).scalar_one())
+
+
+def types(session: Session) -> set[str]:
+    """The types of all events that were ever numbered here, or wait for their number."""
+    waiting = select(outbox.c.subject).where(outbox.c.number.is_(None))
+    names = session.execute(select(subjects.c.subject).union(waiting)).scalars()
+    return {name.rpartition(".")[0] for name in names}
 
 
 def has_unsent(session: Session) -> bool:

@@ -25,10 +25,12 @@ from chassis.events.owned_stream import LaneCountChanged, ensure_stream
 from chassis.events.settings import EventSettings
 from chassis.events.streams import (
     BATCH_MAX,
+    BatchIncomplete,
     Stored,
     StreamGone,
     StreamState,
     WrongLastSequence,
+    last_stored,
     publish_batch,
     read_from,
     stored_at,
@@ -41,6 +43,8 @@ __all__ = ["Relay"]
 _log = structlog.get_logger(__name__)
 _BATCH_BYTES = 4 * 1024 * 1024
 _STANDBY_SECONDS = 1.0
+# So long events wait for who holds the lock, before a standby sends them beside it.
+_STUCK_SECONDS = 5.0
 # What number, rank, generation and the batch's own headers add to an event, with room to spare.
 _ADDED_BYTES = 512
 
@@ -75,6 +79,8 @@ class Relay:
         self._woken = asyncio.Event()
         self._ask_again = False
         self._rank = 0
+        self._progress = (0, 0.0)
+        self._beside = False
         self.leading = False
 
     def wake(self) -> None:
@@ -92,10 +98,10 @@ class Relay:
         pause = 0.05
         try:
             while True:
-                if self._alone and not await asyncio.to_thread(lock.acquire):
-                    await asyncio.sleep(_STANDBY_SECONDS)
-                    continue
                 try:
+                    if self._alone and not await self._may_lead(lock):
+                        await asyncio.sleep(_STANDBY_SECONDS)
+                        continue
                     await self._lead(lock)
                     pause = 0.05
                 except (LaneCountChanged, BrokerTooSmall) as error:
@@ -122,12 +128,16 @@ class Relay:
             try:
                 asked = await self._ask(client)
                 self.leading = True
+                pause = 0.01
                 while not await self._is_standby(lock):
                     try:
                         await self._drain_if_needed(client)
-                    except (WrongLastSequence, StreamGone) as error:
+                        pause = 0.01
+                    except (WrongLastSequence, BatchIncomplete, StreamGone) as error:
                         _log.info("the stream does not end where it should", error=_line(error))
-                        self._ask_again = True
+                        self._ask_again, self._beside = True, False
+                        await asyncio.sleep(pause)
+                        pause = min(1.0, pause * 2)
                     due = time.monotonic() - asked > self._settings.relay_ask_seconds
                     if self._ask_again or due:
                         self._ask_again = False
@@ -138,10 +148,30 @@ class Relay:
                 self.leading = False
 
     async def _is_standby(self, lock: Lock) -> bool:
-        """Whether another replica has the lock; asked before a round that nobody woke."""
+        """Whether another replica is to send; asked before a round that nobody woke."""
         if not self._alone or self._woken.is_set():
             return False
-        return not await asyncio.to_thread(lock.acquire)
+        return not await self._may_lead(lock)
+
+    async def _may_lead(self, lock: Lock) -> bool:
+        if await asyncio.to_thread(lock.acquire):
+            self._beside = False
+            return True
+        if not self._beside and await self._nobody_sends():
+            _log.warning("who holds the lock sends nothing: sending beside it", stream=self._stream)
+            self._beside = True
+        return self._beside
+
+    async def _nobody_sends(self) -> bool:
+        """Whether events wait, and none is sent, for so long: who has the lock may stand still."""
+        sent, waits = await self._database.read(
+            lambda tx: (outbox.sent_rank(tx.session), outbox.has_unsent(tx.session))
+        )
+        before, since = self._progress
+        if sent != before or not waits:
+            self._progress = sent, time.monotonic()
+            return False
+        return time.monotonic() - since > _STUCK_SECONDS
 
     def _check_size(self, client: Client) -> None:
         most = self._settings.event_max_bytes + _ADDED_BYTES
@@ -200,7 +230,10 @@ class Relay:
 
     async def _ask(self, client: Client) -> float:
         """Ask where the stream ends, and let the outbox go on from there."""
-        state, drift = await ensure_stream(client, self._stream, self._types, self._settings)
+        # What other versions have published here is sent too.
+        others = await self._database.read(lambda tx: outbox.types(tx.session))
+        types = sorted({*self._types, *others})
+        state, drift = await ensure_stream(client, self._stream, types, self._settings)
         for line in drift:
             _log.warning("the stream differs from the settings", stream=self._stream, drift=line)
         last = await _last_of_ours(client, self._stream, state)
@@ -314,7 +347,9 @@ def _unsent_ids(tx: Transaction) -> tuple[Counters, set[str]]:
 
 async def _last_of_ours(client: Client, stream: str, state: StreamState) -> Stored | None:
     """The last message that a relay has sent; None if there is none. Strangers' are passed over."""
-    for sequence in range(state.last_sequence, max(state.first_sequence, 1) - 1, -1):
+    last = await last_stored(client, stream)  # the end of the stream may have been purged
+    end = last.sequence if last else 0
+    for sequence in range(end, max(state.first_sequence, 1) - 1, -1):
         stored = await stored_at(client, stream, sequence)
         if stored and _rank(stored):
             return stored

@@ -18,6 +18,7 @@ from nats.errors import ConnectionClosedError, NoRespondersError
 
 __all__ = [
     "BATCH_MAX",
+    "BatchIncomplete",
     "JetStreamError",
     "Stored",
     "StreamGone",
@@ -40,6 +41,7 @@ _TIMEOUT = 5.0
 _WRONG_LAST_SEQUENCE = 10071
 _STREAM_NOT_FOUND = 10059
 _NO_MESSAGE = 10037
+_BATCH_INCOMPLETE = 10176
 
 
 class JetStreamError(Exception):
@@ -53,6 +55,10 @@ class JetStreamError(Exception):
 
 class StreamGone(JetStreamError):
     """There is no such stream, or none for this subject."""
+
+
+class BatchIncomplete(JetStreamError):
+    """The stream took only some of a batch's messages, so none: it lacks a subject."""
 
 
 class WrongLastSequence(JetStreamError):
@@ -82,7 +88,11 @@ class Stored:
 
 def _raise(error: Mapping[str, Any]) -> None:
     code, error_code = int(error.get("code", 0)), int(error.get("err_code", 0))
-    kinds = {_WRONG_LAST_SEQUENCE: WrongLastSequence, _STREAM_NOT_FOUND: StreamGone}
+    kinds = {
+        _WRONG_LAST_SEQUENCE: WrongLastSequence,
+        _STREAM_NOT_FOUND: StreamGone,
+        _BATCH_INCOMPLETE: BatchIncomplete,
+    }
     raise kinds.get(error_code, JetStreamError)(code, error_code, str(error.get("description")))
 
 
@@ -213,6 +223,7 @@ async def publish_batch(
 
     Raises:
         WrongLastSequence: the stream does not end at `expected_last_sequence`; nothing was stored.
+        BatchIncomplete: the stream does not take one of the subjects; nothing was stored.
         StreamGone: no stream takes the subject; nothing was stored.
         JetStreamError: refused; nothing was stored.
         TimeoutError, nats.errors.Error: unknown whether it was stored.

@@ -1,0 +1,107 @@
+"""A relay that leads and sends nothing: it stands still, or cannot even ask for the lock."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from bookshop import TestSettings, eventually
+from relaying import Shop, StreamView, in_order
+from structlog.testing import capture_logs
+
+from chassis.database.leadership import Lock
+from chassis.events import relay
+from chassis.events.streams import api
+from chassis.testing import NatsServer
+
+
+async def test_what_waits_while_the_holder_of_the_lock_stands_still_is_sent_beside_it(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "_STANDBY_SECONDS", 0.05)
+    monkeypatch.setattr(relay, "_STUCK_SECONDS", 0.3)
+    url = new_database("shop")
+    # To others a process held by SIGSTOP is one that has the lock and does nothing.
+    stopped = Lock(url, "relay")
+    with capture_logs() as logs:
+        async with Shop(url) as shop:
+            assert await asyncio.to_thread(stopped.acquire)
+            standby = shop.start_relay(nats.url)
+            for start in range(0, 60, 20):
+                await shop.sell(range(start, start + 20))
+                await shop.sent()
+            assert standby.relay.leading
+            await asyncio.to_thread(stopped.release)
+            await shop.sell(range(60, 80))
+            await shop.sent()
+            assert in_order(await StreamView(nats.url).ids(), shop.published)
+    assert len([line for line in logs if "sending beside it" in line["event"]]) == 1
+
+
+async def test_a_standby_keeps_out_of_it_while_the_holder_sends(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "_STANDBY_SECONDS", 0.02)
+    monkeypatch.setattr(relay, "_STUCK_SECONDS", 0.5)
+    url = new_database("shop")
+    stopped = Lock(url, "relay")
+    async with Shop(url) as shop:
+        leader = shop.start_relay(nats.url, alone=False, batch_events=1)
+        assert await asyncio.to_thread(stopped.acquire)
+        standby = shop.start_relay(nats.url)
+        led = []
+        for start in range(0, 200, 20):
+            await shop.sell(range(start, start + 20))
+            leader.relay.wake()
+            await asyncio.sleep(0.1)
+            led.append(standby.relay.leading)
+        await shop.sent()
+        assert not any(led)
+        await asyncio.to_thread(stopped.release)
+
+
+async def test_a_relay_that_cannot_even_ask_for_the_lock_goes_on_once_it_can(
+    nats: NatsServer, tmp_path: Path
+) -> None:
+    in_the_way = tmp_path / "shop.relay.lock"
+    in_the_way.mkdir()
+    with capture_logs() as logs:
+        async with Shop(f"sqlite:///{tmp_path}/shop.db") as shop:
+            shop.start_relay(nats.url)
+            await shop.sell(range(5))
+
+            async def said() -> bool:
+                return any(line["event"] == "relay interrupted" for line in logs)
+
+            await eventually(said)
+            in_the_way.rmdir()
+            await shop.sent()
+
+
+async def test_the_end_of_a_purged_stream_is_found_without_a_look_at_each_place(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async with Shop(new_database("shop"), settings=TestSettings(relay_ask_seconds=600)) as shop:
+        running = shop.start_relay(nats.url)
+        await shop.sell(range(200))
+        await shop.sent()
+        view = StreamView(nats.url)
+        first, *others = await view.messages()
+        for subject in sorted({m.subject for m in others} - {first.subject}):
+            await view.api("STREAM.PURGE.bookstore", {"filter": subject})
+        await view.api("STREAM.PURGE.bookstore", {"filter": first.subject, "keep": 1})
+
+        async def counted(client: object, subject: str, body: object = None) -> object:
+            asked.append(subject)
+            return await api(client, subject, body)  # type: ignore[arg-type]
+
+        monkeypatch.setattr("chassis.events.streams.api", counted)
+        running.relay.ask()
+
+        async def whole() -> bool:
+            return len(await view.messages()) > 100
+
+        await eventually(whole)
+    assert len([subject for subject in asked if "MSG.GET" in subject]) < 10
