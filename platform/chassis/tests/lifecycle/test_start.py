@@ -2,39 +2,45 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc.aio
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from stall import Stall
 
 from chassis.testing import NatsServer, PostgresServer
 from slipway.v1 import GetEventLedgerRequest, LedgerServiceAsyncStub, LedgerServiceStub
 
+NewDatabase = Callable[[str], str]
+# A process may take long to start beside many others.
+pytestmark = pytest.mark.timeout(300)
+
 
 async def test_a_service_without_its_database_is_live_and_ready_once_it_comes(
-    tmp_path: Path,
+    tmp_path: Path, own_postgres: PostgresServer
 ) -> None:
-    postgres = PostgresServer(tmp_path / "postgres")
-    postgres.start()
-    postgres.stop()
-    with Stall(tmp_path, database_url=postgres.url()) as stall:
+    own_postgres.stop()
+    with Stall(tmp_path, database_url=own_postgres.url()) as stall:
         await stall.answers("/livez", 200)
         answer = await stall.answers("/readyz", 503)
         assert answer.json()["status"] == "starting"
         await stall.answers("/startupz", 503)
-        with postgres:
-            await stall.answers("/startupz", 200)
-            answer = await stall.answers("/readyz", 200)
-            assert answer.json()["dependencies"]["database"] == "ok"
-            stall.signal()
-            assert await stall.ended() == 0
+        own_postgres.start()
+        await stall.answers("/startupz", 200)
+        answer = await stall.answers("/readyz", 200)
+        assert answer.json()["dependencies"]["database"] == "ok"
+        stall.signal()
+        assert await stall.ended() == 0
     assert any(line.startswith("waiting for the database:") for line in stall.said())
 
 
-async def test_a_service_without_the_broker_is_degraded_until_it_comes(tmp_path: Path) -> None:
+async def test_a_service_without_the_broker_is_degraded_until_it_comes(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
     nats = NatsServer(tmp_path / "nats")
-    with Stall(tmp_path, nats_url=nats.url) as stall:
+    with Stall(tmp_path, nats_url=nats.url, database_url=new_database("bookstore")) as stall:
         answer = await stall.answers("/readyz", 200)
         assert answer.json()["dependencies"] == {"database": "ok", "broker": "away"}
         assert answer.json()["status"] == "degraded"
@@ -44,8 +50,10 @@ async def test_a_service_without_the_broker_is_degraded_until_it_comes(tmp_path:
             assert await stall.ended() == 0
 
 
-async def test_a_ready_service_says_so_over_grpc_and_serves_its_ledger(tmp_path: Path) -> None:
-    with NatsServer(tmp_path / "nats") as nats, Stall(tmp_path, nats_url=nats.url) as stall:
+async def test_a_ready_service_says_so_over_grpc_and_serves_its_ledger(
+    tmp_path: Path, nats: NatsServer, new_database: NewDatabase
+) -> None:
+    with Stall(tmp_path, nats_url=nats.url, database_url=new_database("bookstore")) as stall:
         await stall.ready()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{stall.grpc_port}") as channel:
             health = health_pb2_grpc.HealthStub(channel)
@@ -76,10 +84,10 @@ async def test_a_port_in_use_stops_the_start_with_one_line_that_names_what_moves
         assert variable in errors[0]
 
 
-async def test_in_production_a_start_waits_for_migrations_and_runs_none(tmp_path: Path) -> None:
-    stall = Stall(
-        tmp_path, environment="production", database_url=f"sqlite:///{tmp_path}/production.db"
-    )
+async def test_in_production_a_start_waits_for_migrations_and_runs_none(
+    tmp_path: Path, new_database: NewDatabase
+) -> None:
+    stall = Stall(tmp_path, environment="production", database_url=new_database("production"))
     with stall:
         await stall.says("waiting for migrations: run `python -m bookstore migrate`")
         assert (await stall.answers("/readyz", 503)).json()["status"] == "starting"
@@ -91,21 +99,19 @@ async def test_in_production_a_start_waits_for_migrations_and_runs_none(tmp_path
 
 
 def test_wrong_settings_stop_the_start_with_a_line_each_and_exit_code_78(tmp_path: Path) -> None:
-    stall = Stall(tmp_path, wrapping_seconds="long", log_level="LOUD")
+    stall = Stall(tmp_path, copies="many", log_level="LOUD")
     ran = stall.command()
     assert ran.returncode == 78
     assert [line.split(":")[0] for line in ran.stderr.splitlines()] == [
         "APP_LOG_LEVEL",
-        "APP_WRAPPING_SECONDS",
+        "APP_COPIES",
     ]
     assert ran.stdout == ""
 
 
 async def test_an_unknown_setting_is_a_warning(tmp_path: Path) -> None:
-    warning = (
-        "APP_WRAPING_SECONDS is no setting of this service; did you mean APP_WRAPPING_SECONDS?"
-    )
-    stall = Stall(tmp_path, wraping_seconds="1")
+    warning = "APP_COPYS is no setting of this service; did you mean APP_COPIES?"
+    stall = Stall(tmp_path, copys="1")
     ran = stall.command("--settings")
     assert ran.returncode == 0
     assert warning in ran.stderr
@@ -115,9 +121,9 @@ async def test_an_unknown_setting_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_the_effective_settings_are_printed_with_secrets_masked(tmp_path: Path) -> None:
-    ran = Stall(tmp_path, wrapping_seconds="3").command("--settings")
+    ran = Stall(tmp_path, copies="3").command("--settings")
     assert ran.returncode == 0
-    assert "APP_WRAPPING_SECONDS=3.0 " in ran.stdout
+    assert "APP_COPIES=3 " in ran.stdout
     assert "APP_DATABASE_URL=**********" in ran.stdout
     assert "bookstore.db" not in ran.stdout
 

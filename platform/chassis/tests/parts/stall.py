@@ -30,7 +30,9 @@ class Stall:
         self, folder: Path, *, module: str = "bookstall", nats_url: str = "", **settings: str
     ) -> None:
         self.http_port, self.grpc_port = free_port(), free_port()
+        folder.mkdir(exist_ok=True)
         self.log = folder / "stall.log"
+        self._holds = folder / "holds"
         self.module = module
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("APP_")},
@@ -41,6 +43,7 @@ class Stall:
             "APP_GRPC_PORT": str(self.grpc_port),
             "APP_NATS_URL": nats_url or f"nats://127.0.0.1:{free_port()}",
             "APP_DATABASE_URL": f"sqlite:///{folder}/bookstore.db",
+            "APP_HOLDS": str(self._holds),
             "APP_HEALTH_INTERVAL_SECONDS": "0.2",
             "APP_MEMBER_TTL_SECONDS": "1",
             **{f"APP_{name.upper()}": value for name, value in settings.items()},
@@ -84,7 +87,16 @@ class Stall:
         assert self.process is not None
         self.process.send_signal(number)
 
-    async def ended(self, seconds: float = 60) -> int:
+    def hold(self, *names: str) -> None:
+        """From now on "wrapping", each "call" or each "request" does not end."""
+        self._holds.mkdir(exist_ok=True)
+        for name in names:
+            (self._holds / name).touch()
+
+    def release(self, name: str) -> None:
+        (self._holds / name).unlink()
+
+    async def ended(self, seconds: float = 100) -> int:
         """Its exit code."""
         assert self.process is not None
         return await asyncio.to_thread(self.process.wait, seconds)
@@ -102,10 +114,10 @@ class Stall:
     def said(self) -> list[str]:
         return [line["event"] for line in self.lines()]
 
-    async def says(self, event: str, seconds: float = 60) -> None:
-        """Wait until it has logged this."""
+    async def says(self, event: str, times: int = 1, seconds: float = 100) -> None:
+        """Wait until it has logged this so many times."""
         ends_at = time.monotonic() + seconds
-        while event not in self.said():
+        while self.said().count(event) < times:
             assert time.monotonic() < ends_at, f"not said: {event}\n{self.log.read_text()}"
             await asyncio.sleep(0.05)
 
@@ -117,14 +129,14 @@ class Stall:
             except httpx.ConnectError:
                 return None
 
-    async def ready(self, seconds: float = 60) -> None:
+    async def ready(self, seconds: float = 100) -> None:
         """Wait until it is ready, its broker found."""
         ends_at = time.monotonic() + seconds
         while (await self.answers("/readyz", 200, seconds)).json()["status"] != "ready":
             assert time.monotonic() < ends_at, self.log.read_text()
             await asyncio.sleep(0.05)
 
-    async def answers(self, path: str, status: int, seconds: float = 60) -> httpx.Response:
+    async def answers(self, path: str, status: int, seconds: float = 100) -> httpx.Response:
         """Wait until it answers so."""
         ends_at = time.monotonic() + seconds
         while True:

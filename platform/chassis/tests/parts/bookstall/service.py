@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import structlog
 from fastapi import APIRouter, Request, Response
 from pydantic import Field, SecretStr
 
 from bookstore.v1 import (
+    BookReturned,
     BookSold,
     BooksService,
     GetBookRequest,
@@ -26,13 +28,17 @@ router = APIRouter()
 
 class Settings(ServiceSettings):
     database_url: SecretStr = SecretStr("sqlite:///.slipway/data/bookstore.db")
-    wrapping_seconds: float = Field(0, description="time a handler takes")
+    holds: Path = Field(Path("holds"), description="work waits while its file is in this folder")
+    copies: int = Field(1, description="events that a handler publishes at its end")
 
 
 @events.on(BookSold)
 def wrap(sold: BookSold, tx: Transaction, settings: Settings) -> None:
     log.info("wrapping", book=sold.book_id)
-    time.sleep(settings.wrapping_seconds)
+    while (settings.holds / "wrapping").exists():
+        time.sleep(0.02)
+    for copy in range(settings.copies):
+        tx.publish(BookReturned(book_id=sold.book_id, reason=str(copy)))
     log.info("wrapped", book=sold.book_id)
 
 
@@ -41,15 +47,17 @@ class Books:
         tx.publish(BookSold(book_id=request.book_id, customer_id=request.customer_id))
         return SellBookResponse()
 
-    async def get_book(self, request: GetBookRequest) -> GetBookResponse:
-        await asyncio.sleep(float(request.book_id))
+    async def get_book(self, request: GetBookRequest, settings: Settings) -> GetBookResponse:
+        log.info("looking")
+        await _released(settings.holds / "call")
         return GetBookResponse()
 
 
-@router.get("/slow/{seconds}")
-async def slow(seconds: float) -> float:
-    await asyncio.sleep(seconds)
-    return seconds
+@router.get("/books")
+async def books(request: Request) -> str:
+    log.info("listing")
+    await _released(request.app.state.settings.holds / "request")
+    return "all"
 
 
 @router.get("/events")
@@ -61,11 +69,16 @@ async def stream(request: Request) -> Response:
     return event_stream(request, quiet())
 
 
+async def _released(hold: Path) -> None:
+    while hold.exists():
+        await asyncio.sleep(0.02)
+
+
 service = Service(
     "bookstore",
     settings=Settings,
     events=[events],
     grpc=[(BooksService, Books)],
     http=[router],
-    publishes=[BookSold],
+    publishes=[BookSold, BookReturned],
 )

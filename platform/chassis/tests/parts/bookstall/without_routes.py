@@ -1,7 +1,7 @@
 """The same without HTTP routes of its own: `python -m bookstall.without_routes`."""
 
 from bookstall.service import Books, Settings, events
-from bookstore.v1 import BookSold, BooksService
+from bookstore.v1 import BookReturned, BookSold, BooksService
 from chassis import Service
 
 service = Service(
@@ -9,7 +9,7 @@ service = Service(
     settings=Settings,
     events=[events],
     grpc=[(BooksService, Books)],
-    publishes=[BookSold],
+    publishes=[BookSold, BookReturned],
 )
 
 if __name__ == "__main__":
