@@ -11,7 +11,7 @@ import httpx
 import pytest
 from outside_collector import OutsideCollector
 from relaying import StreamView
-from sqlalchemy import NullPool, Table, create_engine, func, select
+from sqlalchemy import NullPool, create_engine, func, select
 from sqlalchemy.orm import Session
 from stall import Stall
 
@@ -44,10 +44,15 @@ def unsent(url: str) -> int:
         return outbox.unsent_count(session)
 
 
-def rows(url: str, table: Table) -> int:
+async def lanes_let_go(url: str) -> None:
+    """Wait until no member has marked a lane as its own."""
     engine = create_engine(url, poolclass=NullPool)
-    with Session(engine) as session:
-        return session.execute(select(func.count()).select_from(table)).scalar_one()
+    async with asyncio.timeout(100):
+        while True:
+            with Session(engine) as session:
+                if session.scalar(select(func.count()).select_from(tables.marks)) == 0:
+                    return
+            await asyncio.sleep(0.05)
 
 
 async def test_running_work_is_finished_in_order_before_the_process_ends(
@@ -55,50 +60,75 @@ async def test_running_work_is_finished_in_order_before_the_process_ends(
 ) -> None:
     """A request, a call, an event stream and a handler are under way when the signal comes."""
     url = new_database("bookstore")
-    async with OutsideCollector.started() as collector:
-        stall = Stall(
-            tmp_path,
-            nats_url=nats.url,
-            database_url=url,
-            copies="2000",
-            shutdown_grace_seconds=NEVER,
-            otlp_endpoint=collector.endpoint,
-        )
-        stall.hold("wrapping", "call", "request")
-        with stall:
-            await stall.ready()
-            async with (
-                books_of(stall) as books,
-                httpx.AsyncClient(base_url=f"http://127.0.0.1:{stall.http_port}") as http,
-                http.stream("GET", "/events", timeout=60) as stream,
-            ):
-                await books.SellBook(SellBookRequest(book_id="7"))
-                call = asyncio.ensure_future(looked_up(books))
-                request = asyncio.create_task(http.get("/books", timeout=60))
-                events = stream.aiter_lines()
-                assert await anext(events) == "data: hello"
-                for begun in ("wrapping", "looking", "listing"):
-                    await stall.says(begun)
+    stall = Stall(
+        tmp_path,
+        nats_url=nats.url,
+        database_url=url,
+        copies="3",
+        shutdown_grace_seconds=NEVER,
+    )
+    stall.hold("wrapping", "call", "request")
+    with stall:
+        await stall.ready()
+        async with (
+            books_of(stall) as books,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{stall.http_port}") as http,
+            http.stream("GET", "/events", timeout=60) as stream,
+        ):
+            await books.SellBook(SellBookRequest(book_id="7"))
+            call = asyncio.ensure_future(looked_up(books))
+            request = asyncio.create_task(http.get("/books", timeout=60))
+            events = stream.aiter_lines()
+            assert await anext(events) == "data: hello"
+            for begun in ("wrapping", "looking", "listing"):
+                await stall.says(begun)
 
-                stall.signal()
-                assert "retry: 1000" in [line async for line in events]
-                stall.release("request")
-                assert (await request).status_code == 200
-                stall.release("call")
-                await call
-            assert "wrapped" not in stall.said()
-            stall.release("wrapping")
-            assert await stall.ended() == 0
-        # Telemetry ends last: it has told of the handler that was waited for.
-        assert collector.spans.count("handle bookstore.v1.BookSold") == 1
+            stall.signal()
+            assert "retry: 1000" in [line async for line in events]
+            stall.release("request")
+            assert (await request).status_code == 200
+            stall.release("call")
+            await call
+        assert "wrapped" not in stall.said()
+        nats.pause()
+        stall.release("wrapping")
+        await lanes_let_go(url)
+        await asyncio.sleep(2)  # were it about to end without its events, it would
+        nats.resume()
+        assert await stall.ended() == 0
     said = stall.said()
     assert said.index("draining") < said.index("wrapped") < said.index("stopped")
     assert [line for line in stall.lines() if line.get("level") == "error"] == []
     # The outbox ends after the lanes: what the handler published at its end is in the stream.
     subjects = [message.subject for message in await StreamView(nats.url).messages()]
-    assert sum("BookReturned" in subject for subject in subjects) == 2000
+    assert sum("BookReturned" in subject for subject in subjects) == 3
     assert unsent(url) == 0
-    assert rows(url, tables.marks) == 0, "its lanes are let go, not left to time out"
+
+
+async def test_the_tracing_backend_is_told_of_a_handler_that_was_waited_for(
+    tmp_path: Path, nats: NatsServer
+) -> None:
+    """Telemetry ends last."""
+    async with OutsideCollector.started() as collector:
+        stall = Stall(
+            tmp_path,
+            nats_url=nats.url,
+            otlp_endpoint=collector.endpoint,
+            shutdown_grace_seconds=NEVER,
+        )
+        stall.hold("wrapping")
+        with stall:
+            await stall.ready()
+            async with books_of(stall) as books:
+                await books.SellBook(SellBookRequest(book_id="7"))
+            await stall.says("wrapping")
+            stall.signal()
+            await stall.says("draining")
+            stall.release("wrapping")
+            await stall.says("wrapped")
+            collector.may_answer.set()
+            assert await stall.ended() == 0
+        assert collector.spans.count("handle bookstore.v1.BookSold") == 1
 
 
 async def test_for_a_while_it_serves_on_after_it_has_said_that_it_is_not_ready(

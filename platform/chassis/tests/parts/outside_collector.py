@@ -1,5 +1,6 @@
 """Somebody else's collector of traces: an OTLP receiver over gRPC, in this process."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,11 +14,16 @@ __all__ = ["OutsideCollector"]
 
 
 class OutsideCollector:
-    """Keeps the names of the spans it is sent."""
+    """Keeps the names of the spans it is sent.
+
+    It does not answer before it may: until then its client has one batch of spans under way, and
+    the others with itself.
+    """
 
     def __init__(self, port: int) -> None:
         self.endpoint = f"http://127.0.0.1:{port}"
         self.spans: list[str] = []
+        self.may_answer = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
@@ -50,4 +56,5 @@ class OutsideCollector:
             for scope in resource.scope_spans
             for span in scope.spans
         ]
+        await self.may_answer.wait()
         return ExportTraceServiceResponse()
