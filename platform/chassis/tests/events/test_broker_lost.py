@@ -109,7 +109,6 @@ async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_noth
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chassis.events.streams._TIMEOUT", 60)  # nobody waits for the dead
-    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
     async with Shop(new_database("shop")) as shop, Proxy(nats.port) as proxy:
         stream = StreamView(nats.url)
         await shop.sell(range(10))
@@ -137,9 +136,9 @@ async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_noth
             proxy.refusing = False
             await shop.sent()
         assert await stream.ranks() == list(range(1, 111))
-        await books.settled()
-        assert in_order([e.event_id for e in await books.journal()], shop.published)
-    await books.stop()
+        async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
+            await books.settled()
+            assert in_order([e.event_id for e in await books.journal()], shop.published)
 
 
 async def test_a_broker_that_no_longer_reads_does_not_hold_its_relay(
