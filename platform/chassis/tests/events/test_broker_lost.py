@@ -4,15 +4,19 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually
+from nats.aio.transport import TcpTransport
 from proxy import Proxy
 from relaying import STREAM, Shop, StreamView, in_order
 from sqlalchemy import update
 
 from bookstore.v1 import BookReturned
 from chassis.database.tables import outbox
+from chassis.events.broker import Broker
+from chassis.events.waiting import end, wait_at_most
 from chassis.testing import NatsServer
 
 Disaster = Callable[[NatsServer, Path], Awaitable[None]]
@@ -235,3 +239,37 @@ async def test_events_that_waited_longer_than_the_stream_keeps_any_are_sent_all_
 
         await eventually(taken)
         await books.stop()
+
+
+async def test_attempts_to_reconnect_that_fail_leave_no_connection_open(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+    connect = TcpTransport.connect
+
+    async def remembered(transport: TcpTransport, *arguments: Any, **options: Any) -> None:
+        await connect(transport, *arguments, **options)
+        opened.append(transport._io_writer)
+
+    monkeypatch.setattr(TcpTransport, "connect", remembered)
+    async with Proxy(nats.port) as proxy:
+        broker = Broker(proxy.url, "books")
+        running = asyncio.create_task(broker.run())
+        try:
+            await broker.connected.wait()
+            broker.client.options["connect_timeout"] = 0.1
+            proxy.hold("to_client")  # it accepts, and says nothing
+            proxy.cut()
+
+            async def has_tried() -> bool:
+                return len(opened) >= 4
+
+            await eventually(has_tried)
+            assert all(writer.is_closing() for writer in opened[:-1])
+        finally:
+            broker.client.options["connect_timeout"] = 10
+            proxy.release()
+            await wait_at_most(broker.connected, 20)
+            await broker.close()
+            await end([running])
+    assert all(writer.is_closing() for writer in opened)

@@ -45,7 +45,7 @@ class Broker:
                     pending_size=0,  # nothing is held back for a broker made anew
                     ping_interval=5,
                     max_outstanding_pings=2,
-                    error_cb=_quiet,
+                    error_cb=self._failed,
                     disconnected_cb=self._lost,
                     reconnected_cb=self._found,
                 )
@@ -78,6 +78,8 @@ class Broker:
         for call in self._on_disconnected:
             call()
 
-
-async def _quiet(_error: Exception) -> None:
-    """What is wrong shows where the connection is used."""
+    async def _failed(self, _error: Exception) -> None:
+        """What is wrong shows where the connection is used. But the library forgets the socket of
+        an attempt to reconnect that failed, and leaves it open."""
+        if not self.client.is_connected and self.client._transport:
+            self.client._transport.close()  # type: ignore[no-untyped-call]
