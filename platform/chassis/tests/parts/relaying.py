@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import nats
 from bookshop import TestSettings, _prepare, eventually, sold
 from google.protobuf.message import Message
 
@@ -16,6 +15,7 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext
 from chassis.database import Database
 from chassis.events import outbox, wire
+from chassis.events.connection import connection
 from chassis.events.contracts import event_type
 from chassis.events.publisher import Publisher
 from chassis.events.relay import Relay
@@ -136,7 +136,7 @@ class StreamView:
         self._stream = stream
 
     async def messages(self) -> list[Stored]:
-        async with await nats.connect(self._url, allow_reconnect=False) as client:
+        async with connection(self._url, "view") as client:
             state = await stream_state(client, self._stream)
             return [m async for m in read_from(client, self._stream, state.first_sequence)]
 
@@ -148,7 +148,7 @@ class StreamView:
 
     async def api(self, subject: str, body: dict[str, Any] | None = None) -> Any:
         """A request to the JetStream API, as an administrator makes it."""
-        async with await nats.connect(self._url, allow_reconnect=False) as client:
+        async with connection(self._url, "view") as client:
             return await api(client, subject, body)
 
 
