@@ -152,7 +152,8 @@ class _Process:
         events = self._make_event_path()
 
         contracts = [
-            (c.full_name, bind(c, implementation, settings)) for c, implementation in service.grpc
+            (c.full_name, bind(c, implementation, settings, self._clients.stub))
+            for c, implementation in service.grpc
         ]
         if events is not None and self._database is not None:
             contracts.append(ledger_service(events.ledger))
@@ -207,7 +208,8 @@ class _Process:
 
     def _make_event_path(self) -> EventPath | None:
         service, settings = self._service, self._settings
-        handlers, broadcasts = bind_all(service.events, settings)
+        assert self._clients is not None
+        handlers, broadcasts = bind_all(service.events, settings, self._clients.stub)
         if not (handlers or broadcasts or self._database is not None):
             return None
         return EventPath(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from google.protobuf.descriptor import ServiceDescriptor
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -68,10 +69,15 @@ def _is_database(url: str) -> bool:
 
 def _event_problems(service: "Service", settings: ServiceSettings) -> Iterator[str]:
     try:
-        bind_all(service.events, settings)
+        bind_all(service.events, settings, partial(_declared, service))
         Publisher(service.name, service.publishes)
     except (ContractError, DeclarationError, NameError) as error:
         yield str(error)
+
+
+def _declared(service: "Service", contract: ServiceDescriptor, _stub: object) -> None:
+    if contract not in service.calls:
+        raise LookupError(f"calls {contract.full_name}; add it to calls=[...] of {service.name}")
 
 
 def _call_problems(service: "Service") -> Iterator[str]:

@@ -17,7 +17,7 @@ from chassis.events import wire
 from chassis.testing import NatsServer
 
 Garbage = tuple[dict[str, str | None], bytes | None]
-"""Headers in place of the right ones, None for one that is missing; data, None for the right."""
+"""Headers instead of the right ones, None for one that is missing; data, None for the right."""
 
 HEADERS = [
     "ce-specversion",
@@ -41,7 +41,7 @@ HEADERS = [
     wire.RANK,
 ]
 CONTENT_TYPES = ["application/json", "application/protobuf", "text/plain", "APPLICATION/JSON; x=y"]
-STRUCTURED = [f"application/cloudevents{suffix}" for suffix in ("+json", "", "+x")]
+STRUCTURED = [f"application/cloudevents{suffix}" for suffix in ("", "+json", "+xml")]
 ODD = ["", "%", "%C3", "%00", "%ED%A0%80", '"', "1.0", "2.0", "²", "-1", "9" * 300, "é" * 40]
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=300)

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter
+from chassis.calls import StubOf, no_stub
 from chassis.database import Database, tables
 from chassis.events import task_rows
 from chassis.events.gate import Gate
@@ -60,12 +61,17 @@ class Desk:
 
     @asynccontextmanager
     async def member(
-        self, name: str, router: EventRouter, settings: EventSettings | None = None
+        self,
+        name: str,
+        router: EventRouter,
+        settings: EventSettings | None = None,
+        *,
+        stub_of: StubOf = no_stub,
     ) -> AsyncIterator[TaskRunner]:
         """A member that runs tasks with these handlers, until it stops in order."""
         chosen = settings or TestSettings()
         database = self.connect()
-        handlers, _ = bind_all([router], chosen)
+        handlers, _ = bind_all([router], chosen, stub_of)
         runner = TaskRunner(database, handlers, member=name, settings=chosen, gate=Gate())
         running = asyncio.create_task(runner.run())
         try:

@@ -12,12 +12,12 @@ from typing import (
     TypeVar,
     get_args,
     get_origin,
-    get_type_hints,
 )
 
 from google.protobuf.message import Message
 from pydantic_settings import BaseSettings
 
+from chassis.calls import Call, StubOf, hints_of, no_stub
 from chassis.database import Transaction
 from chassis.events.context import EventContext
 from chassis.events.router import EventRouter, Kind, Start, Subscription
@@ -50,6 +50,7 @@ class Transact(Protocol):
 
 # What an on_batch handler may call its lists.
 _LISTS = {collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection, list}
+_A_STUB = "or a stub as Annotated[..., Depends(client(...))]"
 # What a call of a handler may be made of.
 _MESSAGE, _EVENT, _TRANSACTION, _TRANSACT = "message", "event", "tx", "transact"
 
@@ -80,7 +81,7 @@ class Handler:
 
 
 def bind_all(
-    routers: Sequence[EventRouter], settings: BaseSettings
+    routers: Sequence[EventRouter], settings: BaseSettings, stub_of: StubOf = no_stub
 ) -> tuple[Mapping[str, Handler], Mapping[str, list[Handler]]]:
     """The handlers of all routers by type, and the broadcast handlers by type.
 
@@ -91,7 +92,7 @@ def bind_all(
     broadcasts: dict[str, list[Handler]] = {}
     for router in routers:
         for subscription in router.subscriptions:
-            handler = bind(subscription, settings)
+            handler = bind(subscription, settings, stub_of)
             if handler.kind == "broadcast":
                 broadcasts.setdefault(handler.type, []).append(handler)
             elif handler.type in handlers:
@@ -104,7 +105,7 @@ def bind_all(
     return handlers, broadcasts
 
 
-def bind(subscription: Subscription, settings: BaseSettings) -> Handler:
+def bind(subscription: Subscription, settings: BaseSettings, stub_of: StubOf = no_stub) -> Handler:
     """Resolve what each parameter of a handler is.
 
     Raises:
@@ -112,13 +113,16 @@ def bind(subscription: Subscription, settings: BaseSettings) -> Handler:
     """
     function, kind = subscription.function, subscription.kind
     name = f"{function.__module__}.{function.__qualname__}"
-    hints = get_type_hints(function)
-    parameters = tuple(
-        (parameter, _source(hints.get(parameter), subscription, settings, f"{name}({parameter})"))
-        for parameter in inspect.signature(function).parameters
-    )
-    sources = [source for _, source in parameters]
-    if _MESSAGE not in sources:
+    hints = hints_of(function)
+
+    def source(parameter: str) -> object:
+        hint, where = hints.get(parameter), f"{name}({parameter})"
+        if isinstance(hint, Call):
+            return _stub(hint, kind, stub_of, where)
+        return _source(hint, subscription, settings, where)
+
+    parameters = tuple((p, source(p)) for p in inspect.signature(function).parameters)
+    if not any(source is _MESSAGE for _, source in parameters):
         raise DeclarationError(f"{name}: no parameter takes the {subscription.type}")
     return Handler(
         subscription.message,
@@ -129,6 +133,18 @@ def bind(subscription: Subscription, settings: BaseSettings) -> Handler:
         function,
         parameters,
     )
+
+
+def _stub(call: Call, kind: Kind, stub_of: StubOf, where: str) -> object:
+    if kind in ("one", "batch"):
+        raise DeclarationError(
+            f"{where}: a def calls no service, since a transaction never waits on the network; "
+            "make the handler an async def"
+        )
+    try:
+        return stub_of(call.contract, call.stub)
+    except LookupError as error:
+        raise DeclarationError(f"{where}: {error}") from None
 
 
 def _source(hint: Any, subscription: Subscription, settings: BaseSettings, where: str) -> object:
@@ -151,8 +167,8 @@ def _source(hint: Any, subscription: Subscription, settings: BaseSettings, where
     wanted = {
         "one": f"{message.__name__}, Transaction, EventContext or settings",
         "batch": f"Sequence[{message.__name__}], Transaction, Sequence[EventContext] or settings",
-        "async": f"{message.__name__}, EventContext, Transact or settings",
-        "broadcast": f"{message.__name__}, EventContext or settings",
+        "async": f"{message.__name__}, EventContext, Transact or settings, {_A_STUB}",
+        "broadcast": f"{message.__name__}, EventContext or settings, {_A_STUB}",
     }[kind]
     said = "has no annotation" if hint is None else f"is annotated {hint!r}"
     raise DeclarationError(f"{where} {said}; it can be {wanted}")

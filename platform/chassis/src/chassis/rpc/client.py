@@ -14,6 +14,7 @@ from fastapi.requests import HTTPConnection
 from google.protobuf.descriptor import ServiceDescriptor
 
 from chassis import deadline
+from chassis.calls import Call
 from chassis.errors import DeadlineExceeded
 from chassis.rpc.status import from_rpc_error
 from chassis.settings import ServiceSettings
@@ -33,18 +34,20 @@ def target_name(contract: ServiceDescriptor) -> str:
 def client(
     contract: ServiceDescriptor, stub: Callable[..., T]
 ) -> Callable[[HTTPConnection], Awaitable[T]]:
-    """A FastAPI dependency: the stub of a contract that the service declares it calls.
+    """The stub of a contract that the service declares it calls, as a FastAPI dependency.
 
     Orders = Annotated[OrdersServiceAsyncStub, Depends(client(OrdersService, OrdersServiceStub))]
+
+    An `async def` event handler or RPC method takes a parameter of this annotation too.
     """
+    return _Dependency(contract, stub)
 
+
+class _Dependency(Call):
     # A def would be run on a thread.
-    async def depend(connection: HTTPConnection) -> T:
+    async def __call__(self, connection: HTTPConnection) -> Any:
         clients: Clients = connection.app.state.clients
-        return clients.stub(contract, stub)
-
-    depend.contract = contract  # type: ignore[attr-defined]
-    return depend
+        return clients.stub(self.contract, self.stub)
 
 
 class Clients:

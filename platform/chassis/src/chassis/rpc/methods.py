@@ -4,12 +4,13 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from chassis.calls import Call, StubOf, hints_of, no_stub
 from chassis.database import ReadTransaction, Transaction
 from chassis.settings import ServiceSettings
 
@@ -74,7 +75,7 @@ def _method_problems(
         yield f"{where}: {rpc.full_name} streams; the chassis serves unary RPCs only"
         return
     try:
-        hints = get_type_hints(method)
+        hints = hints_of(method)
     except NameError as error:
         yield f"{where}: cannot read its annotations, {error}; import what they name"
         return
@@ -89,6 +90,8 @@ def _method_problems(
                 f"Transaction, ReadTransaction or {settings_type.__name__}"
             )
         kinds.append(kind)
+        if isinstance(hint, Call):
+            yield from _call_problems(f"{where}({parameter})", hint, method, service)
     if kinds.count("request") != 1:
         yield f"{where}: must take the {request.__name__} of {rpc.full_name} once"
     if hints.get("return") is not response:
@@ -105,9 +108,20 @@ def _method_problems(
         )
 
 
+def _call_problems(
+    where: str, call: Call, method: Callable[..., Any], service: "Service"
+) -> Iterator[str]:
+    if not inspect.iscoroutinefunction(method):
+        yield f"{where}: a def calls no service; make it an async def"
+    if call.contract not in service.calls:
+        yield f"{where}: calls {call.contract.full_name}; add it to calls=[...] of {service.name}"
+
+
 def _parameter(
     hint: Any, request: type[Message], settings_type: type[ServiceSettings]
-) -> Literal["request", "write", "read", "settings"] | None:
+) -> Literal["request", "write", "read", "settings", "stub"] | None:
+    if isinstance(hint, Call):
+        return "stub"
     if hint is request:
         return "request"
     if hint is Transaction:
@@ -120,21 +134,30 @@ def _parameter(
 
 
 def bind(
-    contract: ServiceDescriptor, implementation: type, settings: ServiceSettings
+    contract: ServiceDescriptor,
+    implementation: type,
+    settings: ServiceSettings,
+    stub_of: StubOf = no_stub,
 ) -> list[Method]:
     """The methods of a class that `problems` has nothing against."""
     instance = implementation()
-    return [_bound(rpc, getattr(instance, snake(rpc.name)), settings) for rpc in contract.methods]
+    return [
+        _bound(rpc, getattr(instance, snake(rpc.name)), settings, stub_of)
+        for rpc in contract.methods
+    ]
 
 
-def _bound(rpc: MethodDescriptor, method: Callable[..., Any], settings: ServiceSettings) -> Method:
+def _bound(
+    rpc: MethodDescriptor, method: Callable[..., Any], settings: ServiceSettings, stub_of: StubOf
+) -> Method:
     request, response = GetMessageClass(rpc.input_type), GetMessageClass(rpc.output_type)
-    hints = get_type_hints(method)
+    hints = hints_of(method)
     sources = {
         parameter: _parameter(hints.get(parameter), request, type(settings))
         for parameter in inspect.signature(method).parameters
     }
-    fixed = {name: settings for name, source in sources.items() if source == "settings"}
+    fixed: dict[str, Any] = {n: settings for n, source in sources.items() if source == "settings"}
+    fixed |= {n: stub_of(h.contract, h.stub) for n, h in hints.items() if isinstance(h, Call)}
     (request_name,) = (name for name, source in sources.items() if source == "request")
     transaction = next((n for n, source in sources.items() if source in ("write", "read")), None)
 

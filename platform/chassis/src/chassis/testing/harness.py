@@ -6,9 +6,11 @@ import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from sqlalchemy import MetaData, delete, select
 from sqlalchemy.orm import Session
@@ -56,6 +58,7 @@ class HandlerHarness:
         tables: the service's tables, made where they are missing.
         settings: what handlers that ask for settings get.
         service: the source of what is published.
+        stubs: what `async def` handlers call other services by, for each contract they call.
     """
 
     def __init__(
@@ -67,10 +70,11 @@ class HandlerHarness:
         tables: MetaData | None = None,
         settings: EventSettings | None = None,
         service: str = "service",
+        stubs: Mapping[ServiceDescriptor, object] | None = None,
     ) -> None:
         self.settings = settings or EventSettings()
         routers = [events] if isinstance(events, EventRouter) else events
-        self._handlers, _ = bind_all(routers, self.settings)
+        self._handlers, _ = bind_all(routers, self.settings, partial(_given, stubs or {}))
         self._types = {event_type(message): message for message in publishes}
         self._folder = None if database_url else tempfile.TemporaryDirectory()
         url = database_url or f"sqlite:///{Path(self._folder.name) / 'test.db'}"  # type: ignore[union-attr]
@@ -84,6 +88,7 @@ class HandlerHarness:
         *,
         database_url: str | None = None,
         settings: EventSettings | None = None,
+        stubs: Mapping[ServiceDescriptor, object] | None = None,
     ) -> Self:
         """The handlers, tables and settings of a whole service."""
         return cls(
@@ -93,6 +98,7 @@ class HandlerHarness:
             tables=service.tables,
             settings=settings or service.settings_type(),
             service=service.name,
+            stubs=stubs,
         )
 
     def handle(self, *messages: Message, cause: EventContext | None = None) -> list[EventContext]:
@@ -195,6 +201,14 @@ class HandlerHarness:
         return task_rows.claim(
             tx.session, owner="test", types=types, limit=1000, lease_seconds=3600
         )[0]
+
+
+def _given(
+    stubs: Mapping[ServiceDescriptor, object], contract: ServiceDescriptor, _stub: object
+) -> object:
+    if contract not in stubs:
+        raise LookupError(f"calls {contract.full_name}; give the harness its stub: stubs={{...}}")
+    return stubs[contract]
 
 
 def _forget_tasks(session: Session) -> None:

@@ -1,0 +1,180 @@
+"""An async event handler, an async RPC method and a route call a declared service in one way."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import pytest
+from books_rpc import Servers
+from bookshop import TestSettings, eventually, metadata, write_down
+from desk import Desk
+from fastapi import Depends
+
+from bookstore.v1 import (
+    Book,
+    BookSold,
+    BooksService,
+    BooksServiceAsyncStub,
+    BooksServiceStub,
+    GetBookRequest,
+    GetBookResponse,
+    SellBookRequest,
+    SellBookResponse,
+)
+from chassis import EventContext, EventRouter, Service, ServiceSettings, Transact, deadline
+from chassis.database import Database
+from chassis.definition import problems
+from chassis.events.handlers import DeclarationError
+from chassis.rpc import client
+from chassis.rpc.methods import bind
+from chassis.rpc.server import RpcServer
+from chassis.testing import HandlerHarness
+
+Books = Annotated[BooksServiceAsyncStub, Depends(client(BooksService, BooksServiceStub))]
+
+
+class Shelf:
+    """Answers with the seconds it was given."""
+
+    async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+        raise NotImplementedError
+
+    async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+        return GetBookResponse(book=Book(title=str(deadline.remaining())))
+
+
+class Front:
+    """Asks another."""
+
+    async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+        raise NotImplementedError
+
+    async def get_book(self, request: GetBookRequest, books: Books) -> GetBookResponse:
+        return await books.GetBook(request)
+
+
+def asking(answers: list[float] | None = None) -> EventRouter:
+    router = EventRouter()
+
+    @router.on(BookSold)
+    async def look_up(
+        sold: BookSold, books: Books, event: EventContext, transact: Transact
+    ) -> None:
+        answer = await books.GetBook(GetBookRequest(book_id=sold.book_id))
+        if answers is not None:
+            answers.append(float(answer.book.title))
+        await transact(write_down, event)
+
+    return router
+
+
+@pytest.fixture
+def desk(database: Database) -> Iterator[Desk]:
+    desk = Desk(database.url)
+    yield desk
+    desk.close()
+
+
+async def test_an_async_handler_calls_a_service_with_a_deadline(rpc: Servers, desk: Desk) -> None:
+    clients = await rpc.clients((await rpc.start(Shelf)).port, call_timeout_seconds=7)
+    answers: list[float] = []
+    (event,) = await desk.store(BookSold(book_id="b"))
+    async with desk.member("m", asking(answers), stub_of=clients.stub):
+        await eventually(desk.is_empty)
+    assert await desk.written() == [event.id]
+    (seconds,) = answers
+    assert 0 < seconds <= 7
+
+
+async def test_a_called_service_that_is_away_costs_an_event_time_and_no_tries(
+    rpc: Servers, desk: Desk
+) -> None:
+    server = await rpc.start(Shelf)
+    clients = await rpc.clients(server.port)
+    await server.stop(0)
+    (event,) = await desk.store(BookSold(book_id="b"))
+    settings = TestSettings(task_tries=1)
+    async with desk.member("m", asking(), settings, stub_of=clients.stub):
+
+        async def asked_twice() -> bool:
+            (task,) = await desk.rows()
+            return task.attempt >= 2 and bool(task.reason)
+
+        await eventually(asked_twice, 60)
+        (task,) = await desk.rows()
+        assert (task.tries, task.reason) == (0, "Unavailable: bookstore is unavailable")
+        await rpc.start(Shelf, port=server.port)
+        await eventually(desk.is_empty, 60)
+    assert await desk.written() == [event.id]
+    assert await desk.dead() == []
+
+
+async def test_an_async_method_calls_a_service_within_what_its_caller_has_left(
+    rpc: Servers,
+) -> None:
+    clients = await rpc.clients((await rpc.start(Shelf)).port, call_timeout_seconds=30)
+    settings = ServiceSettings(grpc_port=0)
+    methods = bind(BooksService, Front, settings, clients.stub)
+    front = RpcServer([(BooksService.full_name, methods)], settings, None)
+    await front.start()
+    try:
+        stub = await rpc.stub(front.port, call_timeout_seconds=5)
+        answer = await stub.GetBook(GetBookRequest())
+    finally:
+        await front.stop(0)
+    assert 0 < float(answer.book.title) <= 5
+
+
+# --- at start -----------------------------------------------------------------------------------
+
+
+class DefMethod(Shelf):
+    def get_book(self, request: GetBookRequest, books: Books) -> GetBookResponse:  # type: ignore[override]
+        raise NotImplementedError
+
+
+def service(**parts: object) -> Service:
+    return Service("front", settings=ServiceSettings, **parts)  # type: ignore[arg-type]
+
+
+def test_what_calls_a_service_that_is_not_declared_is_refused() -> None:
+    parts = {"events": [asking()], "grpc": [(BooksService, Front)]}
+    in_handler, in_method = problems(service(**parts), ServiceSettings())
+    line = "calls bookstore.v1.BooksService; add it to calls=[...] of front"
+    assert in_handler.endswith(f"look_up(books): {line}")
+    assert in_method.endswith(f"Front.get_book(books): {line}")
+    assert problems(service(**parts, calls=[BooksService]), ServiceSettings()) == []
+
+
+def test_a_def_that_calls_a_service_is_refused() -> None:
+    def one(sold: BookSold, books: Books) -> None: ...
+    def many(sold: Sequence[BookSold], books: Books) -> None: ...
+
+    for form, handler in (("on", one), ("on_batch", many)):
+        router = EventRouter()
+        getattr(router, form)(BookSold)(handler)
+        (line,) = problems(service(events=[router], calls=[BooksService]), ServiceSettings())
+        assert "(books): a def calls no service" in line
+        assert line.endswith("make the handler an async def")
+    parts = {"grpc": [(BooksService, DefMethod)], "calls": [BooksService]}
+    (line,) = problems(service(**parts), ServiceSettings())
+    assert line.endswith("DefMethod.get_book(books): a def calls no service; make it an async def")
+
+
+# --- in a test of handlers ----------------------------------------------------------------------
+
+
+class MadeUp:
+    """In the place of a stub."""
+
+    async def GetBook(self, request: GetBookRequest) -> GetBookResponse:
+        return GetBookResponse(book=Book(title="3"))
+
+
+def test_a_test_of_handlers_gives_the_stub_they_call_by() -> None:
+    answers: list[float] = []
+    front = service(events=[asking(answers)], calls=[BooksService], tables=metadata)
+    with HandlerHarness.of(front, stubs={BooksService: MadeUp()}) as harness:
+        harness.handle(BookSold(book_id="b"))
+    assert answers == [3]
+    with pytest.raises(DeclarationError, match=r"look_up\(books\): calls bookstore.*stubs="):
+        HandlerHarness.of(front)
