@@ -1,11 +1,14 @@
 """What inventory does with orders, on both databases and without a broker."""
 
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from itertools import permutations
-from threading import Barrier, BrokenBarrierError
+from threading import Barrier, Event
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.event import listens_for
 
 from chassis import Reject, Transaction
 from chassis.testing.harness import HandlerHarness
@@ -212,21 +215,55 @@ def test_orders_for_the_same_products_in_any_order_all_get_through(harness: Hand
 def test_batches_that_want_the_same_products_crosswise_take_turns(
     harness: HandlerHarness,
 ) -> None:
-    both_hold_one = Barrier(2)
+    first_holds_one = Event()
     begun: list[str] = []
+    taken: list[str] = []
+    waits = watch_for_one_who_waits(harness)
 
-    def batch(first: str, second: str) -> None:
+    def batch(*skus: str) -> None:
         def work(tx: Transaction) -> None:
-            begun.append(first)
-            handlers.reserve_stock(placed(f"{first}-1", **{first: 1}), tx)
-            with suppress(BrokenBarrierError):
-                both_hold_one.wait(0.3)
-            handlers.reserve_stock(placed(f"{first}-2", **{second: 1}), tx)
+            begun.append(skus[0])
+            for sku in skus:
+                handlers.reserve_stock(placed(f"{skus[0]}-{sku}", **{sku: 1}), tx)
+                taken.append(sku)
+                if taken == ["milk"]:
+                    first_holds_one.set()
+                    eventually(lambda: waits(tx) or len(taken) > 1)
 
         harness.transact(work)
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(batch, ("milk", "bread"), ("bread", "milk")))
+        first = pool.submit(batch, "milk", "bread")
+        assert first_holds_one.wait(60)
+        second = pool.submit(batch, "bread", "milk")
+        first.result()
+        second.result()
+    assert taken == ["milk", "bread", "bread", "milk"]
     # A deadlock would have been run again.
-    assert sorted(begun) == ["bread", "milk"]
+    assert begun == ["milk", "bread"]
     assert ledger(harness) == {"bread": (3, 2, 0), "milk": (8, 2, 0), "tea": (1, 0, 0)}
+
+
+def watch_for_one_who_waits(harness: HandlerHarness) -> Callable[[Transaction], bool]:
+    """Whether, beside the transaction that asks, another one wants what it holds."""
+    if harness.database.sqlite:
+        beginning: list[str] = []
+
+        @listens_for(harness.database._engine, "before_cursor_execute")
+        def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            if statement.startswith("BEGIN"):
+                beginning.append(statement)
+
+        return lambda tx: len(beginning) == 2
+    waiting = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
+        "WHERE datname = current_database() AND NOT granted"
+    )
+    return lambda tx: bool(tx.session.scalar(waiting))
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    ends_at = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < ends_at, "not within 30 s"
+        time.sleep(0.01)
