@@ -117,7 +117,7 @@ async def relaying(
             return costs.of("SELECT slipway_relay")[-1:] == [LOOKING]
 
         shop.wake()
-        await eventually(has_looked)
+        await eventually(has_looked, 60)
         await shop.sell(range(100))
         await relayed(shop)
         costs.forget()
@@ -132,7 +132,7 @@ async def relayed(shop: Shop) -> None:
     async def all_sent() -> bool:
         return await shop.unsent() == 0
 
-    await eventually(all_sent)
+    await eventually(all_sent, 60)
 
 
 async def test_a_batch_is_relayed_in_two_commits_and_one_request_to_the_broker(
@@ -218,7 +218,7 @@ async def taking(
             async def waits() -> int:
                 return (await books.path.ledger()).tasks
 
-            await eventually(written)
+            await eventually(written, 60)
     return costs
 
 
@@ -273,7 +273,7 @@ async def test_each_look_of_one_with_nothing_to_do_is_a_read_of_one_statement(
     writes, reads = Statements(), Statements()
     async with node:
         await node.publish(*(sold(n) for n in range(100)))
-        await node.settled()
+        await node.settled(60)
         writes.watch(node)
         reads.watch_engine(node.database._read_engine)
         before = {name: len(waits) for name, waits in looks.items()}
@@ -281,7 +281,7 @@ async def test_each_look_of_one_with_nothing_to_do_is_a_read_of_one_statement(
         async def looked_often() -> bool:
             return all(len(waits) > before[name] + 20 for name, waits in looks.items())
 
-        await eventually(looked_often)
+        await eventually(looked_often, 60)
         looked = {name: len(waits) - before[name] for name, waits in looks.items()}
         # The first may have begun before it was watched.
         read = [kinds(transaction) for transaction in reads.rolled_back][1:]

@@ -32,8 +32,8 @@ async def test_every_event_takes_effect_once_in_the_order_of_its_key(
         published = []
         for start in range(0, 1000, 100):
             published += await shop.publish(*(sold(n) for n in range(start, start + 100)))
-        await shop.settled()
-        await books.settled()
+        await shop.settled(60)
+        await books.settled(60)
         assert in_order(await taken_ids(books), published)
         stored = await StreamView(nats.url).messages()
     assert {wire.header(m.headers, "ce-datacontenttype") for m in stored} == {content_type}
@@ -46,6 +46,6 @@ async def test_an_event_in_structured_mode_takes_effect_as_any_other(
     router = accountant()
     async with Forge(nats.url) as forge, take_in(nats, new_database("books"), router) as books:
         published = [await forge.publish(sold(n, keys=3), structured=n % 2 == 0) for n in range(9)]
-        await books.settled()
+        await books.settled(60)
         assert in_order(await taken_ids(books), published)
         assert (await books.path.ledger()).dead_letters == 0

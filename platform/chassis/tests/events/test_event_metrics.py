@@ -37,7 +37,7 @@ async def become(**values: float) -> None:
         assert told() == expected
         return True
 
-    await eventually(holds)
+    await eventually(holds, 60)
 
 
 async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_told(
@@ -75,7 +75,7 @@ async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_told
         async def waits() -> bool:
             return oldest() > 0
 
-        await eventually(waits)
+        await eventually(waits, 60)
         assert oldest() <= time.time() - since
         await become(lag=0, lanes=LANES, tasks=1, dead_letters=1)
         nats.start()
@@ -83,4 +83,4 @@ async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_told
         async def sent() -> bool:
             return oldest() == 0
 
-        await eventually(sent)
+        await eventually(sent, 60)

@@ -102,7 +102,7 @@ async def test_what_is_numbered_rightly_is_handled_or_a_dead_letter_whatever_els
             if number % 5 == 0:
                 neighbors.append(await forge.publish(book))
         async with take_in(nats, new_database("books"), counting()) as books:
-            await books.settled()
+            await books.settled(60)
             assert (await books.path.ledger()).stopped == ()
             handled = [entry.event_id for entry in await books.journal()]
             letters = await dead(books)
