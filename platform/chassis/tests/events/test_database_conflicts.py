@@ -337,6 +337,8 @@ async def test_a_lock_that_somebody_else_holds_costs_no_try(
     urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("shop", "books")}
     before = failures()
     async with trading(nats, urls.__getitem__, router) as (shop, books):
+        await shop.publish(BookSold(book_id="a"))
+        await settled(shop, books)  # it reads: what has to wait is the batch
         with (
             capture_logs() as log,
             closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other,
@@ -350,7 +352,7 @@ async def test_a_lock_that_somebody_else_holds_costs_no_try(
             await eventually(waits)
             other.execute("ROLLBACK")
         await settled(shop, books)
-        assert len(await books.journal()) == 1
+        assert len(await books.journal()) == 2
     assert failures() == before
 
 
