@@ -8,8 +8,9 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from tempfile import gettempdir
 
 import psutil
 import pytest
@@ -68,6 +69,17 @@ def test_on_postgres_with_replicas_every_law_is_kept_and_nothing_left(tmp_path: 
     assert int(started[0]) == int(started[1]) + 1
     assert output.count("✓") == LAWS
     assert list(tmp_path.iterdir()) == []
+    assert databases_elsewhere(tmp_path) == []
+
+
+def databases_elsewhere(data: Path) -> list[Path]:
+    """Where PostgreSQL's files are if it runs as somebody who may not enter the data folder."""
+    found = []
+    for owner in Path(gettempdir()).glob("slipway-postgres-data-*/belongs-to"):
+        with suppress(OSError):  # that of another test, which has ended meanwhile
+            if str(data) in owner.read_text():
+                found.append(owner.parent)
+    return found
 
 
 def test_what_has_gone_missing_is_named_by_the_law_it_breaks(
