@@ -20,6 +20,8 @@ LONGEST_NAME = 255
 
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")
+# SQLite gives the number of a deleted last row to the next, unless it is told not to.
+_NEVER_REUSED = {"sqlite_autoincrement": True}
 
 # Events to publish. `number` counts within a subject, `rank` within the service's stream; both are
 # given by the relay. What ranks up to the relay's `sent_rank` is in the stream: no row is marked.
@@ -35,6 +37,7 @@ outbox = Table(
     Column("number", BigInteger),
     Column("rank", BigInteger),
     Index("slipway_outbox_rank", "rank", unique=True),
+    **_NEVER_REUSED,
 )
 Index(
     "slipway_outbox_unnumbered",
@@ -104,6 +107,7 @@ tasks = Table(
     Column("reason", Text, nullable=False),
     Index("slipway_task_key", "source", "key", "id"),
     Index("slipway_task_due", "due_at"),
+    **_NEVER_REUSED,
 )
 
 dead_letters = Table(
@@ -114,6 +118,7 @@ dead_letters = Table(
     Column("tries", Integer, nullable=False),
     Column("reason", Text, nullable=False),
     Column("died_at", Double, nullable=False),
+    **_NEVER_REUSED,
 )
 
 # Which member runs which lane of which stream. A mark that outlives its member makes a suspect.

@@ -1,0 +1,75 @@
+"""A task's number is never given to another: who continues late ends nothing but its own."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from bookshop import write_down
+from desk import Desk
+from killers import leases_run_out
+
+from bookstore.v1 import BookSold
+from chassis import Transaction
+from chassis.events import task_rows
+from chassis.events.task_rows import Task, TaskTaken
+
+TYPES = ["bookstore.v1.BookSold"]
+
+
+@pytest.fixture
+async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
+    desk = Desk(new_database("desk"))
+    yield desk
+    desk.close()
+
+
+def claim(tx: Transaction, owner: str) -> Task:
+    claimed, _ = task_rows.claim(tx.session, owner=owner, types=TYPES, limit=1, lease_seconds=600)
+    return claimed[0]
+
+
+async def test_who_continues_after_its_task_ended_elsewhere_does_not_end_the_one_stored_since(
+    desk: Desk,
+) -> None:
+    (first,) = await desk.store(BookSold(book_id="a"))
+    late = await desk.database.transaction(lambda tx: claim(tx, "late"))
+    await leases_run_out(desk.database)
+    other = desk.connect()
+
+    def end_it(tx: Transaction) -> None:
+        task_rows.claim(tx.session, owner="other", types=TYPES, limit=1, lease_seconds=600)
+        freed = task_rows.claim_alone(tx.session, owner="other", types=TYPES, lease_seconds=600)
+        assert freed
+        task_rows.finish(tx.session, freed)
+        write_down(tx, first)
+
+    await other.transaction(end_it)
+    await desk.store(BookSold(book_id="b"))
+    second = await other.transaction(lambda tx: claim(tx, "other"))
+    assert second.attempt == late.attempt
+
+    with pytest.raises(TaskTaken):
+        await desk.database.transaction(lambda tx: task_rows.finish(tx.session, late))
+    assert [row.event_id for row in await desk.rows()] == [second.event_id]
+    await other.transaction(lambda tx: task_rows.finish(tx.session, second))
+    other.close()
+
+
+async def test_the_number_of_a_dead_letter_is_not_used_again(desk: Desk) -> None:
+    """An operator who names one means that one."""
+
+    def die(tx: Transaction) -> None:
+        task = claim(tx, "one")
+        task_rows.bury(tx.session, task, tries=1, reason="no reason")
+
+    numbers = set()
+    for _ in range(2):
+        await desk.store(BookSold(book_id="a"))
+        await desk.database.transaction(die)
+        (letter,) = await desk.dead()
+        numbers.add(letter.id)
+        await desk.database.transaction(lambda tx: task_rows.redrive(tx.session))
+        redriven = await desk.database.transaction(lambda tx: claim(tx, "one"))
+        await desk.database.transaction(
+            lambda tx, redriven=redriven: task_rows.finish(tx.session, redriven)  # type: ignore[misc]
+        )
+    assert len(numbers) == 2
