@@ -106,8 +106,22 @@ tasks = Table(
     Column("leased_until", Double),
     Column("reason", Text, nullable=False),
     Index("slipway_task_key", "source", "key", "id"),
-    Index("slipway_task_due", "due_at"),
+    Index("slipway_task_due", "due_at", "id"),
     **_NEVER_REUSED,
+)
+
+Index(
+    "slipway_task_alone",
+    tasks.c.due_at,
+    tasks.c.id,
+    sqlite_where=text("alone IS 1"),
+    postgresql_where=text("alone IS true"),
+)
+Index(
+    "slipway_task_lease",
+    tasks.c.leased_until,
+    sqlite_where=text("leased_until IS NOT NULL"),
+    postgresql_where=text("leased_until IS NOT NULL"),
 )
 
 dead_letters = Table(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 __all__ = ["Gate"]
 
@@ -19,17 +20,34 @@ class Gate:
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:
         async with self._entrance:
-            self._sharing += 1
-            self._empty.clear()
+            self._enter()
         try:
             yield
         finally:
-            self._sharing -= 1
-            if not self._sharing:
-                self._empty.set()
+            self._leave()
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
+    async def alone(self, seconds: float | None = None) -> AsyncIterator[None]:
+        """Keep the entrance closed, for at most `seconds` until all have left.
+
+        Raises:
+            TimeoutError: they have not; who waits outside gets in.
+        """
         async with self._entrance:
-            await self._empty.wait()
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
             yield
+
+    def stay(self, task: asyncio.Task[Any]) -> None:
+        """The task, which has it alone, shares it from now on, until it ends."""
+        self._enter()
+        task.add_done_callback(lambda _: self._leave())
+
+    def _enter(self) -> None:
+        self._sharing += 1
+        self._empty.clear()
+
+    def _leave(self) -> None:
+        self._sharing -= 1
+        if not self._sharing:
+            self._empty.set()

@@ -6,21 +6,34 @@ handler starts; what finishes a task deletes it by id and attempt, or is rolled 
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.orm import Session, aliased
 
 from chassis.database.tables import dead_letters, tasks
 
 __all__ = [
+    "Look",
     "Task",
     "TaskTaken",
     "blocked_keys",
     "bury",
     "claim",
     "claim_alone",
+    "claim_some",
     "count",
     "finish",
     "next_due",
@@ -56,6 +69,17 @@ class Task:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a member looks for: types it handles, perhaps what others `left` when their leases ran
+    out, and `suspects`; never the tasks it has itself `held` all along (ids)."""
+
+    types: Sequence[str]
+    held: Sequence[int] = field(default=())
+    left: bool = True
+    suspects: bool = True
+
+
 def blocked_keys(session: Session, keys: Iterable[str]) -> set[tuple[str, str]]:
     """The (source, key) pairs among the keys that have tasks: what follows waits behind them."""
     statement = select(tasks.c.source, tasks.c.key).where(tasks.c.key.in_(list(keys))).distinct()
@@ -89,37 +113,60 @@ def store_dead(session: Session, events: Sequence[Mapping[str, object]]) -> None
 def claim(
     session: Session, *, owner: str, types: Sequence[str], limit: int, lease_seconds: float
 ) -> tuple[list[Task], bool]:
+    """As `claim_some`, by a member that holds nothing."""
+    return claim_some(session, Look(types), owner=owner, limit=limit, lease_seconds=lease_seconds)
+
+
+def claim_some(
+    session: Session, look: Look, *, owner: str, limit: int, lease_seconds: float
+) -> tuple[list[Task], bool]:
     """Claim tasks that are due, each the oldest of its key; and whether one waits to run alone.
 
     A task whose owner vanished is suspected of having killed it: it is freed to be run alone.
     """
-    rows = session.execute(_due(types, limit)).all()
+    parts = [_due(look.types, limit).where(tasks.c.alone.is_(False))]
+    if look.suspects:
+        parts.append(_due(look.types, 1).where(tasks.c.alone.is_(True)))
+    if look.left:
+        parts.append(_left(look).limit(max(limit, 1)))
+    found = [part.with_for_update(skip_locked=True, of=tasks).subquery() for part in parts]
+    rows = session.execute(union_all(*(select(part) for part in found))).all()
     left = [row.id for row in rows if row.owner is not None]
     if left:
         freed = {"owner": None, "leased_until": None, "alone": True}
         session.execute(update(tasks).where(tasks.c.id.in_(left)).values(freed))
     ours = [row for row in rows if row.owner is None and not row.alone]
-    return _claim(session, ours, owner, lease_seconds, tries=0), len(ours) < len(rows)
+    suspects = look.suspects and len(ours) < len(rows)
+    return _claim(session, ours, owner, lease_seconds, tries=0), suspects
 
 
 def claim_alone(
     session: Session, *, owner: str, types: Sequence[str], lease_seconds: float
 ) -> Task | None:
     """Claim one task that runs alone. The attempt counts as a try before it starts."""
-    statement = _due(types, 1).where(tasks.c.alone.is_(True), tasks.c.owner.is_(None))
+    statement = _due(types, 1).where(tasks.c.alone.is_(True))
+    statement = statement.with_for_update(skip_locked=True, of=tasks)
     claimed = _claim(session, session.execute(statement).all(), owner, lease_seconds, tries=1)
     return claimed[0] if claimed else None
 
 
 def _due(types: Sequence[str], limit: int) -> Select[Any]:
-    now = time.time()
-    free = tasks.c.owner.is_(None) | (tasks.c.leased_until < now)
+    """What is due, and nobody's."""
+    free = tasks.c.owner.is_(None)
     return (
         select(tasks)
-        .where(tasks.c.due_at <= now, free, tasks.c.type.in_(list(types)), _is_first())
+        .where(tasks.c.due_at <= time.time(), free, tasks.c.type.in_(list(types)), _is_first())
         .order_by(tasks.c.due_at, tasks.c.id)
         .limit(limit)
-        .with_for_update(skip_locked=True, of=tasks)
+    )
+
+
+def _left(look: Look) -> Select[Any]:
+    """What was claimed and no longer renewed."""
+    return select(tasks).where(
+        tasks.c.leased_until < time.time(),
+        tasks.c.type.in_(list(look.types)),
+        tasks.c.id.not_in(list(look.held)),
     )
 
 
@@ -168,12 +215,16 @@ def postpone(session: Session, task: Task, *, tries: int, due_at: float, reason:
     _held(session.execute(update(tasks).where(_is(task)).values(**values, reason=reason)))
 
 
-def release(session: Session, task: Task) -> None:
-    """Give a claimed task back untouched; its attempt does not count."""
-    tries = task.tries - 1 if task.alone else task.tries
-    session.execute(
-        update(tasks).where(_is(task)).values(owner=None, leased_until=None, tries=tries)
-    )
+def release(session: Session, task: Task, *, due_at: float | None = None) -> None:
+    """Give a claimed task back, due at another time if one is given; its attempt does not count."""
+    values: dict[str, object] = {
+        "owner": None,
+        "leased_until": None,
+        "tries": task.tries - 1 if task.alone else task.tries,
+    }
+    if due_at is not None:
+        values["due_at"] = due_at
+    session.execute(update(tasks).where(_is(task)).values(values))
 
 
 def renew(session: Session, held: Iterable[Task], lease_seconds: float) -> None:
@@ -209,11 +260,17 @@ def redrive(session: Session, ids: Sequence[int] | None = None) -> int:
     return len(rows)
 
 
-def next_due(session: Session, types: Sequence[str]) -> float | None:
+def next_due(session: Session, looking: Look | Sequence[str]) -> float | None:
     """When the next task is due, or its lease runs out, that waits behind none (epoch seconds)."""
+    look = looking if isinstance(looking, Look) else Look(looking)
     free_at = case((tasks.c.owner.is_(None), tasks.c.due_at), else_=tasks.c.leased_until)
-    statement = select(func.min(free_at)).where(tasks.c.type.in_(list(types)), _is_first())
-    return session.execute(statement).scalar()
+    statement = select(func.min(free_at)).where(tasks.c.type.in_(list(look.types)), _is_first())
+    free = tasks.c.owner.is_(None)
+    if not look.suspects:
+        free &= tasks.c.alone.is_(False)
+    if look.left:
+        free |= tasks.c.owner.is_not(None) & tasks.c.id.not_in(list(look.held))
+    return session.execute(statement.where(free)).scalar()
 
 
 def count(session: Session) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from chassis.events.handlers import FAILURES, Handler, Reject
 from chassis.events.reasons import reason_of
 from chassis.events.settings import EventSettings
 from chassis.events.spans import event_span
-from chassis.events.task_rows import Task, TaskTaken
+from chassis.events.task_rows import Look, Task, TaskTaken
 from chassis.events.waiting import is_being_cancelled, wait_at_most
 from chassis.telemetry import metrics
 
@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 _POLL_SECONDS = 1.0
+# So often a suspect waits for a moment without async handlers; then they make room.
+_PATIENT_DELAYS = 4
 
 
 def backoff(tries: int, settings: EventSettings) -> float:
@@ -60,10 +62,14 @@ class TaskRunner:
         self._gate = gate
         self._held: dict[int, Task] = {}
         self._running: set[asyncio.Task[Any]] = set()
+        self._awaiting: set[asyncio.Task[None]] = set()  # those of async handlers
+        self._delays = 0
+        self._suspects_rest_until = 0.0
+        self._frees_from = 0.0
         self._woken = asyncio.Event()
         self._stopping = False
         self._stopped = asyncio.Event()
-        self._lost_connection: tuple[int, int] | None = None
+        self._lost_connection: set[tuple[int, int]] = set()
 
     def wake(self) -> None:
         """There may be something due. Call on the event loop."""
@@ -77,6 +83,8 @@ class TaskRunner:
             while not self._stopping:
                 self._woken.clear()
                 try:
+                    if waits:
+                        await self._renew_held()
                     if not await self._start_some():
                         await self._wait()
                     waits = False
@@ -84,6 +92,7 @@ class TaskRunner:
                     if not waits:  # said once, however long it lasts
                         _log.warning("tasks wait", error=repr(error))
                     waits = True
+                    self._free_nobody()
                     await wait_at_most(self._stopped, _POLL_SECONDS)
             # What still runs keeps its lease.
             if self._running:
@@ -107,7 +116,10 @@ class TaskRunner:
         """Until a task is due, or somebody says that there may be one."""
         due = None
         while due is None:
-            due = await self._database.read(lambda tx: task_rows.next_due(tx.session, self._types))
+            look = self._look()
+            due = await self._database.read(
+                lambda tx, look=look: task_rows.next_due(tx.session, look)
+            )  # type: ignore[misc]
             seconds = _POLL_SECONDS
             if due is not None:
                 # Never at once: one that is due may be locked by who claims it.
@@ -115,29 +127,52 @@ class TaskRunner:
             if await wait_at_most(self._woken, seconds):
                 return
 
+    def _look(self) -> Look:
+        now = time.monotonic()
+        return Look(
+            types=self._types,
+            held=list(self._held),
+            left=now >= self._frees_from,
+            suspects=now >= self._suspects_rest_until,
+        )
+
     async def _start_some(self) -> bool:
         """Claim what there is room for; whether anything was claimed."""
-        room = self._settings.task_concurrency - len(self._running)
-        if room <= 0:
-            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-            return True
-        claimed, alone = await self._database.transaction(
-            lambda tx: task_rows.claim(
+        if self._room() <= 0:
+            # Those that hang keep no suspect waiting.
+            await asyncio.wait(
+                self._running, timeout=_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+        look = self._look()
+        claimed, suspects = await self._database.transaction(
+            lambda tx: task_rows.claim_some(
                 tx.session,
+                look,
                 owner=self._member,
-                types=self._types,
-                limit=room,
+                limit=max(0, self._room()),
                 lease_seconds=self._settings.task_lease_seconds,
             )
         )
         for task in claimed:
-            self._held[task.id] = task
-            self._start(self._run(task, self._gate.shared()))
-        if not alone:
+            self._begin(task, self._gate.shared())
+        if not suspects:
+            if look.suspects:
+                self._delays = 0
             return bool(claimed)
-        ran = self._start(self._run_alone())
+        ran = self._start(self._run_suspects())
         await asyncio.wait({ran})
-        return not ran.cancelled() and ran.result()
+        return bool(claimed) or (not ran.cancelled() and ran.result())
+
+    def _room(self) -> int:
+        return self._settings.task_concurrency - len(self._running)
+
+    def _begin(self, task: Task, gate: AbstractAsyncContextManager[None]) -> asyncio.Task[None]:
+        self._held[task.id] = task
+        running = self._start(self._run(task, gate))
+        if self._handlers[task.type].kind == "async":
+            self._awaiting.add(running)
+            running.add_done_callback(self._awaiting.discard)
+        return running
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         running = asyncio.create_task(work)
@@ -145,21 +180,45 @@ class TaskRunner:
         running.add_done_callback(self._running.discard)
         return running
 
+    async def _run_suspects(self) -> bool:
+        """Run what runs alone, if there is a moment for it soon; whether anything ran.
+
+        Lanes stand still for it no longer than a lease and a moment. It costs async handlers no
+        try to make room: they are given back, and run again.
+        """
+        if self._delays >= _PATIENT_DELAYS and self._awaiting:
+            for running in self._awaiting:
+                running.cancel()
+            await asyncio.wait(self._awaiting, timeout=_POLL_SECONDS)
+        try:
+            async with self._gate.alone(_POLL_SECONDS):
+                return await self._run_alone()
+        except TimeoutError:
+            self._delays += 1
+            rest = backoff(self._delays, self._settings)
+            self._suspects_rest_until = time.monotonic() + rest
+            return False
+
     async def _run_alone(self) -> bool:
-        async with self._gate.alone():
+        ran = False
+        lease = self._settings.task_lease_seconds
+        until = time.monotonic() + lease
+        while (seconds := until - time.monotonic()) > 0 and not self._stopping:
             task = await self._database.transaction(
                 lambda tx: task_rows.claim_alone(
-                    tx.session,
-                    owner=self._member,
-                    types=self._types,
-                    lease_seconds=self._settings.task_lease_seconds,
+                    tx.session, owner=self._member, types=self._types, lease_seconds=lease
                 )
             )
             if task is None:
-                return False
-            self._held[task.id] = task
-            await self._run(task, nullcontext())
-            return True
+                break
+            ran = True
+            running = self._begin(task, nullcontext())
+            await asyncio.wait({running}, timeout=seconds)
+            if not running.done():
+                # It lives; that its process may end by it counts as a try still.
+                self._gate.stay(running)
+                break
+        return ran
 
     async def _run(self, task: Task, gate: AbstractAsyncContextManager[None]) -> None:
         try:
@@ -168,12 +227,14 @@ class TaskRunner:
                 return
             async with gate:
                 await self.attempt(task)
+            self._lost_connection.discard((task.id, task.tries))
             metrics.EVENTS_HANDLED.labels(task.type).inc()
         except asyncio.CancelledError as error:
             if not is_being_cancelled():
                 await self._failed(task, error)  # the handler's own
                 return
-            await self._settle(lambda tx: task_rows.release(tx.session, task))
+            now = time.time()
+            await self._settle(lambda tx: task_rows.release(tx.session, task, due_at=now))
             raise
         except TaskTaken:
             _log.info("a task was taken over by another member", event_id=task.event_id)
@@ -262,11 +323,13 @@ class TaskRunner:
     async def _connection_lost(self, task: Task, error: ConnectionLost) -> None:
         """Is the database away, or does the event's handler end its connection each time?"""
         place = task.id, task.tries
-        again, self._lost_connection = self._lost_connection == place, place
-        if again:
+        if place in self._lost_connection:
+            self._lost_connection.discard(place)
             await self._failed(task, error)
-        else:
-            await self._when_up(lambda tx: task_rows.release(tx.session, task))
+            return
+        self._lost_connection.add(place)
+        due_at = time.time() + backoff(1, self._settings)
+        await self._when_up(lambda tx: task_rows.release(tx.session, task, due_at=due_at))
 
     async def _postpone(self, task: Task, tries: int, seconds: float, reason: str) -> None:
         _log.warning(
@@ -313,17 +376,27 @@ class TaskRunner:
             return
 
     async def _renew(self) -> None:
-        lease = self._settings.task_lease_seconds
+        every = self._settings.task_lease_seconds / 3
+        seconds = every
         while True:
-            await asyncio.sleep(lease / 3)
-            held = list(self._held.values())
-            if held:
-                try:
-                    await self._database.transaction(
-                        lambda tx, held=held: task_rows.renew(tx.session, held, lease)  # type: ignore[misc]
-                    )
-                except Exception as error:
-                    _log.warning("leases of tasks were not renewed", error=repr(error))
+            await asyncio.sleep(seconds)
+            seconds = every
+            try:
+                await self._renew_held()
+            except Exception as error:
+                _log.warning("leases of tasks were not renewed", error=repr(error))
+                self._free_nobody()
+                seconds = min(every, _POLL_SECONDS)
+
+    async def _renew_held(self) -> None:
+        held = list(self._held.values())
+        if held:
+            lease = self._settings.task_lease_seconds
+            await self._database.transaction(lambda tx: task_rows.renew(tx.session, held, lease))
+
+    def _free_nobody(self) -> None:
+        """The database was away: a lease may have run out though its owner lives and renews it."""
+        self._frees_from = time.monotonic() + self._settings.task_lease_seconds
 
 
 def _ended_its_process(task: Task) -> str:

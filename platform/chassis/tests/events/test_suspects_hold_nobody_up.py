@@ -1,0 +1,142 @@
+"""What runs alone waits for a moment in which it can; lanes and other tasks go on meanwhile."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from bookshop import Node, TestSettings, eventually, write_down
+from desk import Desk
+from relaying import Shop
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext, EventRouter, Transact, Transaction
+from chassis.events import task_rows
+from chassis.events.gate import Gate
+from chassis.testing import NatsServer
+
+SETTINGS = TestSettings(task_lease_seconds=2, task_tries=2)
+TYPES = ["bookstore.v1.BookSold", "bookstore.v1.BookReturned"]
+
+
+@pytest.fixture
+async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
+    desk = Desk(new_database("books"))
+    yield desk
+    desk.close()
+
+
+class Outside:
+    """Books sold wait for an outside that does not answer before it is told to."""
+
+    def __init__(self) -> None:
+        self.answers = asyncio.Event()
+        self.calls: Counter[str] = Counter()
+        self.router = EventRouter()
+
+        @self.router.on(BookSold)
+        async def tell(book: BookSold, event: EventContext, transact: Transact) -> None:
+            self.calls[event.id] += 1
+            await self.answers.wait()
+            await transact(write_down, event)
+
+        @self.router.on(BookReturned)
+        def note(book: BookReturned, tx: Transaction, event: EventContext) -> None:
+            write_down(tx, event)
+
+
+async def all_done(desk: Desk, contexts: list[EventContext]) -> None:
+    """Each once, and none of them has failed."""
+    await eventually(desk.is_empty, 60)
+    assert sorted(await desk.written()) == sorted(context.id for context in contexts)
+    assert await desk.dead() == []
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["among others", "alone"])
+async def test_an_async_handler_that_hangs_stops_neither_lanes_nor_suspects(
+    nats: NatsServer, desk: Desk, tmp_path: Path, alone: bool
+) -> None:
+    outside = Outside()
+    contexts = await desk.store(*(BookSold(book_id=f"hangs {n}") for n in range(2)), alone=alone)
+    async with (
+        Shop(f"sqlite:///{tmp_path}/shop.db") as shop,
+        Node("books", desk.url, nats.url, router=outside.router, settings=SETTINGS) as node,
+    ):
+        shop.start_relay(nats.url)
+
+        async def hangs() -> bool:
+            return bool(outside.calls)
+
+        await eventually(hangs)
+        contexts += await desk.store(BookReturned(book_id="suspect"), alone=True)
+        assert node.path.task_runner
+        node.path.task_runner.wake()
+        contexts += await shop.publish(*(BookReturned(book_id=f"key {n}") for n in range(20)))
+        await shop.sent()
+
+        async def the_rest_is_done() -> bool:
+            return len(await desk.written()) == 21
+
+        await eventually(the_rest_is_done, 60)
+        # The running attempt of one that is alone is among its tries.
+        assert all(row.tries <= int(alone) for row in await desk.rows())
+        outside.answers.set()
+        await all_done(desk, contexts)
+
+
+async def test_as_many_tasks_as_may_run_that_hang_keep_no_suspect_waiting(desk: Desk) -> None:
+    outside = Outside()
+    settings = TestSettings(task_lease_seconds=2, task_concurrency=2)
+    contexts = await desk.store(*(BookSold(book_id=f"hangs {n}") for n in range(2)))
+    async with desk.member("one", outside.router, settings):
+
+        async def hang() -> bool:
+            return len(outside.calls) == 2
+
+        await eventually(hang)
+        contexts += await desk.store(BookReturned(book_id="suspect"), alone=True)
+
+        async def suspect_is_done() -> bool:
+            return len(await desk.written()) == 1
+
+        await eventually(suspect_is_done, 60)
+        outside.answers.set()
+        await all_done(desk, contexts)
+
+
+async def test_suspects_however_many_keep_no_other_task_from_being_claimed(desk: Desk) -> None:
+    await desk.store(*(BookReturned(book_id=f"suspect {n}") for n in range(5)), alone=True)
+    (other,) = await desk.store(BookSold(book_id="other"))
+    claimed, alone = await desk.database.transaction(
+        lambda tx: task_rows.claim(tx.session, owner="one", types=TYPES, limit=3, lease_seconds=600)
+    )
+    assert [task.event_id for task in claimed] == [other.id]
+    assert alone
+
+
+async def test_who_is_not_alone_in_time_lets_others_in() -> None:
+    gate = Gate()
+    async with gate.shared():
+        with pytest.raises(TimeoutError):
+            async with gate.alone(0.01):
+                raise AssertionError("somebody is inside")
+        async with asyncio.timeout(20), gate.shared():
+            pass
+    async with gate.alone(0.01):
+        pass
+
+
+async def test_one_that_stays_after_it_was_alone_is_waited_for_by_the_next() -> None:
+    gate, may_end = Gate(), asyncio.Event()
+    async with gate.alone():
+        staying = asyncio.create_task(may_end.wait())
+        gate.stay(staying)
+    async with asyncio.timeout(20), gate.shared():
+        pass
+    with pytest.raises(TimeoutError):
+        async with gate.alone(0.01):
+            raise AssertionError("somebody is inside")
+    may_end.set()
+    async with gate.alone(20):
+        assert staying.done()

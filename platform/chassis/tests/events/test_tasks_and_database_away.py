@@ -1,0 +1,142 @@
+"""A database that is away, or a handler that ends its connection, makes nobody a suspect."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from bookshop import TestSettings, eventually, write_down
+from desk import Desk
+from killers import leases_run_out
+from sqlalchemy import text
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext, EventRouter, Transact, Transaction
+from chassis.testing import PostgresServer
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[PostgresServer]:
+    with PostgresServer(tmp_path / "server") as server:
+        yield server
+
+
+@pytest.fixture
+async def desk(server: PostgresServer) -> AsyncIterator[Desk]:
+    server.create_database("desk")
+    desk = Desk(server.url("desk"))
+    yield desk
+    desk.close()
+
+
+class Held:
+    """Books sold are held as long as a test wants."""
+
+    def __init__(self) -> None:
+        self.may_end = asyncio.Event()
+        self.calls: Counter[str] = Counter()
+        self.router = EventRouter()
+
+        @self.router.on(BookSold)
+        async def handle(book: BookSold, event: EventContext, transact: Transact) -> None:
+            self.calls[event.id] += 1
+            await self.may_end.wait()
+            await transact(write_down, event)
+
+        @self.router.on(BookReturned)
+        def note(book: BookReturned, tx: Transaction, event: EventContext) -> None:
+            write_down(tx, event)
+
+
+async def test_an_absence_longer_than_the_lease_makes_no_suspect_of_what_runs(
+    server: PostgresServer, desk: Desk
+) -> None:
+    held = Held()
+    settings = TestSettings(task_lease_seconds=6, task_concurrency=4)
+    contexts = await desk.store(*(BookSold(book_id=f"key {n}") for n in range(6)))
+    async with (
+        desk.member("one", held.router, settings) as one,
+        desk.member("two", held.router, settings) as two,
+    ):
+
+        async def all_run() -> bool:
+            return len(one._held) + len(two._held) == 6
+
+        await eventually(all_run)
+        server.stop()
+        gone_at = time.monotonic()
+
+        async def longer_than_the_lease() -> bool:
+            return time.monotonic() > gone_at + settings.task_lease_seconds + 1
+
+        await eventually(longer_than_the_lease, 30)
+        server.start()
+        await desk.database.check()  # its connections are stale
+        contexts += await desk.store(BookReturned(book_id="another"))
+
+        async def other_is_done() -> bool:
+            return len(await desk.written()) == 1
+
+        await eventually(other_is_done, 60)
+
+        async def renewed() -> bool:
+            return all(row.leased_until > time.time() for row in await desk.rows())
+
+        await eventually(renewed, 30)
+        assert {(row.alone, row.tries, row.attempt) for row in await desk.rows()} == {(False, 0, 1)}
+        held.may_end.set()
+        await eventually(desk.is_empty, 60)
+    assert set(held.calls.values()) == {1}
+    assert sorted(await desk.written()) == sorted(context.id for context in contexts)
+    assert await desk.dead() == []
+
+
+async def test_a_member_never_suspects_what_it_holds_itself(desk: Desk) -> None:
+    held = Held()
+    settings = TestSettings(task_lease_seconds=600)
+    await desk.store(BookSold(book_id="held"))
+    async with desk.member("one", held.router, settings) as one:
+
+        async def runs() -> bool:
+            return bool(held.calls)
+
+        await eventually(runs)
+        await leases_run_out(desk.database)
+        (other,) = await desk.store(BookReturned(book_id="another"))
+        one.wake()
+
+        async def other_is_done() -> bool:
+            return await desk.written() == [other.id]
+
+        await eventually(other_is_done)
+        (row,) = await desk.rows()
+        assert (row.owner, row.alone, row.attempt) == ("one", False, 1)
+        held.may_end.set()
+        await eventually(desk.is_empty)
+
+
+async def test_events_that_end_their_connection_each_time_run_out_of_tries(desk: Desk) -> None:
+    calls: Counter[str] = Counter()
+    router = EventRouter()
+
+    def end_connection(tx: Transaction) -> None:
+        tx.session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    @router.on(BookSold)
+    async def handle(book: BookSold, event: EventContext, transact: Transact) -> None:
+        calls[event.id] += 1
+        await transact(end_connection)
+
+    contexts = await desk.store(*(BookSold(book_id=f"key {n}") for n in range(6)))
+    settings = TestSettings(task_lease_seconds=600, task_tries=2)
+    async with desk.member("one", router, settings):
+
+        async def all_dead() -> bool:
+            return len(await desk.dead()) == 6
+
+        await eventually(all_dead, 60)
+    assert {letter.tries for letter in await desk.dead()} == {2}
+    # The first time of each try may have been the database's own doing.
+    assert {context.id: 4 for context in contexts} == calls
