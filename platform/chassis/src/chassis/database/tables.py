@@ -92,24 +92,32 @@ _EVENT = (
 # handlers.
 # `attempt` fences: a finishing commit deletes by id and attempt. `tries` are those that count.
 # A task that is `alone` is suspected to have killed its process and runs with nothing beside it.
+# What waits behind another of its key has no `due_at`: whoever ends a `followed` one gives it one.
 tasks = Table(
     "slipway_task",
     metadata,
     Column("id", _Id, primary_key=True, autoincrement=True),
     *(Column(name, kind, nullable=False) for name, kind in _EVENT),
     Column("stored_at", Double, nullable=False),
-    Column("due_at", Double, nullable=False),
+    Column("due_at", Double),
+    Column("followed", Boolean, nullable=False),
     Column("tries", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("alone", Boolean, nullable=False),
     Column("owner", String(64)),
     Column("leased_until", Double),
     Column("reason", Text, nullable=False),
-    Index("slipway_task_key", "source", "key", "id"),
-    Index("slipway_task_due", "due_at", "id"),
+    Index("slipway_task_key", "key", "source", "id"),
     **_NEVER_REUSED,
 )
 
+for _name, _columns in {"due": ("due_at", "id"), "first": ("key", "source")}.items():
+    Index(
+        f"slipway_task_{_name}",
+        *(tasks.c[name] for name in _columns),
+        sqlite_where=text("due_at IS NOT NULL"),
+        postgresql_where=text("due_at IS NOT NULL"),
+    )
 Index(
     "slipway_task_alone",
     tasks.c.due_at,

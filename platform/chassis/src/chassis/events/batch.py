@@ -63,6 +63,9 @@ def take(
     readable = [a for a in arrivals if not a.reason]
     taken = Taken(dead=[a for a in arrivals if a.reason])
     blocked = task_rows.blocked_keys(tx.session, {a.key[1] for a in readable})
+    if blocked:
+        blocked = task_rows.hold_keys(tx.session, blocked)
+    before_these = frozenset(blocked)
     runnable: list[Arrival] = []
     for arrival in readable:
         if arrival.suspect or arrival.key in blocked or handlers[arrival.type].kind == "async":
@@ -73,7 +76,8 @@ def take(
     for group in _groups(runnable, handlers):
         _call(tx, group)
         taken.handled += group.arrivals
-    task_rows.store(tx.session, [{**a.row(), "alone": a.suspect} for a in taken.tasks])
+    rows = [{**a.row(), "alone": a.suspect} for a in taken.tasks]
+    task_rows.store_in_line(tx.session, rows, before_these)
     task_rows.store_dead(tx.session, [{**a.row(), "reason": a.reason} for a in taken.dead])
     return taken
 

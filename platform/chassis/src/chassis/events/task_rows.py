@@ -1,11 +1,14 @@
 """The statements on tasks and dead letters.
 
-Only a key's oldest task may run. A claim writes owner, lease and attempt and commits before the
-handler starts; what finishes a task deletes it by id and attempt, or is rolled back.
+Only a key's oldest task may run, and it always has a due time. What is stored behind it has none,
+and so costs a claim nothing, until who ends the one before gives it one in the same commit.
+
+A claim writes owner, lease and attempt and commits before the handler starts; what finishes a task
+deletes it by id and attempt, or is rolled back.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,6 +39,7 @@ __all__ = [
     "claim_some",
     "count",
     "finish",
+    "hold_keys",
     "next_due",
     "postpone",
     "redrive",
@@ -43,6 +47,7 @@ __all__ = [
     "renew",
     "store",
     "store_dead",
+    "store_in_line",
 ]
 
 
@@ -82,8 +87,28 @@ class Look:
 
 def blocked_keys(session: Session, keys: Iterable[str]) -> set[tuple[str, str]]:
     """The (source, key) pairs among the keys that have tasks: what follows waits behind them."""
-    statement = select(tasks.c.source, tasks.c.key).where(tasks.c.key.in_(list(keys))).distinct()
+    statement = _firsts(tasks.c.source, tasks.c.key, keys=keys).distinct()
     return {(row.source, row.key) for row in session.execute(statement)}
+
+
+def hold_keys(session: Session, blocked: Set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Let nobody end the tasks that block these keys before this commit; the keys still blocked.
+
+    Otherwise one could end, and nothing seen behind it, while this stores something there.
+    """
+    held: set[tuple[str, str]] = set()
+    keys = set(blocked)
+    while left := keys - held:
+        # One that ended while this waited for it: another may block the key by now.
+        statement = _firsts(tasks.c.source, tasks.c.key, keys={key for _, key in left})
+        rows = session.execute(statement.with_for_update(read=True, key_share=True))
+        held |= {(row.source, row.key) for row in rows}
+        keys = held | (left & blocked_keys(session, {key for _, key in left}))
+    return held
+
+
+def _firsts(*columns: ColumnElement[Any], keys: Iterable[str]) -> Select[Any]:
+    return select(*columns).where(tasks.c.key.in_(list(keys)), tasks.c.due_at.is_not(None))
 
 
 def store(session: Session, events: Sequence[Mapping[str, object]]) -> None:
@@ -92,6 +117,7 @@ def store(session: Session, events: Sequence[Mapping[str, object]]) -> None:
     new: dict[str, object] = {
         "stored_at": now,
         "due_at": now,
+        "followed": False,
         "tries": 0,
         "attempt": 0,
         "alone": False,
@@ -99,6 +125,36 @@ def store(session: Session, events: Sequence[Mapping[str, object]]) -> None:
     }
     if events:
         session.execute(insert(tasks), [{**new, **event} for event in events])
+
+
+def store_in_line(
+    session: Session, events: Sequence[Mapping[str, object]], blocked: Set[tuple[str, str]]
+) -> None:
+    """Store events as tasks: of keys that are `blocked` (and held), or later ones of their key,
+    behind what is there."""
+    rows: list[dict[str, object]] = []
+    first: dict[object, dict[str, object]] = {}
+    behind: set[object] = set()
+    for event in events:
+        row, key = (
+            {"due_at": time.time(), "followed": False, **event},
+            (event["source"], event["key"]),
+        )
+        if key in blocked or key in first:
+            row["due_at"] = None
+            if key in first:
+                first[key]["followed"] = True
+            else:
+                behind.add(event["key"])
+        else:
+            first[key] = row
+        rows.append(row)
+    if behind:
+        before = tasks.c.key.in_(list(behind)) & tasks.c.due_at.is_not(None)
+        session.execute(
+            update(tasks).where(before, tasks.c.followed.is_(False)).values(followed=True)
+        )
+    store(session, rows)
 
 
 def store_dead(session: Session, events: Sequence[Mapping[str, object]]) -> None:
@@ -129,7 +185,7 @@ def claim_some(
         parts.append(_due(look.types, 1).where(tasks.c.alone.is_(True)))
     if look.left:
         parts.append(_left(look).limit(max(limit, 1)))
-    found = [part.with_for_update(skip_locked=True, of=tasks).subquery() for part in parts]
+    found = [_locked(part).subquery() for part in parts]
     rows = session.execute(union_all(*(select(part) for part in found))).all()
     left = [row.id for row in rows if row.owner is not None]
     if left:
@@ -144,8 +200,7 @@ def claim_alone(
     session: Session, *, owner: str, types: Sequence[str], lease_seconds: float
 ) -> Task | None:
     """Claim one task that runs alone. The attempt counts as a try before it starts."""
-    statement = _due(types, 1).where(tasks.c.alone.is_(True))
-    statement = statement.with_for_update(skip_locked=True, of=tasks)
+    statement = _locked(_due(types, 1).where(tasks.c.alone.is_(True)))
     claimed = _claim(session, session.execute(statement).all(), owner, lease_seconds, tries=1)
     return claimed[0] if claimed else None
 
@@ -168,6 +223,11 @@ def _left(look: Look) -> Select[Any]:
         tasks.c.type.in_(list(look.types)),
         tasks.c.id.not_in(list(look.held)),
     )
+
+
+def _locked(chosen: Select[Any]) -> Select[Any]:
+    """Passing over what another claims; not over what is only held."""
+    return chosen.with_for_update(skip_locked=True, of=tasks, key_share=True)
 
 
 def _is_first() -> ColumnElement[bool]:
@@ -202,7 +262,18 @@ def finish(session: Session, task: Task) -> None:
     Raises:
         TaskTaken: it is no longer ours; roll back.
     """
-    _held(session.execute(delete(tasks).where(_is(task))))
+    ended = session.execute(delete(tasks).where(_is(task)).returning(tasks.c.followed)).first()
+    if ended is None:
+        raise TaskTaken("the task was claimed by another member")
+    if not ended.followed:
+        return
+    # A statement of its own, which sees what the first one had to wait for.
+    same_key = (tasks.c.source == task.source) & (tasks.c.key == task.key)
+    following = select(func.min(tasks.c.id)).where(same_key).scalar_subquery()
+    due_at = func.coalesce(tasks.c.due_at, time.time())
+    session.execute(
+        update(tasks).where(tasks.c.id == following).values(due_at=due_at, followed=True)
+    )
 
 
 def postpone(session: Session, task: Task, *, tries: int, due_at: float, reason: str) -> None:
@@ -264,7 +335,8 @@ def next_due(session: Session, looking: Look | Sequence[str]) -> float | None:
     """When the next task is due, or its lease runs out, that waits behind none (epoch seconds)."""
     look = looking if isinstance(looking, Look) else Look(looking)
     free_at = case((tasks.c.owner.is_(None), tasks.c.due_at), else_=tasks.c.leased_until)
-    statement = select(func.min(free_at)).where(tasks.c.type.in_(list(look.types)), _is_first())
+    of_types = tasks.c.due_at.is_not(None) & tasks.c.type.in_(list(look.types))
+    statement = select(func.min(free_at)).where(of_types, _is_first())
     free = tasks.c.owner.is_(None)
     if not look.suspects:
         free &= tasks.c.alone.is_(False)

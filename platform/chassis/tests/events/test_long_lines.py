@@ -1,0 +1,202 @@
+"""However many events wait behind one of their key, the others' way is as short, and none of them
+is forgotten."""
+
+import asyncio
+import json
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from bookshop import journal
+from desk import Desk
+from sqlalchemy import event, insert, text
+
+from chassis import Transaction
+from chassis.database import Database
+from chassis.events import task_rows
+from chassis.events.task_rows import Look, Task
+
+TYPE = "bookstore.v1.BookSold"
+
+
+@pytest.fixture
+async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
+    desk = Desk(new_database("desk"))
+    yield desk
+    desk.close()
+
+
+def events(key: str, numbers: range) -> list[dict[str, object]]:
+    same = {"source": "here", "key": key, "type": TYPE, "subject": f"{TYPE}.1"}
+    return [
+        {**same, "event_id": f"{key} {n}", "headers": b"{}", "data": b"x" * 300} for n in numbers
+    ]
+
+
+def store(tx: Transaction, rows: list[dict[str, object]]) -> None:
+    """As a batch stores what it cannot run."""
+    blocked = task_rows.blocked_keys(tx.session, {str(row["key"]) for row in rows})
+    task_rows.store_in_line(tx.session, rows, task_rows.hold_keys(tx.session, blocked))
+
+
+def claim(tx: Transaction, limit: int = 16) -> list[Task]:
+    return task_rows.claim(tx.session, owner="one", types=[TYPE], limit=limit, lease_seconds=600)[0]
+
+
+# --- costs --------------------------------------------------------------------------------------
+
+
+class Work:
+    """How much a database does: steps of SQLite's machine, pages that PostgreSQL looks at."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    @contextmanager
+    def counted(self, database: Database) -> Iterator[None]:
+        def step() -> None:
+            self.done += 1
+
+        @event.listens_for(database._engine, "before_cursor_execute")
+        def execute(connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+            if database.sqlite:
+                connection.connection.dbapi_connection.set_progress_handler(step, 1)
+            elif statement.startswith("SELECT"):
+                explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
+                (found,) = connection.exec_driver_sql(explain, values).one()
+                plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+                self.done += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+        yield
+        event.remove(database._engine, "before_cursor_execute", execute)
+
+
+@pytest.mark.parametrize("what", ["claim", "next_due", "store"])
+async def test_what_waits_behind_one_of_its_key_costs_nobody_anything(
+    desk: Desk, what: str
+) -> None:
+    def do(tx: Transaction) -> None:
+        if what == "claim":
+            assert not claim(tx)
+        elif what == "next_due":
+            assert task_rows.next_due(tx.session, Look([TYPE]))
+        else:
+            assert len(task_rows.blocked_keys(tx.session, {"long", "other"})) == 1
+
+    later = [{**e, "due_at": time.time() + 600} for e in events("long", range(1))]
+    await desk.database.transaction(lambda tx: task_rows.store(tx.session, later))
+    costs = []
+    for numbers in (range(1, 500), range(500, 5000)):
+        await desk.database.transaction(
+            lambda tx, numbers=numbers: store(tx, events("long", numbers))  # type: ignore[misc]
+        )
+        if not desk.database.sqlite:
+            await desk.database.transaction(
+                lambda tx: tx.session.execute(text("ANALYZE slipway_task"))
+            )
+        work = Work()
+        with work.counted(desk.database):
+            await desk.database.transaction(do)
+        costs.append(work.done)
+    few, many = costs
+    assert many < 3 * few + 20
+
+
+# --- order --------------------------------------------------------------------------------------
+
+
+async def end_all(database: Database) -> list[str]:
+    """End what can be claimed, one by one; ids of the events in that order."""
+    ended = []
+    while claimed := await database.transaction(claim):
+        for task in claimed:
+            await database.transaction(
+                lambda tx, task=task: task_rows.finish(tx.session, task)  # type: ignore[misc]
+            )
+            ended.append(task.event_id)
+    return ended
+
+
+@pytest.mark.parametrize("between", [0, 2])
+@pytest.mark.parametrize("slow", ["storing", "ending"])
+async def test_what_is_stored_while_the_one_before_it_ends_is_not_forgotten(
+    desk: Desk, slow: str, between: int
+) -> None:
+    before = events("a", range(1 + between))
+    await desk.database.transaction(lambda tx: store(tx, before))
+    (first,) = await desk.database.transaction(claim)
+    other = desk.connect()
+    done, may_commit = threading.Event(), threading.Event()
+    works: dict[str, Callable[[Transaction], None]] = {
+        "storing": lambda tx: store(tx, events("a", range(7, 9))),
+        "ending": lambda tx: task_rows.finish(tx.session, first),
+    }
+
+    def slowly(tx: Transaction) -> None:
+        works.pop(slow)(tx)
+        done.set()
+        may_commit.wait(20)
+
+    one = asyncio.create_task(desk.database.transaction(slowly))
+    await asyncio.to_thread(done.wait, 20)
+    (quick,) = works.values()
+    two = asyncio.create_task(other.transaction(quick))
+    await asyncio.wait({two}, timeout=0.3)  # it waits for the other
+    may_commit.set()
+    await asyncio.gather(one, two)
+    await asyncio.to_thread(other.close)
+    follow = [*before[1:], *events("a", range(7, 9))]
+    assert await end_all(desk.database) == [e["event_id"] for e in follow]
+    assert await desk.is_empty()
+
+
+async def test_each_key_keeps_its_order_whoever_stores_and_ends_at_the_same_time(
+    desk: Desk,
+) -> None:
+    chance = random.Random(7)
+    keys, lock = ["a", "b", "c"], threading.Lock()
+    stored = 0
+
+    def store_all(database: Database, key: str) -> None:
+        nonlocal stored
+        at = 0
+        while at < 60:
+            some = range(at, min(60, at + chance.randint(1, 4)))
+            database.transact(lambda tx, some=some: store(tx, events(key, some)))  # type: ignore[misc]
+            at = some.stop
+        with lock:
+            stored += 1
+
+    def end(database: Database) -> None:
+        deadline = time.monotonic() + 60
+        while (stored < len(keys) or database.transact(left)) and time.monotonic() < deadline:
+            for task in database.transact(lambda tx: claim(tx, 2)):
+                again = chance.random() < 0.2
+                database.transact(lambda tx, t=task, again=again: finish(tx, t, again))  # type: ignore[misc]
+
+    def finish(tx: Transaction, task: Task, again: bool) -> None:
+        if again:
+            task_rows.postpone(tx.session, task, tries=1, due_at=0, reason="again")
+        else:
+            task_rows.finish(tx.session, task)
+            tx.session.execute(insert(journal).values(event_id=task.event_id))
+
+    def left(tx: Transaction) -> bool:
+        return task_rows.count(tx.session) != (0, 0)
+
+    databases = [desk.connect() for _ in range(6)]
+    await asyncio.gather(
+        *(asyncio.to_thread(store_all, d, k) for d, k in zip(databases, keys, strict=False)),
+        *(asyncio.to_thread(end, database) for database in databases[3:]),
+    )
+    for database in databases:
+        await asyncio.to_thread(database.close)
+    assert await desk.is_empty()
+    written = await desk.written()
+    for key in keys:
+        of_key = [id for id in written if id.startswith(key)]
+        assert of_key == [e["event_id"] for e in events(key, range(60))]
