@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 from bookshop import Node, _prepare, accountant, eventually, write_down
-from reading import has_taken, is_stopped, position_of, returned_by, subject_of_key, taken_ids
+from reading import (
+    has_found_no_stream,
+    has_taken,
+    is_stopped,
+    position_of,
+    returned_by,
+    subject_of_key,
+    taken_ids,
+)
 from relaying import Shop, StreamView, in_order
 from sqlalchemy import delete, insert, select
 from structlog.testing import capture_logs
@@ -65,7 +73,7 @@ async def test_a_stream_that_is_not_there_yet_is_read_from_its_first_event(
         Node("books", new_database("books"), nats.url, router=of_sold(start)) as books,
         Shop(new_database("shop")) as shop,
     ):
-        await has_positions(books)
+        await has_found_no_stream(books)
         shop.start_relay(nats.url)
         await shop.sell(range(60))
         await has_taken(books, 60)

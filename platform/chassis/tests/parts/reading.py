@@ -14,6 +14,7 @@ from chassis.events.lanes import lane_of
 from chassis.events.streams import Stored
 
 __all__ = [
+    "has_found_no_stream",
     "has_taken",
     "is_stopped",
     "position_of",
@@ -35,6 +36,15 @@ async def has_taken(node: Node, events: int) -> None:
 
     async def holds() -> bool:
         return len(await node.journal()) >= events
+
+    await eventually(holds)
+
+
+async def has_found_no_stream(node: Node) -> None:
+    """Wait until it has looked for the stream that it reads, before there is one."""
+
+    async def holds() -> bool:
+        return all(reader._waited for reader in node.path.readers)
 
     await eventually(holds)
 

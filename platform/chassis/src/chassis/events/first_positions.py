@@ -15,13 +15,14 @@ from chassis.events import positions, wire
 from chassis.events.contracts import subject_of
 from chassis.events.handlers import Handler
 from chassis.events.lanes import LANES
+from chassis.events.owned_stream import made_after_rank
 from chassis.events.positions import ANY, Position
 from chassis.events.streams import (
     Stored,
     StreamGone,
-    StreamState,
     first_stored,
     last_messages,
+    last_stored,
     stream_state,
 )
 
@@ -29,11 +30,20 @@ __all__ = ["write_first_positions"]
 
 
 async def write_first_positions(
-    database: Database, client: Client, stream: str, handlers: Sequence[Handler]
+    database: Database,
+    client: Client,
+    stream: str,
+    handlers: Sequence[Handler],
+    *,
+    waited: bool = False,
 ) -> None:
     """Write a position for every subject of the types that have none yet.
 
+    `waited`: this member was there before the stream was; what that holds from its first event on
+    is new even to who begins at the newest.
+
     Raises:
+        StreamGone: there is no stream yet, or its producer still fills it again.
         DatabaseDown, ConnectionLost, JetStreamError: try again later.
     """
     for handler in handlers:
@@ -43,7 +53,7 @@ async def write_first_positions(
         )
         if known:
             continue
-        new = await _first_positions(client, stream, subjects, handler)
+        new = await _first_positions(client, stream, subjects, handler, waited)
         with contextlib.suppress(IntegrityError):  # another replica was faster
             await database.transaction(
                 lambda tx, new=new: positions.insert_new(tx.session, stream, new)  # type: ignore[misc]
@@ -51,14 +61,15 @@ async def write_first_positions(
 
 
 async def _first_positions(
-    client: Client, stream: str, subjects: list[str], handler: Handler
+    client: Client, stream: str, subjects: list[str], handler: Handler, waited: bool
 ) -> dict[str, Position]:
-    try:
-        state = await stream_state(client, stream)
-    except StreamGone:
-        return {subject: Position(0, "", 0) for subject in subjects}
-    empty = _empty(state)
-    if handler.start == "newest":
+    state = await stream_state(client, stream)
+    before = made_after_rank(state)
+    # What a subject once held may be gone, by age or with an older stream: any number may be next.
+    complete = before == 0 and state.first_sequence <= 1
+    empty = Position(0 if complete else ANY, "", 0)
+    if handler.start == "newest" and not (waited and before == 0):
+        await _refilled(client, stream, before or 0)
         last = {s.subject: s for s in await last_messages(client, stream, subjects)}
         return {
             subject: _at(last[subject], taken=True) if subject in last else empty
@@ -71,9 +82,11 @@ async def _first_positions(
     }
 
 
-def _empty(state: StreamState) -> Position:
-    # What a subject once held may have been removed by age; then any number may come first.
-    return Position(ANY if state.first_sequence > 1 else 0, "", 0)
+async def _refilled(client: Client, stream: str, up_to_rank: int) -> None:
+    """Raise StreamGone while a stream made anew is filled with what had been sent before."""
+    last = await last_stored(client, stream) if up_to_rank else None
+    if last and 0 < wire.integer(last.headers, wire.RANK) < up_to_rank:
+        raise StreamGone(404, 0, f"stream {stream!r} is being filled again")
 
 
 def _at(stored: Stored, *, taken: bool) -> Position:

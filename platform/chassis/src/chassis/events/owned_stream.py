@@ -1,6 +1,6 @@
 """The stream a service owns: named for it, with the subjects of what it publishes."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from nats.aio.client import Client
@@ -9,9 +9,10 @@ from chassis.events.lanes import LANES
 from chassis.events.settings import EventSettings
 from chassis.events.streams import StreamGone, StreamState, api, stream_state
 
-__all__ = ["LaneCountChanged", "ensure_stream"]
+__all__ = ["LaneCountChanged", "ensure_stream", "made_after_rank"]
 
 _LANES_KEY = "slipway.lanes"
+_MADE_AFTER_KEY = "slipway.made-after-rank"
 
 
 class LaneCountChanged(Exception):
@@ -19,9 +20,15 @@ class LaneCountChanged(Exception):
 
 
 async def ensure_stream(
-    client: Client, stream: str, types: Sequence[str], settings: EventSettings
+    client: Client,
+    stream: str,
+    types: Sequence[str],
+    settings: EventSettings,
+    sent_rank: Callable[[], Awaitable[int]],
 ) -> tuple[StreamState, list[str]]:
     """Make the service's stream, or add to it the subjects it lacks; and what else differs.
+
+    A stream that is made says up to which rank events had been sent before: `sent_rank` is asked.
 
     Raises:
         LaneCountChanged: it has another number of lanes.
@@ -31,6 +38,7 @@ async def ensure_stream(
     try:
         state = await stream_state(client, stream)
     except StreamGone:
+        wanted["metadata"][_MADE_AFTER_KEY] = str(await sent_rank())
         await api(client, f"STREAM.CREATE.{stream}", wanted)
         return await stream_state(client, stream), []
     lanes = state.config.get("metadata", {}).get(_LANES_KEY)
@@ -49,6 +57,12 @@ async def ensure_stream(
         if state.config.get(key) != wanted[key]
     ]
     return state, drift
+
+
+def made_after_rank(state: StreamState) -> int | None:
+    """The rank up to which events had been sent before a stream was made; None if it is unknown."""
+    text = state.config.get("metadata", {}).get(_MADE_AFTER_KEY, "")
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _config(stream: str, types: Sequence[str], settings: EventSettings) -> dict[str, Any]:

@@ -89,6 +89,7 @@ class Reader:
         self._behind: set[tuple[str, int]] = set()
         self._all_taken: StreamState | None = None
         self._stream_poll = _STREAM_POLL_SECONDS
+        self._waited = False
         self._read_to = 0
         self._arrived = 0
         self._known_types: set[str] = set()
@@ -194,6 +195,7 @@ class Reader:
         try:
             await self._read()
         except StreamGone:
+            self._waited = True
             await self._ask_producer()
             await self._sleep(self._stream_poll)
             self._stream_poll = min(_STREAM_POLL_MOST_SECONDS, 2 * self._stream_poll)
@@ -369,6 +371,7 @@ class Reader:
                 self._broker.client,
                 self.stream,
                 [self._handlers[type] for type in sorted(new)],
+                waited=self._waited,
             )
             self._known_types |= new
 

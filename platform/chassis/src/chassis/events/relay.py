@@ -233,7 +233,9 @@ class Relay:
         # What other versions have published here is sent too.
         others = await self._database.read(lambda tx: outbox.types(tx.session))
         types = sorted({*self._types, *others})
-        state, drift = await ensure_stream(client, self._stream, types, self._settings)
+        state, drift = await ensure_stream(
+            client, self._stream, types, self._settings, self._sent_rank
+        )
         for line in drift:
             _log.warning("the stream differs from the settings", stream=self._stream, drift=line)
         last = await _last_of_ours(client, self._stream, state)
@@ -241,6 +243,11 @@ class Relay:
         if not known and last:
             await self._lift(client, last, state.last_sequence)
         return time.monotonic()
+
+    async def _sent_rank(self) -> int:
+        return await self._database.transaction(
+            lambda tx: outbox.lock_counters(tx.session).sent_rank
+        )
 
     def _reconcile(self, tx: Transaction, state: StreamState, last: Stored | None) -> bool:
         """Take the stream's end as what was sent; false if the database doesn't know that end."""

@@ -1,0 +1,129 @@
+"""Where a service begins that has never read a type, when the stream was lost and made again."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from bookshop import Node, TestSettings, eventually, sold, write_down
+from reading import has_found_no_stream, has_taken, position_of, subject_of_key, taken_ids
+from relaying import STREAM, Shop, StreamView, in_order
+
+from bookstore.v1 import BookSold
+from chassis import EventContext, EventRouter, Transaction
+from chassis.events.router import Start
+from chassis.testing import NatsServer
+
+FORGETFUL = TestSettings(stream_max_age_seconds=1)
+
+
+def of_sold(start: Start = "oldest") -> EventRouter:
+    events = EventRouter()
+
+    @events.on(BookSold, start=start)
+    def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        write_down(tx, event)
+
+    return events
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_numbers_that_go_on_in_a_stream_made_anew_are_no_gap_for_a_new_service(
+    there: bool, nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    view = StreamView(nats.url)
+    async with Shop(new_database("shop"), settings=FORGETFUL) as shop:
+        relay = shop.start_relay(nats.url)
+        await shop.sell(range(5))
+        await shop.publish(*(sold(0) for _ in range(5)))
+        await shop.sent()
+        assert in_order(await view.ids(), shop.published)
+        await gone_by_age(view)
+        await relay.stop()
+        nats.kill()
+        nats.erase()
+        nats.start()
+        if there:
+            shop.start_relay(nats.url)
+            await is_there(view)
+        async with Node("books", new_database("books"), nats.url, router=of_sold()) as books:
+            if there:
+                await has_positions(books)
+            else:
+                await has_found_no_stream(books)
+                shop.start_relay(nats.url)
+                await has_positions(books)
+            # Of book 20 and above nothing was ever sent.
+            after = await shop.sell(range(30))
+            await has_taken(books, len(after))
+            assert in_order(await taken_ids(books), after)
+            assert (await books.path.ledger()).stopped == ()
+
+
+async def test_what_is_sent_again_is_taken_from_the_oldest_on_by_a_new_service(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    """However much of it is in the stream when the service first looks."""
+    async with Shop(new_database("shop")) as shop:
+        first = shop.start_relay(nats.url)
+        await shop.sell(range(120))
+        await shop.sent()
+        await first.stop()
+        nats.kill()
+        nats.erase()
+        nats.start()
+        async with Node("books", new_database("books"), nats.url, router=of_sold()) as books:
+            await has_found_no_stream(books)
+            shop.start_relay(nats.url, batch_events=1)
+            await has_taken(books, 120)
+            assert in_order(await taken_ids(books), shop.published)
+            assert (await books.path.ledger()).stopped == ()
+
+
+async def test_what_is_sent_again_is_not_new_to_a_service_that_begins_at_the_newest(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    view = StreamView(nats.url)
+    async with Shop(new_database("shop")) as shop:
+        first = shop.start_relay(nats.url)
+        await shop.sell(range(120))
+        await shop.sent()
+        await first.stop()
+        nats.kill()
+        nats.erase()
+        nats.start()
+        second = shop.start_relay(nats.url, batch_events=1)
+
+        async def begun() -> bool:
+            return len(await view.ids()) > 3
+
+        await eventually(begun)
+        await second.stop()
+        async with Node("books", new_database("books"), nats.url, router=of_sold("newest")) as b:
+            await asyncio.sleep(0.5)  # it looks in the midst of it, unless that has ended
+            shop.start_relay(nats.url)
+            await has_positions(b)
+            after = await shop.sell(range(120, 160))
+            await shop.sent()
+            await b.settled()
+            assert in_order(await taken_ids(b), after)
+
+
+async def gone_by_age(view: StreamView) -> None:
+    async def holds() -> bool:
+        return await view.ids() == []
+
+    await eventually(holds)
+
+
+async def is_there(view: StreamView) -> None:
+    async def holds() -> bool:
+        return bool(await view.api(f"STREAM.INFO.{STREAM}"))
+
+    await eventually(holds)
+
+
+async def has_positions(node: Node) -> None:
+    async def holds() -> bool:
+        return await position_of(node, subject_of_key("book-0")) is not None
+
+    await eventually(holds)
