@@ -19,9 +19,8 @@ from sqlalchemy import (
 LONGEST_NAME = 255
 
 metadata = MetaData()
+# SQLite gives the number of a deleted last row to the next, unless told not to (autoincrement).
 _Id = BigInteger().with_variant(Integer, "sqlite")
-# SQLite gives the number of a deleted last row to the next, unless it is told not to.
-_NEVER_REUSED = {"sqlite_autoincrement": True}
 
 # Events to publish. `number` counts within a subject, `rank` within the service's stream; both are
 # given by the relay. What ranks up to the relay's `sent_rank` is in the stream: no row is marked.
@@ -37,7 +36,7 @@ outbox = Table(
     Column("number", BigInteger),
     Column("rank", BigInteger),
     Index("slipway_outbox_rank", "rank", unique=True),
-    **_NEVER_REUSED,
+    sqlite_autoincrement=True,
 )
 Index(
     "slipway_outbox_unnumbered",
@@ -108,7 +107,7 @@ tasks = Table(
     Column("leased_until", Double),
     Column("reason", Text, nullable=False),
     Index("slipway_task_key", "key", "source", "id"),
-    **_NEVER_REUSED,
+    sqlite_autoincrement=True,
 )
 
 for _name, _columns in {"due": ("due_at", "id"), "first": ("key", "source")}.items():
@@ -140,7 +139,7 @@ dead_letters = Table(
     Column("tries", Integer, nullable=False),
     Column("reason", Text, nullable=False),
     Column("died_at", Double, nullable=False),
-    **_NEVER_REUSED,
+    sqlite_autoincrement=True,
 )
 
 # Which member runs which lane of which stream. A mark that outlives its member makes a suspect.

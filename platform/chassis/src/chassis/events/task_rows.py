@@ -337,7 +337,7 @@ def next_due(session: Session, looking: Look | Sequence[str]) -> float | None:
     free_at = case((tasks.c.owner.is_(None), tasks.c.due_at), else_=tasks.c.leased_until)
     of_types = tasks.c.due_at.is_not(None) & tasks.c.type.in_(list(look.types))
     statement = select(func.min(free_at)).where(of_types, _is_first())
-    free = tasks.c.owner.is_(None)
+    free: ColumnElement[bool] = tasks.c.owner.is_(None)
     if not look.suspects:
         free &= tasks.c.alone.is_(False)
     if look.left:

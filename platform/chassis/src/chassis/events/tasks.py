@@ -5,11 +5,18 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 
-from chassis.database import ConnectionLost, Database, DatabaseDown, Transaction
+from chassis.database import (
+    ConnectionLost,
+    Database,
+    DatabaseDown,
+    ReadTransaction,
+    Transaction,
+)
 from chassis.errors import is_unavailable
 from chassis.events import task_rows
 from chassis.events.arrival import read_stored
@@ -117,9 +124,7 @@ class TaskRunner:
         due = None
         while due is None:
             look = self._look()
-            due = await self._database.read(
-                lambda tx, look=look: task_rows.next_due(tx.session, look)
-            )  # type: ignore[misc]
+            due = await self._database.read(partial(_next_due, look))
             seconds = _POLL_SECONDS
             if due is not None:
                 # Never at once: one that is due may be locked by who claims it.
@@ -397,6 +402,10 @@ class TaskRunner:
     def _free_nobody(self) -> None:
         """The database was away: a lease may have run out though its owner lives and renews it."""
         self._frees_from = time.monotonic() + self._settings.task_lease_seconds
+
+
+def _next_due(look: Look, tx: ReadTransaction) -> float | None:
+    return task_rows.next_due(tx.session, look)
 
 
 def _ended_its_process(task: Task) -> str:
