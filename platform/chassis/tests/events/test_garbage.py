@@ -7,7 +7,8 @@ from bookshop import journal
 from forge import Forge
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from relaying import in_order
+from reading import has_taken, remove
+from relaying import StreamView, in_order
 from sqlalchemy import insert
 from trade import dead, take_in
 
@@ -114,3 +115,23 @@ async def test_what_is_numbered_rightly_is_handled_or_a_dead_letter_whatever_els
     for letter in letters:
         assert letter.reason.startswith("undecodable: ")
         assert letter.data in sent
+
+
+async def test_a_message_without_a_generation_says_nothing_of_the_counters_before_it(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    """What comes again from before it is dropped, and is no producer that began anew."""
+    url = new_database("books")
+    async with Forge(nats.url) as forge:
+        await forge.publish(BookSold(book_id="a"))
+        await forge.publish(BookSold(book_id="a"), headers={wire.GENERATION: None})
+        other = await forge.publish(BookSold(book_id="b"))
+        async with take_in(nats, url, counting()) as books:
+            await has_taken(books, 3)
+        # The message of its position is gone: the reader begins at the oldest.
+        await remove(StreamView(nats.url), other.id)
+        await forge.publish(BookSold(book_id="b"))
+        async with take_in(nats, url, counting()) as books:
+            await has_taken(books, 4)
+            await books.settled(60)
+            assert (await books.path.ledger()).stopped == ()
