@@ -48,6 +48,7 @@ __all__ = [
     "store",
     "store_dead",
     "store_in_line",
+    "unhandled",
 ]
 
 
@@ -343,6 +344,17 @@ def next_due(session: Session, looking: Look | Sequence[str]) -> float | None:
     if look.left:
         free |= tasks.c.owner.is_not(None) & tasks.c.id.not_in(list(look.held))
     return session.execute(statement.where(free)).scalar()
+
+
+def unhandled(session: Session, types: Sequence[str], stored_before: float) -> dict[str, int]:
+    """How many keys are blocked for long by tasks of each type that is none of `types`."""
+    first = tasks.c.due_at.is_not(None) & (tasks.c.stored_at < stored_before)
+    statement = (
+        select(tasks.c.type, func.count())
+        .where(first, tasks.c.type.not_in(list(types)), _is_first())
+        .group_by(tasks.c.type)
+    )
+    return {row[0]: row[1] for row in session.execute(statement)}
 
 
 def count(session: Session) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 _POLL_SECONDS = 1.0
+_UNHANDLED_SECONDS = 60.0
 # So often a suspect waits for a moment without async handlers; then they make room.
 _PATIENT_DELAYS = 4
 
@@ -84,7 +85,7 @@ class TaskRunner:
 
     async def run(self) -> None:
         """Run tasks until `stop`, or until cancelled."""
-        renewing = asyncio.create_task(self._renew())
+        beside = [asyncio.create_task(work) for work in (self._renew(), self._tell_unhandled())]
         waits = False
         try:
             while not self._stopping:
@@ -105,7 +106,8 @@ class TaskRunner:
             if self._running:
                 await asyncio.wait(self._running)
         finally:
-            renewing.cancel()
+            for each in beside:
+                each.cancel()
 
     async def stop(self, seconds: float) -> None:
         """Claim no more, let what runs finish for `seconds`, then give the rest back."""
@@ -392,6 +394,23 @@ class TaskRunner:
                 _log.warning("leases of tasks were not renewed", error=repr(error))
                 self._free_nobody()
                 seconds = min(every, _POLL_SECONDS)
+
+    async def _tell_unhandled(self) -> None:
+        """Say, once for each type, that tasks wait for a version that handles it."""
+        told: set[str] = set()
+        while True:
+            before = time.time() - self._settings.task_max_age_seconds
+            found: dict[str, int] = {}
+            with suppress(Exception):  # that the database is away is said elsewhere
+                found = await self._database.read(
+                    lambda tx, before=before: task_rows.unhandled(tx.session, self._types, before)  # type: ignore[misc]
+                )
+            for type in found.keys() - told:
+                _log.error(
+                    "events wait for a version that handles them", type=type, keys=found[type]
+                )
+            told |= found.keys()
+            await asyncio.sleep(_UNHANDLED_SECONDS)
 
     async def _renew_held(self) -> None:
         held = list(self._held.values())
