@@ -68,7 +68,7 @@ async def test_a_slow_one_and_a_fast_one_contest_every_lane(
             contest(slow, fast, [e.id for e in shop.published], begun)
             await shop.sell(range(start, start + 100))
             await has_taken(slow, start + 100)
-            assert refusals
+            await until(lambda: bool(refusals))
         await slow.settled()
         assert in_order(await taken_ids(slow), shop.published)
         assert {e.member for e in await slow.journal()} == {"slow", "fast"}
