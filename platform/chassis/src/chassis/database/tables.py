@@ -19,8 +19,8 @@ from sqlalchemy import (
 LONGEST_NAME = 255
 
 metadata = MetaData()
-# SQLite gives the number of a deleted last row to the next, unless told not to (autoincrement).
 _Id = BigInteger().with_variant(Integer, "sqlite")
+# With `sqlite_autoincrement` SQLite does not give the number of a deleted last row to the next.
 
 # Events to publish. `number` counts within a subject, `rank` within the service's stream; both are
 # given by the relay. What ranks up to the relay's `sent_rank` is in the stream: no row is marked.

@@ -5,7 +5,6 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -125,14 +124,17 @@ class TaskRunner:
         """Until a task is due, or somebody says that there may be one."""
         due = None
         while due is None:
-            look = self._look()
-            due = await self._database.read(partial(_next_due, look))
+            due = await self._next_due()
             seconds = _POLL_SECONDS
             if due is not None:
                 # Never at once: one that is due may be locked by who claims it.
                 seconds = min(seconds, max(0.005, due - time.time()))
             if await wait_at_most(self._woken, seconds):
                 return
+
+    async def _next_due(self) -> float | None:
+        look = self._look()
+        return await self._database.read(lambda tx: task_rows.next_due(tx.session, look))
 
     def _look(self) -> Look:
         now = time.monotonic()
@@ -421,10 +423,6 @@ class TaskRunner:
     def _free_nobody(self) -> None:
         """The database was away: a lease may have run out though its owner lives and renews it."""
         self._frees_from = time.monotonic() + self._settings.task_lease_seconds
-
-
-def _next_due(look: Look, tx: ReadTransaction) -> float | None:
-    return task_rows.next_due(tx.session, look)
 
 
 def _ended_its_process(task: Task) -> str:
