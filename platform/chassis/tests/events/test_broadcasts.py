@@ -47,7 +47,7 @@ class Hearing:
 
 async def listening(path: EventPath) -> None:
     async def subscribed() -> bool:
-        return path._subscribed
+        return path.broker_connected()
 
     await eventually(subscribed)
     await path.broker.client.flush()

@@ -224,11 +224,11 @@ async def test_a_member_that_could_not_join_at_first_joins_later(
 ) -> None:
     ensure, asked = membership._ensure_bucket, []
 
-    async def not_yet(client: Client) -> None:
+    async def not_yet(client: Client, replicas: int) -> None:
         asked.append(client)
         if len(asked) < 3:
             raise TimeoutError("JetStream is not ready yet")
-        await ensure(client)
+        await ensure(client, replicas)
 
     monkeypatch.setattr(membership, "_ensure_bucket", not_yet)
     async with Shop(new_database("shop")) as shop:

@@ -31,7 +31,7 @@ async def test_a_commit_wakes_the_relay_of_the_replica_that_holds_the_lock(
         return sum(bool(node.path.relay and node.path.relay.leading) for node in nodes) == 1
 
     async def all_connected() -> bool:
-        return all(node.path._listening for node in nodes)
+        return all(node.path.broker_connected() for node in nodes)
 
     await eventually(one_leads)
     await eventually(all_connected)

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import structlog
 from google.protobuf.message import Message
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from structlog.contextvars import bound_contextvars
 
+from chassis.events.broker import Broker
 from chassis.events.cloudevents import Undecodable, decode, from_data
 from chassis.events.contracts import subjects_of
 from chassis.events.handlers import FAILURES, Handler
@@ -19,15 +19,15 @@ __all__ = ["subscribe_broadcasts"]
 _log = structlog.get_logger(__name__)
 
 
-async def subscribe_broadcasts(client: Client, handlers: Mapping[str, list[Handler]]) -> None:
-    """Subscribe to the events as they are published; the client subscribes again by itself."""
+def subscribe_broadcasts(broker: Broker, handlers: Mapping[str, list[Handler]]) -> None:
+    """Subscribe to the events as they are published."""
     for type, listeners in handlers.items():
 
         async def hear(message: Msg, listeners: list[Handler] = listeners) -> None:
             for handler in listeners:
                 await _tell(handler, message)
 
-        await client.subscribe(subjects_of(type), cb=hear)
+        broker.subscribe(subjects_of(type), hear)
 
 
 async def _tell(handler: Handler, message: Msg) -> None:

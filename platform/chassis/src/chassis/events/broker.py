@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import nats
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 __all__ = ["Broker"]
 
@@ -14,15 +15,23 @@ _RECONNECT_SECONDS = 0.25
 
 
 class Broker:
-    """A connection that is made in the background and made again whenever it breaks."""
+    """A connection that is made in the background and made again whenever it breaks.
+
+    `client` is another one after the server has closed the connection for good.
+    """
 
     def __init__(self, url: str, name: str) -> None:
         self._url = url
         self._name = name
         self.client = Client()
         self.connected = asyncio.Event()
+        self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
         self._on_connected: list[Callable[[], Awaitable[None]]] = []
         self._on_disconnected: list[Callable[[], None]] = []
+
+    def subscribe(self, subject: str, hear: Callable[[Msg], Awaitable[None]]) -> None:
+        """Hear what is published, from each connection's first moment on. Call before `run`."""
+        self._subscriptions.append((subject, hear))
 
     def on_connected(self, call: Callable[[], Awaitable[None]]) -> None:
         """Call after the first connection and after each later one."""
@@ -32,36 +41,58 @@ class Broker:
         self._on_disconnected.append(call)
 
     async def run(self) -> None:
-        """Connect, as often as it takes; after that the client reconnects by itself."""
+        """Connect, as often as it takes, until cancelled.
+
+        The client reconnects by itself, but for what the server has refused for good.
+        """
         told = False
         while True:
+            client, closed = Client(), asyncio.Event()
+            self.client = client
             try:
-                await self.client.connect(
-                    self._url,
-                    name=self._name,
-                    connect_timeout=2,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=_RECONNECT_SECONDS,  # type: ignore[arg-type] # a float is fine
-                    pending_size=0,  # nothing is held back for a broker made anew
-                    ping_interval=5,
-                    max_outstanding_pings=2,
-                    error_cb=self._failed,
-                    disconnected_cb=self._lost,
-                    reconnected_cb=self._found,
-                )
+                await self._connect(client, closed)
             except (OSError, nats.errors.Error, TimeoutError) as error:
                 if not told:
                     _log.warning("waiting for the broker", url=self._url, error=str(error))
                     told = True
-                await asyncio.sleep(_RECONNECT_SECONDS)
-                continue
-            await self._found()
-            return
+                await _close(client)
+            else:
+                told = False
+                await self._found()
+                await closed.wait()
+                _log.warning("the broker closed the connection", error=str(client.last_error))
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _connect(self, client: Client, closed: asyncio.Event) -> None:
+        async def is_closed() -> None:
+            closed.set()
+
+        async def failed(_error: Exception) -> None:
+            # What is wrong shows where the connection is used. But the library forgets the socket
+            # of an attempt to reconnect that failed, and leaves it open.
+            if not client.is_connected and client._transport:
+                client._transport.close()  # type: ignore[no-untyped-call]
+
+        await client.connect(
+            self._url,
+            name=self._name,
+            connect_timeout=2,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=_RECONNECT_SECONDS,  # type: ignore[arg-type] # a float is fine
+            pending_size=0,  # nothing is held back for a broker made anew
+            ping_interval=5,
+            max_outstanding_pings=2,
+            error_cb=failed,
+            disconnected_cb=self._lost,
+            reconnected_cb=self._found,
+            closed_cb=is_closed,
+        )
+        for subject, hear in self._subscriptions:
+            await client.subscribe(subject, cb=hear)
 
     async def close(self) -> None:
         """Close the connection, if there is one."""
-        if not self.client.is_closed:
-            await self.client.close()
+        await _close(self.client)
 
     async def _found(self) -> None:
         self.connected.set()
@@ -78,8 +109,7 @@ class Broker:
         for call in self._on_disconnected:
             call()
 
-    async def _failed(self, _error: Exception) -> None:
-        """What is wrong shows where the connection is used. But the library forgets the socket of
-        an attempt to reconnect that failed, and leaves it open."""
-        if not self.client.is_connected and self.client._transport:
-            self.client._transport.close()  # type: ignore[no-untyped-call]
+
+async def _close(client: Client) -> None:
+    if not client.is_closed:
+        await client.close()

@@ -7,10 +7,12 @@ the membership for safety: positions do that.
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import structlog
 from nats.aio.client import Client
@@ -40,20 +42,29 @@ class Members:
     """Announces this member and computes which lanes are its own."""
 
     def __init__(
-        self, broker: Broker, *, service: str, member: str, version: str, ttl_seconds: int
+        self,
+        broker: Broker,
+        *,
+        service: str,
+        member: str,
+        version: str,
+        ttl_seconds: int,
+        replicas: int = 1,
     ) -> None:
         self._broker = broker
         self._service = service
         self.member = member
         self._version = version
         self.ttl_seconds = ttl_seconds
+        self._replicas = replicas
         self._seen: dict[str, _Seen] = {}
         self.lanes: frozenset[int] = frozenset()
         self.joined = asyncio.Event()
         self._on_change: list[Callable[[], None]] = []
         self._leaving = False
-        self._listening = False
-        broker.on_connected(self._join)
+        self._listening_since = 0.0
+        broker.subscribe(self._subject("*"), self._hear)
+        broker.on_connected(self._connected)
 
     @property
     def living(self) -> set[str]:
@@ -71,11 +82,11 @@ class Members:
             if not self._broker.connected.is_set():
                 continue
             try:
+                self._expire()
                 # A broker that has just come up may not have been ready for it.
                 await (self._announce() if self.joined.is_set() else self._join())
             except Exception as error:
                 _log.warning("not heard by the other members", error=repr(error))
-            self._expire()
 
     async def leave(self) -> None:
         """Tell the others at once that this member is gone."""
@@ -85,23 +96,31 @@ class Members:
             await self._broker.client.publish(self._subject(), b"", headers=headers)
             await self._broker.client.flush(timeout=1)
 
-    async def _join(self) -> None:
-        client = self._broker.client
-        now = time.monotonic()
+    async def _connected(self) -> None:
         # Nobody could be heard while the broker was away: all are believed for one TTL more.
-        for seen in self._seen.values():
-            seen.heard = now
-        if not self._listening:
-            await client.subscribe(self._subject("*"), cb=self._hear)
-            self._listening = True
-        await _ensure_bucket(client)
+        self._listening_since = time.monotonic()
+        await self._join()
+
+    async def _join(self) -> None:
+        try:
+            await self._read_bucket()
+        except Exception as error:
+            # Who has listened for so long has heard all of them.
+            if time.monotonic() - self._listening_since < self.ttl_seconds:
+                raise
+            _log.warning("joining by what was heard: no bucket of members", error=repr(error))
+            await self._announce()
+        self.joined.set()
+        self._recompute()
+
+    async def _read_bucket(self) -> None:
+        client = self._broker.client
+        await _ensure_bucket(client, self._replicas)
         await self._announce()
         for stored in await last_messages(client, _STREAM, [self._subject("*")]):
             if "KV-Operation" in stored.headers or "Nats-Marker-Reason" in stored.headers:
                 continue
             self._note(stored.subject, stored.data, _age(stored.headers.get("Nats-Time-Stamp")))
-        self.joined.set()
-        self._recompute()
 
     async def _announce(self) -> None:
         body = json.dumps({"version": self._version, "ttl": self.ttl_seconds}).encode()
@@ -126,15 +145,18 @@ class Members:
         id = subject.rpartition(".")[2]
         try:
             said = json.loads(data)
-            member, ttl = Member(str(said["version"]), said.get("weight")), float(said["ttl"])
-        except (ValueError, KeyError, TypeError):
+            member, ttl = Member(str(said["version"]), _weight(said)), float(said["ttl"])
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return
-        if age < ttl and id != self.member:
+        if age < ttl < math.inf and id != self.member:
             self._seen[id] = _Seen(member, time.monotonic() - age, ttl)
 
     def _expire(self) -> None:
         now = time.monotonic()
-        gone = [id for id, seen in self._seen.items() if seen.heard + seen.ttl_seconds < now]
+        since = self._listening_since
+        gone = [
+            id for id, seen in self._seen.items() if max(seen.heard, since) + seen.ttl_seconds < now
+        ]
         for id in gone:
             del self._seen[id]
         if gone:
@@ -153,6 +175,13 @@ class Members:
         return f"$KV.{_BUCKET}.{self._service}.{member or self.member}"
 
 
+def _weight(said: dict[str, Any]) -> int | None:
+    weight = said.get("weight")
+    if weight is None or (type(weight) is int and 0 <= weight <= 100):
+        return weight
+    raise ValueError(f"no weight: {weight!r}")
+
+
 def _age(stamp: str | None) -> float:
     """Seconds since the server stored a message. Needs clocks that agree within a TTL."""
     if not stamp:
@@ -164,7 +193,7 @@ def _age(stamp: str | None) -> float:
     return max(0.0, time.time() - when.timestamp())
 
 
-async def _ensure_bucket(client: Client) -> None:
+async def _ensure_bucket(client: Client, replicas: int) -> None:
     """A key-value bucket as clients know it (ADR-8), with a TTL per key (ADR-43)."""
     try:
         await stream_state(client, _STREAM)
@@ -182,7 +211,7 @@ async def _ensure_bucket(client: Client) -> None:
         "allow_msg_ttl": True,
         "subject_delete_marker_ttl": 1_000_000_000,
         "deny_delete": True,
-        "num_replicas": 1,
+        "num_replicas": replicas,
     }
     try:
         await api(client, f"STREAM.CREATE.{_STREAM}", config)

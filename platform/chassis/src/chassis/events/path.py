@@ -49,7 +49,8 @@ class EventLedger:
 class EventPath:
     """Everything between a service's database and the broker.
 
-    `on_fatal` is called, once, when the process can never work as it is configured.
+    `on_fatal` is called when the process can never work as it is configured, and when a part of it
+    has ended by an error.
     """
 
     def __init__(
@@ -69,10 +70,11 @@ class EventPath:
     ) -> None:
         self._database = database
         self._handlers = handlers
-        self._broadcasts = broadcasts
         self._jobs = jobs
         self.member = member or uuid7()
         self._tasks: list[asyncio.Task[None]] = []
+        self._on_fatal = on_fatal
+        self._ending = False
         self.broker = Broker(nats_url, service)
         self._gate = Gate()
         self.relay: Relay | None = None
@@ -81,8 +83,7 @@ class EventPath:
         self._reading: list[asyncio.Task[None]] = []
         self.task_runner: TaskRunner | None = None
         self._service = service
-        if broadcasts:
-            self.broker.on_connected(self._subscribe_once)
+        subscribe_broadcasts(self.broker, broadcasts)
         if database is None:
             return
         if publishes:
@@ -94,7 +95,7 @@ class EventPath:
                 settings=settings,
                 on_fatal=on_fatal,
             )
-            self.broker.on_connected(self._listen_once)
+            self.broker.subscribe(wire.wake_subject(service), self._woken)
         if handlers:
             self.members = Members(
                 self.broker,
@@ -102,6 +103,7 @@ class EventPath:
                 member=self.member,
                 version=version,
                 ttl_seconds=settings.member_ttl_seconds,
+                replicas=settings.stream_replicas,
             )
             self.task_runner = TaskRunner(
                 database, handlers, member=self.member, settings=settings, gate=self._gate
@@ -119,12 +121,9 @@ class EventPath:
                 )
                 for stream, of_stream in sorted(_by_stream(handlers).items())
             ]
-        self._subscribed = False
-        self._listening = False
 
     async def start(self) -> None:
         """Start everything in the background; a broker that is away is waited for."""
-        self._subscribed = self._listening = False
         self._spawn(self.broker.run())
         if self._database is None:
             return
@@ -143,6 +142,7 @@ class EventPath:
 
     async def let_go(self, seconds: float = 10) -> None:
         """Take no more: finish what is in hand within `seconds`, then let the lanes go."""
+        self._ending = True
         for reader in self.readers:
             await reader.stop()
         if self.task_runner:
@@ -167,6 +167,7 @@ class EventPath:
 
     async def close(self) -> None:
         """Leave the group and close the connection to the broker."""
+        self._ending = True
         if self.members:
             try:
                 await self.members.leave()
@@ -215,8 +216,16 @@ class EventPath:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
         self._tasks.append(task)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Half dead it would look ready."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._ending:
+            _log.error("a part of the event path has ended", exc_info=error)
+            self._on_fatal(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
     def _wake_relays(self) -> None:
         """This process's relay, and through the broker that of the replica which holds the lock."""
@@ -229,23 +238,12 @@ class EventPath:
         task = asyncio.create_task(work)
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    async def _listen_once(self) -> None:
-        if self._listening:
-            return
-        await self.broker.client.subscribe(wire.wake_subject(self._service), cb=self._woken)
-        self._listening = True
-
     async def _woken(self, message: Msg) -> None:
         assert self.relay
         if message.data == wire.ASK:
             self.relay.ask()
         else:
             self.relay.wake()
-
-    async def _subscribe_once(self) -> None:
-        if not self._subscribed:
-            await subscribe_broadcasts(self.broker.client, self._broadcasts)
-            self._subscribed = True
 
     async def _measure(self) -> None:
         assert self._database

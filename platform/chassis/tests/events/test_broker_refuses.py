@@ -1,0 +1,101 @@
+"""A server that closed the connection for good, as it does on most errors, is connected to anew."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from bookshop import Node, TestSettings, accountant, eventually, sold
+from reading import has_taken, taken_ids
+from relaying import TYPES, Shop, in_order
+from structlog.testing import capture_logs
+
+from chassis.events.lanes import LANES
+from chassis.testing import NatsServer
+
+PATIENT = TestSettings(member_ttl_seconds=60, relay_sweep_seconds=60, relay_ask_seconds=60)
+NOBODY = "authorization { user: somebody, password: else }\n"
+
+
+async def test_readers_and_members_go_on_after_their_connection_was_refused(
+    tmp_path: Path, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("books")
+    with NatsServer(tmp_path / "nats", config="debug: false\n") as nats:
+        async with Shop(new_database("shop")) as shop:
+            shop.start_relay(nats.url)
+            await shop.sell(range(10))
+            nodes = [
+                Node("books", url, nats.url, router=accountant(), settings=PATIENT)
+                for _ in range(2)
+            ]
+            async with nodes[0], nodes[1]:
+                await has_taken(nodes[0], 10)
+                with capture_logs() as logs:
+                    await refuse_for_a_while(nats, tmp_path / "nats" / "nats.conf", nodes)
+                assert "the broker closed the connection" in [line["event"] for line in logs]
+                await shop.sell(range(10, 60))
+                await has_taken(nodes[0], 60)
+                assert in_order(await taken_ids(nodes[0]), shop.published)
+                # They hear each other over the new connections.
+                for node in nodes:
+                    await reads(node, LANES // 2)
+                await nodes[0].stop()
+                await reads(nodes[1], LANES)
+
+
+async def test_a_commit_still_wakes_another_replicas_relay(
+    tmp_path: Path, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("shop")
+    with NatsServer(tmp_path / "nats", config="debug: false\n") as nats:
+        nodes = [
+            Node("bookstore", url, nats.url, publishes=TYPES, settings=PATIENT) for _ in range(2)
+        ]
+        async with nodes[0], nodes[1]:
+            await refuse_for_a_while(nats, tmp_path / "nats" / "nats.conf", nodes)
+
+            async def one_leads() -> bool:
+                return any(node.path.relay and node.path.relay.leading for node in nodes)
+
+            await eventually(one_leads)
+            for number, node in enumerate(nodes):
+                await node.publish(sold(number))
+                await node.settled()
+
+
+async def refuse_for_a_while(nats: NatsServer, config: Path, nodes: list[Node]) -> None:
+    """Until each has lost its connection for good; then until each has another."""
+    clients = [node.path.broker.client for node in nodes]
+
+    async def all_connected() -> bool:
+        return all(node.path.broker_connected() for node in nodes)
+
+    async def all_closed() -> bool:
+        return all(client.is_closed for client in clients)
+
+    clients = []
+    await eventually(all_connected)
+    clients = [node.path.broker.client for node in nodes]
+    reload(nats, config, NOBODY)
+    await eventually(all_closed)
+    reload(nats, config, "")
+    await eventually(all_connected)
+
+
+def reload(nats: NatsServer, config: Path, more: str) -> None:
+    command = Path(f"/proc/{nats.pid}/cmdline").read_text().split("\0")
+    name = command[command.index("-n") + 1]
+    # What the command line says is to be said again.
+    config.write_text(
+        f"server_name: {name}\nhost: 127.0.0.1\nport: {nats.port}\n"
+        f'jetstream {{ store_dir: "{config.parent.absolute()}/jetstream" }}\n{more}'
+    )
+    os.kill(nats.pid, signal.SIGHUP)
+
+
+async def reads(node: Node, lanes: int) -> None:
+    async def holds() -> bool:
+        return len(node.path.readers[0].reading) == lanes
+
+    await eventually(holds)

@@ -1,0 +1,112 @@
+"""Nothing rests on the bucket of members: who cannot read it goes by what is announced."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+from bookshop import Node, TestSettings, accountant, eventually
+from reading import has_taken, taken_ids
+from relaying import Shop, StreamView, in_order
+
+from chassis.events.broker import Broker
+from chassis.events.lanes import LANES
+from chassis.events.members import Members
+from chassis.events.waiting import end
+from chassis.testing import NatsServer, free_port
+
+DENIED = '"$JS.API.*.*.KV_slipway-members"'
+NO_BUCKET = (
+    "authorization { users: [{ user: a, password: b, "
+    f"permissions: {{ publish: {{ deny: [{DENIED}] }} }} }}] }}\n"
+)
+
+
+async def test_replicas_share_the_lanes_without_a_bucket(
+    tmp_path: Path, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("books")
+    with NatsServer(tmp_path / "nats", config=NO_BUCKET) as nats:
+        nats_url = nats.url.replace("//", "//a:b@")
+        async with Shop(new_database("shop")) as shop:
+            shop.start_relay(nats_url)
+            await shop.sell(range(20))
+            nodes = [Node("books", url, nats_url, router=accountant()) for _ in range(2)]
+            async with nodes[0], nodes[1]:
+                for node in nodes:
+                    await reads(node, LANES // 2)
+                await shop.sell(range(20, 60))
+                await has_taken(nodes[0], 60)
+                assert in_order(await taken_ids(nodes[0]), shop.published)
+
+
+async def test_a_server_that_cannot_keep_as_many_copies_of_the_bucket_does_not_stop_the_reading(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    three = TestSettings(stream_replicas=3)
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(20))
+        async with Node(
+            "books", new_database("books"), nats.url, router=accountant(), settings=three
+        ) as books:
+            await has_taken(books, 20)
+            bucket = await StreamView(nats.url).api("STREAM.NAMES")
+            assert bucket["streams"] == ["bookstore"]
+
+
+async def test_in_a_cluster_the_bucket_has_as_many_copies_as_the_streams_and_outlives_a_server(
+    tmp_path: Path,
+) -> None:
+    ports = [free_port() for _ in range(3)]
+    routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(
+                NatsServer(
+                    tmp_path / f"nats-{port}",
+                    config=f"cluster {{ name: c, listen: 127.0.0.1:{port}, routes: [{routes}] }}\n",
+                )
+            )
+            for port in ports
+        ]
+        async with bystander_of_three(servers[0].url, "first") as first:
+            info = await StreamView(servers[0].url).api("STREAM.INFO.KV_slipway-members")
+            assert info["config"]["num_replicas"] == 3
+            leader = info["cluster"]["leader"]
+            await first.leave()
+        (holder,) = (server for server in servers if name_of(server) == leader)
+        holder.kill()
+        survivor = next(server for server in servers if server is not holder)
+        async with bystander_of_three(survivor.url, "second") as second:
+            assert len(second.lanes) == LANES
+
+
+@asynccontextmanager
+async def bystander_of_three(nats_url: str, name: str) -> AsyncIterator[Members]:
+    """One that keeps three copies, once it has joined."""
+    broker = Broker(nats_url, "books")
+    members = Members(broker, service="books", member=name, version="1", ttl_seconds=2, replicas=3)
+    tasks = [asyncio.create_task(broker.run()), asyncio.create_task(members.run())]
+
+    async def joined() -> bool:
+        return members.joined.is_set()
+
+    try:
+        await eventually(joined, 60)
+        yield members
+    finally:
+        await end(tasks)
+        await broker.close()
+
+
+def name_of(server: NatsServer) -> str:
+    command = Path(f"/proc/{server.pid}/cmdline").read_text().split("\0")
+    return command[command.index("-n") + 1]
+
+
+async def reads(node: Node, lanes: int) -> None:
+    async def holds() -> bool:
+        return len(node.path.readers[0].reading) == lanes
+
+    await eventually(holds)
