@@ -1,4 +1,8 @@
-"""Pulls from an ack-less consumer without waiting for a batch to fill."""
+"""Pulls from an ack-less consumer without waiting for a batch to fill.
+
+What is held in memory is bounded: each request ends after so many bytes, and none is made while as
+many wait to be taken.
+"""
 
 import asyncio
 import contextlib
@@ -19,6 +23,7 @@ _HEARTBEAT_SECONDS = 2.0
 _EXPIRES_SECONDS = 20.0
 # Statuses of a pull request that ended and is to be made anew; any other breaks the consumer.
 _ENDED = {"404", "408"}
+_ENDED_409 = {"Message Size Exceeds MaxBytes", "Batch Completed"}
 _HEARTBEAT = "100"
 
 
@@ -32,15 +37,17 @@ class Pull:
     Two requests may be under way, so that the next is there before the last has run out.
     """
 
-    def __init__(self, client: Client, stream: str, batch: int) -> None:
+    def __init__(self, client: Client, stream: str, batch: int, max_bytes: int) -> None:
         self._client = client
         self._stream = stream
         self._batch = batch
+        self._max_bytes = max_bytes
         self._name = f"r{uuid7().replace('-', '')}"
         self._inbox = client.new_inbox()
         self._subscription: Subscription | None = None
         self._arrived: list[Msg] = []
-        self._wanted: dict[str, int] = {}
+        self._arrived_bytes = 0
+        self._wanted = 0
         self._requests = 0
         self._heard = time.monotonic()
         self._changed = asyncio.Event()
@@ -70,6 +77,8 @@ class Pull:
     async def next_batch(self, most: int, seconds: float) -> list[Msg]:
         """What has arrived, at least one message; nothing after `seconds` of silence.
 
+        At most `most`, and not more than one that goes beyond the bytes of a request.
+
         Raises:
             PullBroken: the consumer is gone, or the server has not been heard of.
         """
@@ -84,7 +93,13 @@ class Pull:
                 return []
             self._changed.clear()
             await wait_at_most(self._changed, min(deadline - now, _HEARTBEAT_SECONDS))
-        batch, self._arrived = self._arrived[:most], self._arrived[most:]
+        count = size = 0
+        for message in self._arrived[:most]:
+            count, size = count + 1, size + _size(message)
+            if size >= self._max_bytes:
+                break
+        batch, self._arrived = self._arrived[:count], self._arrived[count:]
+        self._arrived_bytes -= size
         await self._top_up()
         return batch
 
@@ -94,16 +109,21 @@ class Pull:
         self._changed.set()
 
     async def _top_up(self) -> None:
-        if not self._broken and sum(self._wanted.values()) + len(self._arrived) <= self._batch:
+        enough = (
+            self._wanted + len(self._arrived) > self._batch
+            or self._arrived_bytes >= self._max_bytes
+        )
+        if not (self._broken or enough):
             await self._request()
 
     async def _request(self) -> None:
         self._requests += 1
         reply = f"{self._inbox}.{self._requests}"
-        self._wanted[reply] = self._batch
+        self._wanted += self._batch
         self._heard = time.monotonic()
         body = {
             "batch": self._batch,
+            "max_bytes": self._max_bytes,
             "expires": int(_EXPIRES_SECONDS * 1e9),
             "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
         }
@@ -119,25 +139,29 @@ class Pull:
         # What the server says by itself comes on a request's subject, a message on its own.
         said = message.subject.startswith(self._inbox)
         status = headers.get("Status") if headers and said else None
-        if status is None:
+        if status is None or headers is None:
             self._deliver(message)
         elif status == _HEARTBEAT:
             return
-        elif status in _ENDED:
-            self._wanted.pop(message.subject, None)
-            if not self._wanted and not self._broken:
-                await self._request()
+        elif status in _ENDED or headers.get("Description") in _ENDED_409:
+            await self._ended(status, int(headers.get("Nats-Pending-Messages", 0)))
         else:
-            description = (headers or {}).get("Description", "")
-            self.interrupt(f"{status} {description}")
+            self.interrupt(f"{status} {headers.get('Description', '')}")
+
+    async def _ended(self, status: str, undelivered: int) -> None:
+        if status not in _ENDED and undelivered == self._batch:
+            self._max_bytes *= 2  # the next message is larger than all of it
+        self._wanted -= undelivered
+        if self._wanted <= 0:
+            await self._top_up()
 
     def _deliver(self, message: Msg) -> None:
-        # A delivery does not say which request it answers; the oldest is served first.
         self._arrived.append(message)
-        for reply, wanted in self._wanted.items():
-            if wanted > 1:
-                self._wanted[reply] = wanted - 1
-            else:
-                del self._wanted[reply]
-            break
+        self._arrived_bytes += _size(message)
+        self._wanted -= 1
         self._changed.set()
+
+
+def _size(message: Msg) -> int:
+    headers = message.headers or {}
+    return len(message.data) + sum(map(len, headers)) + sum(map(len, headers.values()))

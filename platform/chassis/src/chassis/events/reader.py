@@ -39,6 +39,7 @@ __all__ = ["Reader"]
 
 _log = structlog.get_logger(__name__)
 _POLL_SECONDS = 0.1
+_PULL_BYTES = 8 * 1024 * 1024
 _STREAM_POLL_SECONDS = 0.25
 _STREAM_POLL_MOST_SECONDS = 2.0
 
@@ -216,7 +217,12 @@ class Reader:
             await self._sleep(self._until_next_look())
             return
         filters = self._filters(at)
-        self._pull = Pull(self._broker.client, self.stream, self._settings.batch_max_events)
+        self._pull = Pull(
+            self._broker.client,
+            self.stream,
+            self._settings.batch_max_events,
+            max(_PULL_BYTES, 2 * self._settings.event_max_bytes),
+        )
         try:
             await self._pull.open(filters, start)
             await self._take_batches(self._pull, at, own)

@@ -1,0 +1,91 @@
+"""What a member holds in memory is bounded in bytes, however many and large the events are."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from bookshop import Node, TestSettings, accountant
+from nats.aio.msg import Msg
+from reading import has_taken, taken_ids
+from relaying import STREAM, Shop, StreamView, in_order
+
+from bookstore.v1 import BookSold
+from chassis.events import reader
+from chassis.events.arrival import Arrival
+from chassis.events.committer import Committer
+from chassis.events.positions import Position
+from chassis.events.pull import Pull
+from chassis.testing import NatsServer
+
+SMALL = TestSettings(event_max_bytes=100_000)
+
+
+class Held:
+    """Bytes of events that were delivered and whose commit has not ended: now, and at most."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = self.most = self.most_in_commit = 0
+        deliver, commit = Pull._deliver, Committer.commit
+
+        def delivered(pull: Pull, message: Msg) -> None:
+            self.now += len(message.data)
+            self.most = max(self.most, self.now)
+            deliver(pull, message)
+
+        async def committed(
+            committer: Committer, arrivals: list[Arrival], at: dict[str, Position]
+        ) -> None:
+            size = sum(len(arrival.data) for arrival in arrivals)
+            self.most_in_commit = max(self.most_in_commit, size)
+            await commit(committer, arrivals, at)
+            self.now -= size
+
+        monkeypatch.setattr(Pull, "_deliver", delivered)
+        monkeypatch.setattr(Committer, "commit", committed)
+
+
+def large(sizes: Sequence[int]) -> list[BookSold]:
+    return [
+        BookSold(book_id=f"book-{number % 7}", customer_id="x" * size)
+        for number, size in enumerate(sizes)
+    ]
+
+
+async def test_a_backlog_of_large_events_is_not_held_at_once(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = 1_000_000
+    monkeypatch.setattr(reader, "_PULL_BYTES", limit)
+    async with Shop(new_database("shop"), settings=SMALL) as shop:
+        shop.start_relay(nats.url)
+        for _ in range(10):
+            await shop.publish(*large([90_000] * 20 + [10] * 20))
+        await shop.sent()
+        held = Held(monkeypatch)
+        async with Node(
+            "books", new_database("books"), nats.url, router=accountant(), settings=SMALL
+        ) as books:
+            await has_taken(books, 400)
+            assert in_order(await taken_ids(books), shop.published)
+        assert held.most_in_commit < limit + SMALL.event_max_bytes
+        assert held.most < 4 * limit
+
+
+async def test_an_event_larger_than_a_whole_request_is_taken_all_the_same(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from a producer that allows more than this service does."""
+    monkeypatch.setattr(reader, "_PULL_BYTES", 1000)
+    modest = TestSettings(event_max_bytes=1000)
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.publish(*large([10, 10, 50_000, 10, 50_000, 10]))
+        await shop.sent()
+        async with Node(
+            "books", new_database("books"), nats.url, router=accountant(), settings=modest
+        ) as books:
+            await has_taken(books, 6)
+            await shop.publish(*large([100_000] * 3))
+            await has_taken(books, 9)
+            assert in_order(await taken_ids(books), shop.published)
+            consumers = await StreamView(nats.url).api(f"CONSUMER.LIST.{STREAM}")
+            assert consumers["total"] == 1
