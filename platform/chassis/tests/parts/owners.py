@@ -41,7 +41,7 @@ def ignore_marks(monkeypatch: pytest.MonkeyPatch) -> None:
         living: Set[str],
         patient: Collection[int],
     ) -> Marked:
-        return Marked(frozenset(), frozenset())
+        return Marked(frozenset(), {})
 
     monkeypatch.setattr(lane_marks, "mark", mark)
 

@@ -1,6 +1,6 @@
 """Which member runs which lane: a mark that outlives its member makes its lane suspect."""
 
-from collections.abc import Collection, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select
@@ -13,10 +13,10 @@ __all__ = ["Marked", "held_by", "mark", "unmark"]
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """Lanes that a living member still holds, and lanes that a vanished one held."""
+    """Lanes that a living member still holds, and by whom that has vanished lanes were held."""
 
     busy: frozenset[int]
-    suspect: frozenset[int]
+    suspect: Mapping[int, str]
 
 
 def mark(
@@ -53,7 +53,7 @@ def mark(
     new = [{"member": member, "stream": stream, "lane": lane} for lane in sorted(running - own)]
     if new:
         session.execute(insert(marks), new)
-    return Marked(busy, frozenset(r.lane for r in left))
+    return Marked(busy, {row.lane: row.member for row in left})
 
 
 def held_by(session: Session, stream: str, members: Set[str]) -> dict[int, str]:

@@ -1,6 +1,7 @@
-"""Lanes whose first events a member that vanished may have had in hand: one may have killed it."""
+"""What a member that vanished may have had in hand, of the lanes it ran: one may have killed it."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chassis.events.arrival import Arrival
@@ -10,7 +11,8 @@ __all__ = ["Suspicions"]
 
 @dataclass(slots=True)
 class _Suspicion:
-    """So many events, none of them further on in the stream than `up_to_sequence`."""
+    """So many events of one member's lanes, in the order of the stream, none of them further on in
+    it than `up_to_sequence`."""
 
     events: int
     up_to_sequence: int = 0
@@ -23,9 +25,10 @@ class Suspicions:
         self._events = events
         self._by_lane: dict[int, _Suspicion] = {}
 
-    def add(self, lanes: Iterable[int]) -> None:
-        """As many events of each lane are suspect as a batch may hold."""
-        self._by_lane.update({lane: _Suspicion(self._events) for lane in lanes})
+    def add(self, lanes: Mapping[int, str]) -> None:
+        """Of the lanes of each member as many events are suspect as a batch may hold."""
+        by_member = {member: _Suspicion(self._events) for member in lanes.values()}
+        self._by_lane.update({lane: by_member[member] for lane, member in lanes.items()})
 
     def end_at(self, sequence: int) -> None:
         """What comes after the stream's end as it was then was in nobody's hand."""
@@ -34,19 +37,20 @@ class Suspicions:
 
     def mark(self, arrivals: Sequence[Arrival]) -> None:
         """Mark those that are suspect."""
-        left = {lane: suspicion.events for lane, suspicion in self._by_lane.items()}
+        marked: Counter[int] = Counter()
         for arrival in arrivals:
             suspicion = self._by_lane.get(arrival.lane)
-            if suspicion is None:
-                continue
-            if left[arrival.lane] > 0 and arrival.position.sequence <= suspicion.up_to_sequence:
+            if (
+                suspicion
+                and marked[id(suspicion)] < suspicion.events
+                and arrival.position.sequence <= suspicion.up_to_sequence
+            ):
                 arrival.suspect = True
-                left[arrival.lane] -= 1
-            else:
-                del self._by_lane[arrival.lane]
+                marked[id(suspicion)] += 1
 
     def taken(self, arrival: Arrival) -> None:
-        """One of them has been stored, to run alone."""
-        suspicion = self._by_lane.get(arrival.lane)
-        if arrival.suspect and suspicion:
+        """A suspect one has been stored, to run alone; after one that is not, its lane is clear."""
+        if not arrival.suspect:
+            self._by_lane.pop(arrival.lane, None)
+        elif suspicion := self._by_lane.get(arrival.lane):
             suspicion.events -= 1
