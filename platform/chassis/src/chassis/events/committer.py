@@ -46,6 +46,11 @@ class Committer:
         self._alone_until = 0
         self._lost_connection: set[tuple[str, int]] = set()
 
+    def begin(self, last_sequence: int) -> None:
+        """The stream ends there: a sequence above is one of a stream that is gone."""
+        if last_sequence < self._alone_until:
+            self._alone_until = 0
+
     async def commit(self, arrivals: list[Arrival], at: dict[str, Position]) -> None:
         """Take the next events of their subjects, and move the positions of `at` with them.
 
@@ -59,6 +64,8 @@ class Committer:
         while parts:
             part = parts.pop(0)
             parts[:0] = await self._commit_part(part, at)
+        if arrivals[-1].position.sequence >= self._alone_until:
+            self._alone_until = 0
 
     async def _commit_part(
         self, part: list[Arrival], at: dict[str, Position]

@@ -270,6 +270,7 @@ class Reader:
         """The sequence to start at, None for the oldest message."""
         state = await stream_state(self._broker.client, self.stream)
         self._suspicions.end_at(state.last_sequence)
+        self._committer.begin(state.last_sequence)
         behind = await self._subjects_behind(at, own)
         return await start_sequence(
             self._broker.client,

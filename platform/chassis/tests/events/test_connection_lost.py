@@ -1,0 +1,96 @@
+"""Events run alone after a lost connection to the database: those of that batch, and no others."""
+
+from pathlib import Path
+
+import pytest
+from bookshop import Node, TestSettings, accountant, eventually, write_down
+from reading import has_taken, taken_ids
+from relaying import STREAM, RunningRelay, Shop, StreamView, in_order
+from sqlalchemy import text
+
+from bookstore.v1 import BookSold
+from chassis import EventContext, EventRouter, Transaction
+from chassis.events.arrival import Arrival
+from chassis.events.committer import Committer
+from chassis.events.positions import Position
+from chassis.testing import NatsServer, PostgresServer
+
+FORGETFUL = TestSettings(stream_max_age_seconds=1)
+
+
+class Parts:
+    """How many events each commit was for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sizes: list[int] = []
+        commit = Committer._commit_part
+
+        async def counted(
+            committer: Committer, part: list[Arrival], at: dict[str, Position]
+        ) -> list[list[Arrival]]:
+            self.sizes.append(len(part))
+            return await commit(committer, part, at)
+
+        monkeypatch.setattr(Committer, "_commit_part", counted)
+
+
+async def test_in_a_stream_made_anew_what_has_the_sequences_of_a_batch_that_was_lost_runs_together(
+    nats: NatsServer, tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = [True]
+    events = EventRouter()
+
+    @events.on(BookSold)
+    def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        if once and once.pop():
+            tx.session.execute(text("select pg_terminate_backend(pg_backend_pid())"))
+        write_down(tx, event)
+
+    postgres.create_database("lost_connection")
+    async with Shop(f"sqlite:///{tmp_path}/shop.db", settings=FORGETFUL) as shop:
+        relay = shop.start_relay(nats.url)
+        async with Node("books", postgres.url("lost_connection"), nats.url, router=events) as books:
+            await shop.sell(range(40))
+            await has_taken(books, 40)
+            assert not once
+            await stream_made_anew(nats, shop, relay)
+            parts = Parts(monkeypatch)
+            await shop.sell(range(40, 70))
+            await has_taken(books, 70)
+            assert max(parts.sizes) > 1
+            assert in_order(await taken_ids(books), shop.published)
+
+
+async def test_a_stream_that_ends_before_the_lost_batch_holds_none_of_it(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Shop(f"sqlite:///{tmp_path}/shop.db", settings=FORGETFUL) as shop:
+        relay = shop.start_relay(nats.url)
+        async with Node(
+            "books", f"sqlite:///{tmp_path}/books.db", nats.url, router=accountant()
+        ) as books:
+            await shop.sell(range(40))
+            await has_taken(books, 40)
+            # As it is when the broker is lost before that batch has come again.
+            books.path.readers[0]._committer._alone_until = 1000
+            await stream_made_anew(nats, shop, relay)
+            parts = Parts(monkeypatch)
+            await shop.sell(range(40, 70))
+            await has_taken(books, 70)
+            assert max(parts.sizes) > 1
+
+
+async def stream_made_anew(nats: NatsServer, shop: Shop, relay: RunningRelay) -> None:
+    """Empty: what it held is too old to be sent again."""
+    view = StreamView(nats.url)
+
+    async def is_empty() -> bool:
+        return bool((await view.api(f"STREAM.INFO.{STREAM}"))["state"]["messages"] == 0)
+
+    await eventually(is_empty)
+    await relay.stop()
+    nats.kill()
+    nats.erase()
+    nats.start()
+    shop.start_relay(nats.url)
+    await eventually(is_empty)
