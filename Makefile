@@ -8,14 +8,14 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: setup ## Run the whole platform on published baskets (ARGS="--baskets 5000 --database postgres")
+demo: setup ## Replay baskets on a whole platform (ARGS="--baskets 5000")
 	@slipway demo $(ARGS)
 
 .PHONY: run
-run: setup ## Start the platform and stay; Ctrl-C stops it (ARGS="--replicas inventory=3")
+run: setup ## Start the platform and stay (ARGS="--replicas inventory=3")
 	@slipway run $(ARGS)
 
 .PHONY: test
@@ -42,11 +42,11 @@ contracts: setup ## Generate the contracts' code
 	@slipway contracts generate
 
 .PHONY: contracts-release
-contracts-release: setup ## Take the contracts as released: later changes must not break them
+contracts-release: setup ## Take the contracts as released, not to be broken
 	@slipway contracts release
 
 .PHONY: locks
-locks: setup ## Make both lock files anew from the members' pyproject.toml (ARGS=--upgrade)
+locks: setup ## Make both lock files anew (ARGS=--upgrade)
 	@slipway workspace lock $(ARGS)
 
 .PHONY: clean
@@ -55,10 +55,10 @@ clean: ## Remove the environment and all local data
 
 # uv comes by pip, pinned with the hash of the lock; everything else comes by uv, hashes required.
 .PHONY: setup
-setup: $(VENV)/.ready
+setup: $(VENV)/.ready ## Make the environment, as locked
 $(VENV)/.ready: requirements-dev.lock $(PROJECTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
-	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@test -x $(BIN)/pip || { echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock >$(VENV)/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
 	@echo "installing the locked packages"

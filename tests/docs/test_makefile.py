@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -22,9 +23,35 @@ def test_make_help_shows_every_target_in_a_line() -> None:
     assert (run.returncode, run.stderr) == (0, "")
     shown = [line.split(maxsplit=1) for line in run.stdout.splitlines()]
     assert shown == [[name, text] for name, text in TARGETS]
+    assert [line for line in run.stdout.splitlines() if len(line) > 80] == []
 
 
 def test_every_target_says_what_it_is_for() -> None:
     phony = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)
     named = {name for line in phony for name in line.split()}
-    assert named - {name for name, _ in TARGETS} == {"setup"}, "which the others need"
+    assert named == {name for name, _ in TARGETS}
+
+
+def test_an_environment_that_was_left_half_made_is_made_anew(tmp_path: Path) -> None:
+    python = tmp_path / "fake-python"
+    python.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in "-m venv"*) echo "$*" >>made; cp fake-python .venv/bin/pip;; esac\n'
+    )
+    python.chmod(0o755)
+    for name in ("python", "uv"):
+        (tmp_path / ".venv/bin").mkdir(parents=True, exist_ok=True)
+        shutil.copy(python, tmp_path / ".venv/bin" / name)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements-dev.lock").write_text("uv==1\n")
+
+    for _ in range(2):
+        subprocess.run(
+            ["make", "setup", f"PYTHON={python}"],
+            cwd=tmp_path,
+            env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+            check=True,
+            timeout=60,
+        )
+
+    assert (tmp_path / "made").read_text() == "-m venv --clear .venv\n"
