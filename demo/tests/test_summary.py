@@ -31,8 +31,8 @@ def summary(record: Record, ledgers: Ledgers) -> Summary:
     )
 
 
-def shown(summary: Summary, laws: list[Law]) -> list[str]:
-    return [Text.from_markup(line).plain for line in render(summary, laws)]
+def shown(summary: Summary, laws: list[Law], width: int = 200) -> list[str]:
+    return [Text.from_markup(line).plain for line in render(summary, laws, width)]
 
 
 class TestFigures:
@@ -103,6 +103,23 @@ class TestText:
         assert "✓ no cent is lost                        $6.50 captured" in "\n".join(lines)
         at = lines.index("✗ one notification an order              0 notifications = 4 orders")
         assert lines[at + 1] == "    order sold got 0 notifications"
+
+    def test_what_a_law_compares_has_lines_of_its_own_where_the_terminal_is_narrow(
+        self, summary: Summary
+    ) -> None:
+        compared = "13,963 pieces of 6,062 products = 2,077 on hand + 0 reserved + 11,886 sold"
+        laws = [Law("no piece is lost", compared, ()), Law("every order ends once", "1 = 1", ())]
+        assert shown(summary, laws, width=80)[-4:] == [
+            "✓ no piece is lost",
+            f"    {compared}",
+            "✓ every order ends once",
+            "    1 = 1",
+        ]
+        assert shown(summary, laws, width=60)[-5:-2] == [
+            "✓ no piece is lost",
+            "    13,963 pieces of 6,062 products = 2,077 on hand + 0",
+            "    reserved + 11,886 sold",
+        ]
 
     def test_shows_only_the_first_of_many_cases(self, summary: Summary) -> None:
         many = tuple(f"case {number}" for number in range(1200))

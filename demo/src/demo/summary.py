@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from textwrap import wrap
 from typing import Any
 
 from rich.markup import escape
@@ -102,8 +103,8 @@ def as_json(summary: Summary, laws: Iterable[Law], options: Mapping[str, object]
     }
 
 
-def render(summary: Summary, laws: Sequence[Law]) -> Iterator[str]:
-    """Lines for a terminal, in rich's markup."""
+def render(summary: Summary, laws: Sequence[Law], width: int) -> Iterator[str]:
+    """Lines for a terminal of this width in columns, in rich's markup."""
     yield from _figures(summary)
     yield ""
     yield from _table(
@@ -119,7 +120,7 @@ def render(summary: Summary, laws: Sequence[Law]) -> Iterator[str]:
         [(name, _mib(used.pss), _mib(used.rss)) for name, used in summary.memory.items()],
     )
     yield ""
-    yield from _laws(laws)
+    yield from _laws(laws, width)
 
 
 def _figures(summary: Summary) -> Iterator[str]:
@@ -177,11 +178,16 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[s
         yield f"[dim]{line}[/dim]" if row is head else line
 
 
-def _laws(laws: Sequence[Law]) -> Iterator[str]:
-    width = max((len(law.name) for law in laws), default=0)
+def _laws(laws: Sequence[Law], width: int) -> Iterator[str]:
+    longest = max((len(law.name) for law in laws), default=0)
+    in_one = all(len(f"✓ {'':<{longest}}  {law.compared}") <= width for law in laws)
     for law in laws:
         mark = "[green]✓[/green]" if law.holds else "[bold red]✗[/bold red]"
-        yield f"{mark} {law.name:<{width}}  {escape(law.compared)}"
+        if in_one:
+            yield f"{mark} {law.name:<{longest}}  {escape(law.compared)}"
+        else:
+            yield f"{mark} {law.name}"
+            yield from (f"    {escape(part)}" for part in wrap(law.compared, width - 4))
         for case in law.broken[:_SHOWN_CASES]:
             yield f"    [red]{escape(case)}[/red]"
         if len(law.broken) > _SHOWN_CASES:
