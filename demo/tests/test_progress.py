@@ -3,6 +3,7 @@
 from io import StringIO
 
 from rich.console import Console
+from rich.text import Text
 
 from demo.progress import step
 
@@ -36,3 +37,18 @@ def test_elsewhere_a_few_lines_tell_how_far_it_is() -> None:
         "placed   800 of 1,000",
         "placed   1,000 of 1,000",
     ]
+
+
+def test_what_is_waited_for_is_cut_and_not_the_rest_of_the_line() -> None:
+    file = StringIO()
+    output = Console(file=file, force_terminal=True, color_system="standard", width=80)
+
+    with step(output, "ended", 1000) as show:
+        show(970, "; ".join(["orders: 30 unsent events, 30 events not taken yet"] * 4))
+    last = Text.from_ansi(file.getvalue().split("\r")[-2]).plain
+
+    assert "ended" in last
+    assert "━" * 10 in last
+    assert " 970/1000 " in last
+    assert "0:00:0" in last
+    assert "…" in last

@@ -38,13 +38,18 @@ def step(output: Console, label: str, total: int) -> Iterator[Show]:
 
 def _bar(output: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description:<8}"),
-        BarColumn(bar_width=40),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[waits_for]}[/dim]", table_column=Column(no_wrap=True)),
+        TextColumn("{task.description}", table_column=Column(min_width=8)),
+        BarColumn(bar_width=max(10, min(40, output.width - 42))),
+        MofNCompleteColumn(table_column=Column(min_width=11)),
+        TimeElapsedColumn(table_column=Column(min_width=7)),
+        TextColumn(
+            "[dim]{task.fields[waits_for]}[/dim]",
+            # It takes what is left, and is cut rather than the rest of the line.
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
         console=output,
         transient=True,
+        expand=True,
     )
 
 
