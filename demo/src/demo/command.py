@@ -182,7 +182,7 @@ async def _run(platform: Platform, plan: _Plan) -> tuple[Summary, list[Law]]:
     )
     laws = check(record, ledgers, selection.catalog)
     output.print()
-    for line in render(summary, laws):
+    for line in render(summary, laws, output.width):
         output.print(line)
     return summary, laws
 

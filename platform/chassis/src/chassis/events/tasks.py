@@ -13,7 +13,6 @@ from chassis.database import (
     ConnectionLost,
     Database,
     DatabaseDown,
-    ReadTransaction,
     Transaction,
 )
 from chassis.errors import is_unavailable
