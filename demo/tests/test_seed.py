@@ -1,13 +1,17 @@
 """The catalog is loaded in pieces that inventory takes."""
 
+from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 
 from demo.catalog import Catalog
 from demo.data import Product
-from demo.seed import load_products
+from demo.seed import load_products, seed
+from devkit.errors import DevkitError
+from devkit.platform import Platform, PlatformOptions
 from shop.inventory.v1 import LoadProductsRequest, LoadProductsResponse
 
 
@@ -55,3 +59,9 @@ async def test_every_product_is_loaded_with_its_price_and_stock_at_most_1000_at_
     first = inventory.requests[0].products[7]
     assert (first.sku, first.name, first.department) == ("7", "Product 7", "Grocery")
     assert (first.price.amount, first.price.currency) == (8, "USD")
+
+
+async def test_without_an_inventory_it_says_that_nothing_is_loaded(tmp_path: Path) -> None:
+    platform = Platform(PlatformOptions(data=tmp_path))
+    with pytest.raises(DevkitError, match="inventory is not run here"):
+        await seed(platform)

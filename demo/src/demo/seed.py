@@ -8,6 +8,7 @@ from demo import catalog as catalogs
 from demo.catalog import CURRENCY, Catalog
 from demo.channel import open_channel
 from demo.data import Product
+from devkit.errors import DevkitError
 from devkit.platform import Platform
 from shop.inventory.v1 import (
     InventoryServiceAsyncStub,
@@ -25,10 +26,15 @@ _SAMPLE = 5000
 
 
 async def seed(platform: Platform) -> None:
-    """What `slipway run` calls on an empty data folder: the sample's products, with their stock."""
-    for inventory in platform.of("inventory")[:1]:
-        selection = await asyncio.to_thread(catalogs.from_sample, _SAMPLE)
-        await load_products(inventory.grpc_address, selection.catalog)
+    """What `slipway run` calls on an empty data folder: the sample's products, with their stock.
+
+    Raises DevkitError if no inventory is run here.
+    """
+    inventories = platform.of("inventory")
+    if not inventories:
+        raise DevkitError("inventory is not run here")
+    selection = await asyncio.to_thread(catalogs.from_sample, _SAMPLE)
+    await load_products(inventories[0].grpc_address, selection.catalog)
 
 
 async def load_products(inventory: str, catalog: Catalog) -> int:
