@@ -122,6 +122,24 @@ def test_ctrl_c_stops_every_process_and_leaves_nothing_behind(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--json", "nowhere/report.json"), "there is no folder nowhere"),
+        (("--replicas", "nobody=2"), "there is no service nobody"),
+    ],
+)
+def test_what_cannot_be_done_is_said_at_once_and_leaves_nothing_behind(
+    tmp_path: Path, options: tuple[str, ...], error: str
+) -> None:
+    with start(tmp_path, *options) as demo:
+        output, _ = demo.communicate(timeout=250)
+    assert demo.returncode == 1
+    assert error in output
+    assert "Traceback" not in output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("broken", "options", "code", "kept"),
     [
         ((), (), 0, False),

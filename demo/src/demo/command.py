@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import signal
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,8 +23,10 @@ from demo.seed import load_products
 from demo.settle import NotEnded, Open, wait_ended
 from demo.summary import Summary, Timing, as_json, render, summarize
 from devkit.console import console
+from devkit.errors import DevkitError
 from devkit.platform import Platform, PlatformOptions
 from devkit.run_command import DatabaseKind, parse_numbers
+from devkit.stop_signals import STOPPING, stop_requested
 from devkit.workspace import find_workspace
 
 __all__ = ["app"]
@@ -77,6 +78,8 @@ def demo(
 ) -> None:
     """Replay published baskets on a platform of its own, then check the conservation laws."""
     output = console()
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise DevkitError(f"--json {json_file}: there is no folder {json_file.parent}")
     workspace = find_workspace()
     if data is Data.FULL:
         output.print("reading the whole data set")
@@ -91,12 +94,12 @@ def demo(
             replicas=many,
             free_ports=True,
             database="postgres" if database is DatabaseKind.POSTGRES else "sqlite",
-            restart_broker=True,
+            restart_servers=True,
             on_event=lambda name, what: output.print(f"{name}: {what}", markup=False),
             workspace=workspace,
         )
     )
-    kept = True
+    kept: bool | None = None
     try:
         run = asyncio.run(_until_signal(platform, _Plan(selection, in_flight, output)))
         if run is not None and json_file is not None:
@@ -111,6 +114,8 @@ def demo(
         holds = run is None or all(law.holds for law in run[1])
         kept = keep or not holds
     finally:
+        if kept is None:  # it failed, and if anything ran its logs may say why
+            kept = bool(platform.processes)
         if kept:
             output.print(f"data and logs are kept in {folder}", markup=False)
         else:
@@ -123,23 +128,14 @@ def demo(
 
 async def _until_signal(platform: Platform, plan: _Plan) -> tuple[Summary, list[Law]] | None:
     """Run it, and stop everything whatever happens. None if a signal came first."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        if stopping.is_set():  # asked twice: no more patience
-            platform.kill()
-        stopping.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, on_signal)
+    stopping = stop_requested(platform)
     run = asyncio.create_task(_run(platform, plan))
     wait = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait((run, wait), return_when=asyncio.FIRST_COMPLETED)
         if run.done():
             return run.result()
-        plan.output.print("stopping")
+        plan.output.print(STOPPING)
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
         return None
@@ -154,7 +150,7 @@ async def _run(platform: Platform, plan: _Plan) -> tuple[Summary, list[Law]]:
     await platform.start()
     count = len(platform.processes)
     output.print(f"starting {count} processes of {len(_services(platform))} services")
-    await platform.wait_ready(_READY_SECONDS)
+    await _wait_ready(platform, output)
     ready = time.perf_counter() - began
     await load_products(platform.of("inventory")[0].grpc_address, selection.catalog)
     output.print(
@@ -185,6 +181,18 @@ async def _run(platform: Platform, plan: _Plan) -> tuple[Summary, list[Law]]:
     for line in render(summary, laws, output.width):
         output.print(line)
     return summary, laws
+
+
+async def _wait_ready(platform: Platform, output: Console) -> None:
+    waits_for = [process.name for process in platform.processes]
+    count = len(waits_for)
+    with step(output, "ready", count) as ready:
+
+        def show(name: str) -> None:
+            waits_for.remove(name)
+            ready(count - len(waits_for), f"waits for {', '.join(waits_for)}" if waits_for else "")
+
+        await platform.wait_ready(_READY_SECONDS, show)
 
 
 async def _wait_ended(platform: Platform, record: Record, output: Console) -> None:

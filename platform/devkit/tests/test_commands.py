@@ -88,8 +88,8 @@ def running(desk: Workspace) -> Iterator[Running]:
 def test_a_terminal_shows_addresses_lines_readiness_and_the_end(running: Running) -> None:
     running.wait_for("ready in")
     output = running.output
-    assert re.search(r"^desk +http://127.0.0.1:\d+ +\d+ *$", output, re.MULTILINE)
-    assert re.search(r"^nats +nats://127.0.0.1:\d+ +\d+ *$", output, re.MULTILINE)
+    assert re.search(r"^desk +http://127.0.0.1:\d+ *$", output, re.MULTILINE)
+    assert re.search(r"^nats +nats://127.0.0.1:\d+ *$", output, re.MULTILINE)
     assert "desk | open for readers\n" in output
     assert "\x1b" not in output
     children = psutil.Process(running.process.pid).children(recursive=True)
@@ -117,7 +117,7 @@ def test_ctrl_c_twice_kills_at_once(
         run.wait_for("ready in")
         children = psutil.Process(run.process.pid).children(recursive=True)
         run.process.send_signal(signal.SIGINT)
-        run.wait_for("(?m)^stopping$")
+        run.wait_for("(?m)^stopping; Ctrl-C again kills$")
         told = desk.state / "logs/desk-0.log"
         while "stopping" not in told.read_text():
             assert run.process.poll() is None
@@ -138,8 +138,8 @@ def test_another_terminal_sees_what_runs_and_what_is_down(running: Running) -> N
 
     shown = slipway(running.workspace, "ps")
     assert shown.returncode == 0, shown.stdout + shown.stderr
-    assert re.search(r"^desk +ready +http://127.0.0.1:\d+ .* MiB +0 +\d+", shown.stdout, re.M)
-    assert re.search(r"^nats +running +nats://", shown.stdout, re.M)
+    assert re.search(r"^desk +ready +\d+ .* MiB +0 +\d+", shown.stdout, re.M)
+    assert re.search(r"^nats +running +\d+ ", shown.stdout, re.M)
 
     pid = int(next(line for line in shown.stdout.splitlines() if "desk" in line).split()[-1])
     os.kill(pid, signal.SIGSTOP)

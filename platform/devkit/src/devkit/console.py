@@ -9,6 +9,8 @@ from rich.text import Text
 __all__ = ["LinePrinter", "console"]
 
 _NO_TERMINAL_WIDTH = 200
+# A service that writes to a file colors nothing: what calls for attention is colored here.
+_LEVELS = {"warning": "yellow", "error": "red", "critical": "bold red"}
 _COLORS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan")
 
 
@@ -34,7 +36,10 @@ class LinePrinter:
 
     def line(self, name: str, text: str) -> None:
         """A line that a process wrote."""
-        self._print(name, Text.from_ansi(text))
+        line = Text.from_ansi(text)
+        for level, style in _LEVELS.items():
+            line.highlight_words([f"[{level}]"], style)
+        self._print(name, line)
 
     def event(self, name: str, text: str) -> None:
         """What the runner did to a process."""

@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["LogTail"]
+__all__ = ["LogTail", "current_logs", "set_logs_aside"]
+
+_PREVIOUS = ".previous.log"
 
 
 class LogTail:
     """Remembers how far a file was read. A file that is not there yet is empty."""
 
-    def __init__(self, file: Path, *, from_end: bool = False) -> None:
+    def __init__(self, file: Path) -> None:
         self._file = file
-        self._position = file.stat().st_size if from_end and file.exists() else 0
+        self._position = 0
         self._rest = b""
 
     def new_lines(self) -> Iterator[str]:
@@ -31,3 +33,15 @@ class LogTail:
         *lines, self._rest = content.split(b"\n")
         for line in lines:
             yield line.decode(errors="replace").rstrip("\r")
+
+
+def current_logs(data: Path) -> list[Path]:
+    """The services' log files of the last run, in the order of their names."""
+    files = (data / "logs").glob("*.log")
+    return sorted(file for file in files if not file.name.endswith(_PREVIOUS))
+
+
+def set_logs_aside(data: Path) -> None:
+    """A new run begins: no log of an older one is taken for its own."""
+    for file in current_logs(data):
+        file.replace(file.with_suffix(_PREVIOUS))

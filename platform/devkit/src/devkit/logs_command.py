@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -11,7 +12,7 @@ import typer
 
 from devkit.console import LinePrinter, console
 from devkit.errors import DevkitError
-from devkit.log_tail import LogTail
+from devkit.log_tail import LogTail, current_logs
 from devkit.workspace import find_workspace
 
 __all__ = ["choose_logs", "last_lines", "logs"]
@@ -36,9 +37,11 @@ def logs(
         signal.signal(signal.SIGTERM, end)
     chosen = choose_logs(find_workspace().state, service)
     printer = LinePrinter(chosen, console())
-    tails = {name: LogTail(file, from_end=True) for name, file in chosen.items()}
+    tails = {name: LogTail(file) for name, file in chosen.items()}
     for name, file in chosen.items():
-        for line in last_lines(file, lines):
+        # To go on after the very line that was shown last, both are read by the same hand.
+        read = deque(tails[name].new_lines(), lines) if follow else last_lines(file, lines)
+        for line in read:
             printer.line(name, line)
     while follow and not ended:
         for name, tail in tails.items():
@@ -52,15 +55,12 @@ def choose_logs(data: Path, service: str | None) -> Mapping[str, Path]:
 
     Raises DevkitError if there are none, or none of `service`.
     """
-    files = {
-        file.stem.removesuffix("-0"): file
-        for file in sorted((data / "logs").glob("*.log"))
-        if not file.name.endswith(".previous.log")
-    }
+    files = {file.stem.removesuffix("-0"): file for file in current_logs(data)}
     for server in ("nats", "postgres"):
-        file = data / server / f"{server}.log"
-        if file.exists():
-            files[server] = file
+        # Each kind of database has a folder of its own: the last one that was written to.
+        kinds = sorted(data.glob(f"{server}*/{server}.log"), key=lambda log: log.stat().st_mtime)
+        if kinds:
+            files[server] = kinds[-1]
     if not files:
         raise DevkitError(f"there are no logs in {data}; `slipway run` starts the platform")
     if service is None:

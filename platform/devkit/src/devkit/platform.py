@@ -10,18 +10,18 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import psutil
 
 from chassis.testing import NatsServer, PostgresServer, ServerFailed
 from devkit.errors import DevkitError
-from devkit.log_tail import LogTail
+from devkit.log_tail import LogTail, set_logs_aside
 from devkit.ports import FixedPort, ReplicaPorts, assign_ports, check_free
 from devkit.service_process import POLL_SECONDS, ServiceProcess
 from devkit.services import ServiceDefinition, check_names, nats_port, read_services
@@ -33,10 +33,13 @@ from devkit.state import (
     remove_state,
     write_state,
 )
-from devkit.supervisor import supervise
+from devkit.supervisor import Server, supervise, supervise_servers
+from devkit.threads import run_to_its_end
 from devkit.workspace import Workspace, find_workspace
 
 __all__ = ["Platform", "PlatformOptions"]
+
+_HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class PlatformOptions:
         environment: variables for every service, on top of this process's own.
         watch: restart a service whose code has changed.
         restart: start again, with back-off, a service that dies.
-        restart_broker: the same for the broker.
+        restart_servers: the same for the broker and the database server.
         on_line: called with a process's name and each line it writes, in the order of its log.
         on_event: called with a process's name and what the runner did to it.
         workspace: found from the current folder by default.
@@ -70,7 +73,7 @@ class PlatformOptions:
     environment: Mapping[str, str] = field(default_factory=dict)
     watch: bool = False
     restart: bool = True
-    restart_broker: bool = False
+    restart_servers: bool = False
     on_line: Callable[[str, str], None] | None = None
     on_event: Callable[[str, str], None] | None = None
     workspace: Workspace | None = None
@@ -88,6 +91,9 @@ class Platform:
         self._broker: NatsServer | None = None
         self._definitions: tuple[ServiceDefinition, ...] = ()
         self._background: list[asyncio.Task[None]] = []
+        self._follower: list[asyncio.Task[None]] = []
+        self._readiness: dict[str, asyncio.Task[None]] = {}
+        self._server_pids: dict[str, int] = {}
         self._tails: dict[str, LogTail] = {}
         self._told_others = False
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -109,6 +115,19 @@ class Platform:
             return process.http_url
         raise DevkitError(f"{service} is not run here")
 
+    def folder(self, name: str) -> Path:
+        """What belongs to one kind of database: a stream, for example, to what has written it."""
+        kind = self.options.database
+        return self.data / (name if kind == "sqlite" else f"{name}-{kind}")
+
+    def databases_left_out(self) -> dict[str, str]:
+        """The URL of the database of every service that somebody else runs."""
+        return {
+            service.name: self._database_url(service)
+            for service in self._definitions
+            if service.has_database and not self.of(service.name)
+        }
+
     async def start(self) -> None:
         """Start everything; returns once the processes run, ready or not.
 
@@ -120,14 +139,20 @@ class Platform:
             await self.stop()
             raise
 
-    async def wait_ready(self, timeout: float = 60) -> None:
-        """Return once every service says it is ready. Raises DevkitError naming who does not."""
-        deadline = time.monotonic() + timeout
-        waits = (
-            process.wait_ready(max(deadline - time.monotonic(), POLL_SECONDS))
-            for process in self.processes
-        )
-        results = await asyncio.gather(*waits, return_exceptions=True)
+    async def wait_ready(
+        self, timeout: float = 60, on_ready: Callable[[str], None] | None = None
+    ) -> None:
+        """Return once every service says it is ready. Raises DevkitError naming who does not.
+
+        `on_ready` is called with the name of each process as it gets ready.
+        """
+
+        async def wait(process: ServiceProcess) -> None:
+            await process.wait_ready(timeout)
+            if on_ready is not None:
+                on_ready(process.name)
+
+        results = await asyncio.gather(*map(wait, self.processes), return_exceptions=True)
         errors = [str(result) for result in results if isinstance(result, DevkitError)]
         if errors:
             raise DevkitError("\n".join(errors))
@@ -135,30 +160,43 @@ class Platform:
             if isinstance(result, BaseException):
                 raise result
 
+    async def is_ready(self) -> bool:
+        """Whether every service says now that it is ready."""
+        return all(await asyncio.gather(*(process.is_ready() for process in self.processes)))
+
     async def stop(self) -> None:
         """Stop callers before those they call, then the broker and the database server."""
-        background, self._background = self._background, []
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        try:
+            await self._stop_services()
+        finally:  # also if nobody is there any more to print a last line for
+            await self._stop_servers()
+
+    async def _stop_services(self) -> None:
+        await _end(self._cancel_background())
         for group in self._callers_first():
             await asyncio.gather(*(process.stop() for process in group))
+        await _end(self._follower)
         self._pass_on_lines()
-        for server in (self._broker, self.postgres):
-            if server is not None:
-                await asyncio.to_thread(server.stop)
+
+    async def _stop_servers(self) -> None:
+        await _end(self._follower)
+        stops = (asyncio.to_thread(server.stop) for server in self._servers().values())
+        results = await asyncio.gather(*stops, return_exceptions=True)
         if self._told_others:
             remove_state(self.data)
             self._told_others = False
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
     def kill(self) -> None:
         """SIGKILL to everything: it is safe at any moment, only less polite."""
+        self._cancel_background()
         for process in self.processes:
             process.wanted = False
             process.kill()
-        for server in (self._broker, self.postgres):
-            if server is not None:
-                server.kill()
+        for server in self._servers().values():
+            server.kill()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -181,14 +219,13 @@ class Platform:
 
     def write_state(self) -> None:
         """Tell other terminals what runs."""
-        servers = []
-        if self._broker is not None and self._broker.running:
-            servers.append(
-                ServerState("nats", self._broker.url, self._broker.pid, str(self._broker.log))
-            )
-        if self.postgres is not None and self.postgres.running:
-            url, pid = self.postgres.url(), self.postgres.pid
-            servers.append(ServerState("postgres", url, pid, str(self.postgres.log)))
+        urls = {"nats": self.broker.url}
+        if self.postgres is not None:
+            urls["postgres"] = self.postgres.url()
+        servers = [
+            ServerState(name, urls[name], self._server_pid(name), str(server.log))
+            for name, server in self._servers().items()
+        ]
         state = PlatformState(
             runner_pid=os.getpid(),
             runner_started=psutil.Process().create_time(),
@@ -219,6 +256,7 @@ class Platform:
         self._definitions = await asyncio.to_thread(read_services, self.workspace)
         check_names(self._definitions, (*(options.services or ()), *options.leave_out))
         check_names(self._definitions, options.replicas)
+        _check_replicas(options.replicas)
         chosen = [service for service in self._definitions if self._is_chosen(service)]
         self._check_moved_ports()
         ports, fixed = assign_ports(
@@ -230,7 +268,8 @@ class Platform:
         if options.database == "postgres":
             servers["postgres"] = postgres_port
         check_free([*(FixedPort(port, name) for name, port in servers.items() if port), *fixed])
-        await asyncio.to_thread(self._start_servers, broker_port, postgres_port, chosen)
+        await run_to_its_end(self._start_servers, broker_port, postgres_port)
+        set_logs_aside(self.data)
         self.processes = [
             self._process(service, replica, ports)
             for service in chosen
@@ -238,6 +277,7 @@ class Platform:
         ]
         for process in self.processes:
             process.start()
+            await asyncio.sleep(0)  # it takes a while on a busy machine, and somebody may stop it
         self.write_state()
         self._start_background()
 
@@ -258,28 +298,39 @@ class Platform:
         known = ["nats", "postgres"]
         for service in self._definitions:
             known += [f"{service.name}.http", f"{service.name}.grpc"]
-        for name in self.options.ports:
+        for name, port in self.options.ports.items():
             if name not in known:
                 raise DevkitError(f"there is no port {name}; there are: {', '.join(known)}")
+            if port > _HIGHEST_PORT:
+                raise DevkitError(f"--port {name}={port}: ports end at {_HIGHEST_PORT}")
 
-    def _start_servers(
-        self, broker_port: int, postgres_port: int, services: Iterable[ServiceDefinition]
-    ) -> None:
-        self._broker = NatsServer(self.data / "nats", broker_port)
+    def _servers(self) -> dict[str, Server]:
+        servers = {"nats": self._broker, "postgres": self.postgres}
+        return {name: server for name, server in servers.items() if server is not None}
+
+    def _server_pid(self, name: str) -> int:
+        """Also of one that has ended: that it is no more says that it is down."""
+        with contextlib.suppress(ServerFailed):
+            self._server_pids[name] = self._servers()[name].pid
+        return self._server_pids.get(name, 0)
+
+    def _start_servers(self, broker_port: int, postgres_port: int) -> None:
+        self._broker = NatsServer(self.folder("nats"), broker_port)
         try:
             self._broker.start()
             if self.options.database == "postgres":
                 self.postgres = PostgresServer(self.data / "postgres", postgres_port)
                 self.postgres.start()
-                self._create_databases(services)
+                self._create_databases()
         except ServerFailed as error:
             raise DevkitError(str(error)) from error
 
-    def _create_databases(self, services: Iterable[ServiceDefinition]) -> None:
+    def _create_databases(self) -> None:
+        """Also for services that somebody else runs."""
         import psycopg
 
         assert self.postgres is not None
-        for service in services:
+        for service in self._definitions:
             if service.has_database:
                 with contextlib.suppress(psycopg.errors.DuplicateDatabase):
                     self.postgres.create_database(service.name)
@@ -291,9 +342,6 @@ class Platform:
         ports: Mapping[tuple[str, int], ReplicaPorts],
     ) -> ServiceProcess:
         own = ports[service.name, replica]
-        log = self.data / "logs" / f"{service.name}-{replica}.log"
-        if log.exists():
-            log.replace(log.with_suffix(".previous.log"))
         variables = {
             "PYTHONUNBUFFERED": "1",
             "APP_HTTP_PORT": str(own.http),
@@ -310,7 +358,7 @@ class Platform:
             http_port=own.http,
             grpc_port=own.grpc if service.grpc_port is not None else None,
             environment=variables | dict(self.options.environment),
-            log=log,
+            log=self.data / "logs" / f"{service.name}-{replica}.log",
             cwd=self.workspace.root,
             kept_up=self.options.restart,
         )
@@ -352,16 +400,25 @@ class Platform:
         tasks = [self._keep_state()]
         if self.options.on_line is not None:
             self._tails = {process.name: LogTail(process.log) for process in self.processes}
-            tasks.append(self._follow_logs())
+            self._follower = [self._in_background(self._follow_logs())]
         if self.options.restart:
             tasks.append(supervise(self.processes, self._tell))
-        if self.options.restart_broker:
-            tasks.append(self._restart_broker())
+        if self.options.restart_servers:
+            tasks.append(supervise_servers(self._servers(), self._tell))
         if self.options.watch:
             tasks.append(self._watch())
-        self._background = [asyncio.create_task(task) for task in tasks]
-        for task in self._background:
-            task.add_done_callback(self._tell_of_failure)
+        self._background = [self._in_background(task) for task in tasks]
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._tell_of_failure)
+        return task
+
+    def _cancel_background(self) -> list[asyncio.Task[None]]:
+        tasks = [*self._background, *self._readiness.values()]
+        for task in tasks:
+            task.cancel()
+        return tasks
 
     def _tell_of_failure(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -369,6 +426,7 @@ class Platform:
 
     def _tell(self, name: str, what: str) -> None:
         if self.options.on_event is not None:
+            self._pass_on_lines()  # what it wrote came before what was done to it
             self.options.on_event(name, what)
 
     async def _keep_state(self) -> None:
@@ -380,8 +438,10 @@ class Platform:
                 self.write_state()
 
     def _pids(self) -> list[int]:
-        servers = [s for s in (self._broker, self.postgres) if s is not None and s.running]
-        return [process.pid for process in (*self.processes, *servers)]
+        return [
+            *(process.pid for process in self.processes),
+            *(self._server_pid(name) for name in self._servers()),
+        ]
 
     async def _follow_logs(self) -> None:
         while True:
@@ -394,17 +454,6 @@ class Platform:
                 for line in tail.new_lines():
                     self.options.on_line(name, line)
 
-    async def _restart_broker(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            if not self.broker.running:
-                self._tell("nats", "ended; starting it again")
-                try:
-                    await asyncio.to_thread(self.broker.start)
-                except ServerFailed as error:
-                    self._tell("nats", str(error))
-                    await asyncio.sleep(1)
-
     async def _watch(self) -> None:
         from devkit.watch import changed_services
 
@@ -416,8 +465,11 @@ class Platform:
             began = time.monotonic()
             await self.restart(here)
             for process in (process for name in here for process in self.of(name)):
-                task = asyncio.create_task(self._tell_when_ready(process, began))
-                self._background.append(task)
+                if process.name in self._readiness:  # it waits for a run that is no more
+                    self._readiness[process.name].cancel()
+                self._readiness[process.name] = self._in_background(
+                    self._tell_when_ready(process, began)
+                )
 
     async def _tell_when_ready(self, process: ServiceProcess, began: float) -> None:
         try:
@@ -431,3 +483,20 @@ class Platform:
         # What is running may be killed at any moment, so a developer need not wait for it long.
         await process.stop(grace=1.5)
         process.start()
+
+
+def _check_replicas(replicas: Mapping[str, int]) -> None:
+    from chassis.events.lanes import LANES
+
+    for name, count in replicas.items():
+        if count > LANES:
+            raise DevkitError(
+                f"--replicas {name}={count}: replicas share {LANES} lanes,"
+                f" so more than {LANES} of them have nothing to do"
+            )
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

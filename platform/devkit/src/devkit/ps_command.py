@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from urllib.parse import urlsplit
 
 import psutil
 import typer
@@ -14,59 +15,71 @@ from devkit.workspace import find_workspace
 
 __all__ = ["ps", "state_table"]
 
+_READY = "[green]ready[/green]"
+_NOT_READY = "[yellow]not ready[/yellow]"
+_RUNNING = "[green]running[/green]"
+_PAUSED = "[yellow]paused[/yellow]"
+_DOWN = "[red]down[/red]"
+_PORT_WIDTH = 5
+
 
 def ps() -> None:
-    """Show what runs. Exit code 1 if nothing does, or if something isn't ready."""
+    """Show what runs. Exit code 1 if nothing does, or if something isn't ready or is down."""
     state = read_state(find_workspace().state)
     if state is None or not state.alive:
         typer.echo("nothing runs; `slipway run` starts the platform")
         raise typer.Exit(1)
-    table, all_ready = asyncio.run(state_table(state))
+    table, all_well = asyncio.run(state_table(state))
     console().print(table)
-    raise typer.Exit(0 if all_ready else 1)
+    raise typer.Exit(0 if all_well else 1)
 
 
 async def state_table(state: PlatformState) -> tuple[Table, bool]:
-    """A row per process, and whether every service is ready."""
+    """A row per process, and whether every service is ready and every server runs."""
     ready = await asyncio.gather(*(is_ready(service.http_port) for service in state.services))
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for column in ("service", "state", "http", "grpc"):
-        table.add_column(column, no_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    names = [process.name for process in state.services]
+    names += [server.name for server in state.servers]
+    # On a narrow terminal the other columns are cut first.
+    table.add_column("service", no_wrap=True, min_width=max(map(len, names), default=0))
+    table.add_column("state", no_wrap=True)
+    for column in ("port", "grpc"):
+        table.add_column(column, no_wrap=True, min_width=_PORT_WIDTH)
     for column in ("up", "memory", "restarts", "process"):
         table.add_column(column, no_wrap=True, justify="right")
+    states = []
     for service, is_service_ready in zip(state.services, ready, strict=True):
-        table.add_row(*_service_row(service, is_service_ready))
+        states.append(_state(service.pid, _READY if is_service_ready else _NOT_READY))
+        table.add_row(*_service_row(service, states[-1]))
     for server in state.servers:
-        up, memory = _measures(server.pid)
-        shown = "[green]running[/green]" if up else "[red]down[/red]"
-        table.add_row(server.name, shown, server.url, "", up, memory, "", str(server.pid))
-    return table, all(ready)
+        states.append(_state(server.pid, _RUNNING))
+        port = str(urlsplit(server.url).port)
+        table.add_row(
+            server.name, states[-1], port, "", *_measures(server.pid), "", str(server.pid)
+        )
+    return table, all(shown in (_READY, _RUNNING) for shown in states)
 
 
-def _service_row(service: ServiceState, ready: bool) -> tuple[str, ...]:
-    up, memory = _measures(service.pid)
+def _service_row(service: ServiceState, state: str) -> tuple[str, ...]:
     return (
         service.name,
-        _state(service.pid, ready),
-        f"http://127.0.0.1:{service.http_port}",
-        f"127.0.0.1:{service.grpc_port}" if service.grpc_port is not None else "",
-        up,
-        memory,
+        state,
+        str(service.http_port),
+        str(service.grpc_port) if service.grpc_port is not None else "",
+        *_measures(service.pid),
         str(service.restarts),
         str(service.pid),
     )
 
 
-def _state(pid: int, ready: bool) -> str:
+def _state(pid: int, alive: str) -> str:
     try:
         status = psutil.Process(pid).status()
     except psutil.NoSuchProcess:
-        return "[red]down[/red]"
+        return _DOWN
     if status == psutil.STATUS_ZOMBIE:
-        return "[red]down[/red]"
-    if status == psutil.STATUS_STOPPED:
-        return "[yellow]paused[/yellow]"
-    return "[green]ready[/green]" if ready else "[yellow]not ready[/yellow]"
+        return _DOWN
+    return _PAUSED if status == psutil.STATUS_STOPPED else alive
 
 
 def _measures(pid: int) -> tuple[str, str]:

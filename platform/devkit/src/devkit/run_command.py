@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import time
 from collections.abc import Iterable
 from enum import StrEnum
@@ -16,9 +15,12 @@ from devkit.console import LinePrinter, console
 from devkit.errors import DevkitError
 from devkit.platform import Platform, PlatformOptions
 from devkit.seeds import plant_seeds
+from devkit.stop_signals import STOPPING, stop_requested
 from devkit.workspace import find_workspace
 
 __all__ = ["address_table", "parse_numbers", "run"]
+
+_POLL_SECONDS = 0.5
 
 
 class DatabaseKind(StrEnum):
@@ -61,7 +63,7 @@ def run(
         database="postgres" if database is DatabaseKind.POSTGRES else "sqlite",
         environment=readable,
         watch=watch,
-        restart_broker=True,
+        restart_servers=True,
         on_line=printer.line,
         on_event=printer.event,
         workspace=workspace,
@@ -70,59 +72,60 @@ def run(
 
 
 async def _run(platform: Platform, output: Console, printer: LinePrinter) -> None:
-    began = time.monotonic()
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        if stopping.is_set():  # asked twice: no more patience
-            platform.kill()
-        stopping.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, on_signal)
-    await platform.start()
-    printer.expect([*(process.name for process in platform.processes), "nats"])
+    stopping = stop_requested(platform)
+    work = asyncio.create_task(_start(platform, output, printer))
+    wait = asyncio.create_task(stopping.wait())
     try:
-        output.print(address_table(platform))
-        work = asyncio.create_task(_get_ready(platform, began, output, printer))
-        wait = asyncio.create_task(stopping.wait())
         await asyncio.wait((work, wait), return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             work.result()
             await wait
-        work.cancel()
-        output.print("stopping")
+        output.print(STOPPING)
     finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
         await platform.stop()
 
 
-async def _get_ready(
-    platform: Platform, began: float, output: Console, printer: LinePrinter
-) -> None:
+async def _start(platform: Platform, output: Console, printer: LinePrinter) -> None:
+    began = time.monotonic()
+    await platform.start()
+    printer.expect([*(process.name for process in platform.processes), "nats"])
+    output.print(address_table(platform))
+    if platform.postgres is not None:
+        for name, url in platform.databases_left_out().items():
+            output.print(f"{name} is not run here; its database is {url}", markup=False)
     try:
         await platform.wait_ready()
-        output.print(f"[bold]ready in {time.monotonic() - began:.1f} s[/bold]; Ctrl-C stops all")
-        for name in await plant_seeds(platform):
-            printer.event("runner", f"loaded {name}")
     except DevkitError as error:
         output.print(str(error), markup=False)
         output.print("The rest stays up; a service is started again when its code changes.")
+        while not await platform.is_ready():
+            await asyncio.sleep(_POLL_SECONDS)
+    output.print(f"[bold]ready in {time.monotonic() - began:.1f} s[/bold]; Ctrl-C stops all")
+    try:
+        for name in await plant_seeds(platform):
+            printer.event("runner", f"loaded {name}")
+    except DevkitError as error:
+        printer.event("runner", f"not loaded: {error}")
     except Exception as error:  # a seed is anybody's code; the platform runs all the same
-        printer.event("runner", f"loading data failed: {type(error).__name__}: {error}")
+        printer.event("runner", f"not loaded: {type(error).__name__}: {error}")
 
 
 def address_table(platform: Platform) -> Table:
-    """Every process with its addresses."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for column in ("service", "http", "grpc", "process"):
-        table.add_column(column, no_wrap=True)
-    for process in platform.processes:
-        grpc = "" if process.grpc_port is None else process.grpc_address
-        table.add_row(process.name, process.http_url, grpc, str(process.pid))
-    table.add_row("nats", platform.broker.url, "", str(platform.broker.pid))
+    """Every process with its addresses, which are never cut."""
+    rows = [
+        (p.name, p.http_url, "" if p.grpc_port is None else p.grpc_address)
+        for p in platform.processes
+    ]
+    rows.append(("nats", platform.broker.url, ""))
     if platform.postgres is not None:
-        table.add_row("postgres", platform.postgres.url(), "", str(platform.postgres.pid))
+        rows.append(("postgres", f"127.0.0.1:{platform.postgres.port}", ""))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column, cells in zip(("service", "http", "grpc"), zip(*rows, strict=True), strict=True):
+        table.add_column(column, no_wrap=True, min_width=max(map(len, cells)))
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

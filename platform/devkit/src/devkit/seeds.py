@@ -9,15 +9,13 @@ if TYPE_CHECKING:
 
 __all__ = ["plant_seeds"]
 
-_MARK = "seeded"
-
 
 async def plant_seeds(platform: "Platform") -> list[str]:
-    """Calls every member's seed, once per data folder; returns their names.
+    """Calls every member's seed, once per data folder and database kind; returns their names.
 
     A seed that fails raises, and is called again at the next start: it must be idempotent.
     """
-    mark = platform.data / _MARK
+    mark = platform.folder("seeded")
     if mark.exists():
         return []
     members = {member.name for member in platform.workspace.members}

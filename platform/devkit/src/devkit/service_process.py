@@ -19,6 +19,7 @@ HOPELESS = (70, 78)
 
 POLL_SECONDS = 0.05
 _LOG_TAIL_LINES = 15
+_DEATHS = 3
 
 
 class _Child(ChildProcess):
@@ -133,11 +134,18 @@ class ServiceProcess:
         return self.running and await is_ready(self.http_port)
 
     async def wait_ready(self, timeout: float = 30) -> None:
-        """Return once /readyz answers 200. Raises DevkitError with the end of its log."""
+        """Return once /readyz answers 200.
+
+        Raises DevkitError with the end of its log, also if it dies three times meanwhile.
+        """
         deadline = time.monotonic() + timeout
+        before = self.restarts
         while not await self.is_ready():
             if not self.running and not self._comes_back():
                 raise DevkitError(self._report("ended"))
+            deaths = self.restarts - before + (not self.running)
+            if deaths >= _DEATHS:
+                raise DevkitError(self._report(f"ended {deaths} times"))
             if time.monotonic() > deadline:
                 raise DevkitError(self._report(f"was not ready after {timeout:g} s"))
             await asyncio.sleep(POLL_SECONDS)

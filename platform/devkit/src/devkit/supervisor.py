@@ -2,15 +2,38 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
 
+from chassis.testing import ServerFailed
 from devkit.service_process import HOPELESS, POLL_SECONDS, ServiceProcess
+from devkit.threads import run_to_its_end
 
-__all__ = ["back_off_seconds", "supervise"]
+__all__ = ["Server", "back_off_seconds", "supervise", "supervise_servers"]
 
 _FIRST_SECONDS = 0.25
 _LONGEST_SECONDS = 10.0
 _STABLE_SECONDS = 20.0
+
+
+class Server(Protocol):
+    """The broker or the database server."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def running(self) -> bool: ...
+
+    @property
+    def log(self) -> Path: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None: ...
 
 
 def back_off_seconds(failures: int) -> float:
@@ -23,6 +46,33 @@ async def supervise(
 ) -> None:
     """Runs until cancelled. `report` is told a process's name, and what happened to it."""
     await asyncio.gather(*(_watch_over(process, report) for process in processes))
+
+
+async def supervise_servers(
+    servers: Mapping[str, Server], report: Callable[[str, str], None]
+) -> None:
+    """The same for servers, by their names."""
+    await asyncio.gather(*(_keep_up(name, server, report) for name, server in servers.items()))
+
+
+async def _keep_up(name: str, server: Server, report: Callable[[str, str], None]) -> None:
+    failures = 0
+    started_at = time.monotonic()
+    what = "ended"
+    while True:
+        await asyncio.sleep(POLL_SECONDS)
+        if server.running:
+            continue
+        failures = 1 if time.monotonic() - started_at > _STABLE_SECONDS else failures + 1
+        wait = back_off_seconds(failures)
+        report(name, f"{what}; starting it again in {wait:g} s")
+        await asyncio.sleep(wait)
+        started_at = time.monotonic()
+        try:
+            await run_to_its_end(server.start)
+            what = "ended"
+        except ServerFailed as error:
+            what = str(error)
 
 
 async def _watch_over(process: ServiceProcess, report: Callable[[str, str], None]) -> None:

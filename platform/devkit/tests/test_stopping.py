@@ -1,0 +1,187 @@
+"""A stop ends everything, whatever happens meanwhile."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from chassis.testing import free_port
+from devkit.errors import DevkitError
+from devkit.log_tail import current_logs
+from devkit.platform import Platform, PlatformOptions
+from devkit.state import read_state
+from devkit.stop_signals import stop_requested
+from devkit.workspace import Workspace
+
+WriteService = Callable[..., None]
+
+
+@pytest.fixture
+def desk() -> str:
+    """A name never used before: its settings module stays imported."""
+    return f"desk{free_port()}"
+
+
+@pytest.fixture
+async def run(
+    workspace: Workspace,
+    write: Callable[[str, str], Path],
+    write_service: WriteService,
+    desk: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Callable[..., Platform]]:
+    """Makes platforms of one service, stopped at the end of the test."""
+    write("pyproject.toml", f'[tool.uv.workspace]\nmembers = ["platform/*", "services/{desk}"]\n')
+    write_service(desk, http=free_port())
+    monkeypatch.setenv("PYTHONPATH", str(workspace.root / f"services/{desk}/src"))
+    platforms: list[Platform] = []
+
+    def make(**options: object) -> Platform:
+        shop = Workspace(workspace.root)
+        defaults = {"data": shop.state, "workspace": shop, "free_ports": True}
+        platform = Platform(PlatformOptions(**(defaults | options)))  # type: ignore[arg-type]
+        platforms.append(platform)
+        return platform
+
+    yield make
+    for platform in platforms:
+        await platform.stop()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(100):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+async def test_lines_are_passed_on_until_a_service_has_ended(
+    run: Callable[..., Platform], write_service: WriteService, desk: str
+) -> None:
+    write_service(desk, http=free_port(), stop="time.sleep(2); os._exit(0)")
+    heard: list[tuple[str, bool]] = []
+    platform = run(on_line=lambda _, line: heard.append((line.split()[0], process.running)))
+    await platform.start()
+    (process,) = platform.processes
+    await platform.wait_ready(100)
+
+    await platform.stop()
+
+    assert ("stopping", True) in heard
+
+
+async def test_a_terminal_that_is_gone_ends_no_stop_half_way(
+    run: Callable[..., Platform], desk: str
+) -> None:
+    gone = False
+
+    def on_line(name: str, line: str) -> None:
+        if gone:
+            raise OSError("no such terminal")
+
+    platform = run(on_line=on_line)
+    await platform.start()
+    await platform.wait_ready(100)
+    pids = [platform.broker.pid, *(process.pid for process in platform.processes)]
+    gone = True
+
+    with pytest.raises(OSError, match="no such terminal"):
+        await platform.stop()
+
+    gone = False
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert read_state(platform.data) is None
+
+
+async def test_what_was_killed_is_not_started_again(run: Callable[..., Platform]) -> None:
+    said: list[str] = []
+    platform = run(restart_servers=True, on_event=lambda _, what: said.append(what))
+    await platform.start()
+
+    platform.kill()
+    await asyncio.sleep(1)
+
+    assert said == []
+    assert not platform.broker.running
+
+
+async def test_a_start_that_is_cancelled_leaves_no_server(run: Callable[..., Platform]) -> None:
+    platform = run()
+    start = asyncio.create_task(platform.start())
+    await until(lambda: (platform.data / "nats").exists())
+    start.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await start
+
+    assert not platform.broker.running
+    command_lines = [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    assert not [line for line in command_lines if str(platform.data) in " ".join(line)]
+
+
+async def test_the_loop_goes_on_while_processes_are_started(
+    run: Callable[..., Platform], desk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from devkit.service_process import ServiceProcess
+
+    started_at: list[int] = []
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(ServiceProcess, "start", lambda process: started_at.append(turns))
+    monkeypatch.setattr(Platform, "write_state", lambda platform: None)
+    monkeypatch.setattr(Platform, "_start_background", lambda platform: None)
+    counting = asyncio.create_task(count())
+    await run(replicas={desk: 3}).start()
+    counting.cancel()
+
+    assert len(set(started_at)) == 3
+
+
+async def test_nohup_is_heeded() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stopping = stop_requested(Platform(PlatformOptions(Path("nowhere"))))
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(100):
+            await stopping.wait()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(signal.SIGHUP, before)
+
+
+async def test_a_port_that_cannot_be_is_refused(run: Callable[..., Platform]) -> None:
+    with pytest.raises(DevkitError, match="nats=99999999: ports end at 65535"):
+        await run(ports={"nats": 99999999}).start()
+
+
+async def test_more_replicas_than_lanes_are_refused_with_the_reason(
+    run: Callable[..., Platform], desk: str
+) -> None:
+    with pytest.raises(DevkitError, match=f"{desk}=21: replicas share 20 lanes"):
+        await run(replicas={desk: 21}).start()
+
+
+async def test_logs_of_replicas_that_are_no_more_are_set_aside(
+    run: Callable[..., Platform], desk: str
+) -> None:
+    platform = run()
+    old = platform.data / f"logs/{desk}-2.log"
+    old.parent.mkdir(parents=True)
+    old.write_text("of another run\n")
+
+    await platform.start()
+
+    assert [file.name for file in current_logs(platform.data)] == [f"{desk}-0.log"]
+    assert old.with_suffix(".previous.log").read_text() == "of another run\n"
