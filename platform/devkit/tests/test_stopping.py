@@ -63,9 +63,12 @@ async def test_lines_are_passed_on_until_a_service_has_ended(
 ) -> None:
     write_service(desk, http=free_port(), stop="time.sleep(2); os._exit(0)")
     heard: list[tuple[str, bool]] = []
-    platform = run(on_line=lambda _, line: heard.append((line.split()[0], process.running)))
+
+    def on_line(name: str, line: str) -> None:
+        heard.append((line.split()[0], platform.processes[0].running))
+
+    platform = run(on_line=on_line)
     await platform.start()
-    (process,) = platform.processes
     await platform.wait_ready(100)
 
     await platform.stop()
