@@ -118,6 +118,16 @@ async def test_a_browser_that_has_seen_the_end_is_told_not_to_come_back(shop: St
     assert (answer.status_code, answer.content) == (204, b"")
 
 
+async def test_a_stream_resumed_beyond_what_there_is_ends_with_the_order(shop: Storefront) -> None:
+    sku = await shop.product()
+    with standing_still(shop.platform.of("payments")[0]):
+        order_id = await shop.reserved(sku)
+        async with shop.following(order_id, last_event_id="7") as stream:
+            shop.platform.of("payments")[0].resume()
+            assert await whole(stream) == []
+    assert (await shop.shown(order_id))["status"] == "confirmed"
+
+
 async def test_a_stream_broken_in_the_middle_is_resumed_without_loss(shop: Storefront) -> None:
     sku = await shop.product()
     with standing_still(shop.platform.of("payments")[0]):

@@ -33,7 +33,8 @@ class Record:
             self.away -= 1
             raise Unavailable("orders is away")
         return ListOrderEventsResponse(
-            events=[event for event in self.events if event.sequence > request.after]
+            events=[event for event in self.events if event.sequence > request.after],
+            terminal_sequence=next((e.sequence for e in self.events if e.terminal), 0),
         )
 
 
@@ -77,6 +78,16 @@ async def test_a_resumed_stream_goes_on_behind_what_was_seen() -> None:
     record.add()
     record.add(terminal=True)
     assert await collect(record, Wakeups(), after=1) == [2, 3]
+
+
+async def test_a_stream_resumed_beyond_what_there_is_ends_with_the_order() -> None:
+    record, wakeups = Record(), Wakeups()
+    record.add()
+    stream = asyncio.create_task(collect(record, wakeups, after=7))
+    await asked_again(record)
+    record.add(terminal=True)
+    wakeups.wake("o-1")
+    assert await asyncio.wait_for(stream, 5) == []
 
 
 async def test_news_wakes_a_waiting_stream() -> None:

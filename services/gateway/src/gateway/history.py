@@ -36,7 +36,7 @@ async def follow(
     `poll_seconds` in any case; orders being away for a while is waited out.
     """
     with wakeups.waiting_for(order_id) as news:
-        while True:
+        while not has_ended(page, after):
             for event in page.events:
                 if event.sequence > after:
                     yield event
