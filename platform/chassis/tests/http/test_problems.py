@@ -59,6 +59,15 @@ async def order(order: Order) -> dict[str, int]:
     return {"lines": len(order.lines)}
 
 
+class Strict(BaseModel, extra="forbid"):
+    pass
+
+
+@router.post("/strict")
+async def strict(body: Strict) -> None:
+    pass
+
+
 @router.get("/books")
 async def books(limit: Annotated[int, Query(le=100)]) -> int:
     return limit
@@ -145,6 +154,21 @@ async def test_a_wrong_body_names_each_field(http: httpx.AsyncClient) -> None:
     ]
 
 
+async def test_however_much_is_wrong_the_problem_stays_small() -> None:
+    limits = ServiceSettings(request_max_bytes=1024 * 1024)
+    async with ask(make(router, settings=limits)) as http:
+        answer = await http.post("/orders", json={"lines": [{}] * 5000})
+        long_key = await http.post("/strict", json={"k" * 500_000: 1})
+    assert answer.status_code == 422
+    errors = of(answer)["errors"]
+    assert isinstance(errors, list)
+    assert len(errors) == 20
+    assert errors[1] == {"field": "lines.0.quantity", "detail": "Field required"}
+    assert str(of(answer)["detail"]).endswith("lines.9.quantity: Field required; and 9980 more")
+    assert long_key.status_code == 422
+    assert len(long_key.content) < 1000
+
+
 async def test_a_wrong_parameter_is_named(http: httpx.AsyncClient) -> None:
     answer = await http.get("/books", params={"limit": 101})
     assert answer.status_code == 422
@@ -162,6 +186,20 @@ async def test_a_body_that_is_no_json_is_a_problem_of_the_body(
     errors = of(answer)["errors"]
     assert isinstance(errors, list)
     assert errors[0]["field"] == "body"
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
+async def test_a_body_that_is_not_called_json_is_415_and_told_what_to_call_it(
+    http: httpx.AsyncClient, content_type: str | None
+) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    answer = await http.post("/orders", content=b'{"lines": []}', headers=headers)
+    assert answer.status_code == 415
+    assert of(answer)["detail"] == "Content-Type must be application/json"
+
+
+async def test_a_path_with_a_slash_too_many_is_not_redirected(http: httpx.AsyncClient) -> None:
+    assert of(await http.get("/books/"))["status"] == 404
 
 
 async def test_an_unknown_path_and_a_wrong_method_are_problems(http: httpx.AsyncClient) -> None:

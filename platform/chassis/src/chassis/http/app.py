@@ -43,6 +43,7 @@ def create_app(
         openapi_url="/openapi.json" if documented else None,
         docs_url="/docs" if documented else None,
         redoc_url=None,
+        redirect_slashes=False,
         routes=list(probes.routes(readiness)),
         telemetry=_NO_TELEMETRY,
     )

@@ -19,6 +19,9 @@ from chassis.errors import DomainError, Unavailable
 __all__ = ["install", "internal_error", "problem", "too_large"]
 
 MEDIA_TYPE = "application/problem+json"
+# A caller may name as many unknown fields, and as long ones, as fit into a body.
+_MOST_ERRORS = 20
+_LONGEST_FIELD = 200
 
 
 def problem(
@@ -77,9 +80,15 @@ async def _database_away(request: Request, _: Exception) -> Response:
 
 async def _invalid_request(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [{"field": _field(e), "detail": str(e["msg"])} for e in error.errors()]
-    detail = "; ".join(f"{e['field']}: {e['detail']}" for e in errors)
-    return problem(422, "Invalid request", detail, errors=errors)
+    if error.body and isinstance(error.body, bytes):
+        # FastAPI hands on unread what is not called JSON.
+        return problem(415, "Unsupported Media Type", "Content-Type must be application/json")
+    found = error.errors()
+    errors = [{"field": _field(e), "detail": str(e["msg"])} for e in found[:_MOST_ERRORS]]
+    said = [f"{e['field']}: {e['detail']}" for e in errors]
+    if len(found) > len(errors):
+        said.append(f"and {len(found) - len(errors)} more")
+    return problem(422, "Invalid request", "; ".join(said), errors=errors)
 
 
 def _field(error: Mapping[str, Any]) -> str:
@@ -87,7 +96,7 @@ def _field(error: Mapping[str, Any]) -> str:
     place, *path = error["loc"]
     if error["type"] == "json_invalid" or not path:
         return str(place)
-    return ".".join(str(part) for part in path)
+    return ".".join(str(part) for part in path)[:_LONGEST_FIELD]
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
