@@ -193,7 +193,15 @@ async def test_products_are_listed_by_sku_page_by_page(shop: Storefront) -> None
 
 
 @pytest.mark.parametrize(
-    "path", ["/orders/nobody", "/orders/%00", "/orders/nobody/events", "/products/nothing", "/no"]
+    "path",
+    [
+        "/orders/nobody",
+        "/orders/%00",
+        "/orders/nobody/events",
+        "/products/nothing",
+        "/no",
+        "/orders/",
+    ],
 )
 async def test_what_is_not_there_is_a_problem_404(shop: Storefront, path: str) -> None:
     problem(await shop.rest.get(path), 404)
@@ -258,9 +266,12 @@ async def test_a_body_that_is_no_order_is_a_problem_422(shop: Storefront, conten
 async def test_a_page_that_cannot_be_is_a_problem_422_that_names_the_parameter(
     shop: Storefront, path: str, parameter: str, value: str
 ) -> None:
-    if (path, value) == ("/products", "ZXZpbA=="):
-        pytest.skip("a sku like any other")
     assert fields(await shop.rest.get(path, params={parameter: value})) == [parameter]
+
+
+async def test_a_body_that_is_not_called_json_is_a_problem_415(shop: Storefront) -> None:
+    answer = await shop.rest.post("/orders", content=b"{}", headers={"content-type": "text/plain"})
+    assert "Content-Type" in problem(answer, 415)["detail"]
 
 
 async def test_a_body_over_one_mebibyte_is_a_problem_413(shop: Storefront) -> None:

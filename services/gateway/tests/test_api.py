@@ -205,7 +205,7 @@ async def test_the_document_says_what_can_be_answered(rest: httpx.AsyncClient) -
     } == {
         ("/products", "get"): ["200", "422", "503", "504"],
         ("/products/{sku}", "get"): ["200", "404", "422", "503", "504"],
-        ("/orders", "post"): ["202", "413", "422", "503", "504"],
+        ("/orders", "post"): ["202", "413", "415", "422", "503", "504"],
         ("/orders", "get"): ["200", "422", "503", "504"],
         ("/orders/{order_id}", "get"): ["200", "404", "422", "503", "504"],
         ("/orders/{order_id}/events", "get"): ["200", "204", "404", "422", "503", "504"],

@@ -16,6 +16,7 @@ from shop.orders.v1 import (
     CANCEL_REASON_TIMED_OUT,
     ORDER_STATUS_CANCELLED,
     ORDER_STATUS_PENDING,
+    ListOrdersResponse,
     Order,
     OrderLine,
 )
@@ -85,17 +86,24 @@ def test_a_cursor_comes_back_as_it_was(cursor: str) -> None:
     page = mapping.product_page(ListProductsResponse(next_cursor=cursor))
     assert page.next_cursor is not None
     assert page.next_cursor.isascii()
-    assert mapping.from_cursor(page.next_cursor) == cursor
+    assert mapping.from_cursor("products", page.next_cursor) == cursor
 
 
 def test_the_last_page_has_no_cursor() -> None:
     page = mapping.product_page(ListProductsResponse(products=[Product(sku="milk")]))
     assert page.next_cursor is None
-    assert mapping.from_cursor(None) == ""
+    assert mapping.from_cursor("products", None) == ""
 
 
-@pytest.mark.parametrize("cursor", ["a", "%%%%", "ü", "_w==", "bWls\n"])
+@pytest.mark.parametrize("cursor", ["a", "%%%%", "ü", "_w==", "bWls\n", "cHJvZHVjdHM6"])
 def test_a_cursor_that_was_never_given_out_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        mapping.from_cursor(cursor)
+        mapping.from_cursor("products", cursor)
     assert refused.value.field == "cursor"
+
+
+def test_a_cursor_of_one_list_is_refused_by_another() -> None:
+    cursor = mapping.order_page(ListOrdersResponse(next_cursor="17.o-1")).next_cursor
+    assert mapping.from_cursor("orders", cursor) == "17.o-1"
+    with pytest.raises(InvalidArgument, match="not a next_cursor of this list"):
+        mapping.from_cursor("products", cursor)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response, status
 
-from chassis.events.ids import uuid7
+from chassis.events import uuid7
 from chassis.http import ServerSentEvent, event_stream
 from chassis.rpc import client
 from gateway import mapping
@@ -72,7 +72,7 @@ async def list_products(
     inventory: Inventory, limit: Limit = 20, cursor: Cursor = None
 ) -> ProductPage:
     """By sku."""
-    request = ListProductsRequest(limit=limit, cursor=mapping.from_cursor(cursor))
+    request = ListProductsRequest(limit=limit, cursor=mapping.from_cursor("products", cursor))
     return mapping.product_page(await inventory.ListProducts(request))
 
 
@@ -88,7 +88,7 @@ async def get_product(
     "",
     status_code=status.HTTP_202_ACCEPTED,
     summary="Place an order",
-    responses=ACCEPTED | problems(413, 422, 503, 504),
+    responses=ACCEPTED | problems(413, 415, 422, 503, 504),
 )
 async def place_order(
     new: NewOrder,
@@ -118,7 +118,7 @@ async def list_orders(
 ) -> OrderPage:
     """Newest first."""
     request = ListOrdersRequest(
-        customer_id=customer_id or "", limit=limit, cursor=mapping.from_cursor(cursor)
+        customer_id=customer_id or "", limit=limit, cursor=mapping.from_cursor("orders", cursor)
     )
     return mapping.order_page(await orders.ListOrders(request))
 

@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from datetime import UTC
+from typing import Literal
 
 from chassis import InvalidArgument
 from gateway.models import (
@@ -45,6 +46,8 @@ __all__ = [
     "product_page",
 ]
 
+ListName = Literal["orders", "products"]
+
 _REASONS: dict[CancelReasonMessage.ValueType, CancelReason] = {
     CANCEL_REASON_OUT_OF_STOCK: "out_of_stock",
     CANCEL_REASON_PAYMENT_DECLINED: "payment_declined",
@@ -65,7 +68,7 @@ def product(message: ProductMessage) -> Product:
 def product_page(message: ListProductsResponse) -> ProductPage:
     return ProductPage(
         items=[product(item) for item in message.products],
-        next_cursor=_to_cursor(message.next_cursor),
+        next_cursor=_to_cursor("products", message.next_cursor),
     )
 
 
@@ -124,27 +127,33 @@ def order(message: OrderMessage) -> Order:
 def order_page(message: ListOrdersResponse) -> OrderPage:
     return OrderPage(
         items=[order(item) for item in message.orders],
-        next_cursor=_to_cursor(message.next_cursor),
+        next_cursor=_to_cursor("orders", message.next_cursor),
     )
 
 
-def from_cursor(cursor: str | None) -> str:
+def from_cursor(of: ListName, cursor: str | None) -> str:
     """A service's own cursor; empty for none.
 
     Raises:
-        InvalidArgument: it is not one that was given out.
+        InvalidArgument: it is not one that was given out for this list.
     """
+    if not cursor:
+        return ""
     try:
-        return base64.b64decode((cursor or "").encode(), altchars=b"-_", validate=True).decode()
+        text = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError):
+        text = ""
+    name, _, own = text.partition(":")
+    if name != of or not own:
         raise InvalidArgument(
             "cursor is not a next_cursor of this list; leave it out to begin at its first page",
             field="cursor",
-        ) from None
+        )
+    return own
 
 
-def _to_cursor(cursor: str) -> str | None:
-    return base64.urlsafe_b64encode(cursor.encode()).decode() if cursor else None
+def _to_cursor(of: ListName, cursor: str) -> str | None:
+    return base64.urlsafe_b64encode(f"{of}:{cursor}".encode()).decode() if cursor else None
 
 
 def _money(message: MoneyMessage) -> Money:

@@ -16,6 +16,7 @@ def problems(*statuses: int) -> Responses:
 _DESCRIPTIONS = {
     HTTPStatus.NOT_FOUND: "There is no such thing.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than 1 MiB.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not called JSON by its Content-Type.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A part of the request is wrong; `errors` names it.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Something it needs is away; try again later.",
     HTTPStatus.GATEWAY_TIMEOUT: "Something it needs did not answer in time; try again later.",
@@ -72,7 +73,8 @@ ACCEPTED: Responses = {
 EVENT_STREAM: Responses = {
     200: {
         "description": "The events, each a CloudEvent in the JSON format. The stream ends with "
-        "the order: OrderConfirmed or OrderCancelled is its last event.",
+        "the order: OrderConfirmed or OrderCancelled is its last event. "
+        "In `data`, an int64 such as an amount is a string of digits, as proto JSON has it.",
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string"},
