@@ -10,10 +10,11 @@ import pytest
 from google.protobuf.message import Message
 
 from chassis import EventContext, InvalidArgument, NotFound, Reject, Transaction
-from chassis.events.ids import uuid7
+from chassis.events import uuid7
 from chassis.testing.harness import HandlerHarness
 from orders import progress
 from orders.domain import News
+from orders.progress import Heard
 from orders.rpc import Orders
 from shop.inventory.v1 import StockRejected, StockReserved
 from shop.money.v1 import Money
@@ -100,7 +101,7 @@ def ledger(harness: HandlerHarness) -> dict[str, OrderEntry]:
 def hear(tx: Transaction, message: Message, news: News) -> None:
     """What a handler does, without the broker's order between two of them."""
     event = EventContext(uuid7(), message.DESCRIPTOR.full_name, "somewhere")
-    progress.hear(tx, "o-1", news, event, message, paid=TOTAL)
+    progress.hear(tx, [Heard("o-1", news, event, message, paid=TOTAL)])
 
 
 def time_passes(harness: HandlerHarness) -> None:

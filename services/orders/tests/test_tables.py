@@ -7,11 +7,12 @@ import pytest
 from chassis.testing.harness import HandlerHarness
 from orders import tables
 from orders.domain import Draft, Line, Reason, Status
-from orders.tables import Ending, Order, StaleOrder
+from orders.tables import Change, Ending, Entry, Order, StaleOrder
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DRAFT = Draft("o-1", "c-1", None, (Line("milk", 1, 199),), "USD")
 ENDING = Ending(Status.CANCELLED, Reason.TIMED_OUT, NOW)
+LAST = Entry("{}", terminal=True)
 
 
 def added(harness: HandlerHarness) -> Order:
@@ -33,16 +34,16 @@ def test_an_order_is_found_as_it_was_added(harness: HandlerHarness) -> None:
 
 def test_a_record_is_not_continued_from_what_is_no_longer_its_end(harness: HandlerHarness) -> None:
     order = added(harness)
-    harness.transact(lambda tx: tables.record(tx.session, order, ["{}"]))
+    harness.transact(lambda tx: tables.record(tx.session, [Change(order, [Entry("{}")])]))
     with pytest.raises(StaleOrder):
-        harness.transact(lambda tx: tables.record(tx.session, order, ["{}"]))
+        harness.transact(lambda tx: tables.record(tx.session, [Change(order, [Entry("{}")])]))
     assert found(harness).recorded == 2
 
 
 def test_an_order_that_has_ended_does_not_end_again(harness: HandlerHarness) -> None:
     order = added(harness)
-    harness.transact(lambda tx: tables.record(tx.session, order, ["{}"], ENDING))
+    harness.transact(lambda tx: tables.record(tx.session, [Change(order, [LAST], ENDING)]))
     ended, again = found(harness), Ending(Status.CONFIRMED, None, NOW)
     with pytest.raises(StaleOrder):
-        harness.transact(lambda tx: tables.record(tx.session, ended, ["{}"], again))
+        harness.transact(lambda tx: tables.record(tx.session, [Change(ended, [LAST], again)]))
     assert found(harness).status is Status.CANCELLED

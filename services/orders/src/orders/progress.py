@@ -1,22 +1,26 @@
 """Moves an order on: what the rules say is written, published and recorded in one transaction."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from google.protobuf.message import Message
 
 from chassis import EventContext, Reject, Transaction
-from chassis.events.cloudevents import decode, to_structured
+from chassis.events import decode, to_structured
 from orders import domain, tables
 from orders.domain import Draft, News, Reason, Status, Step
 from orders.messages import line_messages, reason_message, timestamp
-from orders.tables import Ending, Order
+from orders.tables import Change, Ending, Entry, Order
 from shop.money.v1 import Money
 from shop.orders.v1 import OrderCancelled, OrderConfirmed, OrderPlaced, PaymentRefundRequested
 
-__all__ = ["cancel_overdue", "hear", "place"]
+__all__ = ["Heard", "cancel_overdue", "hear", "place"]
 
-# How many overdue orders one transaction cancels: it holds their rows meanwhile.
+# How many overdue orders a statement is about, and how many times over one transaction cancels
+# as many: it holds their rows meanwhile.
 _OVERDUE_AT_ONCE = 200
+_OVERDUE_TIMES = 10
 _STRUCTURED = {"Content-Type": "application/cloudevents+json"}
 
 
@@ -37,62 +41,75 @@ def place(tx: Transaction, draft: Draft) -> Order | None:
     return order
 
 
-def hear(
-    tx: Transaction,
-    order_id: str,
-    news: News,
-    event: EventContext,
-    message: Message,
-    paid: Money | None = None,
-) -> None:
-    """Record what another service says about an order, and take the step that follows from it.
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What another service says about an order, and the event that says it.
 
     `paid` is what has to be given back if the order has been cancelled meanwhile.
+    """
+
+    order_id: str
+    news: News
+    event: EventContext
+    message: Message
+    paid: Money | None = None
+
+
+def hear(tx: Transaction, heard: Sequence[Heard]) -> None:
+    """Record what is heard about orders, and take the steps that follow from it, one by one.
 
     Raises:
         Reject: there is no such order, and there never will be.
     """
-    order = tables.lock_order(tx.session, order_id)
-    if order is None:
-        raise Reject(f"there is no order {order_id!r}")
-    _advance(tx, order, news, [to_structured(event, message).decode()], paid=paid)
+    ids = {item.order_id for item in heard if domain.is_identifier(item.order_id)}
+    orders = tables.lock_orders(tx.session, ids)
+    changes = {order_id: Change(order) for order_id, order in orders.items()}
+    for item in heard:
+        if item.order_id not in changes:
+            raise Reject(f"there is no order {item.order_id[:64]!r}")
+        change = changes[item.order_id]
+        change.entries.append(Entry(to_structured(item.event, item.message).decode()))
+        _advance(tx, change, item.news, item.event, paid=item.paid)
+    tables.record(tx.session, list(changes.values()))
 
 
 def cancel_overdue(tx: Transaction, timeout_seconds: float) -> None:
     """Cancel orders that have been pending for too long."""
     before = domain.overdue_before(datetime.now(UTC), timeout_seconds)
+    for _ in range(_OVERDUE_TIMES):
+        if _cancel_some(tx, before) < _OVERDUE_AT_ONCE:
+            return
+
+
+def _cancel_some(tx: Transaction, before: datetime) -> int:
     overdue = tables.lock_overdue(tx.session, before, _OVERDUE_AT_ONCE)
     if not overdue:
-        return
+        return 0
     placed = tables.first_events(tx.session, [order.order_id for order in overdue])
-    for order in overdue:
+    changes = [Change(order) for order in overdue]
+    for change in changes:
         # No event leads here but the one the order began with.
-        cause = decode(_STRUCTURED, placed[order.order_id].encode()).context
-        _advance(tx, order, News.TIME_IS_UP, [], cause=cause)
+        cause = decode(_STRUCTURED, placed[change.order.order_id].encode()).context
+        _advance(tx, change, News.TIME_IS_UP, cause)
+    tables.record(tx.session, changes)
+    return len(overdue)
 
 
 def _advance(
-    tx: Transaction,
-    order: Order,
-    news: News,
-    heard: list[str],
-    *,
-    paid: Money | None = None,
-    cause: EventContext | None = None,
+    tx: Transaction, change: Change, news: News, cause: EventContext, *, paid: Money | None = None
 ) -> None:
-    step, reason = domain.step(order.status, news)
-    now = datetime.now(UTC)
-    ending: Ending | None = None
+    step, reason = domain.step(change.status, news)
+    order, now = change.order, datetime.now(UTC)
     if step is Step.CONFIRM:
-        ending = Ending(Status.CONFIRMED, None, now)
-        heard.append(_publish(tx, _confirmed(order, now), cause))
+        change.ending = Ending(Status.CONFIRMED, None, now)
+        change.entries.append(Entry(_publish(tx, _confirmed(order, now), cause), terminal=True))
     elif step is Step.CANCEL:
-        ending = Ending(Status.CANCELLED, reason, now)
-        heard.append(_publish(tx, _cancelled(order, reason, now), cause))
+        change.ending = Ending(Status.CANCELLED, reason, now)
+        cancelled = _cancelled(order, reason, now)
+        change.entries.append(Entry(_publish(tx, cancelled, cause), terminal=True))
     elif step is Step.REFUND:
         refund = PaymentRefundRequested(order_id=order.order_id, amount=paid)
-        heard.append(_publish(tx, refund, cause))
-    tables.record(tx.session, order, heard, ending)
+        change.entries.append(Entry(_publish(tx, refund, cause)))
 
 
 def _confirmed(order: Order, at: datetime) -> OrderConfirmed:

@@ -1,15 +1,16 @@
 """The tables of orders, and the statements on them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    CursorResult,
     DateTime,
     Dialect,
     ForeignKey,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    bindparam,
     case,
     func,
     insert,
@@ -37,7 +39,9 @@ from sqlalchemy.orm import Session
 from orders.domain import Draft, Line, Reason, Status
 
 __all__ = [
+    "Change",
     "Ending",
+    "Entry",
     "EventRow",
     "LedgerRow",
     "Order",
@@ -49,7 +53,7 @@ __all__ = [
     "ledger",
     "list_events",
     "list_orders",
-    "lock_order",
+    "lock_orders",
     "lock_overdue",
     "metadata",
     "record",
@@ -132,6 +136,28 @@ class Ending:
     status: Status
     reason: Reason | None
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is added to an order's record: a structured CloudEvent; the terminal one ends it."""
+
+    cloudevent: str
+    terminal: bool = False
+
+
+@dataclass(slots=True)
+class Change:
+    """What becomes of a locked order, which is as `order` says until this is written."""
+
+    order: Order
+    entries: list[Entry] = field(default_factory=list)
+    ending: Ending | None = None
+
+    @property
+    def status(self) -> Status:
+        """Where the order is with this change."""
+        return self.ending.status if self.ending else self.order.status
 
 
 class StaleOrder(RuntimeError):
@@ -230,11 +256,18 @@ def find_order(session: Session, order_id: str) -> Order | None:
     return _order(row) if row else None
 
 
-def lock_order(session: Session, order_id: str) -> Order | None:
-    """The order, held against others until the transaction ends."""
-    found = select(orders).where(orders.c.order_id == order_id).with_for_update()
-    row = session.execute(found).first()
-    return _order(row) if row else None
+def lock_orders(session: Session, order_ids: Collection[str]) -> dict[str, Order]:
+    """Those of these orders that there are, held against others until the transaction ends.
+
+    Locked in the order of their ids: two transactions that want the same ones take turns.
+    """
+    found = (
+        select(orders)
+        .where(orders.c.order_id.in_(order_ids))
+        .order_by(orders.c.order_id)
+        .with_for_update()
+    )
+    return {row.order_id: _order(row) for row in session.execute(found)}
 
 
 def lock_overdue(session: Session, before: datetime, limit: int) -> list[Order]:
@@ -249,37 +282,52 @@ def lock_overdue(session: Session, before: datetime, limit: int) -> list[Order]:
     return [_order(row) for row in session.execute(overdue)]
 
 
-def record(
-    session: Session, order: Order, cloudevents: Sequence[str], ending: Ending | None = None
-) -> None:
-    """Add structured CloudEvents to a locked order's record; with `ending` the order ends.
-
-    The last of the events is then the terminal one.
+def record(session: Session, changes: Sequence[Change]) -> None:
+    """Write what has become of locked orders, and continue their records.
 
     Raises:
-        StaleOrder: the row is no longer as `order` says, or is not pending and cannot end.
+        StaleOrder: a row is no longer as its `order` says, or is not pending and cannot end.
     """
-    last = order.recorded + len(cloudevents)
-    moved = update(orders).where(
-        orders.c.order_id == order.order_id, orders.c.recorded == order.recorded
-    )
-    if ending is not None:
-        moved = moved.where(orders.c.status == Status.PENDING).values(
-            status=ending.status, reason=ending.reason, ended_at=ending.at
-        )
-    moved = moved.values(recorded=last)
-    if session.execute(moved.returning(orders.c.order_id)).first() is None:
-        raise StaleOrder(f"order {order.order_id} was changed by another transaction")
     rows = [
         {
-            "order_id": order.order_id,
-            "sequence": sequence,
-            "cloudevent": cloudevent,
-            "terminal": ending is not None and sequence == last,
+            "of": change.order.order_id,
+            "before": change.order.recorded,
+            "last": change.order.recorded + len(change.entries),
+            "to": change.status,
+            "why": change.ending.reason if change.ending else change.order.reason,
+            "at": change.ending.at if change.ending else change.order.ended_at,
         }
-        for sequence, cloudevent in enumerate(cloudevents, order.recorded + 1)
+        for change in changes
     ]
-    session.execute(insert(order_events), rows)
+    if cast(CursorResult[Any], session.execute(_MOVED, rows)).rowcount != len(rows):
+        raise StaleOrder("an order was changed by another transaction")
+    entries = [
+        {
+            "order_id": change.order.order_id,
+            "sequence": sequence,
+            "cloudevent": entry.cloudevent,
+            "terminal": entry.terminal,
+        }
+        for change in changes
+        for sequence, entry in enumerate(change.entries, change.order.recorded + 1)
+    ]
+    session.execute(insert(order_events), entries)
+
+
+_MOVED = (
+    update(orders)
+    .where(
+        orders.c.order_id == bindparam("of"),
+        orders.c.recorded == bindparam("before"),
+        or_(orders.c.status == Status.PENDING, orders.c.status == bindparam("to")),
+    )
+    .values(
+        recorded=bindparam("last"),
+        status=bindparam("to"),
+        reason=bindparam("why"),
+        ended_at=bindparam("at"),
+    )
+)
 
 
 def first_events(session: Session, order_ids: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,173 @@
+"""News of many orders at once: one lock, one update and one insert, whatever the order it is in."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from google.protobuf.message import Message
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session
+
+from chassis import EventContext, Reject, Transaction
+from chassis.testing.harness import HandlerHarness
+from orders import progress
+from orders.domain import News
+from orders.progress import Heard
+from orders.rpc import Orders
+from shop.inventory.v1 import StockRejected, StockReserved
+from shop.money.v1 import Money
+from shop.orders.v1 import (
+    GetOrdersLedgerRequest,
+    ListOrderEventsRequest,
+    OrderConfirmed,
+    OrderLine,
+    PlaceOrderRequest,
+)
+from shop.payments.v1 import PaymentAuthorized, PaymentDeclined, PaymentRefunded
+
+
+def place(harness: HandlerHarness, *order_ids: str, price: int = 199) -> None:
+    line = OrderLine(sku="milk", quantity=1, price=Money(amount=price, currency="USD"))
+    asked = [
+        PlaceOrderRequest(order_id=order_id, customer_id="c-1", lines=[line])
+        for order_id in order_ids
+    ]
+    harness.transact(lambda tx: [Orders().place_order(order, tx) for order in asked])
+
+
+def record(harness: HandlerHarness, order_id: str = "o-1") -> list[tuple[int, str, bool]]:
+    """Sequence, type and whether it is the end."""
+    asked = ListOrderEventsRequest(order_id=order_id)
+    page = harness.transact(lambda tx: Orders().list_order_events(asked, tx))
+    return [
+        (entry.sequence, json.loads(entry.cloudevent)["type"].split(".")[-1], entry.terminal)
+        for entry in page.events
+    ]
+
+
+@contextmanager
+def statements(harness: HandlerHarness) -> Iterator[list[str]]:
+    """What is sent to the tables of orders."""
+    sent: list[str] = []
+
+    def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "orders" in statement or "order_events" in statement:
+            sent.append(statement)
+
+    event.listen(harness.database._engine, "before_cursor_execute", execute)
+    yield sent
+    event.remove(harness.database._engine, "before_cursor_execute", execute)
+
+
+@pytest.mark.parametrize(
+    "type", [StockReserved, StockRejected, PaymentAuthorized, PaymentDeclined, PaymentRefunded]
+)
+def test_news_of_a_hundred_orders_costs_the_statements_of_one(
+    harness: HandlerHarness, type: Callable[..., Message]
+) -> None:
+    ids = [f"o-{number}" for number in range(101)]
+    place(harness, *ids)
+    with statements(harness) as of_one:
+        harness.handle(type(order_id=ids[0]))
+    with statements(harness) as of_many:
+        harness.handle(*(type(order_id=order_id) for order_id in ids[1:]))
+    assert len(of_one) == len(of_many) == 3
+    assert {len(record(harness, order_id)) for order_id in ids} == {len(record(harness, "o-0"))}
+
+
+def test_events_of_one_order_in_a_batch_follow_each_other(harness: HandlerHarness) -> None:
+    place(harness, "o-1", "o-2")
+    amount = Money(amount=199, currency="USD")
+    paid = [PaymentAuthorized(order_id=order_id, amount=amount) for order_id in ("o-1", "o-2")]
+    contexts = harness.handle(paid[0], paid[1], paid[0])
+    assert record(harness) == [
+        (1, "OrderPlaced", False),
+        (2, "PaymentAuthorized", False),
+        (3, "OrderConfirmed", True),
+        (4, "PaymentAuthorized", False),
+    ]
+    confirmed = {
+        message.order_id: context.causation_id
+        for context, message in harness.outbox()
+        if isinstance(message, OrderConfirmed)
+    }
+    assert confirmed == {"o-1": contexts[0].id, "o-2": contexts[1].id}
+
+
+def test_a_batch_with_an_unknown_order_changes_nothing(harness: HandlerHarness) -> None:
+    place(harness, "o-1")
+    with pytest.raises(Reject, match="'nobody'"):
+        harness.handle(PaymentAuthorized(order_id="o-1"), PaymentAuthorized(order_id="nobody"))
+    assert record(harness) == [(1, "OrderPlaced", False)]
+
+
+@pytest.mark.parametrize("order_id", ["o" * 65, "a b"])
+def test_news_of_what_cannot_be_an_order_is_rejected(
+    harness: HandlerHarness, order_id: str
+) -> None:
+    with pytest.raises(Reject):
+        harness.handle(StockReserved(order_id=order_id))
+
+
+def test_an_event_in_the_record_keeps_an_amount_of_zero(harness: HandlerHarness) -> None:
+    place(harness, "o-1", price=0)
+    asked = ListOrderEventsRequest(order_id="o-1")
+    page = harness.transact(lambda tx: Orders().list_order_events(asked, tx))
+    data = json.loads(page.events[0].cloudevent)["data"]
+    assert data["total"] == {"amount": "0", "currency": "USD"}
+
+
+def test_all_that_is_overdue_is_cancelled_at_once(harness: HandlerHarness) -> None:
+    place(harness, *(f"o-{number}" for number in range(401)))
+    harness.transact(lambda tx: progress.cancel_overdue(tx, timeout_seconds=-1))
+    asked = GetOrdersLedgerRequest()
+    ledger = harness.transact(lambda tx: Orders().get_orders_ledger(asked, tx))
+    assert [order.endings for order in ledger.orders] == [1] * 401
+
+
+def test_batches_about_the_same_orders_crosswise_take_turns(harness: HandlerHarness) -> None:
+    if harness.database.sqlite:
+        pytest.skip("has one writer")
+    place(harness, "o-1", "o-2")
+    begun: list[str] = []
+
+    def batch(*order_ids: str) -> None:
+        context = EventContext("e", "shop.inventory.v1.StockReserved", "inventory")
+        heard = [
+            Heard(order_id, News.STOCK_RESERVED, context, StockReserved(order_id=order_id))
+            for order_id in order_ids
+        ]
+
+        def work(tx: Transaction) -> None:
+            begun.append(order_ids[0])
+            progress.hear(tx, heard)
+
+        harness.transact(work)
+
+    with ThreadPoolExecutor(2) as pool:
+        with Session(harness.database._engine) as holder:
+            holder.execute(text("SELECT 1 FROM orders FOR UPDATE"))
+            batches = [pool.submit(batch, "o-1", "o-2"), pool.submit(batch, "o-2", "o-1")]
+            eventually(lambda: waiting(holder) == 2)
+            holder.rollback()
+        for done in batches:
+            done.result()
+    # A deadlock would have been run again.
+    assert sorted(begun) == ["o-1", "o-2"]
+    assert [len(record(harness, order_id)) for order_id in ("o-1", "o-2")] == [3, 3]
+
+
+def waiting(session: Session) -> int:
+    """How many wait for a lock on this server."""
+    waits = text("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
+    return int(session.scalar(waits) or 0)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    ends_at = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < ends_at, "not within 60 s"
+        time.sleep(0.01)
