@@ -107,7 +107,9 @@ def to_structured(context: EventContext, message: Message) -> bytes:
     """
     event: dict[str, object] = {"specversion": "1.0"}
     event.update(_attributes(context, JSON))
-    event["data"] = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    event["data"] = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
     return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -144,7 +146,11 @@ def to_data(message: Message, format: EventFormat) -> tuple[str, bytes]:
     """The content type and the bytes of a message as an event's data."""
     if format == "json":
         text = json_format.MessageToJson(
-            message, preserving_proto_field_name=True, indent=None, ensure_ascii=False
+            message,
+            preserving_proto_field_name=True,
+            always_print_fields_with_no_presence=True,
+            indent=None,
+            ensure_ascii=False,
         )
         return JSON, text.encode()
     return PROTOBUF, message.SerializeToString()
