@@ -114,6 +114,8 @@ def test_every_line_of_a_log_that_grows_is_shown_once(shop: Workspace) -> None:
     log = shop.state / "logs/desk-0.log"
     log.parent.mkdir(parents=True)
     log.write_text("")
+    # It is shown first, which takes a while in which the other grows.
+    log.with_name("cash-0.log").write_text("sold\n" * 3_000)
     ended = threading.Event()
 
     def write_on() -> None:
@@ -134,14 +136,14 @@ def test_every_line_of_a_log_that_grows_is_shown_once(shop: Workspace) -> None:
     assert follower.stdout is not None
     try:
         with follower.stdout:
-            first = [follower.stdout.readline() for _ in range(8_000)]
+            first = [follower.stdout.readline() for _ in range(11_000)]
     finally:
         ended.set()
         writer.join()
         follower.kill()
         follower.wait()
 
-    assert first == [f"desk | {number}\n" for number in range(8_000)]
+    assert first == ["cash | sold\n"] * 3_000 + [f"desk | {number}\n" for number in range(8_000)]
 
 
 def test_a_warning_stands_out_among_a_services_lines() -> None:
