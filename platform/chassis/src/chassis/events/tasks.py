@@ -336,7 +336,8 @@ class TaskRunner:
             await self._failed(task, error)
             return
         self._lost_connection.add(place)
-        due_at = time.time() + backoff(1, self._settings)
+        # Soon: it was the database's own doing, most likely.
+        due_at = time.time() + min(_POLL_SECONDS, backoff(1, self._settings))
         await self._when_up(lambda tx: task_rows.release(tx.session, task, due_at=due_at))
 
     async def _postpone(self, task: Task, tries: int, seconds: float, reason: str) -> None:
