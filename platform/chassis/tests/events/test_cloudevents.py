@@ -502,10 +502,12 @@ class TestData:
         assert content_type == f"application/{format}"
         assert from_data(GetEventLedgerResponse, content_type, data) == self.message
 
-    def test_json_has_the_contracts_own_field_names(self) -> None:
+    def test_json_has_the_contracts_own_field_names_and_keeps_zeros(self) -> None:
         _, data = to_data(self.message, "json")
         assert json.loads(data) == {
             "unsent": "5",
+            "lag": "0",
+            "tasks": "0",
             "dead_letters": str(2**40),
             "stopped": ["é", ""],
         }
