@@ -115,7 +115,11 @@ def test_a_refund_that_comes_before_its_payment_is_kept_for_it(harness: HandlerH
     assert ledger(harness) == {"o-1": (0, 0)}
     decide(harness, reserved())
     decide(harness, reserved())
-    assert kinds(harness.published) == [PaymentAuthorized, PaymentRefunded]
+    authorized, refunded = harness.published
+    assert isinstance(authorized, PaymentAuthorized)
+    assert refunded == PaymentRefunded(
+        order_id="o-1", payment_id=authorized.payment_id, amount=authorized.amount
+    )
     assert ledger(harness) == {"o-1": (800, 800)}
 
 
@@ -133,3 +137,12 @@ def test_the_ledger_is_read_page_by_page(harness: HandlerHarness) -> None:
     for number in range(5):
         decide(harness, reserved(100 + number, order_id=f"o-{number}"))
     assert ledger(harness) == {f"o-{number}": (100 + number, 0) for number in range(5)}
+
+
+@pytest.mark.parametrize("order_id", ["o" * 65, "a b"])
+def test_what_cannot_be_an_order_pays_nothing(harness: HandlerHarness, order_id: str) -> None:
+    with pytest.raises(Reject):
+        decide(harness, reserved(order_id=order_id))
+    with pytest.raises(Reject):
+        refund(harness, order_id)
+    assert ledger(harness) == {}

@@ -1,7 +1,9 @@
 """What payments does when an order's stock is reserved, and when its money has to go back."""
 
+from dataclasses import replace
+
 from chassis import EventRouter, Reject, Transaction
-from chassis.events.ids import uuid7
+from chassis.events import uuid7
 from payments import domain, tables
 from payments.domain import PaymentStatus
 from payments.settings import PaymentsSettings
@@ -20,14 +22,16 @@ events = EventRouter()
 def decide(reserved: StockReserved, tx: Transaction, settings: PaymentsSettings) -> None:
     """Authorize or decline the order's payment, once."""
     total = reserved.total
-    if total.amount < 0 or len(total.currency) != 3:
-        raise Reject(f"{total.amount} {total.currency!r} cannot be paid")
+    _check(reserved.order_id, total)
     authorized = domain.authorizes(total.amount, settings.payment_limit)
     status = PaymentStatus.AUTHORIZED if authorized else PaymentStatus.DECLINED
     payment = Payment(reserved.order_id, uuid7(), status, total.amount, total.currency)
     if tables.add_payment(tx.session, payment):
         _publish_decision(tx, payment, settings.payment_limit)
-    elif tables.lock_payment(tx.session, reserved.order_id).status is PaymentStatus.REFUND_DUE:
+        return
+    due = tables.lock_payment(tx.session, reserved.order_id)
+    if due.status is PaymentStatus.REFUND_DUE:
+        payment = replace(payment, payment_id=due.payment_id)
         tables.decide_due(tx.session, payment)
         _publish_decision(tx, payment, settings.payment_limit)
         _refund(tx, payment.order_id)
@@ -36,10 +40,17 @@ def decide(reserved: StockReserved, tx: Transaction, settings: PaymentsSettings)
 @events.on(PaymentRefundRequested)
 def refund(request: PaymentRefundRequested, tx: Transaction) -> None:
     """Give an authorized payment back, once."""
-    amount = request.amount
-    due = Payment(request.order_id, uuid7(), PaymentStatus.REFUND_DUE, 0, amount.currency[:3])
+    _check(request.order_id, request.amount)
+    currency = request.amount.currency
+    due = Payment(request.order_id, uuid7(), PaymentStatus.REFUND_DUE, 0, currency)
     if not tables.add_payment(tx.session, due):
         _refund(tx, request.order_id)
+
+
+def _check(order_id: str, total: Money) -> None:
+    """Raises Reject where no payment of that amount can be for an order of that id."""
+    if not domain.is_payable(order_id, total.amount, total.currency):
+        raise Reject(f"{total.amount} {total.currency[:64]!r} for {order_id[:64]!r} cannot be paid")
 
 
 def _refund(tx: Transaction, order_id: str) -> None:
