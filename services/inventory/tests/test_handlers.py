@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import permutations
 from threading import Barrier, Event
 
@@ -172,13 +173,26 @@ def test_a_confirmation_against_what_was_decided_is_rejected(harness: HandlerHar
 
 
 @pytest.mark.parametrize(
-    "lines", [[], [OrderLine(sku="milk")], [OrderLine(sku="\x00", quantity=1)]]
+    "lines",
+    [
+        [],
+        [OrderLine(sku="milk")],
+        [OrderLine(sku="\x00", quantity=1)],
+        [OrderLine(sku="milk", quantity=2**31 - 1), OrderLine(sku="milk", quantity=2**31 - 1)],
+    ],
 )
 def test_an_order_without_sense_is_rejected(
     harness: HandlerHarness, lines: list[OrderLine]
 ) -> None:
     with pytest.raises(Reject):
         harness.handle(OrderPlaced(order_id="o-1", lines=lines))
+
+
+@pytest.mark.parametrize("order_id", ["o" * 65, "a b"])
+def test_what_cannot_be_an_order_is_rejected(harness: HandlerHarness, order_id: str) -> None:
+    for act in (partial(place, milk=1), confirm, cancel):
+        with pytest.raises(Reject):
+            act(harness, order_id)
 
 
 def test_the_last_piece_is_reserved_once_however_many_ask_at_the_same_moment(

@@ -9,6 +9,7 @@ from chassis import InvalidArgument, Service
 from chassis.rpc import Clients
 from chassis.testing.harness import HandlerHarness
 from notifications.service import service
+from shop.money.v1 import Money
 from shop.notifications.v1 import (
     GetNotificationsLedgerRequest,
     ListNotificationsRequest,
@@ -29,7 +30,8 @@ async def notifications(
 async def test_a_notification_is_listed_and_counted(
     harness: HandlerHarness, notifications: NotificationsServiceAsyncStub
 ) -> None:
-    await harness.handle_async(OrderConfirmed(order_id="o-1", customer_id="c-1"))
+    total = Money(amount=1999, currency="USD")
+    await harness.handle_async(OrderConfirmed(order_id="o-1", customer_id="c-1", total=total))
     listed = await notifications.ListNotifications(ListNotificationsRequest(customer_id="c-1"))
     assert [notification.order_id for notification in listed.notifications] == ["o-1"]
     ledger = await notifications.GetNotificationsLedger(GetNotificationsLedgerRequest())

@@ -10,6 +10,7 @@ __all__ = [
     "Product",
     "ReservationStatus",
     "checked",
+    "is_order_id",
     "is_sku",
     "short_of",
     "wanted",
@@ -17,8 +18,10 @@ __all__ = [
 
 MAX_PRICE = 1_000_000_000
 MAX_STOCK = 1_000_000_000_000
+# Far above what can be ordered; a reservation keeps no more.
+MAX_QUANTITY = 1_000_000_000
 
-_SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}", re.ASCII)
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}", re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 
 
@@ -57,7 +60,12 @@ class Product:
 
 def is_sku(text: str) -> bool:
     """Whether `text` has the form of a product's id."""
-    return _SKU.fullmatch(text) is not None
+    return _IDENTIFIER.fullmatch(text) is not None
+
+
+def is_order_id(text: str) -> bool:
+    """Whether `text` has the form of an order's id."""
+    return _IDENTIFIER.fullmatch(text) is not None
 
 
 def checked(product: Product) -> Product:
@@ -85,13 +93,15 @@ def wanted(lines: Iterable[tuple[str, int]]) -> dict[str, int]:
     """The quantity an order's lines ask for, by sku and in sku's order.
 
     Raises:
-        Invalid: there is no line, or one asks for less than one piece or for what is no product.
+        Invalid: there is no line, or one asks for what is no product, or for none of it, or for
+            too many.
     """
     quantities: dict[str, int] = {}
     for sku, quantity in lines:
-        if quantity < 1 or not is_sku(sku):
-            raise Invalid(f"ask for {quantity} of {sku!r}", "lines")
-        quantities[sku] = quantities.get(sku, 0) + quantity
+        total = quantities.get(sku, 0) + quantity
+        if quantity < 1 or total > MAX_QUANTITY or not is_sku(sku):
+            raise Invalid(f"ask for {total} of {sku[:64]!r}", "lines")
+        quantities[sku] = total
     if not quantities:
         raise Invalid("are missing", "lines")
     return dict(sorted(quantities.items()))

@@ -20,6 +20,7 @@ class ReservationMissing(LookupError):
 @events.on(OrderPlaced)
 def reserve_stock(order: OrderPlaced, tx: Transaction) -> None:
     """Set all lines aside, or nothing."""
+    _check(order.order_id)
     try:
         wanted = domain.wanted((line.sku, line.quantity) for line in order.lines)
     except Invalid as wrong:
@@ -42,6 +43,7 @@ def reserve_stock(order: OrderPlaced, tx: Transaction) -> None:
 def record_sales(orders: Sequence[OrderConfirmed], tx: Transaction) -> None:
     """Turn reservations into sales."""
     confirmed = [order.order_id for order in orders]
+    _check(*confirmed)
     not_open = set(confirmed) - tables.sell(tx.session, confirmed)
     if not not_open:
         return
@@ -56,8 +58,16 @@ def record_sales(orders: Sequence[OrderConfirmed], tx: Transaction) -> None:
 @events.on(OrderCancelled)
 def give_stock_back(order: OrderCancelled, tx: Transaction) -> None:
     """Give back what was set aside; remember an order that has not been asked for yet."""
+    _check(order.order_id)
     if tables.add_reservation(tx.session, order.order_id, ReservationStatus.TOO_LATE):
         return
     if tables.release(tx.session, order.order_id):
         tables.lock_stock(tx.session)
         tables.give_back(tx.session, order.order_id)
+
+
+def _check(*order_ids: str) -> None:
+    """Raises Reject for what cannot be an order's id."""
+    for order_id in order_ids:
+        if not domain.is_order_id(order_id):
+            raise Reject(f"{order_id[:64]!r} is no order's id")

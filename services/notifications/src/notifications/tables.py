@@ -1,12 +1,13 @@
 """The table of notifications, and the statements on it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-__all__ = ["Notification", "add_notification", "ledger", "list_notifications", "metadata"]
+__all__ = ["Notification", "add_notifications", "ledger", "list_notifications", "metadata"]
 
 metadata = MetaData()
 
@@ -30,20 +31,16 @@ class Notification:
     text: str
 
 
-def add_notification(session: Session, notification: Notification) -> bool:
-    """Insert the order's notification; False if it has one."""
+def add_notifications(session: Session, added: Sequence[Notification]) -> None:
+    """Insert the notifications of orders that have none.
+
+    By order: two transactions that insert the same ones take turns.
+    """
     # PostgreSQL's ON CONFLICT DO NOTHING; SQLite understands the same text.
-    added = (
-        postgresql.insert(notifications)
-        .values(
-            order_id=notification.order_id,
-            customer_id=notification.customer_id,
-            text=notification.text,
-        )
-        .on_conflict_do_nothing()
-        .returning(notifications.c.id)
+    session.execute(
+        postgresql.insert(notifications).on_conflict_do_nothing(),
+        [asdict(notification) for notification in sorted(added, key=lambda n: n.order_id)],
     )
-    return session.execute(added).first() is not None
 
 
 def list_notifications(session: Session, customer_id: str | None, limit: int) -> list[Notification]:
