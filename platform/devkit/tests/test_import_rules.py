@@ -43,6 +43,8 @@ def modules(write: Write) -> None:
         write(f"services/lending/src/lending/{module}.py", "")
     write("platform/chassis/src/chassis/errors.py", "")
     write("platform/chassis/src/chassis/database.py", "")
+    write("platform/chassis/src/chassis/events/__init__.py", "")
+    write("platform/chassis/src/chassis/events/ids.py", "")
 
 
 def test_members_that_keep_the_rules_pass(workspace: Workspace, write: Write) -> None:
@@ -58,6 +60,7 @@ def test_members_that_keep_the_rules_pass(workspace: Workspace, write: Write) ->
     [
         ("services/lending/src/lending/rpc.py", "import shelves", "services don't import each"),
         ("services/lending/src/lending/rpc.py", "import devkit", "services import no tools"),
+        ("services/lending/src/lending/rpc.py", "import chassis.events.ids", "right below it"),
         ("services/lending/src/lending/handlers.py", "import extra", "services import no tools"),
         ("services/lending/src/lending/tables.py", "import lending.rpc", "know no caller"),
         ("services/lending/src/lending/domain.py", "import lending.service", "know no caller"),

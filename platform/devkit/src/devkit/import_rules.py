@@ -77,6 +77,10 @@ def import_rules(workspace: Workspace) -> list[ImportRule]:
                    (*contracts, *services, *others)),
         ImportRule("contracts are data", "forbidden", contracts, (*devkit, *services, *others)),
         ImportRule("services import no tools", "forbidden", services, (*devkit, *others)),
+        ImportRule("services import chassis or a module right below it", "forbidden", services,
+                   tuple(f"{package}.*.*" for package in chassis), direct_only=True,
+                   # chassis.rpc has a function of the same name, which is meant.
+                   allowed=("** -> chassis.rpc.client",)),
     ]  # fmt: skip
     rules = [rule for rule in forbidden if rule.modules and rule.forbidden]
     if len(services) > 1:
