@@ -149,14 +149,17 @@ def test_ports_that_the_platform_itself_holds_are_well(workspace: Workspace) -> 
 
 
 def test_processes_of_a_runner_that_died_are_named(tmp_path: Path) -> None:
-    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    program = "import time; print('up', flush=True); time.sleep(60)"
+    left = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     try:
+        assert left.stdout
+        left.stdout.readline()
         write_state(tmp_path, state_of(os.getpid(), 1.0, left.pid))
 
         finding = doctor.left_over_state(tmp_path)
     finally:
         left.kill()
-        left.wait()
+        left.communicate()
 
     assert finding.advice == f"`kill {left.pid}`"
     assert doctor.left_over_state(tmp_path).well

@@ -1,10 +1,8 @@
 """What notifications does with events, on both databases and without a broker."""
 
 import pytest
-from google.protobuf.message import Message
-from sqlalchemy.event import listens_for
 
-from chassis import InvalidArgument, Reject
+from chassis import InvalidArgument
 from chassis.testing.harness import HandlerHarness
 from notifications.rpc import Notifications
 from shop.money.v1 import Money
@@ -104,35 +102,3 @@ def test_a_list_that_is_too_long_is_refused(harness: HandlerHarness, limit: int)
     with pytest.raises(InvalidArgument) as refused:
         listed(harness, limit=limit)
     assert refused.value.field == "limit"
-
-
-def test_a_hundred_orders_are_told_of_by_one_statement(harness: HandlerHarness) -> None:
-    inserts: list[str] = []
-
-    @listens_for(harness.database._engine, "before_cursor_execute")
-    def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("INSERT INTO notifications "):
-            inserts.append(statement)
-
-    usd = Money(amount=1, currency="USD")
-    ids = [f"o-{number}" for number in (*range(100), 7)]
-    harness.handle(
-        *(OrderConfirmed(order_id=order_id, customer_id="c-1", total=usd) for order_id in ids)
-    )
-    assert len(inserts) == 1
-    assert len(ledger(harness)) == 100
-
-
-@pytest.mark.parametrize(
-    "order",
-    [
-        OrderConfirmed(order_id="o" * 65, customer_id="c-1", total=Money(currency="USD")),
-        OrderConfirmed(order_id="o-1", customer_id="c" * 65, total=Money(currency="USD")),
-        OrderConfirmed(order_id="o-1", customer_id="c-1", total=Money(currency="U" * 600)),
-        OrderCancelled(order_id="o-1", customer_id="c\x00"),
-    ],
-)
-def test_what_cannot_be_an_order_is_rejected(harness: HandlerHarness, order: Message) -> None:
-    with pytest.raises(Reject):
-        harness.handle(order)
-    assert ledger(harness) == {}

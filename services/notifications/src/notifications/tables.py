@@ -1,13 +1,12 @@
 """The table of notifications, and the statements on it."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-__all__ = ["Notification", "add_notifications", "ledger", "list_notifications", "metadata"]
+__all__ = ["Notification", "add_notification", "ledger", "list_notifications", "metadata"]
 
 metadata = MetaData()
 
@@ -31,16 +30,11 @@ class Notification:
     text: str
 
 
-def add_notifications(session: Session, added: Sequence[Notification]) -> None:
-    """Insert the notifications of orders that have none.
-
-    By order: two transactions that insert the same ones take turns.
-    """
+def add_notification(session: Session, notification: Notification) -> None:
+    """Insert the order's notification, unless it has one."""
     # PostgreSQL's ON CONFLICT DO NOTHING; SQLite understands the same text.
-    session.execute(
-        postgresql.insert(notifications).on_conflict_do_nothing(),
-        [asdict(notification) for notification in sorted(added, key=lambda n: n.order_id)],
-    )
+    added = postgresql.insert(notifications).values(asdict(notification))
+    session.execute(added.on_conflict_do_nothing())
 
 
 def list_notifications(session: Session, customer_id: str | None, limit: int) -> list[Notification]:

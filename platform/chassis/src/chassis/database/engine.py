@@ -9,34 +9,18 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DisconnectionError
 
 __all__ = [
-    "POSTGRES_CONNECTION",
     "Renewal",
     "database_file",
     "is_sqlite",
     "make_engine",
     "make_read_engine",
+    "postgres_connection",
 ]
 
 _BUSY_MILLISECONDS = 10_000
 # A transaction that stands still for so long is ended by the server: a process that was stopped,
 # or whose host is gone, would keep its locks, and with them its lanes.
 _IDLE_IN_TRANSACTION_SECONDS = 60
-
-
-# Of every connection to PostgreSQL. Either side notices that the other is gone without a word, so
-# that a vanished host keeps no locks.
-POSTGRES_CONNECTION = {
-    "connect_timeout": 5,
-    "application_name": "slipway",
-    "options": (
-        f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_SECONDS * 1000}"
-        " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
-    ),
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
 
 
 def is_sqlite(url: str | URL) -> bool:
@@ -78,6 +62,26 @@ class Renewal:
             raise DisconnectionError
 
 
+def postgres_connection() -> dict[str, object]:
+    """The driver's arguments for every connection to PostgreSQL.
+
+    Either side notices that the other is gone without a word: a vanished host keeps no locks.
+    """
+    idle = int(_IDLE_IN_TRANSACTION_SECONDS * 1000)
+    return {
+        "connect_timeout": 5,
+        "application_name": "slipway",
+        "options": (
+            f"-c idle_in_transaction_session_timeout={idle}"
+            " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+        ),
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    }
+
+
 def make_engine(url: str, threads: int) -> Engine:
     """An engine for transactions that write."""
     if is_sqlite(url):
@@ -105,7 +109,7 @@ def _postgres(url: str, threads: int) -> Engine:
         url,
         pool_size=threads,
         max_overflow=1,
-        connect_args=POSTGRES_CONNECTION,
+        connect_args=postgres_connection(),
     )
 
 

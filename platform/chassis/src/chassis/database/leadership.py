@@ -16,7 +16,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from chassis.database.engine import POSTGRES_CONNECTION, database_file, is_sqlite
+from chassis.database.engine import database_file, is_sqlite, postgres_connection
 
 __all__ = ["Lock", "held"]
 
@@ -73,7 +73,7 @@ class _AdvisoryLock:
             url,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
-            connect_args=POSTGRES_CONNECTION,
+            connect_args=postgres_connection(),
         )
         digest = hashlib.sha256(f"slipway:{name}".encode()).digest()
         self._key = int.from_bytes(digest[:8], "big", signed=True)

@@ -110,7 +110,7 @@ tasks = Table(
     sqlite_autoincrement=True,
 )
 
-for _name, _columns in {"due": ("due_at", "id"), "first": ("key", "source")}.items():
+for _name, _columns in {"due": ("due_at", "id"), "first": ("key", "due_at", "source")}.items():
     Index(
         f"slipway_task_{_name}",
         *(tasks.c[name] for name in _columns),

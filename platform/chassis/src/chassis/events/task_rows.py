@@ -52,6 +52,10 @@ __all__ = [
 ]
 
 
+# Not NULL, in a way that SQLite finds by an index.
+_HAS_ITS_TIME = tasks.c.due_at >= 0
+
+
 class TaskTaken(Exception):
     """Another member has claimed the task meanwhile; this commit is refused."""
 
@@ -109,7 +113,7 @@ def hold_keys(session: Session, blocked: Set[tuple[str, str]]) -> set[tuple[str,
 
 
 def _firsts(*columns: ColumnElement[Any], keys: Iterable[str]) -> Select[Any]:
-    return select(*columns).where(tasks.c.key.in_(list(keys)), tasks.c.due_at.is_not(None))
+    return select(*columns).where(tasks.c.key.in_(list(keys)), _HAS_ITS_TIME)
 
 
 def store(session: Session, events: Sequence[Mapping[str, object]]) -> None:
@@ -151,7 +155,7 @@ def store_in_line(
             first[key] = row
         rows.append(row)
     if behind:
-        before = tasks.c.key.in_(list(behind)) & tasks.c.due_at.is_not(None)
+        before = tasks.c.key.in_(list(behind)) & _HAS_ITS_TIME
         session.execute(
             update(tasks).where(before, tasks.c.followed.is_(False)).values(followed=True)
         )
@@ -336,7 +340,7 @@ def next_due(session: Session, looking: Look | Sequence[str]) -> float | None:
     """When the next task is due, or its lease runs out, that waits behind none (epoch seconds)."""
     look = looking if isinstance(looking, Look) else Look(looking)
     free_at = case((tasks.c.owner.is_(None), tasks.c.due_at), else_=tasks.c.leased_until)
-    of_types = tasks.c.due_at.is_not(None) & tasks.c.type.in_(list(look.types))
+    of_types = _HAS_ITS_TIME & tasks.c.type.in_(list(look.types))
     statement = select(func.min(free_at)).where(of_types, _is_first())
     free: ColumnElement[bool] = tasks.c.owner.is_(None)
     if not look.suspects:
