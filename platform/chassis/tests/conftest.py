@@ -55,6 +55,15 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[st
     return lambda name: server.create_database(f"{name}_{uuid.uuid4().hex[:8]}")
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.soak)])
+def database_of_process(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """As `new_database`, where whole processes are started and the database matters least."""
+    if request.param == "sqlite":
+        return lambda name: f"sqlite:///{tmp_path}/{name}.db"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return lambda name: server.create_database(f"{name}_{uuid.uuid4().hex[:8]}")
+
+
 @pytest_asyncio.fixture
 async def rpc() -> AsyncIterator[Servers]:
     """Starts gRPC servers and their clients in this process; at the end they are stopped."""

@@ -42,18 +42,20 @@ async def test_a_standby_keeps_out_of_it_while_the_holder_sends(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "_STANDBY_SECONDS", 0.02)
-    monkeypatch.setattr(relay, "_STUCK_SECONDS", 0.5)
+    monkeypatch.setattr(relay, "_STUCK_SECONDS", 2)
     url = new_database("shop")
     stopped = Lock(url, "relay")
     async with Shop(url) as shop:
         leader = shop.start_relay(nats.url, alone=False, batch_events=1)
+        await shop.sell(range(5))
+        await shop.sent()
         assert await asyncio.to_thread(stopped.acquire)
         standby = shop.start_relay(nats.url)
         led = []
         for start in range(0, 200, 20):
             await shop.sell(range(start, start + 20))
             leader.relay.wake()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
             led.append(standby.relay.leading)
         await shop.sent()
         assert not any(led)

@@ -31,12 +31,12 @@ def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 async def test_a_service_starts_works_and_ends_without_it(
-    tmp_path: Path, endpoint: str, new_database: Callable[[str], str]
+    tmp_path: Path, endpoint: str, database_of_process: Callable[[str], str]
 ) -> None:
     stall = Stall(
         tmp_path,
         otlp_endpoint=endpoint,
-        database_url=new_database("bookstore"),
+        database_url=database_of_process("bookstore"),
         shutdown_grace_seconds="600",
     )
     with stall:
