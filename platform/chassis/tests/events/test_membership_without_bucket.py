@@ -70,6 +70,12 @@ async def test_in_a_cluster_the_bucket_has_as_many_copies_as_the_streams_and_out
             )
             for port in ports
         ]
+
+        async def has_a_leader() -> bool:
+            await StreamView(servers[0].url).api("INFO")
+            return True
+
+        await eventually(has_a_leader, 60)
         async with bystander_of_three(servers[0].url, "first") as first:
             info = await StreamView(servers[0].url).api("STREAM.INFO.KV_slipway-members")
             assert info["config"]["num_replicas"] == 3
