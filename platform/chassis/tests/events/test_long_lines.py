@@ -44,7 +44,7 @@ def store(tx: Transaction, rows: list[dict[str, object]]) -> None:
 
 
 def claim(tx: Transaction, limit: int = 16) -> list[Task]:
-    return task_rows.claim(tx.session, owner="one", types=[TYPE], limit=limit, lease_seconds=600)[0]
+    return task_rows.claim(tx.session, Look([TYPE]), owner="one", limit=limit, lease_seconds=600)[0]
 
 
 # --- costs --------------------------------------------------------------------------------------

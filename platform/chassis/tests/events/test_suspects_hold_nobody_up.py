@@ -14,6 +14,7 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
 from chassis.events import task_rows
 from chassis.events.gate import Gate
+from chassis.events.task_rows import Look
 from chassis.testing import NatsServer
 
 SETTINGS = TestSettings(task_lease_seconds=2, task_tries=2)
@@ -109,7 +110,7 @@ async def test_suspects_however_many_keep_no_other_task_from_being_claimed(desk:
     await desk.store(*(BookReturned(book_id=f"suspect {n}") for n in range(5)), alone=True)
     (other,) = await desk.store(BookSold(book_id="other"))
     claimed, alone = await desk.database.transaction(
-        lambda tx: task_rows.claim(tx.session, owner="one", types=TYPES, limit=3, lease_seconds=600)
+        lambda tx: task_rows.claim(tx.session, Look(TYPES), owner="one", limit=3, lease_seconds=600)
     )
     assert [task.event_id for task in claimed] == [other.id]
     assert alone

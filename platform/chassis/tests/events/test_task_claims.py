@@ -16,7 +16,7 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
 from chassis.database import DatabaseDown
 from chassis.events import task_rows
-from chassis.events.task_rows import Task, TaskTaken
+from chassis.events.task_rows import Look, Task, TaskTaken
 
 TYPES = ["bookstore.v1.BookSold"]
 PATIENT = TestSettings(task_lease_seconds=600)  # it runs out when a test says so
@@ -30,7 +30,7 @@ async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
 
 
 def claim(tx: Transaction, owner: str, limit: int = 100) -> list[Task]:
-    return task_rows.claim(tx.session, owner=owner, types=TYPES, limit=limit, lease_seconds=600)[0]
+    return task_rows.claim(tx.session, Look(TYPES), owner=owner, limit=limit, lease_seconds=600)[0]
 
 
 # --- claims -------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ async def test_tasks_that_wait_behind_another_or_run_do_not_wake_anybody(desk: D
     await desk.store(BookSold(book_id="b"))
     (held,) = await desk.database.transaction(lambda tx: claim(tx, "one"))
     await desk.database.transaction(lambda tx: task_rows.renew(tx.session, [held], 300))
-    due = await desk.database.read(lambda tx: task_rows.next_due(tx.session, TYPES))
+    due = await desk.database.read(lambda tx: task_rows.next_due(tx.session, Look(TYPES)))
     assert due == pytest.approx(later - 300, abs=10)
 
 

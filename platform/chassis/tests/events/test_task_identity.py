@@ -10,7 +10,7 @@ from killers import leases_run_out
 from bookstore.v1 import BookSold
 from chassis import Transaction
 from chassis.events import task_rows
-from chassis.events.task_rows import Task, TaskTaken
+from chassis.events.task_rows import Look, Task, TaskTaken
 
 TYPES = ["bookstore.v1.BookSold"]
 
@@ -23,7 +23,7 @@ async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
 
 
 def claim(tx: Transaction, owner: str) -> Task:
-    claimed, _ = task_rows.claim(tx.session, owner=owner, types=TYPES, limit=1, lease_seconds=600)
+    claimed, _ = task_rows.claim(tx.session, Look(TYPES), owner=owner, limit=1, lease_seconds=600)
     return claimed[0]
 
 
@@ -36,7 +36,7 @@ async def test_who_continues_after_its_task_ended_elsewhere_does_not_end_the_one
     other = desk.connect()
 
     def end_it(tx: Transaction) -> None:
-        task_rows.claim(tx.session, owner="other", types=TYPES, limit=1, lease_seconds=600)
+        task_rows.claim(tx.session, Look(TYPES), owner="other", limit=1, lease_seconds=600)
         freed = task_rows.claim_alone(tx.session, owner="other", types=TYPES, lease_seconds=600)
         assert freed
         task_rows.finish(tx.session, freed)

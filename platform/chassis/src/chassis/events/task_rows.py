@@ -36,7 +36,6 @@ __all__ = [
     "bury",
     "claim",
     "claim_alone",
-    "claim_some",
     "count",
     "finish",
     "hold_keys",
@@ -172,13 +171,6 @@ def store_dead(session: Session, events: Sequence[Mapping[str, object]]) -> None
 
 
 def claim(
-    session: Session, *, owner: str, types: Sequence[str], limit: int, lease_seconds: float
-) -> tuple[list[Task], bool]:
-    """As `claim_some`, by a member that holds nothing."""
-    return claim_some(session, Look(types), owner=owner, limit=limit, lease_seconds=lease_seconds)
-
-
-def claim_some(
     session: Session, look: Look, *, owner: str, limit: int, lease_seconds: float
 ) -> tuple[list[Task], bool]:
     """Claim tasks that are due, each the oldest of its key; and whether one waits to run alone.
@@ -336,9 +328,8 @@ def redrive(session: Session, ids: Sequence[int] | None = None) -> int:
     return len(rows)
 
 
-def next_due(session: Session, looking: Look | Sequence[str]) -> float | None:
+def next_due(session: Session, look: Look) -> float | None:
     """When the next task is due, or its lease runs out, that waits behind none (epoch seconds)."""
-    look = looking if isinstance(looking, Look) else Look(looking)
     free_at = case((tasks.c.owner.is_(None), tasks.c.due_at), else_=tasks.c.leased_until)
     of_types = _HAS_ITS_TIME & tasks.c.type.in_(list(look.types))
     statement = select(func.min(free_at)).where(of_types, _is_first())
@@ -352,7 +343,7 @@ def next_due(session: Session, looking: Look | Sequence[str]) -> float | None:
 
 def unhandled(session: Session, types: Sequence[str], stored_before: float) -> dict[str, int]:
     """How many keys are blocked for long by tasks of each type that is none of `types`."""
-    first = tasks.c.due_at.is_not(None) & (tasks.c.stored_at < stored_before)
+    first = _HAS_ITS_TIME & (tasks.c.stored_at < stored_before)
     statement = (
         select(tasks.c.type, func.count())
         .where(first, tasks.c.type.not_in(list(types)), _is_first())

@@ -153,7 +153,7 @@ class TaskRunner:
             )
         look = self._look()
         claimed, suspects = await self._database.transaction(
-            lambda tx: task_rows.claim_some(
+            lambda tx: task_rows.claim(
                 tx.session,
                 look,
                 owner=self._member,

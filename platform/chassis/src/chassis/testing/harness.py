@@ -27,7 +27,7 @@ from chassis.events.positions import Position
 from chassis.events.publisher import Publisher
 from chassis.events.router import EventRouter
 from chassis.events.settings import EventSettings
-from chassis.events.task_rows import Task
+from chassis.events.task_rows import Look, Task
 from chassis.events.tasks import TaskRunner
 from chassis.events.wire import NUMBER, number_value
 
@@ -197,10 +197,8 @@ class HandlerHarness:
                     raise
 
     def _claim(self, tx: Transaction) -> list[Task]:
-        types = list(self._handlers)
-        return task_rows.claim(
-            tx.session, owner="test", types=types, limit=1000, lease_seconds=3600
-        )[0]
+        look = Look(list(self._handlers))
+        return task_rows.claim(tx.session, look, owner="test", limit=1000, lease_seconds=3600)[0]
 
 
 def _given(
