@@ -1,7 +1,8 @@
 """The event path: handlers in, events out, each taking effect once."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chassis._lazy import lazily
 
 if TYPE_CHECKING:
     from chassis.events.cloudevents import decode, to_structured
@@ -17,9 +18,4 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'chassis.events' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOMES)

@@ -1,9 +1,9 @@
 """Real servers for tests and local runs, started in milliseconds and killed without mercy; and a
 harness for event handlers that needs none."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from chassis._lazy import lazily
 from chassis.testing.nats import NatsServer
 from chassis.testing.ports import free_port
 from chassis.testing.postgres import PostgresServer
@@ -22,8 +22,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Imported when first used: who only starts servers needs no SQLAlchemy.
-    if name == "HandlerHarness":
-        return import_module("chassis.testing.harness").HandlerHarness
-    raise AttributeError(f"module 'chassis.testing' has no attribute {name!r}")
+# Who only starts servers needs no SQLAlchemy.
+__getattr__ = lazily(__name__, {"HandlerHarness": "chassis.testing.harness"})
