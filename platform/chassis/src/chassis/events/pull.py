@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections import deque
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -45,7 +46,7 @@ class Pull:
         self._name = f"r{uuid7().replace('-', '')}"
         self._inbox = client.new_inbox()
         self._subscription: Subscription | None = None
-        self._arrived: list[Msg] = []
+        self._arrived: deque[tuple[Msg, int]] = deque()  # each with its bytes
         self._arrived_bytes = 0
         self._wanted = 0
         self._requests = 0
@@ -93,13 +94,13 @@ class Pull:
                 return []
             self._changed.clear()
             await wait_at_most(self._changed, min(deadline - now, _HEARTBEAT_SECONDS))
-        count = size = 0
-        for message in self._arrived[:most]:
-            count, size = count + 1, size + _size(message)
-            if size >= self._max_bytes:
-                break
-        batch, self._arrived = self._arrived[:count], self._arrived[count:]
-        self._arrived_bytes -= size
+        batch: list[Msg] = []
+        left = self._max_bytes
+        while self._arrived and len(batch) < most and left > 0:
+            message, size = self._arrived.popleft()
+            batch.append(message)
+            left -= size
+            self._arrived_bytes -= size
         await self._top_up()
         return batch
 
@@ -156,8 +157,9 @@ class Pull:
             await self._top_up()
 
     def _deliver(self, message: Msg) -> None:
-        self._arrived.append(message)
-        self._arrived_bytes += _size(message)
+        size = _size(message)
+        self._arrived.append((message, size))
+        self._arrived_bytes += size
         self._wanted -= 1
         self._changed.set()
 
