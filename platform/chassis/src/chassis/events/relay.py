@@ -245,9 +245,7 @@ class Relay:
         return time.monotonic()
 
     async def _sent_rank(self) -> int:
-        return await self._database.transaction(
-            lambda tx: outbox.lock_counters(tx.session).sent_rank
-        )
+        return await self._database.read(lambda tx: outbox.sent_rank(tx.session))
 
     def _reconcile(self, tx: Transaction, state: StreamState, last: Stored | None) -> bool:
         """Take the stream's end as what was sent; false if the database doesn't know that end."""
