@@ -49,15 +49,16 @@ def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
 @pytest.fixture(params=["sqlite", "postgres"])
 def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
     """Gives the URL of a new, empty database."""
-    if request.param == "sqlite":
-        return lambda name: f"sqlite:///{tmp_path}/{name}.db"
-    server: PostgresServer = request.getfixturevalue("postgres")
-    return lambda name: server.create_database(f"{name}_{uuid.uuid4().hex[:8]}")
+    return _new_database(request, tmp_path)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.soak)])
 def database_of_process(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
     """As `new_database`, where whole processes are started and the database matters least."""
+    return _new_database(request, tmp_path)
+
+
+def _new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
     if request.param == "sqlite":
         return lambda name: f"sqlite:///{tmp_path}/{name}.db"
     server: PostgresServer = request.getfixturevalue("postgres")
