@@ -1,10 +1,12 @@
 """A small workspace to break: two services, contracts, and the platform's two members."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from chassis.testing import free_port
+from devkit.platform import Platform, PlatformOptions
 from devkit.workspace import Workspace
 
 Write = Callable[[str, str], Path]
@@ -108,3 +110,40 @@ def write_service(write: Write) -> Callable[..., None]:
         write(f"{folder}/__main__.py", _MAIN.format(body=body, answer=answer, stop=stop))
 
     return write_files
+
+
+@pytest.fixture
+def desk() -> str:
+    """A name never used before: its settings module stays imported."""
+    return f"desk{free_port()}"
+
+
+@pytest.fixture
+def shop(
+    workspace: Workspace, write: Write, desk: str, monkeypatch: pytest.MonkeyPatch
+) -> Workspace:
+    """A workspace of one service, `desk`, which is written by the test."""
+    write("pyproject.toml", f'[tool.uv.workspace]\nmembers = ["platform/*", "services/{desk}"]\n')
+    monkeypatch.setenv("PYTHONPATH", str(workspace.root / f"services/{desk}/src"))
+    return Workspace(workspace.root)
+
+
+@pytest.fixture
+def defaults(shop: Workspace) -> dict[str, object]:
+    """The options of the platforms that `run` makes."""
+    return {"data": shop.state, "workspace": shop, "free_ports": True}
+
+
+@pytest.fixture
+async def run(defaults: dict[str, object]) -> AsyncIterator[Callable[..., Platform]]:
+    """Makes platforms, which are stopped at the end of the test."""
+    platforms: list[Platform] = []
+
+    def make(**options: object) -> Platform:
+        platform = Platform(PlatformOptions(**(defaults | options)))  # type: ignore[arg-type]
+        platforms.append(platform)
+        return platform
+
+    yield make
+    for platform in platforms:
+        await platform.stop()

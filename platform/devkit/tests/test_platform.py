@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import LiteralString
 
@@ -18,7 +18,7 @@ import pytest
 
 from chassis.testing import free_port
 from devkit.errors import DevkitError
-from devkit.platform import Platform, PlatformOptions
+from devkit.platform import Platform
 from devkit.service_process import ServiceProcess
 from devkit.state import read_state
 from devkit.workspace import Workspace
@@ -54,27 +54,15 @@ def services(
 
 
 @pytest.fixture
-async def run(
-    services: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Callable[..., "Platform"]]:
-    """Makes platforms over the two services that are stopped at the end of the test."""
+def defaults(services: Workspace, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Over the two services."""
     sources = os.pathsep.join(str(member.source_root) for member in services.services)
     monkeypatch.setenv("PYTHONPATH", sources)
-    platforms: list[Platform] = []
-
-    def make(**options: object) -> Platform:
-        defaults: dict[str, object] = {
-            "data": services.root / ".slipway",
-            "workspace": services,
-            "ports": {"nats": free_port()},
-        }
-        platform = Platform(PlatformOptions(**(defaults | options)))  # type: ignore[arg-type]
-        platforms.append(platform)
-        return platform
-
-    yield make
-    for platform in platforms:
-        await platform.stop()
+    return {
+        "data": services.root / ".slipway",
+        "workspace": services,
+        "ports": {"nats": free_port()},
+    }
 
 
 def told(platform: Platform, service: str, replica: int = 0) -> dict[str, str]:

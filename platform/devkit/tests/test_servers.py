@@ -2,8 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -11,7 +10,7 @@ from rich.console import Console
 
 from chassis.testing import free_port
 from devkit.logs_command import choose_logs
-from devkit.platform import Platform, PlatformOptions
+from devkit.platform import Platform
 from devkit.ps_command import state_table
 from devkit.run_command import address_table
 from devkit.state import read_state
@@ -20,37 +19,11 @@ from devkit.workspace import Workspace
 Said = list[tuple[str, str]]
 
 
-@pytest.fixture
-def desk() -> str:
-    """A name never used before: its settings module stays imported."""
-    return f"desk{free_port()}"
-
-
-@pytest.fixture
-async def run(
-    workspace: Workspace,
-    write: Callable[[str, str], Path],
-    write_service: Callable[..., None],
-    desk: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Callable[..., Platform]]:
-    """Makes platforms of one service with a database, stopped at the end of the test."""
-    write("pyproject.toml", f'[tool.uv.workspace]\nmembers = ["platform/*", "services/{desk}"]\n')
+@pytest.fixture(autouse=True)
+def service(shop: Workspace, write_service: Callable[..., None], desk: str) -> None:
+    """One with a database."""
     database = 'database_url: SecretStr = SecretStr("sqlite:///x.db")\n'
     write_service(desk, http=free_port(), settings=database)
-    monkeypatch.setenv("PYTHONPATH", str(workspace.root / f"services/{desk}/src"))
-    platforms: list[Platform] = []
-
-    def make(**options: object) -> Platform:
-        shop = Workspace(workspace.root)
-        defaults = {"data": shop.state, "workspace": shop, "free_ports": True}
-        platform = Platform(PlatformOptions(**(defaults | options)))  # type: ignore[arg-type]
-        platforms.append(platform)
-        return platform
-
-    yield make
-    for platform in platforms:
-        await platform.stop()
 
 
 async def until(holds: Callable[[], bool]) -> None:

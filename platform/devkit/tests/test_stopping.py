@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -20,36 +20,10 @@ from devkit.workspace import Workspace
 WriteService = Callable[..., None]
 
 
-@pytest.fixture
-def desk() -> str:
-    """A name never used before: its settings module stays imported."""
-    return f"desk{free_port()}"
-
-
-@pytest.fixture
-async def run(
-    workspace: Workspace,
-    write: Callable[[str, str], Path],
-    write_service: WriteService,
-    desk: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Callable[..., Platform]]:
-    """Makes platforms of one service, stopped at the end of the test."""
-    write("pyproject.toml", f'[tool.uv.workspace]\nmembers = ["platform/*", "services/{desk}"]\n')
+@pytest.fixture(autouse=True)
+def service(shop: Workspace, write_service: WriteService, desk: str) -> None:
+    """As plain as can be."""
     write_service(desk, http=free_port())
-    monkeypatch.setenv("PYTHONPATH", str(workspace.root / f"services/{desk}/src"))
-    platforms: list[Platform] = []
-
-    def make(**options: object) -> Platform:
-        shop = Workspace(workspace.root)
-        defaults = {"data": shop.state, "workspace": shop, "free_ports": True}
-        platform = Platform(PlatformOptions(**(defaults | options)))  # type: ignore[arg-type]
-        platforms.append(platform)
-        return platform
-
-    yield make
-    for platform in platforms:
-        await platform.stop()
 
 
 async def until(holds: Callable[[], bool]) -> None:

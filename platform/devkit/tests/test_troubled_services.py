@@ -26,20 +26,10 @@ WriteService = Callable[..., None]
 
 
 @pytest.fixture
-def desk() -> str:
-    """A name never used before: its settings module stays imported."""
-    return f"desk{free_port()}"
-
-
-@pytest.fixture
-def shop(
-    workspace: Workspace, write: Write, desk: str, monkeypatch: pytest.MonkeyPatch
-) -> Workspace:
-    """A workspace of one service, which is written by the test."""
-    write("pyproject.toml", f'[tool.uv.workspace]\nmembers = ["platform/*", "services/{desk}"]\n')
-    sources = [workspace.root / f"services/{desk}/src", workspace.root / "site"]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, sources)))
-    return Workspace(workspace.root)
+def shop(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """With a folder `site` that is on the path of every process."""
+    monkeypatch.setenv("PYTHONPATH", str(shop.root / "site"), prepend=os.pathsep)
+    return shop
 
 
 async def test_who_dies_again_and_again_is_not_waited_for_and_its_last_lines_come_first(
