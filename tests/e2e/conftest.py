@@ -4,11 +4,12 @@ Tests that share one are in one xdist group ("shop" on `platform`, "restarts" on
 that one test process starts it and its tests run one after the other.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from living_platform import mend, running
+from living_platform import mend, nothing_is_left, running
 from storefront import Storefront
 from trace_collector import TraceCollector
 
@@ -52,6 +53,20 @@ def mended(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     for platform in platforms:
         mend(platform)
+
+
+@pytest.fixture(scope="module")
+def whatever_was_taken_reaches_its_end(platform: Platform) -> Iterator[None]:
+    """What the tests of a module placed and loaded leaves nothing behind, and orders go on."""
+    yield
+
+    async def orders_go_on() -> None:
+        await nothing_is_left(platform)
+        async with Storefront(platform) as shop:
+            order_id = await shop.placed(await shop.product())
+            assert (await shop.ended(order_id))["status"] == "confirmed"
+
+    asyncio.run(orders_go_on())
 
 
 @pytest_asyncio.fixture

@@ -11,7 +11,6 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from living_platform import nothing_is_left
 from made_up import messages
 from storefront import Storefront
 
@@ -19,7 +18,10 @@ from chassis import Service
 from devkit.platform import Platform
 from slipway.v1 import LedgerService
 
-pytestmark = pytest.mark.xdist_group("shop")
+pytestmark = [
+    pytest.mark.xdist_group("shop"),
+    pytest.mark.usefixtures("whatever_was_taken_reaches_its_end"),
+]
 
 
 def contracts() -> Iterator[tuple[str, ServiceDescriptor]]:
@@ -51,20 +53,6 @@ OPTIONS = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def whatever_was_taken_reaches_its_end(platform: Platform) -> Iterator[None]:
-    """What the tests of this module placed and loaded leaves nothing behind."""
-    yield
-    asyncio.run(_orders_go_on(platform))
-
-
-async def _orders_go_on(platform: Platform) -> None:
-    await nothing_is_left(platform)
-    async with Storefront(platform) as shop:
-        order_id = await shop.placed(await shop.product())
-        assert (await shop.ended(order_id))["status"] == "confirmed"
 
 
 class Caller:

@@ -1,14 +1,12 @@
 """Whatever is sent to the REST surface, it answers as its own OpenAPI document says."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from living_platform import nothing_is_left
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -20,7 +18,10 @@ from storefront import Storefront
 
 from devkit.platform import Platform
 
-pytestmark = pytest.mark.xdist_group("shop")
+pytestmark = [
+    pytest.mark.xdist_group("shop"),
+    pytest.mark.usefixtures("whatever_was_taken_reaches_its_end"),
+]
 
 LIKE_THE_DOCUMENT, UNLIKE_IT = schemathesis.GenerationMode
 OPERATIONS = [
@@ -43,20 +44,6 @@ AS_DOCUMENTED = [
     response_schema_conformance,
 ]
 EXAMPLES = 25
-
-
-@pytest.fixture(scope="module", autouse=True)
-def whatever_was_taken_reaches_its_end(platform: Platform) -> Iterator[None]:
-    """What the tests of this module placed leaves nothing behind."""
-    yield
-    asyncio.run(_orders_go_on(platform))
-
-
-async def _orders_go_on(platform: Platform) -> None:
-    await nothing_is_left(platform)
-    async with Storefront(platform) as shop:
-        order_id = await shop.placed(await shop.product())
-        assert (await shop.ended(order_id))["status"] == "confirmed"
 
 
 async def _product(platform: Platform) -> str:
