@@ -10,8 +10,7 @@ __all__ = [
     "Product",
     "ReservationStatus",
     "checked",
-    "is_order_id",
-    "is_sku",
+    "is_identifier",
     "short_of",
     "wanted",
 ]
@@ -58,13 +57,8 @@ class Product:
     stock: int
 
 
-def is_sku(text: str) -> bool:
-    """Whether `text` has the form of a product's id."""
-    return _IDENTIFIER.fullmatch(text) is not None
-
-
-def is_order_id(text: str) -> bool:
-    """Whether `text` has the form of an order's id."""
+def is_identifier(text: str) -> bool:
+    """Whether `text` has the form of a product's or an order's id."""
     return _IDENTIFIER.fullmatch(text) is not None
 
 
@@ -74,7 +68,7 @@ def checked(product: Product) -> Product:
     Raises:
         Invalid: something about it is malformed.
     """
-    if not is_sku(product.sku):
+    if not is_identifier(product.sku):
         raise Invalid("must be 1 to 64 letters, digits or . _ : @ -", "sku")
     if not (1 <= len(product.name) <= 200 and product.name.isprintable()):
         raise Invalid("must be 1 to 200 printable characters", "name")
@@ -99,7 +93,7 @@ def wanted(lines: Iterable[tuple[str, int]]) -> dict[str, int]:
     quantities: dict[str, int] = {}
     for sku, quantity in lines:
         total = quantities.get(sku, 0) + quantity
-        if quantity < 1 or total > MAX_QUANTITY or not is_sku(sku):
+        if quantity < 1 or total > MAX_QUANTITY or not is_identifier(sku):
             raise Invalid(f"ask for {total} of {sku[:64]!r}", "lines")
         quantities[sku] = total
     if not quantities:

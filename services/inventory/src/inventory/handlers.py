@@ -69,5 +69,5 @@ def give_stock_back(order: OrderCancelled, tx: Transaction) -> None:
 def _check(*order_ids: str) -> None:
     """Raises Reject for what cannot be an order's id."""
     for order_id in order_ids:
-        if not domain.is_order_id(order_id):
+        if not domain.is_identifier(order_id):
             raise Reject(f"{order_id[:64]!r} is no order's id")

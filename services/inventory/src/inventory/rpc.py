@@ -41,7 +41,7 @@ class Inventory:
 
     def get_product(self, request: GetProductRequest, tx: ReadTransaction) -> GetProductResponse:
         found = []
-        if domain.is_sku(request.sku):
+        if domain.is_identifier(request.sku):
             found = tables.find_products(tx.session, [request.sku])
         if not found:
             raise NotFound(f"there is no product {request.sku[:64]!r}")
@@ -61,7 +61,7 @@ class Inventory:
         self, request: QuoteProductsRequest, tx: ReadTransaction
     ) -> QuoteProductsResponse:
         _check_count(len(request.skus), "skus")
-        known = [sku for sku in set(request.skus) if domain.is_sku(sku)]
+        known = [sku for sku in set(request.skus) if domain.is_identifier(sku)]
         found = tables.find_products(tx.session, known)
         return QuoteProductsResponse(products=[_message(product) for product in found])
 
@@ -93,7 +93,7 @@ def _limit(asked: int, *, default: int, most: int) -> int:
 
 
 def _after(cursor: str) -> str:
-    if cursor and not domain.is_sku(cursor):
+    if cursor and not domain.is_identifier(cursor):
         raise InvalidArgument("cursor is not a next_cursor of this service", field="cursor")
     return cursor
 
