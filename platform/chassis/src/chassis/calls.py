@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, get_type_hints
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-__all__ = ["Call", "StubOf", "hints_of", "no_stub"]
+__all__ = ["Call", "StubOf", "hints_of", "no_stub", "undeclared"]
 
 StubOf: TypeAlias = Callable[[ServiceDescriptor, Callable[..., Any]], Any]
 """Gives the stub of a contract; LookupError if there is none."""
@@ -39,3 +39,8 @@ def _call(hint: Any) -> Call | None:
 def no_stub(contract: ServiceDescriptor, stub: Callable[..., Any]) -> Any:
     """For functions that call nobody."""
     raise LookupError(f"there is no stub of {contract.full_name} here")
+
+
+def undeclared(contract: str, service: str) -> str:
+    """What is wrong with a call that the service does not declare."""
+    return f"calls {contract}; add it to calls=[...] of {service}"

@@ -9,6 +9,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from chassis.calls import undeclared
 from chassis.database import Transaction
 from chassis.database.engine import database_file, is_sqlite
 from chassis.events.contracts import ContractError
@@ -77,7 +78,7 @@ def _event_problems(service: "Service", settings: ServiceSettings) -> Iterator[s
 
 def _declared(service: "Service", contract: ServiceDescriptor, _stub: object) -> None:
     if contract not in service.calls:
-        raise LookupError(f"calls {contract.full_name}; add it to calls=[...] of {service.name}")
+        raise LookupError(undeclared(contract.full_name, service.name))
 
 
 def _call_problems(service: "Service") -> Iterator[str]:
@@ -88,10 +89,8 @@ def _call_problems(service: "Service") -> Iterator[str]:
             dependant = getattr(route, "dependant", None)
             for contract in _called(dependant) if dependant is not None else ():
                 if contract not in declared:
-                    yield (
-                        f"{getattr(route, 'path', router)}: calls {contract}; "
-                        f"add it to calls=[...] of {service.name}"
-                    )
+                    where = getattr(route, "path", router)
+                    yield f"{where}: {undeclared(contract, service.name)}"
 
 
 def _called(dependant: Any) -> Iterator[str]:

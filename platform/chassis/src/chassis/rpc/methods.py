@@ -10,7 +10,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from chassis.calls import Call, StubOf, hints_of, no_stub
+from chassis.calls import Call, StubOf, hints_of, no_stub, undeclared
 from chassis.database import ReadTransaction, Transaction
 from chassis.settings import ServiceSettings
 
@@ -114,7 +114,7 @@ def _call_problems(
     if not inspect.iscoroutinefunction(method):
         yield f"{where}: a def calls no service; make it an async def"
     if call.contract not in service.calls:
-        yield f"{where}: calls {call.contract.full_name}; add it to calls=[...] of {service.name}"
+        yield f"{where}: {undeclared(call.contract.full_name, service.name)}"
 
 
 def _parameter(
