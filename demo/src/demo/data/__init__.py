@@ -20,8 +20,7 @@ __all__ = ["Basket", "Line", "Product", "baskets", "initial_stock", "products"]
 STOCKED_PERCENT = 93
 """How much of what the baskets ask for is on the shelf, so that some of them cannot be had.
 
-Baskets whose payment is declined give back what they had reserved: with 95 % it is less than one
-basket in a hundred that cannot be had.
+Baskets whose payment is declined give back what they had reserved: fewer are short than it seems.
 """
 
 
