@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bookshop import Node, _prepare, accountant, eventually, write_down
+from bookshop import Node, accountant, eventually, prepare_database, write_down
 from reading import (
     has_found_no_stream,
     has_taken,
@@ -141,7 +141,7 @@ async def test_replicas_that_begin_at_once_agree(
         await shop.sell(range(60))
         await shop.sent()
         nodes = [Node("books", url, nats.url, router=of_sold()) for _ in range(2)]
-        await asyncio.to_thread(_prepare, url)
+        await asyncio.to_thread(prepare_database, url)
         with capture_logs() as logs:
             async with nodes[0], nodes[1]:
                 await has_taken(nodes[0], 60)

@@ -59,18 +59,23 @@ async def test_numbers_that_go_on_in_a_stream_made_anew_are_no_gap_for_a_new_ser
             assert (await books.path.ledger()).stopped == ()
 
 
+async def sent_and_erased(shop: Shop, nats: NatsServer) -> None:
+    """120 events are sent, and the broker's disk is erased; nobody sends them again yet."""
+    relay = shop.start_relay(nats.url)
+    await shop.sell(range(120))
+    await shop.sent()
+    await relay.stop()
+    nats.kill()
+    nats.erase()
+    nats.start()
+
+
 async def test_what_is_sent_again_is_taken_from_the_oldest_on_by_a_new_service(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     """However much of it is in the stream when the service first looks."""
     async with Shop(new_database("shop")) as shop:
-        first = shop.start_relay(nats.url)
-        await shop.sell(range(120))
-        await shop.sent()
-        await first.stop()
-        nats.kill()
-        nats.erase()
-        nats.start()
+        await sent_and_erased(shop, nats)
         async with Node("books", new_database("books"), nats.url, router=of_sold()) as books:
             await has_found_no_stream(books)
             shop.start_relay(nats.url, batch_events=1)
@@ -84,13 +89,7 @@ async def test_what_is_sent_again_is_not_new_to_a_service_that_begins_at_the_new
 ) -> None:
     view = StreamView(nats.url)
     async with Shop(new_database("shop")) as shop:
-        first = shop.start_relay(nats.url)
-        await shop.sell(range(120))
-        await shop.sent()
-        await first.stop()
-        nats.kill()
-        nats.erase()
-        nats.start()
+        await sent_and_erased(shop, nats)
         second = shop.start_relay(nats.url, batch_events=1)
 
         async def begun() -> bool:

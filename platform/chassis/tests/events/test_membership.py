@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bookshop import Node, TestSettings, _prepare, accountant, eventually, write_down
+from bookshop import Node, TestSettings, accountant, eventually, prepare_database, write_down
 from nats.aio.client import Client
 from owners import bystander, count_refusals
 from reading import has_taken, taken_ids
@@ -117,7 +117,7 @@ async def test_a_lane_that_a_living_member_never_lets_go_is_not_waited_for_for_e
     async with Shop(new_database("shop")) as shop, bystander(nats.url, "hangs"):
         shop.start_relay(nats.url)
         await shop.sell(range(40))
-        await asyncio.to_thread(_prepare, url)
+        await asyncio.to_thread(prepare_database, url)
         books = Node("books", url, nats.url, router=accountant())
         held = [{"member": "hangs", "stream": "bookstore", "lane": n} for n in range(LANES)]
         await books.database.transaction(lambda tx: tx.session.execute(insert(marks), held))

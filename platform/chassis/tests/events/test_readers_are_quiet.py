@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bookshop import Node, TestSettings, _prepare, accountant, eventually, sold, write_down
+from bookshop import Node, TestSettings, accountant, eventually, prepare_database, sold, write_down
 from nats.aio.client import Client
 from owners import bystander
 from reading import has_taken, returned_by
@@ -163,7 +163,7 @@ async def test_one_that_waits_for_a_lane_reads_the_others_meanwhile(
         await shop.sell(range(40))
         await shop.sent()
         books = Node("books", url, nats.url, router=accountant(), settings=settings, member="new")
-        await asyncio.to_thread(_prepare, url)
+        await asyncio.to_thread(prepare_database, url)
         held = [{"member": "other", "stream": "bookstore", "lane": n} for n in waited_for]
         await books.database.transaction(lambda tx: tx.session.execute(insert(marks), held))
         async with books:

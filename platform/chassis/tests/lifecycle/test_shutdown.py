@@ -224,12 +224,7 @@ async def test_what_was_accepted_is_published_before_the_end(
 async def test_while_it_drains_a_service_without_routes_stays_live_to_its_end(
     tmp_path: Path, database_of_process: NewDatabase
 ) -> None:
-    stall = Stall(
-        tmp_path,
-        module="bookstall.without_routes",
-        database_url=database_of_process("bookstore"),
-        shutdown_grace_seconds=NEVER,
-    )
+    stall = without_routes(tmp_path, database_of_process("bookstore"))
     stall.hold("call")
     with stall:
         await stall.answers("/readyz", 200)
@@ -243,6 +238,16 @@ async def test_while_it_drains_a_service_without_routes_stays_live_to_its_end(
             stall.release("call")
             await call
         assert await stall.ended() == 0
+
+
+def without_routes(tmp_path: Path, database_url: str) -> Stall:
+    """It serves gRPC, and HTTP for its probes only; its end may take as long as it likes."""
+    return Stall(
+        tmp_path,
+        module="bookstall.without_routes",
+        database_url=database_url,
+        shutdown_grace_seconds=NEVER,
+    )
 
 
 async def takes_no_calls(stall: Stall) -> None:
@@ -264,12 +269,7 @@ async def is_served(stall: Stall) -> bool:
 async def test_a_second_signal_ends_the_process_at_once(
     tmp_path: Path, database_of_process: NewDatabase
 ) -> None:
-    stall = Stall(
-        tmp_path,
-        module="bookstall.without_routes",
-        database_url=database_of_process("bookstore"),
-        shutdown_grace_seconds=NEVER,
-    )
+    stall = without_routes(tmp_path, database_of_process("bookstore"))
     stall.hold("call")
     with stall:
         await stall.answers("/readyz", 200)

@@ -10,7 +10,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
 
 from google.protobuf.message import Message
-from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, insert, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    insert,
+    select,
+)
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
@@ -84,7 +94,7 @@ class Node:
         )
 
     async def start(self) -> Self:
-        await asyncio.to_thread(_prepare, self.url)
+        await asyncio.to_thread(prepare_database, self.url)
         await self.path.start()
         return self
 
@@ -126,12 +136,11 @@ class Node:
         await eventually(is_settled, seconds)
 
 
-def _prepare(url: str) -> None:
-    from sqlalchemy import create_engine
-
+def prepare_database(url: str) -> None:
+    """Make its tables as a service's process does, and the tests' own."""
     migrate(url)
     engine = create_engine(url)
-    metadata.create_all(engine, checkfirst=True)
+    metadata.create_all(engine)
     engine.dispose()
 
 

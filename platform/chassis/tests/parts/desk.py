@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from bookshop import TestSettings, journal, metadata
+from bookshop import TestSettings, journal, prepare_database
 from google.protobuf.message import Message
 from sqlalchemy import select
 
@@ -29,9 +29,8 @@ class Desk:
     def __init__(self, url: str) -> None:
         self.url = url
         self._publisher = Publisher("bookstore", (BookSold, BookReturned))
+        prepare_database(url)
         self.database = self.connect()
-        for each in (tables.metadata, metadata):
-            each.create_all(self.database._engine)
 
     def connect(self) -> Database:
         """Connections of one member's own."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from bookshop import TestSettings, _prepare, eventually, sold
+from bookshop import TestSettings, eventually, prepare_database, sold
 from google.protobuf.message import Message
 
 from bookstore.v1 import BookReturned, BookSold
@@ -55,7 +55,7 @@ class Shop:
         self.fatal: list[Exception] = []
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(_prepare, self.url)
+        await asyncio.to_thread(prepare_database, self.url)
         return self
 
     async def __aexit__(self, *_: object) -> None:
