@@ -151,9 +151,10 @@ async def test_an_internal_error_is_none_of_the_domain(rpc: Servers) -> None:
 class Flaky:
     """A bare gRPC server that is unavailable for its first calls, as a proxy in front may be."""
 
-    def __init__(self, failures: int) -> None:
+    def __init__(self, failures: int, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
         self.calls = 0
         self.failures = failures
+        self.code = code
 
     async def GetBook(
         self,
@@ -162,7 +163,7 @@ class Flaky:
     ) -> GetBookResponse:
         self.calls += 1
         if self.calls <= self.failures:
-            await context.abort(grpc.StatusCode.UNAVAILABLE)
+            await context.abort(self.code)
         return GetBookResponse()
 
     async def start(self) -> tuple[grpc.aio.Server, int]:
@@ -180,12 +181,41 @@ class Flaky:
         return server, port
 
 
-async def test_a_call_that_was_not_taken_is_repeated_a_few_times(rpc: Servers) -> None:
-    flaky = Flaky(failures=2)
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+async def test_a_call_that_was_not_taken_is_repeated_a_few_times(
+    rpc: Servers, code: grpc.StatusCode
+) -> None:
+    flaky = Flaky(2, code)
     server, port = await flaky.start()
     await (await rpc.stub(port)).GetBook(GetBookRequest())
     assert flaky.calls == 3
     await server.stop(None)
+
+
+async def test_no_call_fails_when_one_of_two_replicas_stops(rpc: Servers) -> None:
+    """What reaches it as it stops is cancelled by gRPC, and does not get as far as its methods."""
+
+    class Quick(Clock):
+        async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+            return GetBookResponse()
+
+    staying = await rpc.start(Quick)
+    for _ in range(8):
+        leaving = await rpc.start(Quick)
+        stub = await rpc.stub(leaving.port, staying.port)
+        stopped = asyncio.Event()
+
+        async def call_on(stub: BooksServiceAsyncStub, stopped: asyncio.Event) -> None:
+            while not stopped.is_set():
+                await stub.GetBook(GetBookRequest())
+
+        async with asyncio.TaskGroup() as callers:
+            for _ in range(8):
+                callers.create_task(call_on(stub, stopped))
+            await asyncio.sleep(0.1)
+            await leaving.drain()
+            await leaving.stop(60)
+            stopped.set()
 
 
 async def test_repeats_are_limited_and_share_a_budget(rpc: Servers) -> None:

@@ -155,6 +155,8 @@ def _with_trace(
     return [*(metadata or ()), *trace]
 
 
+# A server that stops cancels what reaches it in that moment.
+_NOT_TAKEN = ["UNAVAILABLE", "CANCELLED"]
 _SERVICE_CONFIG = json.dumps(
     {
         "loadBalancingConfig": [{"round_robin": {}}],
@@ -166,7 +168,7 @@ _SERVICE_CONFIG = json.dumps(
                     "initialBackoff": "0.1s",
                     "maxBackoff": "1s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
+                    "retryableStatusCodes": _NOT_TAKEN,
                 },
             }
         ],
