@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg
 import pytest
 import pytest_asyncio
 from alembic.autogenerate import compare_metadata
@@ -52,12 +51,7 @@ def copy_of_migrated(
         if service.name not in templates:
             migrate(server.create_database(service.name), service.migrations)
             templates.add(service.name)
-        name = f"test_{uuid4().hex}"
-        with psycopg.connect(
-            host="127.0.0.1", port=server.port, user="postgres", autocommit=True
-        ) as connection:
-            connection.execute(f'CREATE DATABASE {name} TEMPLATE "{service.name}"')
-        return server.url(name)
+        return server.create_database(f"test_{uuid4().hex}", template=service.name)
 
     return copy_database
 

@@ -1,6 +1,7 @@
 """For all tests of the chassis: the contracts, the parts, and real servers to run them on."""
 
 import os
+import shutil
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent / "contracts"))
 sys.path.insert(0, str(Path(__file__).parent / "parts"))
 
 from books_rpc import Servers, servers
+from bookshop import prepare_database
 
 # CONTAINERS=1: PostgreSQL and NATS as users run them, from container images.
 if os.environ.get("CONTAINERS", "") not in ("", "0"):
@@ -23,6 +25,8 @@ if os.environ.get("CONTAINERS", "") not in ("", "0"):
     from containers import ContainerPostgres as Postgres
 else:
     Nats, Postgres = NatsServer, PostgresServer  # type: ignore[misc, assignment]
+
+NewDatabase = Callable[[str], str]
 
 
 @pytest.fixture
@@ -47,22 +51,52 @@ def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
-    """Gives the URL of a new, empty database."""
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
+    """Gives the URL of a new database with the chassis' tables and the tests' own."""
+    return _new_database(request, tmp_path, request.getfixturevalue(f"prepared_{request.param}"))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
+    """Gives the URL of a new database without any table."""
     return _new_database(request, tmp_path)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.soak)])
-def database_of_process(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
-    """As `new_database`, where whole processes are started and the database matters least."""
+def database_of_process(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
+    """As `empty_database`, where whole processes are started and the database matters least."""
     return _new_database(request, tmp_path)
 
 
-def _new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
-    if request.param == "sqlite":
-        return lambda name: f"sqlite:///{tmp_path}/{name}.db"
-    server: PostgresServer = request.getfixturevalue("postgres")
-    return lambda name: server.create_database(f"{name}_{uuid.uuid4().hex[:8]}")
+@pytest.fixture(scope="session")
+def prepared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The file that new databases are copies of: a migration costs twenty times a copy."""
+    file = tmp_path_factory.mktemp("sqlite") / "prepared.db"
+    prepare_database(f"sqlite:///{file}")
+    return str(file)
+
+
+@pytest.fixture(scope="session")
+def prepared_postgres(postgres: PostgresServer) -> str:
+    """The database that new ones are copies of."""
+    prepare_database(postgres.create_database("prepared"))
+    return "prepared"
+
+
+def _new_database(
+    request: pytest.FixtureRequest, tmp_path: Path, template: str | None = None
+) -> NewDatabase:
+    def sqlite(name: str) -> str:
+        if template is not None:
+            shutil.copy(template, tmp_path / f"{name}.db")
+        return f"sqlite:///{tmp_path}/{name}.db"
+
+    def postgres(name: str) -> str:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        unique = f"{name}_{uuid.uuid4().hex[:8]}"
+        return server.create_database(unique, template=template or "template1")
+
+    return sqlite if request.param == "sqlite" else postgres
 
 
 @pytest_asyncio.fixture

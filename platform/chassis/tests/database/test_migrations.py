@@ -22,9 +22,9 @@ print(migrate(sys.argv[1]))
 
 
 def test_of_processes_that_migrate_at_the_same_moment_one_does_the_work(
-    new_database: NewDatabase,
+    empty_database: NewDatabase,
 ) -> None:
-    url = new_database("books")
+    url = empty_database("books")
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", _MIGRATES, url],
@@ -49,9 +49,9 @@ def test_of_processes_that_migrate_at_the_same_moment_one_does_the_work(
 
 
 def test_a_migrated_database_has_the_chassis_tables_as_they_are_declared(
-    new_database: NewDatabase,
+    empty_database: NewDatabase,
 ) -> None:
-    url = new_database("books")
+    url = empty_database("books")
     assert migrate(url)
     ours = set(tables.metadata.tables)
 

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from testcontainers.core.container import DockerContainer
 
 from chassis.testing import NatsServer, PostgresServer, free_port
+from chassis.testing.postgres import create_database
 
 __all__ = ["ContainerNats", "ContainerPostgres"]
 
@@ -130,9 +130,9 @@ class ContainerPostgres(_InContainer, PostgresServer):
     def url(self, database: str = "postgres") -> str:
         return f"postgresql+psycopg://postgres:{_PASSWORD}@127.0.0.1:{self.port}/{database}"
 
-    def create_database(self, name: str) -> str:
+    def create_database(self, name: str, *, template: str = "template1") -> str:
         with self._connect() as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            connection.execute(create_database(name, template))
         return self.url(name)
 
     def _make(self) -> DockerContainer:

@@ -131,12 +131,13 @@ class PostgresServer:
             raise ServerFailed("postgres runs: stop or kill it before its databases are erased")
         erase_cluster(self._data)
 
-    def create_database(self, name: str) -> str:
-        """Make an empty database and return its URL."""
+    def create_database(self, name: str, *, template: str = "template1") -> str:
+        """Make a copy of a database that nobody is connected to, an empty one unless said, and
+        return its URL."""
         with psycopg.connect(
             host="127.0.0.1", port=self._port, user="postgres", dbname="postgres", autocommit=True
         ) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            connection.execute(create_database(name, template))
         return self.url(name)
 
     def __enter__(self) -> Self:
@@ -184,6 +185,14 @@ class PostgresServer:
                 ) from failure
             raise
         self._process = process
+
+
+def create_database(name: str, template: str) -> sql.Composed:
+    """The statement. Files are copied: for a small database that is a third less work than
+    writing them to the log, which is what PostgreSQL does unless told."""
+    return sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
+        sql.Identifier(name), sql.Identifier(template)
+    )
 
 
 def _initialize(cluster: Path, binaries: Path, user: tuple[int, int] | None) -> None:
