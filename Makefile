@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 MEMBERS := $(wildcard contracts platform/* services/* demo)
 PROJECTS := $(wildcard $(addsuffix /pyproject.toml,$(MEMBERS)))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Services and tests are hundreds of processes: each would compile the same sources for a second.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## List the targets
@@ -62,6 +64,6 @@ $(VENV)/.ready: requirements-dev.lock $(PROJECTS)
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock >$(VENV)/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
 	@echo "installing the locked packages"
-	@uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ./,$(patsubst %/pyproject.toml,%,$(PROJECTS)))
 	@touch $@
