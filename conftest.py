@@ -1,5 +1,6 @@
 """For all tests of the workspace."""
 
+import gc
 import importlib
 import platform
 from contextlib import suppress
@@ -12,3 +13,9 @@ platform.__path__ = []
 # Without the shop there is none.
 with suppress(ModuleNotFoundError):
     importlib.import_module("demo")
+
+
+def pytest_unconfigure() -> None:
+    # hypothesis counts the time of garbage collections to the very end, which keeps what duckdb
+    # has from being freed; that says so in two hundred lines.
+    gc.callbacks.clear()
