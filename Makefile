@@ -14,6 +14,7 @@ help: ## List the targets
 
 .PHONY: demo
 demo: setup ## Replay baskets on a whole platform (ARGS="--baskets 5000")
+	@test -d demo || { echo "There is no demo: this platform has no folder demo/."; exit 1; }
 	@slipway demo $(ARGS)
 
 .PHONY: run
@@ -58,12 +59,15 @@ clean: ## Remove the environment and all local data
 # uv comes by pip, pinned with the hash of the lock; everything else comes by uv, hashes required.
 .PHONY: setup
 setup: $(VENV)/.ready ## Make the environment, as locked
-$(VENV)/.ready: requirements-dev.lock $(PROJECTS)
+# Sync, not install: a member that is gone, which nothing else would show, is removed.
+GONE := $(filter-out $(PROJECTS),$(shell cat $(VENV)/.ready 2>/dev/null))
+$(GONE):
+$(VENV)/.ready: requirements-dev.lock $(PROJECTS) $(GONE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
 	@test -x $(BIN)/pip || { echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock >$(VENV)/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
 	@echo "installing the locked packages"
-	@uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock
 	@uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ./,$(patsubst %/pyproject.toml,%,$(PROJECTS)))
-	@touch $@
+	@echo $(PROJECTS) >$@

@@ -11,16 +11,9 @@ TARGETS = re.findall(r"^([a-z-]+):.*## (.*)$", (ROOT / "Makefile").read_text(), 
 
 
 def test_make_help_shows_every_target_in_a_line() -> None:
-    run = subprocess.run(
-        ["make", "--no-print-directory", "help"],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    run = make("help")
 
-    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stderr == ""
     shown = [line.split(maxsplit=1) for line in run.stdout.splitlines()]
     assert shown == [[name, text] for name, text in TARGETS]
     assert [line for line in run.stdout.splitlines() if len(line) > 80] == []
@@ -46,12 +39,39 @@ def test_an_environment_that_was_left_half_made_is_made_anew(tmp_path: Path) -> 
     (tmp_path / "requirements-dev.lock").write_text("uv==1\n")
 
     for _ in range(2):
-        subprocess.run(
-            ["make", "setup", f"PYTHON={python}"],
-            cwd=tmp_path,
-            env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
-            check=True,
-            timeout=60,
-        )
+        make("setup", f"PYTHON={python}", folder=tmp_path)
 
     assert (tmp_path / "made").read_text() == "-m venv --clear .venv\n"
+
+
+def test_a_member_that_is_gone_is_removed_from_the_environment(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements-dev.lock").write_text("uv==1\n")
+    for name in ("kept", "gone"):
+        (tmp_path / "services" / name).mkdir(parents=True)
+        (tmp_path / "services" / name / "pyproject.toml").touch()
+    (tmp_path / ".venv").mkdir()
+    members = "services/gone/pyproject.toml services/kept/pyproject.toml"
+    (tmp_path / ".venv/.ready").write_text(members)
+    assert "pip sync" not in would_do("setup", tmp_path)
+
+    shutil.rmtree(tmp_path / "services/gone")
+
+    assert "pip sync" in would_do("setup", tmp_path)
+
+
+def would_do(target: str, folder: Path) -> str:
+    """The commands that make would run."""
+    return make("--dry-run", target, folder=folder).stdout
+
+
+def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
