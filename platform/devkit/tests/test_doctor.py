@@ -130,6 +130,17 @@ def test_a_port_in_use_is_named(workspace: Workspace) -> None:
     assert doctor.known_ports(workspace, [FixedPort(free_port(), "nats")]).well
 
 
+def test_a_port_given_to_two_services_is_said_though_somebody_else_has_it(
+    workspace: Workspace,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        both = [FixedPort(port, "payments.http"), FixedPort(port, "shipping.http")]
+        finding = doctor.known_ports(workspace, both)
+    assert f"port {port} (payments.http) is in use" in finding.found
+    assert f"port {port} is given to payments.http and to shipping.http" in finding.found
+
+
 def state_of(runner: int, started: float, server: int) -> PlatformState:
     servers = [ServerState("nats", "nats://127.0.0.1:1", server, "nats.log")]
     return PlatformState(runner, started, "2026-01-01T00:00:00+00:00", servers)

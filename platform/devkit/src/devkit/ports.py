@@ -69,13 +69,13 @@ def check_free(fixed: Iterable[FixedPort]) -> None:
     for item in fixed:
         if item.port in seen:
             lines.append(f"port {item.port} is given to {seen[item.port]} and to {item.moved_by}")
-        elif not _is_free(item.port):
+        else:
+            seen[item.port] = item.moved_by
+            if _is_free(item.port):
+                continue
             holder = port_holder(item.port)
             by = f" by {holder}" if holder else ""
             lines.append(f"port {item.port} ({item.moved_by}) is in use{by}")
-        else:
-            seen[item.port] = item.moved_by
-            continue
         lines[-1] += f"; move it with --port {item.moved_by}={free_port()}"
     if lines:
         raise DevkitError("\n".join(lines))
