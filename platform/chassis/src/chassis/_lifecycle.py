@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 from chassis import definition
 from chassis.database import Database, DatabaseDown, ReadTransaction
 from chassis.database import migrate as migrate_database
+from chassis.database.engine import place_of
 from chassis.events.handlers import bind_all
 from chassis.events.path import EventPath
 from chassis.events.publisher import Publisher
@@ -168,14 +169,14 @@ class _Process:
             self._events = events
             await self._broker_connected(_BROKER_SECONDS)
         self._readiness.depend_on(self._database, self._broker_state)
-        self._readiness.started = True
-        await self._readiness.tell()
+        await self._readiness.begin()
         self._watch = asyncio.create_task(self._readiness.watch(settings.health_interval_seconds))
-        _log.info(
-            "listening",
-            http=f"{settings.http_host}:{http.port}",
-            **({"grpc": f"{settings.grpc_host}:{self._rpc.port}"} if self._rpc is not None else {}),
-        )
+        where = {"http": f"{settings.http_host}:{http.port}"}
+        if self._rpc is not None:
+            where["grpc"] = f"{settings.grpc_host}:{self._rpc.port}"
+        if self._database is not None:
+            where["database"] = place_of(settings.database_url.get_secret_value())
+        _log.info("listening", **where)
 
     async def _open_database(self) -> Database:
         service, settings = self._service, self._settings

@@ -78,6 +78,12 @@ class Readiness:
             await asyncio.shield(self._check)
         return self.status
 
+    async def begin(self) -> None:
+        """The start is over. What was seen while it went on counts no longer."""
+        await self._look()
+        self.started = True
+        await self.tell()
+
     async def watch(self, seconds: float) -> None:
         """Look every so many seconds, for ever."""
         while True:

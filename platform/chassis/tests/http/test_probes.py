@@ -42,7 +42,7 @@ async def test_a_service_that_starts_is_live_and_neither_started_nor_ready(
 async def test_a_service_that_has_started_is_ready(
     http: httpx.AsyncClient, readiness: Readiness
 ) -> None:
-    readiness.started = True
+    await readiness.begin()
     assert await codes(http) == (200, 200, 200)
     assert (await http.get("/readyz")).json() == {"status": "ready", "dependencies": {}}
 
@@ -51,12 +51,23 @@ async def test_without_the_broker_a_service_is_degraded_and_ready(
     http: httpx.AsyncClient, readiness: Readiness
 ) -> None:
     readiness.depend_on(None, lambda: {"broker": "away"})
-    readiness.started = True
+    await readiness.begin()
     assert await codes(http) == (200, 200, 200)
     assert (await http.get("/readyz")).json() == {
         "status": "degraded",
         "dependencies": {"broker": "away"},
     }
+
+
+async def test_what_was_seen_during_the_start_counts_no_longer_when_it_is_over(
+    http: httpx.AsyncClient, readiness: Readiness
+) -> None:
+    states = {"broker": "away"}
+    readiness.depend_on(None, lambda: states)
+    assert (await http.get("/readyz")).json()["dependencies"] == {"broker": "away"}
+    states["broker"] = "ok"
+    await readiness.begin()
+    assert (await http.get("/readyz")).json()["status"] == "ready"
 
 
 async def test_a_service_that_drains_is_live_and_not_ready(
@@ -72,7 +83,7 @@ async def test_without_its_database_a_service_is_live_and_not_ready(
 ) -> None:
     database = Database(own_postgres.url(), Publisher("bookshop"))
     readiness.depend_on(database, lambda: {"broker": "ok"})
-    readiness.started = True
+    await readiness.begin()
     await become(http, (200, 200, 200))
 
     own_postgres.kill()
@@ -114,7 +125,7 @@ async def test_a_change_is_told_once(readiness: Readiness) -> None:
 
     readiness.on_change(tell)
     readiness.depend_on(None, look)
-    readiness.started = True
+    await readiness.begin()
     watch = asyncio.create_task(readiness.watch(0.01))
     for _ in range(3):
         await looks.get()

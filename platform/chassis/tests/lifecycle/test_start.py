@@ -122,6 +122,16 @@ async def test_an_unknown_setting_is_a_warning(tmp_path: Path) -> None:
         assert {"event": warning, "level": "warning"}.items() <= stall.lines()[0].items()
 
 
+async def test_what_it_listens_on_and_keeps_its_data_in_is_logged(tmp_path: Path) -> None:
+    stall = Stall(tmp_path)
+    with stall:
+        await stall.says("listening")
+        (line,) = (line for line in stall.lines() if line["event"] == "listening")
+    assert line["http"] == f"127.0.0.1:{stall.http_port}"
+    assert line["grpc"] == f"127.0.0.1:{stall.grpc_port}"
+    assert line["database"] == str(tmp_path / "bookstore.db")
+
+
 def test_the_effective_settings_are_printed_with_secrets_masked(tmp_path: Path) -> None:
     ran = Stall(tmp_path, copies="3").command("--settings")
     assert ran.returncode == 0

@@ -14,6 +14,7 @@ __all__ = [
     "is_sqlite",
     "make_engine",
     "make_read_engine",
+    "place_of",
     "postgres_connection",
 ]
 
@@ -37,6 +38,14 @@ def database_file(url: str | URL) -> Path:
     if not path or path == ":memory:":
         raise ValueError("a SQLite database needs a file: sqlite:///folder/name.db")
     return Path(path)
+
+
+def place_of(url: str) -> str:
+    """Where a database is, in words for people: its file, or its host and name."""
+    if is_sqlite(url):
+        return str(database_file(url).resolve())
+    parts = make_url(url)
+    return f"{parts.database} on {parts.host or 'this machine'}"
 
 
 class Renewal:

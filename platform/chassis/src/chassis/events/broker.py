@@ -28,6 +28,7 @@ class Broker:
         self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
         self._on_connected: list[Callable[[], Awaitable[None]]] = []
         self._on_disconnected: list[Callable[[], None]] = []
+        self._told_away = False
 
     def subscribe(self, subject: str, hear: Callable[[Msg], Awaitable[None]]) -> None:
         """Hear what is published, from each connection's first moment on. Call before `run`."""
@@ -45,22 +46,21 @@ class Broker:
 
         The client reconnects by itself, but for what the server has refused for good.
         """
-        told = False
         while True:
             client, closed = Client(), asyncio.Event()
             self.client = client
             try:
                 await self._connect(client, closed)
             except (OSError, nats.errors.Error, TimeoutError) as error:
-                if not told:
+                if not self._told_away:
                     _log.warning("waiting for the broker", url=self._url, error=str(error))
-                    told = True
+                    self._told_away = True
                 await _close(client)
             else:
-                told = False
                 await self._found()
                 await closed.wait()
                 _log.warning("the broker closed the connection", error=str(client.last_error))
+                self._told_away = True
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _connect(self, client: Client, closed: asyncio.Event) -> None:
@@ -95,6 +95,9 @@ class Broker:
         await _close(self.client)
 
     async def _found(self) -> None:
+        if self._told_away:
+            _log.info("the broker is back")
+            self._told_away = False
         self.connected.set()
         for call in self._on_connected:
             try:
@@ -105,6 +108,7 @@ class Broker:
     async def _lost(self) -> None:
         if self.connected.is_set() and not self.client.is_closed:
             _log.warning("the broker is away")
+            self._told_away = True
         self.connected.clear()
         for call in self._on_disconnected:
             call()
