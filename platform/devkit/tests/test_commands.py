@@ -214,6 +214,15 @@ def test_with_nothing_running_ps_and_logs_say_what_starts_it(desk: Workspace) ->
     assert "`slipway run` starts the platform" in logs.stderr
 
 
+def test_without_services_there_is_nothing_to_run(workspace: Workspace, write: Write) -> None:
+    write("pyproject.toml", '[tool.uv.workspace]\nmembers = ["platform/*"]\n')
+
+    shown = slipway(workspace, "run", "--free-ports")
+
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr.startswith("slipway: there are no services to run;")
+
+
 def test_a_mistyped_option_is_one_line(desk: Workspace) -> None:
     shown = slipway(desk, "run", "--replicas", "desk")
 

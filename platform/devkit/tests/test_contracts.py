@@ -1,5 +1,6 @@
 """Generation and checks of contracts, on contracts made to be broken."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -275,4 +276,21 @@ def test_without_contracts_the_platform_passes_its_check(
 ) -> None:
     write("pyproject.toml", '[tool.uv.workspace]\nmembers = ["platform/*"]\n')
 
+    check(Workspace(contracts.root))
+
+
+def test_when_all_contracts_are_deleted_others_may_be_released(
+    contracts: Workspace, write: Write
+) -> None:
+    release(contracts)
+    (contracts.root / BOOKS).unlink()
+    assert "Released contracts are broken" in problems(contracts)  # its code is still there
+    shutil.rmtree(contracts.root / "contracts/library")
+    contracts = Workspace(contracts.root)
+    check(contracts)
+
+    release(contracts)
+
+    write("contracts/depot/v1/books.proto", SERVICE.replace("library.books.v1", "depot.v1"))
+    generate(contracts)
     check(Workspace(contracts.root))

@@ -36,8 +36,16 @@ def test_ctrl_c_while_modules_are_imported_is_quiet(tmp_path: Path) -> None:
     assert (shown.returncode, shown.stderr) == (130, "")
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("rnu", "run"), ("dmo", "demo")])
+@pytest.mark.parametrize(("typed", "meant"), [("rnu", "run"), ("stcktake", "stocktake")])
 def test_a_mistyped_command_gets_a_suggestion(tmp_path: Path, typed: str, meant: str) -> None:
+    plugin = tmp_path / "stocktake-1.dist-info"
+    plugin.mkdir()
+    (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: stocktake\nVersion: 1\n")
+    (plugin / "entry_points.txt").write_text("[slipway.commands]\nstocktake = stocktake:app\n")
+    (tmp_path / "stocktake.py").write_text(
+        "import typer\napp = typer.Typer()\n@app.command()\ndef stocktake() -> None: ...\n"
+    )
+
     shown = slipway(tmp_path, typed)
 
     assert shown.returncode == 2

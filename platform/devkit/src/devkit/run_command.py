@@ -52,6 +52,8 @@ def run(
     output = console()
     printer = LinePrinter((), output)
     workspace = find_workspace()
+    if not workspace.services:
+        raise DevkitError("there are no services to run; CONTRIBUTING.md says how to add one")
     # Log files are no terminal, but somebody reads along; a variable that is set wins.
     readable = {} if "APP_LOG_FORMAT" in os.environ else {"APP_LOG_FORMAT": "console"}
     options = PlatformOptions(

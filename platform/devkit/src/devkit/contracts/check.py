@@ -7,6 +7,7 @@ from devkit.contracts.generate import generated_files, render
 from devkit.contracts.image import (
     baseline_file,
     build_image,
+    has_contracts,
     lint_problems,
     parse_image,
     run_buf,
@@ -54,7 +55,8 @@ def breaking_problems(workspace: Workspace) -> list[str]:
     file = baseline_file(workspace)
     image = build_image(workspace)
     problems = list(wrong_keys(parse_image(image)))
-    if not file.exists():
+    # With all contracts gone nobody is left to rely on them: a new platform begins.
+    if not file.exists() or not has_contracts(workspace):
         return problems
     with tempfile.TemporaryDirectory() as folder:
         current = Path(folder) / "image.binpb"
@@ -85,7 +87,7 @@ def drift(workspace: Workspace) -> list[str]:
 
 
 def _against_release(workspace: Workspace) -> list[tuple[str, list[str]]]:
-    if workspace.contracts is None:
+    if not has_contracts(workspace):
         return []
     file = baseline_file(workspace)
     if not file.exists():

@@ -12,7 +12,22 @@ from devkit.contracts.sources import find_proto_roots
 from devkit.errors import DevkitError
 from devkit.workspace import Workspace
 
-__all__ = ["baseline_file", "build_image", "lint_problems", "parse_image", "run_buf"]
+__all__ = [
+    "baseline_file",
+    "build_image",
+    "has_contracts",
+    "lint_problems",
+    "parse_image",
+    "run_buf",
+]
+
+
+def has_contracts(workspace: Workspace) -> bool:
+    """Whether there are promises between services; none where they have all been deleted."""
+    member = workspace.contracts
+    if member is None:
+        return False
+    return bool(member.packages) or any(member.path.rglob("*.proto"))
 
 
 def baseline_file(workspace: Workspace) -> Path:
