@@ -148,7 +148,7 @@ async def test_kills_from_outside_do_not_bury_the_innocent(
                 async def in_hand(at_least: int = at_least) -> bool:
                     return sum(calls(log).values()) >= at_least
 
-                await eventually(in_hand, 30)
+                await eventually(in_hand, 100)
                 assert supervisor.now
                 supervisor.now.send(signal.SIGKILL)
                 await supervisor.now.is_gone()
@@ -188,7 +188,7 @@ async def test_what_a_killed_member_had_in_hand_is_done_by_another(
         async def in_hand() -> bool:
             return len(calls(log)) == 12
 
-        await eventually(in_hand, 30)
+        await eventually(in_hand, 100)
         first.send(signal.SIGKILL)
         await first.is_gone()
         hold.unlink()
