@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -40,14 +41,7 @@ pair = Table("pair", MetaData(), Column("name", String(8)), Column("n", Integer,
 
 @pytest.fixture
 def new_postgres(postgres: PostgresServer) -> NewDatabase:
-    made = iter(range(1000))
-
-    def create(name: str) -> str:
-        unique = f"{name}_{id(made)}_{next(made)}"
-        postgres.create_database(unique)
-        return postgres.url(unique)
-
-    return create
+    return lambda name: postgres.create_database(f"{name}_{uuid.uuid4().hex[:8]}")
 
 
 def psycopg_url(url: str) -> str:
