@@ -140,7 +140,8 @@ async def follow_order(
 ) -> Response:
     """What has happened to the order, then what happens, as server-sent events up to its end.
 
-    Each is a CloudEvent in the JSON format; its id counts 1, 2, 3, … within the order.
+    Each is a CloudEvent in the JSON format; its id counts 1, 2, 3, … within the order. Its data is
+    in protobuf's JSON, where 64-bit numbers, as an amount of money, are strings.
     """
     settings: GatewaySettings = request.app.state.settings
     page = await orders.ListOrderEvents(
