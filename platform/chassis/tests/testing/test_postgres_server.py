@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from chassis.testing import PortInUse, PostgresServer, ServerFailed
-from chassis.testing.postgres_files import cluster_of, erase_cluster
+from chassis.testing import PortInUse, PostgresServer, ServerFailed, postgres_files
+from chassis.testing.postgres_files import cluster_of
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +110,10 @@ def test_a_port_in_use_is_named(server: PostgresServer, tmp_path: Path) -> None:
     second.erase()
 
 
-def test_an_erased_server_begins_anew(tmp_path: Path) -> None:
-    server = PostgresServer(tmp_path)
-    server.start()
-    try:
+def test_an_erased_server_begins_anew_and_a_context_leaves_nothing_but_its_log(
+    tmp_path: Path,
+) -> None:
+    with PostgresServer(tmp_path) as server:
         url = server.create_database("gone")
         with pytest.raises(ServerFailed, match="stop or kill it"):
             server.erase()
@@ -122,9 +122,7 @@ def test_an_erased_server_begins_anew(tmp_path: Path) -> None:
         server.start()
         with pytest.raises(sa.exc.OperationalError, match="does not exist"):
             run(url, "SELECT 1")
-    finally:
-        server.kill()
-        server.erase()
+    assert [left.name for left in tmp_path.iterdir()] == ["postgres.log"]
 
 
 def test_another_object_on_the_same_folder_finds_the_data(
@@ -150,34 +148,36 @@ def test_root_runs_it_as_nobody_without_opening_its_own_folders(
     before = [stat.S_IMODE(folder.stat().st_mode) for folder in tmp_path.parents]
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    hidden = PostgresServer(closed)
-    hidden.start()
-    try:
+    with PostgresServer(closed) as hidden:
         assert Path(f"/proc/{hidden.pid}").stat().st_uid != 0
         assert stat.S_IMODE(closed.stat().st_mode) == 0o700
         assert [stat.S_IMODE(folder.stat().st_mode) for folder in tmp_path.parents] == before
-    finally:
-        hidden.kill()
-        hidden.erase()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="elsewhere the databases are in their own folder")
-def test_databases_put_elsewhere_are_removed_some_time_after_their_folder(tmp_path: Path) -> None:
-    data = [tmp_path / name for name in ("kept", "young", "old", "new")]
-    for folder in data:
-        folder.mkdir(mode=0o700)
-    kept, young, old = (cluster_of(folder, (65534, 65534)).parent for folder in data[:3])
-    try:
-        shutil.rmtree(data[1])
-        shutil.rmtree(data[2])
-        for folder in (kept, old):
-            os.utime(folder, (0, 0))
-        cluster_of(data[3], (65534, 65534))
-        assert [folder.exists() for folder in (kept, young, old)] == [True, True, False]
-    finally:
-        shutil.rmtree(young)
-        erase_cluster(data[0])
-        erase_cluster(data[3])
+def test_databases_put_elsewhere_are_removed_some_time_after_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(postgres_files, "_temporary", lambda: tmp_path / "elsewhere")
+
+    def put_elsewhere(name: str) -> Path:
+        (tmp_path / name).mkdir(mode=0o700)
+        return cluster_of(tmp_path / name, (65534, 65534)).parent
+
+    folders = kept, _, old = [put_elsewhere(name) for name in ("kept", "young", "old")]
+    (old / "cluster/base/1").mkdir(parents=True)
+    for gone in ("young", "old"):
+        shutil.rmtree(tmp_path / gone)
+    for folder in (kept, old):
+        os.utime(folder, (0, 0))
+    monkeypatch.setattr(postgres_files, "_REMOVING_SECONDS", -1)
+    put_elsewhere("in a hurry")
+    assert [folder.exists() for folder in folders] == [True, True, True]
+
+    monkeypatch.setattr(postgres_files, "_REMOVING_SECONDS", 60)
+    put_elsewhere("patient")
+    assert [folder.exists() for folder in folders] == [True, True, False]
 
 
 def test_a_missing_wheel_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ class PostgresServer:
     Everybody on this machine may connect, as `postgres`, without a password. `port` 0 means a free
     one, which the server keeps over restarts. Unless `durable`, nothing is synced to the disk:
     that survives every kill of a process, but not of the machine. As a context manager it starts
-    and stops. It never outlives the process that started it.
+    and stops, and then erases its databases. It never outlives the process that started it.
 
     PostgreSQL refuses to run as root. There it runs as `nobody`, from a copy of its binaries in
     the system's temporary folder, and where `nobody` cannot reach `data`, the databases are in a
@@ -151,6 +151,7 @@ class PostgresServer:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+        self.erase()
 
     def _running_process(self) -> ChildProcess:
         if self._process is None or not self._process.running:
