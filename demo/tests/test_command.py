@@ -60,7 +60,6 @@ def test_ten_baskets_keep_every_law_and_leave_nothing_behind(tmp_path: Path) -> 
     assert list(temporary.iterdir()) == []
 
 
-@pytest.mark.soak
 def test_on_postgres_with_replicas_every_law_is_kept_and_nothing_left(tmp_path: Path) -> None:
     options = ("--database", "postgres", "--replicas", "inventory=2")
     with start(tmp_path, "--baskets", "10", *options) as demo:

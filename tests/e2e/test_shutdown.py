@@ -66,7 +66,6 @@ async def test_nobody_notices_that_one_of_two_stops_and_every_202_survives_the_l
     await every_202_reached_its_end(replicated, load)
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("service", ["inventory", "payments", "notifications"])
 async def test_every_202_survives_the_stop_of_the_only_one(
     replicated: Storefront, service: str

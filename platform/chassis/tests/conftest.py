@@ -62,12 +62,6 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabas
     return _new_database(request, tmp_path)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.soak)])
-def database_of_process(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
-    """As `empty_database`, where whole processes are started and the database matters least."""
-    return _new_database(request, tmp_path)
-
-
 @pytest.fixture(scope="session")
 def prepared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The file that new databases are copies of: a migration costs twenty times a copy."""

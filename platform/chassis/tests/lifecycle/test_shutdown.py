@@ -56,10 +56,10 @@ async def lanes_let_go(url: str) -> None:
 
 
 async def test_running_work_is_finished_in_order_before_the_process_ends(
-    tmp_path: Path, nats: NatsServer, database_of_process: NewDatabase
+    tmp_path: Path, nats: NatsServer, empty_database: NewDatabase
 ) -> None:
     """A request, a call, an event stream and a handler are under way when the signal comes."""
-    url = database_of_process("bookstore")
+    url = empty_database("bookstore")
     stall = Stall(
         tmp_path,
         nats_url=nats.url,
@@ -132,12 +132,12 @@ async def test_the_tracing_backend_is_told_of_a_handler_that_was_waited_for(
 
 
 async def test_for_a_while_it_serves_on_after_it_has_said_that_it_is_not_ready(
-    tmp_path: Path, database_of_process: NewDatabase
+    tmp_path: Path, empty_database: NewDatabase
 ) -> None:
     """Whoever routes work to it needs a moment to look elsewhere."""
     stall = Stall(
         tmp_path,
-        database_url=database_of_process("bookstore"),
+        database_url=empty_database("bookstore"),
         shutdown_delay_seconds=NEVER,
         shutdown_grace_seconds=NEVER,
     )
@@ -153,10 +153,10 @@ async def test_for_a_while_it_serves_on_after_it_has_said_that_it_is_not_ready(
 
 
 async def test_another_replica_takes_the_lanes_of_one_that_ended_without_suspecting_it(
-    tmp_path: Path, nats: NatsServer, database_of_process: NewDatabase
+    tmp_path: Path, nats: NatsServer, empty_database: NewDatabase
 ) -> None:
     """By time alone nobody would be missed in this test."""
-    url = database_of_process("bookstore")
+    url = empty_database("bookstore")
     one, other = (
         Stall(
             tmp_path / name,
@@ -201,10 +201,10 @@ async def wrapped(times: int, *stalls: Stall) -> None:
 
 
 async def test_what_was_accepted_is_published_before_the_end(
-    tmp_path: Path, nats: NatsServer, database_of_process: NewDatabase
+    tmp_path: Path, nats: NatsServer, empty_database: NewDatabase
 ) -> None:
     """The broker hangs while calls are answered, and comes round after the signal."""
-    url = database_of_process("bookstore")
+    url = empty_database("bookstore")
     stall = Stall(tmp_path, nats_url=nats.url, database_url=url, shutdown_grace_seconds="100")
     with stall:
         await stall.ready()
@@ -222,9 +222,9 @@ async def test_what_was_accepted_is_published_before_the_end(
 
 
 async def test_while_it_drains_a_service_without_routes_stays_live_to_its_end(
-    tmp_path: Path, database_of_process: NewDatabase
+    tmp_path: Path, empty_database: NewDatabase
 ) -> None:
-    stall = without_routes(tmp_path, database_of_process("bookstore"))
+    stall = without_routes(tmp_path, empty_database("bookstore"))
     stall.hold("call")
     with stall:
         await stall.answers("/readyz", 200)
@@ -267,9 +267,9 @@ async def is_served(stall: Stall) -> bool:
 
 
 async def test_a_second_signal_ends_the_process_at_once(
-    tmp_path: Path, database_of_process: NewDatabase
+    tmp_path: Path, empty_database: NewDatabase
 ) -> None:
-    stall = without_routes(tmp_path, database_of_process("bookstore"))
+    stall = without_routes(tmp_path, empty_database("bookstore"))
     stall.hold("call")
     with stall:
         await stall.answers("/readyz", 200)
@@ -285,13 +285,13 @@ async def test_a_second_signal_ends_the_process_at_once(
 
 
 async def test_the_end_takes_no_longer_than_the_grace_time(
-    tmp_path: Path, nats: NatsServer, database_of_process: NewDatabase
+    tmp_path: Path, nats: NatsServer, empty_database: NewDatabase
 ) -> None:
     """Nothing that runs would ever end by itself."""
     stall = Stall(
         tmp_path,
         nats_url=nats.url,
-        database_url=database_of_process("bookstore"),
+        database_url=empty_database("bookstore"),
         shutdown_grace_seconds="2",
     )
     stall.hold("wrapping", "call", "request")
@@ -312,11 +312,9 @@ async def test_the_end_takes_no_longer_than_the_grace_time(
 
 
 async def test_an_idle_service_needs_no_grace_time_also_without_the_broker(
-    tmp_path: Path, database_of_process: NewDatabase
+    tmp_path: Path, empty_database: NewDatabase
 ) -> None:
-    stall = Stall(
-        tmp_path, database_url=database_of_process("bookstore"), shutdown_grace_seconds=NEVER
-    )
+    stall = Stall(tmp_path, database_url=empty_database("bookstore"), shutdown_grace_seconds=NEVER)
     with stall:
         await stall.answers("/readyz", 200)
         stall.signal()

@@ -37,10 +37,10 @@ async def test_a_service_without_its_database_is_live_and_ready_once_it_comes(
 
 
 async def test_a_service_without_the_broker_is_degraded_until_it_comes(
-    tmp_path: Path, database_of_process: NewDatabase
+    tmp_path: Path, empty_database: NewDatabase
 ) -> None:
     nats = NatsServer(tmp_path / "nats")
-    with Stall(tmp_path, nats_url=nats.url, database_url=database_of_process("bookstore")) as stall:
+    with Stall(tmp_path, nats_url=nats.url, database_url=empty_database("bookstore")) as stall:
         answer = await stall.answers("/readyz", 200)
         assert answer.json()["dependencies"] == {"database": "ok", "broker": "away"}
         assert answer.json()["status"] == "degraded"
@@ -51,9 +51,9 @@ async def test_a_service_without_the_broker_is_degraded_until_it_comes(
 
 
 async def test_a_ready_service_says_so_over_grpc_and_serves_its_ledger(
-    tmp_path: Path, nats: NatsServer, database_of_process: NewDatabase
+    tmp_path: Path, nats: NatsServer, empty_database: NewDatabase
 ) -> None:
-    with Stall(tmp_path, nats_url=nats.url, database_url=database_of_process("bookstore")) as stall:
+    with Stall(tmp_path, nats_url=nats.url, database_url=empty_database("bookstore")) as stall:
         await stall.ready()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{stall.grpc_port}") as channel:
             health = health_pb2_grpc.HealthStub(channel)
@@ -85,11 +85,9 @@ async def test_a_port_in_use_stops_the_start_with_one_line_that_names_what_moves
 
 
 async def test_in_production_a_start_waits_for_migrations_and_runs_none(
-    tmp_path: Path, database_of_process: NewDatabase
+    tmp_path: Path, empty_database: NewDatabase
 ) -> None:
-    stall = Stall(
-        tmp_path, environment="production", database_url=database_of_process("production")
-    )
+    stall = Stall(tmp_path, environment="production", database_url=empty_database("production"))
     with stall:
         await stall.says("waiting for migrations: run `python -m bookstore migrate`")
         assert (await stall.answers("/readyz", 503)).json()["status"] == "starting"

@@ -31,12 +31,12 @@ def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 async def test_a_service_starts_works_and_ends_without_it(
-    tmp_path: Path, endpoint: str, database_of_process: Callable[[str], str]
+    tmp_path: Path, endpoint: str, empty_database: Callable[[str], str]
 ) -> None:
     stall = Stall(
         tmp_path,
         otlp_endpoint=endpoint,
-        database_url=database_of_process("bookstore"),
+        database_url=empty_database("bookstore"),
         shutdown_grace_seconds="600",
     )
     with stall:
