@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 MEMBERS := $(wildcard contracts platform/* services/* demo)
 PROJECTS := $(wildcard $(addsuffix /pyproject.toml,$(MEMBERS)))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Services and tests are hundreds of processes: each would compile the same sources for a second.
+# Services and tests are many processes, and each would compile the same sources again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help

@@ -17,5 +17,5 @@ with suppress(ModuleNotFoundError):
 
 def pytest_unconfigure() -> None:
     # hypothesis counts the time of garbage collections to the very end, which keeps what duckdb
-    # has from being freed; that says so in two hundred lines.
+    # has from being freed; and duckdb complains of it at length.
     gc.callbacks.clear()

@@ -64,7 +64,7 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabas
 
 @pytest.fixture(scope="session")
 def prepared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The file that new databases are copies of: a migration costs twenty times a copy."""
+    """The file that new databases are copies of: a copy costs far less than a migration."""
     file = tmp_path_factory.mktemp("sqlite") / "prepared.db"
     prepare_database(f"sqlite:///{file}")
     return str(file)

@@ -189,8 +189,8 @@ class PostgresServer:
 
 
 def create_database(name: str, template: str) -> sql.Composed:
-    """The statement. Files are copied: for a small database that is a third less work than
-    writing them to the log, which is what PostgreSQL does unless told."""
+    """The statement. Files are copied: for a small database that is less work than writing them
+    to the log, which is what PostgreSQL does unless told."""
     return sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
         sql.Identifier(name), sql.Identifier(template)
     )
