@@ -16,6 +16,7 @@ from sqlalchemy import update
 from bookstore.v1 import BookReturned
 from chassis.database.tables import outbox
 from chassis.events.broker import Broker
+from chassis.events.nats_options import NatsOptions
 from chassis.events.waiting import end, wait_at_most
 from chassis.testing import NatsServer
 
@@ -253,7 +254,7 @@ async def test_attempts_to_reconnect_that_fail_leave_no_connection_open(
 
     monkeypatch.setattr(TcpTransport, "connect", remembered)
     async with Proxy(nats.port) as proxy:
-        broker = Broker(proxy.url, "books")
+        broker = Broker(NatsOptions(proxy.url), "books")
         running = asyncio.create_task(broker.run())
         try:
             await broker.connected.wait()

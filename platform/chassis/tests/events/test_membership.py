@@ -212,9 +212,9 @@ async def test_a_dead_member_is_forgotten_by_the_server_too(nats: NatsServer) ->
 
         async def is_forgotten() -> bool:
             state = await StreamView(nats.url).api(
-                "STREAM.INFO.KV_slipway-members", {"subjects_filter": ">"}
+                "STREAM.INFO.slipway-members", {"subjects_filter": ">"}
             )
-            return set(state["state"]["subjects"]) == {"$KV.slipway-members.books.lives"}
+            return set(state["state"]["subjects"]) == {"slipway.members.books.lives"}
 
         await eventually(is_forgotten)
 
@@ -222,7 +222,7 @@ async def test_a_dead_member_is_forgotten_by_the_server_too(nats: NatsServer) ->
 async def test_a_member_that_could_not_join_at_first_joins_later(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ensure, asked = membership._ensure_bucket, []
+    ensure, asked = membership._ensure_stream, []
 
     async def not_yet(client: Client, replicas: int) -> None:
         asked.append(client)
@@ -230,7 +230,7 @@ async def test_a_member_that_could_not_join_at_first_joins_later(
             raise TimeoutError("JetStream is not ready yet")
         await ensure(client, replicas)
 
-    monkeypatch.setattr(membership, "_ensure_bucket", not_yet)
+    monkeypatch.setattr(membership, "_ensure_stream", not_yet)
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
         await shop.sell(range(20))
@@ -249,7 +249,7 @@ async def test_garbage_among_the_members_is_nobody(nats: NatsServer) -> None:
             b"{}",
             b'{"version": "1", "ttl": "x"}',
         ):
-            await one._broker.client.publish("$KV.slipway-members.books.garbage", garbage)
+            await one._broker.client.publish("slipway.members.books.garbage", garbage)
         async with bystander(nats.url, "two") as two:
             await shares(one, LANES // 2)
             assert one.living == two.living == {"one", "two"}

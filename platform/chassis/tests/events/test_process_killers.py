@@ -66,7 +66,7 @@ class Supervisor:
                 self.deaths += 1
                 if self.now:
                     await leases_run_out(self._desk.database)
-                    await self._stream.api("STREAM.PURGE.KV_slipway-members")
+                    await self._stream.api("STREAM.PURGE.slipway-members")
                 self.now = self._start(f"member-{self.deaths}")
             await asyncio.sleep(0.02)
 

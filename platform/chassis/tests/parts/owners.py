@@ -15,6 +15,7 @@ from chassis.events.broker import Broker
 from chassis.events.committer import Committer
 from chassis.events.lane_marks import Marked
 from chassis.events.members import Members
+from chassis.events.nats_options import NatsOptions
 from chassis.events.positions import Position, PositionMoved
 from chassis.events.waiting import end
 
@@ -100,7 +101,7 @@ def contest(first: Node, second: Node, known: Collection[str], may_go_on: asynci
 @asynccontextmanager
 async def bystander(nats_url: str, member: str, *, ttl_seconds: int = 60) -> AsyncIterator[Members]:
     """A member of the accountants that has its share of the lanes and reads none."""
-    broker = Broker(nats_url, "books")
+    broker = Broker(NatsOptions(nats_url), "books")
     members = Members(broker, service="books", member=member, version="1", ttl_seconds=ttl_seconds)
     tasks = [asyncio.create_task(broker.run()), asyncio.create_task(members.run())]
     await members.joined.wait()

@@ -17,6 +17,7 @@ from chassis.database import Database
 from chassis.events import outbox, wire
 from chassis.events.connection import connection
 from chassis.events.contracts import event_type
+from chassis.events.nats_options import NatsOptions
 from chassis.events.publisher import Publisher
 from chassis.events.relay import Relay
 from chassis.events.settings import EventSettings
@@ -136,7 +137,7 @@ class StreamView:
         self._stream = stream
 
     async def messages(self) -> list[Stored]:
-        async with connection(self._url, "view") as client:
+        async with connection(NatsOptions(self._url), "view") as client:
             state = await stream_state(client, self._stream)
             return [m async for m in read_from(client, self._stream, state.first_sequence)]
 
@@ -148,7 +149,7 @@ class StreamView:
 
     async def api(self, subject: str, body: dict[str, Any] | None = None) -> Any:
         """A request to the JetStream API, as an administrator makes it."""
-        async with connection(self._url, "view") as client:
+        async with connection(NatsOptions(self._url), "view") as client:
             return await api(client, subject, body)
 
 

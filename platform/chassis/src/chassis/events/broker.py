@@ -8,6 +8,8 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from chassis.events.nats_options import NatsOptions
+
 __all__ = ["Broker"]
 
 _log = structlog.get_logger(__name__)
@@ -20,10 +22,10 @@ class Broker:
     `client` is another one after the server has closed the connection for good.
     """
 
-    def __init__(self, url: str, name: str) -> None:
-        self._url = url
+    def __init__(self, options: NatsOptions, name: str) -> None:
+        self._options = options
         self._name = name
-        self.client = Client()
+        self.client: Client = options.client()
         self.connected = asyncio.Event()
         self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
         self._on_connected: list[Callable[[], Awaitable[None]]] = []
@@ -47,13 +49,13 @@ class Broker:
         The client reconnects by itself, but for what the server has refused for good.
         """
         while True:
-            client, closed = Client(), asyncio.Event()
+            client, closed = self._options.client(), asyncio.Event()
             self.client = client
             try:
                 await self._connect(client, closed)
             except (OSError, nats.errors.Error, TimeoutError) as error:
                 if not self._told_away:
-                    _log.warning("waiting for the broker", url=self._url, error=str(error))
+                    _log.warning("waiting for the broker", url=self._options.url, error=str(error))
                     self._told_away = True
                 await _close(client)
             else:
@@ -74,7 +76,7 @@ class Broker:
                 client._transport.close()  # type: ignore[no-untyped-call]
 
         await client.connect(
-            self._url,
+            self._options.url,
             name=self._name,
             connect_timeout=2,
             max_reconnect_attempts=-1,

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 
 from nats.aio.client import Client
 
+from chassis.events.nats_options import NatsOptions
+
 __all__ = ["connection"]
 
 _CONNECT_SECONDS = 2
@@ -17,14 +19,14 @@ _CLOSE_SECONDS = 1
 
 
 @asynccontextmanager
-async def connection(url: str, name: str) -> AsyncIterator[Client]:
+async def connection(options: NatsOptions, name: str) -> AsyncIterator[Client]:
     """Connected for as long as the block runs; it is interrupted where it waits when that ends.
 
     Raises:
         ConnectionError: the connection was lost.
         OSError, nats.errors.Error: there was none to be had.
     """
-    client = Client()
+    client = options.client()
     try:
         async with asyncio.timeout(None) as block:
 
@@ -33,7 +35,7 @@ async def connection(url: str, name: str) -> AsyncIterator[Client]:
                     block.reschedule(asyncio.get_running_loop().time())
 
             await client.connect(
-                url,
+                options.url,
                 name=name,
                 allow_reconnect=False,
                 max_reconnect_attempts=1,

@@ -1,8 +1,8 @@
 """The replicas of a service, known to each other through the broker, and each one's lanes.
 
-Announcements are kept in a key-value bucket so that a newcomer hears of all at once; after that
-they are heard as they are published, and a member silent for its own TTL is gone. Nothing rests on
-the membership for safety: positions do that.
+Announcements are kept in a stream, the last of each member, so that a newcomer hears of all at
+once; after that they are heard as they are published, and a member silent for its own TTL is gone.
+Nothing rests on the membership for safety: positions do that.
 """
 
 import asyncio
@@ -25,8 +25,9 @@ from chassis.events.streams import JetStreamError, StreamGone, api, last_message
 __all__ = ["Members"]
 
 _log = structlog.get_logger(__name__)
-_BUCKET = "slipway-members"
-_STREAM = f"KV_{_BUCKET}"
+_STREAM = "slipway-members"
+# Not a key-value bucket's $KV: a server keeps that from crossing into another JetStream domain.
+_SUBJECTS = "slipway.members"
 
 
 @dataclass(slots=True)
@@ -103,19 +104,21 @@ class Members:
 
     async def _join(self) -> None:
         try:
-            await self._read_bucket()
+            await self._read_stream()
         except Exception as error:
             # Who has listened for so long has heard all of them.
             if time.monotonic() - self._listening_since < self.ttl_seconds:
                 raise
-            _log.warning("joining by what was heard: no bucket of members", error=repr(error))
+            _log.warning(
+                "joining by what was heard: the stream of members cannot be read", error=repr(error)
+            )
             await self._announce()
         self.joined.set()
         self._recompute()
 
-    async def _read_bucket(self) -> None:
+    async def _read_stream(self) -> None:
         client = self._broker.client
-        await _ensure_bucket(client, self._replicas)
+        await _ensure_stream(client, self._replicas)
         await self._announce()
         for stored in await last_messages(client, _STREAM, [self._subject("*")]):
             if "KV-Operation" in stored.headers or "Nats-Marker-Reason" in stored.headers:
@@ -172,7 +175,7 @@ class Members:
             call()
 
     def _subject(self, member: str | None = None) -> str:
-        return f"$KV.{_BUCKET}.{self._service}.{member or self.member}"
+        return f"{_SUBJECTS}.{self._service}.{member or self.member}"
 
 
 def _weight(said: dict[str, Any]) -> int | None:
@@ -193,8 +196,8 @@ def _age(stamp: str | None) -> float:
     return max(0.0, time.time() - when.timestamp())
 
 
-async def _ensure_bucket(client: Client, replicas: int) -> None:
-    """A key-value bucket as clients know it (ADR-8), with a TTL per key (ADR-43)."""
+async def _ensure_stream(client: Client, replicas: int) -> None:
+    """Keeps the last announcement of each member (as ADR-8 does), with a TTL each (ADR-43)."""
     try:
         await stream_state(client, _STREAM)
         return
@@ -202,7 +205,7 @@ async def _ensure_bucket(client: Client, replicas: int) -> None:
         pass
     config = {
         "name": _STREAM,
-        "subjects": [f"$KV.{_BUCKET}.>"],
+        "subjects": [f"{_SUBJECTS}.>"],
         "max_msgs_per_subject": 1,
         "storage": "memory",
         "discard": "new",

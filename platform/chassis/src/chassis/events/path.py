@@ -21,6 +21,7 @@ from chassis.events.handlers import Handler
 from chassis.events.ids import uuid7
 from chassis.events.jobs import PeriodicJob, run_periodically
 from chassis.events.members import Members
+from chassis.events.nats_options import NatsOptions
 from chassis.events.reader import Reader
 from chassis.events.relay import Relay
 from chassis.events.settings import EventSettings
@@ -75,7 +76,7 @@ class EventPath:
         self._tasks: list[asyncio.Task[None]] = []
         self._on_fatal = on_fatal
         self._ending = False
-        self.broker = Broker(nats_url, service)
+        self.broker = Broker(NatsOptions.of(nats_url, settings), service)
         self._gate = Gate()
         self.relay: Relay | None = None
         self.members: Members | None = None

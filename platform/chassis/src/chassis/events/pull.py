@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from chassis.events.ids import uuid7
+from chassis.events.nats_options import api_subject
 from chassis.events.streams import create_consumer, delete_consumer
 from chassis.events.waiting import wait_at_most
 
@@ -129,7 +130,7 @@ class Pull:
             "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
         }
         await self._client.publish(
-            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}",
+            api_subject(self._client, f"CONSUMER.MSG.NEXT.{self._stream}.{self._name}"),
             json.dumps(body).encode(),
             reply=reply,
         )

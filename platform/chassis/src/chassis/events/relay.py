@@ -20,6 +20,7 @@ from chassis.database.leadership import Lock
 from chassis.events import outbox, wire
 from chassis.events.connection import connection
 from chassis.events.ids import uuid7
+from chassis.events.nats_options import NatsOptions
 from chassis.events.outbox import Counters, Held, Outgoing
 from chassis.events.owned_stream import LaneCountChanged, ensure_stream
 from chassis.events.settings import EventSettings
@@ -71,7 +72,7 @@ class Relay:
         self._database = database
         self._stream = stream
         self._types = types
-        self._nats_url = nats_url
+        self._nats = NatsOptions.of(nats_url, settings)
         self._settings = settings
         self._on_fatal = on_fatal
         self._alone = alone
@@ -123,7 +124,7 @@ class Relay:
             await asyncio.sleep(0.02)
 
     async def _lead(self, lock: Lock) -> None:
-        async with connection(self._nats_url, f"{self._stream}-relay") as client:
+        async with connection(self._nats, f"{self._stream}-relay") as client:
             self._check_size(client)
             try:
                 asked = await self._ask(client)

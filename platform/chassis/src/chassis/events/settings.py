@@ -11,6 +11,11 @@ __all__ = ["EventSettings"]
 class EventSettings(BaseSettings):
     """Inherited by every service's settings."""
 
+    nats_domain: str = Field(
+        "",
+        pattern=r"^[^\s.*>]*$",
+        description="the JetStream domain with the streams; empty is the broker's own",
+    )
     event_format: Literal["protobuf", "json"] = Field(
         "protobuf", description="how published events are encoded"
     )

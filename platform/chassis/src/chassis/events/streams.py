@@ -16,6 +16,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, NoRespondersError
 
+from chassis.events.nats_options import api_subject
+
 __all__ = [
     "BATCH_MAX",
     "BatchIncomplete",
@@ -104,7 +106,7 @@ async def api(client: Client, subject: str, body: Mapping[str, Any] | None = Non
         TimeoutError, nats.errors.Error: no answer.
     """
     payload = json.dumps(body).encode() if body is not None else b""
-    answer = await client.request(f"$JS.API.{subject}", payload, timeout=_TIMEOUT)
+    answer = await client.request(api_subject(client, subject), payload, timeout=_TIMEOUT)
     parsed = json.loads(answer.data)
     if "error" in parsed:
         _raise(parsed["error"])
@@ -188,7 +190,7 @@ async def _direct(client: Client, stream: str, query: Mapping[str, Any]) -> Asyn
     subscription = await client.subscribe(inbox)
     try:
         await client.publish(
-            f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode(), reply=inbox
+            api_subject(client, f"DIRECT.GET.{stream}"), json.dumps(query).encode(), reply=inbox
         )
         while True:
             message = await subscription.next_msg(timeout=_TIMEOUT)

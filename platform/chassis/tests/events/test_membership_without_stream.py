@@ -1,4 +1,4 @@
-"""Nothing rests on the bucket of members: who cannot read it goes by what is announced."""
+"""Nothing rests on the stream of members: who cannot read it goes by what is announced."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -12,21 +12,22 @@ from relaying import Shop, StreamView, in_order
 from chassis.events.broker import Broker
 from chassis.events.lanes import LANES
 from chassis.events.members import Members
+from chassis.events.nats_options import NatsOptions
 from chassis.events.waiting import end
 from chassis.testing import NatsServer, free_port
 
-DENIED = '"$JS.API.*.*.KV_slipway-members"'
-NO_BUCKET = (
+DENIED = '"$JS.API.*.*.slipway-members"'
+NO_STREAM = (
     "authorization { users: [{ user: a, password: b, "
     f"permissions: {{ publish: {{ deny: [{DENIED}] }} }} }}] }}\n"
 )
 
 
-async def test_replicas_share_the_lanes_without_a_bucket(
+async def test_replicas_share_the_lanes_without_that_stream(
     tmp_path: Path, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
-    with NatsServer(tmp_path / "nats", config=NO_BUCKET) as nats:
+    with NatsServer(tmp_path / "nats", config=NO_STREAM) as nats:
         nats_url = nats.url.replace("//", "//a:b@")
         async with Shop(new_database("shop")) as shop:
             shop.start_relay(nats_url)
@@ -40,7 +41,7 @@ async def test_replicas_share_the_lanes_without_a_bucket(
                 assert in_order(await taken_ids(nodes[0]), shop.published)
 
 
-async def test_a_server_that_cannot_keep_as_many_copies_of_the_bucket_does_not_stop_the_reading(
+async def test_a_server_that_cannot_keep_as_many_copies_of_that_stream_does_not_stop_the_reading(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     three = TestSettings(stream_replicas=3)
@@ -51,11 +52,11 @@ async def test_a_server_that_cannot_keep_as_many_copies_of_the_bucket_does_not_s
             "books", new_database("books"), nats.url, router=accountant(), settings=three
         ) as books:
             await has_taken(books, 20)
-            bucket = await StreamView(nats.url).api("STREAM.NAMES")
-            assert bucket["streams"] == ["bookstore"]
+            known = await StreamView(nats.url).api("STREAM.NAMES")
+            assert known["streams"] == ["bookstore"]
 
 
-async def test_in_a_cluster_the_bucket_has_as_many_copies_as_the_streams_and_outlives_a_server(
+async def test_in_a_cluster_that_stream_has_as_many_copies_as_the_streams_and_outlives_a_server(
     tmp_path: Path,
 ) -> None:
     ports = [free_port() for _ in range(3)]
@@ -77,7 +78,7 @@ async def test_in_a_cluster_the_bucket_has_as_many_copies_as_the_streams_and_out
 
         await eventually(has_a_leader, 60)
         async with bystander_of_three(servers[0].url, "first") as first:
-            info = await StreamView(servers[0].url).api("STREAM.INFO.KV_slipway-members")
+            info = await StreamView(servers[0].url).api("STREAM.INFO.slipway-members")
             assert info["config"]["num_replicas"] == 3
             leader = info["cluster"]["leader"]
             await first.leave()
@@ -91,7 +92,7 @@ async def test_in_a_cluster_the_bucket_has_as_many_copies_as_the_streams_and_out
 @asynccontextmanager
 async def bystander_of_three(nats_url: str, name: str) -> AsyncIterator[Members]:
     """One that keeps three copies, once it has joined."""
-    broker = Broker(nats_url, "books")
+    broker = Broker(NatsOptions(nats_url), "books")
     members = Members(broker, service="books", member=name, version="1", ttl_seconds=2, replicas=3)
     tasks = [asyncio.create_task(broker.run()), asyncio.create_task(members.run())]
 
