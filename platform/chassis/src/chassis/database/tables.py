@@ -150,3 +150,11 @@ marks = Table(
     Column("stream", String(LONGEST_NAME), primary_key=True),
     Column("lane", Integer, primary_key=True),
 )
+
+# Periodic jobs, by name. Who runs one holds its row's lock; `ran_at` is when its last run began.
+jobs = Table(
+    "slipway_job",
+    metadata,
+    Column("name", String(LONGEST_NAME), primary_key=True),
+    Column("ran_at", Double, nullable=False),
+)

@@ -1,19 +1,30 @@
-"""Runs a service's periodic jobs, each on one replica at a time."""
+"""Runs a service's periodic jobs: each once in its time over all replicas, never twice at once.
+
+A run holds the lock of its job's row in the same transaction as its work. So no replica keeps a job
+from the others: one that stands still between two runs holds nothing, and one that stands still in
+the middle of a run loses its session, its lock and its changes together (PostgreSQL's
+idle_in_transaction_session_timeout).
+"""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql
 
 from chassis.database import ConnectionLost, Database, DatabaseDown, Transaction
-from chassis.database.leadership import Lock
+from chassis.database.tables import jobs
 from chassis.events.handlers import FAILURES
 from chassis.events.waiting import is_being_cancelled
 
 __all__ = ["PeriodicJob", "run_periodically"]
 
 _log = structlog.get_logger(__name__)
+# A replica that wakes a little before the time is up takes the run: its next look is far off.
+_EARLY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +37,36 @@ class PeriodicJob:
 
 
 async def run_periodically(database: Database, job: PeriodicJob) -> None:
-    """Run the job until cancelled, whenever this replica holds its lock."""
-    lock = Lock(database.url, f"every-{job.name}")
-    try:
-        while True:
-            await asyncio.sleep(job.seconds)
-            try:
-                if await asyncio.to_thread(lock.acquire):
-                    await database.transaction(job.work)
-            except (DatabaseDown, ConnectionLost) as error:
-                _log.warning("a job waits for the database", job=job.name, error=str(error))
-            except (*FAILURES, asyncio.CancelledError):
-                if is_being_cancelled():
-                    raise
-                _log.exception("a job failed; it runs again in its time", job=job.name)
-    finally:
-        await asyncio.to_thread(lock.release)
+    """Run the job until cancelled, whenever its time has come and no other replica runs it."""
+    while True:
+        await asyncio.sleep(job.seconds)
+        try:
+            await database.transaction(lambda tx: _run_if_due(tx, job))
+        except (DatabaseDown, ConnectionLost) as error:
+            _log.warning("a job waits for the database", job=job.name, error=str(error))
+        except (*FAILURES, asyncio.CancelledError):
+            if is_being_cancelled():
+                raise
+            _log.exception("a job failed; it runs again in its time", job=job.name)
+
+
+def _run_if_due(tx: Transaction, job: PeriodicJob) -> None:
+    if _take_run(tx, job):
+        job.work(tx)
+
+
+def _take_run(tx: Transaction, job: PeriodicJob) -> bool:
+    """Whether its time has come and nobody else runs it; nobody else does until this commit."""
+    now = time.time()
+    row = select(jobs.c.ran_at).where(jobs.c.name == job.name)
+    ran_at = tx.session.execute(row.with_for_update(skip_locked=True)).scalar()
+    if ran_at is None:  # nobody has ever run it, or somebody does at this moment
+        # PostgreSQL's ON CONFLICT DO NOTHING; SQLite understands the same text.
+        new = postgresql.insert(jobs).values(name=job.name, ran_at=now)
+        added = tx.session.execute(new.on_conflict_do_nothing().returning(jobs.c.name))
+        return added.first() is not None
+    # The distance, in either direction: a clock that was ahead keeps nobody from running it.
+    if abs(now - ran_at) < _EARLY * job.seconds:
+        return False
+    tx.session.execute(update(jobs).where(jobs.c.name == job.name).values(ran_at=now))
+    return True

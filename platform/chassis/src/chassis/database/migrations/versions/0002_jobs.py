@@ -1,0 +1,19 @@
+"""When each periodic job ran last: replicas share its runs by this row."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "chassis_0002"
+down_revision = "chassis_0001"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "slipway_job",
+        sa.Column("name", sa.String(255), primary_key=True),
+        sa.Column("ran_at", sa.Double, nullable=False),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("slipway_job")
