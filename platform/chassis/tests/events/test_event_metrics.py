@@ -1,19 +1,28 @@
 """What a service tells of its events by value, while something is away and something has failed."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
 
 import pytest
-from bookshop import Node, TestSettings, eventually
+from bookshop import Node, TestSettings, accountant, eventually, sold
+from forge import Forge
 from prometheus_client import REGISTRY
-from relaying import Shop
+from reading import has_taken
+from relaying import Shop, StreamView
 
 from bookstore.v1 import BookSold
 from chassis import EventRouter, Reject
-from chassis.events import path
+from chassis.errors import Unavailable
+from chassis.events import behind, gauges, wire
+from chassis.events.lag import LagUnknown
 from chassis.events.lanes import LANES
+from chassis.events.waiting import end
+from chassis.rpc.ledger import ledger_service
+from chassis.telemetry import metrics
 from chassis.testing import NatsServer
+from slipway.v1 import GetEventLedgerRequest
 
 
 def told() -> dict[str, float | None]:
@@ -30,7 +39,7 @@ def oldest() -> float:
     return REGISTRY.get_sample_value("outbox_oldest_seconds") or 0
 
 
-async def become(**values: float) -> None:
+async def become(**values: float | None) -> None:
     expected = {name.replace("_", " "): value for name, value in values.items()}
 
     async def holds() -> bool:
@@ -43,7 +52,7 @@ async def become(**values: float) -> None:
 async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_told(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(path, "_MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(gauges, "_MEASURE_SECONDS", 0.05)
     may_go = threading.Event()
     router = EventRouter()
 
@@ -77,10 +86,97 @@ async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_told
 
         await eventually(waits, 60)
         assert oldest() <= time.time() - since
-        await become(lag=0, lanes=LANES, tasks=1, dead_letters=1)
+        # What cannot be known has no value: neither 0 nor what it was.
+        await become(lag=None, lanes=None, tasks=1, dead_letters=1)
         nats.start()
+        await become(lag=0, lanes=LANES, tasks=1, dead_letters=1)
 
         async def sent() -> bool:
             return oldest() == 0
 
         await eventually(sent, 60)
+
+
+async def test_what_cannot_be_measured_has_no_value_and_says_since_when(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gauges, "_MEASURE_SECONDS", 0.05)
+    node = Node("books", new_database("books"), nats.url, router=accountant())
+    async with Forge(nats.url) as forge, node:
+        await forge.publish(sold(0))
+        await become(lag=0, lanes=LANES, tasks=0, dead_letters=0)
+        assert REGISTRY.get_sample_value("outbox_oldest_seconds") == 0
+
+        def broken(*_: object) -> None:
+            raise OSError("no database")
+
+        before = time.time()
+        monkeypatch.setattr(node.database, "read", broken)
+        await become(lag=None, lanes=LANES, tasks=None, dead_letters=None)
+        assert REGISTRY.get_sample_value("outbox_oldest_seconds") is None
+        for gauge in ("event_lag", "event_tasks", "event_dead_letters", "outbox_oldest_seconds"):
+            measured = {"gauge": gauge}
+            at = REGISTRY.get_sample_value("event_measured_timestamp_seconds", measured)
+            assert at
+            assert at <= before + 1
+        monkeypatch.undo()
+
+
+def test_a_value_that_is_no_longer_measured_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics.EVENT_LAG.set(3)
+    assert told()["lag"] == 3
+    monkeypatch.setattr(metrics.MeasuredGauge, "FRESH_SECONDS", -1)
+    assert told()["lag"] is None
+
+
+async def test_the_lag_of_a_stream_that_was_lost_is_unknown_and_of_one_that_never_was_is_none(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
+        await eventually(books.path.broker.connected.wait)
+        assert (await books.path.ledger()).lag == 0
+        async with Forge(nats.url) as forge:
+            await forge.publish(sold(0))
+            await has_taken(books, 1)
+            await StreamView(nats.url).api("STREAM.DELETE.bookstore")
+            with pytest.raises(LagUnknown, match="'bookstore' is not there"):
+                await books.path.ledger()
+
+
+async def test_a_ledger_that_cannot_count_the_lag_is_unavailable(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
+        _, (method,) = ledger_service(books.path.ledger)
+        async with Forge(nats.url) as forge:
+            await forge.publish(sold(0))
+            await has_taken(books, 1)
+            await StreamView(nats.url).api("STREAM.DELETE.bookstore")
+            with pytest.raises(Unavailable, match="cannot be counted"):
+                await method.call(GetEventLedgerRequest(), None)
+
+
+async def test_what_strangers_put_behind_events_hides_no_lag(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node("books", new_database("books"), nats.url, router=accountant())
+    async with Forge(nats.url) as forge:
+        await forge.publish(sold(0))
+        async with node:
+            await has_taken(node, 1)
+        for _ in range(3):
+            await forge.publish(sold(0))
+        for _ in range(5):
+            await forge.publish(sold(0), headers={wire.NUMBER: None}, counted=False)
+        idle = Node("books", node.url, nats.url, router=accountant())
+        try:
+            running = asyncio.create_task(idle.path.broker.run())
+            await idle.path.broker.connected.wait()
+            assert (await idle.path.ledger()).lag == 3
+            monkeypatch.setattr(behind, "_STRANGERS", 2)
+            await forge.publish(sold(0), headers={wire.NUMBER: None}, counted=False)
+            with pytest.raises(LagUnknown, match="no events"):
+                await idle.path.ledger()
+        finally:
+            await end([running])
+            await idle.close()

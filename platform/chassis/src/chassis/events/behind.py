@@ -1,23 +1,39 @@
-"""What a stream holds above a service's positions, and where a reader begins to take it."""
+"""What a stream holds above a service's positions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from nats.aio.client import Client
 
 from chassis.events import wire
 from chassis.events.positions import Position
-from chassis.events.streams import first_stored, last_messages, stored_at
+from chassis.events.streams import Stored, last_before, last_messages
 
-__all__ = ["Behind", "start_sequence", "subjects_behind"]
+__all__ = ["Behind", "Last", "last_events", "subjects_behind"]
+
+# So many messages of strangers are looked past for the last event of a subject.
+_STRANGERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last event that the stream holds of a subject.
+
+    `number` is 0 if only messages of strangers, without a number, were found: whether there is an
+    event before them is unknown.
+    """
+
+    number: int
+    generation: str
+    event_id: str
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """What the stream holds above one position.
+    """What the stream holds above one position: so many events, the last at this sequence.
 
-    `last_sequence` is that of the subject's last message. If that is a stranger's, without a
-    number, it is not `certain` that anything is before it.
+    If the subject ends with messages of strangers it may not be `certain` that there are any.
     """
 
     events: int
@@ -25,66 +41,54 @@ class Behind:
     certain: bool = True
 
 
-async def subjects_behind(
-    client: Client, stream: str, positions: Mapping[str, Position], filters: Sequence[str]
+async def last_events(client: Client, stream: str, subjects: Collection[str]) -> dict[str, Last]:
+    """The last event of each subject that has one."""
+    found = {
+        stored.subject: _last(stored)
+        async for stored in last_messages(client, stream, sorted(subjects))
+    }
+    for subject, last in found.items():
+        if not last.number:
+            found[subject] = await _before_strangers(client, stream, subject, last)
+    return {subject: last for subject, last in found.items() if last.sequence}
+
+
+async def _before_strangers(client: Client, stream: str, subject: str, last: Last) -> Last:
+    """The subject's last event before messages without a number; sequence 0 if there is none."""
+    before = last.sequence
+    for _ in range(_STRANGERS):
+        stored = await last_before(client, stream, subject, before)
+        if stored is None:
+            return Last(0, "", "", 0)
+        if (event := _last(stored)).number:
+            return event
+        before = event.sequence
+    return last
+
+
+def _last(stored: Stored) -> Last:
+    return Last(
+        wire.integer(stored.headers, wire.NUMBER),
+        wire.generation(stored.headers),
+        wire.event_id(stored.headers),
+        stored.sequence,
+    )
+
+
+def subjects_behind(
+    held: Mapping[str, Last], positions: Mapping[str, Position]
 ) -> dict[str, Behind]:
-    """The subjects of which the stream holds more; `filters` cover all that have a position."""
+    """The subjects of which the stream holds more than these positions say was taken."""
     behind: dict[str, Behind] = {}
-    for stored in await last_messages(client, stream, filters) if filters else []:
-        position = positions.get(stored.subject)
+    for subject, last in held.items():
+        position = positions.get(subject)
         if position is None:
             continue
-        number = wire.integer(stored.headers, wire.NUMBER)
-        generation = wire.generation(stored.headers)
-        if number > position.number:
-            events = number - max(position.number, 0)
-            behind[stored.subject] = Behind(events, stored.sequence)
-        elif number and generation > position.generation:
-            behind[stored.subject] = Behind(0, stored.sequence)
-        elif not number:
-            behind[stored.subject] = Behind(0, stored.sequence, certain=False)
+        if not last.number:
+            behind[subject] = Behind(0, last.sequence, certain=False)
+        elif last.number > position.number:
+            events = last.number - max(position.number, 0)
+            behind[subject] = Behind(events, last.sequence)
+        elif last.generation > position.generation:
+            behind[subject] = Behind(0, last.sequence)
     return behind
-
-
-async def start_sequence(
-    client: Client, stream: str, at: Mapping[str, Position], end: int, *, thorough: bool
-) -> int | None:
-    """The sequence at which to begin for subjects that are behind; None for the oldest message.
-
-    After the lowest position, if the message there is the one remembered. A subject that was quiet
-    for long holds nobody back: what counts is what it has next, unless `thorough`. `end` is the
-    sequence after the stream's last.
-    """
-    if not at:
-        return end
-    lowest = min(at, key=lambda subject: at[subject].sequence)
-    if not await _remembers(client, stream, lowest, at[lowest]):
-        return None
-    following = {subject: position.sequence + 1 for subject, position in at.items()}
-    if thorough:
-        return following[lowest]
-    asked: set[str] = set()
-    while following:
-        first = min(following, key=lambda subject: following[subject])
-        if first in asked:
-            return following[first]
-        asked.add(first)
-        stored = await first_stored(client, stream, first, following[first])
-        if stored is None:
-            del following[first]
-        else:
-            following[first] = stored.sequence
-    return end
-
-
-async def _remembers(client: Client, stream: str, subject: str, position: Position) -> bool:
-    if not position.sequence:
-        return True
-    stored = await stored_at(client, stream, position.sequence)
-    return (
-        stored is not None
-        and stored.subject == subject
-        and wire.integer(stored.headers, wire.NUMBER) == position.number
-        and wire.generation(stored.headers) in (position.generation, "")
-        and wire.event_id(stored.headers) == position.event_id
-    )

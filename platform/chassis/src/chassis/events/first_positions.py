@@ -70,7 +70,7 @@ async def _first_positions(
     empty = Position(0 if complete else ANY, "", 0)
     if handler.start == "newest" and not (waited and before == 0):
         await _refilled(client, stream, before or 0)
-        last = {s.subject: s for s in await last_messages(client, stream, subjects)}
+        last = {s.subject: s async for s in last_messages(client, stream, subjects)}
         return {
             subject: _at(last[subject], taken=True) if subject in last else empty
             for subject in subjects

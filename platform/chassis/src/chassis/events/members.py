@@ -120,7 +120,7 @@ class Members:
         client = self._broker.client
         await _ensure_stream(client, self._replicas)
         await self._announce()
-        for stored in await last_messages(client, _STREAM, [self._subject("*")]):
+        async for stored in last_messages(client, _STREAM, [self._subject("*")]):
             if "KV-Operation" in stored.headers or "Nats-Marker-Reason" in stored.headers:
                 continue
             self._note(stored.subject, stored.data, _age(stored.headers.get("Nats-Time-Stamp")))

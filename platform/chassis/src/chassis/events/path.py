@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,12 +10,13 @@ from typing import Any
 import structlog
 from nats.aio.msg import Msg
 
-from chassis.database import Database, ReadTransaction
-from chassis.events import outbox, positions, task_rows, wire
+from chassis.database import Database
+from chassis.events import outbox, task_rows, wire
 from chassis.events.broadcast import subscribe_broadcasts
 from chassis.events.broker import Broker
-from chassis.events.contracts import source_service, stream_of, subjects_of
+from chassis.events.contracts import source_service, stream_of
 from chassis.events.gate import Gate
+from chassis.events.gauges import measure_for_ever
 from chassis.events.handlers import Handler
 from chassis.events.ids import uuid7
 from chassis.events.jobs import PeriodicJob, run_periodically
@@ -25,15 +25,12 @@ from chassis.events.nats_options import NatsOptions
 from chassis.events.reader import Reader
 from chassis.events.relay import Relay
 from chassis.events.settings import EventSettings
-from chassis.events.streams import StreamGone, last_messages
 from chassis.events.tasks import TaskRunner
 from chassis.events.waiting import end
-from chassis.telemetry import metrics
 
 __all__ = ["EventLedger", "EventPath"]
 
 _log = structlog.get_logger(__name__)
-_MEASURE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,6 @@ class EventPath:
         member: str | None = None,
     ) -> None:
         self._database = database
-        self._handlers = handlers
         self._jobs = jobs
         self.member = member or uuid7()
         self._tasks: list[asyncio.Task[None]] = []
@@ -139,7 +135,7 @@ class EventPath:
         self._reading = [self._spawn(reader.run()) for reader in self.readers]
         for job in self._jobs:
             self._spawn(run_periodically(self._database, job))
-        self._spawn(self._measure())
+        self._spawn(measure_for_ever(self._database, self.readers))
 
     async def let_go(self, seconds: float = 10) -> None:
         """Take no more: finish what is in hand within `seconds`, then let the lanes go."""
@@ -185,29 +181,15 @@ class EventPath:
         """Count what is unsent, not yet taken, waiting and dead, over all replicas.
 
         Raises:
-            DatabaseDown, JetStreamError, nats.errors.Error: it cannot be counted now.
+            DatabaseDown, ConnectionLost, LagUnknown, JetStreamError, nats.errors.Error,
+            TimeoutError: it cannot be counted now.
         """
         assert self._database is not None
 
-        def count(tx: ReadTransaction) -> tuple[int, tuple[int, int], dict[str, dict[str, int]]]:
-            at = {
-                reader.stream: {
-                    s: p.number for s, p in positions.load(tx.session, reader.stream).items()
-                }
-                for reader in self.readers
-            }
-            return outbox.unsent_count(tx.session), task_rows.count(tx.session), at
-
-        unsent, (tasks, dead), at = await self._database.read(count)
-        lag = 0
-        for stream, numbers in at.items():
-            filters = [subjects_of(type) for type in _by_stream(self._handlers)[stream]]
-            try:
-                for stored in await last_messages(self.broker.client, stream, filters):
-                    number = wire.integer(stored.headers, wire.NUMBER)
-                    lag += max(0, number - max(0, numbers.get(stored.subject, 0)))
-            except StreamGone:
-                continue
+        unsent, (tasks, dead) = await self._database.read(
+            lambda tx: (outbox.unsent_count(tx.session), task_rows.count(tx.session))
+        )
+        lag = sum([await reader.lag_of_all() for reader in self.readers])
         stopped = tuple(
             f"{stop.subject}: {stop.reason}" for reader in self.readers for stop in reader.stops.all
         )
@@ -245,25 +227,6 @@ class EventPath:
             self.relay.ask()
         else:
             self.relay.wake()
-
-    async def _measure(self) -> None:
-        assert self._database
-        while True:
-            try:
-                oldest, (tasks, dead) = await self._database.read(
-                    lambda tx: (outbox.oldest_unsent(tx.session), task_rows.count(tx.session))
-                )
-            except Exception:  # its absence shows elsewhere
-                pass
-            else:
-                metrics.OUTBOX_OLDEST_SECONDS.set(time.time() - oldest if oldest else 0)
-                metrics.EVENT_TASKS.labels("waiting").set(tasks)
-                metrics.EVENT_DEAD_LETTERS.set(dead)
-                metrics.EVENT_LAG.set(sum(reader.lag for reader in self.readers))
-                metrics.EVENT_LANES.set(sum(len(reader.reading) for reader in self.readers))
-                stopped = sum(len(reader.stops.all) for reader in self.readers)
-                metrics.EVENT_LANES_STOPPED.set(stopped)
-            await asyncio.sleep(_MEASURE_SECONDS)
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

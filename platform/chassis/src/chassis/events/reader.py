@@ -17,18 +17,20 @@ from nats.aio.msg import Msg
 from chassis.database import ConnectionLost, Database, DatabaseDown
 from chassis.events import lane_marks, positions, wire
 from chassis.events.arrival import Arrival, arrival_of
-from chassis.events.behind import Behind, start_sequence, subjects_behind
+from chassis.events.behind import Behind, last_events, subjects_behind
 from chassis.events.broker import Broker
 from chassis.events.committer import Committer
 from chassis.events.contracts import lane_of_subject, subject_of, subjects_of
 from chassis.events.first_positions import write_first_positions
 from chassis.events.gate import Gate
 from chassis.events.handlers import Handler
+from chassis.events.lag import Lag, LagUnknown
 from chassis.events.lanes import LANES
 from chassis.events.members import Members
 from chassis.events.positions import ANY, Position, PositionMoved
 from chassis.events.pull import Pull, PullBroken
 from chassis.events.settings import EventSettings
+from chassis.events.start import start_sequence
 from chassis.events.stops import Stops
 from chassis.events.streams import StreamGone, StreamState, stream_state
 from chassis.events.suspicions import Suspicions
@@ -94,7 +96,8 @@ class Reader:
         self._read_to = 0
         self._arrived = 0
         self._known_types: set[str] = set()
-        self.lag = 0
+        self._lag = Lag(stream, handlers, database=database, broker=broker)
+        self._has_read = False
         members.on_change(self._lanes_changed)
         broker.on_disconnected(lambda: self._interrupt("the broker is away"))
 
@@ -117,9 +120,11 @@ class Reader:
             except PositionMoved:
                 pause = 0.02
             except (DatabaseDown, ConnectionLost) as error:
+                self._has_read = False
                 _log.warning("reading waits for the database", stream=self.stream, error=str(error))
                 pause = min(1.0, pause * 2)
             except Exception as error:
+                self._has_read = False
                 _log.warning("reading was interrupted", stream=self.stream, error=repr(error))
                 pause = min(1.0, pause * 2)
             await self._sleep(pause)
@@ -135,6 +140,21 @@ class Reader:
             lambda tx: lane_marks.unmark(tx.session, self._members.member, self.stream)
         )
         self.reading = frozenset()
+
+    @property
+    def reads(self) -> bool:
+        """Whether it knows of its lanes which it reads, and which are stopped."""
+        return self._has_read and self._broker.connected.is_set()
+
+    async def lag(self) -> int:
+        """Events that the member's lanes hold and that are not taken yet. Raises as Lag.count."""
+        if not self._members.joined.is_set():
+            raise LagUnknown("the member does not know its lanes yet")
+        return await self._lag.count(sorted(self._members.lanes))
+
+    async def lag_of_all(self) -> int:
+        """The same of all lanes, over all members. Raises as Lag.count."""
+        return await self._lag.count(range(LANES))
 
     # --- lanes ----------------------------------------------------------------------------------
 
@@ -207,11 +227,10 @@ class Reader:
         self.reading = await self._take_lanes()
         known = await self._database.read(lambda tx: positions.load(tx.session, self.stream))
         self._review_stops(known)
+        self._has_read = True
         lanes = self.reading
         at = {s: known[s] for s in self._subjects(lanes)}
-        # What is not read counts as lag nevertheless.
-        own = {s: known[s] for s in self._subjects(self._members.lanes) if s in known}
-        start = await self._start(at, own)
+        start = await self._start(at)
         self._stream_poll = _STREAM_POLL_SECONDS
         if not lanes:
             await self._sleep(self._until_next_look())
@@ -225,7 +244,7 @@ class Reader:
         )
         try:
             await self._pull.open(filters, start)
-            await self._take_batches(self._pull, at, own)
+            await self._take_batches(self._pull, at)
         finally:
             pull, self._pull = self._pull, None
             await pull.close()
@@ -238,9 +257,7 @@ class Reader:
             return [subjects_of(type) for type in self._handlers]
         return sorted(subjects)
 
-    async def _take_batches(
-        self, pull: Pull, at: dict[str, Position], own: Mapping[str, Position]
-    ) -> None:
+    async def _take_batches(self, pull: Pull, at: dict[str, Position]) -> None:
         checked = time.monotonic()
         self._behind, self._read_to, self._all_taken = set(), 0, None
         while not self._stopping and not self._changed.is_set():
@@ -255,7 +272,7 @@ class Reader:
                 return
             if time.monotonic() - checked > self._settings.net_seconds:
                 checked = time.monotonic()
-                await self._check(at, {**own, **at})
+                await self._check(at)
 
     def _review_stops(self, known: Mapping[str, Position]) -> None:
         """Forget what no longer holds; stop the lanes whose positions are missing."""
@@ -266,12 +283,12 @@ class Reader:
                 self.stops.stop(lane, subject, "its position is missing: its row was deleted", None)
                 self.reading -= {lane}
 
-    async def _start(self, at: Mapping[str, Position], own: Mapping[str, Position]) -> int | None:
+    async def _start(self, at: Mapping[str, Position]) -> int | None:
         """The sequence to start at, None for the oldest message."""
         state = await stream_state(self._broker.client, self.stream)
         self._suspicions.end_at(state.last_sequence)
         self._committer.begin(state.last_sequence)
-        behind = await self._subjects_behind(at, own)
+        behind = await self._subjects_behind(at)
         return await start_sequence(
             self._broker.client,
             self.stream,
@@ -281,29 +298,22 @@ class Reader:
             thorough=self.stops.searching,
         )
 
-    async def _subjects_behind(
-        self, at: Mapping[str, Position], own: Mapping[str, Position]
-    ) -> dict[str, Behind]:
-        """Those of `at` that are behind; all of `own` count as lag."""
-        behind = await subjects_behind(
-            self._broker.client, self.stream, {**own, **at}, self._filters(own) if own else []
-        )
-        self.lag = sum(b.events for b in behind.values())
-        return {subject: b for subject, b in behind.items() if subject in at}
+    async def _subjects_behind(self, at: Mapping[str, Position]) -> dict[str, Behind]:
+        return subjects_behind(await last_events(self._broker.client, self.stream, at), at)
 
-    async def _check(self, at: Mapping[str, Position], own: Mapping[str, Position]) -> None:
+    async def _check(self, at: Mapping[str, Position]) -> None:
         """The net: a subject is missed that was passed, or stays behind though nothing arrives."""
         state = await stream_state(self._broker.client, self.stream)
         if state == self._all_taken:
             return
-        behind = {s: b for s, b in (await self._subjects_behind(at, own)).items() if b.certain}
+        behind = {s: b for s, b in (await self._subjects_behind(at)).items() if b.certain}
         passed = {s for s, b in behind.items() if b.last_sequence <= self._read_to}
         now = {(s, at[s].number) for s in behind}
         silent = set() if self._arrived else {s for s, _ in now & self._behind}
         self._behind, self._arrived = now, 0
         if missed := passed | silent:
             raise _Reopen(f"{len(missed)} subjects stay behind")
-        self._all_taken = None if behind or self.lag else state
+        self._all_taken = None if behind else state
 
     # --- judging by number ----------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ __all__ = [
     "create_consumer",
     "delete_consumer",
     "first_stored",
+    "last_before",
     "last_messages",
     "last_stored",
     "publish_batch",
@@ -40,6 +41,8 @@ __all__ = [
 
 BATCH_MAX = 1000  # the server's limit for an atomic batch
 _TIMEOUT = 5.0
+_SUBJECTS_AT_ONCE = 500  # the server gives the last messages of at most 1,024
+_PAGE_BYTES = 8 * 1024 * 1024
 _WRONG_LAST_SEQUENCE = 10071
 _STREAM_NOT_FOUND = 10059
 _NO_MESSAGE = 10037
@@ -165,10 +168,31 @@ def _parse_headers(block: bytes) -> dict[str, str]:
     return {name: value.strip() for name, value in pairs}
 
 
-async def last_messages(client: Client, stream: str, subjects: Sequence[str]) -> list[Stored]:
+async def last_messages(
+    client: Client, stream: str, subjects: Sequence[str]
+) -> AsyncIterator[Stored]:
     """The last message of each subject (wildcards allowed) that has one. May be a moment stale."""
-    query = {"multi_last": list(subjects), "batch": 1000}
-    return [stored async for stored in _direct(client, stream, query)]
+    for start in range(0, len(subjects), _SUBJECTS_AT_ONCE):
+        some = list(subjects[start : start + _SUBJECTS_AT_ONCE])
+        query = {"multi_last": some, "batch": 1000, "max_bytes": _PAGE_BYTES}
+        while query:
+            end = _End()
+            last = 0
+            async for stored in _direct(client, stream, query, end):
+                last = stored.sequence
+                yield stored
+            more = end.left and last
+            query = query | {"seq": last + 1, "up_to_seq": end.up_to} if more else {}
+
+
+async def last_before(client: Client, stream: str, subject: str, sequence: int) -> Stored | None:
+    """The last message held of a subject before a sequence; None if there is none."""
+    query = {"multi_last": [subject], "batch": 1, "up_to_seq": sequence - 1}
+    found = None
+    if sequence > 1:
+        async for stored in _direct(client, stream, query, _End()):
+            found = stored
+    return found
 
 
 async def read_from(client: Client, stream: str, sequence: int) -> AsyncIterator[Stored]:
@@ -176,7 +200,7 @@ async def read_from(client: Client, stream: str, sequence: int) -> AsyncIterator
     while True:
         count = 0
         query = {"seq": sequence, "next_by_subj": ">", "batch": 500}
-        async for stored in _direct(client, stream, query):
+        async for stored in _direct(client, stream, query, _End()):
             count += 1
             sequence = stored.sequence + 1
             yield stored
@@ -184,14 +208,23 @@ async def read_from(client: Client, stream: str, sequence: int) -> AsyncIterator
             return
 
 
-async def _direct(client: Client, stream: str, query: Mapping[str, Any]) -> AsyncIterator[Stored]:
+@dataclass(slots=True)
+class _End:
+    """How many messages an answer had no room for, and the sequence up to which it was made."""
+
+    left: int = 0
+    up_to: int = 0
+
+
+async def _direct(
+    client: Client, stream: str, query: Mapping[str, Any], end: _End
+) -> AsyncIterator[Stored]:
     """A DIRECT.GET that is answered by many messages and an end (ADR-31)."""
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox)
     try:
-        await client.publish(
-            api_subject(client, f"DIRECT.GET.{stream}"), json.dumps(query).encode(), reply=inbox
-        )
+        subject = api_subject(client, f"DIRECT.GET.{stream}")
+        await client.publish(subject, json.dumps(query).encode(), reply=inbox)
         while True:
             message = await subscription.next_msg(timeout=_TIMEOUT)
             headers = message.headers or {}
@@ -204,6 +237,8 @@ async def _direct(client: Client, stream: str, query: Mapping[str, Any]) -> Asyn
                 continue
             status = headers.get("Status")
             if status == "404" or status == "204":
+                end.left = int(headers.get("Nats-Num-Pending", 0))
+                end.up_to = int(headers.get("Nats-UpTo-Sequence", 0))
                 return
             if status == "503":
                 raise StreamGone(404, _STREAM_NOT_FOUND, "stream not found")

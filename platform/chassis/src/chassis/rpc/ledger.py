@@ -6,7 +6,9 @@ from google.protobuf.message import Message
 from nats.errors import Error as NatsError
 
 from chassis.errors import Unavailable
+from chassis.events.lag import LagUnknown
 from chassis.events.path import EventLedger
+from chassis.events.streams import JetStreamError
 from chassis.rpc.methods import Method
 from slipway.v1 import GetEventLedgerRequest, GetEventLedgerResponse, LedgerService
 
@@ -21,6 +23,8 @@ def ledger_service(ledger: Callable[[], Awaitable[EventLedger]]) -> tuple[str, l
             counted = await ledger()
         except (NatsError, TimeoutError) as error:
             raise Unavailable("the broker is away, so the lag cannot be counted") from error
+        except (JetStreamError, LagUnknown) as error:
+            raise Unavailable(f"the lag cannot be counted: {error}") from error
         return GetEventLedgerResponse(
             unsent=counted.unsent,
             lag=counted.lag,

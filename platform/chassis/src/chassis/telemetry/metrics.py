@@ -4,7 +4,12 @@
 A service adds a metric of its own by defining it with prometheus_client; `/metrics` shows it.
 """
 
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+import time
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 __all__ = [
     "EVENTS_FAILED",
@@ -18,10 +23,12 @@ __all__ = [
     "EVENT_LANES",
     "EVENT_LANES_STOPPED",
     "EVENT_LATENCY_SECONDS",
+    "EVENT_MEASURED_TIMESTAMP",
     "EVENT_TASKS",
     "GRPC_HANDLED",
     "GRPC_HANDLING_SECONDS",
     "OUTBOX_OLDEST_SECONDS",
+    "MeasuredGauge",
 ]
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -40,16 +47,65 @@ EVENTS_SEEN_AGAIN = Counter(
 EVENTS_LOST = Counter(
     "events_lost_total", "Events missing from the stream: gaps in the numbers.", ["type"]
 )
-EVENT_TASKS = Gauge("event_tasks", "Events stored to be handled apart, by what they do.", ["state"])
-EVENT_DEAD_LETTERS = Gauge("event_dead_letters", "Events nobody could handle.")
-EVENT_LAG = Gauge(
-    "event_lag", "Events in the streams this service has yet to take, over all subjects."
+EVENT_MEASURED_TIMESTAMP = Gauge(
+    "event_measured_timestamp_seconds",
+    "When a gauge of the event path was last measured, in epoch seconds.",
+    ["gauge"],
 )
-EVENT_LANES = Gauge("event_lanes", "Lanes this replica reads, over all streams.")
-EVENT_LANES_STOPPED = Gauge(
+
+
+class MeasuredGauge(Collector):
+    """A gauge that has no sample while its value is unknown: a value that cannot be measured must
+    read neither 0 nor what it was.
+
+    `event_measured_timestamp_seconds` says when it was last known.
+    """
+
+    # A few times the interval at which gauges are measured.
+    FRESH_SECONDS = 30.0
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labels = labels
+        self._values: dict[tuple[str, ...], tuple[float, float]] = {}
+        REGISTRY.register(self)
+
+    def set(self, value: float, *labels: str) -> None:
+        """It has been measured."""
+        self._values[labels] = value, time.monotonic()
+        EVENT_MEASURED_TIMESTAMP.labels(self._name).set_to_current_time()
+
+    def forget(self) -> None:
+        """It cannot be measured."""
+        self._values = {}
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Its samples, for a scrape."""
+        (family,) = self.describe()
+        oldest = time.monotonic() - self.FRESH_SECONDS
+        for labels, (value, at) in tuple(self._values.items()):
+            if at > oldest:
+                family.add_metric(labels, value)
+        yield family
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Its name and meaning."""
+        return [GaugeMetricFamily(self._name, self._documentation, labels=self._labels)]
+
+
+EVENT_TASKS = MeasuredGauge(
+    "event_tasks", "Events stored to be handled apart, by what they do.", ["state"]
+)
+EVENT_DEAD_LETTERS = MeasuredGauge("event_dead_letters", "Events nobody could handle.")
+EVENT_LAG = MeasuredGauge(
+    "event_lag", "Events in the streams this replica has yet to take, over its lanes."
+)
+EVENT_LANES = MeasuredGauge("event_lanes", "Lanes this replica reads, over all streams.")
+EVENT_LANES_STOPPED = MeasuredGauge(
     "event_lanes_stopped", "Lanes stopped for a gap or a producer that began anew."
 )
-OUTBOX_OLDEST_SECONDS = Gauge(
+OUTBOX_OLDEST_SECONDS = MeasuredGauge(
     "outbox_oldest_seconds", "Age of the oldest event the stream has not acknowledged."
 )
 EVENT_HANDLER_SECONDS = Histogram(

@@ -1,0 +1,64 @@
+"""What the event path holds at the moment, measured again and again for its gauges.
+
+What cannot be measured has no value: it must read neither 0 nor what it was.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from chassis.database import Database
+from chassis.events import outbox, task_rows
+from chassis.events.reader import Reader
+from chassis.telemetry import metrics
+
+__all__ = ["measure_for_ever"]
+
+_log = structlog.get_logger(__name__)
+_MEASURE_SECONDS = 5.0
+
+
+async def measure_for_ever(database: Database, readers: Sequence[Reader]) -> None:
+    """Measure until cancelled."""
+    while True:
+        _measure_lanes(readers)
+        await _measure_rows(database)
+        await _measure_lag(readers)
+        await asyncio.sleep(_MEASURE_SECONDS)
+
+
+def _measure_lanes(readers: Sequence[Reader]) -> None:
+    if all(reader.reads for reader in readers):
+        metrics.EVENT_LANES.set(sum(len(reader.reading) for reader in readers))
+        metrics.EVENT_LANES_STOPPED.set(sum(len(reader.stops.all) for reader in readers))
+    else:
+        metrics.EVENT_LANES.forget()
+        metrics.EVENT_LANES_STOPPED.forget()
+
+
+async def _measure_rows(database: Database) -> None:
+    try:
+        oldest, (tasks, dead) = await database.read(
+            lambda tx: (outbox.oldest_unsent(tx.session), task_rows.count(tx.session))
+        )
+    except Exception as error:
+        _log.debug("outbox and tasks cannot be measured", error=repr(error))
+        metrics.OUTBOX_OLDEST_SECONDS.forget()
+        metrics.EVENT_TASKS.forget()
+        metrics.EVENT_DEAD_LETTERS.forget()
+        return
+    metrics.OUTBOX_OLDEST_SECONDS.set(time.time() - oldest if oldest else 0)
+    metrics.EVENT_TASKS.set(tasks, "waiting")
+    metrics.EVENT_DEAD_LETTERS.set(dead)
+
+
+async def _measure_lag(readers: Sequence[Reader]) -> None:
+    try:
+        lag = sum([await reader.lag() for reader in readers])
+    except Exception as error:
+        _log.debug("the lag cannot be measured", error=repr(error))
+        metrics.EVENT_LAG.forget()
+    else:
+        metrics.EVENT_LAG.set(lag)

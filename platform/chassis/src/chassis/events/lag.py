@@ -1,0 +1,68 @@
+"""How many events a service has yet to take from a stream: counted, or an error, never a guess."""
+
+from collections.abc import Collection
+
+from chassis.database import Database
+from chassis.events import positions
+from chassis.events.behind import Last, last_events, subjects_behind
+from chassis.events.broker import Broker
+from chassis.events.contracts import subject_of
+from chassis.events.positions import Position
+from chassis.events.streams import StreamGone, stream_state
+
+__all__ = ["Lag", "LagUnknown"]
+
+_NOTHING_TAKEN = Position(0, "", 0)
+
+
+class LagUnknown(Exception):
+    """How far behind a service is cannot be told now; the message says why."""
+
+
+class Lag:
+    """The lag of one stream. What it ends with is asked for again only when it has grown."""
+
+    def __init__(
+        self, stream: str, types: Collection[str], *, database: Database, broker: Broker
+    ) -> None:
+        self._stream = stream
+        self._types = types
+        self._database = database
+        self._broker = broker
+        self._held: dict[str, Last] = {}
+        self._held_of: object = None
+
+    async def count(self, lanes: Collection[int]) -> int:
+        """Events of these lanes that are held above the positions, or from the first if none is.
+
+        Raises:
+            LagUnknown: the stream that positions speak of is not there, or ends with messages that
+                are no events.
+            DatabaseDown, ConnectionLost, JetStreamError, nats.errors.Error, TimeoutError: it cannot
+                be counted now.
+        """
+        known = await self._database.read(lambda tx: positions.load(tx.session, self._stream))
+        subjects = [subject_of(type, lane) for type in self._types for lane in lanes]
+        try:
+            held = await self._held_now(subjects)
+        except StreamGone as error:
+            if known:
+                raise LagUnknown(
+                    f"stream {self._stream!r} is not there, and is made anew by its producer"
+                ) from error
+            return 0  # it was never there
+        at = {subject: known.get(subject, _NOTHING_TAKEN) for subject in subjects}
+        behind = subjects_behind(held, at)
+        if hidden := [subject for subject, b in behind.items() if not b.certain]:
+            raise LagUnknown(f"{hidden[0]} ends with many messages that are no events")
+        return sum(b.events for b in behind.values())
+
+    async def _held_now(self, subjects: Collection[str]) -> dict[str, Last]:
+        # Asked of the leader: what holds for a stream that is not there holds for one that is.
+        state = await stream_state(self._broker.client, self._stream)
+        held_of = state.created, state.last_sequence, state.messages, tuple(subjects)
+        # One of several copies may have answered before it had all.
+        if held_of != self._held_of or state.config.get("num_replicas", 1) > 1:
+            self._held = await last_events(self._broker.client, self._stream, subjects)
+            self._held_of = held_of
+        return self._held
