@@ -3,26 +3,34 @@
 import sys
 from typing import TYPE_CHECKING
 
+from chassis.exit_codes import CONFIGURATION, OK, SOFTWARE, USAGE
 from chassis.settings import ServiceSettings, SettingsInvalid, describe, load, unknown_variables
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from chassis.service import Service
 
 __all__ = ["main"]
 
-OK = 0
-USAGE = 64
-SOFTWARE = 70
-CONFIGURATION = 78
-
-_USAGE = "usage: python -m {name} [migrate | --settings]"
+# What the operator's verbs are about: chassis.operations.command_line has a module for each.
+_NOUNS = ("dead-letters", "outbox")
+_USAGE = """\
+usage: python -m {name} [migrate | --settings]
+       python -m {name} ({nouns}) [--help]"""
 
 
 def main(service: "Service", arguments: list[str]) -> int:
     """Run a command and return the process's exit code."""
-    if arguments not in ([], ["migrate"], ["--settings"]):
+    asked: Namespace | None = None
+    if arguments and arguments[0] in _NOUNS:
+        from chassis.operations.command_line import parse
+
+        asked = parse(f"python -m {service.name}", arguments)
+    elif arguments not in ([], ["migrate"], ["--settings"]):
         wanted = arguments in (["-h"], ["--help"])
-        print(_USAGE.format(name=service.name), file=sys.stdout if wanted else sys.stderr)
+        usage = _USAGE.format(name=service.name, nouns=" | ".join(_NOUNS))
+        print(usage, file=sys.stdout if wanted else sys.stderr)
         return OK if wanted else USAGE
     try:
         settings = load(service.settings_type)
@@ -33,10 +41,22 @@ def main(service: "Service", arguments: list[str]) -> int:
         return _run(service, settings, unknown)
     for line in unknown:
         print(f"warning: {line}", file=sys.stderr)
+    if asked is not None:
+        return _operate(service, settings, asked)
     if arguments == ["--settings"]:
         print(describe(settings))
         return OK
     return _migrate(service, settings)
+
+
+def _operate(service: "Service", settings: ServiceSettings, asked: "Namespace") -> int:
+    from chassis import definition
+    from chassis.operations import command_line
+
+    unset = definition.unset(service, settings)
+    if unset:
+        return _refused(unset, CONFIGURATION)
+    return command_line.main(service, settings, asked)
 
 
 def _migrate(service: "Service", settings: ServiceSettings) -> int:

@@ -152,4 +152,7 @@ def test_a_definition_that_cannot_work_is_refused_with_a_line_for_each_fault(
 def test_an_unknown_command_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     ran = Stall(tmp_path).command("destroy")
     assert ran.returncode == 64
-    assert ran.stderr == "usage: python -m bookstore [migrate | --settings]\n"
+    assert ran.stderr == (
+        "usage: python -m bookstore [migrate | --settings]\n"
+        "       python -m bookstore (dead-letters | outbox) [--help]\n"
+    )

@@ -22,6 +22,7 @@ from chassis.events.ids import uuid7
 from chassis.events.jobs import PeriodicJob, run_periodically
 from chassis.events.members import Members
 from chassis.events.nats_options import NatsOptions
+from chassis.events.operator_changes import OperatorChange
 from chassis.events.reader import Reader
 from chassis.events.relay import Relay
 from chassis.events.settings import EventSettings
@@ -83,6 +84,7 @@ class EventPath:
         subscribe_broadcasts(self.broker, broadcasts)
         if database is None:
             return
+        self.broker.subscribe(wire.operator_subject(service), self._changed_by_operator)
         if publishes:
             self.relay = Relay(
                 database,
@@ -227,6 +229,17 @@ class EventPath:
             self.relay.ask()
         else:
             self.relay.wake()
+
+    async def _changed_by_operator(self, message: Msg) -> None:
+        """Look at once, and say whose doing it is: an operator's own log may be read by nobody."""
+        change = OperatorChange.from_json(message.data)
+        if change is None:
+            return
+        change.log()
+        if self.relay:
+            self.relay.wake()
+        if self.task_runner:
+            self.task_runner.wake()
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "header",
     "integer",
     "number_value",
+    "operator_subject",
     "wake_subject",
 ]
 
@@ -63,3 +64,9 @@ ASK = b"ask"
 def wake_subject(service: str) -> str:
     """Where a service's relay hears that there is something to do; the payload ASK: to compare."""
     return f"slipway.relay.{service}"
+
+
+def operator_subject(service: str) -> str:
+    """Where the members of a service hear that an operator has changed something: a hint to look
+    at once, and what is to be logged of it (JSON)."""
+    return f"slipway.operator.{service}"

@@ -1,0 +1,88 @@
+"""The operator's command line: `python -m <service> <noun> <verb> …`.
+
+A noun is a module of this package with `ABOUT` and `add_verbs`; a verb is an `async def` that takes
+an Operator and returns an exit code.
+"""
+
+import asyncio
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from chassis.database import ConnectionLost, DatabaseDown
+from chassis.events.streams import JetStreamError
+from chassis.exit_codes import FAILED, UNAVAILABLE, USAGE
+from chassis.operations.command_line.arguments import ArgumentParser, Verbs
+from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage
+from chassis.settings import ServiceSettings, without_credentials
+from chassis.telemetry import logging
+
+if TYPE_CHECKING:
+    from chassis.service import Service
+
+__all__ = ["NOUNS", "main", "parse"]
+
+# Each noun, and the module with its verbs.
+NOUNS = {
+    "dead-letters": "chassis.operations.command_line.dead_letters",
+    "outbox": "chassis.operations.command_line.outbox",
+}
+
+
+def parse(program: str, arguments: Sequence[str]) -> Namespace:
+    """The arguments of a noun and its verb.
+
+    Raises:
+        SystemExit: they are wrong, or ask for help.
+    """
+    parser = ArgumentParser(prog=program, allow_abbrev=False)
+    nouns = parser.add_subparsers(dest="noun", metavar="NOUN", required=True)
+    for noun, module in NOUNS.items():
+        verbs_of = import_module(module)
+        added = nouns.add_parser(noun, help=verbs_of.ABOUT, description=verbs_of.ABOUT)
+        verbs_of.add_verbs(Verbs(added))
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parsed.refuse(f"unknown arguments: {' '.join(unknown)}")
+    return parsed
+
+
+def main(service: "Service", settings: ServiceSettings, arguments: Namespace) -> int:
+    """Do what a verb asks for; returns the exit code."""
+    if not service.has_database:
+        print(f"{service.name} has no database, so it keeps no events", file=sys.stderr)
+        return USAGE
+    logging.configure(service.name, settings, sys.stderr)
+    return asyncio.run(_run(service, settings, arguments))
+
+
+async def _run(service: "Service", settings: ServiceSettings, arguments: Namespace) -> int:
+    operator = Operator(service, settings, arguments)
+    try:
+        code: int = await arguments.run(operator)
+        return code
+    except WrongUsage as error:
+        return _refused(str(error), USAGE)
+    except Unreachable as error:
+        return _refused(str(error), UNAVAILABLE)
+    except (DatabaseDown, ConnectionLost) as error:
+        return _refused(f"the database cannot be reached: {error}", UNAVAILABLE)
+    except JetStreamError as error:
+        return _refused(f"the broker refused: {error}", UNAVAILABLE)
+    except SQLAlchemyError as error:
+        reason = (str(error).splitlines() or [""])[0]
+        return _refused(
+            f"the database refused: {reason}; `{operator.command} migrate` makes missing tables",
+            FAILED,
+        )
+    finally:
+        operator.database.close()
+
+
+def _refused(line: str, code: int) -> int:
+    print(without_credentials(line), file=sys.stderr)
+    return code

@@ -1,0 +1,57 @@
+"""The arguments of the verbs, and what several of them have in common."""
+
+import argparse
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+
+from chassis.exit_codes import USAGE
+from chassis.operations.command_line.operator import Operator
+
+__all__ = ["ArgumentParser", "Verbs", "duration"]
+
+Run = Callable[[Operator], Awaitable[int]]
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Wrong usage ends with the exit code that all of `python -m <service>` has for it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
+class Verbs:
+    """The verbs of one noun."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._parsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def add(
+        self, name: str, run: Run, about: str, *, changes: bool = False
+    ) -> argparse.ArgumentParser:
+        """A verb. One that `changes` something can be tried, and asks before it does."""
+        parser: argparse.ArgumentParser = self._parsers.add_parser(
+            name, help=about, description=about, allow_abbrev=False
+        )
+        parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
+        if changes:
+            parser.add_argument(
+                "--dry-run", action="store_true", help="say what would be done, and change nothing"
+            )
+            parser.add_argument("--yes", action="store_true", help="don't ask")
+            parser.add_argument(
+                "--by", metavar="NAME", help="whom the log names (default: user@host)"
+            )
+        parser.set_defaults(run=run, refuse=parser.error)
+        return parser
+
+
+def duration(text: str) -> float:
+    """Seconds of `90s`, `15m`, `2h` or `7d`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration: 90s, 15m, 2h or 7d")
+    return float(found[1]) * _UNITS[found[2]]

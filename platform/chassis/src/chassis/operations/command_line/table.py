@@ -1,0 +1,98 @@
+"""What a verb prints: rows as an aligned table for people, or as JSON for scripts."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+__all__ = ["Row", "as_json", "details", "moment", "notes", "table"]
+
+Row = Mapping[str, object]
+"""A line of output by its column's names: text, numbers, True and False, None for nothing.
+
+A list is shown as its length; each of its entries, a mapping with `subject`, `reason` and `help`,
+is a note below the table.
+"""
+
+_GAP = "  "
+_CUT = "…"
+
+
+def table(rows: Sequence[Row], *, width: int | None = None) -> str:
+    """Rows below the names of their columns; the last column is cut at `width` characters."""
+    if not rows:
+        return ""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[_shown(row.get(name)) for name in names] for row in rows]
+    lines = [[name.replace("_", " ") for name in names], *cells]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(names))]
+    right = [all(_is_number(row.get(name)) for row in rows) for name in names]
+    return "\n".join(_line(line, widths, right, width) for line in lines)
+
+
+def details(row: Row) -> str:
+    """One row as lines of name and value; what is a mapping itself is indented below its name."""
+    lines = []
+    longest = max(map(len, row), default=0)
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            lines.append(name.replace("_", " "))
+            lines += [f"  {key}: {_shown(entry)}" for key, entry in value.items()]
+        else:
+            lines.append(f"{name.replace('_', ' '):<{longest}}{_GAP}{_shown(value)}".rstrip())
+    return "\n".join(lines)
+
+
+def notes(rows: Iterable[Row]) -> list[str]:
+    """What is said of single entries of the rows: what is wrong with each, and what helps."""
+    lines = []
+    for row in rows:
+        for value in row.values():
+            if isinstance(value, (list, tuple)):
+                for entry in value:
+                    lines.append(f"{entry['subject']}: {entry['reason']}")
+                    lines += [f"  -> {entry['help']}"] if entry.get("help") else []
+    return lines
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """The rows as a JSON array of objects."""
+    return json.dumps([dict(row) for row in rows], indent=1, ensure_ascii=False)
+
+
+def moment(epoch_seconds: float | None) -> str | None:
+    """A time as RFC 3339 in UTC, to the second."""
+    if epoch_seconds is None:
+        return None
+    return datetime.fromtimestamp(epoch_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return str(len(value))
+    # What an event says of itself may hold line breaks and a terminal's own commands.
+    return "".join(map(_printable, str(value)))
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
+def _is_number(value: object) -> bool:
+    return value is None or isinstance(value, (int, float, list, tuple))
+
+
+def _line(
+    cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], width: int | None
+) -> str:
+    padded = [
+        cell.rjust(widths[index]) if right[index] else cell.ljust(widths[index])
+        for index, cell in enumerate(cells)
+    ]
+    line = _GAP.join(padded).rstrip()
+    if width is not None and len(line) > width:
+        line = line[: max(0, width - 1)] + _CUT
+    return line

@@ -1,0 +1,209 @@
+"""Dead letters as an operator sees them: looked at, put back to be tried again, thrown away.
+
+Each function works in the caller's transaction. What changes rows takes at most `limit` of the
+oldest that match, so that a caller with many of them commits in chunks: call it again until it
+returns 0.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, or_, select
+from sqlalchemy.orm import Session
+
+from chassis.database.tables import dead_letters
+from chassis.events import task_rows
+
+__all__ = [
+    "DeadLetter",
+    "DeadLetterFilter",
+    "DeadLetterGroup",
+    "drop_dead_letters",
+    "keys_of_dead_letters",
+    "last_dead_letter",
+    "list_dead_letters",
+    "redrive_dead_letters",
+    "summarize_dead_letters",
+]
+
+# Ids in one statement: databases limit the parameters of a statement.
+_IDS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which dead letters are meant; all of them by default.
+
+    `ids` are row numbers, `up_to_id` the highest one that counts. `type` is a full name or its
+    last part, `reason` a part of the reason in any case, `key` a partition key. The times are
+    epoch seconds of the moment in which the event became a dead letter.
+    """
+
+    ids: Sequence[int] = field(default=())
+    type: str | None = None
+    reason: str | None = None
+    key: str | None = None
+    before: float | None = None
+    since: float | None = None
+    up_to_id: int | None = None
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing is left out."""
+        return not self.ids and replace(self, ids=(), up_to_id=None) == DeadLetterFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event nobody could handle: its row. `died_at` is in epoch seconds."""
+
+    id: int
+    event_id: str
+    type: str
+    source: str
+    key: str
+    subject: str
+    tries: int
+    reason: str
+    died_at: float
+    headers: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterGroup:
+    """Dead letters of one type with one reason; `oldest` and `newest` are epoch seconds."""
+
+    type: str
+    reason: str
+    events: int
+    keys: int
+    oldest: float
+    newest: float
+
+
+def list_dead_letters(
+    session: Session, chosen: DeadLetterFilter, *, limit: int, after_id: int = 0
+) -> list[DeadLetter]:
+    """At most `limit` of the oldest, above row `after_id`, in the order in which they died."""
+    found: list[DeadLetter] = []
+    for part in _parts(chosen):
+        statement = (
+            select(*(dead_letters.c[name] for name in DeadLetter.__slots__))
+            .where(dead_letters.c.id > after_id, *_conditions(part))
+            .order_by(dead_letters.c.id)
+            .limit(limit - len(found))
+        )
+        found += [DeadLetter(*row) for row in session.execute(statement)]
+    return found
+
+
+def summarize_dead_letters(session: Session, chosen: DeadLetterFilter) -> list[DeadLetterGroup]:
+    """How many there are of each type and reason, the largest groups first."""
+    groups: dict[tuple[str, str], DeadLetterGroup] = {}
+    for part in _parts(chosen):
+        statement = (
+            select(
+                dead_letters.c.type,
+                dead_letters.c.reason,
+                func.count(),
+                func.count(dead_letters.c.key.distinct()),
+                func.min(dead_letters.c.died_at),
+                func.max(dead_letters.c.died_at),
+            )
+            .where(*_conditions(part))
+            .group_by(dead_letters.c.type, dead_letters.c.reason)
+        )
+        for row in session.execute(statement):
+            group = DeadLetterGroup(*row)
+            known = groups.get((group.type, group.reason))
+            groups[group.type, group.reason] = group if known is None else _joined(known, group)
+    return sorted(groups.values(), key=lambda group: (-group.events, group.type, group.reason))
+
+
+def keys_of_dead_letters(session: Session, chosen: DeadLetterFilter, *, limit: int) -> list[str]:
+    """At most `limit` of their partition keys, in order, each once."""
+    keys: set[str] = set()
+    for part in _parts(chosen):
+        statement = select(dead_letters.c.key).where(*_conditions(part)).distinct()
+        keys |= set(session.execute(statement.order_by(dead_letters.c.key).limit(limit)).scalars())
+    return sorted(keys)[:limit]
+
+
+def last_dead_letter(session: Session) -> int:
+    """The highest row number; 0 if there are none."""
+    return session.execute(select(func.max(dead_letters.c.id))).scalar() or 0
+
+
+def redrive_dead_letters(session: Session, chosen: DeadLetterFilter, *, limit: int = 500) -> int:
+    """Put dead letters at the end of their keys again, as tasks with all their tries; how many.
+
+    Each keeps the event's id, and those of one key their order.
+    """
+    ids = _oldest(session, chosen, limit)
+    return task_rows.redrive(session, ids) if ids else 0
+
+
+def drop_dead_letters(session: Session, chosen: DeadLetterFilter, *, limit: int = 500) -> int:
+    """Delete dead letters for good; how many."""
+    ids = _oldest(session, chosen, limit)
+    if not ids:
+        return 0
+    gone = session.execute(delete(dead_letters).where(dead_letters.c.id.in_(ids)))
+    count: int = gone.rowcount  # type: ignore[attr-defined]
+    return count
+
+
+def _oldest(session: Session, chosen: DeadLetterFilter, limit: int) -> list[int]:
+    found: list[int] = []
+    for part in _parts(chosen):
+        statement = select(dead_letters.c.id).where(*_conditions(part))
+        statement = statement.order_by(dead_letters.c.id).limit(min(limit, _IDS) - len(found))
+        found += session.execute(statement).scalars()
+        if len(found) >= min(limit, _IDS):
+            break
+    return found
+
+
+def _parts(chosen: DeadLetterFilter) -> Iterator[DeadLetterFilter]:
+    """The same choice in parts, each small enough for a statement, in the order of the rows."""
+    if not chosen.ids:
+        yield chosen
+        return
+    ids = sorted(set(chosen.ids))
+    for start in range(0, len(ids), _IDS):
+        yield replace(chosen, ids=ids[start : start + _IDS])
+
+
+def _conditions(chosen: DeadLetterFilter) -> list[ColumnElement[bool]]:
+    column: Any = dead_letters.c
+    conditions: list[ColumnElement[bool]] = []
+    if chosen.ids:
+        conditions.append(column.id.in_(list(chosen.ids)))
+    if chosen.up_to_id is not None:
+        conditions.append(column.id <= chosen.up_to_id)
+    if chosen.type is not None:
+        last_part = column.type.endswith(f".{chosen.type}", autoescape=True)
+        conditions.append(or_(column.type == chosen.type, last_part))
+    if chosen.reason is not None:
+        conditions.append(column.reason.icontains(chosen.reason, autoescape=True))
+    if chosen.key is not None:
+        conditions.append(column.key == chosen.key)
+    if chosen.before is not None:
+        conditions.append(column.died_at < chosen.before)
+    if chosen.since is not None:
+        conditions.append(column.died_at >= chosen.since)
+    return conditions
+
+
+def _joined(one: DeadLetterGroup, other: DeadLetterGroup) -> DeadLetterGroup:
+    """Of keys in both parts each counts twice: there are at most so many."""
+    return DeadLetterGroup(
+        one.type,
+        one.reason,
+        one.events + other.events,
+        one.keys + other.keys,
+        min(one.oldest, other.oldest),
+        max(one.newest, other.newest),
+    )

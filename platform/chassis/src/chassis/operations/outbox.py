@@ -1,0 +1,44 @@
+"""The outbox as an operator sees it: what waits to be sent, and where the stream ends."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from chassis.database.tables import outbox, relay
+from chassis.events.outbox import oldest_unsent, unsent_count
+
+__all__ = ["OutboxStatus", "outbox_status"]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStatus:
+    """What is in a service's outbox.
+
+    `unsent` events the stream has not acknowledged; the oldest of them was made at
+    `oldest_unsent` (epoch seconds). `kept` rows in all: those that were sent stay for a while, to
+    be sent again if the stream loses them. The stream holds everything up to `sent_rank`, at
+    `sent_sequence`; `generation` is that of the counters, empty before the first event.
+    """
+
+    unsent: int
+    oldest_unsent: float | None
+    kept: int
+    rank: int
+    sent_rank: int
+    sent_sequence: int
+    generation: str
+
+
+def outbox_status(session: Session) -> OutboxStatus:
+    """Count what the outbox holds now."""
+    counters = session.execute(select(relay).where(relay.c.id == 1)).first()
+    return OutboxStatus(
+        unsent=unsent_count(session),
+        oldest_unsent=oldest_unsent(session),
+        kept=session.execute(select(func.count()).select_from(outbox)).scalar_one(),
+        rank=counters.rank if counters else 0,
+        sent_rank=counters.sent_rank if counters else 0,
+        sent_sequence=counters.sent_sequence if counters else 0,
+        generation=counters.generation if counters else "",
+    )

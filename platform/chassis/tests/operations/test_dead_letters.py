@@ -1,0 +1,309 @@
+"""Dead letters can be found, read, tried again and thrown away by who is woken at night."""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bookshop import Node, accountant, eventually
+from desk import Desk
+from reading import taken_ids
+from shell import Shell
+from structlog.testing import capture_logs
+from trade import dead
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext, EventRouter, Transaction
+from chassis.events import task_rows
+from chassis.events.publisher import Publisher
+from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE, USAGE
+from chassis.operations import DeadLetterFilter, redrive_dead_letters
+from chassis.testing import NatsServer
+
+NewDatabase = Callable[[str], str]
+PUBLISHER = Publisher("bookstore", (BookSold, BookReturned))
+
+
+def letter(
+    key: str = "b-1", reason: str = "ValueError: no", *, ago: float = 0, returned: bool = False
+) -> dict[str, Any]:
+    """A dead letter's row."""
+    message = (BookReturned if returned else BookSold)(book_id=key, customer_id="me")
+    context, row = PUBLISHER.outgoing(message, None)
+    return {
+        "source": context.source,
+        "key": key,
+        "event_id": context.id,
+        "type": context.type,
+        **{name: row[name] for name in ("subject", "headers", "data")},
+        "reason": reason,
+        "tries": 5,
+        "died_at": time.time() - ago,
+    }
+
+
+@pytest.fixture
+def desk(prepared_sqlite: str, tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(f"sqlite:///{shutil.copy(prepared_sqlite, tmp_path / 'books.db')}")
+    yield made
+    made.close()
+
+
+async def bury(desk: Desk, *letters: dict[str, Any]) -> list[str]:
+    """Make them dead letters; the ids of their events."""
+    await desk.database.transaction(lambda tx: task_rows.store_dead(tx.session, letters))
+    return [row["event_id"] for row in letters]
+
+
+async def remaining(desk: Desk) -> list[str]:
+    return [row.event_id for row in await desk.dead()]
+
+
+async def waiting(desk: Desk) -> list[str]:
+    return [row.event_id for row in await desk.rows()]
+
+
+# --- looking ------------------------------------------------------------------------------------
+
+
+FILTERS = [
+    ("", [0, 1, 2, 3]),
+    ("--type BookReturned", [3]),
+    ("--type bookstore.v1.BookSold", [0, 1, 2]),
+    ("--type Sold", []),
+    ("--key b-2", [2]),
+    ("--reason 100%", [2]),
+    ("--reason VALUEERROR", [0, 1]),
+    ("--older-than 1h", [0, 1]),
+    ("--newer-than 1h", [2, 3]),
+    ("--older-than 1h --newer-than 2d", [1]),
+    ("--limit 2", [0, 1]),
+]
+
+
+async def test_they_are_listed_by_type_key_reason_and_age_oldest_first(
+    new_database: NewDatabase,
+) -> None:
+    with contextlib.closing(Desk(new_database("books"))) as desk:
+        ids = await bury(
+            desk,
+            letter(ago=7 * 86400),
+            letter(ago=7200),
+            letter("b-2", "Reject: 100% sold"),
+            letter(returned=True, reason="KeyError: 1000"),
+        )
+        for typed, found in FILTERS:
+            shell = Shell("books", desk.url)
+            ran = await shell.run("dead-letters", "list", "--json", *typed.split())
+            assert [row["event_id"] for row in ran.rows] == [ids[index] for index in found], typed
+            assert ran.code == (OK if found else NOTHING)
+
+
+async def test_a_list_says_how_many_it_leaves_out(desk: Desk) -> None:
+    await bury(desk, *(letter() for _ in range(3)))
+    ran = await Shell("books", desk.url).run("dead-letters", "list", "--limit", "2")
+    assert len(ran.out.splitlines()) == 1 + 2
+    assert ran.err == "and 1 more; --limit shows them\n"
+
+
+async def test_one_is_shown_whole_with_what_the_event_says(desk: Desk) -> None:
+    (id,) = await bury(desk, letter("b-7", "ValueError: line\none"))
+    shell = Shell("books", desk.url, router=accountant())
+    (row,) = (await shell.run("dead-letters", "show", "1", "--json")).rows
+    assert row["data"] == {"book_id": "b-7", "customer_id": "me"}
+    assert row["headers"]["ce-id"] == id
+    assert (row["reason"], row["tries"]) == ("ValueError: line\none", 5)
+
+    shown = await shell.run("dead-letters", "show", "1", "2")
+    assert f"event id  {id}\n" in shown.out
+    assert r"ValueError: line\none" in shown.out  # and on no line of its own
+    assert "there is no dead letter 2" in shown.err
+
+
+async def test_what_cannot_be_decoded_is_shown_as_it_came(desk: Desk) -> None:
+    await bury(desk, {**letter(), "data": b"\xff\x00"})
+    shell = Shell("books", desk.url, router=accountant())
+    (row,) = (await shell.run("dead-letters", "show", "1", "--json")).rows
+    assert row["data_base64"] == "/wA="
+
+
+# --- trying again -------------------------------------------------------------------------------
+
+
+async def test_a_redriven_event_keeps_its_id_and_those_of_a_key_their_order(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    broken = True
+    events = EventRouter()
+    told = accountant()
+
+    @events.on(BookSold)
+    def sold(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        if broken:
+            raise ValueError("not yet")
+        told.subscriptions[0].function(book, tx, event)
+
+    async with (
+        Node("bookstore", new_database("shop"), nats.url, publishes=[BookSold]) as shop,
+        Node("books", new_database("books"), nats.url, router=events) as books,
+    ):
+        published = await shop.publish(
+            *(BookSold(book_id=f"b-{number % 3}", price=number) for number in range(9))
+        )
+
+        async def all_are_dead() -> bool:
+            return len(await dead(books)) == 9
+
+        await eventually(all_are_dead)
+        broken = False
+        shell = Shell("books", books.url, nats.url, router=events)
+        with capture_logs() as logs:
+            ran = await shell.run("dead-letters", "redrive", "--all", "--yes", "--by", "Ada")
+            assert ran.code == OK
+            await books.settled()
+
+            async def is_logged_by_the_member_too() -> bool:
+                return sum("operator" in line["event"] for line in logs) == 2
+
+            await eventually(is_logged_by_the_member_too)
+        taken = await taken_ids(books)
+        for key in ("b-0", "b-1", "b-2"):
+            of_key = [event.id for event in published if event.partition_key == key]
+            assert [id for id in taken if id in of_key] == of_key
+        assert len(taken) == 9
+        line, again = [line for line in logs if "operator" in line["event"]]
+        assert line == again
+        assert line["event"] == "an operator has changed something: dead-letters redrive"
+        assert (line["who"], line["changed"]) == ("Ada", 9)
+        assert line["what"] == "redrive 9 dead letters (keys: b-0, b-1, b-2)"
+
+
+async def test_only_what_was_meant_is_tried_again(desk: Desk) -> None:
+    ids = await bury(desk, letter(), letter("b-2"), letter(reason="Reject: no"))
+    shell = Shell("books", desk.url)
+    ran = await shell.run("dead-letters", "redrive", "--reason", "ValueError", "--yes")
+    assert ran.code == OK
+    assert await remaining(desk) == [ids[2]]
+    assert await waiting(desk) == ids[:2]
+    assert (await shell.run("dead-letters", "redrive", "3", "--yes")).code == OK
+    assert await remaining(desk) == []
+
+
+async def test_many_are_redriven_in_commits_of_a_bounded_size(desk: Desk) -> None:
+    ids = await bury(desk, *(letter(f"b-{number}") for number in range(1200)))
+    sizes = []
+    while count := await desk.database.transaction(
+        lambda tx: redrive_dead_letters(tx.session, DeadLetterFilter())
+    ):
+        sizes.append(count)
+    assert sizes == [500, 500, 200]
+    assert await waiting(desk) == ids
+
+
+async def test_as_many_may_be_named_by_their_ids_as_there_are(
+    desk: Desk,
+) -> None:
+    await bury(desk, *(letter(f"b-{number}") for number in range(1200)))
+    named = DeadLetterFilter(ids=range(1, 100_000))
+    while await desk.database.transaction(lambda tx: redrive_dead_letters(tx.session, named)):
+        pass
+    assert await remaining(desk) == []
+
+
+async def test_what_dies_after_the_look_is_not_touched(desk: Desk) -> None:
+    ids = await bury(desk, letter(), letter())
+    seen = DeadLetterFilter(up_to_id=1)
+    await desk.database.transaction(lambda tx: redrive_dead_letters(tx.session, seen))
+    assert await remaining(desk) == ids[1:]
+
+
+# --- being told first ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["redrive", "drop"])
+async def test_who_changes_something_is_told_what_and_asked(desk: Desk, verb: str) -> None:
+    ids = await bury(desk, letter(), letter("b-2"))
+    shell = Shell("books", desk.url)
+
+    dry = await shell.run("dead-letters", verb, "--all", "--dry-run")
+    assert dry.code == OK
+    assert "bookstore.v1.BookSold       2     2" in dry.out
+    assert f"books: {verb} 2 dead letters (keys: b-1, b-2)" in dry.err
+    assert "nothing was changed" in dry.err
+
+    no_terminal = await shell.run("dead-letters", verb, "--all")
+    assert no_terminal.code == USAGE
+    assert "give --yes; nothing was changed" in no_terminal.err
+
+    no = await shell.run("dead-letters", verb, "--all", answer="\n")
+    assert no.code == FAILED
+    assert no.out.startswith("type ")
+    assert no.err.endswith("go on? [y/N] nothing was changed\n")
+    assert await remaining(desk) == ids
+
+    yes = await shell.run("dead-letters", verb, "--all", answer="y\n")
+    assert yes.code == OK
+    assert await remaining(desk) == []
+    assert await waiting(desk) == (ids if verb == "redrive" else [])
+
+
+async def test_nothing_is_changed_unless_it_is_named(desk: Desk) -> None:
+    await bury(desk, letter())
+    ran = await Shell("books", desk.url).run("dead-letters", "drop", "--yes")
+    assert (ran.code, ran.err) == (
+        USAGE,
+        "name the dead letters to drop: IDs, a filter, or --all\n",
+    )
+    assert len(await remaining(desk)) == 1
+
+
+async def test_what_matches_nothing_is_told_by_the_exit_code(desk: Desk) -> None:
+    ran = await Shell("books", desk.url).run("dead-letters", "drop", "--key", "b", "--yes")
+    assert (ran.code, ran.out) == (NOTHING, "")
+    assert ran.err == "nothing matches; nothing was changed\n"
+
+
+# --- what can be wrong --------------------------------------------------------------------------
+
+
+async def test_a_database_that_is_away_has_an_exit_code_of_its_own() -> None:
+    url = "postgresql+psycopg://ada:secret@127.0.0.1:1/books"
+    ran = await Shell("books", url).run("dead-letters", "list")
+    assert ran.code == UNAVAILABLE
+    assert ran.err.startswith("the database cannot be reached: ")
+    assert "secret" not in ran.err
+
+
+async def test_a_database_that_was_not_migrated_is_told_what_to_do(
+    empty_database: NewDatabase,
+) -> None:
+    ran = await Shell("books", empty_database("new")).run("dead-letters", "list")
+    assert ran.code == FAILED
+    assert "`python -m books migrate`" in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("dead-letters",),
+        ("dead-letters", "raise"),
+        ("dead-letters", "list", "--tpye", "x"),
+        ("dead-letters", "list", "--older-than", "3 days"),
+        ("dead-letters", "show"),
+    ],
+)
+def test_wrong_usage_is_told_and_ends_with_64(arguments: tuple[str, ...]) -> None:
+    ran = Shell("books", "sqlite:///none.db").type(*arguments)
+    assert ran.code == USAGE
+    assert ran.err.startswith("usage: python -m books dead-letters")
+    assert ran.out == ""
+
+
+def test_help_lists_the_verbs() -> None:
+    ran = Shell("books", "sqlite:///none.db").type("dead-letters", "--help")
+    assert ran.code == OK
+    assert [verb for verb in ("list", "show", "redrive", "drop") if verb in ran.out]
