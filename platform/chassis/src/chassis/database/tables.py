@@ -45,8 +45,9 @@ Index(
     postgresql_where=text("number IS NULL"),
 )
 
-# One row: the relay's counters. `generation` is made with them and orders their lives (UUIDv7);
-# it begins above `base_rank`. The stream holds everything up to `sent_rank`, at `sent_sequence`.
+# One row: the relay's counters. `generation` names one life of them and begins above `base_rank`;
+# `lineage` names the lives before it that the stream has seen, the latest first. The stream holds
+# everything up to `sent_rank`, at `sent_sequence`.
 relay = Table(
     "slipway_relay",
     metadata,
@@ -56,6 +57,7 @@ relay = Table(
     Column("rank", BigInteger, nullable=False),
     Column("sent_rank", BigInteger, nullable=False),
     Column("sent_sequence", BigInteger, nullable=False),
+    Column("lineage", Text, nullable=False, server_default=""),
 )
 
 subjects = Table(
@@ -75,6 +77,7 @@ positions = Table(
     Column("generation", String(36), nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("event_id", String(LONGEST_NAME), nullable=False),
+    Column("lineage", Text, nullable=False, server_default=""),
 )
 
 _EVENT = (

@@ -77,7 +77,8 @@ def arrival_of(message: Msg) -> Arrival | None:
     if not number or not (lane.isascii() and lane.isdigit()) or len(tokens) < 9:
         return None
     sequence = int(tokens[-4])
-    position = Position(number, wire.generation(headers), sequence, wire.event_id(headers))
+    generation, lineage = wire.generation(headers), wire.lineage(headers)
+    position = Position(number, generation, sequence, wire.event_id(headers), lineage)
     return Arrival(message.subject, type, int(lane), position, headers, message.data)
 
 

@@ -89,6 +89,6 @@ def subjects_behind(
         elif last.number > position.number:
             events = last.number - max(position.number, 0)
             behind[subject] = Behind(events, last.sequence)
-        elif last.generation > position.generation:
+        elif not position.knows(last.generation):
             behind[subject] = Behind(0, last.sequence)
     return behind

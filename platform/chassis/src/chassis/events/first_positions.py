@@ -91,9 +91,9 @@ async def _refilled(client: Client, stream: str, up_to_rank: int) -> None:
 
 def _at(stored: Stored, *, taken: bool) -> Position:
     number = wire.integer(stored.headers, wire.NUMBER) or 1
-    generation = wire.generation(stored.headers)
+    generation, lineage = wire.generation(stored.headers), wire.lineage(stored.headers)
     return (
-        Position(number, generation, stored.sequence, wire.event_id(stored.headers))
+        Position(number, generation, stored.sequence, wire.event_id(stored.headers), lineage)
         if taken
-        else Position(number - 1, generation, 0)
+        else Position(number - 1, generation, 0, lineage=lineage)
     )

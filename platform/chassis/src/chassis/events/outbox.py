@@ -45,6 +45,7 @@ class Counters:
     rank: int
     sent_rank: int
     sent_sequence: int
+    lineage: str = ""
 
 
 class Outgoing(NamedTuple):
@@ -82,12 +83,13 @@ def lock_counters(session: Session) -> Counters:
                         rank=0,
                         sent_rank=0,
                         sent_sequence=0,
+                        lineage="",
                     )
                 )
         except IntegrityError:  # another relay was faster
             pass
         row = session.execute(statement).one()
-    return Counters(row.generation, row.base_rank, row.rank, row.sent_rank, row.sent_sequence)
+    return Counters(**{name: row._mapping[name] for name in Counters.__slots__})
 
 
 def number_new(session: Session, counters: Counters, limit: int) -> Counters:
@@ -215,6 +217,7 @@ def lift(
     counters: Counters,
     *,
     generation: str,
+    lineage: str,
     numbers: Mapping[str, int],
     held: Sequence[Held],
     sequence: int,
@@ -242,7 +245,8 @@ def lift(
             [{"id_": h.event_id, "number_": h.number, "rank_": h.rank} for h in held],
         )
     top = max(rank, counters.rank)
-    lifted = Counters(generation, top if anew else counters.base_rank, top, top, sequence)
+    base = top if anew else counters.base_rank
+    lifted = Counters(generation, base, top, top, sequence, lineage)
     session.execute(update(relay).where(relay.c.id == 1).values(asdict(lifted)))
     return lifted
 

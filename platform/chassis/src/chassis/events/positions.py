@@ -17,12 +17,27 @@ ANY = -1
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The last event taken of a subject: its number, generation, sequence in the stream, and id."""
+    """The last event taken of a subject: its number, generation, sequence in the stream, and id.
+
+    `lineage` are the generations whose numbers lie below those of its own.
+    """
 
     number: int
     generation: str
     sequence: int
     event_id: str = ""
+    lineage: tuple[str, ...] = ()
+
+    def knows(self, generation: str) -> bool:
+        """Whether the numbers of a generation are of one count with its own, and not above it.
+
+        What names no generation is no relay's, and says nothing.
+        """
+        return generation in ("", self.generation, *self.lineage)
+
+    def goes_on(self, after: "Position") -> bool:
+        """Whether its number counts on from that of the position before."""
+        return after.number == ANY or not after.generation or self.knows(after.generation)
 
 
 class PositionMoved(Exception):
@@ -33,7 +48,9 @@ def load(session: Session, stream: str) -> dict[str, Position]:
     """Every position the service has in a stream, by subject."""
     rows = session.execute(select(positions).where(positions.c.stream == stream))
     return {
-        row.subject: Position(row.number, row.generation, row.sequence, row.event_id)
+        row.subject: Position(
+            row.number, row.generation, row.sequence, row.event_id, tuple(row.lineage.split())
+        )
         for row in rows
     }
 
@@ -60,6 +77,7 @@ def insert_new(session: Session, stream: str, new: Mapping[str, Position]) -> No
                 "generation": position.generation,
                 "sequence": position.sequence,
                 "event_id": position.event_id,
+                "lineage": " ".join(position.lineage),
             }
             for subject, position in sorted(new.items())
         ],
@@ -81,6 +99,7 @@ def move(session: Session, moves: Sequence[tuple[str, Position, Position]]) -> N
             "to_generation": new.generation,
             "to_sequence": new.sequence,
             "to_event_id": new.event_id,
+            "to_lineage": " ".join(new.lineage),
         }
         for subject, old, new in sorted(moves, key=lambda m: m[0])
     ]
@@ -101,5 +120,6 @@ _MOVE = (
         generation=bindparam("to_generation"),
         sequence=bindparam("to_sequence"),
         event_id=bindparam("to_event_id"),
+        lineage=bindparam("to_lineage"),
     )
 )

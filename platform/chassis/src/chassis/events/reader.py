@@ -335,7 +335,13 @@ class Reader:
             here = arrival.position
             if here.number == position.number + 1 or position.number == ANY:
                 if not here.generation:  # no relay's: it says nothing of the counters
-                    here = arrival.position = replace(here, generation=position.generation)
+                    here = arrival.position = replace(
+                        here, generation=position.generation, lineage=position.lineage
+                    )
+                elif not here.goes_on(position):
+                    doubtful.add(arrival.lane)
+                    self.stops.stop(arrival.lane, arrival.subject, _other_life(here), position)
+                    continue
                 ahead[arrival.subject] = here
                 arrivals.append(arrival)
             elif here.number > position.number:
@@ -404,9 +410,16 @@ class Reader:
 
 def _forked(here: Position, position: Position) -> str:
     """Why a number that was taken is not that of the event that was; empty if it may be."""
-    if here.generation > position.generation:
-        return "its producer began anew: numbers start again"
+    if not position.knows(here.generation):
+        return _other_life(here)
     same = (here.number, here.generation) == (position.number, position.generation)
     if same and here.event_id != position.event_id:
         return f"its producer and its stream were put back: number {here.number} is another event"
     return ""
+
+
+def _other_life(here: Position) -> str:
+    return (
+        f"its producer began anew: number {here.number} is of generation {here.generation}, "
+        "which does not count on from what was taken"
+    )

@@ -47,7 +47,9 @@ _STANDBY_SECONDS = 1.0
 # So long events wait for who holds the lock, before a standby sends them beside it.
 _STUCK_SECONDS = 5.0
 # What number, rank, generation and the batch's own headers add to an event, with room to spare.
-_ADDED_BYTES = 512
+_ADDED_BYTES = 1024
+# So many lives of the counters before this one are named with each event.
+_LINEAGE_MOST = 10
 
 
 class BrokerTooSmall(Exception):
@@ -199,7 +201,7 @@ class Relay:
             sequence = await publish_batch(
                 client,
                 uuid7(),
-                [_message(row, counters.generation) for row in rows],
+                [_message(row, counters) for row in rows],
                 counters.sent_sequence,
             )
             sent = (rows[-1].rank, sequence)
@@ -303,6 +305,7 @@ class Relay:
             last=list(unknown.last),
         )
         generation = counters.generation if same else uuid7()
+        lineage = counters.lineage if same else _lineage(last, counters)
 
         def lift(tx: Transaction) -> None:
             now = outbox.lock_counters(tx.session)
@@ -312,6 +315,7 @@ class Relay:
                 tx.session,
                 counters,
                 generation=generation,
+                lineage=lineage,
                 numbers=numbers,
                 held=held,
                 sequence=end,
@@ -366,7 +370,7 @@ def _is_ours(tx: Transaction, counters: Counters, rank: int, last: Stored) -> bo
     """Whether the stream ends with an event that this database knows, or was lifted above."""
     generation = wire.generation(last.headers)
     if generation != counters.generation:
-        return generation < counters.generation and rank <= counters.base_rank
+        return generation in counters.lineage.split() and rank <= counters.base_rank
     if rank > counters.rank:
         return False
     return outbox.id_of_rank(tx.session, rank) in (None, wire.header(last.headers, "ce-id"))
@@ -386,10 +390,20 @@ def _is_of(stored: Stored, counters: Counters) -> bool:
     return wire.generation(stored.headers) == counters.generation
 
 
-def _message(row: Outgoing, generation: str) -> tuple[str, bytes, dict[str, str]]:
+def _lineage(last: Stored, counters: Counters) -> str:
+    """The lives before one that begins now: those that the stream has seen, and this database's."""
+    of_stream = (wire.generation(last.headers), *wire.lineage(last.headers))
+    of_database = (counters.generation if counters.rank else "", *counters.lineage.split())
+    names = dict.fromkeys(filter(None, (*of_stream, *of_database)))
+    return " ".join(list(names)[:_LINEAGE_MOST])
+
+
+def _message(row: Outgoing, counters: Counters) -> tuple[str, bytes, dict[str, str]]:
     headers: dict[str, str] = json.loads(row.headers)
     headers[wire.NUMBER] = wire.number_value(row.number)
-    headers[wire.GENERATION] = generation
+    headers[wire.GENERATION] = counters.generation
+    if counters.lineage:
+        headers[wire.LINEAGE] = counters.lineage
     headers[wire.RANK] = str(row.rank)
     return row.subject, row.data, headers
 

@@ -1,5 +1,6 @@
 """The transport's own headers, beside those of CloudEvents."""
 
+import re
 from collections.abc import Mapping
 
 from chassis.database.tables import LONGEST_NAME
@@ -7,12 +8,14 @@ from chassis.database.tables import LONGEST_NAME
 __all__ = [
     "ASK",
     "GENERATION",
+    "LINEAGE",
     "NUMBER",
     "RANK",
     "event_id",
     "generation",
     "header",
     "integer",
+    "lineage",
     "number_value",
     "operator_subject",
     "wake_subject",
@@ -20,8 +23,9 @@ __all__ = [
 
 NUMBER = "ce-sequence"  # CloudEvents sequence extension: counts within the subject
 GENERATION = "slipway-generation"
+LINEAGE = "slipway-lineage"  # the generations before it, the latest first; only if there are any
 RANK = "slipway-rank"
-_LONGEST_GENERATION = 36
+_GENERATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST_DIGITS = 18  # of what a database holds as an integer
 
 
@@ -47,8 +51,13 @@ def event_id(headers: Mapping[str, str]) -> str:
 def generation(headers: Mapping[str, str]) -> str:
     """The generation of the counters that numbered it; empty in what no relay has sent."""
     value = header(headers, GENERATION) or ""
-    known = len(value) <= _LONGEST_GENERATION and value.isascii() and value.isprintable()
-    return value if known else ""
+    return value if _GENERATION.fullmatch(value) else ""
+
+
+def lineage(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """The generations above whose numbers its own begins, the latest first."""
+    named = (headers.get(LINEAGE) or "").split()
+    return tuple(name for name in named if _GENERATION.fullmatch(name))
 
 
 def integer(headers: Mapping[str, str], name: str) -> int:
