@@ -43,6 +43,7 @@ _log = structlog.get_logger("chassis")
 _DATABASE_RETRY_SECONDS = 1.0
 _BROKER_SECONDS = 1.0
 _TELEMETRY_SECONDS = 2.0
+_LOG_SECONDS = 1.0
 
 
 def migrate(service: "Service", settings: ServiceSettings) -> int:
@@ -64,7 +65,7 @@ def run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> i
 
     The warnings are logged first.
     """
-    logging.configure(service.name, settings)
+    logging.take_over(service.name, settings)
     for line in warnings:
         _log.warning(line)
     try:
@@ -75,7 +76,7 @@ def run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> i
         loop_factory = None
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         code = runner.run(_Process(service, settings).live())
-        sys.stdout.flush()
+        logging.drain(_LOG_SECONDS)
         # What may still run has been given its time: nobody waits for a thread that hangs, as
         # closing the loop would.
         os._exit(code)
@@ -128,8 +129,8 @@ class _Process:
         self._told_to_stop.set()
 
     def _die(self, error: Exception) -> None:
-        """The process can never work as it is configured."""
-        self._fatal = error
+        """The process can never work as it is configured, or a part of it is dead."""
+        self._fatal = self._fatal or error
         self._told_to_stop.set()
 
     async def start(self) -> None:
@@ -171,12 +172,18 @@ class _Process:
         self._readiness.depend_on(self._database, self._broker_state)
         await self._readiness.begin()
         self._watch = asyncio.create_task(self._readiness.watch(settings.health_interval_seconds))
+        self._watch.add_done_callback(self._watch_ended)
         where = {"http": f"{settings.http_host}:{http.port}"}
         if self._rpc is not None:
             where["grpc"] = f"{settings.grpc_host}:{self._rpc.port}"
         if self._database is not None:
             where["database"] = place_of(settings.database_url.get_secret_value())
         _log.info("listening", **where)
+
+    def _watch_ended(self, watch: asyncio.Task[None]) -> None:
+        error = None if watch.cancelled() else watch.exception()
+        if error is not None:
+            self._die(RuntimeError(f"nobody looks at what is ready any more: {error!r}"))
 
     async def _open_database(self) -> Database:
         service, settings = self._service, self._settings

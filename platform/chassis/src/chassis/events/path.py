@@ -207,10 +207,13 @@ class EventPath:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Half dead it would look ready."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not self._ending:
-            _log.error("a part of the event path has ended", exc_info=error)
+        if self._ending:
+            return
+        error = RuntimeError("it was cancelled") if task.cancelled() else task.exception()
+        if error is not None:
+            # First of all: what is logged about it may fail as well.
             self._on_fatal(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+            _log.error("a part of the event path has ended", exc_info=error)
 
     def _wake_relays(self) -> None:
         """This process's relay, and through the broker that of the replica which holds the lock."""

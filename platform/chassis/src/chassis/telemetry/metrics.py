@@ -27,6 +27,7 @@ __all__ = [
     "EVENT_TASKS",
     "GRPC_HANDLED",
     "GRPC_HANDLING_SECONDS",
+    "LOG_LINES_DROPPED",
     "OUTBOX_OLDEST_SECONDS",
     "MeasuredGauge",
 ]
@@ -119,4 +120,7 @@ GRPC_HANDLED = Counter(
 )
 GRPC_HANDLING_SECONDS = Histogram(
     "grpc_server_handling_seconds", "Time to answer a gRPC call.", ["method"], buckets=_FAST
+)
+LOG_LINES_DROPPED = Counter(
+    "log_lines_dropped_total", "Log lines that could not be written, or that nobody read in time."
 )

@@ -1,0 +1,122 @@
+"""A service whose log lines nobody takes works on, and ends as any other."""
+
+import asyncio
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import grpc.aio
+import pytest
+import structlog
+from bookshop import Node, eventually
+from relaying import StreamView
+from stall import Stall
+
+from bookstore.v1 import BookSold, BooksServiceAsyncStub, BooksServiceStub, SellBookRequest
+from chassis.testing import NatsServer
+
+_SMALLEST_PIPE = 4096
+
+
+class Piped(Stall):
+    """Writes its log lines into a pipe that takes few of them."""
+
+    def start(self) -> None:
+        self.reader, writer = os.pipe()
+        if sys.platform == "linux":
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _SMALLEST_PIPE)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", self.module],
+            env=self.environment,
+            stdout=writer,
+            stderr=subprocess.STDOUT,
+        )
+        os.close(writer)
+
+
+@asynccontextmanager
+async def selling(stall: Stall) -> AsyncIterator[BooksServiceAsyncStub]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{stall.grpc_port}") as channel:
+        books: BooksServiceAsyncStub = BooksServiceStub(channel)
+        yield books
+
+
+@pytest.mark.parametrize("trouble", ["gone", "standing still"])
+async def test_events_go_on_and_the_outbox_is_sent_at_the_end(
+    nats: NatsServer, tmp_path: Path, trouble: str
+) -> None:
+    stall = Piped(tmp_path, nats_url=nats.url, copies="1")
+    view = StreamView(nats.url)
+
+    async def stored(events: int) -> None:
+        async def are() -> bool:
+            return len(await view.messages()) == events
+
+        await eventually(are, 60)
+
+    with stall:
+        try:
+            await stall.ready()
+            if trouble == "gone":
+                os.close(stall.reader)
+            async with selling(stall) as books:
+                for number in range(40):
+                    await books.SellBook(SellBookRequest(book_id=str(number)))
+                await stored(80)  # the handler publishes one for each
+                await asyncio.to_thread(nats.kill)
+                await stall.answers("/nothing", 404)
+                await asyncio.to_thread(nats.start)
+                await stall.ready()
+                for number in range(5):
+                    await books.SellBook(SellBookRequest(book_id=str(number)))
+                await stored(90)
+                answer = await stall.answers("/metrics", 200)
+                (line,) = (
+                    line
+                    for line in answer.text.splitlines()
+                    if line.startswith("log_lines_dropped_total")
+                )
+                assert (float(line.split()[1]) > 0) == (trouble == "gone")
+                await books.SellBook(SellBookRequest(book_id="last"))
+            stall.signal()
+            assert await stall.ended() == 0
+        finally:
+            if trouble != "gone":
+                os.close(stall.reader)
+    messages = await view.messages()
+    assert len([m for m in messages if m.subject.startswith("bookstore.v1.BookSold")]) == 46
+
+
+@pytest.mark.parametrize("end", ["raises", "is cancelled"])
+async def test_a_part_of_the_event_path_that_ends_is_told_before_anything_is_logged(
+    nats: NatsServer, tmp_path: Path, end: str
+) -> None:
+    node = Node("bookstore", f"sqlite:///{tmp_path}/shop.db", nats.url, publishes=[BookSold])
+
+    def fails(*_: object) -> NoReturn:
+        raise OSError("no log lines today")
+
+    async def part() -> None:
+        if end == "raises":
+            raise LookupError("the part")
+        asyncio.current_task().cancel()  # type: ignore[union-attr]
+        await asyncio.sleep(0)
+
+    async def told() -> bool:
+        return bool(node.fatal)
+
+    await node.start()
+    structlog.configure(processors=[fails])
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    try:
+        node.path._spawn(part())
+        await eventually(told)
+    finally:
+        structlog.reset_defaults()
+        await node.close()
+    assert "the part" in str(node.fatal[0]) or end == "is cancelled"
