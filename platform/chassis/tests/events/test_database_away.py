@@ -33,7 +33,7 @@ def batches(node: Node) -> threading.Event:
 
     @event.listens_for(node.database._engine, "before_cursor_execute")
     def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("UPDATE slipway_position"):
+        if statement.startswith("BEGIN"):
             begun.set()
 
     return begun

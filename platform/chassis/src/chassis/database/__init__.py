@@ -3,6 +3,7 @@
 from chassis.database.database import ConnectionLost, Database, DatabaseDown
 from chassis.database.migrate import migrate
 from chassis.database.transaction import Publishes, ReadTransaction, Transaction
+from chassis.database.work_session import TransactionMisused
 
 __all__ = [
     "ConnectionLost",
@@ -11,5 +12,6 @@ __all__ = [
     "Publishes",
     "ReadTransaction",
     "Transaction",
+    "TransactionMisused",
     "migrate",
 ]

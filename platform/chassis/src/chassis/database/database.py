@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.orm import Session
 
 from chassis.database.engine import Renewal, is_sqlite, make_engine, make_read_engine
 from chassis.database.transaction import Publishes, ReadTransaction, Transaction
+from chassis.database.work_session import WorkSession
 
 __all__ = ["ConnectionLost", "Database", "DatabaseDown"]
 
@@ -118,12 +118,14 @@ class Database:
         raise AssertionError("unreachable")
 
     def _transact_once(self, work: Callable[[Transaction], T]) -> T:
-        with Session(self._engine) as session:
-            transaction = Transaction(session, self.publisher)
+        with WorkSession.open(self._engine) as session:
             _connect(session)
-            result = work(transaction)
-            published = transaction._finish()
-            session.commit()
+            transaction = Transaction(session, self.publisher)
+            try:
+                result = work(transaction)
+                published = transaction._finish(result)
+            finally:
+                transaction._over = True
         transaction._committed()
         if published:
             for call in self._on_published:
@@ -132,9 +134,15 @@ class Database:
 
     def _read(self, work: Callable[[ReadTransaction], T]) -> T:
         try:
-            with Session(self._read_engine) as session:
+            with WorkSession.open(self._read_engine) as session:
                 _connect(session)
-                return work(ReadTransaction(session))
+                transaction = ReadTransaction(session)
+                try:
+                    result = work(transaction)
+                    transaction._end_read(result)
+                finally:
+                    transaction._over = True
+                return result
         except Exception as raised:
             error = _database_error(raised)
             explained = error and self._explained(error)
@@ -156,14 +164,14 @@ class Database:
         return error
 
 
-def _connect(session: Session) -> None:
+def _connect(session: WorkSession) -> None:
     """A database that refuses a connection shows here and not in the handler.
 
     Raises:
         DatabaseDown: it was refused.
     """
     try:
-        session.connection()
+        session.start()
     except OperationalError as error:
         if _is_locked(error):
             raise

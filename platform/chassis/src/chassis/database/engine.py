@@ -8,6 +8,8 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DisconnectionError
 
+from chassis.database.work_session import guard, is_idle
+
 __all__ = [
     "Renewal",
     "database_file",
@@ -96,30 +98,32 @@ def make_engine(url: str, threads: int) -> Engine:
     if is_sqlite(url):
         database_file(url).parent.mkdir(parents=True, exist_ok=True)
         return _sqlite(url, threads, begin="BEGIN IMMEDIATE", read_only=False)
-    return _postgres(url, threads)
+    return _postgres(url, threads, begin="BEGIN ISOLATION LEVEL READ COMMITTED")
 
 
 def make_read_engine(url: str, threads: int) -> Engine:
     """An engine for transactions that only read."""
     if is_sqlite(url):
         return _sqlite(url, threads, begin="BEGIN", read_only=True)
-    engine = _postgres(url, threads)
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-
-    return engine
+    return _postgres(url, threads, begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 
-def _postgres(url: str, threads: int) -> Engine:
-    return create_engine(
+def _postgres(url: str, threads: int, *, begin: str) -> Engine:
+    """The driver's own BEGIN is turned off and ours is sent, which leaves nothing to defaults."""
+    engine = create_engine(
         url,
         pool_size=threads,
         max_overflow=1,
+        isolation_level="AUTOCOMMIT",
         connect_args=postgres_connection(),
     )
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Any) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql(begin)
+
+    return _guarded(engine)
 
 
 def _sqlite(url: str, threads: int, *, begin: str, read_only: bool) -> Engine:
@@ -146,11 +150,20 @@ def _sqlite(url: str, threads: int, *, begin: str, read_only: bool) -> Engine:
     def on_begin(connection: Any) -> None:
         connection.exec_driver_sql(begin)
 
-    # A COMMIT that fails (a deferred constraint, a full disk) leaves the transaction open, and
-    # SQLAlchemy takes it for ended: the next one could not begin.
+    return _guarded(engine)
+
+
+def _guarded(engine: Engine) -> Engine:
+    guard(engine)
+
+    # A COMMIT that fails (a deferred constraint, a full disk), or is refused, leaves the
+    # transaction open, and SQLAlchemy takes it for ended: the next one would be part of it.
     @event.listens_for(engine, "checkin")
-    def on_checkin(connection: Any, _record: Any) -> None:
-        if connection is not None and connection.in_transaction:
-            connection.rollback()
+    def on_checkin(connection: Any, record: Any) -> None:
+        if connection is not None and not is_idle(connection):
+            try:
+                connection.rollback()
+            except Exception:
+                record.invalidate()
 
     return engine

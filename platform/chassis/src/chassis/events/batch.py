@@ -154,7 +154,8 @@ def _call_batch(tx: Transaction, group: _Group) -> None:
     started = time.perf_counter()
     try:
         with tracing.start_span(f"handle {handler.type}", root=True, links=links, kind="consumer"):
-            handler([a.message for a in group.arrivals], [a.context for a in group.arrivals], tx=tx)
+            contexts = [a.context for a in group.arrivals]
+            tx._check(handler([a.message for a in group.arrivals], contexts, tx=tx))
     except BaseException as error:
         raise HandlerFailed(group.arrivals) from error
     metrics.EVENT_HANDLER_SECONDS.labels(handler.type).observe(time.perf_counter() - started)
@@ -172,7 +173,8 @@ def call_one(
     started = time.perf_counter()
     with event_span(handler.type, context, hop):
         if handler.kind == "batch":
-            handler([message], [context], tx=tx)
+            result = handler([message], [context], tx=tx)
         else:
-            handler(message, context, tx=tx)
+            result = handler(message, context, tx=tx)
+        tx._check(result)
     metrics.EVENT_HANDLER_SECONDS.labels(handler.type).observe(time.perf_counter() - started)
