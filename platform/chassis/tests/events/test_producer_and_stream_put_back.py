@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from backup import back_up, restore
 from bookshop import Node, accountant, eventually, sold
-from reading import has_taken
+from reading import has_taken, is_stopped, returned_by
 from relaying import Shop
 
 from chassis.testing import NatsServer
@@ -48,3 +49,37 @@ async def test_new_events_under_numbers_that_were_taken_stop_their_lane(
         assert "put back: number 40 is another event" in said
         taken = [entry.event_id for entry in await books.journal()]
         assert taken == [event.id for event in before + forgotten]
+
+
+@pytest.mark.parametrize("anew", [20, 21], ids=["as many as were forgotten", "more"])
+async def test_new_events_under_numbers_that_were_taken_are_noticed_by_who_starts_later(
+    anew: int, nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path
+) -> None:
+    url, books_url = new_database("shop"), new_database("books")
+    async with Shop(url) as shop:
+        relay = shop.start_relay(nats.url)
+        await shop.publish(*[sold(0)] * 20, *map(returned_by, range(40)))
+        await shop.sent()
+        await relay.stop()
+        backup = back_up(url)
+        nats.stop()
+        nats.copy_store(tmp_path / "copy")
+        nats.start()
+        relay = shop.start_relay(nats.url)
+        forgotten = await shop.publish(*[sold(0)] * 20)
+        async with Node("books", books_url, nats.url, router=accountant()) as books:
+            await has_taken(books, 80)
+        await relay.stop()
+        restore(url, backup)
+        nats.stop()
+        nats.restore_store(tmp_path / "copy")
+        nats.start()
+        shop.start_relay(nats.url)
+        # In the meantime the events of others go first: the old places in the stream are theirs.
+        await shop.publish(*map(returned_by, range(30)), *[sold(0)] * anew)
+        await shop.sent()
+        async with Node("books", books_url, nats.url, router=accountant()) as books:
+            (said,) = [line for line in await is_stopped(books) if "BookSold" in line]
+            assert "put back: number 40 is another event" in said
+            sales = [e.event_id for e in await books.journal() if e.type.endswith("BookSold")]
+            assert sales[20:] == [event.id for event in forgotten]

@@ -13,14 +13,15 @@ import pytest
 from bookshop import Node, TestSettings, accountant, eventually, prepare_database, sold, write_down
 from nats.aio.client import Client
 from owners import bystander
-from reading import has_taken, returned_by
-from relaying import Shop
+from reading import has_taken, is_stopped, remove, returned_by, taken_ids
+from relaying import Shop, StreamView, in_order
 from sqlalchemy import delete, event, insert
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database.tables import marks
 from chassis.events import pull, reader, streams
+from chassis.events.held_lanes import HeldLanes
 from chassis.events.lanes import Member, lane_of, share_of_lanes
 from chassis.telemetry import metrics
 from chassis.testing import NatsServer
@@ -147,13 +148,13 @@ async def test_one_that_waits_for_a_lane_reads_the_others_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks: list[Any] = []
-    some_freed = reader.Reader._some_freed
+    some_freed = HeldLanes.some_freed
 
     async def counted(self: Any) -> bool:
         looks.append(self)
         return await some_freed(self)
 
-    monkeypatch.setattr(reader.Reader, "_some_freed", counted)
+    monkeypatch.setattr(HeldLanes, "some_freed", counted)
     url = new_database("books")
     settings = TestSettings(member_ttl_seconds=60)
     shares = share_of_lanes({"new": Member("1"), "other": Member("1")})
@@ -179,8 +180,9 @@ async def test_one_that_waits_for_a_lane_reads_the_others_meanwhile(
             await has_taken(books, sum(lane in own for lane in lanes))
 
 
+@pytest.mark.parametrize("remembered", ["held", "aged out"])
 async def test_a_subject_that_was_quiet_for_long_holds_nobody_back(
-    nats: NatsServer, new_database: Callable[[str], str]
+    remembered: str, nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
     seen_again = metrics.EVENTS_SEEN_AGAIN.labels("bookstore.v1.BookSold")._value
@@ -190,9 +192,72 @@ async def test_a_subject_that_was_quiet_for_long_holds_nobody_back(
         await shop.sell(range(200))
         async with Node("books", url, nats.url, router=accountant()) as books:
             await has_taken(books, 201)
+        if remembered == "aged out":
+            await StreamView(nats.url).api("STREAM.PURGE.bookstore", {"seq": 2})
         await shop.publish(returned_by(0))
         await shop.sent()
         before = seen_again.get()
         async with Node("books", url, nats.url, router=accountant()) as books:
             await has_taken(books, 202)
         assert seen_again.get() == before
+
+
+async def test_when_all_positions_have_aged_out_each_subject_goes_on_by_its_own_number(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("books")
+    seen_again = metrics.EVENTS_SEEN_AGAIN.labels("bookstore.v1.BookSold")._value
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(200))
+        async with Node("books", url, nats.url, router=accountant()) as books:
+            await has_taken(books, 200)
+        await StreamView(nats.url).api("STREAM.PURGE.bookstore", {"seq": 201})
+        await shop.sell(range(200, 240))
+        await shop.sent()
+        before = seen_again.get()
+        async with Node("books", url, nats.url, router=accountant()) as books:
+            await has_taken(books, 240)
+            assert in_order(await taken_ids(books), shop.published)
+        assert seen_again.get() == before
+
+
+async def test_a_stopped_lane_is_looked_at_while_the_others_stay_with_their_consumer(
+    nats: NatsServer,
+    new_database: Callable[[str], str],
+    openings: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[Any] = []
+    may_go_on = reader.Reader._may_go_on
+
+    async def counted(self: Any, *arguments: Any) -> bool:
+        looks.append(arguments)
+        return await may_go_on(self, *arguments)
+
+    monkeypatch.setattr(reader.Reader, "_may_go_on", counted)
+    settings = TestSettings(stopped_retry_seconds=0.02)
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        async with Node(
+            "books", new_database("books"), nats.url, router=accountant(), settings=settings
+        ) as books:
+            await shop.sell(range(40))
+            await has_taken(books, 40)
+            # What shows the gap comes while nobody reads, and what its lane took has aged out.
+        (missing,) = await shop.publish(sold(0))
+        await shop.sell(range(40))
+        await shop.sent()
+        view = StreamView(nats.url)
+        await remove(view, missing.id)
+        await view.api("STREAM.PURGE.bookstore", {"seq": 41})
+        async with Node("books", books.url, nats.url, router=accountant(), settings=settings) as b:
+            await is_stopped(b)
+            await so_many(looks, 3)
+            before, opened = len(looks), len(openings)
+            await so_many(looks, before + 10)
+            assert len(openings) - opened < 3
+            # It is made anew from the outbox.
+            await view.api("STREAM.DELETE.bookstore")
+            await has_taken(b, 81)
+            assert in_order(await taken_ids(b), shop.published)

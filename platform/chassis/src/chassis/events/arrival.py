@@ -13,7 +13,7 @@ from chassis.events import wire
 from chassis.events.cloudevents import Received, Undecodable, decode, from_data
 from chassis.events.context import EventContext
 from chassis.events.handlers import Handler
-from chassis.events.positions import Position
+from chassis.events.positions import Position, position_of
 from chassis.events.reasons import reason_of
 from chassis.telemetry import tracing
 
@@ -70,15 +70,14 @@ class Arrival:
 def arrival_of(message: Msg) -> Arrival | None:
     """A delivered message; None for one without number, which no relay of the platform has sent."""
     headers = message.headers or {}
-    number = wire.integer(headers, wire.NUMBER)
     type, _, lane = message.subject.rpartition(".")
     # The reply subject of a delivery tells the stream's sequence (ADR-15).
     tokens = message.reply.split(".")
-    if not number or not (lane.isascii() and lane.isdigit()) or len(tokens) < 9:
+    if not (lane.isascii() and lane.isdigit()) or len(tokens) < 9:
         return None
-    sequence = int(tokens[-4])
-    generation, lineage = wire.generation(headers), wire.lineage(headers)
-    position = Position(number, generation, sequence, wire.event_id(headers), lineage)
+    position = position_of(headers, int(tokens[-4]))
+    if not position.number:
+        return None
     return Arrival(message.subject, type, int(lane), position, headers, message.data)
 
 

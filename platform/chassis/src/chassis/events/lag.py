@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from chassis.database import Database
 from chassis.events import positions
-from chassis.events.behind import Last, last_events, subjects_behind
+from chassis.events.behind import last_events, subjects_behind
 from chassis.events.broker import Broker
 from chassis.events.contracts import subject_of
 from chassis.events.positions import Position
@@ -29,7 +29,7 @@ class Lag:
         self._types = types
         self._database = database
         self._broker = broker
-        self._held: dict[str, Last] = {}
+        self._held: dict[str, Position] = {}
         self._held_of: object = None
 
     async def count(self, lanes: Collection[int]) -> int:
@@ -57,7 +57,7 @@ class Lag:
             raise LagUnknown(f"{hidden[0]} ends with many messages that are no events")
         return sum(b.events for b in behind.values())
 
-    async def _held_now(self, subjects: Collection[str]) -> dict[str, Last]:
+    async def _held_now(self, subjects: Collection[str]) -> dict[str, Position]:
         # Asked of the leader: what holds for a stream that is not there holds for one that is.
         state = await stream_state(self._broker.client, self._stream)
         held_of = state.created, state.last_sequence, state.messages, tuple(subjects)

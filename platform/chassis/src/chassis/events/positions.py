@@ -7,8 +7,18 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import positions
+from chassis.events import wire
 
-__all__ = ["ANY", "Position", "PositionMoved", "insert_new", "known_subjects", "load", "move"]
+__all__ = [
+    "ANY",
+    "Position",
+    "PositionMoved",
+    "insert_new",
+    "known_subjects",
+    "load",
+    "move",
+    "position_of",
+]
 
 # The number of a position whose subject had events that the stream no longer holds: whatever
 # comes first is the next one.
@@ -38,6 +48,17 @@ class Position:
     def goes_on(self, after: "Position") -> bool:
         """Whether its number counts on from that of the position before."""
         return after.number == ANY or not after.generation or self.knows(after.generation)
+
+
+def position_of(headers: Mapping[str, str], sequence: int) -> Position:
+    """Where a message stands; its number is 0 if no relay has sent it."""
+    return Position(
+        wire.integer(headers, wire.NUMBER),
+        wire.generation(headers),
+        sequence,
+        wire.event_id(headers),
+        wire.lineage(headers),
+    )
 
 
 class PositionMoved(Exception):

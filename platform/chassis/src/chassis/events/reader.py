@@ -6,7 +6,6 @@ new consumer is made.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
@@ -15,7 +14,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from chassis.database import ConnectionLost, Database, DatabaseDown
-from chassis.events import lane_marks, positions, wire
+from chassis.events import positions, wire
 from chassis.events.arrival import Arrival, arrival_of
 from chassis.events.behind import Behind, last_events, subjects_behind
 from chassis.events.broker import Broker
@@ -24,13 +23,15 @@ from chassis.events.contracts import lane_of_subject, subject_of, subjects_of
 from chassis.events.first_positions import write_first_positions
 from chassis.events.gate import Gate
 from chassis.events.handlers import Handler
+from chassis.events.held_lanes import HeldLanes
+from chassis.events.judging import judge
 from chassis.events.lag import Lag, LagUnknown
 from chassis.events.lanes import LANES
 from chassis.events.members import Members
-from chassis.events.positions import ANY, Position, PositionMoved
+from chassis.events.positions import Position, PositionMoved, position_of
 from chassis.events.pull import Pull, PullBroken
 from chassis.events.settings import EventSettings
-from chassis.events.start import start_sequence
+from chassis.events.start import next_of_subject, start_sequence
 from chassis.events.stops import Stops
 from chassis.events.streams import StreamGone, StreamState, stream_state
 from chassis.events.suspicions import Suspicions
@@ -40,7 +41,6 @@ from chassis.telemetry import metrics
 __all__ = ["Reader"]
 
 _log = structlog.get_logger(__name__)
-_POLL_SECONDS = 0.1
 _PULL_BYTES = 8 * 1024 * 1024
 _STREAM_POLL_SECONDS = 0.25
 _STREAM_POLL_MOST_SECONDS = 2.0
@@ -85,9 +85,7 @@ class Reader:
         self._pull: Pull | None = None
         self._changed = asyncio.Event()
         self._stopping = False
-        self.reading: frozenset[int] = frozenset()
-        self._busy_since: dict[int, float] = {}
-        self._contested: dict[int, float] = {}
+        self._lanes = HeldLanes(stream, database, members, self._suspicions)
         self._passed_over: set[str] = set()
         self._behind: set[tuple[str, int]] = set()
         self._all_taken: StreamState | None = None
@@ -136,10 +134,12 @@ class Reader:
 
     async def let_go(self) -> None:
         """Unmark the lanes: others may take them over at once. Call when `run` has ended."""
-        await self._database.transaction(
-            lambda tx: lane_marks.unmark(tx.session, self._members.member, self.stream)
-        )
-        self.reading = frozenset()
+        await self._lanes.let_go()
+
+    @property
+    def reading(self) -> frozenset[int]:
+        """The lanes it reads."""
+        return self._lanes.reading
 
     @property
     def reads(self) -> bool:
@@ -156,59 +156,22 @@ class Reader:
         """The same of all lanes, over all members. Raises as Lag.count."""
         return await self._lag.count(range(LANES))
 
-    # --- lanes ----------------------------------------------------------------------------------
+    # --- when to look again --------------------------------------------------------------------
 
     def _lanes_changed(self) -> None:
-        if self._wanted() - self._busy_since.keys() != self.reading:
+        if self._lanes.are_other_than(self.stops.resting):
             self._interrupt("the lanes have changed")
-
-    def _wanted(self) -> frozenset[int]:
-        now = time.monotonic()
-        self._contested = {lane: until for lane, until in self._contested.items() if until > now}
-        return self._members.lanes - self._contested.keys() - self.stops.resting
 
     def _until_next_look(self) -> float:
         """Seconds until a lane that is held by another, contested or stopped may start."""
-        if self._busy_since:
-            return _POLL_SECONDS
         now = time.monotonic()
-        times = [*self._contested.values(), *(stop.again_at for stop in self.stops.all)]
-        return min([self._settings.net_seconds, *(max(0.01, at - now) for at in times if at > now)])
+        times = [max(0.01, stop.again_at - now) for stop in self.stops.all if not stop.found]
+        return min([self._settings.net_seconds, self._lanes.next_look(), *times])
 
     def _interrupt(self, why: str) -> None:
         self._changed.set()
         if self._pull:
             self._pull.interrupt(why)
-
-    async def _take_lanes(self) -> frozenset[int]:
-        """Mark the lanes to read; those another living member still holds are waited for."""
-        wanted = self._wanted()
-        ttl = self._members.ttl_seconds
-        now = time.monotonic()
-        patient = {lane for lane in wanted if now - self._busy_since.get(lane, now) < 2 * ttl}
-        living = self._members.living
-        result = await self._database.transaction(
-            lambda tx: lane_marks.mark(
-                tx.session, self._members.member, self.stream, wanted, living, patient
-            )
-        )
-        self._busy_since = {lane: self._busy_since.get(lane, now) for lane in result.busy}
-        self._suspicions.add(result.suspect)
-        if result.suspect:
-            _log.info(
-                "a member vanished: the first events of its lanes run alone",
-                stream=self.stream,
-                lanes=sorted(result.suspect),
-            )
-        return wanted - result.busy
-
-    async def _some_freed(self) -> bool:
-        others = self._members.living - {self._members.member}
-        held = await self._database.read(
-            lambda tx: lane_marks.held_by(tx.session, self.stream, others)
-        )
-        patience = time.monotonic() - 2 * self._members.ttl_seconds
-        return any(lane not in held or since < patience for lane, since in self._busy_since.items())
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -224,11 +187,12 @@ class Reader:
     async def _read(self) -> None:
         self._changed.clear()
         await self._ensure_positions()
-        self.reading = await self._take_lanes()
-        known = await self._database.read(lambda tx: positions.load(tx.session, self.stream))
+        await self._lanes.take(self.stops.resting)
+        known = await self._positions()
         self._review_stops(known)
+        await self._look_at_stops()
         self._has_read = True
-        lanes = self.reading
+        lanes = self.reading - self.stops.resting
         at = {s: known[s] for s in self._subjects(lanes)}
         start = await self._start(at)
         self._stream_poll = _STREAM_POLL_SECONDS
@@ -266,36 +230,54 @@ class Reader:
             )
             if messages:
                 await self._take(messages, at)
-            if self._busy_since and await self._some_freed():
+            if await self._lanes.some_freed():
                 raise _Reopen("another member has let lanes go")
-            if self._wanted() - self._busy_since.keys() != self.reading:
-                return
             if time.monotonic() - checked > self._settings.net_seconds:
                 checked = time.monotonic()
                 await self._check(at)
+                if self.stops.all:
+                    self._review_stops(await self._positions())
+            await self._look_at_stops()
+            if self._lanes.are_other_than(self.stops.resting):
+                return
+
+    async def _positions(self) -> dict[str, Position]:
+        return await self._database.read(lambda tx: positions.load(tx.session, self.stream))
 
     def _review_stops(self, known: Mapping[str, Position]) -> None:
         """Forget what no longer holds; stop the lanes whose positions are missing."""
         self.stops.review(known, self._members.lanes)
-        for subject in self._subjects(sorted(self.reading)):
+        for subject in self._subjects(sorted(self.reading - self.stops.resting)):
             if subject not in known:
                 lane = lane_of_subject(subject)
                 self.stops.stop(lane, subject, "its position is missing: its row was deleted", None)
-                self.reading -= {lane}
 
-    async def _start(self, at: Mapping[str, Position]) -> int | None:
-        """The sequence to start at, None for the oldest message."""
+    async def _look_at_stops(self) -> None:
+        """Ask for what stopped lanes wait for: to read them again would hold the others up."""
+        for stop in self.stops.due:
+            if stop.position and await self._may_go_on(stop.subject, stop.position):
+                self.stops.go_on(stop)
+            else:
+                self.stops.rest(stop)
+
+    async def _may_go_on(self, subject: str, position: Position) -> bool:
+        client = self._broker.client
+        last = (await last_events(client, self.stream, [subject])).get(subject)
+        if last is None:
+            return False
+        here = await next_of_subject(client, self.stream, subject, position, last.sequence)
+        if here is None:
+            return False
+        return judge(position_of(here.headers, here.sequence), position).kind == "next"
+
+    async def _start(self, at: Mapping[str, Position]) -> int:
+        """The sequence to start at."""
         state = await stream_state(self._broker.client, self.stream)
         self._suspicions.end_at(state.last_sequence)
         self._committer.begin(state.last_sequence)
         behind = await self._subjects_behind(at)
         return await start_sequence(
-            self._broker.client,
-            self.stream,
-            {subject: at[subject] for subject in behind},
-            state.last_sequence + 1,
-            # What is missing may be anywhere.
-            thorough=self.stops.searching,
+            self._broker.client, self.stream, at, behind, state.last_sequence + 1
         )
 
     async def _subjects_behind(self, at: Mapping[str, Position]) -> dict[str, Behind]:
@@ -333,25 +315,22 @@ class Reader:
                 continue
             position = ahead.get(arrival.subject) or at[arrival.subject]
             here = arrival.position
-            if here.number == position.number + 1 or position.number == ANY:
+            verdict = judge(here, position)
+            if verdict.kind == "next":
                 if not here.generation:  # no relay's: it says nothing of the counters
                     here = arrival.position = replace(
                         here, generation=position.generation, lineage=position.lineage
                     )
-                elif not here.goes_on(position):
-                    doubtful.add(arrival.lane)
-                    self.stops.stop(arrival.lane, arrival.subject, _other_life(here), position)
-                    continue
                 ahead[arrival.subject] = here
                 arrivals.append(arrival)
-            elif here.number > position.number:
-                doubtful.add(arrival.lane)
-                self.stops.gap(arrival, position)
-            elif reason := _forked(here, position):
-                doubtful.add(arrival.lane)
-                self.stops.stop(arrival.lane, arrival.subject, reason, position)
-            else:
+            elif verdict.kind == "seen":
                 metrics.EVENTS_SEEN_AGAIN.labels(arrival.type).inc()
+            else:
+                doubtful.add(arrival.lane)
+                if verdict.kind == "ahead":
+                    self.stops.gap(arrival, position)
+                else:
+                    self.stops.stop(arrival.lane, arrival.subject, verdict.reason, position)
         if arrivals:
             await self._commit(arrivals, at)
         if doubtful:
@@ -377,11 +356,10 @@ class Reader:
 
     async def _refused(self, at: Mapping[str, Position]) -> None:
         """Leave the contested lanes alone for a moment; the others go on."""
-        known = await self._database.read(lambda tx: positions.load(tx.session, self.stream))
+        known = await self._positions()
         moved = {subject for subject, position in at.items() if known.get(subject) != position}
         lanes = {lane_of_subject(subject) for subject in moved}
-        until = time.monotonic() + self._members.ttl_seconds * random.uniform(0.2, 0.6)
-        self._contested |= dict.fromkeys(lanes, until)
+        self._lanes.contest(lanes)
         _log.info("a commit was refused: another member took events", lanes=sorted(lanes))
 
     # --- around ---------------------------------------------------------------------------------
@@ -406,20 +384,3 @@ class Reader:
     async def _sleep(self, seconds: float) -> None:
         """Until then, or until something has changed since the last reading began."""
         await wait_at_most(self._changed, seconds)
-
-
-def _forked(here: Position, position: Position) -> str:
-    """Why a number that was taken is not that of the event that was; empty if it may be."""
-    if not position.knows(here.generation):
-        return _other_life(here)
-    same = (here.number, here.generation) == (position.number, position.generation)
-    if same and here.event_id != position.event_id:
-        return f"its producer and its stream were put back: number {here.number} is another event"
-    return ""
-
-
-def _other_life(here: Position) -> str:
-    return (
-        f"its producer began anew: number {here.number} is of generation {here.generation}, "
-        "which does not count on from what was taken"
-    )

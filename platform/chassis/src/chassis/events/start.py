@@ -1,33 +1,74 @@
-"""Where a reader begins to take what a stream holds above its positions."""
+"""Where a reader begins to take what a stream holds above its positions.
 
-from collections.abc import Mapping
+A stream only grows at its end: where it holds the event that a position remembers, at that place,
+all positions before that place are of this stream too, and what comes next of each subject is
+looked for after its position. Where it does not (it was made anew, or put back, or that event has
+aged out) each subject's next event is searched for by its number, which grows along the stream.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
 
 from nats.aio.client import Client
 
 from chassis.events import wire
-from chassis.events.positions import Position
-from chassis.events.streams import first_stored, stored_at
+from chassis.events.behind import Behind
+from chassis.events.positions import ANY, Position
+from chassis.events.streams import Stored, first_stored, stored_at
 
-__all__ = ["start_sequence"]
+__all__ = ["next_of_subject", "start_sequence"]
+
+# So many positions are tried for one whose event the stream holds.
+_REMEMBERED = 3
+# So many messages of strangers are looked past for an event.
+_STRANGERS = 1000
+_AT_ONCE = 32
 
 
 async def start_sequence(
-    client: Client, stream: str, at: Mapping[str, Position], end: int, *, thorough: bool
-) -> int | None:
-    """The sequence at which to begin for subjects that are behind; None for the oldest message.
+    client: Client,
+    stream: str,
+    at: Mapping[str, Position],
+    behind: Mapping[str, Behind],
+    end: int,
+) -> int:
+    """The sequence at which to begin for the subjects that are behind.
 
-    After the lowest position, if the message there is the one remembered. A subject that was quiet
-    for long holds nobody back: what counts is what it has next, unless `thorough`. `end` is the
-    sequence after the stream's last.
+    `at` are the positions of all that are read, `end` is the sequence after the stream's last.
     """
-    if not at:
-        return end
-    lowest = min(at, key=lambda subject: at[subject].sequence)
-    if not await _remembers(client, stream, lowest, at[lowest]):
-        return None
-    following = {subject: position.sequence + 1 for subject, position in at.items()}
-    if thorough:
-        return following[lowest]
+    known = await _known_up_to(client, stream, at.items()) if behind else 0
+    following = {s: at[s].sequence + 1 for s in behind if at[s].sequence <= known}
+    others = [subject for subject in behind if subject not in following]
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def start_of(subject: str) -> int:
+        async with limit:
+            found = await next_of_subject(
+                client, stream, subject, at[subject], behind[subject].last_sequence
+            )
+        return found.sequence if found else end
+
+    starts = await asyncio.gather(*(start_of(subject) for subject in others))
+    return min([end, await _first_of(client, stream, following, end), *starts])
+
+
+async def _known_up_to(client: Client, stream: str, at: Iterable[tuple[str, Position]]) -> int:
+    """Up to which sequence this is the stream that the positions speak of; 0 if it is unknown."""
+    latest = sorted(at, key=lambda item: item[1].sequence, reverse=True)[:_REMEMBERED]
+    for subject, position in latest:
+        stored = await stored_at(client, stream, position.sequence) if position.sequence else None
+        if stored and stored.subject == subject and _remembered(stored, position):
+            return position.sequence
+    return 0
+
+
+async def _first_of(client: Client, stream: str, following: Mapping[str, int], end: int) -> int:
+    """The first message of any subject that comes at or after the sequence given with it.
+
+    Few are asked: a subject that was quiet for long holds nobody back, and what comes after
+    another's next message need not be known.
+    """
+    following = dict(following)
     asked: set[str] = set()
     while following:
         first = min(following, key=lambda subject: following[subject])
@@ -42,14 +83,58 @@ async def start_sequence(
     return end
 
 
-async def _remembers(client: Client, stream: str, subject: str, position: Position) -> bool:
-    if not position.sequence:
-        return True
-    stored = await stored_at(client, stream, position.sequence)
+async def next_of_subject(
+    client: Client, stream: str, subject: str, position: Position, last_sequence: int
+) -> Stored | None:
+    """What a consumer of this subject is to see first, up to `last_sequence`.
+
+    The event after the position's, if the stream holds the position's or none before that;
+    another event under the position's own number; or what shows that numbers are missing.
+    """
+    if position.number == ANY:
+        return await first_stored(client, stream, subject)
+    found = await _at_number(client, stream, subject, max(1, position.number), last_sequence)
+    if found is None:  # only lower numbers: the last one shows what that means
+        return await stored_at(client, stream, last_sequence)
+    if _remembered(found, position):
+        return await first_stored(client, stream, subject, found.sequence + 1)
+    return found
+
+
+def _remembered(stored: Stored, position: Position) -> bool:
+    """Whether it is the event that was taken last."""
     return (
-        stored is not None
-        and stored.subject == subject
-        and wire.integer(stored.headers, wire.NUMBER) == position.number
+        wire.integer(stored.headers, wire.NUMBER) == position.number
         and wire.generation(stored.headers) in (position.generation, "")
-        and wire.event_id(stored.headers) == position.event_id
+        and position.event_id in ("", wire.event_id(stored.headers))
     )
+
+
+async def _at_number(
+    client: Client, stream: str, subject: str, number: int, high: int
+) -> Stored | None:
+    """The first event of a subject, up to the sequence `high`, with this number or a higher one."""
+    first = await _event_from(client, stream, subject, 1)
+    if first is None or wire.integer(first.headers, wire.NUMBER) >= number:
+        return first
+    found, low = None, first.sequence + 1
+    while low <= high:
+        middle = (low + high) // 2
+        stored = await _event_from(client, stream, subject, middle)
+        if stored is None or stored.sequence > high:
+            high = middle - 1
+        elif wire.integer(stored.headers, wire.NUMBER) >= number:
+            found, high = stored, middle - 1
+        else:
+            low = stored.sequence + 1
+    return found
+
+
+async def _event_from(client: Client, stream: str, subject: str, sequence: int) -> Stored | None:
+    """The first event of a subject from a sequence on, past what strangers have sent."""
+    for _ in range(_STRANGERS):
+        stored = await first_stored(client, stream, subject, sequence)
+        if stored is None or wire.integer(stored.headers, wire.NUMBER):
+            return stored
+        sequence = stored.sequence + 1
+    return None

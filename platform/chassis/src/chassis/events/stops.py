@@ -2,28 +2,46 @@
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
+from chassis.events import wire
 from chassis.events.arrival import Arrival
 from chassis.events.contracts import lane_of_subject
 from chassis.events.positions import Position
 from chassis.telemetry import metrics
 
-__all__ = ["Stop", "Stops"]
+__all__ = ["Gap", "Stop", "Stops"]
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
-    """Why a lane is stopped, where it stands, and when it is tried again (monotonic seconds)."""
+class Gap:
+    """The numbers of a subject that are missing, and of what is above them, that shows it."""
 
+    subject: str
+    first: int
+    last: int
+    generation: str
+    below_rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a lane is stopped, where it stands, and when it is looked at again (monotonic seconds).
+
+    `found`: a look has found what it waited for, and it is read again.
+    """
+
+    lane: int
     subject: str
     reason: str
     position: Position | None
     again_at: float
+    gap: Gap | None = None
+    found: bool = False
 
 
 class Stops:
@@ -42,16 +60,23 @@ class Stops:
 
     @property
     def resting(self) -> set[int]:
-        """Lanes that are not to be tried yet."""
-        now = time.monotonic()
-        return {lane for lane, stop in self._by_lane.items() if stop.again_at > now}
+        """Lanes that are not to be read."""
+        return {stop.lane for stop in self.all if not stop.found}
 
     @property
-    def searching(self) -> bool:
-        """Whether a number is missing that a new consumer may find, wherever it is."""
-        return bool(self._gaps.keys() - {stop.subject for stop in self._by_lane.values()})
+    def due(self) -> list[Stop]:
+        """Stops to be looked at: may their lanes go on?"""
+        now = time.monotonic()
+        return [stop for stop in self.all if not stop.found and stop.again_at <= now]
 
-    def stop(self, lane: int, subject: str, reason: str, position: Position | None) -> None:
+    def stop(
+        self,
+        lane: int,
+        subject: str,
+        reason: str,
+        position: Position | None,
+        gap: Gap | None = None,
+    ) -> None:
         """Stop a lane, or let one that is stopped already rest again."""
         if lane not in self._by_lane:
             _log.error(
@@ -62,8 +87,7 @@ class Stops:
                 reason=reason,
                 again_seconds=self._retry_seconds,
             )
-        again_at = time.monotonic() + self._retry_seconds
-        self._by_lane[lane] = Stop(subject, reason, position, again_at)
+        self._by_lane[lane] = Stop(lane, subject, reason, position, self._next_look(), gap)
 
     def gap(self, arrival: Arrival, position: Position) -> None:
         """Numbers are missing below what arrived: seen twice, that stops the lane."""
@@ -71,11 +95,29 @@ class Stops:
         if self._gaps.get(arrival.subject) != expected:
             self._gaps[arrival.subject] = expected  # a new consumer may find it
             return
-        missing = arrival.position.number - expected
+        here = arrival.position
+        gap = Gap(
+            arrival.subject,
+            expected,
+            here.number - 1,
+            here.generation,
+            wire.integer(arrival.headers, wire.RANK),
+        )
+        missing = here.number - expected
         if arrival.lane not in self._by_lane:
             metrics.EVENTS_LOST.labels(arrival.type).inc(missing)
         reason = f"{missing} events are missing from number {expected} on"
-        self.stop(arrival.lane, arrival.subject, reason, position)
+        self.stop(arrival.lane, arrival.subject, reason, position, gap)
+
+    def rest(self, stop: Stop) -> None:
+        """What it waits for is not there yet."""
+        if stop.lane in self._by_lane:
+            self._by_lane[stop.lane] = replace(stop, again_at=self._next_look())
+
+    def go_on(self, stop: Stop) -> None:
+        """What it waited for is there: its lane is to be read again."""
+        if self._by_lane.get(stop.lane) == stop:
+            self._by_lane[stop.lane] = replace(stop, found=True)
 
     def taken(self, arrival: Arrival) -> None:
         """An event has taken effect: what was missing before it is no longer."""
@@ -99,3 +141,6 @@ class Stops:
             and subject in known
             and known[subject].number + 1 == number
         }
+
+    def _next_look(self) -> float:
+        return time.monotonic() + self._retry_seconds
