@@ -38,7 +38,7 @@ def start(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
         env=os.environ | {"TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
     )
 
 
@@ -52,7 +52,7 @@ def test_ten_baskets_keep_every_law_and_leave_nothing_behind(tmp_path: Path) -> 
     assert output.count("✓") == LAWS
     assert "✗" not in output
     assert "\x1b" not in output  # nobody looks: no colours
-    content = json.loads(report.read_text())
+    content = json.loads(report.read_text(encoding="utf-8"))
     assert content["all_laws_hold"] is True
     assert content["options"]["baskets"] == content["summary"]["placed"] == 10
     assert content["summary"]["events"]["shop.orders.v1.OrderPlaced"]["taken"] == 10
@@ -77,7 +77,7 @@ def databases_elsewhere(data: Path) -> list[Path]:
     found = []
     for owner in Path(gettempdir()).glob("slipway-postgres-data-*/belongs-to"):
         with suppress(OSError):  # that of another test, which has ended meanwhile
-            if str(data) in owner.read_text():
+            if str(data) in owner.read_text(encoding="utf-8"):
                 found.append(owner.parent)
     return found
 
@@ -172,6 +172,6 @@ def test_a_broken_law_is_an_exit_code_and_keeps_the_data(
     report = tmp_path / "report.json"
     result = CliRunner().invoke(command.app, ["--baskets", "1", "--json", str(report), *options])
     assert result.exit_code == code
-    assert json.loads(report.read_text())["all_laws_hold"] is (code == 0)
+    assert json.loads(report.read_text(encoding="utf-8"))["all_laws_hold"] is (code == 0)
     assert (tmp_path / "data").exists() is kept
     assert (str(tmp_path / "data") in result.output.replace("\n", "")) is kept

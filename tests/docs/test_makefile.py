@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TARGETS = re.findall(r"^([a-z-]+):.*## (.*)$", (ROOT / "Makefile").read_text(), re.M)
+TARGETS = re.findall(
+    r"^([a-z-]+):.*## (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M
+)
 
 
 def test_make_help_shows_every_target_in_a_line() -> None:
@@ -20,7 +22,7 @@ def test_make_help_shows_every_target_in_a_line() -> None:
 
 
 def test_every_target_says_what_it_is_for() -> None:
-    phony = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    phony = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     named = {name for line in phony for name in line.split()}
     assert named == {name for name, _ in TARGETS}
 
@@ -29,30 +31,31 @@ def test_an_environment_that_was_left_half_made_is_made_anew(tmp_path: Path) -> 
     python = tmp_path / "fake-python"
     python.write_text(
         "#!/bin/sh\n"
-        'case "$*" in "-m venv"*) echo "$*" >>made; cp fake-python .venv/bin/pip;; esac\n'
+        'case "$*" in "-m venv"*) echo "$*" >>made; cp fake-python .venv/bin/pip;; esac\n',
+        encoding="utf-8",
     )
     python.chmod(0o755)
     for name in ("python", "uv"):
         (tmp_path / ".venv/bin").mkdir(parents=True, exist_ok=True)
         shutil.copy(python, tmp_path / ".venv/bin" / name)
     shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "requirements-dev.lock").write_text("uv==1\n")
+    (tmp_path / "requirements-dev.lock").write_text("uv==1\n", encoding="utf-8")
 
     for _ in range(2):
         make("setup", f"PYTHON={python}", folder=tmp_path)
 
-    assert (tmp_path / "made").read_text() == "-m venv --clear .venv\n"
+    assert (tmp_path / "made").read_text(encoding="utf-8") == "-m venv --clear .venv\n"
 
 
 def test_a_member_that_is_gone_is_removed_from_the_environment(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "requirements-dev.lock").write_text("uv==1\n")
+    (tmp_path / "requirements-dev.lock").write_text("uv==1\n", encoding="utf-8")
     for name in ("kept", "gone"):
         (tmp_path / "services" / name).mkdir(parents=True)
         (tmp_path / "services" / name / "pyproject.toml").touch()
     (tmp_path / ".venv").mkdir()
     members = "services/gone/pyproject.toml services/kept/pyproject.toml"
-    (tmp_path / ".venv/.ready").write_text(members)
+    (tmp_path / ".venv/.ready").write_text(members, encoding="utf-8")
     assert "pip sync" not in would_do("setup", tmp_path)
 
     shutil.rmtree(tmp_path / "services/gone")
@@ -72,6 +75,6 @@ def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[st
         env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
         check=True,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=60,
     )

@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_first_handler_works_as_pasted(tmp_path: Path) -> None:
     [code] = re.findall(r"```python\n(.*?)```", README, re.S)
     first = tmp_path / "first.py"
-    first.write_text(code)
-    run = subprocess.run([sys.executable, first], capture_output=True, text=True, timeout=60)
+    first.write_text(code, encoding="utf-8")
+    run = subprocess.run([sys.executable, first], capture_output=True, encoding="utf-8", timeout=60)
     assert (run.returncode, run.stderr) == (0, "")
     assert 'order_id: "order-1"' in run.stdout
 
@@ -26,7 +26,9 @@ def test_every_link_leads_to_a_file() -> None:
 
 def test_every_make_target_it_names_exists() -> None:
     named = set(re.findall(r"\bmake ([a-z-]+)", README))
-    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.M))
+    targets = set(
+        re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    )
     assert {"demo", "test", "run"} <= named <= targets
 
 

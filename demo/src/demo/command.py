@@ -110,7 +110,9 @@ def demo(
                 "data": data.value,
                 "replicas": many,
             }
-            json_file.write_text(json.dumps(as_json(*run, asked), indent=2) + "\n")
+            json_file.write_text(
+                json.dumps(as_json(*run, asked), indent=2) + "\n", encoding="utf-8"
+            )
         holds = run is None or all(law.holds for law in run[1])
         kept = keep or not holds
     finally:

@@ -25,6 +25,9 @@ _MODULES = ["chassis.database", "chassis.errors", "chassis.settings", "chassis.t
 def test_whatever_is_imported_first_can_be_imported() -> None:
     names = [f"chassis:{name}" for name in chassis.__all__] + _MODULES
     run = subprocess.run(
-        [sys.executable, "-c", _EACH_FIRST, *names], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", _EACH_FIRST, *names],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
     )
     assert run.returncode == 0, run.stderr

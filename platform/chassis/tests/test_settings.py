@@ -47,8 +47,8 @@ def test_a_mounted_file_wins_over_the_default_and_a_variable_over_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("APP_SECRETS_DIR", str(tmp_path))
-    (tmp_path / "APP_MAIL_PASSWORD").write_text("from the file\n")
-    (tmp_path / "app_discount_percent").write_text("7")
+    (tmp_path / "APP_MAIL_PASSWORD").write_text("from the file\n", encoding="utf-8")
+    (tmp_path / "app_discount_percent").write_text("7", encoding="utf-8")
     monkeypatch.setenv("APP_DISCOUNT_PERCENT", "8")
     settings = load(Bookshop)
     assert settings.mail_password.get_secret_value() == "from the file"
@@ -139,6 +139,6 @@ def test_reading_settings_imports_no_server_no_database_and_no_broker() -> None:
         " if m in sys.modules])"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True
     )
     assert ran.stdout.strip() == "[]"

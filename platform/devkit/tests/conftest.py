@@ -56,7 +56,7 @@ def write(tmp_path: Path) -> Write:
     def write_file(name: str, text: str) -> Path:
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         return file
 
     return write_file

@@ -21,11 +21,13 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     def install_command(name: str, code: str) -> None:
         folder = tmp_path / f"{name}-1.dist-info"
         folder.mkdir()
-        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
-        (folder / "entry_points.txt").write_text(
-            f"[slipway.commands]\n{name} = {name}_command:app\n"
+        (folder / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n", encoding="utf-8"
         )
-        (tmp_path / f"{name}_command.py").write_text(code)
+        (folder / "entry_points.txt").write_text(
+            f"[slipway.commands]\n{name} = {name}_command:app\n", encoding="utf-8"
+        )
+        (tmp_path / f"{name}_command.py").write_text(code, encoding="utf-8")
 
     return install_command
 

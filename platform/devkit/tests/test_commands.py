@@ -39,7 +39,7 @@ def slipway(workspace: Workspace, *arguments: str) -> subprocess.CompletedProces
         cwd=workspace.root,
         env=environment(workspace),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=60,
         check=False,
     )
@@ -56,7 +56,7 @@ class Running:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._output = workspace.root / "output.txt"
-        with self._output.open("w") as output:
+        with self._output.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "devkit", "run", "--free-ports"],
                 cwd=workspace.root,
@@ -67,7 +67,7 @@ class Running:
 
     @property
     def output(self) -> str:
-        return self._output.read_text()
+        return self._output.read_text(encoding="utf-8")
 
     def wait_for(self, pattern: str, seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
@@ -119,7 +119,7 @@ def test_ctrl_c_twice_kills_at_once(
         run.process.send_signal(signal.SIGINT)
         run.wait_for("(?m)^stopping; Ctrl-C again kills$")
         told = desk.state / "logs/desk-0.log"
-        while "stopping" not in told.read_text():
+        while "stopping" not in told.read_text(encoding="utf-8"):
             assert run.process.poll() is None
             time.sleep(0.02)
 
@@ -130,7 +130,7 @@ def test_ctrl_c_twice_kills_at_once(
         run.process.kill()
         run.process.wait()
     assert not [child for child in children if child.is_running()]
-    assert "stopping" not in (desk.state / "logs/shelves-0.log").read_text()
+    assert "stopping" not in (desk.state / "logs/shelves-0.log").read_text(encoding="utf-8")
 
 
 def test_another_terminal_sees_what_runs_and_what_is_down(running: Running) -> None:
@@ -172,7 +172,7 @@ def test_logs_are_shown_and_followed_and_stay_after_the_end(
         [sys.executable, "-m", "devkit", "logs", "--follow", "-n", "1"],
         cwd=running.workspace.root,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert follower.stdout is not None
     with follower.stdout:
@@ -241,7 +241,7 @@ def test_a_number_without_its_form_is_refused(value: str) -> None:
 def test_logs_of_all_replicas_are_chosen_by_their_service(tmp_path: Path) -> None:
     for name in ("desk-0.log", "desk-1.log", "desk-0.previous.log", "stock-0.log"):
         (tmp_path / "logs").mkdir(exist_ok=True)
-        (tmp_path / "logs" / name).write_text("1\n2\n3\n")
+        (tmp_path / "logs" / name).write_text("1\n2\n3\n", encoding="utf-8")
 
     assert list(choose_logs(tmp_path, None)) == ["desk", "desk-1", "stock"]
     assert list(choose_logs(tmp_path, "desk")) == ["desk", "desk-1"]

@@ -53,7 +53,7 @@ service BooksService {
 def contracts(workspace: Workspace, write: Write) -> Workspace:
     """The small workspace with one contract and the platform's option, both generated."""
     real = Path(__file__).parents[2] / "chassis/src/slipway/v1/options.proto"
-    write(OPTIONS, real.read_text())
+    write(OPTIONS, real.read_text(encoding="utf-8"))
     write(BOOKS, SERVICE)
     generate(workspace)
     return workspace
@@ -101,7 +101,7 @@ print(BooksService.full_name, BookLent(condition=CONDITION_WORN).condition)
         [sys.executable, str(script)],
         env={"PYTHONPATH": path},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     typed = subprocess.run(
@@ -109,7 +109,7 @@ print(BooksService.full_name, BookLent(condition=CONDITION_WORN).condition)
         env={"MYPYPATH": path},
         cwd=contracts.root,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
 
@@ -133,7 +133,7 @@ def test_code_of_a_deleted_contract_is_removed(contracts: Workspace, write: Writ
     generate(contracts)
 
     assert not list(extra.parent.glob("extra*"))
-    assert "Extra" not in (extra.parent / "__init__.py").read_text()
+    assert "Extra" not in (extra.parent / "__init__.py").read_text(encoding="utf-8")
 
 
 def test_an_init_written_by_hand_is_left_alone(contracts: Workspace, write: Write) -> None:
@@ -141,7 +141,7 @@ def test_an_init_written_by_hand_is_left_alone(contracts: Workspace, write: Writ
 
     generate(contracts)
 
-    assert by_hand.read_text() == '"""By hand."""\n'
+    assert by_hand.read_text(encoding="utf-8") == '"""By hand."""\n'
     assert drift(contracts) == []
 
 
@@ -260,7 +260,7 @@ def test_a_partition_key_must_be_a_string_field(
 def test_generated_code_that_was_touched_or_lost_is_named(contracts: Workspace) -> None:
     release(contracts)
     folder = contracts.root / "contracts/library/books/v1"
-    with (folder / "__init__.py").open("a") as init:
+    with (folder / "__init__.py").open("a", encoding="utf-8") as init:
         init.write("Book = BookLent\n")
     (folder / "books_pb2.pyi").unlink()
 

@@ -198,7 +198,7 @@ def test_the_command_says_what_to_do_and_fails(workspace: Workspace) -> None:
         [sys.executable, "-m", "devkit", "doctor"],
         cwd=workspace.root,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=100,
     )
 

@@ -31,7 +31,7 @@ def check(workspace: Workspace) -> str:
         [sys.executable, "-c", script, str(workspace.root)],
         env={"PYTHONPATH": ":".join(roots), "NO_COLOR": "1"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     return "" if done.returncode == 0 else done.stdout + done.stderr

@@ -18,7 +18,7 @@ def real() -> Workspace:
 def pins(workspace: Workspace, name: str) -> dict[str, set[str]]:
     """The locked versions by package; several where a marker chooses."""
     found: dict[str, set[str]] = {}
-    text = (workspace.root / name).read_text()
+    text = (workspace.root / name).read_text(encoding="utf-8")
     for package, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE):
         found.setdefault(normal(package), set()).add(version)
     return found
@@ -71,7 +71,7 @@ def test_what_services_run_on_is_locked_apart_in_the_same_versions(real: Workspa
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
 def test_a_lock_names_hashes_and_no_address(real: Workspace, name: str) -> None:
-    text = (real.root / name).read_text()
+    text = (real.root / name).read_text(encoding="utf-8")
 
     entries = re.split(r"\n(?=\S)", text.strip())
     assert all("--hash=sha256:" in entry for entry in entries)

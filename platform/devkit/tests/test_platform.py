@@ -412,7 +412,7 @@ asyncio.run(main())
         [sys.executable, "-c", script, str(services.root)],
         env=os.environ | {"PYTHONPATH": sources},
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert runner.stdout is not None
     with runner.stdout:

@@ -36,7 +36,7 @@ async def test_a_members_seed_is_called_once(platform: Platform, write: Write) -
 
     assert await plant_seeds(platform) == ["seed_of_extra"]
     assert await plant_seeds(platform) == []
-    assert (platform.data / "count").read_text() == "1"
+    assert (platform.data / "count").read_text(encoding="utf-8") == "1"
 
 
 async def test_a_seed_that_fails_is_called_again(platform: Platform, write: Write) -> None:

@@ -156,9 +156,9 @@ async def test_logs_of_replicas_that_are_no_more_are_set_aside(
     platform = run()
     old = platform.data / f"logs/{desk}-2.log"
     old.parent.mkdir(parents=True)
-    old.write_text("of another run\n")
+    old.write_text("of another run\n", encoding="utf-8")
 
     await platform.start()
 
     assert [file.name for file in current_logs(platform.data)] == [f"{desk}-0.log"]
-    assert old.with_suffix(".previous.log").read_text() == "of another run\n"
+    assert old.with_suffix(".previous.log").read_text(encoding="utf-8") == "of another run\n"

@@ -78,11 +78,11 @@ def test_what_a_platform_starts_with_is_loaded_once_everything_is_ready(
 
     def wait_for(pattern: str) -> None:
         deadline = time.monotonic() + 100
-        while not re.search(pattern, output.read_text()):
-            assert time.monotonic() < deadline, output.read_text()
+        while not re.search(pattern, output.read_text(encoding="utf-8")):
+            assert time.monotonic() < deadline, output.read_text(encoding="utf-8")
             time.sleep(0.05)
 
-    with output.open("w") as out:
+    with output.open("wb") as out:
         run = subprocess.Popen(
             [sys.executable, "-m", "devkit", "run", "--free-ports", "--no-watch"],
             cwd=shop.root,
@@ -91,7 +91,7 @@ def test_what_a_platform_starts_with_is_loaded_once_everything_is_ready(
         )
     try:
         wait_for("The rest stays up")
-        assert "loaded" not in output.read_text()
+        assert "loaded" not in output.read_text(encoding="utf-8")
         mended.touch()
         wait_for(said)
         assert (shop.state / "seeded").exists() is (seed == "pass")
@@ -103,13 +103,13 @@ def test_what_a_platform_starts_with_is_loaded_once_everything_is_ready(
 def test_every_line_of_a_log_that_grows_is_shown_once(shop: Workspace) -> None:
     log = shop.state / "logs/desk-0.log"
     log.parent.mkdir(parents=True)
-    log.write_text("")
+    log.write_text("", encoding="utf-8")
     # It is shown first, which takes a while in which the other grows.
-    log.with_name("cash-0.log").write_text("sold\n" * 3_000)
+    log.with_name("cash-0.log").write_text("sold\n" * 3_000, encoding="utf-8")
     ended = threading.Event()
 
     def write_on() -> None:
-        with log.open("a", buffering=1) as file:
+        with log.open("a", encoding="utf-8", buffering=1) as file:
             for number in range(10**9):
                 file.write(f"{number}\n")
                 if ended.wait(0.0005):
@@ -121,7 +121,7 @@ def test_every_line_of_a_log_that_grows_is_shown_once(shop: Workspace) -> None:
         [sys.executable, "-m", "devkit", "logs", "-f", "-n", "1000000"],
         cwd=shop.root,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert follower.stdout is not None
     try:

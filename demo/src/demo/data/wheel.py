@@ -65,7 +65,7 @@ def _pip_download(folder: Path) -> None:
     done = subprocess.run(
         [*pip, "--no-deps", "--only-binary", ":all:", "--dest", str(folder), REQUIREMENT],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if done.returncode != 0:

@@ -103,5 +103,7 @@ class Service:
         import sys
 
         from chassis._commands import main
+        from chassis.command_output import command_output
 
-        sys.exit(main(self, sys.argv[1:]))
+        with command_output():
+            sys.exit(main(self, sys.argv[1:]))

@@ -31,7 +31,7 @@ def test_of_processes_that_migrate_at_the_same_moment_one_does_the_work(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         for _ in range(4)
     ]

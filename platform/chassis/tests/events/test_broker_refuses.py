@@ -85,12 +85,13 @@ async def refuse_for_a_while(nats: NatsServer, config: Path, nodes: list[Node]) 
 
 
 def reload(nats: NatsServer, config: Path, more: str) -> None:
-    command = Path(f"/proc/{nats.pid}/cmdline").read_text().split("\0")
+    command = Path(f"/proc/{nats.pid}/cmdline").read_text(encoding="utf-8").split("\0")
     name = command[command.index("-n") + 1]
     # What the command line says is to be said again.
     config.write_text(
         f"server_name: {name}\nhost: 127.0.0.1\nport: {nats.port}\n"
-        f'jetstream {{ store_dir: "{config.parent.absolute()}/jetstream" }}\n{more}'
+        f'jetstream {{ store_dir: "{config.parent.absolute()}/jetstream" }}\n{more}',
+        encoding="utf-8",
     )
     os.kill(nats.pid, signal.SIGHUP)
 

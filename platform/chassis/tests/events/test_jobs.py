@@ -144,7 +144,7 @@ async def test_a_replica_that_dies_or_stands_still_keeps_no_job_from_the_others(
     process = subprocess.Popen(
         [sys.executable, "-c", RUNS, desk.url, where],
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:

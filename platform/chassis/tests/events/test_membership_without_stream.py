@@ -108,7 +108,7 @@ async def bystander_of_three(nats_url: str, name: str) -> AsyncIterator[Members]
 
 
 def name_of(server: NatsServer) -> str:
-    command = Path(f"/proc/{server.pid}/cmdline").read_text().split("\0")
+    command = Path(f"/proc/{server.pid}/cmdline").read_text(encoding="utf-8").split("\0")
     return command[command.index("-n") + 1]
 
 

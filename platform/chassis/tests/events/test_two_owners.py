@@ -119,7 +119,7 @@ async def test_one_stopped_with_a_batch_in_hand_and_continued_takes_nothing_twic
             await shop.sell(range(60, 120))
             await has_taken(books, 120)
             stopped.send(signal.SIGCONT)
-            await until(lambda: "a commit was refused" in log.read_text())
+            await until(lambda: "a commit was refused" in log.read_text(encoding="utf-8"))
             await shop.sell(range(120, 160))
             await has_taken(books, 160)
             await books.settled()

@@ -31,7 +31,7 @@ async def leases_run_out(database: Database) -> None:
 
 def calls(log: Path) -> Counter[str]:
     """How often the handler was called with each event, over all processes."""
-    return Counter(log.read_text().split()) if log.exists() else Counter()
+    return Counter(log.read_text(encoding="utf-8").split()) if log.exists() else Counter()
 
 
 def killers(options: dict[str, Any], member: str) -> EventRouter:
@@ -44,7 +44,7 @@ def killers(options: dict[str, Any], member: str) -> EventRouter:
 
     def call(book: BookSold, event: EventContext) -> None:
         before = calls(log)[event.id]
-        with log.open("a") as lines:
+        with log.open("a", encoding="utf-8") as lines:
             lines.write(f"{event.id}\n")
         if book.price < 0 and before < options.get("times", 1000):
             if options["how"] == "exit":

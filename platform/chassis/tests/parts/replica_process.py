@@ -25,7 +25,7 @@ def _die_with_parent() -> None:
 def _log_to(path: str) -> None:
     import structlog
 
-    file = open(path, "a", buffering=1)  # noqa: SIM115 (until the process ends)
+    file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (until the process ends)
     structlog.configure(logger_factory=structlog.WriteLoggerFactory(file))
 
 

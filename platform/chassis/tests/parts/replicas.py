@@ -67,7 +67,7 @@ class Replicas:
                 [sys.executable, str(_PROCESS)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
             )
         assert self._starter.stdin
         assert self._starter.stdout

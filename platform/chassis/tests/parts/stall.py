@@ -56,7 +56,7 @@ class Stall:
             [sys.executable, "-m", self.module, *arguments],
             env=self.environment,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=60,
         )
 
@@ -104,7 +104,7 @@ class Stall:
     def lines(self) -> list[dict[str, Any]]:
         """What it has logged."""
         found = []
-        for line in self.log.read_text().splitlines():
+        for line in self.log.read_text(encoding="utf-8").splitlines():
             try:
                 found.append(json.loads(line))
             except ValueError:
@@ -118,7 +118,9 @@ class Stall:
         """Wait until it has logged this so many times."""
         ends_at = time.monotonic() + seconds
         while self.said().count(event) < times:
-            assert time.monotonic() < ends_at, f"not said: {event}\n{self.log.read_text()}"
+            assert time.monotonic() < ends_at, (
+                f"not said: {event}\n{self.log.read_text(encoding='utf-8')}"
+            )
             await asyncio.sleep(0.05)
 
     async def get(self, path: str) -> httpx.Response | None:
@@ -133,7 +135,7 @@ class Stall:
         """Wait until it is ready, its broker found."""
         ends_at = time.monotonic() + seconds
         while (await self.answers("/readyz", 200, seconds)).json()["status"] != "ready":
-            assert time.monotonic() < ends_at, self.log.read_text()
+            assert time.monotonic() < ends_at, self.log.read_text(encoding="utf-8")
             await asyncio.sleep(0.05)
 
     async def answers(self, path: str, status: int, seconds: float = 100) -> httpx.Response:
@@ -144,6 +146,6 @@ class Stall:
             if answer is not None and answer.status_code == status:
                 return answer
             assert time.monotonic() < ends_at, (
-                f"{path}: {answer and answer.text}\n{self.log.read_text()}"
+                f"{path}: {answer and answer.text}\n{self.log.read_text(encoding='utf-8')}"
             )
             await asyncio.sleep(0.05)

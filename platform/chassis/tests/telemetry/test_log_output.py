@@ -58,11 +58,11 @@ def test_a_line_that_cannot_be_written_is_counted_and_nothing_else(
     if trouble == "reader gone":
         reader, writer = os.pipe()
         os.close(reader)
-        stream = os.fdopen(writer, "w")
+        stream = os.fdopen(writer, "w", encoding="utf-8")
     elif trouble == "disk full":
         if not Path("/dev/full").exists():
             pytest.skip("this system has no /dev/full")
-        stream = open("/dev/full", "w")  # noqa: SIM115
+        stream = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115
     elif trouble == "closed":
         stream = io.StringIO()
         stream.close()
@@ -81,7 +81,7 @@ def test_once_lines_go_out_again_one_of_them_says_how_many_are_missing(tmp_path:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    with pipe.open("w") as stream:
+    with pipe.open("w", encoding="utf-8") as stream:
         configure(stream)
         by_structlog("first")
         assert lines_of(reader) == ["first"]
@@ -106,7 +106,7 @@ def lines_of(reader: int) -> list[str]:
 def test_a_reader_that_stands_still_stops_nobody_and_gets_whole_lines_in_order_later() -> None:
     reader, writer = os.pipe()
     before = dropped()
-    with os.fdopen(writer, "w") as stream:
+    with os.fdopen(writer, "w", encoding="utf-8") as stream:
         out = LogOutput(stream)
         configure(out)
         sent = 3000
@@ -128,7 +128,7 @@ def test_a_reader_that_stands_still_stops_nobody_and_gets_whole_lines_in_order_l
 
 
 def read_all(reader: int, received: list[dict[str, Any]]) -> None:
-    with os.fdopen(reader) as lines:
+    with os.fdopen(reader, encoding="utf-8") as lines:
         received.extend(json.loads(line) for line in lines)
 
 
@@ -244,4 +244,4 @@ os._exit(7)
 """
     file = tmp_path / "file"
     assert subprocess.run([sys.executable, "-c", program, str(file)]).returncode == 7
-    assert int(file.read_text()) > 2
+    assert int(file.read_text(encoding="utf-8")) > 2

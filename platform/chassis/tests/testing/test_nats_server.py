@@ -197,7 +197,7 @@ async def test_it_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
 
 def alive(pid: int) -> bool:
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except OSError:
         return False
     return state not in "ZX" and os.path.exists(f"/proc/{pid}")

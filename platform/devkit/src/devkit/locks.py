@@ -37,7 +37,7 @@ def _compile(workspace: Workspace, members: Sequence[Member], output: Path, *opt
         ],
         cwd=workspace.root,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )  # fmt: skip
     if done.returncode != 0:

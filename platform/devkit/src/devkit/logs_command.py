@@ -79,4 +79,4 @@ def last_lines(file: Path, count: int) -> list[str]:
     """The end of a log file."""
     if count == 0:
         return []
-    return file.read_text(errors="replace").splitlines()[-count:]
+    return file.read_text(errors="replace", encoding="utf-8").splitlines()[-count:]

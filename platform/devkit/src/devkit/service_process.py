@@ -169,7 +169,11 @@ class ServiceProcess:
 
     def lines(self) -> list[str]:
         """What all its runs have written."""
-        return self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return (
+            self.log.read_text(errors="replace", encoding="utf-8").splitlines()
+            if self.log.exists()
+            else []
+        )
 
     def _comes_back(self) -> bool:
         return self.wanted and self.kept_up and self.exit_code not in HOPELESS

@@ -66,14 +66,14 @@ class PlatformState:
 def write_state(folder: Path, state: PlatformState) -> None:
     """Replaces the file in one step."""
     draft = folder / f".{_NAME}.{os.getpid()}"
-    draft.write_text(json.dumps(asdict(state), indent=1))
+    draft.write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
     draft.replace(folder / _NAME)
 
 
 def read_state(folder: Path) -> PlatformState | None:
     """The state in a data folder; None if there is none or it can't be read."""
     try:
-        content: dict[str, Any] = json.loads((folder / _NAME).read_text())
+        content: dict[str, Any] = json.loads((folder / _NAME).read_text(encoding="utf-8"))
         return PlatformState(
             runner_pid=content["runner_pid"],
             runner_started=content["runner_started"],

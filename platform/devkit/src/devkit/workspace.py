@@ -145,6 +145,6 @@ def find_workspace(start: Path | None = None) -> Workspace:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise DevkitError(f"{file} is not valid TOML: {error}") from error

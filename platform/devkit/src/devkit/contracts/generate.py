@@ -98,7 +98,9 @@ def _inits(root: Path, descriptors: Sequence[FileDescriptorProto]) -> Mapping[st
         for depth in range(1, len(parts)):
             name = "/".join(parts[:depth]) + "/__init__.py"
             # A folder above may hold a package of its own, or what somebody wrote by hand.
-            written = (root / name).exists() and not (root / name).read_text().startswith(HEADER)
+            written = (root / name).exists() and not (root / name).read_text(
+                encoding="utf-8"
+            ).startswith(HEADER)
             if not written:
                 inits.setdefault(name, "")
         inits["/".join(parts) + "/__init__.py"] = package_init(package, files)
@@ -119,6 +121,6 @@ def _protoc(roots: Sequence[ProtoRoot], files: Iterable[str], *options: str) -> 
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     includes = [f"-I{path}" for path in (*(root.path for root in roots), well_known)]
     command = [sys.executable, "-m", "grpc_tools.protoc", *includes, *options, *files]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode != 0:
         raise DevkitError(f"The contracts don't compile:\n{done.stderr.strip()}")

@@ -69,7 +69,7 @@ def run_buf(workspace: Workspace, command: str, *arguments: str) -> tuple[int, s
         [str(buf), command, *arguments, "--config", _config(workspace)],
         cwd=workspace.root,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     return done.returncode, (done.stdout + done.stderr).strip()

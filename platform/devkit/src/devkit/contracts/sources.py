@@ -34,7 +34,7 @@ def find_proto_roots(workspace: Workspace) -> tuple[ProtoRoot, ...]:
 
 
 def _root_of(file: Path) -> Path:
-    match = _PACKAGE.search(file.read_text())
+    match = _PACKAGE.search(file.read_text(encoding="utf-8"))
     if match is None:
         raise DevkitError(f"{file} has no `package` line. Add one that names its folder.")
     parts = tuple(match[1].split("."))
