@@ -86,7 +86,7 @@ class _Process:
     def __init__(self, service: "Service", settings: ServiceSettings) -> None:
         self._service = service
         self._settings = settings
-        self._readiness = Readiness()
+        self._readiness = Readiness(write_seconds=settings.health_interval_seconds)
         self._told_to_stop = asyncio.Event()
         self._fatal: Exception | None = None
         self._database: Database | None = None

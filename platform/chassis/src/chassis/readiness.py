@@ -6,7 +6,7 @@ from typing import Literal
 
 import structlog
 
-from chassis.database import Database, DatabaseDown
+from chassis.database import Database, DatabaseAtFault, DatabaseDown
 from chassis.settings import without_credentials
 
 __all__ = ["OK", "Readiness"]
@@ -22,11 +22,16 @@ Status = Literal["starting", "ready", "degraded", "unavailable", "draining"]
 class Readiness:
     """What the probes and gRPC's health say.
 
-    Without its database a service cannot answer, so it is unavailable. Without the broker it is
-    degraded: commands are still taken, their events wait in the outbox.
+    Without a database that takes writes a service cannot answer, so it is unavailable. Without the
+    broker it is degraded: commands are still taken, their events wait in the outbox. So it is when
+    its database refuses some of its work: `database_refuses` says what.
+
+    Each look reads from the database; one in `write_seconds`, and each after a refusal, writes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, write_seconds: float = 5) -> None:
+        self._write_seconds = write_seconds
+        self._written_at = float("-inf")
         self.started = False
         self.draining = False
         self.dependencies: dict[str, str] = {}
@@ -93,7 +98,9 @@ class Readiness:
     async def _look(self) -> None:
         dependencies = {}
         if self._database is not None:
-            dependencies["database"] = await _database_state(self._database)
+            dependencies["database"] = await self._look_at(self._database)
+            if refused := self._database.refused(DatabaseAtFault):
+                dependencies["database_refuses"] = without_credentials(refused)
         if self._events is not None:
             dependencies.update(self._events())
         self.dependencies = dependencies
@@ -118,12 +125,17 @@ class Readiness:
         """What /readyz answers."""
         return {"status": self.status, "dependencies": self.dependencies}
 
-
-async def _database_state(database: Database) -> str:
-    try:
-        await asyncio.wait_for(database.check(), _CHECK_SECONDS)
-    except TimeoutError:
-        return f"no answer within {_CHECK_SECONDS:g} s"
-    except DatabaseDown as error:
-        return without_credentials(str(error)) or "away"
-    return OK
+    async def _look_at(self, database: Database) -> str:
+        now = asyncio.get_running_loop().time()
+        write = now - self._written_at >= self._write_seconds
+        try:
+            await asyncio.wait_for(database.check(write=write), _CHECK_SECONDS)
+        except TimeoutError:
+            self._written_at = float("-inf")
+            return f"no answer within {_CHECK_SECONDS:g} s"
+        except DatabaseDown as error:
+            self._written_at = float("-inf")
+            return without_credentials(str(error)) or "away"
+        if write:
+            self._written_at = now
+        return without_credentials(database.refused(DatabaseDown) or OK)

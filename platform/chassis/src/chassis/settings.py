@@ -68,7 +68,7 @@ class ServiceSettings(EventSettings):
     )
     request_max_bytes: int = Field(1024 * 1024, gt=0, description="largest body of an HTTP request")
     health_interval_seconds: float = Field(
-        5, gt=0, description="how often readiness is looked at when nobody asks"
+        5, gt=0, description="how often readiness looks when nobody asks, and tests a write"
     )
     shutdown_delay_seconds: float = Field(
         0, ge=0, description="keeps serving so long after it has said that it is not ready"

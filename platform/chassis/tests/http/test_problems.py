@@ -37,6 +37,7 @@ ERRORS: dict[str, Exception] = {
     "database": DatabaseDown("connection to s3cret refused"),
     "connection": ConnectionLost("connection to s3cret lost"),
     "unknown": RuntimeError("s3cret"),
+    "wrapped": RuntimeError("s3cret"),
 }
 
 
@@ -47,6 +48,9 @@ class Line(BaseModel):
 
 class Order(BaseModel):
     lines: list[Line]
+
+
+ERRORS["wrapped"].__cause__ = ERRORS["database"]
 
 
 @router.get("/errors/{name}")
@@ -120,7 +124,7 @@ async def test_what_is_unavailable_says_when_to_come_back(http: httpx.AsyncClien
     assert (await http.get("/errors/away")).headers["retry-after"] == "7"
 
 
-@pytest.mark.parametrize("name", ["database", "connection"])
+@pytest.mark.parametrize("name", ["database", "connection", "wrapped"])
 async def test_without_the_database_the_answer_is_503_with_retry_after(
     http: httpx.AsyncClient, name: str
 ) -> None:

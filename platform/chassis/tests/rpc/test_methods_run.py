@@ -332,6 +332,27 @@ async def test_without_its_database_a_call_is_unavailable_with_a_time_to_come_ba
     await stub.GetBook(GetBookRequest())
 
 
+async def test_a_call_that_meets_a_missing_table_is_unavailable_and_learns_nothing_of_the_inside(
+    rpc: Servers, database: Database
+) -> None:
+    class Early:
+        def sell_book(self, request: SellBookRequest, tx: Transaction) -> SellBookResponse:
+            tx.session.execute(text("INSERT INTO shelf VALUES (1)"))
+            return SellBookResponse()
+
+        def get_book(self, request: GetBookRequest, tx: ReadTransaction) -> GetBookResponse:
+            tx.session.execute(text("SELECT place FROM shelf"))
+            return GetBookResponse()
+
+    server = await rpc.start(Early, database=database)
+    stub = await rpc.stub(server.port)
+    for call in (stub.GetBook(GetBookRequest()), stub.SellBook(SellBookRequest())):
+        with pytest.raises(Unavailable) as refusal:
+            await call
+        assert refusal.value.detail == "the database cannot do this now"
+        assert refusal.value.retry_after == 5
+
+
 async def test_domain_errors_of_a_services_own_are_answered_by_their_kind(rpc: Servers) -> None:
     class OutOfPrint(NotFound):
         """A kind only this service knows."""

@@ -1,6 +1,7 @@
 """The service's database: transactions on threads of their own, migrations, leadership."""
 
-from chassis.database.database import ConnectionLost, Database, DatabaseDown
+from chassis.database.database import Database
+from chassis.database.faults import ConnectionLost, DatabaseAtFault, DatabaseDown
 from chassis.database.migrate import migrate
 from chassis.database.transaction import Publishes, ReadTransaction, Transaction
 from chassis.database.work_session import TransactionMisused
@@ -8,6 +9,7 @@ from chassis.database.work_session import TransactionMisused
 __all__ = [
     "ConnectionLost",
     "Database",
+    "DatabaseAtFault",
     "DatabaseDown",
     "Publishes",
     "ReadTransaction",

@@ -3,34 +3,35 @@
 import asyncio
 import contextvars
 import random
-import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
+from chassis.database import health
 from chassis.database.engine import Renewal, is_sqlite, make_engine, make_read_engine
+from chassis.database.faults import (
+    ConnectionLost,
+    DatabaseAtFault,
+    DatabaseDown,
+    Fault,
+    Testimony,
+    Witness,
+    fault_of,
+    line_of,
+)
 from chassis.database.transaction import Publishes, ReadTransaction, Transaction
 from chassis.database.work_session import WorkSession
 
-__all__ = ["ConnectionLost", "Database", "DatabaseDown"]
+__all__ = ["Database"]
 
 T = TypeVar("T")
 
-# SQLSTATE of PostgreSQL's serialization_failure and deadlock_detected.
-_RETRIED_STATES = {"40001", "40P01"}
 _RETRIES = 5
-
-
-class DatabaseDown(Exception):
-    """The database refuses a fresh connection."""
-
-
-class ConnectionLost(Exception):
-    """The connection broke in the middle; whether the commit took effect is unknown."""
+# So long readiness says what work was refused for, though a small write succeeds.
+_REMEMBERED_SECONDS = 5.0
 
 
 class Database:
@@ -50,6 +51,8 @@ class Database:
         self._engine = make_engine(url, writers)
         self._read_engine = make_read_engine(url, read_threads)
         self._renewals = [Renewal(self._engine), Renewal(self._read_engine)]
+        self._witness = Witness(self._engine)
+        self._refusals: dict[type[Exception], tuple[str, float]] = {}
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="transaction")
         self._readers = ThreadPoolExecutor(read_threads, thread_name_prefix="read")
         self._on_published: list[Callable[[], None]] = []
@@ -61,10 +64,12 @@ class Database:
     async def transaction(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` on a transaction thread in one commit, and return what it returned.
 
-        A deadlock or serialization failure runs it again at once, a few times.
+        A deadlock or serialization failure runs it again at once, a few times, and so does a
+        connection that led to a read-only server.
 
         Raises:
             DatabaseDown, ConnectionLost: nothing to do with `work`; try later.
+            DatabaseAtFault: the database cannot do this work now; other work may succeed.
             Exception: what `work` raised; nothing was changed.
         """
         return await self._on(self._writers, self.transact, work)
@@ -76,13 +81,18 @@ class Database:
         """
         return await self._on(self._readers, self._read, work)
 
-    async def check(self) -> None:
-        """Open a fresh connection.
+    async def check(self, *, write: bool = False) -> None:
+        """Whether it can be reached and takes writes; `write` tries one.
 
         Raises:
-            DatabaseDown: it was refused.
+            DatabaseDown: it cannot, or does not.
         """
-        await self._on(self._readers, _probe, self)
+        await self._on(self._readers, self._check, write)
+
+    def refused(self, kind: type[DatabaseDown] | type[DatabaseAtFault]) -> str | None:
+        """Why it has refused work within the last seconds, None if it has not."""
+        reason, at = self._refusals.get(kind, (None, 0.0))
+        return reason if time.monotonic() - at < _REMEMBERED_SECONDS else None
 
     def close(self) -> None:
         """Wait for running transactions, then close every connection."""
@@ -100,29 +110,41 @@ class Database:
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
         """`transaction`, on the thread of the caller."""
+        renewed = False
         for attempt in range(1, _RETRIES + 1):
-            try:
-                return self._transact_once(work)
-            except Exception as error:
-                # A handler's error may wrap the database's: it is that which tells what to do.
-                cause = _database_error(error)
-                if cause is None:
+            with self._witness.watch() as testimony:
+                try:
+                    return self._transact_once(work, testimony)
+                except DatabaseDown:
                     raise
-                if attempt < _RETRIES and _is_transient(cause):
-                    time.sleep(random.uniform(0, 0.01 * attempt))
-                    continue
-                explained = self._explained(cause)
-                if explained is cause:
-                    raise
-                raise explained from error
+                except Exception as error:
+                    cause = testimony.cause_of(error)
+                    if cause is None:
+                        raise
+                    fault = fault_of(cause)
+                    if fault is Fault.AGAIN and attempt < _RETRIES:
+                        time.sleep(random.uniform(0, 0.01 * attempt))
+                        continue
+                    if fault is Fault.READ_ONLY and not renewed:
+                        # After a fail-over a fresh connection may lead to the new primary.
+                        self._renew()
+                        renewed = True
+                        continue
+                    explained = self._explained(cause, fault)
+                    if explained is None:
+                        raise
+                    raise explained from error
         raise AssertionError("unreachable")
 
-    def _transact_once(self, work: Callable[[Transaction], T]) -> T:
+    def _transact_once(self, work: Callable[[Transaction], T], testimony: Testimony) -> T:
         with WorkSession.open(self._engine) as session:
             _connect(session)
+            testimony.errors.clear()  # of a connection that had died and was made anew
             transaction = Transaction(session, self.publisher)
             try:
                 result = work(transaction)
+                if (swallowed := testimony.swallowed()) is not None:
+                    raise swallowed
                 published = transaction._finish(result)
             finally:
                 transaction._over = True
@@ -143,25 +165,54 @@ class Database:
                 finally:
                     transaction._over = True
                 return result
-        except Exception as raised:
-            error = _database_error(raised)
-            explained = error and self._explained(error)
-            if explained is None or explained is error:
+        except DatabaseDown:
+            raise
+        except Exception as error:
+            cause = Testimony().cause_of(error)
+            fault = Fault.OWN if cause is None else fault_of(cause)
+            # Who writes here is refused by the transaction, not by the server.
+            if cause is None or fault is Fault.READ_ONLY:
                 raise
-            raise explained from raised
+            explained = self._explained(cause, fault)
+            if explained is None:
+                raise
+            raise explained from error
 
-    def _explained(self, error: DBAPIError) -> Exception:
-        """What the error says of the database; itself if it says nothing."""
-        if error.connection_invalidated:
-            return ConnectionLost(str(error.orig))
-        if _is_locked(error):
-            return DatabaseDown("somebody else holds its lock")
-        if _may_be_down(error):
-            try:
-                _probe(self)
-            except DatabaseDown as down:
-                return down
-        return error
+    def _explained(self, error: DBAPIError, fault: Fault) -> Exception | None:
+        """What the error says of the database; None if it says nothing."""
+        if fault is Fault.OWN:
+            return None
+        if fault is Fault.LOST:
+            return ConnectionLost(line_of(error))
+        if fault is Fault.AGAIN:
+            return DatabaseDown("somebody else holds its lock") if self.sqlite else None
+        if fault is Fault.DOWN:
+            return self._refusal(DatabaseDown(line_of(error)))
+        try:
+            self._check(write=True)
+        except DatabaseDown as down:
+            return self._refusal(down)
+        return self._refusal(DatabaseAtFault(line_of(error))) if fault is Fault.DOUBTFUL else None
+
+    def _refusal(self, refusal: DatabaseDown | DatabaseAtFault) -> Exception:
+        self._refusals[type(refusal)] = (str(refusal), time.monotonic())
+        return refusal
+
+    def _check(self, write: bool) -> None:
+        """Raises DatabaseDown."""
+        try:
+            health.reach(self._read_engine)
+        except Exception:
+            # A pooled connection may be stale, or lead to a server that was the primary, and would
+            # cost a transaction; what counts is what a fresh one finds.
+            self._renew()
+            health.reach(self._read_engine)
+        if write:
+            health.write(self._read_engine)
+
+    def _renew(self) -> None:
+        for renewal in self._renewals:
+            renewal.renew()
 
 
 def _connect(session: WorkSession) -> None:
@@ -172,44 +223,7 @@ def _connect(session: WorkSession) -> None:
     """
     try:
         session.start()
-    except OperationalError as error:
-        if _is_locked(error):
+    except DBAPIError as error:
+        if fault_of(error) in (Fault.AGAIN, Fault.READ_ONLY):
             raise
-        said = str(error.orig).splitlines() or [type(error.orig).__name__]
-        raise DatabaseDown(said[0]) from error
-
-
-def _database_error(error: BaseException) -> DBAPIError | None:
-    """The database's error among an exception and its causes."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, DBAPIError):
-        cause = cause.__cause__
-    return cause
-
-
-def _is_transient(error: DBAPIError) -> bool:
-    return getattr(error.orig, "sqlstate", None) in _RETRIED_STATES or _is_locked(error)
-
-
-def _is_locked(error: DBAPIError) -> bool:
-    return isinstance(error.orig, sqlite3.OperationalError) and "is locked" in str(error.orig)
-
-
-def _may_be_down(error: DBAPIError) -> bool:
-    return type(error).__name__ in {"OperationalError", "InterfaceError", "InternalError"}
-
-
-def _probe(database: Database) -> None:
-    try:
-        with database._read_engine.execution_options(isolation_level="AUTOCOMMIT").connect() as c:
-            c.execute(text("SELECT 1"))
-    except Exception:
-        # A pooled connection may be stale, and would cost a transaction; what counts is whether a
-        # fresh one is refused.
-        for renewal in database._renewals:
-            renewal.renew()
-        try:
-            with database._read_engine.connect() as connection:
-                connection.execute(text("SELECT 1"))
-        except Exception as error:
-            raise DatabaseDown(str(error).splitlines()[0]) from error
+        raise DatabaseDown(line_of(error)) from error

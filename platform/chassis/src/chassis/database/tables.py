@@ -145,6 +145,14 @@ dead_letters = Table(
     sqlite_autoincrement=True,
 )
 
+# One row, which readiness writes to now and then: a full disk shows in a commit only.
+probe = Table(
+    "slipway_probe",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("written", BigInteger, nullable=False),
+)
+
 # Which member runs which lane of which stream. A mark that outlives its member makes a suspect.
 marks = Table(
     "slipway_mark",

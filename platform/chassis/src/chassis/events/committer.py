@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
-from chassis.database import ConnectionLost, Database, DatabaseDown
+from chassis.database import ConnectionLost, Database, DatabaseAtFault, DatabaseDown
 from chassis.events import batch, positions
 from chassis.events.arrival import Arrival
 from chassis.events.batch import HandlerFailed, Taken
@@ -83,6 +83,11 @@ class Committer:
         except ConnectionLost as error:
             await self._connection_lost(part, at, error)
             raise
+        except DatabaseAtFault as error:
+            if len(part) > 1:
+                failed = error.__cause__
+                return _split(part, failed.arrivals if isinstance(failed, HandlerFailed) else part)
+            taken = await self._failed_alone(part[0], at, error)
         except HandlerFailed as error:
             if len(part) > 1:
                 return _split(part, error.arrivals)

@@ -15,7 +15,13 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql
 
-from chassis.database import ConnectionLost, Database, DatabaseDown, Transaction
+from chassis.database import (
+    ConnectionLost,
+    Database,
+    DatabaseAtFault,
+    DatabaseDown,
+    Transaction,
+)
 from chassis.database.tables import jobs
 from chassis.events.handlers import FAILURES
 from chassis.events.waiting import is_being_cancelled
@@ -42,7 +48,7 @@ async def run_periodically(database: Database, job: PeriodicJob) -> None:
         await asyncio.sleep(job.seconds)
         try:
             await database.transaction(lambda tx: _run_if_due(tx, job))
-        except (DatabaseDown, ConnectionLost) as error:
+        except (DatabaseDown, ConnectionLost, DatabaseAtFault) as error:
             _log.warning("a job waits for the database", job=job.name, error=str(error))
         except (*FAILURES, asyncio.CancelledError):
             if is_being_cancelled():

@@ -12,9 +12,11 @@ import structlog
 from chassis.database import (
     ConnectionLost,
     Database,
+    DatabaseAtFault,
     DatabaseDown,
     Transaction,
 )
+from chassis.database.faults import away
 from chassis.errors import is_unavailable
 from chassis.events import task_rows
 from chassis.events.arrival import read_stored
@@ -246,12 +248,16 @@ class TaskRunner:
             raise
         except TaskTaken:
             _log.info("a task was taken over by another member", event_id=task.event_id)
-        except DatabaseDown:
-            await self._when_up(lambda tx: task_rows.release(tx.session, task))
-        except ConnectionLost as error:
-            await self._connection_lost(task, error)
         except FAILURES as error:
-            await self._failed(task, error)
+            said = away(error)  # an async handler may have made another error of it
+            if isinstance(said, DatabaseDown):
+                # Not at once: a full disk may have room for the release.
+                due_at = time.time() + _POLL_SECONDS
+                await self._when_up(lambda tx: task_rows.release(tx.session, task, due_at=due_at))
+            elif isinstance(said, ConnectionLost):
+                await self._connection_lost(task, said)
+            else:
+                await self._failed(task, said or error)
         finally:
             self._held.pop(task.id, None)
             self._woken.set()
@@ -282,9 +288,10 @@ class TaskRunner:
         self, task: Task, handler: Handler, context: EventContext, message: object
     ) -> None:
         finished = False
+        lost: DatabaseDown | ConnectionLost | None = None
 
         async def transact(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            nonlocal finished
+            nonlocal finished, lost
             if finished:
                 raise RuntimeError("transact is called at most once in a handler")
 
@@ -293,7 +300,11 @@ class TaskRunner:
                 task_rows.finish(tx.session, task)
                 return work(tx, *args, **kwargs)
 
-            result = await self._database.transaction(commit)
+            try:
+                result = await self._database.transaction(commit)
+            except (DatabaseDown, ConnectionLost) as error:
+                lost = error
+                raise
             finished = True
             return result
 
@@ -306,6 +317,8 @@ class TaskRunner:
             _log.exception("a handler failed after its transact", event_id=context.id)
         metrics.EVENT_HANDLER_SECONDS.labels(handler.type).observe(time.perf_counter() - started)
         if not finished:
+            if lost is not None:
+                raise lost  # the handler made nothing of it, but wanted to commit
             await self._database.transaction(lambda tx: task_rows.finish(tx.session, task))
 
     # --- failures -------------------------------------------------------------------------------
@@ -367,7 +380,7 @@ class TaskRunner:
             await self._database.transaction(work)
         except TaskTaken:
             _log.info("a task was taken over by another member")
-        except (DatabaseDown, ConnectionLost):
+        except (DatabaseDown, ConnectionLost, DatabaseAtFault):
             await self._when_up(work)
         except Exception:  # its lease runs out, and then it runs alone
             _log.exception("what became of a task cannot be written down")
@@ -377,7 +390,7 @@ class TaskRunner:
         while not self._stopping:
             try:
                 await self._database.transaction(work)
-            except (DatabaseDown, ConnectionLost):
+            except (DatabaseDown, ConnectionLost, DatabaseAtFault):
                 await wait_at_most(self._stopped, _POLL_SECONDS)
                 continue
             except TaskTaken:

@@ -54,10 +54,10 @@ class Edge:
         with tracing.carried(*_incoming(scope)):
             try:
                 await self._app(scope, receive, answer)
-            except Exception:
+            except Exception as error:
                 _log.exception("request failed", method=scope["method"], path=scope["path"])
                 if not status:
-                    await problems.internal_error()(scope, receive, answer)
+                    await problems.internal_error(error)(scope, receive, answer)
             finally:
                 if scope["path"] not in self._unlogged:
                     # As it came, percent-encoded: a decoded one may write lines of its own.

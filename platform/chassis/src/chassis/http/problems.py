@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chassis.database import ConnectionLost, DatabaseDown
+from chassis.database.faults import away
 from chassis.errors import DomainError, Unavailable
 
 __all__ = ["install", "internal_error", "problem", "too_large"]
@@ -53,8 +54,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
 
 
-def internal_error() -> Response:
-    """What a caller may know of an error that nobody foresaw."""
+def internal_error(error: Exception) -> Response:
+    """What a caller may know of an error that nobody foresaw: that it was the database's, if so."""
+    if away(error) is not None:
+        return _unavailable(Unavailable("the database is away"))
     context = trace.get_current_span().get_span_context()
     trace_id = f"{context.trace_id:032x}" if context.is_valid else None
     return problem(500, "Internal error", trace_id=trace_id)
@@ -67,15 +70,20 @@ def too_large(limit: int) -> HTTPException:
 
 async def _domain_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, DomainError)
-    errors = [] if error.field is None else [{"field": error.field, "detail": error.detail}]
-    headers = {}
     if isinstance(error, Unavailable):
-        headers["retry-after"] = str(max(1, ceil(error.retry_after)))
+        return _unavailable(error)
+    errors = [] if error.field is None else [{"field": error.field, "detail": error.detail}]
+    return problem(error.http_status, error.title, error.detail, errors=errors)
+
+
+def _unavailable(error: Unavailable) -> Response:
+    errors = [] if error.field is None else [{"field": error.field, "detail": error.detail}]
+    headers = {"retry-after": str(max(1, ceil(error.retry_after)))}
     return problem(error.http_status, error.title, error.detail, errors=errors, headers=headers)
 
 
-async def _database_away(request: Request, _: Exception) -> Response:
-    return await _domain_error(request, Unavailable("the database is away"))
+async def _database_away(_: Request, __: Exception) -> Response:
+    return _unavailable(Unavailable("the database is away"))
 
 
 async def _invalid_request(_: Request, error: Exception) -> Response:

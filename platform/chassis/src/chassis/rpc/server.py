@@ -19,7 +19,8 @@ from grpc_health.v1 import (  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from chassis import deadline
-from chassis.database import ConnectionLost, Database, DatabaseDown
+from chassis.database import Database
+from chassis.database.faults import away
 from chassis.errors import DeadlineExceeded, DomainError, InvalidArgument, Unavailable
 from chassis.ports import PortInUse
 from chassis.rpc.methods import Method
@@ -206,9 +207,10 @@ def _parsed(kind: type[Message], request: bytes) -> Message:
 def _refusal(error: Exception) -> DomainError | None:
     if isinstance(error, DomainError):
         return error
-    if isinstance(error, (DatabaseDown, ConnectionLost)):
-        return Unavailable("the database is away")
-    return None
+    said = away(error)
+    if said is None or isinstance(said, Unavailable):
+        return said
+    return Unavailable("the database is away")
 
 
 async def _abort(context: "grpc.aio.ServicerContext[Any, Any]", error: DomainError) -> NoReturn:

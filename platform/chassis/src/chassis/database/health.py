@@ -1,0 +1,65 @@
+"""Whether a database can be reached, and takes writes."""
+
+import sqlite3
+from contextlib import closing
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from chassis.database.engine import database_file, is_sqlite
+from chassis.database.faults import DatabaseDown, Fault, fault_of, fault_of_sqlite, line_of
+
+__all__ = ["reach", "write"]
+
+_WRITE = "UPDATE slipway_probe SET written = written + 1"
+
+
+def reach(engine: Engine) -> None:
+    """Ask the server, by an engine for reading, whether it is there and a primary.
+
+    Raises:
+        DatabaseDown: it is not.
+    """
+    sqlite = is_sqlite(engine.url)
+    try:
+        with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            question = "SELECT 1" if sqlite else "SHOW transaction_read_only"
+            answer = connection.execute(text(question)).scalar()
+    except DBAPIError as error:
+        raise DatabaseDown(line_of(error)) from error
+    except Exception as error:
+        raise DatabaseDown((str(error).splitlines() or [type(error).__name__])[0]) from error
+    if answer == "on":
+        raise DatabaseDown("the server is read-only")
+
+
+def write(engine: Engine) -> None:
+    """Change the one row that is there for it, in a commit of its own.
+
+    A full disk shows in a commit only. A table that is not there yet is no answer, and one that
+    somebody writes to at this moment takes writes.
+
+    Raises:
+        DatabaseDown: it was refused.
+    """
+    if is_sqlite(engine.url):
+        _write_sqlite(engine)
+        return
+    try:
+        with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.execute(text(_WRITE))
+    except DBAPIError as error:
+        if fault_of(error) not in (Fault.AGAIN, Fault.DOUBTFUL, Fault.OWN):
+            raise DatabaseDown(line_of(error)) from error
+
+
+def _write_sqlite(engine: Engine) -> None:
+    """On a connection that waits for no lock: one writer at a time is the rule, not a fault."""
+    file = database_file(engine.url)
+    try:
+        with closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute(_WRITE)
+    except sqlite3.Error as error:
+        if fault_of_sqlite(error) is not Fault.AGAIN and "no such table" not in str(error):
+            raise DatabaseDown(str(error)) from error

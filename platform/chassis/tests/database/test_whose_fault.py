@@ -1,0 +1,241 @@
+"""An error is told by its code: the database's fault, for now or for this work, or the work's."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from bookshop import journal, prepare_database
+from sqlalchemy import NullPool, create_engine, insert, text
+from sqlalchemy.exc import DBAPIError
+
+from chassis.database import Database, DatabaseAtFault, DatabaseDown, Transaction
+from chassis.events.publisher import Publisher
+from chassis.testing import PostgresServer
+
+NewDatabase = Callable[[str], str]
+LARGE = "x" * 100_000
+
+
+@pytest.fixture
+def on_postgres(postgres: PostgresServer, prepared_postgres: str) -> Iterator[Database]:
+    name = f"faults_{uuid.uuid4().hex[:8]}"
+    url = postgres.create_database(name, template=prepared_postgres)
+    database = Database(url, Publisher("books"))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path) -> Iterator[Database]:
+    url = f"sqlite:///{tmp_path}/books.db"
+    prepare_database(url)
+    database = Database(url, Publisher("books"))
+    yield database
+    database.close()
+
+
+def line(tx: Transaction, said: str) -> None:
+    tx.session.execute(insert(journal).values(event_id="1", type=said))
+
+
+def lines(database: Database) -> int:
+    with database._read_engine.connect() as connection:
+        return int(connection.execute(text("SELECT count(*) FROM journal")).scalar_one())
+
+
+def fill_disk(tx: Transaction) -> None:
+    """No page more for this connection, which is the only one that writes."""
+    pages = tx.session.execute(text("PRAGMA page_count")).scalar_one()
+    tx.session.execute(text(f"PRAGMA max_page_count = {pages}"))
+
+
+def only_reads(url: str, setting: str) -> None:
+    """Sessions that begin from now on have the setting; those that began before keep theirs."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(text("SET default_transaction_read_only = off"))
+        connection.execute(text(f"ALTER DATABASE {engine.url.database} {setting}"))
+
+
+@pytest.mark.parametrize(
+    ("codes", "kind"),
+    [
+        (("53100", "53300", "57P01", "57P03"), DatabaseDown),
+        (("08006", "53200", "58030", "XX001", "42P01", "42703", "42501"), DatabaseAtFault),
+        (("23505", "22012", "57014", "55P03", "P0001"), DBAPIError),
+    ],
+)
+def test_the_code_tells_whose_fault_it_is(
+    on_postgres: Database, codes: tuple[str, ...], kind: type[Exception]
+) -> None:
+    raises = "DO $$ BEGIN RAISE 'said so' USING ERRCODE = '{}'; END $$"
+    for code in codes:
+        with pytest.raises(kind, match="said so"):
+            on_postgres.transact(
+                lambda tx, code=code: tx.session.execute(text(raises.format(code)))  # type: ignore[misc]
+            )
+
+
+def test_a_commit_is_judged_as_a_statement_is(on_postgres: Database) -> None:
+    def prepare(tx: Transaction) -> None:
+        tx.session.execute(
+            text(
+                "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE 'could not extend file' USING ERRCODE = '53100'; END $$"
+            )
+        )
+        tx.session.execute(
+            text(
+                "CREATE CONSTRAINT TRIGGER no_room AFTER INSERT ON journal "
+                "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION no_room()"
+            )
+        )
+
+    on_postgres.transact(prepare)
+    with pytest.raises(DatabaseDown, match="could not extend file"):
+        on_postgres.transact(lambda tx: line(tx, "one"))
+
+
+def wrapped(tx: Transaction) -> None:
+    try:
+        line(tx, LARGE)
+    except DBAPIError as error:
+        raise ValueError("it did not work") from error
+
+
+def renamed(tx: Transaction) -> None:
+    try:
+        line(tx, LARGE)
+    except DBAPIError:
+        raise ValueError("it did not work") from None
+
+
+def raised_later(tx: Transaction) -> None:
+    failed = False
+    try:
+        line(tx, LARGE)
+    except DBAPIError:
+        failed = True
+    if failed:
+        raise ValueError("it did not work")
+
+
+def swallowed(tx: Transaction) -> None:
+    line(tx, "before")
+    with suppress(DBAPIError):
+        line(tx, LARGE)
+
+
+def gone_on(tx: Transaction) -> None:
+    swallowed(tx)
+    line(tx, "after")
+
+
+@pytest.mark.parametrize("work", [wrapped, renamed, raised_later, swallowed, gone_on])
+def test_nothing_that_the_work_makes_of_a_full_disk_hides_it_or_is_committed(
+    on_sqlite: Database, work: Callable[[Transaction], None]
+) -> None:
+    """SQLite rolls back by itself: what follows would be committed, line by line."""
+    on_sqlite.transact(fill_disk)
+    with pytest.raises(DatabaseDown, match="disk is full"):
+        on_sqlite.transact(work)
+    assert lines(on_sqlite) == 0
+
+
+async def test_a_server_that_became_read_only_is_down_until_a_connection_finds_a_writable_one(
+    on_postgres: Database,
+) -> None:
+    only_reads(on_postgres.url, "SET default_transaction_read_only = on")
+    for _ in range(2):
+        with pytest.raises(DatabaseDown, match="the server is read-only"):
+            await on_postgres.transaction(lambda tx: line(tx, "one"))
+        with pytest.raises(DatabaseDown, match="the server is read-only"):
+            await on_postgres.check()
+    only_reads(on_postgres.url, "RESET default_transaction_read_only")
+    # The connections in the pools stay read-only for as long as they live.
+    await on_postgres.transaction(lambda tx: line(tx, "one"))
+    await on_postgres.check(write=True)
+    assert lines(on_postgres) == 1
+
+
+async def test_a_url_with_several_hosts_finds_the_one_that_takes_writes(
+    postgres: PostgresServer, own_postgres: PostgresServer
+) -> None:
+    name = f"hosts_{uuid.uuid4().hex[:8]}"
+    for server in (postgres, own_postgres):
+        prepare_database(server.create_database(name))
+    hosts = "&".join(f"host=127.0.0.1:{server.port}" for server in (postgres, own_postgres))
+    url = f"postgresql+psycopg://postgres@/{name}?{hosts}&target_session_attrs=read-write"
+    database = Database(url, Publisher("books"))
+
+    def port(tx: Transaction) -> int:
+        line(tx, "one")
+        return int(tx.session.execute(text("SELECT current_setting('port')")).scalar_one())
+
+    try:
+        assert await database.transaction(port) == postgres.port
+        only_reads(postgres.url(name), "SET default_transaction_read_only = on")
+        # As a connection finds it that survived the fail-over.
+        with database._engine.connect() as connection:
+            connection.execute(text("SET default_transaction_read_only = on"))
+            connection.commit()
+        assert await database.transaction(port) == own_postgres.port
+        await database.check(write=True)
+    finally:
+        database.close()
+
+
+async def test_who_writes_where_it_may_only_read_is_at_fault_itself(
+    new_database: NewDatabase,
+) -> None:
+    database = Database(new_database("books"), Publisher("books"))
+    with pytest.raises(DBAPIError):
+        await database.read(lambda tx: tx.session.execute(text("DELETE FROM journal")))
+    database.close()
+
+
+async def test_a_table_that_is_not_there_is_no_fault_of_the_work(
+    new_database: NewDatabase,
+) -> None:
+    database = Database(new_database("books"), Publisher("books"))
+    for statement in ("SELECT unknown FROM journal", "INSERT INTO nowhere VALUES (1)"):
+        with pytest.raises(DatabaseAtFault, match=r"no such|does not exist"):
+            await database.transaction(lambda tx, s=statement: tx.session.execute(text(s)))  # type: ignore[misc]
+        with pytest.raises(DatabaseAtFault, match=r"no such|does not exist"):
+            await database.read(lambda tx, s=statement: tx.session.execute(text(s)))  # type: ignore[misc]
+    database.close()
+
+
+async def test_a_look_that_writes_finds_what_reading_does_not(
+    new_database: NewDatabase,
+) -> None:
+    database = Database(new_database("books"), Publisher("books"))
+
+    def refuse_writes(tx: Transaction) -> None:
+        if database.sqlite:
+            said = "BEFORE UPDATE ON slipway_probe BEGIN SELECT RAISE(FAIL, 'no room'); END"
+        else:
+            tx.session.execute(
+                text(
+                    "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS "
+                    "$$ BEGIN RAISE 'no room' USING ERRCODE = '53100'; END $$"
+                )
+            )
+            said = "BEFORE UPDATE ON slipway_probe FOR EACH ROW EXECUTE FUNCTION no_room()"
+        tx.session.execute(text(f"CREATE TRIGGER no_room {said}"))
+
+    await database.check(write=True)
+    await database.transaction(refuse_writes)
+    await database.check()
+    with pytest.raises(DatabaseDown, match="no room"):
+        await database.check(write=True)
+    database.close()
+
+
+async def test_a_look_that_writes_waits_for_nobody_who_writes(on_sqlite: Database) -> None:
+    with on_sqlite._engine.connect() as writer:
+        writer.execute(text("DELETE FROM journal"))
+        await on_sqlite.check(write=True)
+        writer.rollback()

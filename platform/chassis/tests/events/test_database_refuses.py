@@ -1,0 +1,162 @@
+"""A database that refuses work is not the events' fault: no try is spent, nobody is suspected."""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from bookshop import Node, eventually, journal, write_down
+from prometheus_client import REGISTRY
+from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy import insert, text
+from trade import dead, rows_of_tasks, settled, trading
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext, EventRouter, Transact, Transaction
+from chassis.readiness import Readiness
+from chassis.testing import NatsServer
+
+NewDatabase = Callable[[str], str]
+
+
+def failures() -> float:
+    """Of all events in this process so far."""
+    return sum(
+        sample.value
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name == "events_failed_total"
+    )
+
+
+class SmallDisk:
+    """As many pages as the file has, for every connection from now on; until there is room."""
+
+    def __init__(self, books: Node) -> None:
+        self._books = books
+        self._pages = 0
+        sqlalchemy_event.listen(books.database._engine, "checkout", self._limit)
+
+    async def fill(self) -> None:
+        def count(tx: Transaction) -> int:
+            return int(tx.session.execute(text("PRAGMA page_count")).scalar_one())
+
+        self._pages = await self._books.database.transaction(count)
+
+    def make_room(self) -> None:
+        self._pages = 1_000_000
+
+    def _limit(self, connection: object, *_: object) -> None:
+        if self._pages:
+            connection.execute(f"PRAGMA max_page_count = {self._pages}")  # type: ignore[attr-defined]
+
+
+def write_much(tx: Transaction, event: EventContext) -> None:
+    tx.session.execute(insert(journal).values(event_id=event.id, type="x" * 100_000))
+
+
+@pytest.mark.parametrize("reaction", ["none", "another error", "silence"])
+async def test_a_full_disk_costs_no_try_whatever_the_handler_makes_of_it(
+    nats: NatsServer, tmp_path: Path, reaction: str
+) -> None:
+    calls: Counter[str] = Counter()
+    router = EventRouter()
+
+    def react(error: Exception) -> None:
+        if reaction == "none":
+            raise error
+        if reaction == "another error":
+            raise ValueError("it did not work")
+
+    @router.on(BookSold)
+    def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        calls["sold"] += 1
+        try:
+            write_much(tx, event)
+        except Exception as error:
+            react(error)
+
+    @router.on(BookReturned)
+    async def handle_later(book: BookReturned, event: EventContext, transact: Transact) -> None:
+        calls["returned"] += 1
+        try:
+            await transact(write_much, event)
+        except Exception as error:
+            react(error)
+
+    before = failures()
+    urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("shop", "books")}
+    async with trading(nats, urls.__getitem__, router) as (shop, books):
+        disk = SmallDisk(books)
+        await disk.fill()
+
+        async def tried_again(kind: str) -> bool:
+            return calls[kind] > 1
+
+        await shop.publish(BookReturned(book_id="b"))
+        await eventually(partial(tried_again, "returned"))
+        await shop.publish(BookSold(book_id="a"))
+        await eventually(partial(tried_again, "sold"))
+        readiness = Readiness()
+        readiness.depend_on(books.database, None)
+        await readiness.begin()
+        assert readiness.status == "unavailable"
+        assert readiness.dependencies["database"] == "database or disk is full"
+        disk.make_room()
+        await settled(shop, books)
+        assert len(await books.journal()) == 2
+        assert await dead(books) == []
+    assert failures() == before
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_an_event_whose_table_is_not_there_yet_waits_for_it_and_holds_nobody_up(
+    nats: NatsServer, new_database: NewDatabase, kind: str
+) -> None:
+    router = EventRouter()
+
+    def shelve(tx: Transaction, book: str) -> None:
+        tx.session.execute(text("INSERT INTO shelf VALUES (:book)"), {"book": book})
+
+    if kind == "def":
+
+        @router.on(BookReturned)
+        def handle(book: BookReturned, tx: Transaction) -> None:
+            shelve(tx, book.book_id)
+
+    else:
+
+        @router.on(BookReturned)
+        async def handle_later(book: BookReturned, transact: Transact) -> None:
+            await transact(shelve, book.book_id)
+
+    @router.on(BookSold)
+    def note(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        write_down(tx, event)
+
+    async with trading(nats, new_database, router) as (shop, books):
+        returned = [BookReturned(book_id=f"r-{n}") for n in range(3)]
+        await shop.publish(*returned, *(BookSold(book_id=f"s-{n}") for n in range(3)))
+
+        async def all_else_is_done() -> bool:
+            rows = await rows_of_tasks(books)
+            refused = [row for row in rows if "DatabaseAtFault" in row.reason]
+            return len(refused) == 3 and len(await books.journal()) == 3
+
+        await eventually(all_else_is_done)
+        assert {row.tries for row in await rows_of_tasks(books)} == {0}
+        readiness = Readiness()
+        readiness.depend_on(books.database, None)
+        await readiness.begin()
+        assert readiness.status == "degraded"
+        assert "shelf" in readiness.dependencies["database_refuses"]
+        await books.database.transaction(
+            lambda tx: tx.session.execute(text("CREATE TABLE shelf (book VARCHAR(64))"))
+        )
+        await settled(shop, books)
+        assert await dead(books) == []
+        found = await books.database.read(
+            lambda tx: list(tx.session.execute(text("SELECT book FROM shelf")).scalars())
+        )
+        assert sorted(found) == ["r-0", "r-1", "r-2"]
