@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         FailedPrecondition,
         InvalidArgument,
         NotFound,
+        Overloaded,
         PermissionDenied,
         Unavailable,
     )
@@ -31,6 +32,7 @@ __all__ = [
     "FailedPrecondition",
     "InvalidArgument",
     "NotFound",
+    "Overloaded",
     "PermissionDenied",
     "ReadTransaction",
     "Reject",
@@ -51,6 +53,7 @@ _HOMES = {
     "FailedPrecondition": "chassis.errors",
     "InvalidArgument": "chassis.errors",
     "NotFound": "chassis.errors",
+    "Overloaded": "chassis.errors",
     "PermissionDenied": "chassis.errors",
     "ReadTransaction": "chassis.database",
     "Reject": "chassis.events.handlers",

@@ -15,6 +15,7 @@ __all__ = [
     "FailedPrecondition",
     "InvalidArgument",
     "NotFound",
+    "Overloaded",
     "PermissionDenied",
     "Unavailable",
     "is_unavailable",
@@ -89,6 +90,13 @@ class Unavailable(DomainError):
     def __init__(self, detail: str, *, field: str | None = None, retry_after: float = 1) -> None:
         super().__init__(detail, field=field)
         self.retry_after = retry_after
+
+
+class Overloaded(Unavailable):
+    """More is asked than can be answered at once. It had no effect; the same may succeed later."""
+
+    grpc_code = "RESOURCE_EXHAUSTED"
+    title = "Too many requests at once"
 
 
 class DeadlineExceeded(Unavailable):

@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from chassis.events.settings import EventSettings
+from chassis.limits import LimitSettings
 
 __all__ = ["ServiceSettings", "SettingsInvalid", "describe", "load", "unknown_variables"]
 
@@ -34,7 +35,7 @@ _SECRETS_DIRECTORY = "/run/secrets"
 S = TypeVar("S", bound="ServiceSettings")
 
 
-class ServiceSettings(EventSettings):
+class ServiceSettings(EventSettings, LimitSettings):
     """What every service can be told. A service's own settings inherit from it.
 
     A subclass gives each setting a type, a description and a default that works locally.
@@ -66,7 +67,6 @@ class ServiceSettings(EventSettings):
     request_timeout_seconds: float = Field(
         10, gt=0, description="what an HTTP request may spend on calls to other services"
     )
-    request_max_bytes: int = Field(1024 * 1024, gt=0, description="largest body of an HTTP request")
     health_interval_seconds: float = Field(
         5, gt=0, description="how often readiness looks when nobody asks, and tests a write"
     )

@@ -40,9 +40,11 @@ async def ask(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[HttpServer]:
+async def serving(
+    app: FastAPI, settings: ServiceSettings | None = None
+) -> AsyncIterator[HttpServer]:
     """A real server on a free port."""
-    server = HttpServer(app, ServiceSettings(http_port=0))
+    server = HttpServer(app, settings or ServiceSettings(http_port=0))
     await server.start()
     try:
         yield server

@@ -9,7 +9,9 @@ from fastapi.telemetry import TelemetryConfig
 from prometheus_fastapi_instrumentator import metrics
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
 
+from chassis.admission import Admission
 from chassis.http import probes, problems
+from chassis.http.admission import Door
 from chassis.http.edge import BodyLimit, Edge
 from chassis.readiness import Readiness
 from chassis.rpc.client import Clients
@@ -54,7 +56,15 @@ def create_app(
     app.state.closing = asyncio.Event()
     problems.install(app)
     # The last added is the outermost.
-    app.add_middleware(BodyLimit, limit=settings.request_max_bytes)
+    app.add_middleware(
+        BodyLimit, limit=settings.request_max_bytes, seconds=settings.http_body_timeout_seconds
+    )
+    app.add_middleware(
+        Door,
+        requests=Admission("HTTP requests", settings.http_max_requests, settings.http_max_waiting),
+        streams=Admission("event streams", settings.http_max_event_streams),
+        open_to=probes.PATHS,
+    )
     app.add_middleware(
         Edge,
         timeout=settings.request_timeout_seconds,

@@ -1,9 +1,11 @@
 """What happens to every HTTP request, in pure ASGI: Starlette's own base class loses context."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import deadline
@@ -54,6 +56,8 @@ class Edge:
         with tracing.carried(*_incoming(scope)):
             try:
                 await self._app(scope, receive, answer)
+            except ClientDisconnect:
+                _log.debug("the client went away before its body had come", path=scope["path"])
             except Exception as error:
                 _log.exception("request failed", method=scope["method"], path=scope["path"])
                 if not status:
@@ -65,6 +69,7 @@ class Edge:
                     _log.info(
                         f"{scope['method']} {path} {status or 'gone'}",
                         ms=round((time.perf_counter() - started) * 1000, 1),
+                        client=scope["client"][0] if scope.get("client") else None,
                     )
 
 
@@ -82,11 +87,13 @@ def _incoming(scope: Scope) -> tuple[str | None, str | None]:
 
 
 class BodyLimit:
-    """Refuses a body of more than `limit` bytes, whether its length is announced or not."""
+    """Refuses a body of more than `limit` bytes, whether its length is announced or not, and one
+    that takes longer than `seconds` to come."""
 
-    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+    def __init__(self, app: ASGIApp, *, limit: int, seconds: float) -> None:
         self._app = app
         self._limit = limit
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,11 +104,23 @@ class BodyLimit:
         if announced is not None and announced > left:
             left = -1
 
+        ends_at, more = None, True
+
         async def limited() -> Message:
-            nonlocal left
+            nonlocal left, ends_at, more
             if left < 0:
                 raise problems.too_large(self._limit)
-            message = await receive()
+            if not more:
+                return await receive()
+            # It counts from the moment at which somebody wants it: until then it may have to wait.
+            now = asyncio.get_running_loop().time()
+            ends_at = ends_at or now + self._seconds
+            try:
+                async with asyncio.timeout_at(ends_at):
+                    message = await receive()
+            except TimeoutError:
+                raise problems.too_slow(self._seconds) from None
+            more = message.get("more_body", False)
             if message["type"] == "http.request":
                 left -= len(message.get("body", b""))
                 if left < 0:

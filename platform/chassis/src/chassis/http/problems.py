@@ -17,7 +17,7 @@ from chassis.database import ConnectionLost, DatabaseDown
 from chassis.database.faults import away
 from chassis.errors import DomainError, Unavailable
 
-__all__ = ["install", "internal_error", "problem", "too_large"]
+__all__ = ["answer", "install", "internal_error", "problem", "too_large", "too_slow"]
 
 MEDIA_TYPE = "application/problem+json"
 # A caller may name as many unknown fields, and as long ones, as fit into a body.
@@ -57,7 +57,7 @@ def install(app: FastAPI) -> None:
 def internal_error(error: Exception) -> Response:
     """What a caller may know of an error that nobody foresaw: that it was the database's, if so."""
     if away(error) is not None:
-        return _unavailable(Unavailable("the database is away"))
+        return answer(Unavailable("the database is away"))
     context = trace.get_current_span().get_span_context()
     trace_id = f"{context.trace_id:032x}" if context.is_valid else None
     return problem(500, "Internal error", trace_id=trace_id)
@@ -68,22 +68,28 @@ def too_large(limit: int) -> HTTPException:
     return HTTPException(413, f"the body is larger than {limit} bytes")
 
 
-async def _domain_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, DomainError)
+def too_slow(seconds: float) -> HTTPException:
+    """The body has not come within so many seconds."""
+    detail = f"the body took longer than {seconds:g} s to come"
+    return HTTPException(408, detail, headers={"connection": "close"})
+
+
+def answer(error: DomainError) -> Response:
+    """A domain error, as its caller gets it."""
+    errors = [] if error.field is None else [{"field": error.field, "detail": error.detail}]
+    headers = {}
     if isinstance(error, Unavailable):
-        return _unavailable(error)
-    errors = [] if error.field is None else [{"field": error.field, "detail": error.detail}]
-    return problem(error.http_status, error.title, error.detail, errors=errors)
-
-
-def _unavailable(error: Unavailable) -> Response:
-    errors = [] if error.field is None else [{"field": error.field, "detail": error.detail}]
-    headers = {"retry-after": str(max(1, ceil(error.retry_after)))}
+        headers["retry-after"] = str(max(1, ceil(error.retry_after)))
     return problem(error.http_status, error.title, error.detail, errors=errors, headers=headers)
 
 
+async def _domain_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, DomainError)
+    return answer(error)
+
+
 async def _database_away(_: Request, __: Exception) -> Response:
-    return _unavailable(Unavailable("the database is away"))
+    return answer(Unavailable("the database is away"))
 
 
 async def _invalid_request(_: Request, error: Exception) -> Response:

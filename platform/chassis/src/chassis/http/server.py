@@ -3,10 +3,12 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from chassis.http.connection import Connection
 from chassis.ports import PortInUse
 from chassis.settings import ServiceSettings
 
@@ -14,6 +16,8 @@ __all__ = ["HttpServer"]
 
 # How long a connection that is open when the server closes may take to send its next request.
 _LINGER_SECONDS = 0.25
+# Connections that the system keeps for the server until it looks at them.
+_BACKLOG = 2048
 
 
 class HttpServer:
@@ -24,11 +28,12 @@ class HttpServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
+                http=partial(Connection, limits=settings, waiting={}),  # type: ignore[arg-type]
                 access_log=False,
                 log_config=None,
                 lifespan="off",
                 server_header=False,
-                timeout_keep_alive=75,
+                timeout_keep_alive=settings.http_idle_timeout_seconds,  # type: ignore[arg-type]
                 # A proxy in front of the service speaks for its clients.
                 proxy_headers=False,
                 ws="none",
@@ -81,17 +86,20 @@ class HttpServer:
         """Close it behind the last connection that has come, which a mere close would reset."""
         if self._listener.fileno() == -1:
             return
+        came: list[socket.socket] = []
         with self._listener.dup() as door:
             for server in self._server.servers:
                 server.close()
-            while True:
+            # All at once: while somebody is waited for, ever more would come.
+            for _ in range(_BACKLOG):
                 try:
-                    connection, _ = door.accept()
+                    came.append(door.accept()[0])
                 except BlockingIOError:
-                    return
-                connection.setblocking(False)
-                loop = asyncio.get_running_loop()
-                await loop.connect_accepted_socket(self._protocol, connection)
+                    break
+        loop = asyncio.get_running_loop()
+        for connection in came:
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(self._protocol, connection)
 
     def _protocol(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self._server.config.http_protocol_class(  # type: ignore[call-arg]
@@ -116,7 +124,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(2048)
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise PortInUse(host, port, "APP_HTTP_PORT") from error

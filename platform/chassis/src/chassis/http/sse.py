@@ -3,14 +3,18 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from chassis import deadline
+from chassis.errors import Overloaded
+from chassis.http.admission import place_of
 
 __all__ = ["ServerSentEvent", "event_stream"]
 
@@ -80,6 +84,12 @@ class _EventStream(Response):
         self._retry = f"retry: {int(retry_seconds * 1000)}\n\n".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if (place := place_of(scope)) is not None:
+                place.becomes_stream()
+        except Overloaded:
+            await _close(self._events)
+            raise
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         deadline.begin(None)
         gone = asyncio.create_task(_gone(receive))
@@ -121,9 +131,7 @@ class _EventStream(Response):
         finally:
             coming.cancel()
             await asyncio.wait({coming})
-            close = getattr(self._events, "aclose", None)
-            if close is not None:
-                await close()
+            await _close(self._events)
 
 
 async def _next(events: AsyncIterator[ServerSentEvent]) -> ServerSentEvent | None:
@@ -131,9 +139,17 @@ async def _next(events: AsyncIterator[ServerSentEvent]) -> ServerSentEvent | Non
     return await anext(events, None)
 
 
+async def _close(events: AsyncIterator[ServerSentEvent]) -> None:
+    close = getattr(events, "aclose", None)
+    if close is not None:
+        await close()
+
+
 async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue
+    # A request for a stream has no body: one that is too large or too slow ends it.
+    with suppress(HTTPException):
+        while (await receive())["type"] != "http.disconnect":
+            continue
 
 
 async def _write(send: Send, body: bytes) -> None:

@@ -19,9 +19,11 @@ from grpc_health.v1 import (  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from chassis import deadline
+from chassis.admission import Admission
 from chassis.database import Database
 from chassis.database.faults import away
 from chassis.errors import DeadlineExceeded, DomainError, InvalidArgument, Unavailable
+from chassis.limits import LimitSettings
 from chassis.ports import PortInUse
 from chassis.rpc.methods import Method
 from chassis.rpc.status import to_code, to_detail, to_metadata
@@ -33,13 +35,30 @@ __all__ = ["RpcServer"]
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _THREADS = 4
+_KEEPALIVE_TIMEOUT_MS = 20_000
 
-_OPTIONS = [
-    # Without this two processes bind one port, and each gets half of the calls.
-    ("grpc.so_reuseport", 0),
-    # Callers' keep-alive pings are welcome.
-    ("grpc.http2.min_ping_interval_without_data_ms", 5000),
-]
+
+def _options(limits: LimitSettings) -> list[tuple[str, int]]:
+    return [
+        # Without this two processes bind one port, and each gets half of the calls.
+        ("grpc.so_reuseport", 0),
+        # Callers' keep-alive pings are welcome.
+        ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+        ("grpc.max_allowed_incoming_connections", limits.grpc_max_connections),
+        ("grpc.max_concurrent_streams", limits.grpc_max_streams),
+        ("grpc.max_receive_message_length", limits.grpc_max_message_bytes),
+        # Above the first number a request may be refused, above the second it always is.
+        ("grpc.max_metadata_size", limits.grpc_max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", limits.grpc_max_metadata_bytes),
+        ("grpc.server_handshake_timeout_ms", _ms(limits.grpc_handshake_timeout_seconds)),
+        ("grpc.max_connection_idle_ms", _ms(limits.grpc_idle_timeout_seconds)),
+        ("grpc.keepalive_time_ms", _ms(limits.grpc_keepalive_seconds)),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+    ]
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
 
 
 class RpcServer:
@@ -56,8 +75,11 @@ class RpcServer:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="rpc")
         self._draining = asyncio.Event()
         self._health = _Health(self._draining)
+        self._admission = Admission(
+            "gRPC calls", settings.grpc_max_requests, settings.grpc_max_waiting
+        )
         self._names = [name for name, _ in contracts]
-        self._server = grpc.aio.server(interceptors=_interceptors(), options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=_interceptors(), options=_options(settings))
         for name, methods in contracts:
             handlers = {method.name: self._handler(name, method) for method in methods}
             self._server.add_generic_rpc_handlers(
@@ -116,7 +138,11 @@ class RpcServer:
             started = time.perf_counter()
             counted = handled
             try:
-                return await answer(_parsed(method.request, request))
+                await self._admission.enter()
+                try:
+                    return await answer(_parsed(method.request, request))
+                finally:
+                    self._admission.leave()
             except asyncio.CancelledError:
                 counted = metrics.GRPC_HANDLED.labels(full_name, "CANCELLED")
                 raise

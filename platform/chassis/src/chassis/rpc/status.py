@@ -15,6 +15,7 @@ from chassis.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    Overloaded,
     PermissionDenied,
     Unavailable,
 )
@@ -37,7 +38,7 @@ _KINDS: dict[grpc.StatusCode, type[DomainError]] = {
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     # By a server that stops, for a call that reached it in that moment.
     grpc.StatusCode.CANCELLED: Unavailable,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: Unavailable,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
 }
 
@@ -82,7 +83,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, service: str) -> DomainError | N
     if kind is None:
         return None
     status = _status(error)
-    if status is None and kind is Unavailable:
+    if status is None and kind in (Unavailable, Overloaded):
         return Unavailable(f"{service} is unavailable")
     if status is None and kind is DeadlineExceeded:
         return DeadlineExceeded(f"{service} did not answer in time")

@@ -29,6 +29,7 @@ __all__ = [
     "GRPC_HANDLING_SECONDS",
     "LOG_LINES_DROPPED",
     "OUTBOX_OLDEST_SECONDS",
+    "REQUESTS_REFUSED",
     "MeasuredGauge",
 ]
 
@@ -123,4 +124,7 @@ GRPC_HANDLING_SECONDS = Histogram(
 )
 LOG_LINES_DROPPED = Counter(
     "log_lines_dropped_total", "Log lines that could not be written, or that nobody read in time."
+)
+REQUESTS_REFUSED = Counter(
+    "requests_refused_total", "Refused because too many were at work and waiting.", ["what"]
 )
