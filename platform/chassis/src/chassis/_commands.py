@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 # What the operator's verbs are about: chassis.operations.command_line has a module for each.
-_NOUNS = ("dead-letters", "outbox")
+_NOUNS = ("dead-letters", "events", "outbox")
 _USAGE = """\
 usage: python -m {name} [migrate | --settings]
        python -m {name} ({nouns}) [--help]"""

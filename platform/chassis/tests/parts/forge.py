@@ -68,6 +68,10 @@ class Forge:
         await self._client.jetstream().publish(subject, payload, headers=kept)
         return context
 
+    async def api(self, subject: str, body: Mapping[str, object]) -> None:
+        """A request to the JetStream API, as an administrator makes it."""
+        await api(self._client, subject, body)
+
     async def publish_again(self, subject: str, data: bytes, headers: Mapping[str, str]) -> None:
         """Put a message into the stream as it is."""
         await self._client.jetstream().publish(subject, data, headers=dict(headers))

@@ -6,11 +6,12 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+import structlog
 from bookshop import accountant
 from google.protobuf.message import Message
 
@@ -70,8 +71,8 @@ class Shell:
             mock.patch.object(sys, "stdin", stdin),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
-            # What is logged goes where the test's log goes.
             mock.patch("chassis.telemetry.logging.configure"),
+            _log_apart(),
         ):
             try:
                 code = main(self.service, list(arguments))
@@ -83,3 +84,14 @@ class Shell:
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+@contextlib.contextmanager
+def _log_apart() -> Iterator[None]:
+    """What is logged meanwhile, by members too, goes where the test's own log goes."""
+    before = structlog.get_config()["logger_factory"]
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stdout__))
+    try:
+        yield
+    finally:
+        structlog.configure(logger_factory=before)

@@ -169,3 +169,26 @@ jobs = Table(
     Column("name", String(LONGEST_NAME), primary_key=True),
     Column("ran_at", Double, nullable=False),
 )
+
+# Event types that an operator has paused: members take none of their events and run no task of
+# them until the row is gone.
+paused_types = Table(
+    "slipway_paused_type",
+    metadata,
+    Column("type", String(LONGEST_NAME), primary_key=True),
+    Column("paused_at", Double, nullable=False),
+    Column("paused_by", String(LONGEST_NAME), nullable=False),
+)
+
+# Lanes that are stopped, written by the member that stopped each, for others to see. `verb` is
+# what an operator does about it.
+stopped_lanes = Table(
+    "slipway_stopped_lane",
+    metadata,
+    Column("stream", String(LONGEST_NAME), primary_key=True),
+    Column("lane", Integer, primary_key=True),
+    Column("subject", String(LONGEST_NAME), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("verb", String(64), nullable=False),
+    Column("stopped_at", Double, nullable=False),
+)

@@ -23,6 +23,7 @@ from chassis.events.jobs import PeriodicJob, run_periodically
 from chassis.events.members import Members
 from chassis.events.nats_options import NatsOptions
 from chassis.events.operator_changes import OperatorChange
+from chassis.events.pauses import Pauses
 from chassis.events.reader import Reader
 from chassis.events.relay import Relay
 from chassis.events.settings import EventSettings
@@ -80,6 +81,7 @@ class EventPath:
         self.readers: list[Reader] = []
         self._reading: list[asyncio.Task[None]] = []
         self.task_runner: TaskRunner | None = None
+        self.pauses: Pauses | None = None
         self._service = service
         subscribe_broadcasts(self.broker, broadcasts)
         if database is None:
@@ -107,6 +109,8 @@ class EventPath:
             self.task_runner = TaskRunner(
                 database, handlers, member=self.member, settings=settings, gate=self._gate
             )
+            self.pauses = Pauses(database, settings.net_seconds)
+            self.pauses.on_change(self.task_runner.wake)
             self.readers = [
                 Reader(
                     stream,
@@ -115,6 +119,7 @@ class EventPath:
                     broker=self.broker,
                     members=self.members,
                     gate=self._gate,
+                    pauses=self.pauses,
                     settings=settings,
                     on_tasks=self.task_runner.wake,
                 )
@@ -132,6 +137,8 @@ class EventPath:
             self._spawn(self.relay.run())
         if self.members:
             self._spawn(self.members.run())
+        if self.pauses:
+            self._spawn(self.pauses.run())
         if self.task_runner:
             self._spawn(self.task_runner.run())
         self._reading = [self._spawn(reader.run()) for reader in self.readers]
@@ -241,6 +248,10 @@ class EventPath:
         change.log()
         if self.relay:
             self.relay.wake()
+        if self.pauses:
+            self.pauses.look_again()
+        for reader in self.readers:
+            reader.look_again()
         if self.task_runner:
             self.task_runner.wake()
 

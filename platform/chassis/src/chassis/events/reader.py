@@ -14,7 +14,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from chassis.database import ConnectionLost, Database, DatabaseDown
-from chassis.events import positions, wire
+from chassis.events import pauses, positions, stopped_lanes, wire
 from chassis.events.arrival import Arrival, arrival_of
 from chassis.events.behind import Behind, last_events, subjects_behind
 from chassis.events.broker import Broker
@@ -28,6 +28,7 @@ from chassis.events.judging import judge
 from chassis.events.lag import Lag, LagUnknown
 from chassis.events.lanes import LANES
 from chassis.events.members import Members
+from chassis.events.pauses import Pauses
 from chassis.events.positions import Position, PositionMoved, position_of
 from chassis.events.pull import Pull, PullBroken
 from chassis.events.settings import EventSettings
@@ -62,6 +63,7 @@ class Reader:
         broker: Broker,
         members: Members,
         gate: Gate,
+        pauses: Pauses,
         settings: EventSettings,
         on_tasks: Callable[[], None],
     ) -> None:
@@ -70,6 +72,7 @@ class Reader:
         self._database = database
         self._broker = broker
         self._members = members
+        self._pauses = pauses
         self._settings = settings
         self.stops = Stops(stream, settings.stopped_retry_seconds)
         self._suspicions = Suspicions(settings.batch_max_events)
@@ -97,6 +100,7 @@ class Reader:
         self._lag = Lag(stream, handlers, database=database, broker=broker)
         self._has_read = False
         members.on_change(self._lanes_changed)
+        pauses.on_change(lambda: self._interrupt("types were paused or go on"))
         broker.on_disconnected(lambda: self._interrupt("the broker is away"))
 
     async def run(self) -> None:
@@ -131,6 +135,11 @@ class Reader:
         """Finish the batch in hand, then let the lanes go."""
         self._stopping = True
         self._interrupt("shutting down")
+
+    def look_again(self) -> None:
+        """Read positions and stopped lanes again at once. Call on the event loop."""
+        self.stops.read_again()
+        self._interrupt("an operator has changed something")
 
     async def let_go(self) -> None:
         """Unmark the lanes: others may take them over at once. Call when `run` has ended."""
@@ -188,15 +197,24 @@ class Reader:
         self._changed.clear()
         await self._ensure_positions()
         await self._lanes.take(self.stops.resting)
-        known = await self._positions()
+        known, paused, told = await self._database.read(
+            lambda tx: (
+                positions.load(tx.session, self.stream),
+                pauses.load(tx.session),
+                stopped_lanes.load(tx.session, self.stream),
+            )
+        )
+        self._pauses.found(paused)
         self._review_stops(known)
         await self._look_at_stops()
+        if stopped_lanes.differ(told, self.stops.all, self._judged_lanes()):
+            await self._write_stops()
         self._has_read = True
         lanes = self.reading - self.stops.resting
-        at = {s: known[s] for s in self._subjects(lanes)}
+        at = {s: known[s] for s in self._subjects(lanes, but=self._pauses.types)}
         start = await self._start(at)
         self._stream_poll = _STREAM_POLL_SECONDS
-        if not lanes:
+        if not at:
             await self._sleep(self._until_next_look())
             return
         filters = self._filters(at)
@@ -213,8 +231,9 @@ class Reader:
             pull, self._pull = self._pull, None
             await pull.close()
 
-    def _subjects(self, lanes: Iterable[int]) -> list[str]:
-        return [subject_of(type, lane) for lane in lanes for type in self._handlers]
+    def _subjects(self, lanes: Iterable[int], but: Collection[str] = ()) -> list[str]:
+        types = [type for type in self._handlers if type not in but]
+        return [subject_of(type, lane) for lane in lanes for type in types]
 
     def _filters(self, subjects: Collection[str]) -> list[str]:
         if len(subjects) == LANES * len(self._handlers):
@@ -251,6 +270,18 @@ class Reader:
             if subject not in known:
                 lane = lane_of_subject(subject)
                 self.stops.stop(lane, subject, "its position is missing: its row was deleted", None)
+
+    def _judged_lanes(self) -> frozenset[int]:
+        """Lanes of which this member knows whether they are stopped."""
+        return self.reading | {stop.lane for stop in self.stops.all}
+
+    async def _write_stops(self) -> None:
+        """Let other processes see which lanes are stopped, and why."""
+        self.stops.changed = False
+        stops, lanes = list(self.stops.all), self._judged_lanes()
+        await self._database.transaction(
+            lambda tx: stopped_lanes.write(tx.session, self.stream, stops, lanes)
+        )
 
     async def _look_at_stops(self) -> None:
         """Ask for what stopped lanes wait for: to read them again would hold the others up."""
@@ -333,6 +364,8 @@ class Reader:
                     self.stops.stop(arrival.lane, arrival.subject, verdict.reason, position)
         if arrivals:
             await self._commit(arrivals, at)
+        if self.stops.changed:
+            await self._write_stops()
         if doubtful:
             await self._ask_producer()
             raise _Reopen("numbers are missing")

@@ -43,15 +43,24 @@ class Stop:
     gap: Gap | None = None
     found: bool = False
 
+    @property
+    def verb(self) -> str:
+        """What an operator does about it: `events <verb> <subject>`."""
+        return "skip" if self.gap else "begin-anew"
+
 
 class Stops:
-    """A lane is stopped where going on would lose an event without a word."""
+    """A lane is stopped where going on would lose an event without a word.
+
+    `changed` says that lanes have stopped or gone on since it was last set to False.
+    """
 
     def __init__(self, stream: str, retry_seconds: float) -> None:
         self._stream = stream
         self._retry_seconds = retry_seconds
         self._by_lane: dict[int, Stop] = {}
         self._gaps: dict[str, int] = {}
+        self.changed = False
 
     @property
     def all(self) -> Collection[Stop]:
@@ -78,16 +87,19 @@ class Stops:
         gap: Gap | None = None,
     ) -> None:
         """Stop a lane, or let one that is stopped already rest again."""
+        stop = Stop(lane, subject, reason, position, self._next_look(), gap)
         if lane not in self._by_lane:
+            self.changed = True
             _log.error(
                 "a lane is stopped",
                 stream=self._stream,
                 lane=lane,
                 subject=subject,
                 reason=reason,
+                helps=f"events {stop.verb} {subject}",
                 again_seconds=self._retry_seconds,
             )
-        self._by_lane[lane] = Stop(lane, subject, reason, position, self._next_look(), gap)
+        self._by_lane[lane] = stop
 
     def gap(self, arrival: Arrival, position: Position) -> None:
         """Numbers are missing below what arrived: seen twice, that stops the lane."""
@@ -119,12 +131,17 @@ class Stops:
         if self._by_lane.get(stop.lane) == stop:
             self._by_lane[stop.lane] = replace(stop, found=True)
 
+    def read_again(self) -> None:
+        """Let every stopped lane be read again: an operator may have changed what stops it."""
+        self._by_lane = {lane: replace(stop, found=True) for lane, stop in self._by_lane.items()}
+
     def taken(self, arrival: Arrival) -> None:
         """An event has taken effect: what was missing before it is no longer."""
         self._gaps.pop(arrival.subject, None)
         stop = self._by_lane.get(arrival.lane)
         if stop and stop.subject == arrival.subject:
             del self._by_lane[arrival.lane]
+            self.changed = True
             _log.info("a stopped lane goes on", stream=self._stream, lane=arrival.lane)
 
     def review(self, known: Mapping[str, Position], lanes: Collection[int]) -> None:

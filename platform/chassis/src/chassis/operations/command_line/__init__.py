@@ -29,6 +29,7 @@ __all__ = ["NOUNS", "main", "parse"]
 # Each noun, and the module with its verbs.
 NOUNS = {
     "dead-letters": "chassis.operations.command_line.dead_letters",
+    "events": "chassis.operations.command_line.events",
     "outbox": "chassis.operations.command_line.outbox",
 }
 

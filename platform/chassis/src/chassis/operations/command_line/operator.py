@@ -55,6 +55,16 @@ class Operator:
         return f"python -m {self.service.name}"
 
     @property
+    def handled_types(self) -> frozenset[str]:
+        """The event types that this version of the service takes in."""
+        return frozenset(
+            subscription.type
+            for router in self.service.events
+            for subscription in router.subscriptions
+            if subscription.kind != "broadcast"
+        )
+
+    @property
     def who(self) -> str:
         """Whom the log names."""
         named: str | None = getattr(self.arguments, "by", None)
