@@ -27,14 +27,19 @@ class Broker:
         self._name = name
         self.client: Client = options.client()
         self.connected = asyncio.Event()
-        self._subscriptions: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
+        self._subscriptions: list[tuple[str, str, Callable[[Msg], Awaitable[None]]]] = []
         self._on_connected: list[Callable[[], Awaitable[None]]] = []
         self._on_disconnected: list[Callable[[], None]] = []
         self._told_away = False
 
-    def subscribe(self, subject: str, hear: Callable[[Msg], Awaitable[None]]) -> None:
-        """Hear what is published, from each connection's first moment on. Call before `run`."""
-        self._subscriptions.append((subject, hear))
+    def subscribe(
+        self, subject: str, hear: Callable[[Msg], Awaitable[None]], *, queue: str = ""
+    ) -> None:
+        """Hear what is published, from each connection's first moment on. Call before `run`.
+
+        Of those that name the same `queue` one hears each message.
+        """
+        self._subscriptions.append((subject, queue, hear))
 
     def on_connected(self, call: Callable[[], Awaitable[None]]) -> None:
         """Call after the first connection and after each later one."""
@@ -89,8 +94,8 @@ class Broker:
             reconnected_cb=self._found,
             closed_cb=is_closed,
         )
-        for subject, hear in self._subscriptions:
-            await client.subscribe(subject, cb=hear)
+        for subject, queue, hear in self._subscriptions:
+            await client.subscribe(subject, queue, cb=hear)
 
     async def close(self) -> None:
         """Close the connection, if there is one."""

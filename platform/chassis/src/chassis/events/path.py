@@ -26,6 +26,7 @@ from chassis.events.operator_changes import OperatorChange
 from chassis.events.pauses import Pauses
 from chassis.events.reader import Reader
 from chassis.events.relay import Relay
+from chassis.events.resending import Resender
 from chassis.events.settings import EventSettings
 from chassis.events.tasks import TaskRunner
 from chassis.events.waiting import end
@@ -97,6 +98,7 @@ class EventPath:
                 on_fatal=on_fatal,
             )
             self.broker.subscribe(wire.wake_subject(service), self._woken)
+            Resender(service, database, self.broker)
         if handlers:
             self.members = Members(
                 self.broker,

@@ -13,11 +13,13 @@ __all__ = [
     "ANY",
     "Position",
     "PositionMoved",
+    "begin_anew",
     "insert_new",
     "known_subjects",
     "load",
     "move",
     "position_of",
+    "skip",
 ]
 
 # The number of a position whose subject had events that the stream no longer holds: whatever
@@ -127,6 +129,40 @@ def move(session: Session, moves: Sequence[tuple[str, Position, Position]]) -> N
     result = session.execute(_MOVE, rows)
     if result.rowcount != len(rows):  # type: ignore[attr-defined]
         raise PositionMoved(f"{len(rows) - result.rowcount} of {len(rows)} positions moved")  # type: ignore[attr-defined]
+
+
+def skip(session: Session, subject: str, to: int) -> None:
+    """Go on after the event of this number, though the ones up to it were not taken.
+
+    A running member sees it when it looks at its stopped lanes.
+
+    Raises:
+        LookupError: the service has no position in this subject.
+        ValueError: it is there already, or further.
+    """
+    number = session.execute(select(positions.c.number).where(positions.c.subject == subject))
+    found = number.scalar()
+    if found is None:
+        raise LookupError(f"no position in {subject}")
+    if found >= to:
+        raise ValueError(f"{subject} is at number {found} already")
+    statement = update(positions).where(positions.c.subject == subject, positions.c.number == found)
+    if not session.execute(statement.values(number=to, event_id="")).rowcount:  # type: ignore[attr-defined]
+        raise PositionMoved(f"{subject} is no longer at number {found}")
+
+
+def begin_anew(session: Session, subject: str) -> None:
+    """Take whatever the stream holds first of a subject as the next event, whoever numbered it.
+
+    For a producer that has begun anew: what else the stream still holds is taken again.
+
+    Raises:
+        LookupError: the service has no position in this subject.
+    """
+    statement = update(positions).where(positions.c.subject == subject)
+    anew = statement.values(number=ANY, generation="", sequence=0, event_id="", lineage="")
+    if not session.execute(anew).rowcount:  # type: ignore[attr-defined]
+        raise LookupError(f"no position in {subject}")
 
 
 _MOVE = (

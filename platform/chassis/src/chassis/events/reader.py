@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from chassis.database import ConnectionLost, Database, DatabaseDown
 from chassis.events import pauses, positions, stopped_lanes, wire
 from chassis.events.arrival import Arrival, arrival_of
+from chassis.events.asking import Asking
 from chassis.events.behind import Behind, last_events, subjects_behind
 from chassis.events.broker import Broker
 from chassis.events.committer import Committer
@@ -97,6 +98,7 @@ class Reader:
         self._read_to = 0
         self._arrived = 0
         self._known_types: set[str] = set()
+        self._asking = Asking(stream, broker, self.stops, self._sent_again)
         self._lag = Lag(stream, handlers, database=database, broker=broker)
         self._has_read = False
         members.on_change(self._lanes_changed)
@@ -134,6 +136,7 @@ class Reader:
     async def stop(self) -> None:
         """Finish the batch in hand, then let the lanes go."""
         self._stopping = True
+        self._asking.close()
         self._interrupt("shutting down")
 
     def look_again(self) -> None:
@@ -170,6 +173,9 @@ class Reader:
     def _lanes_changed(self) -> None:
         if self._lanes.are_other_than(self.stops.resting):
             self._interrupt("the lanes have changed")
+
+    def _sent_again(self) -> None:
+        self._interrupt("what was missing has come")
 
     def _until_next_look(self) -> float:
         """Seconds until a lane that is held by another, contested or stopped may start."""
@@ -212,6 +218,7 @@ class Reader:
         self._has_read = True
         lanes = self.reading - self.stops.resting
         at = {s: known[s] for s in self._subjects(lanes, but=self._pauses.types)}
+        await self._take_sent_again(at)
         start = await self._start(at)
         self._stream_poll = _STREAM_POLL_SECONDS
         if not at:
@@ -257,6 +264,8 @@ class Reader:
                 if self.stops.all:
                     self._review_stops(await self._positions())
             await self._look_at_stops()
+            if self.stops.changed:
+                await self._write_stops()
             if self._lanes.are_other_than(self.stops.resting):
                 return
 
@@ -290,6 +299,7 @@ class Reader:
                 self.stops.go_on(stop)
             else:
                 self.stops.rest(stop)
+                self._asking.ask(stop)
 
     async def _may_go_on(self, subject: str, position: Position) -> bool:
         client = self._broker.client
@@ -331,10 +341,7 @@ class Reader:
     # --- judging by number ----------------------------------------------------------------------
 
     async def _take(self, messages: Iterable[Msg], at: dict[str, Position]) -> None:
-        """Judge each event by its number and let those that are next take effect."""
-        ahead: dict[str, Position] = {}
         arrivals: list[Arrival] = []
-        doubtful: set[int] = set()
         for message in messages:
             self._arrived += 1
             arrival = arrival_of(message)
@@ -342,7 +349,28 @@ class Reader:
                 self._pass_over(message.subject)
                 continue
             self._read_to = arrival.position.sequence
-            if arrival.subject not in at or arrival.lane in doubtful:
+            if arrival.subject in at:
+                arrivals.append(arrival)
+        doubtful = await self._take_next(arrivals, at)
+        if self.stops.changed:
+            await self._write_stops()
+        if doubtful:
+            await self._ask_producer()
+            for stop in self.stops.all:
+                if stop.lane in doubtful:
+                    self._asking.ask(stop)
+            raise _Reopen("numbers are missing")
+
+    async def _take_next(self, arrivals: Iterable[Arrival], at: dict[str, Position]) -> set[int]:
+        """Judge each event by its number and let those that are next take effect.
+
+        Lanes in doubt go no further: they are returned.
+        """
+        ahead: dict[str, Position] = {}
+        next_ones: list[Arrival] = []
+        doubtful: set[int] = set()
+        for arrival in arrivals:
+            if arrival.lane in doubtful:
                 continue
             position = ahead.get(arrival.subject) or at[arrival.subject]
             here = arrival.position
@@ -353,7 +381,7 @@ class Reader:
                         here, generation=position.generation, lineage=position.lineage
                     )
                 ahead[arrival.subject] = here
-                arrivals.append(arrival)
+                next_ones.append(arrival)
             elif verdict.kind == "seen":
                 metrics.EVENTS_SEEN_AGAIN.labels(arrival.type).inc()
             else:
@@ -362,13 +390,20 @@ class Reader:
                     self.stops.gap(arrival, position)
                 else:
                     self.stops.stop(arrival.lane, arrival.subject, verdict.reason, position)
-        if arrivals:
-            await self._commit(arrivals, at)
-        if self.stops.changed:
-            await self._write_stops()
-        if doubtful:
-            await self._ask_producer()
-            raise _Reopen("numbers are missing")
+        if next_ones:
+            await self._commit(next_ones, at)
+        return doubtful
+
+    async def _take_sent_again(self, at: dict[str, Position]) -> None:
+        """What the producer has sent again for lanes that were stopped, and are marked now."""
+        stopped = {s.subject: s for s in self.stops.all if s.missing and s.subject in at}
+        await self._take_next(self._asking.take({s: at[s] for s in stopped}), at)
+        for subject, stop in stopped.items():
+            taken = at[subject]
+            if stop.position != taken and stop.missing and taken.number < stop.missing.last:
+                self._asking.ask(self.stops.narrow(stop, taken))
+        for subject in [s for s in at if lane_of_subject(s) in self.stops.resting]:
+            del at[subject]
 
     def _pass_over(self, subject: str) -> None:
         if subject not in self._passed_over:

@@ -5,7 +5,6 @@ sequence it expects the stream to end. Recovery is one question: where does the 
 """
 
 import asyncio
-import json
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -399,12 +398,13 @@ def _lineage(last: Stored, counters: Counters) -> str:
 
 
 def _message(row: Outgoing, counters: Counters) -> tuple[str, bytes, dict[str, str]]:
-    headers: dict[str, str] = json.loads(row.headers)
-    headers[wire.NUMBER] = wire.number_value(row.number)
-    headers[wire.GENERATION] = counters.generation
-    if counters.lineage:
-        headers[wire.LINEAGE] = counters.lineage
-    headers[wire.RANK] = str(row.rank)
+    headers = wire.relayed(
+        row.headers,
+        number=row.number,
+        rank=row.rank,
+        generation=counters.generation,
+        lineage=counters.lineage,
+    )
     return row.subject, row.data, headers
 
 

@@ -10,29 +10,19 @@ from chassis.events import wire
 from chassis.events.arrival import Arrival
 from chassis.events.contracts import lane_of_subject
 from chassis.events.positions import Position
+from chassis.events.resending import Missing
 from chassis.telemetry import metrics
 
-__all__ = ["Gap", "Stop", "Stops"]
+__all__ = ["Stop", "Stops"]
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """The numbers of a subject that are missing, and of what is above them, that shows it."""
-
-    subject: str
-    first: int
-    last: int
-    generation: str
-    below_rank: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
     """Why a lane is stopped, where it stands, and when it is looked at again (monotonic seconds).
 
-    `found`: a look has found what it waited for, and it is read again.
+    `missing` are the numbers it waits for, if that is why. `found`: they are there, and it is read.
     """
 
     lane: int
@@ -40,13 +30,13 @@ class Stop:
     reason: str
     position: Position | None
     again_at: float
-    gap: Gap | None = None
+    missing: Missing | None = None
     found: bool = False
 
     @property
     def verb(self) -> str:
         """What an operator does about it: `events <verb> <subject>`."""
-        return "skip" if self.gap else "begin-anew"
+        return "skip" if self.missing else "begin-anew"
 
 
 class Stops:
@@ -84,10 +74,10 @@ class Stops:
         subject: str,
         reason: str,
         position: Position | None,
-        gap: Gap | None = None,
+        missing: Missing | None = None,
     ) -> None:
         """Stop a lane, or let one that is stopped already rest again."""
-        stop = Stop(lane, subject, reason, position, self._next_look(), gap)
+        stop = Stop(lane, subject, reason, position, self._next_look(), missing)
         if lane not in self._by_lane:
             self.changed = True
             _log.error(
@@ -108,28 +98,51 @@ class Stops:
             self._gaps[arrival.subject] = expected  # a new consumer may find it
             return
         here = arrival.position
-        gap = Gap(
+        missing = Missing(
             arrival.subject,
             expected,
             here.number - 1,
             here.generation,
             wire.integer(arrival.headers, wire.RANK),
         )
-        missing = here.number - expected
         if arrival.lane not in self._by_lane:
-            metrics.EVENTS_LOST.labels(arrival.type).inc(missing)
-        reason = f"{missing} events are missing from number {expected} on"
-        self.stop(arrival.lane, arrival.subject, reason, position, gap)
+            metrics.EVENTS_LOST.labels(arrival.type).inc(here.number - expected)
+        self.stop(arrival.lane, arrival.subject, _said(missing), position, missing)
+
+    def explain(self, stop: Stop, why: str) -> None:
+        """Say more of why a lane is stopped."""
+        now = self._by_lane.get(stop.lane)
+        if now and stop.missing and now.missing == stop.missing:
+            reason = f"{_said(stop.missing)}: {why}"
+            if now.reason != reason:
+                _log.error(
+                    "a lane stays stopped", stream=self._stream, lane=now.lane, reason=reason
+                )
+                self.changed = True
+            self._by_lane[stop.lane] = replace(now, reason=reason)
+
+    def narrow(self, stop: Stop, position: Position) -> Stop:
+        """Some of what a lane misses has been taken: it stays stopped for the rest."""
+        assert stop.missing
+        missing = replace(stop.missing, first=position.number + 1)
+        narrowed = replace(
+            stop, reason=_said(missing), position=position, missing=missing, found=False
+        )
+        self._by_lane[stop.lane] = narrowed
+        self.changed = True
+        return narrowed
 
     def rest(self, stop: Stop) -> None:
         """What it waits for is not there yet."""
-        if stop.lane in self._by_lane:
-            self._by_lane[stop.lane] = replace(stop, again_at=self._next_look())
+        now = self._by_lane.get(stop.lane)
+        if now:
+            self._by_lane[stop.lane] = replace(now, again_at=self._next_look())
 
     def go_on(self, stop: Stop) -> None:
         """What it waited for is there: its lane is to be read again."""
-        if self._by_lane.get(stop.lane) == stop:
-            self._by_lane[stop.lane] = replace(stop, found=True)
+        now = self._by_lane.get(stop.lane)
+        if now and (now.subject, now.position) == (stop.subject, stop.position):
+            self._by_lane[stop.lane] = replace(now, found=True)
 
     def read_again(self) -> None:
         """Let every stopped lane be read again: an operator may have changed what stops it."""
@@ -161,3 +174,8 @@ class Stops:
 
     def _next_look(self) -> float:
         return time.monotonic() + self._retry_seconds
+
+
+def _said(missing: Missing) -> str:
+    count = missing.last - missing.first + 1
+    return f"{count} events are missing from number {missing.first} on"

@@ -1,5 +1,6 @@
 """The transport's own headers, beside those of CloudEvents."""
 
+import json
 import re
 from collections.abc import Mapping
 
@@ -18,6 +19,8 @@ __all__ = [
     "lineage",
     "number_value",
     "operator_subject",
+    "relayed",
+    "resend_subject",
     "wake_subject",
 ]
 
@@ -68,6 +71,24 @@ def integer(headers: Mapping[str, str], name: str) -> int:
 
 
 ASK = b"ask"
+
+
+def relayed(
+    headers: bytes, *, number: int, rank: int, generation: str, lineage: str
+) -> dict[str, str]:
+    """The headers of an event of the outbox, as a relay sends it."""
+    sent: dict[str, str] = json.loads(headers)
+    sent[NUMBER] = number_value(number)
+    sent[GENERATION] = generation
+    if lineage:
+        sent[LINEAGE] = lineage
+    sent[RANK] = str(rank)
+    return sent
+
+
+def resend_subject(service: str) -> str:
+    """Where a service is asked for events that are missing in its stream."""
+    return f"slipway.resend.{service}"
 
 
 def wake_subject(service: str) -> str:

@@ -1,0 +1,220 @@
+"""A consumer that misses events asks their producer, which sends them again from its outbox."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+
+import pytest
+from bookshop import Node, TestSettings, accountant, eventually, sold
+from reading import has_taken, is_stopped, position_of, remove, subject_of_key, taken_ids
+from relaying import StreamView, in_order
+from sqlalchemy import delete, select, text
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext
+from chassis.database import Database, tables
+from chassis.events import positions, resending, wire
+from chassis.events.connection import connection
+from chassis.events.nats_options import NatsOptions
+from chassis.events.publisher import Publisher
+from chassis.events.resending import Gone, Missing, ask
+from chassis.telemetry import metrics
+from chassis.testing import NatsServer
+
+TYPE = "bookstore.v1.BookSold"
+SUBJECT = subject_of_key("book-0")
+RETRY_SOON = TestSettings(stopped_retry_seconds=0.1, net_seconds=0.1)
+
+
+@asynccontextmanager
+async def shop(url: str, nats: NatsServer) -> AsyncIterator[Node]:
+    """The producer: it relays, and answers who misses something."""
+    async with Node("bookstore", url, nats.url, publishes=[BookSold, BookReturned]) as node:
+        yield node
+
+
+async def sell_and_lose(
+    node: Node, nats: NatsServer, lost: range, published: int = 20
+) -> tuple[list[EventContext], list[str]]:
+    """Publish events of one key and take some out of the stream; all, and the ids of the lost."""
+    events = [(await node.publish(sold(0)))[0] for _ in range(published)]
+    await eventually(lambda: is_sent(node))
+    ids = [events[n].id for n in lost]
+    for id in ids:
+        await remove(StreamView(nats.url), id)
+    return events, ids
+
+
+async def is_sent(node: Node) -> bool:
+    return not (await node.path.ledger()).unsent
+
+
+async def test_what_is_missing_in_the_stream_is_taken_from_the_producer_once_and_in_order(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with shop(new_database("shop"), nats) as producer:
+        events, lost = await sell_and_lose(producer, nats, range(5, 8))
+        async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
+            await has_taken(books, len(events))
+            more = await producer.publish(*map(sold, range(40)))
+            await has_taken(books, len(events) + 40)
+            assert in_order(await taken_ids(books), events + more)
+            assert (await books.path.ledger()).stopped == ()
+        # Beside the stream: that is what it was.
+        assert not {*await StreamView(nats.url).ids()} & {*lost}
+        async with Node("books", books.url, nats.url, router=accountant()) as books:
+            last = await producer.publish(sold(0))
+            await has_taken(books, len(events) + 41)
+            assert (await taken_ids(books))[-1] == last[0].id
+
+
+async def test_many_that_are_missing_come_in_several_answers(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resending, "_MOST_EVENTS", 4)
+    lost_before = metrics.EVENTS_LOST.labels(TYPE)._value.get()
+    async with shop(new_database("shop"), nats) as producer:
+        events, _ = await sell_and_lose(producer, nats, range(3, 17))
+        async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
+            await has_taken(books, len(events))
+            assert await taken_ids(books) == [event.id for event in events]
+    assert metrics.EVENTS_LOST.labels(TYPE)._value.get() - lost_before == 14
+
+
+async def test_what_the_producer_no_longer_has_stops_the_lane_until_an_operator_skips_it(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with shop(new_database("shop"), nats) as producer:
+        events, lost = await sell_and_lose(producer, nats, range(5, 8))
+        rows = delete(tables.outbox).where(tables.outbox.c.event_id.in_(lost[:2]))
+        await producer.database.transaction(lambda tx: tx.session.execute(rows))
+        async with Node(
+            "books", new_database("books"), nats.url, router=accountant(), settings=RETRY_SOON
+        ) as books:
+
+            async def is_said() -> bool:
+                (said,) = await is_stopped(books)
+                assert "number 6 is no longer in the outbox" in said
+                assert "`events skip`" in said
+                return True
+
+            await eventually(is_said)
+            await has_taken(books, 5)
+            await books.database.transaction(lambda tx: positions.skip(tx.session, SUBJECT, 7))
+            # Of three that were missing the last is still there.
+            await has_taken(books, len(events) - 2)
+            kept = [event.id for event in events if event.id not in lost[:2]]
+            assert await taken_ids(books) == kept
+            assert (await books.path.ledger()).stopped == ()
+
+
+async def test_a_producer_that_does_not_answer_is_asked_again(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("shop")
+    async with shop(url, nats) as producer:
+        events, _ = await sell_and_lose(producer, nats, range(5, 8))
+    async with Node(
+        "books", new_database("books"), nats.url, router=accountant(), settings=RETRY_SOON
+    ) as books:
+
+        async def is_said() -> bool:
+            (said,) = await is_stopped(books)
+            return "no replica of bookstore is there" in said
+
+        await eventually(is_said)
+        async with shop(url, nats):
+            await has_taken(books, len(events))
+            assert await taken_ids(books) == [event.id for event in events]
+
+
+async def test_a_skip_goes_only_forward_and_leaves_what_others_took(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with shop(new_database("shop"), nats) as producer:
+        await producer.publish(*[sold(0)] * 3)
+        async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
+            await has_taken(books, 3)
+            with pytest.raises(ValueError, match="at number 3 already"):
+                await books.database.transaction(lambda tx: positions.skip(tx.session, SUBJECT, 3))
+            with pytest.raises(LookupError, match=r"no position in a\.b\.C\.1"):
+                await books.database.transaction(
+                    lambda tx: positions.skip(tx.session, "a.b.C.1", 3)
+                )
+            # A lane that runs is moved under its member, which reads its positions again.
+            await books.database.transaction(lambda tx: positions.skip(tx.session, SUBJECT, 5))
+            published = await producer.publish(*[sold(0)] * 4)
+            await has_taken(books, 5)
+            assert (await taken_ids(books))[3:] == [event.id for event in published[2:]]
+            assert (await position_of(books, SUBJECT)).number == 7
+
+
+async def test_only_what_the_asked_database_has_numbered_is_sent_again(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        shop(new_database("shop"), nats) as producer,
+        connection(NatsOptions(nats.url), "test") as client,
+    ):
+        events, _ = await sell_and_lose(producer, nats, range(0))
+        relay = await producer.database.read(
+            lambda tx: tx.session.execute(select(tables.relay)).one()
+        )
+        missing = Missing(SUBJECT, 3, 6, relay.generation, relay.rank + 1)
+
+        async def numbers(asked: Missing) -> list[int]:
+            answer = await ask(client, "bookstore", asked)
+            assert [h["ce-id"] for h, _ in answer] == [
+                events[wire.integer(h, wire.NUMBER) - 1].id for h, _ in answer
+            ]
+            return [wire.integer(h, wire.NUMBER) for h, _ in answer]
+
+        held = await StreamView(nats.url).messages()
+        (again, *_) = await ask(client, "bookstore", missing)
+        as_relayed = {k: v for k, v in held[2].headers.items() if not k.startswith("Nats-")}
+        assert again == (as_relayed, held[2].data)
+        assert await numbers(missing) == [3, 4, 5, 6]
+        assert await numbers(replace(missing, below_rank=6)) == [3, 4, 5]
+        monkeypatch.setattr(resending, "_MOST_BYTES", 1)
+        assert await numbers(missing) == [3]
+        for gone, why in {
+            replace(missing, generation="another"): "not the one that numbered",
+            replace(missing, first=30, last=31): "no longer in the outbox",
+            replace(missing, below_rank=3): "no longer in the outbox",
+            replace(missing, first=0): "no request",
+        }.items():
+            with pytest.raises(Gone, match=why):
+                await ask(client, "bookstore", gone)
+        with pytest.raises(LookupError, match="no replica of nobody"):
+            await ask(client, "nobody", missing)
+        for garbage in garbled(missing):
+            await client.publish(wire.resend_subject("bookstore"), garbage, reply="anywhere")
+        assert await numbers(missing) == [3]
+
+
+def garbled(missing: Missing) -> Sequence[bytes]:
+    asked = asdict(missing)
+    wrong = [asked | {"first": "3"}, asked | {"subject": 3}, asked | {"last": 1 << 70}, {}, [], 3]
+    return [b"", b"\xff", b"[" * 10_000, *(json.dumps(each).encode() for each in wrong)]
+
+
+def test_looking_for_what_is_missing_reads_the_outbox_by_rank(
+    new_database: Callable[[str], str],
+) -> None:
+    database = Database(new_database("shop"), Publisher("bookstore", (BookSold,)))
+    try:
+        statement = resending._found(Missing(SUBJECT, 3, 6, "", 100), 4)
+        engine = database._read_engine
+        compiled = statement.compile(engine, compile_kwargs={"literal_binds": True})
+        with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                plan = connection.execute(text(f"EXPLAIN QUERY PLAN {compiled}"))
+            else:
+                connection.execute(text("SET enable_seqscan = off"))
+                plan = connection.execute(text(f"EXPLAIN {compiled}"))
+            said = " ".join(str(row) for row in plan)
+        assert "slipway_outbox_rank" in said
+        assert "SORT" not in said.upper()
+    finally:
+        database.close()
