@@ -321,6 +321,15 @@ async def test_a_read_transaction_writes_nothing(database: Database) -> None:
     assert await lines(database) == [2]
 
 
+async def test_a_read_may_go_on_after_a_statement_that_failed(database: Database) -> None:
+    def look(tx: ReadTransaction) -> str:
+        with suppress(DBAPIError):
+            tx.session.execute(text("SELECT * FROM no_such_table"))
+        return "there is none"
+
+    assert await database.read(look) == "there is none"
+
+
 async def test_a_pooled_connection_that_has_died_costs_a_transaction_nothing(
     postgres: PostgresServer,
 ) -> None:

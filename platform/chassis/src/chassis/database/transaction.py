@@ -55,7 +55,7 @@ class ReadTransaction:
                 "in a transaction of its own"
             )
 
-    def _check(self, result: object = None) -> None:
+    def _check(self, result: object = None, *, commits: bool = True) -> None:
         """Raises TransactionMisused if the work ended the transaction, or if `result` shows that
         it has not run."""
         if isinstance(result, (CoroutineType, GeneratorType)):
@@ -64,10 +64,10 @@ class ReadTransaction:
                 f"{result.__qualname__} was called and did not run, since it is an async def or "
                 "has a yield: work in a transaction is a plain def"
             )
-        self._session.check()
+        self._session.check(commits=commits)
 
     def _end_read(self, result: object) -> None:
-        self._check(result)
+        self._check(result, commits=False)
         session = self._session
         if session.new or session.deleted or any(map(session.is_modified, session.dirty)):
             raise TransactionMisused(

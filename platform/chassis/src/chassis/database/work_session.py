@@ -83,8 +83,8 @@ class WorkSession(Session):
     def _connect(self) -> Connection:
         return self.connection(execution_options={_OPTION: self})
 
-    def check(self) -> None:
-        """Whether the transaction that began is open, and can be committed.
+    def check(self, *, commits: bool = True) -> None:
+        """Whether the transaction that began is open, and can be committed if it `commits`.
 
         Raises:
             TransactionMisused: the work has ended it, or has tried to.
@@ -92,7 +92,7 @@ class WorkSession(Session):
         if self._misuse is None:
             if self.get_transaction() is not self._root or is_idle(self._driver):
                 self._note("the transaction was ended before its time")
-            elif _has_failed(self._driver):
+            elif commits and _has_failed(self._driver):
                 self._note("a statement failed, and its error was caught outside of a savepoint")
         if self._misuse is not None:
             raise self._misuse
