@@ -31,6 +31,7 @@ from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database import ConnectionLost, Database, DatabaseDown, engine, tables
 from chassis.events.publisher import Publisher
+from chassis.events.task_queue import Seen
 from chassis.events.tasks import TaskRunner
 from chassis.testing import NatsServer, PostgresServer
 
@@ -188,12 +189,12 @@ async def is_due(books: Node) -> None:
 
 
 def hold_looks(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
-    """Nobody claims a task until the first is set; the second is when a claim found the database
+    """Nobody claims a task until the first is set; the second is when a look found the database
     away."""
     may_look, refused = asyncio.Event(), asyncio.Event()
-    look = TaskRunner._start_some
+    look = TaskRunner._look
 
-    async def held(runner: TaskRunner) -> bool:
+    async def held(runner: TaskRunner) -> Seen:
         await may_look.wait()
         try:
             return await look(runner)
@@ -201,7 +202,7 @@ def hold_looks(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.
             refused.set()
             raise
 
-    monkeypatch.setattr(TaskRunner, "_start_some", held)
+    monkeypatch.setattr(TaskRunner, "_look", held)
     return may_look, refused
 
 

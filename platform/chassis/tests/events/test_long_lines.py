@@ -2,23 +2,22 @@
 is forgotten."""
 
 import asyncio
-import json
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from bookshop import journal
+from database_work import Work
 from desk import Desk
-from sqlalchemy import event, insert, text
+from sqlalchemy import insert, text
 
 from chassis import Transaction
 from chassis.database import Database
-from chassis.events import task_rows
-from chassis.events.task_rows import Look, Task
+from chassis.events import task_queue, task_rows
+from chassis.events.task_queue import Look
+from chassis.events.task_rows import Task
 
 TYPE = "bookstore.v1.BookSold"
 
@@ -44,46 +43,23 @@ def store(tx: Transaction, rows: list[dict[str, object]]) -> None:
 
 
 def claim(tx: Transaction, limit: int = 16) -> list[Task]:
-    return task_rows.claim(tx.session, Look([TYPE]), owner="one", limit=limit, lease_seconds=600)[0]
+    return task_queue.claim(
+        tx.session, Look([TYPE]), dict.fromkeys([TYPE], limit), owner="one", lease_seconds=600
+    )[0]
 
 
 # --- costs --------------------------------------------------------------------------------------
 
 
-class Work:
-    """How much a database does: steps of SQLite's machine, pages that PostgreSQL looks at."""
-
-    def __init__(self) -> None:
-        self.done = 0
-
-    @contextmanager
-    def counted(self, database: Database) -> Iterator[None]:
-        def step() -> None:
-            self.done += 1
-
-        @event.listens_for(database._engine, "before_cursor_execute")
-        def execute(connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
-            if database.sqlite:
-                connection.connection.dbapi_connection.set_progress_handler(step, 1)
-            elif statement.startswith("SELECT"):
-                explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
-                (found,) = connection.exec_driver_sql(explain, values).one()
-                plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
-                self.done += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-
-        yield
-        event.remove(database._engine, "before_cursor_execute", execute)
-
-
-@pytest.mark.parametrize("what", ["claim", "next_due", "store"])
+@pytest.mark.parametrize("what", ["claim", "look", "store"])
 async def test_what_waits_behind_one_of_its_key_costs_nobody_anything(
     desk: Desk, what: str
 ) -> None:
     def do(tx: Transaction) -> None:
         if what == "claim":
             assert not claim(tx)
-        elif what == "next_due":
-            assert task_rows.next_due(tx.session, Look([TYPE]))
+        elif what == "look":
+            assert task_queue.look(tx.session, Look([TYPE])).due
         else:
             assert len(task_rows.blocked_keys(tx.session, {"long", "other"})) == 1
 

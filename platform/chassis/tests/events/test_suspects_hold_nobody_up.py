@@ -12,9 +12,9 @@ from relaying import Shop
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
-from chassis.events import task_rows
+from chassis.events import task_queue
 from chassis.events.gate import Gate
-from chassis.events.task_rows import Look
+from chassis.events.task_queue import Look
 from chassis.testing import NatsServer
 
 SETTINGS = TestSettings(task_lease_seconds=2, task_tries=2)
@@ -88,7 +88,7 @@ async def test_an_async_handler_that_hangs_stops_neither_lanes_nor_suspects(
 
 async def test_as_many_tasks_as_may_run_that_hang_keep_no_suspect_waiting(desk: Desk) -> None:
     outside = Outside()
-    settings = TestSettings(task_lease_seconds=2, task_concurrency=2)
+    settings = TestSettings(task_lease_seconds=2, task_concurrency=3)
     contexts = await desk.store(*(BookSold(book_id=f"hangs {n}") for n in range(2)))
     async with desk.member("one", outside.router, settings):
 
@@ -109,11 +109,14 @@ async def test_as_many_tasks_as_may_run_that_hang_keep_no_suspect_waiting(desk: 
 async def test_suspects_however_many_keep_no_other_task_from_being_claimed(desk: Desk) -> None:
     await desk.store(*(BookReturned(book_id=f"suspect {n}") for n in range(5)), alone=True)
     (other,) = await desk.store(BookSold(book_id="other"))
-    claimed, alone = await desk.database.transaction(
-        lambda tx: task_rows.claim(tx.session, Look(TYPES), owner="one", limit=3, lease_seconds=600)
+    claimed, _ = await desk.database.transaction(
+        lambda tx: task_queue.claim(
+            tx.session, Look(TYPES), dict.fromkeys(TYPES, 3), owner="one", lease_seconds=600
+        )
     )
     assert [task.event_id for task in claimed] == [other.id]
-    assert alone
+    seen = await desk.database.read(lambda tx: task_queue.look(tx.session, Look(TYPES)))
+    assert list(seen.alone) == ["bookstore.v1.BookReturned"]
 
 
 async def test_who_is_not_alone_in_time_lets_others_in() -> None:

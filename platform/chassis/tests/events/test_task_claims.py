@@ -15,8 +15,9 @@ from killers import leases_run_out
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
 from chassis.database import DatabaseDown
-from chassis.events import task_rows
-from chassis.events.task_rows import Look, Task, TaskTaken
+from chassis.events import dead_letter_rows, task_queue, task_rows
+from chassis.events.task_queue import Look, Seen
+from chassis.events.task_rows import Task, TaskTaken
 
 TYPES = ["bookstore.v1.BookSold"]
 PATIENT = TestSettings(task_lease_seconds=600)  # it runs out when a test says so
@@ -30,7 +31,9 @@ async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
 
 
 def claim(tx: Transaction, owner: str, limit: int = 100) -> list[Task]:
-    return task_rows.claim(tx.session, Look(TYPES), owner=owner, limit=limit, lease_seconds=600)[0]
+    return task_queue.claim(
+        tx.session, Look(TYPES), dict.fromkeys(TYPES, limit), owner=owner, lease_seconds=600
+    )[0]
 
 
 # --- claims -------------------------------------------------------------------------------------
@@ -80,8 +83,10 @@ async def test_tasks_that_wait_behind_another_or_run_do_not_wake_anybody(desk: D
     await desk.store(BookSold(book_id="b"))
     (held,) = await desk.database.transaction(lambda tx: claim(tx, "one"))
     await desk.database.transaction(lambda tx: task_rows.renew(tx.session, [held], 300))
-    due = await desk.database.read(lambda tx: task_rows.next_due(tx.session, Look(TYPES)))
-    assert due == pytest.approx(later - 300, abs=10)
+    seen = await desk.database.read(lambda tx: task_queue.look(tx.session, Look(TYPES)))
+    assert seen.due == {"bookstore.v1.BookSold": later}
+    assert seen.alone == {}
+    assert seen.left == pytest.approx(later - 300, abs=10)
 
 
 async def test_a_member_claims_only_types_it_handles(desk: Desk) -> None:
@@ -194,7 +199,7 @@ async def test_what_a_late_member_writes_of_a_task_taken_over_changes_nothing(de
     await leases_run_out(desk.database)
     await desk.database.transaction(lambda tx: claim(tx, "other"))  # makes it a suspect
     taken = await desk.database.transaction(
-        lambda tx: task_rows.claim_alone(tx.session, owner="other", types=TYPES, lease_seconds=600)
+        lambda tx: task_queue.claim_alone(tx.session, owner="other", types=TYPES, lease_seconds=600)
     )
     assert taken
     before = await desk.rows()
@@ -204,7 +209,7 @@ async def test_what_a_late_member_writes_of_a_task_taken_over_changes_nothing(de
         )
     with pytest.raises(TaskTaken):
         await desk.database.transaction(
-            lambda tx: task_rows.bury(tx.session, late, tries=9, reason="late")
+            lambda tx: dead_letter_rows.bury(tx.session, late, tries=9, reason="late")
         )
     await desk.database.transaction(lambda tx: task_rows.release(tx.session, late))
     await desk.database.transaction(lambda tx: task_rows.renew(tx.session, [late], 9999))
@@ -234,16 +239,16 @@ RENEWING = TestSettings(task_lease_seconds=0.3)
 @pytest.fixture
 def claimed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody takes a task from one that is late with its lease, as all are on a busy machine."""
-    claim, claimed = task_rows.claim, list[Task]()
+    claim, claimed = task_queue.claim, list[Task]()
 
-    def first(*arguments: Any, **options: Any) -> tuple[list[Task], bool]:
+    def first(*arguments: Any, **options: Any) -> tuple[list[Task], int]:
         if claimed:
-            return [], False
-        tasks, alone = claim(*arguments, **options)
+            return [], 0
+        tasks, freed = claim(*arguments, **options)
         claimed.extend(tasks)
-        return tasks, alone
+        return tasks, freed
 
-    monkeypatch.setattr(task_rows, "claim", first)
+    monkeypatch.setattr(task_queue, "claim", first)
 
 
 async def renewed(desk: Desk, times: int) -> None:
@@ -362,14 +367,14 @@ async def test_a_member_goes_on_after_an_error_of_any_kind_while_it_looks_for_ta
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors = iter([DatabaseDown("away"), RuntimeError("unforeseen")])
-    looks = task_rows.next_due
+    look = task_queue.look
 
-    def next_due(*arguments: object) -> float | None:
+    def failing(*arguments: object) -> Seen:
         for error in errors:
             raise error
-        return looks(*arguments)  # type: ignore[arg-type]
+        return look(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(task_rows, "next_due", next_due)
+    monkeypatch.setattr(task_queue, "look", failing)
     async with desk.member("one", plain()):
 
         async def failed_twice() -> bool:

@@ -9,8 +9,9 @@ from killers import leases_run_out
 
 from bookstore.v1 import BookSold
 from chassis import Transaction
-from chassis.events import task_rows
-from chassis.events.task_rows import Look, Task, TaskTaken
+from chassis.events import dead_letter_rows, task_queue, task_rows
+from chassis.events.task_queue import Look
+from chassis.events.task_rows import Task, TaskTaken
 
 TYPES = ["bookstore.v1.BookSold"]
 
@@ -23,7 +24,9 @@ async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
 
 
 def claim(tx: Transaction, owner: str) -> Task:
-    claimed, _ = task_rows.claim(tx.session, Look(TYPES), owner=owner, limit=1, lease_seconds=600)
+    claimed, _ = task_queue.claim(
+        tx.session, Look(TYPES), dict.fromkeys(TYPES, 1), owner=owner, lease_seconds=600
+    )
     return claimed[0]
 
 
@@ -36,8 +39,10 @@ async def test_who_continues_after_its_task_ended_elsewhere_does_not_end_the_one
     other = desk.connect()
 
     def end_it(tx: Transaction) -> None:
-        task_rows.claim(tx.session, Look(TYPES), owner="other", limit=1, lease_seconds=600)
-        freed = task_rows.claim_alone(tx.session, owner="other", types=TYPES, lease_seconds=600)
+        task_queue.claim(
+            tx.session, Look(TYPES), dict.fromkeys(TYPES, 1), owner="other", lease_seconds=600
+        )
+        freed = task_queue.claim_alone(tx.session, owner="other", types=TYPES, lease_seconds=600)
         assert freed
         task_rows.finish(tx.session, freed)
         write_down(tx, first)
@@ -59,7 +64,7 @@ async def test_the_number_of_a_dead_letter_is_not_used_again(desk: Desk) -> None
 
     def die(tx: Transaction) -> None:
         task = claim(tx, "one")
-        task_rows.bury(tx.session, task, tries=1, reason="no reason")
+        dead_letter_rows.bury(tx.session, task, tries=1, reason="no reason")
 
     numbers = set()
     for _ in range(2):
@@ -67,7 +72,7 @@ async def test_the_number_of_a_dead_letter_is_not_used_again(desk: Desk) -> None
         await desk.database.transaction(die)
         (letter,) = await desk.dead()
         numbers.add(letter.id)
-        await desk.database.transaction(lambda tx: task_rows.redrive(tx.session))
+        await desk.database.transaction(lambda tx: dead_letter_rows.redrive(tx.session))
         redriven = await desk.database.transaction(lambda tx: claim(tx, "one"))
         await desk.database.transaction(
             lambda tx, redriven=redriven: task_rows.finish(tx.session, redriven)  # type: ignore[misc]

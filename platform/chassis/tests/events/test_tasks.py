@@ -17,7 +17,7 @@ from trade import Patience, dead, rows_of_tasks, settled, take_in, trading
 from bookstore.v1 import BookReturned, BookSold, BooksServiceStub, GetBookRequest
 from chassis import EventContext, EventRouter, Reject, Transact, Transaction, Unavailable
 from chassis.database import tables
-from chassis.events import task_rows
+from chassis.events import dead_letter_rows
 from chassis.events.settings import EventSettings
 from chassis.events.tasks import backoff
 from chassis.testing import NatsServer, free_port
@@ -199,7 +199,7 @@ async def test_redriven_dead_letters_come_last_of_their_key_and_take_effect(
             return (len(await dead(books)), len(await rows_of_tasks(books))) == (2, 2)
 
         await eventually(all_in)
-        number = await books.database.transaction(lambda tx: task_rows.redrive(tx.session))
+        number = await books.database.transaction(lambda tx: dead_letter_rows.redrive(tx.session))
         assert number == 2
         gate.set()
         await settled(shop, books)
@@ -222,7 +222,7 @@ async def test_single_dead_letters_can_be_redriven(
         failing.mended = True
         chosen = [letter for letter in await dead(books) if letter.event_id == contexts[1].id]
         await books.database.transaction(
-            lambda tx: task_rows.redrive(tx.session, [letter.id for letter in chosen])
+            lambda tx: dead_letter_rows.redrive(tx.session, [letter.id for letter in chosen])
         )
         await settled(shop, books)
         assert await ids(books) == [contexts[1].id]

@@ -1,7 +1,7 @@
-"""A task that no running version handles blocks its key: that is said, and it stays."""
+"""An event that no running version handles becomes a dead letter at its maximum age."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 
 import pytest
 from bookshop import eventually, write_down
@@ -10,7 +10,10 @@ from structlog.testing import capture_logs
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.events import task_rows, tasks
+from chassis.events.unhandled import Unhandled, waiting_types
+
+SOLD, RETURNED = "bookstore.v1.BookSold", "bookstore.v1.BookReturned"
+DAY = 24 * 3600.0
 
 
 @pytest.fixture
@@ -20,60 +23,75 @@ async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
     desk.close()
 
 
-async def test_tasks_that_wait_long_for_a_version_that_handles_them_are_told_once_for_each_type(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+def long_ago() -> dict[str, object]:
+    return {"stored_at": time.time() - 2 * DAY, "due_at": time.time() - 2 * DAY}
+
+
+async def look(desk: Desk, versions: Collection[str] | None = ()) -> None:
+    """As a member that handles books sold looks, while these versions handle books returned."""
+    await Unhandled(desk.database, [SOLD], lambda _type: versions, DAY).look()
+
+
+async def test_what_nobody_handles_is_a_dead_letter_in_the_end_and_what_waits_behind_it_goes_on(
+    desk: Desk,
 ) -> None:
+    returned = await desk.store(
+        *(BookReturned(book_id=key) for key in ("a", "b")), **long_ago(), followed=True
+    )
+    (behind,) = await desk.store(BookSold(book_id="a"), due_at=None)
     router = EventRouter()
 
     @router.on(BookSold)
     def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
         write_down(tx, event)
 
-    looks = 0
-    unhandled = task_rows.unhandled
-
-    def counted(*arguments: object) -> dict[str, int]:
-        nonlocal looks
-        looks += 1
-        return unhandled(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(task_rows, "unhandled", counted)
-    monkeypatch.setattr(tasks, "_UNHANDLED_SECONDS", 0.02)
-    stored_at = time.time() - 7 * 24 * 3600
-    waiting = [
-        *await desk.store(
-            BookReturned(book_id="a"), BookReturned(book_id="b"), stored_at=stored_at
-        ),
-        *await desk.store(BookSold(book_id="a")),
-    ]
-    (other,) = await desk.store(BookSold(book_id="c"), stored_at=stored_at)
     with capture_logs() as logs:
         async with desk.member("one", router):
 
-            async def looked_often() -> bool:
-                return looks > 3 and await desk.written() == [other.id]
+            async def is_written() -> bool:
+                return await desk.written() == [behind.id]
 
-            await eventually(looked_often)
-    told = [line for line in logs if line["log_level"] == "error"]
-    assert told == [
-        {
-            "event": "events wait for a version that handles them",
-            "log_level": "error",
-            "type": "bookstore.v1.BookReturned",
-            "keys": 2,
-        }
+            await eventually(is_written)
+    dead = await desk.dead()
+    assert {letter.event_id for letter in dead} == {context.id for context in returned}
+    assert "no running version handles it" in dead[0].reason
+    assert [(line["type"], line["events"]) for line in logs if line["log_level"] == "error"] == [
+        (RETURNED, 2)
     ]
-    assert [row.event_id for row in await desk.rows()] == [context.id for context in waiting]
 
 
-async def test_tasks_that_wait_for_a_version_since_a_moment_ago_are_not_told(desk: Desk) -> None:
-    await desk.store(BookReturned(book_id="a"))
-    types = ["bookstore.v1.BookSold"]
+async def test_a_whole_line_that_nobody_handles_goes_at_once_when_it_is_old(desk: Desk) -> None:
+    old = time.time() - 2 * DAY
+    await desk.store(BookReturned(book_id="a"), **long_ago(), followed=True)
+    for _ in range(3):
+        await desk.store(BookReturned(book_id="a"), stored_at=old, due_at=None)
+    (young,) = await desk.store(BookReturned(book_id="a"), due_at=None)
+    await look(desk)
+    assert [row.event_id for row in await desk.rows()] == [young.id]
+    assert len(await desk.dead()) == 4
 
-    def told(stored_before: float) -> bool:
-        return bool(
-            desk.database.transact(lambda tx: task_rows.unhandled(tx.session, types, stored_before))
-        )
 
-    assert not told(time.time() - 3600)
-    assert told(time.time() + 3600)
+@pytest.mark.parametrize(
+    ("versions", "columns"),
+    [(["2"], long_ago()), (None, long_ago()), ((), {})],
+    ids=["another version handles it", "who runs is not known", "it is young"],
+)
+async def test_until_then_it_waits(
+    desk: Desk, versions: Collection[str] | None, columns: dict[str, object]
+) -> None:
+    (waiting,) = await desk.store(BookReturned(book_id="a"), **columns)
+    await look(desk, versions)
+    assert [row.event_id for row in await desk.rows()] == [waiting.id]
+    assert await desk.dead() == []
+
+
+async def test_what_this_version_handles_is_never_too_old(desk: Desk) -> None:
+    await desk.store(BookSold(book_id="a"), **long_ago())
+    await look(desk)
+    assert await desk.dead() == []
+
+
+async def test_the_types_that_wait_are_found(desk: Desk) -> None:
+    assert await desk.database.read(lambda tx: waiting_types(tx.session)) == []
+    await desk.store(*(BookReturned(book_id=f"{n}") for n in range(3)), BookSold(book_id="a"))
+    assert await desk.database.read(lambda tx: waiting_types(tx.session)) == [RETURNED, SOLD]

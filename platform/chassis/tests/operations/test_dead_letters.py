@@ -17,7 +17,7 @@ from trade import dead
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.events import task_rows
+from chassis.events import dead_letter_rows
 from chassis.events.publisher import Publisher
 from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE, USAGE
 from chassis.operations import DeadLetterFilter, redrive_dead_letters
@@ -54,7 +54,7 @@ def desk(prepared_sqlite: str, tmp_path: Path) -> Iterator[Desk]:
 
 async def bury(desk: Desk, *letters: dict[str, Any]) -> list[str]:
     """Make them dead letters; the ids of their events."""
-    await desk.database.transaction(lambda tx: task_rows.store_dead(tx.session, letters))
+    await desk.database.transaction(lambda tx: dead_letter_rows.store(tx.session, letters))
     return [row["event_id"] for row in letters]
 
 

@@ -37,8 +37,8 @@ _REMEMBERED_SECONDS = 5.0
 class Database:
     """A service's database.
 
-    SQLite has one writing thread (more only fight), PostgreSQL as many as `threads`. Reads have
-    connections of their own.
+    SQLite has one writing thread (more only fight), PostgreSQL as many as `threads`, and one for
+    what is urgent. Reads have connections of their own.
     """
 
     def __init__(
@@ -48,12 +48,16 @@ class Database:
         self.publisher = publisher
         self.sqlite = is_sqlite(url)
         writers = 1 if self.sqlite else threads
-        self._engine = make_engine(url, writers)
+        self.threads = writers
+        self._engine = make_engine(url, writers if self.sqlite else writers + 1)
         self._read_engine = make_read_engine(url, read_threads)
         self._renewals = [Renewal(self._engine), Renewal(self._read_engine)]
         self._witness = Witness(self._engine)
         self._refusals: dict[type[Exception], tuple[str, float]] = {}
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="transaction")
+        self._urgent = (
+            self._writers if self.sqlite else ThreadPoolExecutor(1, thread_name_prefix="urgent")
+        )
         self._readers = ThreadPoolExecutor(read_threads, thread_name_prefix="read")
         self._on_published: list[Callable[[], None]] = []
 
@@ -61,8 +65,10 @@ class Database:
         """Call, on the committing thread, after each commit that put events into the outbox."""
         self._on_published.append(call)
 
-    async def transaction(self, work: Callable[[Transaction], T]) -> T:
+    async def transaction(self, work: Callable[[Transaction], T], *, urgent: bool = False) -> T:
         """Run `work` on a transaction thread in one commit, and return what it returned.
+
+        What is `urgent` runs, on PostgreSQL, on a thread that no handler ever holds.
 
         A deadlock or serialization failure runs it again at once, a few times, and so does a
         connection that led to a read-only server.
@@ -72,7 +78,8 @@ class Database:
             DatabaseAtFault: the database cannot do this work now; other work may succeed.
             Exception: what `work` raised; nothing was changed.
         """
-        return await self._on(self._writers, self.transact, work)
+        executor = self._urgent if urgent else self._writers
+        return await self._on(executor, self.transact, work)
 
     async def read(self, work: Callable[[ReadTransaction], T]) -> T:
         """Run `work` on a reading thread in a transaction that writes nothing.
@@ -97,6 +104,7 @@ class Database:
     def close(self) -> None:
         """Wait for running transactions, then close every connection."""
         self._writers.shutdown(wait=True)
+        self._urgent.shutdown(wait=True)
         self._readers.shutdown(wait=True)
         self._engine.dispose()
         self._read_engine.dispose()

@@ -113,19 +113,23 @@ tasks = Table(
     sqlite_autoincrement=True,
 )
 
-for _name, _columns in {"due": ("due_at", "id"), "first": ("key", "due_at", "source")}.items():
-    Index(
-        f"slipway_task_{_name}",
-        *(tasks.c[name] for name in _columns),
-        sqlite_where=text("due_at IS NOT NULL"),
-        postgresql_where=text("due_at IS NOT NULL"),
-    )
+# What may be claimed, by type: what waits of other types, or behind, costs a look nothing.
 Index(
-    "slipway_task_alone",
+    "slipway_task_next",
+    tasks.c.type,
+    tasks.c.alone,
     tasks.c.due_at,
     tasks.c.id,
-    sqlite_where=text("alone IS 1"),
-    postgresql_where=text("alone IS true"),
+    sqlite_where=text("due_at IS NOT NULL AND owner IS NULL"),
+    postgresql_where=text("due_at IS NOT NULL AND owner IS NULL"),
+)
+Index(
+    "slipway_task_first",
+    tasks.c.key,
+    tasks.c.due_at,
+    tasks.c.source,
+    sqlite_where=text("due_at IS NOT NULL"),
+    postgresql_where=text("due_at IS NOT NULL"),
 )
 Index(
     "slipway_task_lease",

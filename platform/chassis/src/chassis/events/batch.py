@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from chassis.database import Transaction
 from chassis.errors import is_unavailable
-from chassis.events import positions, task_rows
+from chassis.events import dead_letter_rows, positions, task_rows
 from chassis.events.arrival import Arrival, read
 from chassis.events.context import EventContext
 from chassis.events.handlers import Handler, Reject
@@ -78,7 +78,7 @@ def take(
         taken.handled += group.arrivals
     rows = [{**a.row(), "alone": a.suspect} for a in taken.tasks]
     task_rows.store_in_line(tx.session, rows, before_these)
-    task_rows.store_dead(tx.session, [{**a.row(), "reason": a.reason} for a in taken.dead])
+    dead_letter_rows.store(tx.session, [{**a.row(), "reason": a.reason} for a in taken.dead])
     return taken
 
 
@@ -100,7 +100,7 @@ def store_failed(
     tries = 0 if is_unavailable(error) else 1
     if isinstance(error, Reject) or tries >= max_tries:
         arrival.reason = reason
-        task_rows.store_dead(tx.session, [{**arrival.row(), "reason": reason, "tries": tries}])
+        dead_letter_rows.store(tx.session, [{**arrival.row(), "reason": reason, "tries": tries}])
         return Taken(dead=[arrival])
     task = {**arrival.row(), "reason": reason, "tries": tries, "due_at": due_at}
     task_rows.store(tx.session, [task])

@@ -41,7 +41,17 @@ class EventSettings(BaseSettings):
     task_lease_seconds: float = Field(
         10, gt=0, description="a claimed task not renewed for so long is anybody's"
     )
-    task_concurrency: int = Field(16, ge=1, description="tasks a replica runs at once")
+    task_timeout_seconds: float = Field(
+        60,
+        gt=0,
+        description="how long one attempt of an async handler may take; it costs a try to be late",
+    )
+    task_concurrency: int = Field(
+        16,
+        ge=1,
+        description="tasks a replica runs at once; no event type has all places to itself, "
+        "if the service handles several",
+    )
     relay_sweep_seconds: float = Field(
         5, gt=0, description="the outbox is looked at this often even if nothing woke the relay"
     )

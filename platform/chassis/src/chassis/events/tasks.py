@@ -1,10 +1,12 @@
 """Runs tasks: events whose handler failed, is an `async def`, or is suspected of killing us."""
 
 import asyncio
+import math
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import structlog
@@ -18,17 +20,17 @@ from chassis.database import (
 )
 from chassis.database.faults import away
 from chassis.errors import is_unavailable
-from chassis.events import task_rows
-from chassis.events.arrival import read_stored
-from chassis.events.batch import call_one
+from chassis.events import dead_letter_rows, task_queue, task_rows
+from chassis.events.attempts import Attempts
 from chassis.events.cloudevents import Undecodable
-from chassis.events.context import EventContext
 from chassis.events.gate import Gate
 from chassis.events.handlers import FAILURES, Handler, Reject
+from chassis.events.places import Places
 from chassis.events.reasons import reason_of
 from chassis.events.settings import EventSettings
-from chassis.events.spans import event_span
-from chassis.events.task_rows import Look, Task, TaskTaken
+from chassis.events.task_queue import Look, Seen
+from chassis.events.task_rows import Task, TaskTaken
+from chassis.events.unhandled import Unhandled
 from chassis.events.waiting import is_being_cancelled, wait_at_most
 from chassis.telemetry import metrics
 
@@ -38,7 +40,7 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 _POLL_SECONDS = 1.0
-_UNHANDLED_SECONDS = 60.0
+_MORE_SECONDS = 0.1
 # So often a suspect waits for a moment without async handlers; then they make room.
 _PATIENT_DELAYS = 4
 
@@ -61,6 +63,7 @@ class TaskRunner:
         member: str,
         settings: EventSettings,
         gate: Gate,
+        versions_of: Callable[[str], Collection[str] | None] = lambda _type: (),
     ) -> None:
         self._database = database
         self._handlers = handlers
@@ -68,9 +71,14 @@ class TaskRunner:
         self._member = member
         self._settings = settings
         self._gate = gate
+        self._attempts = Attempts(database, handlers, settings)
+        self._unhandled = Unhandled(database, handlers, versions_of, settings.task_max_age_seconds)
+        self._places = Places(handlers, settings.task_concurrency)
         self._held: dict[int, Task] = {}
         self._running: set[asyncio.Task[Any]] = set()
         self._awaiting: set[asyncio.Task[None]] = set()  # those of async handlers
+        self._what = Look(self._types)
+        self._more_until = 0.0
         self._delays = 0
         self._suspects_rest_until = 0.0
         self._frees_from = 0.0
@@ -85,16 +93,19 @@ class TaskRunner:
 
     async def run(self) -> None:
         """Run tasks until `stop`, or until cancelled."""
-        beside = [asyncio.create_task(work) for work in (self._renew(), self._tell_unhandled())]
+        beside = [asyncio.create_task(work) for work in (self._renew(), self._unhandled.run())]
         waits = False
+        seen = Seen()
         try:
             while not self._stopping:
                 self._woken.clear()
                 try:
                     if waits:
                         await self._renew_held()
-                    if not await self._start_some():
-                        await self._wait()
+                    if time.monotonic() >= self._more_until:
+                        seen = await self._look()
+                    if not await self._start_some(seen):
+                        await self._wait(seen)
                     waits = False
                 except Exception as error:
                     if not waits:  # said once, however long it lasts
@@ -121,68 +132,69 @@ class TaskRunner:
             if late:
                 await asyncio.wait(late)
 
-    async def _wait(self) -> None:
-        """Until a task is due, or somebody says that there may be one."""
-        due = None
-        while due is None:
-            due = await self._next_due()
-            seconds = _POLL_SECONDS
-            if due is not None:
-                # Never at once: one that is due may be locked by who claims it.
-                seconds = min(seconds, max(0.005, due - time.time()))
-            if await wait_at_most(self._woken, seconds):
-                return
-
-    async def _next_due(self) -> float | None:
-        look = self._look()
-        return await self._database.read(lambda tx: task_rows.next_due(tx.session, look))
-
-    def _look(self) -> Look:
+    async def _look(self) -> Seen:
         now = time.monotonic()
-        return Look(
+        self._what = Look(
             types=self._types,
             held=list(self._held),
             left=now >= self._frees_from,
             suspects=now >= self._suspects_rest_until,
         )
+        return await self._database.read(lambda tx: task_queue.look(tx.session, self._what))
 
-    async def _start_some(self) -> bool:
-        """Claim what there is room for; whether anything was claimed."""
-        if self._room() <= 0:
-            # Those that hang keep no suspect waiting.
-            await asyncio.wait(
-                self._running, timeout=_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED
+    async def _wait(self, seen: Seen) -> None:
+        """Until a task is due that has a place, or somebody says that there may be one."""
+        times = [seen.due[type] for type in self._places.share(seen.due)]
+        times += [*seen.alone.values(), *([seen.left] if seen.left is not None else [])]
+        # Never at once: one that is due may be locked by who claims it.
+        until = max(0.005, min(times, default=math.inf) - time.time())
+        await wait_at_most(self._woken, min(_POLL_SECONDS, until))
+
+    async def _start_some(self, seen: Seen) -> bool:
+        """Claim what is due and has a place; whether anything was claimed or freed."""
+        now = time.time()
+        places = self._places.share(seen.types_due(now))
+        left = seen.left is not None and seen.left < now
+        claimed: list[Task] = []
+        freed = 0
+        if places or left:
+            claimed, freed = await self._database.transaction(
+                lambda tx: task_queue.claim(
+                    tx.session,
+                    replace(self._what, left=left),
+                    places,
+                    owner=self._member,
+                    lease_seconds=self._settings.task_lease_seconds,
+                )
             )
-        look = self._look()
-        claimed, suspects = await self._database.transaction(
-            lambda tx: task_rows.claim(
-                tx.session,
-                look,
-                owner=self._member,
-                limit=max(0, self._room()),
-                lease_seconds=self._settings.task_lease_seconds,
-            )
-        )
         for task in claimed:
             self._begin(task, self._gate.shared())
+        if claimed:
+            # Where all places were filled there is more: a look before each claim would be in vain.
+            more = len(claimed) == sum(places.values())
+            self._more_until = time.monotonic() + _MORE_SECONDS if more else 0.0
+        suspects = [type for type, due in seen.alone.items() if due <= now]
         if not suspects:
-            if look.suspects:
+            if self._what.suspects:
                 self._delays = 0
-            return bool(claimed)
-        ran = self._start(self._run_suspects())
+            return bool(claimed or freed)
+        ran = self._start(self._run_suspects(suspects))
         await asyncio.wait({ran})
-        return bool(claimed) or (not ran.cancelled() and ran.result())
-
-    def _room(self) -> int:
-        return self._settings.task_concurrency - len(self._running)
+        return bool(claimed or freed) or (not ran.cancelled() and ran.result())
 
     def _begin(self, task: Task, gate: AbstractAsyncContextManager[None]) -> asyncio.Task[None]:
         self._held[task.id] = task
+        self._places.take(task.type)
         running = self._start(self._run(task, gate))
+        running.add_done_callback(lambda _: self._ended(task))
         if self._handlers[task.type].kind == "async":
             self._awaiting.add(running)
             running.add_done_callback(self._awaiting.discard)
         return running
+
+    def _ended(self, task: Task) -> None:
+        self._places.give_back(task.type)
+        self._woken.set()
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         running = asyncio.create_task(work)
@@ -190,7 +202,7 @@ class TaskRunner:
         running.add_done_callback(self._running.discard)
         return running
 
-    async def _run_suspects(self) -> bool:
+    async def _run_suspects(self, types: list[str]) -> bool:
         """Run what runs alone, if there is a moment for it soon; whether anything ran.
 
         Lanes stand still for it no longer than a lease and a moment. It costs async handlers no
@@ -202,21 +214,21 @@ class TaskRunner:
             await asyncio.wait(self._awaiting, timeout=_POLL_SECONDS)
         try:
             async with self._gate.alone(_POLL_SECONDS):
-                return await self._run_alone()
+                return await self._run_alone(types)
         except TimeoutError:
             self._delays += 1
             rest = backoff(self._delays, self._settings)
             self._suspects_rest_until = time.monotonic() + rest
             return False
 
-    async def _run_alone(self) -> bool:
+    async def _run_alone(self, types: list[str]) -> bool:
         ran = False
         lease = self._settings.task_lease_seconds
         until = time.monotonic() + lease
         while (seconds := until - time.monotonic()) > 0 and not self._stopping:
             task = await self._database.transaction(
-                lambda tx: task_rows.claim_alone(
-                    tx.session, owner=self._member, types=self._types, lease_seconds=lease
+                lambda tx: task_queue.claim_alone(
+                    tx.session, owner=self._member, types=types, lease_seconds=lease
                 )
             )
             if task is None:
@@ -236,7 +248,7 @@ class TaskRunner:
                 await self._bury(task, task.tries - 1, _ended_its_process(task))
                 return
             async with gate:
-                await self.attempt(task)
+                await self._attempts.run(task)
             self._lost_connection.discard((task.id, task.tries))
             metrics.EVENTS_HANDLED.labels(task.type).inc()
         except asyncio.CancelledError as error:
@@ -260,66 +272,6 @@ class TaskRunner:
                 await self._failed(task, said or error)
         finally:
             self._held.pop(task.id, None)
-            self._woken.set()
-
-    # --- one attempt ----------------------------------------------------------------------------
-
-    async def attempt(self, task: Task) -> None:
-        """Let a claimed task take effect and end, in one commit.
-
-        Raises:
-            TaskTaken: another member has claimed it meanwhile.
-            Exception: what its handler raised, or its commit.
-        """
-        handler = self._handlers[task.type]
-        context, message, hop = read_stored(task.headers, task.data, handler)
-        if handler.kind == "async":
-            with event_span(handler.type, context, hop):
-                await self._attempt_async(task, handler, context, message)
-            return
-
-        def work(tx: Transaction) -> None:
-            task_rows.finish(tx.session, task)
-            call_one(handler, tx, message, context, hop)
-
-        await self._database.transaction(work)
-
-    async def _attempt_async(
-        self, task: Task, handler: Handler, context: EventContext, message: object
-    ) -> None:
-        finished = False
-        lost: DatabaseDown | ConnectionLost | None = None
-
-        async def transact(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            nonlocal finished, lost
-            if finished:
-                raise RuntimeError("transact is called at most once in a handler")
-
-            def commit(tx: Transaction) -> Any:
-                tx.cause = context
-                task_rows.finish(tx.session, task)
-                return work(tx, *args, **kwargs)
-
-            try:
-                result = await self._database.transaction(commit)
-            except (DatabaseDown, ConnectionLost) as error:
-                lost = error
-                raise
-            finished = True
-            return result
-
-        started = time.perf_counter()
-        try:
-            await handler(message, context, transact=transact)
-        except FAILURES:
-            if not finished:
-                raise
-            _log.exception("a handler failed after its transact", event_id=context.id)
-        metrics.EVENT_HANDLER_SECONDS.labels(handler.type).observe(time.perf_counter() - started)
-        if not finished:
-            if lost is not None:
-                raise lost  # the handler made nothing of it, but wanted to commit
-            await self._database.transaction(lambda tx: task_rows.finish(tx.session, task))
 
     # --- failures -------------------------------------------------------------------------------
 
@@ -373,7 +325,9 @@ class TaskRunner:
         _log.error(
             "an event became a dead letter", event_id=task.event_id, type=task.type, reason=reason
         )
-        await self._settle(lambda tx: task_rows.bury(tx.session, task, tries=tries, reason=reason))
+        await self._settle(
+            lambda tx: dead_letter_rows.bury(tx.session, task, tries=tries, reason=reason)
+        )
 
     async def _settle(self, work: Callable[[Transaction], None]) -> None:
         try:
@@ -410,28 +364,13 @@ class TaskRunner:
                 self._free_nobody()
                 seconds = min(every, _POLL_SECONDS)
 
-    async def _tell_unhandled(self) -> None:
-        """Say, once for each type, that tasks wait for a version that handles it."""
-        told: set[str] = set()
-        while True:
-            before = time.time() - self._settings.task_max_age_seconds
-            found: dict[str, int] = {}
-            with suppress(Exception):  # that the database is away is said elsewhere
-                found = await self._database.read(
-                    lambda tx, before=before: task_rows.unhandled(tx.session, self._types, before)  # type: ignore[misc]
-                )
-            for type in found.keys() - told:
-                _log.error(
-                    "events wait for a version that handles them", type=type, keys=found[type]
-                )
-            told |= found.keys()
-            await asyncio.sleep(_UNHANDLED_SECONDS)
-
     async def _renew_held(self) -> None:
         held = list(self._held.values())
         if held:
             lease = self._settings.task_lease_seconds
-            await self._database.transaction(lambda tx: task_rows.renew(tx.session, held, lease))
+            await self._database.transaction(
+                lambda tx: task_rows.renew(tx.session, held, lease), urgent=True
+            )
 
     def _free_nobody(self) -> None:
         """The database was away: a lease may have run out though its owner lives and renews it."""

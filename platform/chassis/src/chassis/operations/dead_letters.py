@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import dead_letters
-from chassis.events import task_rows
+from chassis.events import dead_letter_rows
 
 __all__ = [
     "DeadLetter",
@@ -142,7 +142,7 @@ def redrive_dead_letters(session: Session, chosen: DeadLetterFilter, *, limit: i
     Each keeps the event's id, and those of one key their order.
     """
     ids = _oldest(session, chosen, limit)
-    return task_rows.redrive(session, ids) if ids else 0
+    return dead_letter_rows.redrive(session, ids) if ids else 0
 
 
 def drop_dead_letters(session: Session, chosen: DeadLetterFilter, *, limit: int = 500) -> int:

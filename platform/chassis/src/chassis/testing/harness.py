@@ -16,19 +16,19 @@ from sqlalchemy import MetaData, delete, select
 from sqlalchemy.orm import Session
 
 from chassis.database import Database, Transaction, tables
-from chassis.events import batch, positions, task_rows
+from chassis.events import batch, positions, task_queue
 from chassis.events.arrival import Arrival
+from chassis.events.attempts import Attempts
 from chassis.events.cloudevents import decode, from_data
 from chassis.events.context import EventContext
 from chassis.events.contracts import event_type, source_service, stream_of
-from chassis.events.gate import Gate
 from chassis.events.handlers import bind_all
 from chassis.events.positions import Position
 from chassis.events.publisher import Publisher
 from chassis.events.router import EventRouter
 from chassis.events.settings import EventSettings
-from chassis.events.task_rows import Look, Task
-from chassis.events.tasks import TaskRunner
+from chassis.events.task_queue import Look
+from chassis.events.task_rows import Task
 from chassis.events.wire import NUMBER, number_value
 
 if TYPE_CHECKING:
@@ -185,20 +185,19 @@ class HandlerHarness:
 
     async def _run_tasks(self) -> None:
         """What `async def` handlers left; an event whose handler raises is not kept."""
-        runner = TaskRunner(
-            self.database, self._handlers, member="test", settings=self.settings, gate=Gate()
-        )
+        attempts = Attempts(self.database, self._handlers, self.settings)
         while claimed := await self.database.transaction(self._claim):
             for task in claimed:
                 try:
-                    await runner.attempt(task)
+                    await attempts.run(task)
                 except Exception:
                     await self.database.transaction(lambda tx: _forget_tasks(tx.session))
                     raise
 
     def _claim(self, tx: Transaction) -> list[Task]:
         look = Look(list(self._handlers))
-        return task_rows.claim(tx.session, look, owner="test", limit=1000, lease_seconds=3600)[0]
+        places = dict.fromkeys(self._handlers, 1000)
+        return task_queue.claim(tx.session, look, places, owner="test", lease_seconds=3600)[0]
 
 
 def _given(

@@ -1,0 +1,39 @@
+"""What may be claimed is found by its type: tasks that wait cost a look nothing."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "chassis_0006"
+down_revision = "chassis_0005"
+
+
+def upgrade() -> None:
+    op.drop_index("slipway_task_due", "slipway_task")
+    op.drop_index("slipway_task_alone", "slipway_task")
+    free = sa.text("due_at IS NOT NULL AND owner IS NULL")
+    op.create_index(
+        "slipway_task_next",
+        "slipway_task",
+        ["type", "alone", "due_at", "id"],
+        sqlite_where=free,
+        postgresql_where=free,
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("slipway_task_next", "slipway_task")
+    has_its_time = sa.text("due_at IS NOT NULL")
+    op.create_index(
+        "slipway_task_due",
+        "slipway_task",
+        ["due_at", "id"],
+        sqlite_where=has_its_time,
+        postgresql_where=has_its_time,
+    )
+    op.create_index(
+        "slipway_task_alone",
+        "slipway_task",
+        ["due_at", "id"],
+        sqlite_where=sa.text("alone IS 1"),
+        postgresql_where=sa.text("alone IS true"),
+    )

@@ -1,0 +1,197 @@
+"""A handler that never ends costs its event tries, and the others nothing."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from bookshop import TestSettings, eventually, write_down
+from desk import Desk
+from structlog.testing import capture_logs
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext, EventRouter, Transact, Transaction
+from chassis.events import attempts
+
+SOON = TestSettings(task_timeout_seconds=0.05, task_tries=2, task_lease_seconds=600)
+NEVER = TestSettings(task_timeout_seconds=600, task_concurrency=4, task_lease_seconds=600)
+
+
+@pytest.fixture
+async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
+    desk = Desk(new_database("desk"))
+    yield desk
+    desk.close()
+
+
+class Outside:
+    """Books sold wait for an outside that never answers; books returned do not."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.ended: list[str] = []
+        self.router = EventRouter()
+
+        @self.router.on(BookSold)
+        async def tell(book: BookSold, event: EventContext, transact: Transact) -> None:
+            self.calls[event.id] += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.ended.append(event.id)
+
+        @self.router.on(BookReturned)
+        async def note(book: BookReturned, event: EventContext, transact: Transact) -> None:
+            await transact(write_down, event)
+
+
+async def test_a_type_whose_attempts_hang_leaves_room_for_others(desk: Desk) -> None:
+    outside = Outside()
+    await desk.store(*(BookSold(book_id=f"hangs {n}") for n in range(20)))
+    async with desk.member("one", outside.router, NEVER) as one:
+
+        async def hang() -> bool:
+            return len(outside.calls) == 3
+
+        await eventually(hang)
+        await desk.store(*(BookReturned(book_id=f"key {n}") for n in range(20)))
+        one.wake()
+
+        async def the_others_are_done() -> bool:
+            return len(await desk.written()) == 20
+
+        await eventually(the_others_are_done)
+        assert len(outside.calls) == 3
+        await one.stop(0.01)
+
+
+async def test_an_attempt_that_takes_too_long_is_cancelled_and_costs_a_try(desk: Desk) -> None:
+    outside = Outside()
+    (context,) = await desk.store(BookSold(book_id="a"))
+    async with desk.member("one", outside.router, SOON):
+        await eventually(desk.is_empty)
+    (letter,) = await desk.dead()
+    assert (letter.event_id, letter.tries) == (context.id, 2)
+    assert letter.reason == "AttemptTimedOut: its handler took longer than 0.05 s"
+    assert outside.ended == [context.id] * 2
+
+
+async def test_a_handler_that_swallows_its_cancellation_keeps_no_place_and_commits_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "_GRACE_SECONDS", 0.02)
+    goes_on, refused = asyncio.Event(), list[BaseException]()
+    router = EventRouter()
+
+    @router.on(BookSold)
+    async def handle(book: BookSold, event: EventContext, transact: Transact) -> None:
+        while not goes_on.is_set():
+            try:
+                await goes_on.wait()
+            except asyncio.CancelledError:
+                continue
+        try:
+            await transact(write_down, event)
+        except Exception as error:
+            refused.append(error)
+
+    contexts = await desk.store(*(BookSold(book_id=f"key {n}") for n in range(6)))
+    with capture_logs() as logs:
+        async with desk.member("one", router, SOON.model_copy(update={"task_concurrency": 2})):
+            await eventually(desk.is_empty)
+            goes_on.set()
+
+            async def all_refused() -> bool:
+                return len(refused) == 12
+
+            await eventually(all_refused)
+    assert {type(error) for error in refused} == {attempts.AttemptTimedOut}
+    assert await desk.written() == []
+    assert {letter.event_id for letter in await desk.dead()} == {context.id for context in contexts}
+    (said, *_) = [line for line in logs if "left behind" in line["event"]]
+    assert said["handler"].endswith("handle")
+
+
+async def test_a_commit_that_has_begun_in_time_is_waited_for(desk: Desk) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+    router = EventRouter()
+
+    def slowly(tx: Transaction, event: EventContext) -> None:
+        begun.set()
+        may_end.wait(20)
+        write_down(tx, event)
+
+    @router.on(BookSold)
+    async def handle(book: BookSold, event: EventContext, transact: Transact) -> None:
+        await transact(slowly, event)
+
+    (context,) = await desk.store(BookSold(book_id="a"))
+    async with desk.member("one", router, SOON):
+        await asyncio.to_thread(begun.wait, 20)
+        await asyncio.sleep(3 * SOON.task_timeout_seconds)
+        may_end.set()
+        await eventually(desk.is_empty)
+    assert await desk.written() == [context.id]
+    assert await desk.dead() == []
+
+
+class Blocking:
+    """`def` handlers that hold their thread until they may go on, one by one."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.may_end = threading.Semaphore(0)
+        self.router = EventRouter()
+
+        @self.router.on(BookSold)
+        def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+            self.begun.append(event.id)
+            self.may_end.acquire(timeout=20)
+
+    async def hold(self, threads: int) -> None:
+        async def hold() -> bool:
+            return len(self.begun) == threads
+
+        await eventually(hold)
+
+
+async def test_what_needs_a_transaction_waits_for_one_handler_and_not_for_a_queue_of_them(
+    desk: Desk,
+) -> None:
+    blocking = Blocking()
+    await desk.store(*(BookSold(book_id=f"key {n}") for n in range(12)))
+    async with desk.member("one", blocking.router, TestSettings(task_lease_seconds=600)) as one:
+        threads = one._database.threads
+        await blocking.hold(threads)
+        begun_before: list[int] = []
+        other = asyncio.create_task(
+            one._database.transaction(lambda tx: begun_before.append(len(blocking.begun)))
+        )
+        await asyncio.sleep(0)  # it stands in line
+        blocking.may_end.release()
+        await other
+        assert begun_before == [threads]
+        blocking.may_end.release(12)
+        await eventually(desk.is_empty)
+
+
+async def test_leases_are_renewed_while_handlers_hold_every_thread(
+    desk: Desk,
+) -> None:
+    if desk.database.sqlite:
+        pytest.skip("nobody else writes, and so nobody takes a lease, while a handler does")
+    blocking = Blocking()
+    await desk.store(*(BookSold(book_id=f"key {n}") for n in range(6)))
+    settings = TestSettings(task_lease_seconds=0.9)
+    async with desk.member("one", blocking.router, settings) as one:
+        await blocking.hold(one._database.threads)
+        ends: set[float] = set()
+
+        async def renewed_often() -> bool:
+            ends.update(row.leased_until for row in await desk.rows())
+            return len(ends) > 3
+
+        await eventually(renewed_often)
+        blocking.may_end.release(6)
+        await eventually(desk.is_empty)

@@ -1,0 +1,89 @@
+"""However many tasks wait, of types that are handled or not, a look at them costs the same."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from database_work import Work
+from desk import Desk
+from sqlalchemy import text
+
+from bookstore.v1 import BookSold
+from chassis import Transaction
+from chassis.events import task_queue, task_rows
+from chassis.events.task_queue import Look
+from chassis.events.unhandled import old_tasks, waiting_types
+
+TYPES = [f"bookstore.v1.Type{n}" for n in range(8)] + ["bookstore.v1.BookSold"]
+PILES = {
+    "not due yet": ("bookstore.v1.BookSold", 86400.0, False),
+    "due, of a type that is not handled": ("bookstore.v1.Renamed", -86400.0, False),
+    "to run alone, of a type that is not handled": ("bookstore.v1.Renamed", -86400.0, True),
+}
+
+
+@pytest.fixture
+async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
+    desk = Desk(new_database("desk"))
+    yield desk
+    desk.close()
+
+
+def pile_up(tx: Transaction, pile: str, numbers: range) -> None:
+    """Tasks of keys of their own, made by the database itself."""
+    type, due, alone = PILES[pile]
+    now = time.time()
+    if tx.session.get_bind().dialect.name == "sqlite":
+        series = "WITH RECURSIVE s(i) AS (SELECT :a UNION ALL SELECT i + 1 FROM s WHERE i < :b)"
+    else:
+        series = "WITH s(i) AS (SELECT generate_series(CAST(:a AS int), CAST(:b AS int)))"
+    statement = text(
+        f"""
+        INSERT INTO slipway_task (source, key, event_id, type, subject, headers, data, stored_at,
+                                  due_at, followed, tries, attempt, alone, reason)
+        {series}
+        SELECT 'here', 'key ' || i, 'id ' || i, :type, 's', :data, :data, :now,
+               :due + i / 1000.0, false, 1, 1, :alone, 'no' FROM s
+        """
+    )
+    values = {"type": type, "data": b"x" * 300, "now": now, "due": now + due, "alone": alone}
+    tx.session.execute(statement, {**values, "a": numbers.start, "b": numbers.stop - 1})
+
+
+def claim(tx: Transaction) -> int:
+    what = Look(TYPES, left=True)
+    places = dict.fromkeys(TYPES, 16)
+    return len(task_queue.claim(tx.session, what, places, owner="one", lease_seconds=600)[0])
+
+
+def claim_alone(tx: Transaction) -> int:
+    return task_queue.claim_alone(tx.session, owner="one", types=TYPES, lease_seconds=600) is None
+
+
+ASKED: dict[str, Callable[[Transaction], object]] = {
+    "what is next": lambda tx: task_queue.look(tx.session, Look(TYPES)),
+    "claim": claim,
+    "claim what runs alone": claim_alone,
+    "types that wait": lambda tx: waiting_types(tx.session),
+    "what is too old": lambda tx: old_tasks(tx.session, "bookstore.v1.Renamed", 0),
+    "what blocks keys": lambda tx: task_rows.blocked_keys(tx.session, {"key 1", "other"}),
+}
+
+
+@pytest.mark.parametrize("pile", PILES)
+async def test_whatever_waits_costs_those_who_look_no_rows(desk: Desk, pile: str) -> None:
+    await desk.store(BookSold(book_id="first"), due_at=time.time() + 80000)
+    costs: list[dict[str, int]] = []
+    for numbers in (range(1, 200), range(200, 20_000)):
+        await desk.database.transaction(lambda tx, n=numbers: pile_up(tx, pile, n))  # type: ignore[misc]
+        await desk.database.transaction(lambda tx: tx.session.execute(text("ANALYZE")))
+        costs.append({})
+        for name, ask in ASKED.items():
+            work = Work()
+            with work.counted(desk.database):
+                await desk.database.transaction(ask)
+            costs[-1][name] = work.done
+    few, many = costs
+    # An index that is a level deeper is a page more for each type; a pile that is read is hundreds.
+    allowed = {name: 1.1 * few[name] + 3 * len(TYPES) for name in ASKED}
+    assert {name: (few[name], cost) for name, cost in many.items() if cost > allowed[name]} == {}
