@@ -13,13 +13,13 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import text
-from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from chassis import definition
-from chassis.database import Database, DatabaseDown, ReadTransaction
+from chassis.database import Database, DatabaseDown, schema
 from chassis.database import migrate as migrate_database
 from chassis.database.engine import place_of
+from chassis.database.migrate import Diverged
 from chassis.events.handlers import bind_all
 from chassis.events.path import EventPath
 from chassis.events.publisher import Publisher
@@ -52,11 +52,11 @@ def migrate(service: "Service", settings: ServiceSettings) -> int:
         print(f"{service.name} has no database")
         return 0
     try:
-        changed = migrate_database(settings.database_url.get_secret_value(), service.migrations)
-    except (SQLAlchemyError, TimeoutError) as error:
+        migration = migrate_database(settings.database_url.get_secret_value(), service.migrations)
+    except (SQLAlchemyError, Diverged, TimeoutError, ValueError) as error:
         print(without_credentials(f"migration failed: {error}"), file=sys.stderr)
         return 1
-    print("migrated" if changed else "nothing to migrate")
+    print(migration)
     return 0
 
 
@@ -89,6 +89,7 @@ class _Process:
         self._readiness = Readiness(write_seconds=settings.health_interval_seconds)
         self._told_to_stop = asyncio.Event()
         self._fatal: Exception | None = None
+        self._schema_lacks = ""
         self._database: Database | None = None
         self._events: EventPath | None = None
         self._clients: Clients | None = None
@@ -169,7 +170,7 @@ class _Process:
             await events.start()
             self._events = events
             await self._broker_connected(_BROKER_SECONDS)
-        self._readiness.depend_on(self._database, self._broker_state)
+        self._readiness.depend_on(self._database, self._states)
         await self._readiness.begin()
         self._watch = asyncio.create_task(self._readiness.watch(settings.health_interval_seconds))
         self._watch.add_done_callback(self._watch_ended)
@@ -196,23 +197,43 @@ class _Process:
         )
         database = Database(url, publisher)
         tracing.instrument_engines(database._engine, database._read_engine)
-        self._readiness.depend_on(database, self._broker_state)
+        self._readiness.depend_on(database, self._states)
         waits_for = None
         while True:
             try:
                 await database.check()
-                if settings.environment == "development":
-                    await asyncio.to_thread(migrate_database, url, service.migrations)
-                    return database
-                if await database.read(_is_migrated):
-                    return database
+                found = await self._schema_of(database)
+                if not found.missing:
+                    break
+                self._schema_lacks = ", ".join(found.missing)
                 reason = f"migrations: run `python -m {service.name} migrate`"
+            except Diverged as error:
+                self._schema_lacks = str(error)
+                reason = "migrations that this code can not run"
             except DatabaseDown as error:
                 reason = f"the database: {without_credentials(str(error))}"
             if reason != waits_for:
-                _log.warning(f"waiting for {reason}")
+                said = {"lacks": self._schema_lacks} if self._schema_lacks else {}
+                _log.warning(f"waiting for {reason}", **said)
                 waits_for = reason
             await asyncio.sleep(_DATABASE_RETRY_SECONDS)
+        self._schema_lacks = ""
+        if found.unknown:
+            _log.warning("the database is newer than this code", unknown=", ".join(found.unknown))
+        return database
+
+    async def _schema_of(self, database: Database) -> schema.Schema:
+        """How the database differs from this code. In development it is migrated.
+
+        Raises:
+            DatabaseDown, Diverged.
+        """
+        migrations = self._service.migrations
+        if self._settings.environment == "development":
+            migration = await asyncio.to_thread(migrate_database, database.url, migrations)
+            return migration.after
+        code = schema.Code(migrations)
+        return await database.read(lambda tx: schema.compare(tx.session.connection(), code))
 
     def _make_event_path(self) -> EventPath | None:
         service, settings = self._service, self._settings
@@ -239,10 +260,11 @@ class _Process:
         while self._events and not self._events.broker_connected() and time.monotonic() < ends_at:
             await asyncio.sleep(0.02)
 
-    def _broker_state(self) -> dict[str, str]:
-        if self._events is None:
-            return {}
-        return {"broker": OK if self._events.broker_connected() else "away"}
+    def _states(self) -> dict[str, str]:
+        states = {"schema": f"lacks {self._schema_lacks}"} if self._schema_lacks else {}
+        if self._events is not None:
+            states["broker"] = OK if self._events.broker_connected() else "away"
+        return states
 
     async def stop(self) -> None:
         """From what takes work outward to telemetry, within the grace time.
@@ -304,10 +326,3 @@ class _Process:
             _log.warning("cut short by the end of the grace time", step=name)
         except Exception:
             _log.exception("the stop goes on without it", step=name)
-
-
-def _is_migrated(tx: ReadTransaction) -> bool:
-    try:
-        return bool(tx.session.scalar(text("SELECT count(*) FROM slipway_migrated")))
-    except (ProgrammingError, OperationalError):
-        return False

@@ -17,7 +17,7 @@ import alembic.command
 from chassis.database import migrate
 print("here", flush=True)
 sys.stdin.readline()
-print(migrate(sys.argv[1]))
+print(migrate(sys.argv[1]).changed)
 """
 
 
@@ -45,14 +45,14 @@ def test_of_processes_that_migrate_at_the_same_moment_one_does_the_work(
     ended = [process.communicate(timeout=100) for process in processes]
     assert [errors for _, errors in ended] == [""] * 4
     assert sorted(said for said, _ in ended) == ["False\n"] * 3 + ["True\n"]
-    assert not migrate(url)
+    assert not migrate(url).changed
 
 
 def test_a_migrated_database_has_the_chassis_tables_as_they_are_declared(
     empty_database: NewDatabase,
 ) -> None:
     url = empty_database("books")
-    assert migrate(url)
+    assert migrate(url).changed
     ours = set(tables.metadata.tables)
 
     def is_ours(_: object, name: str | None, kind: str, *__: object) -> bool:

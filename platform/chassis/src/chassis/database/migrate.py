@@ -3,86 +3,91 @@
 alembic is imported only when there is something to do: it is a sixth of a service's import time.
 """
 
-import hashlib
-from importlib.resources import files
-from pathlib import Path
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
 from chassis.database.engine import database_file, is_sqlite
 from chassis.database.leadership import held
+from chassis.database.schema import Code, Schema, compare, record
 
-__all__ = ["migrate"]
+__all__ = ["Diverged", "Migration", "migrate"]
 
 
-def migrate(url: str, migrations: str | None = None) -> bool:
+class Diverged(Exception):
+    """The database has revisions that this code does not know, and lacks some of this code's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What was found and what was done."""
+
+    before: Schema
+    after: Schema
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything had to be done."""
+        return bool(self.before.missing)
+
+    def __str__(self) -> str:
+        now = ", ".join(self.after.heads)
+        if self.changed:
+            return f"migrated from {', '.join(self.before.heads) or 'nothing'} to {now}"
+        if self.after.unknown:
+            return f"nothing to migrate: the database ({now}) is newer than this code"
+        return f"nothing to migrate: the database is at {now}"
+
+
+def migrate(url: str, migrations: str | None = None) -> Migration:
     """Bring the database to the newest revision of the chassis and of the package `migrations`.
 
-    Returns whether anything had to be done. Blocks; safe to call from several processes at once.
+    A database that newer code has migrated is left as it is. Blocks; safe to call from several
+    processes at once.
 
     Raises:
+        Diverged: neither this code nor that which migrated it last is the newer one.
         TimeoutError: another process held the lock of migrations too long.
+        ValueError: a revision's file cannot be read.
         sqlalchemy.exc.DBAPIError: the database refused.
     """
-    folders = [_folder("chassis.database.migrations.versions")]
-    if migrations:
-        folders.append(_folder(migrations))
-    digest = _digest(folders)
+    code = Code(migrations)
     if is_sqlite(url):
         database_file(url).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, poolclass=NullPool)
     try:
-        if _recorded(engine.connect()) == digest:
-            return False
+        with engine.connect() as connection:
+            found = compare(connection, code)
+        if not found.missing:
+            return Migration(found, found)
         with held(url, "migrations"), engine.connect() as connection:
-            if _recorded(engine.connect()) == digest:
-                return False
-            _upgrade(connection, folders)
+            before = compare(connection, code)
+            connection.rollback()
+            if not before.missing:
+                return Migration(before, before)
+            if before.unknown:
+                raise Diverged(
+                    f"the database has {', '.join(before.unknown)}, which this code does not know, "
+                    f"and lacks {', '.join(before.missing)}: migrate it with code that has all"
+                )
+            _upgrade(connection, code)
             connection.commit()
-            _record(connection, digest)
+            record(connection, code)
             connection.commit()
+            return Migration(before, compare(connection, code))
     finally:
         engine.dispose()
-    return True
 
 
-def _folder(package: str) -> Path:
-    return Path(str(files(package)))
-
-
-def _digest(folders: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for folder in folders:
-        for file in sorted(folder.glob("[0-9]*.py")):
-            digest.update(file.name.encode() + file.read_bytes())
-    return digest.hexdigest()
-
-
-def _recorded(connection: Connection) -> str | None:
-    """The digest of the revisions the database was last brought to."""
-    with connection:
-        try:
-            found = connection.execute(text("SELECT digest FROM slipway_migrated")).scalar()
-        except DBAPIError:
-            return None
-    return None if found is None else str(found)
-
-
-def _record(connection: Connection, digest: str) -> None:
-    connection.execute(text("CREATE TABLE IF NOT EXISTS slipway_migrated (digest VARCHAR(64))"))
-    connection.execute(text("DELETE FROM slipway_migrated"))
-    connection.execute(text("INSERT INTO slipway_migrated VALUES (:digest)"), {"digest": digest})
-
-
-def _upgrade(connection: Connection, folders: list[Path]) -> None:
+def _upgrade(connection: Connection, code: Code) -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(_folder("chassis.database.migrations")))
+    places = [str(folder).replace("%", "%%") for folder in (code.folders[0].parent, *code.folders)]
+    config.set_main_option("script_location", places[0])
     config.set_main_option("path_separator", "newline")
-    config.set_main_option("version_locations", "\n".join(map(str, folders)))
+    config.set_main_option("version_locations", "\n".join(places[1:]))
     config.attributes["connection"] = connection
     command.upgrade(config, "heads")

@@ -1,6 +1,7 @@
 """What the test service is made of: calls, requests and handlers that take as long as told."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -81,4 +82,5 @@ service = Service(
     grpc=[(BooksService, Books)],
     http=[router],
     publishes=[BookSold, BookReturned],
+    migrations=os.environ.get("STALL_MIGRATIONS"),
 )

@@ -1,0 +1,152 @@
+"""Newer code waits for its migrations, older code runs on, and who migrates is told in one line."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import NullPool, create_engine, text
+from stall import Stall
+
+from chassis.database import migrate, schema
+from chassis.database.migrate import Diverged
+from chassis.database.schema import Code
+
+NewDatabase = Callable[[str], str]
+pytestmark = pytest.mark.timeout(300)
+
+FIRST = """
+import sqlalchemy as sa
+from alembic import op
+revision, down_revision, branch_labels = "shelves_0001", None, ("shelves",)
+
+def upgrade() -> None:
+    op.create_table("shelf", sa.Column("place", sa.Integer, primary_key=True))
+"""
+SECOND = """
+import sqlalchemy as sa
+from alembic import op
+revision: str = "shelves_0002"
+down_revision = "shelves_0001"
+
+def upgrade() -> None:
+    op.add_column("shelf", sa.Column("label", sa.String(64)))
+"""
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with packages of migrations: one has a revision, the other has one more."""
+    folder = tmp_path_factory.mktemp("versions")
+    for name, revisions in {"older": [FIRST], "newer": [FIRST, SECOND]}.items():
+        package = folder / f"shelves_{name}"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        for number, revision in enumerate(revisions, start=1):
+            (package / f"{number:04}_shelf.py").write_text(revision, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def importable(versions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(versions)
+
+
+def newest_of_chassis() -> str:
+    (head,) = Code(None).heads
+    return head
+
+
+def test_what_was_found_and_done_is_one_line(empty_database: NewDatabase) -> None:
+    url, chassis = empty_database("books"), newest_of_chassis()
+    older, newer = f"{chassis}, shelves_0001", f"{chassis}, shelves_0002"
+    assert str(migrate(url, "shelves_older")) == f"migrated from nothing to {older}"
+    assert str(migrate(url, "shelves_older")) == f"nothing to migrate: the database is at {older}"
+    assert str(migrate(url, "shelves_newer")) == f"migrated from {older} to {newer}"
+    assert str(migrate(url, "shelves_older")) == (
+        f"nothing to migrate: the database ({newer}) is newer than this code"
+    )
+    # What older code has looked at is still what newer code left there.
+    assert str(migrate(url, "shelves_newer")) == f"nothing to migrate: the database is at {newer}"
+
+
+def test_newer_and_older_are_told_apart(empty_database: NewDatabase) -> None:
+    url = empty_database("books")
+    migrate(url, "shelves_older")
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        assert schema.compare(connection, Code("shelves_newer")).missing == ("shelves_0002",)
+    migrate(url, "shelves_newer")
+    with engine.connect() as connection:
+        found = schema.compare(connection, Code("shelves_older"))
+    assert (found.missing, found.unknown) == ((), ("shelves_0002",))
+
+
+def test_a_database_of_which_neither_is_the_newer_is_refused(empty_database: NewDatabase) -> None:
+    url = empty_database("books")
+    migrate(url, "shelves_newer")
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        # As code leaves it that is newer than the service's and older than the chassis'.
+        older = "UPDATE slipway_schema SET digest = '', revisions = replace(revisions, :newest, '')"
+        connection.execute(text(older), {"newest": newest_of_chassis()})
+    with pytest.raises(Diverged, match=f"has shelves_0002, .* lacks {newest_of_chassis()}"):
+        migrate(url, "shelves_older")
+
+
+def test_a_migration_that_was_killed_before_its_end_is_taken_up(
+    empty_database: NewDatabase,
+) -> None:
+    url = empty_database("books")
+    migrate(url, "shelves_newer")
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM slipway_schema"))
+    assert migrate(url, "shelves_newer").changed
+    assert not migrate(url, "shelves_newer").changed
+
+
+def test_a_database_that_is_as_new_as_the_code_is_opened_without_alembic(
+    empty_database: NewDatabase,
+) -> None:
+    url = empty_database("books")
+    migrate(url)
+    asks = (
+        "import sys; from chassis.database import migrate; migrate(sys.argv[1]); "
+        "print([name for name in sys.modules if name.startswith('alembic')])"
+    )
+    ran = subprocess.run([sys.executable, "-c", asks, url], capture_output=True, encoding="utf-8")
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")
+
+
+async def test_newer_code_in_production_is_not_ready_until_its_own_migrations_have_run(
+    tmp_path: Path, versions: Path
+) -> None:
+    stall = Stall(tmp_path, environment="production")
+    stall.environment["PYTHONPATH"] += f":{versions}"
+    stall.environment["STALL_MIGRATIONS"] = "shelves_newer"
+    url = stall.environment["APP_DATABASE_URL"]
+    migrate(url, "shelves_older")
+    with stall:
+        await stall.says("waiting for migrations: run `python -m bookstore migrate`")
+        report = (await stall.answers("/readyz", 503)).json()
+        assert report["status"] == "starting"
+        assert report["dependencies"]["schema"] == "lacks shelves_0002"
+        migrate(url, "shelves_newer")
+        report = (await stall.answers("/readyz", 200)).json()
+        assert "schema" not in report["dependencies"]
+
+
+@pytest.mark.parametrize("environment", ["production", "development"])
+async def test_older_code_runs_on_a_newer_database_with_a_warning(
+    tmp_path: Path, versions: Path, environment: str
+) -> None:
+    stall = Stall(tmp_path, environment=environment)
+    stall.environment["PYTHONPATH"] += f":{versions}"
+    stall.environment["STALL_MIGRATIONS"] = "shelves_older"
+    migrate(stall.environment["APP_DATABASE_URL"], "shelves_newer")
+    with stall:
+        await stall.answers("/readyz", 200)
+        (said,) = (line for line in stall.lines() if "newer than this code" in line["event"])
+        assert (said["level"], said["unknown"]) == ("warning", "shelves_0002")
