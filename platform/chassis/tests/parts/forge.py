@@ -39,6 +39,11 @@ class Forge:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
 
+    def begin_anew(self) -> None:
+        """From now on as a producer with a new database: another generation, numbers from 1 on."""
+        self._generation = uuid7()
+        self._numbers.clear()
+
     async def publish(
         self,
         message: Message,

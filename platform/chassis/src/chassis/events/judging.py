@@ -24,6 +24,9 @@ _NEXT, _SEEN, _AHEAD = Verdict("next"), Verdict("seen"), Verdict("ahead")
 
 def judge(here: Position, position: Position) -> Verdict:
     """Judge the event at `here`, `position` being that of what was taken last."""
+    below = not position.event_id and here.sequence <= position.sequence
+    if below and here.generation in position.lineage:
+        return _SEEN  # an operator let the subject begin anew above what an older life has left
     if here.number == position.number + 1 or position.number == ANY:
         counts_on = not here.generation or here.goes_on(position)
         return _NEXT if counts_on else _other_life(here)

@@ -195,11 +195,13 @@ async def last_before(client: Client, stream: str, subject: str, sequence: int) 
     return found
 
 
-async def read_from(client: Client, stream: str, sequence: int) -> AsyncIterator[Stored]:
-    """Messages from a sequence on, to the end as it is now."""
+async def read_from(
+    client: Client, stream: str, sequence: int, subject: str = ">"
+) -> AsyncIterator[Stored]:
+    """Messages from a sequence on, to the end as it is now; only of a subject if one is given."""
     while True:
         count = 0
-        query = {"seq": sequence, "next_by_subj": ">", "batch": 500}
+        query = {"seq": sequence, "next_by_subj": subject, "batch": 500}
         async for stored in _direct(client, stream, query, _End()):
             count += 1
             sequence = stored.sequence + 1

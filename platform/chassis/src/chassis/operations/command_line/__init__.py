@@ -15,9 +15,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chassis.database import ConnectionLost, DatabaseDown
 from chassis.events.streams import JetStreamError
-from chassis.exit_codes import FAILED, UNAVAILABLE, USAGE
+from chassis.exit_codes import FAILED, NOTHING, UNAVAILABLE, USAGE
 from chassis.operations.command_line.arguments import ArgumentParser, Verbs
 from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage
+from chassis.operations.lanes import CannotMove
 from chassis.settings import ServiceSettings, without_credentials
 from chassis.telemetry import logging
 
@@ -68,6 +69,8 @@ async def _run(service: "Service", settings: ServiceSettings, arguments: Namespa
         return code
     except WrongUsage as error:
         return _refused(str(error), USAGE)
+    except CannotMove as error:
+        return _refused(str(error), NOTHING)
     except Unreachable as error:
         return _refused(str(error), UNAVAILABLE)
     except (DatabaseDown, ConnectionLost) as error:

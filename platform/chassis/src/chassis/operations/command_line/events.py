@@ -2,11 +2,12 @@
 
 import nats.errors
 from nats.aio.client import Client
+from sqlalchemy.exc import IntegrityError
 
 from chassis.events.behind import last_events
-from chassis.events.positions import Position
+from chassis.events.positions import Position, PositionMoved
 from chassis.events.streams import JetStreamError
-from chassis.exit_codes import NOTHING, OK, UNAVAILABLE
+from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE
 from chassis.operations.command_line.arguments import Verbs
 from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage
 from chassis.operations.command_line.table import Row, moment
@@ -20,6 +21,7 @@ from chassis.operations.events import (
     subject_lags,
     type_statuses,
 )
+from chassis.operations.lanes import Move, move_positions, plan_begin_anew, plan_skip
 
 __all__ = ["ABOUT", "add_verbs"]
 
@@ -27,7 +29,7 @@ ABOUT = "events that the service takes in"
 
 
 def add_verbs(verbs: Verbs) -> None:
-    """status, lag, pause, resume."""
+    """status, lag, pause, resume, skip, begin-anew."""
     verbs.add("status", _status, "show each type: its lag, and what holds it up")
     lag = verbs.add("lag", _lag, "show each subject that is behind: position and stream's last")
     lag.add_argument("type", nargs="?", metavar="TYPE", help="only of this type")
@@ -36,6 +38,23 @@ def add_verbs(verbs: Verbs) -> None:
     resuming = verbs.add("resume", _resume, "let a paused type go on", changes=True)
     for parser in (pausing, resuming):
         parser.add_argument("type", metavar="TYPE", help="full name, or its last part, or `all`")
+
+    skipping = verbs.add("skip", _skip, "go on past events that are missing", changes=True)
+    skipping.add_argument("subject", metavar="SUBJECT", help="as `events status` shows it")
+    skipping.add_argument(
+        "--to",
+        type=int,
+        metavar="NUMBER",
+        help="the last number to skip (default: the last that is missing)",
+    )
+    about = "take a producer that began anew from the first event of its new life"
+    beginning = verbs.add("begin-anew", _begin_anew, about, changes=True)
+    beginning.add_argument(
+        "subject", metavar="SUBJECT|TYPE", help="one subject, or all stopped ones of a type"
+    )
+    beginning.add_argument(
+        "--from", dest="from_number", type=int, metavar="NUMBER", help="the number to take next"
+    )
 
 
 # --- looking ------------------------------------------------------------------------------------
@@ -165,3 +184,76 @@ def _types(operator: Operator, rows: EventRows, asked: str) -> list[str]:
         said = "is more than one type" if found else "is no type of this service"
         raise WrongUsage(f"{asked} {said}; there are: {', '.join(found or known) or 'none'}")
     return found
+
+
+# --- moving positions ---------------------------------------------------------------------------
+
+
+async def _skip(operator: Operator) -> int:
+    rows = await operator.database.read(lambda tx: event_rows(tx.session))
+    subject, to = operator.arguments.subject, operator.arguments.to
+    stream, before = _position(rows, subject)
+    if before is None:
+        raise WrongUsage(f"{subject} has no position: `events begin-anew` makes one")
+    async with operator.broker() as client:
+        move = await plan_skip(client, stream, subject, before, to)
+    return await _move(
+        operator,
+        f"skip {move.skipped} events of {subject}, of which the stream holds {move.held}",
+        [move],
+    )
+
+
+async def _begin_anew(operator: Operator) -> int:
+    rows = await operator.database.read(lambda tx: event_rows(tx.session))
+    asked, from_number = operator.arguments.subject, operator.arguments.from_number
+    if asked.rpartition(".")[2].isdigit():
+        subjects = [asked]
+    else:
+        (type,) = _types(operator, rows, asked)
+        subjects = [stop.subject for stop in rows.stopped if _is_of(stop.subject, type)]
+    moves = []
+    async with operator.broker() as client:
+        for subject in subjects:
+            stream, before = _position(rows, subject)
+            moves.append(await plan_begin_anew(client, stream, subject, before, from_number))
+    return await _move(operator, f"begin anew {len(moves)} subjects", moves)
+
+
+def _position(rows: EventRows, subject: str) -> tuple[str, Position | None]:
+    """The stream of a subject that the service reads, and the position there, if any is left."""
+    for stream, known in rows.positions.items():
+        if subject in known:
+            return stream, known[subject]
+    for stop in rows.stopped:
+        if stop.subject == subject:
+            return stop.stream, None
+    raise WrongUsage(f"the service reads no subject {subject}; `events lag --all` lists them")
+
+
+def _is_of(subject: str, type: str) -> bool:
+    return subject.rpartition(".")[0] == type
+
+
+async def _move(operator: Operator, what: str, moves: list[Move]) -> int:
+    plan: list[Row] = [
+        {
+            "subject": move.subject,
+            "position": max(0, move.before.number) if move.before else None,
+            "to": move.after.number,
+            "skipped": move.skipped,
+            "held": move.held,
+            "next": move.next,
+            "events": ", ".join(move.ids) + (", …" if move.held > len(move.ids) else ""),
+        }
+        for move in moves
+    ]
+    try:
+        return await operator.carry_out(
+            what,
+            plan,
+            lambda: operator.database.transaction(lambda tx: move_positions(tx.session, moves)),
+        )
+    except (PositionMoved, IntegrityError):
+        operator.say("a member has taken events meanwhile: nothing was changed; look again")
+        return FAILED

@@ -1,0 +1,267 @@
+"""A stopped lane goes on by a verb that says first what it gives up, and never takes twice."""
+
+import contextlib
+from collections.abc import Callable
+
+import pytest
+from bookshop import Node, TestSettings, accountant, eventually, sold
+from forge import Forge
+from reading import has_taken, is_stopped, position_of, remove, subject_of_key, taken_ids
+from relaying import Shop, StreamView
+from shell import Shell
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from chassis.database import tables
+from chassis.events import positions, wire
+from chassis.events.positions import Position
+from chassis.exit_codes import FAILED, NOTHING, OK, USAGE
+from chassis.operations import lanes
+from chassis.testing import NatsServer
+
+NewDatabase = Callable[[str], str]
+SUBJECT = subject_of_key("book-0")
+# Only the verb's own call lets a lane go on in time.
+PATIENT = TestSettings(stopped_retry_seconds=600, net_seconds=600)
+
+
+def numbered(number: int) -> dict[str, str | None]:
+    return {wire.NUMBER: wire.number_value(number)}
+
+
+# --- past a gap ---------------------------------------------------------------------------------
+
+
+async def test_skip_goes_on_past_what_is_missing_and_running_members_notice_at_once(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    url = new_database("books")
+    shell = Shell("books", url, nats.url)
+    books = Node("books", url, nats.url, router=accountant(), settings=PATIENT)
+    async with Forge(nats.url) as forge, books:
+        taken = [(await forge.publish(sold(0))).id]
+        await has_taken(books, 1)
+        taken.append((await forge.publish(sold(0), headers=numbered(5))).id)
+        await is_stopped(books)
+
+        dry = await shell.run("events", "skip", SUBJECT, "--dry-run", "--json")
+        assert dry.rows == [
+            {
+                "subject": SUBJECT,
+                "position": 1,
+                "to": 4,
+                "skipped": 3,
+                "held": 0,
+                "next": 5,
+                "events": "",
+            }
+        ]
+        assert "skip 3 events" in dry.err
+        assert (await position_of(books, SUBJECT)).number == 1
+
+        assert (await shell.run("events", "skip", SUBJECT, "--yes")).code == OK
+        await has_taken(books, 2)
+        taken.append((await forge.publish(sold(0), headers=numbered(6))).id)
+        await has_taken(books, 3)
+        assert await taken_ids(books) == taken
+        assert (await books.path.ledger()).stopped == ()
+
+        again = await shell.run("events", "skip", SUBJECT, "--yes")
+        assert again.code == NOTHING
+        assert again.err == f"{SUBJECT}: the stream holds nothing above number 6\n"
+
+
+async def test_events_that_the_stream_holds_are_skipped_only_by_their_number_and_are_named(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    url = new_database("books")
+    shell = Shell("books", url, nats.url)
+    books = Node("books", url, nats.url, router=accountant())
+    async with Forge(nats.url) as forge:
+        async with books:
+            await forge.publish(sold(0))
+            await has_taken(books, 1)
+        held = [(await forge.publish(sold(0))).id for _ in range(3)]
+        refused = await shell.run("events", "skip", SUBJECT, "--yes")
+        assert refused.code == NOTHING
+        assert "nothing is missing, number 2 is next; --to 2 skips it" in refused.err
+
+        ran = await shell.run("events", "skip", SUBJECT, "--to", "3", "--yes", "--json")
+        (row,) = ran.rows
+        assert (row["skipped"], row["held"], row["next"]) == (2, 2, 4)
+        assert row["events"] == ", ".join(held[:2])
+        back = await shell.run("events", "skip", SUBJECT, "--to", "2", "--yes")
+        assert back.code == NOTHING
+        assert "number 3 is taken already" in back.err
+        async with Node("books", url, nats.url, router=accountant()) as later:
+            await has_taken(later, 2)
+            assert (await taken_ids(later))[1:] == held[2:]
+
+
+async def test_what_comes_after_all_of_what_was_skipped_is_dropped_and_stops_nothing(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    """The number that was skipped last is known, the event that had it is not."""
+    url = new_database("books")
+    shell = Shell("books", url, nats.url)
+    view = StreamView(nats.url)
+    async with Shop(new_database("shop")) as shop, contextlib.AsyncExitStack() as stack:
+        shop.start_relay(nats.url)
+        published = await shop.publish(*(sold(0) for _ in range(3)))
+        await shop.sent()
+        await remove(view, published[1].id)
+        settings = TestSettings(stopped_retry_seconds=600)
+        books = Node("books", url, nats.url, router=accountant(), settings=settings)
+        await stack.enter_async_context(books)
+        await is_stopped(books)
+        assert (await shell.run("events", "skip", SUBJECT, "--yes")).code == OK
+        await has_taken(books, 2)
+        # It is made anew from the outbox, with the event that was skipped.
+        await view.api("STREAM.DELETE.bookstore")
+        published += await shop.publish(sold(0))
+        await has_taken(books, 3)
+        ids = [event.id for event in published]
+        assert await taken_ids(books) == [ids[0], ids[2], ids[3]]
+
+
+async def test_a_position_that_has_moved_since_it_was_shown_stays(
+    nats: NatsServer, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = new_database("books")
+    shell = Shell("books", url, nats.url)
+    books = Node("books", url, nats.url, router=accountant())
+    async with Forge(nats.url) as forge, books:
+        await forge.publish(sold(0))
+        await has_taken(books, 1)
+        await forge.publish(sold(0), headers=numbered(5))
+        await is_stopped(books)
+        row = await position_of(books, SUBJECT)
+        before = Position(row.number, row.generation, row.sequence, row.event_id)
+        moved = Position(2, row.generation, 0)
+        plan = lanes.plan_skip
+
+        async def planned_before_it_moved(*arguments: object) -> lanes.Move:
+            made = await plan(*arguments)  # type: ignore[arg-type]
+            move = [(SUBJECT, before, moved)]
+            await books.database.transaction(lambda tx: positions.move(tx.session, move))
+            return made
+
+        verbs = "chassis.operations.command_line.events.plan_skip"
+        monkeypatch.setattr(verbs, planned_before_it_moved)
+        ran = await shell.run("events", "skip", SUBJECT, "--yes")
+        assert ran.code == FAILED
+        assert ran.err.endswith(
+            "a member has taken events meanwhile: nothing was changed; look again\n"
+        )
+        assert (await position_of(books, SUBJECT)).number == 2
+
+
+# --- a producer that began anew -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["while it runs", "while it is down"])
+async def test_begin_anew_takes_the_new_life_whole_and_nothing_of_the_old_one_again(
+    running: bool, nats: NatsServer, new_database: NewDatabase
+) -> None:
+    """The stream still holds the old life's events, under the same numbers."""
+    url = new_database("books")
+    shell = Shell("books", url, nats.url)
+    async with Forge(nats.url) as forge, contextlib.AsyncExitStack() as stack:
+        books = Node("books", url, nats.url, router=accountant(), settings=PATIENT)
+        await stack.enter_async_context(books)
+        old = [(await forge.publish(sold(n, keys=4))).id for n in range(12)]
+        await has_taken(books, 12)
+        forge.begin_anew()
+        new = [(await forge.publish(sold(n, keys=4))).id for n in range(8)]
+        said = await is_stopped(books, 4)
+        assert all("began anew" in line for line in said)
+        if not running:
+            await books.stop()
+
+        ran = await shell.run("events", "begin-anew", "BookSold", "--yes", "--json")
+        assert ran.code == OK
+        assert [(row["position"], row["to"], row["next"]) for row in ran.rows] == [(3, 0, 1)] * 4
+        if not running:
+            books = Node("books", url, nats.url, router=accountant(), settings=PATIENT)
+            await stack.enter_async_context(books)
+        await has_taken(books, 20)
+        new += [(await forge.publish(sold(n, keys=4))).id for n in range(4)]
+        await has_taken(books, 24)
+        taken = await taken_ids(books)
+        assert taken[:12] == old
+        assert sorted(taken[12:]) == sorted(new)
+        assert (await books.path.ledger()).stopped == ()
+
+
+async def test_one_subject_begins_anew_from_a_number_that_is_said(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    url = new_database("books")
+    shell = Shell("books", url, nats.url)
+    books = Node("books", url, nats.url, router=accountant(), settings=PATIENT)
+    async with Forge(nats.url) as forge, books:
+        await forge.publish(sold(0))
+        await has_taken(books, 1)
+        forge.begin_anew()
+        new = [(await forge.publish(sold(0))).id for _ in range(3)]
+        await is_stopped(books)
+        missing = await shell.run("events", "begin-anew", SUBJECT, "--from", "9", "--yes")
+        assert missing.code == NOTHING
+        assert "the stream does not hold number 9" in missing.err
+        ran = await shell.run("events", "begin-anew", SUBJECT, "--from", "2", "--yes")
+        assert ran.code == OK
+        await has_taken(books, 3)
+        assert (await taken_ids(books))[1:] == new[1:]
+
+
+async def test_a_producer_that_goes_on_cannot_be_taken_anew_by_mistake(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    url = new_database("books")
+    shell = Shell("books", url, nats.url)
+    books = Node("books", url, nats.url, router=accountant())
+    async with Forge(nats.url) as forge, books:
+        await forge.publish(sold(0))
+        await has_taken(books, 1)
+        ran = await shell.run("events", "begin-anew", SUBJECT, "--yes")
+        assert ran.code == NOTHING
+        assert "its producer did not begin anew" in ran.err
+        of_type = await shell.run("events", "begin-anew", "BookSold", "--yes")
+        assert of_type.code == NOTHING
+        wrong = await shell.run("events", "skip", "bookstore.v1.BookSold.99")
+        assert wrong.code == USAGE
+        assert "the service reads no subject bookstore.v1.BookSold.99" in wrong.err
+
+
+def delete_position(session: Session) -> None:
+    session.execute(delete(tables.positions).where(tables.positions.c.subject == SUBJECT))
+
+
+async def test_a_position_that_was_deleted_is_made_again_from_a_number_that_is_said(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    url = new_database("books")
+    shell = Shell("books", url, nats.url)
+    books = Node("books", url, nats.url, router=accountant(), settings=PATIENT)
+    async with Forge(nats.url) as forge:
+        async with books:
+            await forge.publish(sold(0))
+            await has_taken(books, 1)
+            await books.database.transaction(lambda tx: delete_position(tx.session))
+        second = await forge.publish(sold(0))
+        async with Node("books", url, nats.url, router=accountant(), settings=PATIENT) as later:
+            (said,) = await is_stopped(later)
+            assert "its position is missing" in said
+
+            async def is_told() -> bool:
+                rows = (await shell.run("events", "status", "--json")).rows
+                return any(row["stopped"] for row in rows)
+
+            await eventually(is_told)
+            no = await shell.run("events", "begin-anew", SUBJECT, "--yes")
+            assert no.code == NOTHING
+            assert "say by --from which number is next" in no.err
+            ran = await shell.run("events", "begin-anew", SUBJECT, "--from", "2", "--yes")
+            assert ran.code == OK
+            await has_taken(later, 2)
+            assert (await taken_ids(later))[1:] == [second.id]
