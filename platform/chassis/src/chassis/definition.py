@@ -19,6 +19,7 @@ from chassis.events.publisher import Publisher
 from chassis.rpc import methods
 from chassis.rpc.client import target_name
 from chassis.settings import ServiceSettings
+from chassis.telemetry import export
 
 if TYPE_CHECKING:
     from chassis.service import Job, Service
@@ -55,7 +56,7 @@ def unset(service: "Service", settings: ServiceSettings) -> list[str]:
                 f"APP_TARGETS: has no target for {name}, which {service.name} calls; "
                 f'give it like {{"{name}": "dns:///{name}:9090"}}'
             )
-    return lines
+    return [*lines, *export.problems(settings)]
 
 
 def _is_database(url: str) -> bool:

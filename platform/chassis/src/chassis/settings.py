@@ -76,11 +76,24 @@ class ServiceSettings(EventSettings, LimitSettings):
     shutdown_grace_seconds: float = Field(
         20, gt=0, description="longest time from the signal to the end of the process"
     )
+    proxy_from_environment: bool = Field(
+        False,
+        description="calls to services and traces go through the proxy of http_proxy and the like",
+    )
     otlp_endpoint: str | None = Field(
-        None, description="where traces go (OTLP over gRPC), for example http://127.0.0.1:4317"
+        None,
+        description="where traces go, as http://127.0.0.1:4317; "
+        "unset: OTEL_EXPORTER_OTLP_ENDPOINT, else nowhere",
+    )
+    otlp_protocol: Literal["grpc", "http/protobuf"] | None = Field(
+        None, description="how traces go; unset: OTEL_EXPORTER_OTLP_PROTOCOL, else grpc"
     )
     trace_sample_ratio: float = Field(
-        1, ge=0, le=1, description="share of the traces begun here that are recorded"
+        1,
+        ge=0,
+        le=1,
+        description="share of the traces begun here that are recorded; wins over "
+        "OTEL_TRACES_SAMPLER when it is set",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="the least a log line must matter"

@@ -1,6 +1,8 @@
 """Calling another service: deadlines, repeats, balance, reconnection, errors."""
 
 import asyncio
+import socket
+from collections.abc import Iterator
 
 import grpc
 import grpc.aio
@@ -336,3 +338,41 @@ async def test_one_channel_serves_all_stubs_of_a_service() -> None:
 def test_a_target_is_named_for_the_service_that_serves_the_contract() -> None:
     assert target_name(BooksService) == "bookstore"
     assert target_name(LedgerService) == "slipway"
+
+
+@pytest.fixture
+def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The environment names a proxy; this is its socket."""
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        proxy.listen()
+        for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        yield proxy
+
+
+@pytest.mark.parametrize("servers", [1, 2])
+async def test_a_proxy_in_the_environment_does_not_stand_between_services(
+    rpc: Servers, proxied: socket.socket, servers: int
+) -> None:
+    ports = [(await rpc.start(Clock)).port for _ in range(servers)]
+    stub = await rpc.stub(*ports, call_timeout_seconds=60)
+    for _ in range(4):
+        assert await seconds_given(stub) > 0
+
+
+async def test_a_proxy_is_asked_if_the_setting_says_so(proxied: socket.socket) -> None:
+    settings = ServiceSettings(targets={"bookstore": "books:9090"}, proxy_from_environment=True)
+    clients = Clients("gateway", [BooksService], settings)
+    stub: BooksServiceAsyncStub = clients.stub(BooksService, BooksServiceStub)  # type: ignore[assignment]
+    call = asyncio.ensure_future(stub.GetBook(GetBookRequest()))
+    proxied.setblocking(False)
+    connection, _ = await asyncio.get_running_loop().sock_accept(proxied)
+    connection.setblocking(False)
+    asked = await asyncio.get_running_loop().sock_recv(connection, 1000)
+    connection.close()
+    call.cancel()
+    await clients.close()
+    assert asked.startswith(b"CONNECT books:9090 ")

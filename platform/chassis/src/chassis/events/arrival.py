@@ -48,9 +48,9 @@ class Arrival:
 
     @property
     def hop(self) -> tuple[str | None, str | None]:
-        """The publishing span: traceparent and tracestate of this hop, if anybody traces."""
-        if not tracing.enabled:
-            return None, None
+        """The publishing span: traceparent and tracestate of this hop."""
+        if not tracing.enabled and "traceparent" not in self.headers:
+            return None, None  # not looked for in any other case: no trace is to cost nothing
         return wire.header(self.headers, "traceparent"), wire.header(self.headers, "tracestate")
 
     def row(self) -> dict[str, Any]:

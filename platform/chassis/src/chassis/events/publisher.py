@@ -77,6 +77,8 @@ class Publisher:
         )
         with tracing.start_span(f"publish {publication.type}", kind="producer"):
             hop = tracing.current_trace()
+        if hop[0] is None and cause:
+            hop = cause.traceparent, cause.tracestate
         # CloudEvents' own traceparent is that of the start, and stays over all hops.
         start = (cause.traceparent, cause.tracestate) if cause and cause.traceparent else hop
         context = EventContext(

@@ -23,7 +23,8 @@ def event_span(
     """The handler's span, in its event's trace, with the publishing span as parent."""
     bound = bind_contextvars(event_id=context.id)
     try:
-        with _span(type, context, hop) if tracing.enabled else _NOTHING:
+        traced = tracing.enabled or hop[0] or context.traceparent
+        with _span(type, context, hop) if traced else _NOTHING:
             yield
             _log.debug("handled %s", type)
     finally:

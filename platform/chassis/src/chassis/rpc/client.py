@@ -77,7 +77,10 @@ class Clients:
                 )
             name = target_name(contract)
             if name not in self._channels:
-                self._channels[name] = _channel(self._settings.targets[name])
+                self._channels[name] = _channel(
+                    self._settings.targets[name],
+                    through_proxy=self._settings.proxy_from_environment,
+                )
             self._stubs[key] = stub(
                 _DomainChannel(self._channels[name], name, self._settings.call_timeout_seconds)
             )
@@ -191,7 +194,7 @@ _OPTIONS = [
 ]
 
 
-def _channel(target: str) -> grpc.aio.Channel:
+def _channel(target: str, *, through_proxy: bool) -> grpc.aio.Channel:
     interceptors: list[Any] = []
     if tracing.enabled:
         from opentelemetry.instrumentation.grpc import aio_client_interceptors
@@ -199,4 +202,6 @@ def _channel(target: str) -> grpc.aio.Channel:
         interceptors = aio_client_interceptors(  # type: ignore[no-untyped-call]
             tracer_provider=tracing.provider
         )
-    return grpc.aio.insecure_channel(target, options=_OPTIONS, interceptors=interceptors)
+    # Services call each other directly: a proxy for the outside does not know them.
+    options = [*_OPTIONS, ("grpc.enable_http_proxy", int(through_proxy))]
+    return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)

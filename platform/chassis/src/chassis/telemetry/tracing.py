@@ -1,13 +1,14 @@
 """One trace from the first request to the last handler.
 
-Spans are recorded only when an endpoint is set. Without one a trace context that comes in is still
-carried on, to the events and calls it causes and into the log lines, and nothing else costs.
+Spans are recorded only when an endpoint is set (`export.py`). Without one a trace context that
+comes in is still carried on, to the events and calls it causes and into the log lines, and nothing
+else costs.
 """
 
 import asyncio
 import logging
+import os
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,8 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from chassis.telemetry.export import export_of, resource_of, sampler_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -52,11 +55,6 @@ _KINDS: dict[Kind, SpanKind] = {
     "producer": SpanKind.PRODUCER,
     "consumer": SpanKind.CONSUMER,
 }
-# Loggers that would write a line for each batch a dead backend does not take.
-_CHATTY = (
-    "opentelemetry.exporter.otlp.proto.grpc.exporter",
-    "opentelemetry.sdk._shared_internal",
-)
 _propagator = TraceContextTextMapPropagator()
 _tracer: trace.Tracer = trace.NoOpTracer()
 
@@ -169,61 +167,32 @@ class start_span:
 def configure(
     service: str, settings: "ServiceSettings", exporter: "SpanExporter | None" = None
 ) -> None:
-    """Record spans from now on, if an endpoint is set. Waits for nothing."""
-    if settings.otlp_endpoint is None and exporter is None:
+    """Record spans from now on, if they are to go anywhere. Waits for nothing."""
+    wanted = export_of(settings)
+    if wanted is None and exporter is None:
         return
     global enabled, provider, _tracer
-    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
     provider = TracerProvider(
-        resource=Resource.create(
-            {
-                "service.name": service,
-                "service.version": settings.version,
-                "deployment.environment.name": settings.environment,
-            }
-        ),
-        sampler=ParentBased(TraceIdRatioBased(settings.trace_sample_ratio)),
+        resource=resource_of(service, settings),
+        sampler=sampler_of(settings),
         shutdown_on_exit=False,
     )
+    if exporter is None:
+        assert wanted is not None
+        exporter = wanted.make()
     provider.add_span_processor(
         BatchSpanProcessor(
-            exporter or _exporter(settings), schedule_delay_millis=500, max_queue_size=16384
+            exporter,
+            schedule_delay_millis=None if os.environ.get("OTEL_BSP_SCHEDULE_DELAY") else 500,
+            max_queue_size=None if os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") else 16384,
         )
     )
     _tracer = provider.get_tracer("chassis")
     trace.set_tracer_provider(provider)
     enabled = True
-
-
-def _exporter(settings: "ServiceSettings") -> "SpanExporter":
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-
-    endpoint = settings.otlp_endpoint or ""
-    for name in _CHATTY:
-        logging.getLogger(name).addFilter(OncePer(60))
-    return OTLPSpanExporter(
-        endpoint=endpoint, insecure=not endpoint.startswith("https://"), timeout=5
-    )
-
-
-class OncePer(logging.Filter):
-    """Lets one record pass in so many seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self._seconds = seconds
-        self._next = 0.0
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        now = time.monotonic()
-        if now < self._next:
-            return False
-        self._next = now + self._seconds
-        return True
 
 
 def instrument_engines(*engines: "Engine") -> None:
