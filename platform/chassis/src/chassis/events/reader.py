@@ -5,7 +5,6 @@ before, the next, or further above. When anything is in doubt the positions are 
 new consumer is made.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
@@ -13,7 +12,7 @@ from dataclasses import replace
 import structlog
 from nats.aio.msg import Msg
 
-from chassis.database import ConnectionLost, Database, DatabaseDown
+from chassis.database import Database
 from chassis.events import pauses, positions, stopped_lanes, wire
 from chassis.events.arrival import Arrival, arrival_of
 from chassis.events.asking import Asking
@@ -24,36 +23,27 @@ from chassis.events.contracts import lane_of_subject, subject_of, subjects_of
 from chassis.events.first_positions import write_first_positions
 from chassis.events.gate import Gate
 from chassis.events.handlers import Handler
-from chassis.events.held_lanes import HeldLanes
 from chassis.events.judging import judge
 from chassis.events.lag import Lag, LagUnknown
 from chassis.events.lanes import LANES
 from chassis.events.members import Members
 from chassis.events.pauses import Pauses
 from chassis.events.positions import Position, PositionMoved, position_of
-from chassis.events.pull import Pull, PullBroken
+from chassis.events.pull import Pull
 from chassis.events.settings import EventSettings
 from chassis.events.start import next_of_subject, start_sequence
 from chassis.events.stops import Stops
-from chassis.events.streams import StreamGone, StreamState, stream_state
-from chassis.events.suspicions import Suspicions
-from chassis.events.waiting import wait_at_most
+from chassis.events.stream_reader import Reopen, StreamReader
+from chassis.events.streams import StreamState, stream_state
 from chassis.telemetry import metrics
 
 __all__ = ["Reader"]
 
 _log = structlog.get_logger(__name__)
-_PULL_BYTES = 8 * 1024 * 1024
-_STREAM_POLL_SECONDS = 0.25
-_STREAM_POLL_MOST_SECONDS = 2.0
 
 
-class _Reopen(Exception):
-    """Read the positions again and make a new consumer."""
-
-
-class Reader:
-    """One stream's consumer within a member."""
+class Reader(StreamReader):
+    """Reads the stream of a service of the platform."""
 
     def __init__(
         self,
@@ -68,15 +58,12 @@ class Reader:
         settings: EventSettings,
         on_tasks: Callable[[], None],
     ) -> None:
-        self.stream = stream
+        super().__init__(
+            stream, database=database, broker=broker, members=members, settings=settings
+        )
         self._handlers = handlers
-        self._database = database
-        self._broker = broker
-        self._members = members
         self._pauses = pauses
-        self._settings = settings
         self.stops = Stops(stream, settings.stopped_retry_seconds)
-        self._suspicions = Suspicions(settings.batch_max_events)
         self._committer = Committer(
             stream,
             handlers,
@@ -86,77 +73,26 @@ class Reader:
             on_taken=self._taken,
             on_tasks=on_tasks,
         )
-        self._pull: Pull | None = None
-        self._changed = asyncio.Event()
-        self._stopping = False
-        self._lanes = HeldLanes(stream, database, members, self._suspicions)
         self._passed_over: set[str] = set()
         self._behind: set[tuple[str, int]] = set()
         self._all_taken: StreamState | None = None
-        self._stream_poll = _STREAM_POLL_SECONDS
         self._waited = False
         self._read_to = 0
         self._arrived = 0
         self._known_types: set[str] = set()
         self._asking = Asking(stream, broker, self.stops, self._sent_again)
         self._lag = Lag(stream, handlers, database=database, broker=broker)
-        self._has_read = False
-        members.on_change(self._lanes_changed)
         pauses.on_change(lambda: self._interrupt("types were paused or go on"))
-        broker.on_disconnected(lambda: self._interrupt("the broker is away"))
-
-    async def run(self) -> None:
-        """Read until `stop`, or until cancelled."""
-        pause = 0.05
-        while not self._stopping:
-            try:
-                # Not for ever: a service must end though the broker is away.
-                if not await wait_at_most(self._broker.connected, 0.2):
-                    continue
-                if not await wait_at_most(self._members.joined, 0.2):
-                    continue
-                await self._read_or_ask()
-                pause = 0.05
-                continue
-            except (_Reopen, PullBroken) as error:
-                _log.debug("reading anew", stream=self.stream, reason=str(error))
-                pause = 0.02
-            except PositionMoved:
-                pause = 0.02
-            except (DatabaseDown, ConnectionLost) as error:
-                self._has_read = False
-                _log.warning("reading waits for the database", stream=self.stream, error=str(error))
-                pause = min(1.0, pause * 2)
-            except Exception as error:
-                self._has_read = False
-                _log.warning("reading was interrupted", stream=self.stream, error=repr(error))
-                pause = min(1.0, pause * 2)
-            await self._sleep(pause)
 
     async def stop(self) -> None:
         """Finish the batch in hand, then let the lanes go."""
-        self._stopping = True
         self._asking.close()
-        self._interrupt("shutting down")
+        await super().stop()
 
     def look_again(self) -> None:
         """Read positions and stopped lanes again at once. Call on the event loop."""
         self.stops.read_again()
         self._interrupt("an operator has changed something")
-
-    async def let_go(self) -> None:
-        """Unmark the lanes: others may take them over at once. Call when `run` has ended."""
-        await self._lanes.let_go()
-
-    @property
-    def reading(self) -> frozenset[int]:
-        """The lanes it reads."""
-        return self._lanes.reading
-
-    @property
-    def reads(self) -> bool:
-        """Whether it knows of its lanes which it reads, and which are stopped."""
-        return self._has_read and self._broker.connected.is_set()
 
     async def lag(self) -> int:
         """Events that the member's lanes hold and that are not taken yet. Raises as Lag.count."""
@@ -183,21 +119,11 @@ class Reader:
         times = [max(0.01, stop.again_at - now) for stop in self.stops.all if not stop.found]
         return min([self._settings.net_seconds, self._lanes.next_look(), *times])
 
-    def _interrupt(self, why: str) -> None:
-        self._changed.set()
-        if self._pull:
-            self._pull.interrupt(why)
-
     # --- reading --------------------------------------------------------------------------------
 
-    async def _read_or_ask(self) -> None:
-        try:
-            await self._read()
-        except StreamGone:
-            self._waited = True
-            await self._ask_producer()
-            await self._sleep(self._stream_poll)
-            self._stream_poll = min(_STREAM_POLL_MOST_SECONDS, 2 * self._stream_poll)
+    async def _no_stream(self) -> None:
+        self._waited = True
+        await self._ask_producer()
 
     async def _read(self) -> None:
         self._changed.clear()
@@ -220,17 +146,12 @@ class Reader:
         at = {s: known[s] for s in self._subjects(lanes, but=self._pauses.types)}
         await self._take_sent_again(at)
         start = await self._start(at)
-        self._stream_poll = _STREAM_POLL_SECONDS
+        self._stream_is_there()
         if not at:
             await self._sleep(self._until_next_look())
             return
         filters = self._filters(at)
-        self._pull = Pull(
-            self._broker.client,
-            self.stream,
-            self._settings.batch_max_events,
-            max(_PULL_BYTES, 2 * self._settings.event_max_bytes),
-        )
+        self._pull = self._new_pull()
         try:
             await self._pull.open(filters, start)
             await self._take_batches(self._pull, at)
@@ -257,7 +178,7 @@ class Reader:
             if messages:
                 await self._take(messages, at)
             if await self._lanes.some_freed():
-                raise _Reopen("another member has let lanes go")
+                raise Reopen("another member has let lanes go")
             if time.monotonic() - checked > self._settings.net_seconds:
                 checked = time.monotonic()
                 await self._check(at)
@@ -335,7 +256,7 @@ class Reader:
         silent = set() if self._arrived else {s for s, _ in now & self._behind}
         self._behind, self._arrived = now, 0
         if missed := passed | silent:
-            raise _Reopen(f"{len(missed)} subjects stay behind")
+            raise Reopen(f"{len(missed)} subjects stay behind")
         self._all_taken = None if behind else state
 
     # --- judging by number ----------------------------------------------------------------------
@@ -359,7 +280,7 @@ class Reader:
             for stop in self.stops.all:
                 if stop.lane in doubtful:
                     self._asking.ask(stop)
-            raise _Reopen("numbers are missing")
+            raise Reopen("numbers are missing")
 
     async def _take_next(self, arrivals: Iterable[Arrival], at: dict[str, Position]) -> set[int]:
         """Judge each event by its number and let those that are next take effect.
@@ -448,7 +369,3 @@ class Reader:
         """Let the stream's owner compare it with its outbox now; a hint, nothing rests on it."""
         if self._broker.client.is_connected:
             await self._broker.client.publish(wire.wake_subject(self.stream), wire.ASK)
-
-    async def _sleep(self, seconds: float) -> None:
-        """Until then, or until something has changed since the last reading began."""
-        await wait_at_most(self._changed, seconds)
