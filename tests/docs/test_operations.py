@@ -1,0 +1,52 @@
+"""What docs/operations.md says holds."""
+
+import re
+from pathlib import Path
+
+from prometheus_client import REGISTRY
+
+from chassis import exit_codes
+from chassis.http import app
+from chassis.telemetry import metrics
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def test_every_metric_that_a_service_tells_is_explained_with_an_alert() -> None:
+    app._instrumentations()
+    told = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for collector in list(REGISTRY._collector_to_names)
+        if type(collector).__module__.startswith(("chassis.", "prometheus_client.metrics"))
+        for family in collector.collect()
+    }
+    assert metrics.EVENT_LAG._name in told
+    rows = re.findall(r"^\| `([a-z_]+)` \| ([^|]+) \| ([^|]+) \|$", TEXT, re.M)
+    explained = [name for name, _, _ in rows]
+    assert sorted(explained) == sorted(told)
+
+
+def test_every_exit_code_is_explained() -> None:
+    explained = {int(code) for code in re.findall(r"^\| (\d+) \| ", TEXT, re.M)}
+    codes = {getattr(exit_codes, name) for name in exit_codes.__all__}
+    assert explained == codes - {exit_codes.SOFTWARE}  # no verb ends so
+
+
+def test_every_link_leads_to_a_heading_or_a_file() -> None:
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", TEXT, re.M)
+    }
+    links = re.findall(r"\]\(([^)]+)\)", TEXT)
+    assert links
+    wrong = [
+        link
+        for link in links
+        if not (
+            link.removeprefix("#") in headings
+            if link.startswith("#")
+            else (ROOT / "docs" / link).exists()
+        )
+    ]
+    assert wrong == []
