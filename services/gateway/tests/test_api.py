@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
-from small_shop import Shop
+from small_shop import Inventory, Shop
 
 from chassis.rpc.server import RpcServer
 
@@ -111,6 +111,33 @@ async def test_a_key_that_cannot_be_used_is_refused(rest: httpx.AsyncClient, key
     assert fields(answer) == ["Idempotency-Key"]
 
 
+async def test_an_order_sent_again_is_answered_while_inventory_is_away(
+    rest: httpx.AsyncClient, shop: Shop, servers: dict[str, RpcServer]
+) -> None:
+    first = await place(rest, **{"Idempotency-Key": "k-1"})
+    await servers["inventory"].stop(0)
+    again = await place(rest, **{"Idempotency-Key": "k-1"})
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again.headers["location"] == first.headers["location"]
+    other = ORDER | {"lines": [{"sku": "milk", "quantity": 3}]}
+    refused = await rest.post("/orders", json=other, headers={"Idempotency-Key": "k-1"})
+    assert (refused.status_code, fields(refused)) == (422, ["Idempotency-Key"])
+    assert (await place(rest, **{"Idempotency-Key": "k-2"})).status_code == 503
+    assert (await place(rest)).status_code == 503
+    assert len(shop.placed) == 1
+
+
+async def test_an_order_sent_again_is_answered_when_its_product_is_no_longer_sold(
+    rest: httpx.AsyncClient, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await place(rest, **{"Idempotency-Key": "k-1"})
+    monkeypatch.setattr(Inventory, "_products", ())
+    again = await place(rest, **{"Idempotency-Key": "k-1"})
+    assert (again.status_code, again.json()) == (202, first.json())
+    gone = await place(rest, **{"Idempotency-Key": "k-2"})
+    assert (gone.status_code, fields(gone)) == (422, ["lines.0.sku"])
+
+
 async def test_orders_are_listed_for_a_customer(rest: httpx.AsyncClient, shop: Shop) -> None:
     await place(rest)
     page = (await rest.get("/orders", params={"customer_id": "c-1", "limit": 5})).json()
@@ -164,6 +191,13 @@ async def test_an_orders_events_are_streamed_up_to_its_end(
     )
     resumed = await rest.get(path, headers={"Last-Event-ID": "2"})
     assert resumed.text == 'id: 3\nevent: Confirmed\ndata: {"type":"Confirmed"}\n\n'
+
+
+async def test_an_empty_last_event_id_is_none(rest: httpx.AsyncClient, shop: Shop) -> None:
+    path = f"{(await place(rest)).headers['location']}/events"
+    shop.record("Placed", terminal=True)
+    answer = await rest.get(path, headers={"Last-Event-ID": ""})
+    assert answer.text == 'id: 1\nevent: Placed\ndata: {"type":"Placed"}\n\n'
 
 
 async def test_who_has_seen_the_end_is_told_not_to_come_back(

@@ -28,6 +28,7 @@ from shop.orders.v1 import (
     CancelReason,
     GetOrderRequest,
     GetOrdersLedgerRequest,
+    GetPlacedOrderRequest,
     ListOrderEventsRequest,
     ListOrderEventsResponse,
     ListOrdersRequest,
@@ -339,6 +340,33 @@ def test_a_key_sent_again_with_another_body_is_refused(harness: HandlerHarness) 
     with pytest.raises(InvalidArgument) as refused:
         place(harness, request("o-2", key="k-1", milk=3))
     assert refused.value.field == "Idempotency-Key"
+
+
+def placed_before(harness: HandlerHarness, asked: PlaceOrderRequest) -> Order:
+    again = GetPlacedOrderRequest(
+        customer_id=asked.customer_id,
+        idempotency_key=asked.idempotency_key,
+        lines=[OrderLine(sku=line.sku, quantity=line.quantity) for line in asked.lines],
+    )
+    return harness.transact(lambda tx: Orders().get_placed_order(again, tx)).order
+
+
+def test_what_a_key_has_placed_is_found_without_any_price(harness: HandlerHarness) -> None:
+    first = place(harness, request("o-1", key="k-1"))
+    assert placed_before(harness, request(key="k-1")) == first
+    with pytest.raises(InvalidArgument) as refused:
+        placed_before(harness, request(key="k-1", milk=3))
+    assert refused.value.field == "Idempotency-Key"
+
+
+@pytest.mark.parametrize(("key", "customer_id"), [("k-2", "c-1"), ("k-1", "c-2"), ("", "c-1")])
+def test_a_key_that_has_placed_nothing_finds_nothing(
+    harness: HandlerHarness, key: str, customer_id: str
+) -> None:
+    place(harness, request("o-1", key="k-1"))
+    place(harness, request("o-2"))
+    with pytest.raises(NotFound):
+        placed_before(harness, request(key=key, customer_id=customer_id))
 
 
 def test_requests_under_one_key_at_the_same_moment_get_one_order(harness: HandlerHarness) -> None:

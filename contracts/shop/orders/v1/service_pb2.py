@@ -26,7 +26,7 @@ from shop.money.v1 import money_pb2 as shop_dot_money_dot_v1_dot_money__pb2
 from shop.orders.v1 import order_pb2 as shop_dot_orders_dot_v1_dot_order__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshop/orders/v1/service.proto\x12\x0eshop.orders.v1\x1a\x19shop/money/v1/money.proto\x1a\x1ashop/orders/v1/order.proto\"}\n\x11PlaceOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12(\n\x05lines\x18\x03 \x03(\x0b\x32\x19.shop.orders.v1.OrderLine\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\":\n\x12PlaceOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\"#\n\x0fGetOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"8\n\x10GetOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\"G\n\x11ListOrdersRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"P\n\x12ListOrdersResponse\x12%\n\x06orders\x18\x01 \x03(\x0b\x32\x15.shop.orders.v1.Order\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"9\n\x16ListOrderEventsRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x03\"D\n\nOrderEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x12\n\ncloudevent\x18\x02 \x01(\t\x12\x10\n\x08terminal\x18\x03 \x01(\x08\"`\n\x17ListOrderEventsResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.shop.orders.v1.OrderEvent\x12\x19\n\x11terminal_sequence\x18\x02 \x01(\x03\"7\n\x16GetOrdersLedgerRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"Z\n\x17GetOrdersLedgerResponse\x12*\n\x06orders\x18\x01 \x03(\x0b\x32\x1a.shop.orders.v1.OrderEntry\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"\xc8\x01\n\nOrderEntry\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatus\x12,\n\x06reason\x18\x03 \x01(\x0e\x32\x1c.shop.orders.v1.CancelReason\x12#\n\x05total\x18\x04 \x01(\x0b\x32\x14.shop.money.v1.Money\x12\x17\n\x0f\x64uration_micros\x18\x05 \x01(\x03\x12\x0f\n\x07\x65ndings\x18\x06 \x01(\x05\x32\xd0\x03\n\rOrdersService\x12S\n\nPlaceOrder\x12!.shop.orders.v1.PlaceOrderRequest\x1a\".shop.orders.v1.PlaceOrderResponse\x12M\n\x08GetOrder\x12\x1f.shop.orders.v1.GetOrderRequest\x1a .shop.orders.v1.GetOrderResponse\x12S\n\nListOrders\x12!.shop.orders.v1.ListOrdersRequest\x1a\".shop.orders.v1.ListOrdersResponse\x12\x62\n\x0fListOrderEvents\x12&.shop.orders.v1.ListOrderEventsRequest\x1a\'.shop.orders.v1.ListOrderEventsResponse\x12\x62\n\x0fGetOrdersLedger\x12&.shop.orders.v1.GetOrdersLedgerRequest\x1a\'.shop.orders.v1.GetOrdersLedgerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshop/orders/v1/service.proto\x12\x0eshop.orders.v1\x1a\x19shop/money/v1/money.proto\x1a\x1ashop/orders/v1/order.proto\"}\n\x11PlaceOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12(\n\x05lines\x18\x03 \x03(\x0b\x32\x19.shop.orders.v1.OrderLine\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\":\n\x12PlaceOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\"o\n\x15GetPlacedOrderRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12(\n\x05lines\x18\x03 \x03(\x0b\x32\x19.shop.orders.v1.OrderLine\">\n\x16GetPlacedOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\"#\n\x0fGetOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"8\n\x10GetOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\"G\n\x11ListOrdersRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"P\n\x12ListOrdersResponse\x12%\n\x06orders\x18\x01 \x03(\x0b\x32\x15.shop.orders.v1.Order\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"9\n\x16ListOrderEventsRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x03\"D\n\nOrderEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x12\n\ncloudevent\x18\x02 \x01(\t\x12\x10\n\x08terminal\x18\x03 \x01(\x08\"`\n\x17ListOrderEventsResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.shop.orders.v1.OrderEvent\x12\x19\n\x11terminal_sequence\x18\x02 \x01(\x03\"7\n\x16GetOrdersLedgerRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"Z\n\x17GetOrdersLedgerResponse\x12*\n\x06orders\x18\x01 \x03(\x0b\x32\x1a.shop.orders.v1.OrderEntry\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"\xc8\x01\n\nOrderEntry\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatus\x12,\n\x06reason\x18\x03 \x01(\x0e\x32\x1c.shop.orders.v1.CancelReason\x12#\n\x05total\x18\x04 \x01(\x0b\x32\x14.shop.money.v1.Money\x12\x17\n\x0f\x64uration_micros\x18\x05 \x01(\x03\x12\x0f\n\x07\x65ndings\x18\x06 \x01(\x05\x32\xb1\x04\n\rOrdersService\x12S\n\nPlaceOrder\x12!.shop.orders.v1.PlaceOrderRequest\x1a\".shop.orders.v1.PlaceOrderResponse\x12_\n\x0eGetPlacedOrder\x12%.shop.orders.v1.GetPlacedOrderRequest\x1a&.shop.orders.v1.GetPlacedOrderResponse\x12M\n\x08GetOrder\x12\x1f.shop.orders.v1.GetOrderRequest\x1a .shop.orders.v1.GetOrderResponse\x12S\n\nListOrders\x12!.shop.orders.v1.ListOrdersRequest\x1a\".shop.orders.v1.ListOrdersResponse\x12\x62\n\x0fListOrderEvents\x12&.shop.orders.v1.ListOrderEventsRequest\x1a\'.shop.orders.v1.ListOrderEventsResponse\x12\x62\n\x0fGetOrdersLedger\x12&.shop.orders.v1.GetOrdersLedgerRequest\x1a\'.shop.orders.v1.GetOrdersLedgerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,26 +37,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLACEORDERREQUEST']._serialized_end=228
   _globals['_PLACEORDERRESPONSE']._serialized_start=230
   _globals['_PLACEORDERRESPONSE']._serialized_end=288
-  _globals['_GETORDERREQUEST']._serialized_start=290
-  _globals['_GETORDERREQUEST']._serialized_end=325
-  _globals['_GETORDERRESPONSE']._serialized_start=327
-  _globals['_GETORDERRESPONSE']._serialized_end=383
-  _globals['_LISTORDERSREQUEST']._serialized_start=385
-  _globals['_LISTORDERSREQUEST']._serialized_end=456
-  _globals['_LISTORDERSRESPONSE']._serialized_start=458
-  _globals['_LISTORDERSRESPONSE']._serialized_end=538
-  _globals['_LISTORDEREVENTSREQUEST']._serialized_start=540
-  _globals['_LISTORDEREVENTSREQUEST']._serialized_end=597
-  _globals['_ORDEREVENT']._serialized_start=599
-  _globals['_ORDEREVENT']._serialized_end=667
-  _globals['_LISTORDEREVENTSRESPONSE']._serialized_start=669
-  _globals['_LISTORDEREVENTSRESPONSE']._serialized_end=765
-  _globals['_GETORDERSLEDGERREQUEST']._serialized_start=767
-  _globals['_GETORDERSLEDGERREQUEST']._serialized_end=822
-  _globals['_GETORDERSLEDGERRESPONSE']._serialized_start=824
-  _globals['_GETORDERSLEDGERRESPONSE']._serialized_end=914
-  _globals['_ORDERENTRY']._serialized_start=917
-  _globals['_ORDERENTRY']._serialized_end=1117
-  _globals['_ORDERSSERVICE']._serialized_start=1120
-  _globals['_ORDERSSERVICE']._serialized_end=1584
+  _globals['_GETPLACEDORDERREQUEST']._serialized_start=290
+  _globals['_GETPLACEDORDERREQUEST']._serialized_end=401
+  _globals['_GETPLACEDORDERRESPONSE']._serialized_start=403
+  _globals['_GETPLACEDORDERRESPONSE']._serialized_end=465
+  _globals['_GETORDERREQUEST']._serialized_start=467
+  _globals['_GETORDERREQUEST']._serialized_end=502
+  _globals['_GETORDERRESPONSE']._serialized_start=504
+  _globals['_GETORDERRESPONSE']._serialized_end=560
+  _globals['_LISTORDERSREQUEST']._serialized_start=562
+  _globals['_LISTORDERSREQUEST']._serialized_end=633
+  _globals['_LISTORDERSRESPONSE']._serialized_start=635
+  _globals['_LISTORDERSRESPONSE']._serialized_end=715
+  _globals['_LISTORDEREVENTSREQUEST']._serialized_start=717
+  _globals['_LISTORDEREVENTSREQUEST']._serialized_end=774
+  _globals['_ORDEREVENT']._serialized_start=776
+  _globals['_ORDEREVENT']._serialized_end=844
+  _globals['_LISTORDEREVENTSRESPONSE']._serialized_start=846
+  _globals['_LISTORDEREVENTSRESPONSE']._serialized_end=942
+  _globals['_GETORDERSLEDGERREQUEST']._serialized_start=944
+  _globals['_GETORDERSLEDGERREQUEST']._serialized_end=999
+  _globals['_GETORDERSLEDGERRESPONSE']._serialized_start=1001
+  _globals['_GETORDERSLEDGERRESPONSE']._serialized_end=1091
+  _globals['_ORDERENTRY']._serialized_start=1094
+  _globals['_ORDERENTRY']._serialized_end=1294
+  _globals['_ORDERSSERVICE']._serialized_start=1297
+  _globals['_ORDERSSERVICE']._serialized_end=1858
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,11 @@ class OrdersServiceStub:
                 request_serializer=shop_dot_orders_dot_v1_dot_service__pb2.PlaceOrderRequest.SerializeToString,
                 response_deserializer=shop_dot_orders_dot_v1_dot_service__pb2.PlaceOrderResponse.FromString,
                 _registered_method=True)
+        self.GetPlacedOrder = channel.unary_unary(
+                '/shop.orders.v1.OrdersService/GetPlacedOrder',
+                request_serializer=shop_dot_orders_dot_v1_dot_service__pb2.GetPlacedOrderRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_service__pb2.GetPlacedOrderResponse.FromString,
+                _registered_method=True)
         self.GetOrder = channel.unary_unary(
                 '/shop.orders.v1.OrdersService/GetOrder',
                 request_serializer=shop_dot_orders_dot_v1_dot_service__pb2.GetOrderRequest.SerializeToString,
@@ -68,6 +73,14 @@ class OrdersServiceServicer:
         """Idempotent by order_id, and by (customer_id, idempotency_key) where a key is given: the first
         order is returned, INVALID_ARGUMENT if it asked for something else. Prices are not compared:
         the first order's hold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPlacedOrder(self, request, context):
+        """The order that a customer's idempotency key has placed, without asking for any price: NOT_FOUND
+        if there is none yet, INVALID_ARGUMENT if it asked for something else.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +120,11 @@ def add_OrdersServiceServicer_to_server(servicer, server):
                     servicer.PlaceOrder,
                     request_deserializer=shop_dot_orders_dot_v1_dot_service__pb2.PlaceOrderRequest.FromString,
                     response_serializer=shop_dot_orders_dot_v1_dot_service__pb2.PlaceOrderResponse.SerializeToString,
+            ),
+            'GetPlacedOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPlacedOrder,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_service__pb2.GetPlacedOrderRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_service__pb2.GetPlacedOrderResponse.SerializeToString,
             ),
             'GetOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOrder,
@@ -156,6 +174,33 @@ class OrdersService:
             '/shop.orders.v1.OrdersService/PlaceOrder',
             shop_dot_orders_dot_v1_dot_service__pb2.PlaceOrderRequest.SerializeToString,
             shop_dot_orders_dot_v1_dot_service__pb2.PlaceOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPlacedOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.orders.v1.OrdersService/GetPlacedOrder',
+            shop_dot_orders_dot_v1_dot_service__pb2.GetPlacedOrderRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_service__pb2.GetPlacedOrderResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,10 @@ class OrdersServiceStub:
     order is returned, INVALID_ARGUMENT if it asked for something else. Prices are not compared:
     the first order's hold.
     """
+    GetPlacedOrder: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetPlacedOrderRequest, _service_pb2.GetPlacedOrderResponse]
+    """The order that a customer's idempotency key has placed, without asking for any price: NOT_FOUND
+    if there is none yet, INVALID_ARGUMENT if it asked for something else.
+    """
     GetOrder: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetOrderRequest, _service_pb2.GetOrderResponse]
     ListOrders: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListOrdersRequest, _service_pb2.ListOrdersResponse]
     """Newest first."""
@@ -51,6 +55,10 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     """Idempotent by order_id, and by (customer_id, idempotency_key) where a key is given: the first
     order is returned, INVALID_ARGUMENT if it asked for something else. Prices are not compared:
     the first order's hold.
+    """
+    GetPlacedOrder: _aio.UnaryUnaryMultiCallable[_service_pb2.GetPlacedOrderRequest, _service_pb2.GetPlacedOrderResponse]  # type: ignore[assignment]
+    """The order that a customer's idempotency key has placed, without asking for any price: NOT_FOUND
+    if there is none yet, INVALID_ARGUMENT if it asked for something else.
     """
     GetOrder: _aio.UnaryUnaryMultiCallable[_service_pb2.GetOrderRequest, _service_pb2.GetOrderResponse]  # type: ignore[assignment]
     ListOrders: _aio.UnaryUnaryMultiCallable[_service_pb2.ListOrdersRequest, _service_pb2.ListOrdersResponse]  # type: ignore[assignment]
@@ -70,6 +78,16 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         """Idempotent by order_id, and by (customer_id, idempotency_key) where a key is given: the first
         order is returned, INVALID_ARGUMENT if it asked for something else. Prices are not compared:
         the first order's hold.
+        """
+
+    @_abc_1.abstractmethod
+    def GetPlacedOrder(
+        self,
+        request: _service_pb2.GetPlacedOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.GetPlacedOrderResponse, _abc.Awaitable[_service_pb2.GetPlacedOrderResponse]]:
+        """The order that a customer's idempotency key has placed, without asking for any price: NOT_FOUND
+        if there is none yet, INVALID_ARGUMENT if it asked for something else.
         """
 
     @_abc_1.abstractmethod

@@ -6,7 +6,9 @@ from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response, status
+from pydantic import BeforeValidator
 
+from chassis import InvalidArgument, NotFound, Unavailable
 from chassis.events import uuid7
 from chassis.http import ServerSentEvent, event_stream
 from chassis.rpc import client
@@ -32,7 +34,9 @@ from shop.orders.v1 import (
     OrdersService,
     OrdersServiceAsyncStub,
     OrdersServiceStub,
+    PlaceOrderRequest,
 )
+from shop.orders.v1 import Order as OrderMessage
 
 __all__ = ["orders", "products"]
 
@@ -58,6 +62,8 @@ Sku = Annotated[str, Path(examples=["1029743"])]
 OrderId = Annotated[str, Path(examples=["0199c3d4-7a10-7c3e-8f6b-2d1f0a9b8c7d"])]
 LastEventId = Annotated[
     int,
+    # A client that has seen no event may send an empty one.
+    BeforeValidator(lambda sent: sent or 0),
     Header(
         alias="Last-Event-ID", ge=0, lt=2**31, description="goes on behind the event of this id"
     ),
@@ -92,19 +98,49 @@ async def get_product(
 )
 async def place_order(
     new: NewOrder,
+    request: Request,
     response: Response,
     orders: Orders,
     inventory: Inventory,
     idempotency_key: IdempotencyKey = None,
 ) -> PlacedOrder:
     """The order is taken; stock and payment are seen to behind it. Follow it by its events."""
+    try:
+        placing = await _priced(new, inventory, idempotency_key)
+    except (Unavailable, InvalidArgument):
+        # What was placed before is answered again, whatever can be bought by now.
+        before = idempotency_key and await _placed_before(new, orders, idempotency_key)
+        if not before:
+            raise
+        order = before
+    else:
+        order = (await orders.PlaceOrder(placing)).order
+    response.headers["Location"] = f"{request.scope.get('root_path', '')}/orders/{order.order_id}"
+    return mapping.placed_order(order)
+
+
+async def _priced(
+    new: NewOrder, inventory: Inventory, idempotency_key: str | None
+) -> PlaceOrderRequest:
     asked = {line.sku for line in new.lines}
     quote = await inventory.QuoteProducts(QuoteProductsRequest(skus=sorted(asked)))
     prices = {product.sku: product.price for product in quote.products}
-    request = mapping.place_order_request(uuid7(), new, prices, idempotency_key)
-    answer = await orders.PlaceOrder(request)
-    response.headers["Location"] = f"/orders/{answer.order.order_id}"
-    return mapping.placed_order(answer.order)
+    return mapping.place_order_request(uuid7(), new, prices, idempotency_key)
+
+
+async def _placed_before(
+    new: NewOrder, orders: Orders, idempotency_key: str
+) -> OrderMessage | None:
+    """The order that this key has placed; None if there is none.
+
+    Raises:
+        InvalidArgument: the key was used for something else.
+    """
+    try:
+        request = mapping.get_placed_order_request(new, idempotency_key)
+        return (await orders.GetPlacedOrder(request)).order
+    except (NotFound, Unavailable):
+        return None
 
 
 @orders.get("", summary="List orders", responses=problems(422, 503, 504))

@@ -28,6 +28,7 @@ from shop.orders.v1 import (
     CANCEL_REASON_TIMED_OUT,
     ORDER_STATUS_CANCELLED,
     ORDER_STATUS_CONFIRMED,
+    GetPlacedOrderRequest,
     ListOrdersResponse,
     PlaceOrderRequest,
 )
@@ -38,6 +39,7 @@ from shop.orders.v1 import OrderStatus as OrderStatusMessage
 
 __all__ = [
     "from_cursor",
+    "get_placed_order_request",
     "order",
     "order_page",
     "place_order_request",
@@ -96,6 +98,15 @@ def place_order_request(
             for line in new.lines
         ],
         idempotency_key=idempotency_key or "",
+    )
+
+
+def get_placed_order_request(new: NewOrder, idempotency_key: str) -> GetPlacedOrderRequest:
+    """The order as it was asked for, which needs no prices."""
+    return GetPlacedOrderRequest(
+        customer_id=new.customer_id,
+        idempotency_key=idempotency_key,
+        lines=[OrderLineMessage(sku=line.sku, quantity=line.quantity) for line in new.lines],
     )
 
 

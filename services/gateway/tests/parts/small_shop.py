@@ -25,6 +25,8 @@ from shop.orders.v1 import (
     GetOrderResponse,
     GetOrdersLedgerRequest,
     GetOrdersLedgerResponse,
+    GetPlacedOrderRequest,
+    GetPlacedOrderResponse,
     ListOrderEventsRequest,
     ListOrderEventsResponse,
     ListOrdersRequest,
@@ -110,6 +112,14 @@ class Orders:
         )
         self.shop.orders.append(order)
         return PlaceOrderResponse(order=order)
+
+    async def get_placed_order(self, request: GetPlacedOrderRequest) -> GetPlacedOrderResponse:
+        for placed in self.shop.placed:
+            if placed.idempotency_key == request.idempotency_key:
+                if [line.quantity for line in placed.lines] != [n.quantity for n in request.lines]:
+                    raise InvalidArgument("Idempotency-Key was used", field="Idempotency-Key")
+                return GetPlacedOrderResponse(order=self._found(placed.order_id))
+        raise NotFound("no order was placed with this key")
 
     async def get_order(self, request: GetOrderRequest) -> GetOrderResponse:
         return GetOrderResponse(order=self._found(request.order_id))

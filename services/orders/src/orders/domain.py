@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
@@ -19,6 +20,8 @@ __all__ = [
     "Status",
     "Step",
     "draft",
+    "fingerprint",
+    "is_idempotency_key",
     "is_identifier",
     "overdue_before",
     "step",
@@ -103,18 +106,32 @@ class Draft:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for two drafts that ask for the same.
+        """Equal for two drafts that ask for the same."""
+        asked = ((line.sku, line.quantity) for line in self.lines)
+        return fingerprint(self.customer_id, asked)
 
-        Prices and the order of lines don't count: a request that is sent again after a price has
-        changed is still the same request.
-        """
-        asked = [self.customer_id, sorted((line.sku, line.quantity) for line in self.lines)]
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+def fingerprint(customer_id: str, lines: Iterable[tuple[str, int]]) -> str:
+    """Equal for two requests of a customer that ask for as many pieces of the same products.
+
+    Prices and the order of lines don't count: a request that is sent again after a price has
+    changed is still the same request.
+    """
+    pieces: Counter[str] = Counter()
+    for sku, quantity in lines:
+        pieces[sku] += quantity
+    asked = [customer_id, sorted(pieces.items())]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def is_identifier(text: str) -> bool:
     """Whether `text` has the form of an order's, a customer's or a product's id."""
     return _IDENTIFIER.fullmatch(text) is not None
+
+
+def is_idempotency_key(text: str) -> bool:
+    """Whether `text` can be an idempotency key."""
+    return _IDEMPOTENCY_KEY.fullmatch(text) is not None
 
 
 def draft(
@@ -129,7 +146,7 @@ def draft(
         raise Invalid("must be 1 to 64 letters, digits or . _ : @ -", "order_id")
     if not is_identifier(customer_id):
         raise Invalid("must be 1 to 64 letters, digits or . _ : @ -", "customer_id")
-    if idempotency_key and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+    if idempotency_key and not is_idempotency_key(idempotency_key):
         raise Invalid("must be 1 to 255 visible ASCII characters", "Idempotency-Key")
     if not 1 <= len(lines) <= MAX_LINES:
         raise Invalid(f"must have 1 to {MAX_LINES} lines", "lines")

@@ -12,6 +12,8 @@ from shop.orders.v1 import (
     GetOrderResponse,
     GetOrdersLedgerRequest,
     GetOrdersLedgerResponse,
+    GetPlacedOrderRequest,
+    GetPlacedOrderResponse,
     ListOrderEventsRequest,
     ListOrderEventsResponse,
     ListOrdersRequest,
@@ -37,12 +39,24 @@ class Orders:
             placed = tables.find_placed(tx.session, draft)
             if placed.fingerprint != draft.fingerprint:
                 field = "order_id" if placed.order_id == draft.order_id else "Idempotency-Key"
-                raise InvalidArgument(
-                    f"{field} was used for order {placed.order_id}, which asked for something "
-                    "else; send another one",
-                    field=field,
-                )
+                raise _used(field, placed)
         return PlaceOrderResponse(order=order_message(placed))
+
+    def get_placed_order(
+        self, request: GetPlacedOrderRequest, tx: ReadTransaction
+    ) -> GetPlacedOrderResponse:
+        customer_id, key = request.customer_id, request.idempotency_key
+        placed = None
+        if domain.is_identifier(customer_id) and domain.is_idempotency_key(key):
+            placed = tables.find_by_key(tx.session, customer_id, key)
+        if placed is None:
+            raise NotFound("no order was placed with this key")
+        asked = domain.fingerprint(
+            customer_id, ((line.sku, line.quantity) for line in request.lines)
+        )
+        if placed.fingerprint != asked:
+            raise _used("Idempotency-Key", placed)
+        return GetPlacedOrderResponse(order=order_message(placed))
 
     def get_order(self, request: GetOrderRequest, tx: ReadTransaction) -> GetOrderResponse:
         order = None
@@ -92,6 +106,14 @@ class Orders:
             orders=[entry_message(row) for row in found[:limit]],
             next_cursor=found[limit - 1].order_id if len(found) > limit else "",
         )
+
+
+def _used(field: str, placed: tables.Order) -> InvalidArgument:
+    return InvalidArgument(
+        f"{field} was used for order {placed.order_id}, which asked for something else; "
+        "send another one",
+        field=field,
+    )
 
 
 def _draft(request: PlaceOrderRequest) -> Draft:

@@ -47,6 +47,7 @@ __all__ = [
     "Order",
     "StaleOrder",
     "add_order",
+    "find_by_key",
     "find_order",
     "find_placed",
     "first_events",
@@ -249,6 +250,13 @@ def find_placed(session: Session, draft: Draft) -> Order:
     by_id_first = (orders.c.order_id == draft.order_id).desc()
     found = select(orders).where(taken).order_by(by_id_first).limit(1)
     return _order(session.execute(found).one())
+
+
+def find_by_key(session: Session, customer_id: str, idempotency_key: str) -> Order | None:
+    """The order that a customer's idempotency key has placed."""
+    of_key = (orders.c.customer_id == customer_id) & (orders.c.idempotency_key == idempotency_key)
+    row = session.execute(select(orders).where(of_key)).first()
+    return _order(row) if row else None
 
 
 def find_order(session: Session, order_id: str) -> Order | None:
