@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_origin
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, IPvAnyNetwork, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -51,6 +51,17 @@ class ServiceSettings(EventSettings, LimitSettings):
     version: str = Field("dev", description="the version of this service, shown in its signals")
     http_host: str = Field("127.0.0.1", description="address the HTTP server listens on")
     http_port: int = Field(8080, ge=0, le=65535, description="port of the HTTP server")
+    http_root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="prefix below which a proxy publishes this service, for example /shop; "
+        "whether the proxy cuts it off makes no difference",
+    )
+    http_trusted_proxies: list[IPvAnyNetwork] = Field(
+        default_factory=list,
+        description="addresses or networks of proxies whose X-Forwarded-For and -Proto are "
+        'believed, for example ["10.0.0.0/8"]; nobody else can name another client than itself',
+    )
     grpc_host: str = Field("127.0.0.1", description="address the gRPC server listens on")
     grpc_port: int = Field(9090, ge=0, le=65535, description="port of the gRPC server")
     nats_url: str = Field("nats://127.0.0.1:4222", description="the broker")

@@ -10,7 +10,7 @@ from prometheus_fastapi_instrumentator import metrics
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
 
 from chassis.admission import Admission
-from chassis.http import probes, problems
+from chassis.http import docs, probes, problems, proxied
 from chassis.http.admission import Door
 from chassis.http.edge import BodyLimit, Edge
 from chassis.readiness import Readiness
@@ -43,7 +43,7 @@ def create_app(
         title=service,
         version=settings.version,
         openapi_url="/openapi.json" if documented else None,
-        docs_url="/docs" if documented else None,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         routes=list(probes.routes(readiness)),
@@ -51,6 +51,8 @@ def create_app(
     )
     for router in routers:
         app.include_router(router)
+    if documented:
+        docs.install(app)
     app.state.settings = settings
     app.state.clients = clients
     app.state.closing = asyncio.Event()
@@ -77,6 +79,7 @@ def create_app(
         excluded_handlers=[f"^{path}$" for path in probes.PATHS],
         instrumentations=_instrumentations(),
     )
+    proxied.install(app, settings)
     if tracing.enabled:
         _trace(app)
     return app

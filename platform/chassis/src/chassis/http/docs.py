@@ -1,0 +1,50 @@
+"""/docs: the API's documentation, to read and to try out. Its page loads nothing from elsewhere."""
+
+import mimetypes
+from importlib.util import find_spec
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+__all__ = ["install"]
+
+_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+_A_DAY = {"cache-control": "max-age=86400"}
+
+
+def install(app: FastAPI) -> None:
+    """Add the page. All it refers to is relative to it, so that it works below any prefix."""
+    folder = _folder()
+    script, style, icon = (f"docs/{name}" for name in _FILES)
+    page = get_swagger_ui_html(
+        title=app.title,
+        openapi_url="openapi.json",
+        swagger_js_url=script,
+        swagger_css_url=style,
+        swagger_favicon_url=icon,
+    )
+
+    async def docs(_: Request) -> Response:
+        return Response(page.body, media_type="text/html")
+
+    async def file(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in _FILES:
+            raise HTTPException(404)
+        kind, _ = mimetypes.guess_type(name)
+        return FileResponse(folder / name, media_type=kind, headers=_A_DAY)
+
+    app.router.routes += [Route("/docs", docs), Route("/docs/{name}", file)]
+
+
+def _folder() -> Path:
+    # Of this distribution only its files are of use: they are looked up without importing it.
+    found = find_spec("fastapi_offline")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("fastapi-offline is missing: `make setup` installs it")
+    return Path(found.origin).parent / "static"

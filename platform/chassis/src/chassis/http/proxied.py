@@ -1,0 +1,31 @@
+"""A service behind proxies: the prefix they publish it below, and the clients they speak for."""
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from chassis.settings import ServiceSettings
+
+__all__ = ["install"]
+
+
+def install(app: FastAPI, settings: ServiceSettings) -> None:
+    """Add what the settings ask for, outside of everything else."""
+    if settings.http_root_path:
+        app.add_middleware(Prefix, path=settings.http_root_path)
+    if settings.http_trusted_proxies:
+        networks = [str(network) for network in settings.http_trusted_proxies]
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=networks)
+
+
+class Prefix:
+    """Tells the application the prefix of its URLs, whether a proxy cuts it off or leaves it."""
+
+    def __init__(self, app: ASGIApp, *, path: str) -> None:
+        self._app = app
+        self._path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["root_path"] = self._path
+        await self._app(scope, receive, send)
