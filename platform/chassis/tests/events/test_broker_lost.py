@@ -1,20 +1,17 @@
 """Whatever happens to the broker and to what it stores: nothing lost, doubled or out of order."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bookshop import Node, TestSettings, accountant, eventually
+from bookshop import Node, accountant, eventually
 from nats.aio.transport import TcpTransport
 from proxy import Proxy
 from relaying import STREAM, Shop, StreamView, in_order
-from sqlalchemy import update
 
 from bookstore.v1 import BookReturned
-from chassis.database.tables import outbox
 from chassis.events.broker import Broker
 from chassis.events.nats_options import NatsOptions
 from chassis.events.waiting import end, wait_at_most
@@ -204,42 +201,6 @@ async def test_events_wait_in_the_outbox_while_the_broker_is_away(
         stream = StreamView(nats.url)
         assert await stream.ranks() == list(range(1, 101))
         assert in_order(await stream.ids(), shop.published)
-
-
-async def test_events_that_waited_longer_than_the_stream_keeps_any_are_sent_all_the_same(
-    nats: NatsServer, new_database: Callable[[str], str]
-) -> None:
-    settings = TestSettings(stream_max_age_seconds=3600)
-    async with Shop(new_database("shop"), settings=settings) as shop, Proxy(nats.port) as proxy:
-        relay = shop.start_relay(proxy.url)
-        await shop.sell(range(5))
-        await shop.sent()
-        await relay.stop()
-        await shop.sell(range(5, 10))
-        await shop.database.transaction(
-            lambda tx: tx.session.execute(update(outbox).values(created_at=time.time() - 7200))
-        )
-        await shop.sell(range(10, 15))
-        killed = asyncio.Event()
-
-        def kill() -> None:
-            nats.kill()
-            killed.set()
-
-        # The old are numbered together with the young, and none is sent.
-        proxy.when("to_server", b"Nats-Batch-Commit", kill)
-        shop.start_relay(proxy.url)
-        await killed.wait()
-        nats.erase()
-        nats.start()
-        books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
-        await shop.sent()
-
-        async def taken() -> bool:
-            return in_order([e.event_id for e in await books.journal()], shop.published[5:])
-
-        await eventually(taken)
-        await books.stop()
 
 
 async def test_attempts_to_reconnect_that_fail_leave_no_connection_open(

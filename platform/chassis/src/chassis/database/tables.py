@@ -22,7 +22,8 @@ metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")
 # With `sqlite_autoincrement` SQLite does not give the number of a deleted last row to the next.
 
-# Events to publish. `number` counts within a subject, `rank` within the service's stream; both are
+# Events to publish; those that were sent stay for as long as they may have to be sent again.
+# `number` counts within a subject, `rank` within the service's stream; both are
 # given by the relay. What ranks up to the relay's `sent_rank` is in the stream: no row is marked.
 outbox = Table(
     "slipway_outbox",
@@ -43,6 +44,37 @@ Index(
     outbox.c.id,
     sqlite_where=text("number IS NULL"),
     postgresql_where=text("number IS NULL"),
+)
+# What was sent in an earlier life of the counters has lost its rank. Mostly there is none.
+Index(
+    "slipway_outbox_unranked",
+    outbox.c.id,
+    sqlite_where=text("rank IS NULL AND number IS NOT NULL"),
+    postgresql_where=text("rank IS NULL AND number IS NOT NULL"),
+)
+
+# Events that the stream refuses for what they are, set apart with the reason.
+refused = Table(
+    "slipway_refused",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    Column("event_id", String(64), nullable=False),
+    Column("subject", String(LONGEST_NAME), nullable=False),
+    Column("headers", LargeBinary, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("refused_at", Double, nullable=False),
+)
+
+# What ranked up to `rank` had been sent by `sent_at`, by the broker's clock; it was written down at
+# `noted_at`, by this host's.
+sent_marks = Table(
+    "slipway_sent_mark",
+    metadata,
+    Column("rank", BigInteger, primary_key=True, autoincrement=False),
+    Column("sent_at", Double, nullable=False),
+    Column("noted_at", Double, nullable=False),
 )
 
 # One row: the relay's counters. `generation` names one life of them and begins above `base_rank`;

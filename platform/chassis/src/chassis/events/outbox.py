@@ -4,11 +4,10 @@ Numbers count within a subject, ranks within the service's stream. Both are give
 the one counter row, and only then is read what has none: two relays never number a row twice.
 """
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, case, func, insert, select, update
+from sqlalchemy import Select, case, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -18,21 +17,19 @@ from chassis.events.ids import uuid7
 
 __all__ = [
     "Counters",
-    "Held",
     "Outgoing",
-    "first_rank_since",
     "has_unsent",
     "id_of_rank",
-    "lift",
     "lock_counters",
     "number_new",
     "oldest_unsent",
     "record_sent",
+    "row_of_rank",
+    "rows_of_unsent",
     "sent_rank",
     "types",
     "unsent",
     "unsent_count",
-    "unsent_ids",
 ]
 
 
@@ -54,16 +51,6 @@ class Outgoing(NamedTuple):
     subject: str
     headers: bytes
     data: bytes
-    number: int
-    rank: int
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An event as the stream holds it."""
-
-    event_id: str
-    subject: str
     number: int
     rank: int
 
@@ -124,9 +111,10 @@ def number_new(session: Session, counters: Counters, limit: int) -> Counters:
     count: int = numbered.rowcount  # type: ignore[attr-defined]
     if not count:
         return counters
+    rank = counters.rank + count
     last = (
         select(outbox.c.subject, func.max(outbox.c.number))
-        .where(outbox.c.rank > counters.rank)
+        .where(outbox.c.rank.between(counters.rank + 1, rank))
         .group_by(outbox.c.subject)
     )
     upsert = _insert(session)(subjects).from_select(["subject", "number"], last)
@@ -135,7 +123,6 @@ def number_new(session: Session, counters: Counters, limit: int) -> Counters:
             index_elements=["subject"], set_={"number": upsert.excluded.number}
         )
     )
-    rank = counters.rank + count
     session.execute(update(relay).where(relay.c.id == 1).values(rank=rank))
     return replace(counters, rank=rank)
 
@@ -143,25 +130,6 @@ def number_new(session: Session, counters: Counters, limit: int) -> Counters:
 def _insert(session: Session) -> Any:
     """INSERT … ON CONFLICT is in both databases, but not in SQLAlchemy's common part."""
     return postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-
-
-def _numbers(session: Session, names: Set[str]) -> dict[str, int]:
-    rows = session.execute(select(subjects).where(subjects.c.subject.in_(names)))
-    return {row.subject: row.number for row in rows}
-
-
-def _write_numbers(session: Session, known: dict[str, int], last: dict[str, int]) -> None:
-    new = [{"subject": s, "number": n} for s, n in last.items() if s not in known]
-    moved = [{"moved": s, "to": n} for s, n in last.items() if known.get(s, n) != n]
-    if new:
-        session.execute(insert(subjects), new)
-    if moved:
-        session.execute(
-            update(subjects)
-            .where(subjects.c.subject == bindparam("moved"))
-            .values(number=bindparam("to")),
-            moved,
-        )
 
 
 def unsent(session: Session, after_rank: int, limit: int, max_bytes: int) -> list[Outgoing]:
@@ -195,75 +163,22 @@ def record_sent(session: Session, rank: int, sequence: int) -> None:
     )
 
 
-def first_rank_since(session: Session, since: float) -> int | None:
-    """The lowest rank among events made at `since` (epoch seconds) or later."""
-    statement = select(func.min(outbox.c.rank)).where(outbox.c.created_at >= since)
-    return session.execute(statement).scalar()
-
-
 def id_of_rank(session: Session, rank: int) -> str | None:
     """The event that has this rank, if the outbox knows it."""
     return session.execute(select(outbox.c.event_id).where(outbox.c.rank == rank)).scalar()
 
 
-def unsent_ids(session: Session, sent_rank: int) -> set[str]:
-    """Ids of events without a number, or ranked above `sent_rank`."""
-    unsent = outbox.c.number.is_(None) | (outbox.c.rank > sent_rank)
-    return set(session.execute(select(outbox.c.event_id).where(unsent)).scalars())
+def row_of_rank(session: Session, rank: int) -> int:
+    """The id of the row that has this rank."""
+    return int(session.execute(select(outbox.c.id).where(outbox.c.rank == rank)).scalar_one())
 
 
-def lift(
-    session: Session,
-    counters: Counters,
-    *,
-    generation: str,
-    lineage: str,
-    numbers: Mapping[str, int],
-    held: Sequence[Held],
-    sequence: int,
-    rank: int,
-) -> Counters:
-    """Lift the counters above what the stream holds, for a database older than it.
-
-    `numbers` are the stream's last numbers by subject, `rank` and `sequence` its last. Unsent
-    events that the stream holds (`held`) take number and rank as they are there; the others lose
-    what they have and are numbered anew. Under a new generation what was sent loses its rank: it
-    went to another stream and is not sent to this one.
-    """
-    _lift_numbers(session, counters.sent_rank, numbers)
-    session.execute(
-        update(outbox).where(outbox.c.rank > counters.sent_rank).values(number=None, rank=None)
+def rows_of_unsent(session: Session) -> dict[str, int]:
+    """Which rows hold events that the stream has not acknowledged: their ids, by the events'."""
+    rows = _unnumbered(outbox.c.event_id, outbox.c.id).union_all(
+        _ranked(outbox.c.event_id, outbox.c.id)
     )
-    anew = generation != counters.generation
-    if anew:
-        session.execute(update(outbox).where(outbox.c.rank.is_not(None)).values(rank=None))
-    if held:
-        session.execute(
-            update(outbox)
-            .where(outbox.c.event_id == bindparam("id_"), outbox.c.number.is_(None))
-            .values(number=bindparam("number_"), rank=bindparam("rank_")),
-            [{"id_": h.event_id, "number_": h.number, "rank_": h.rank} for h in held],
-        )
-    top = max(rank, counters.rank)
-    base = top if anew else counters.base_rank
-    lifted = Counters(generation, base, top, top, sequence, lineage)
-    session.execute(update(relay).where(relay.c.id == 1).values(asdict(lifted)))
-    return lifted
-
-
-def _lift_numbers(session: Session, sent_rank: int, numbers: Mapping[str, int]) -> None:
-    """Each subject's last number: the stream's or that of what was sent, whichever is higher."""
-    unsent = (
-        select(outbox.c.subject, func.min(outbox.c.number))
-        .where(outbox.c.rank > sent_rank)
-        .group_by(outbox.c.subject)
-    )
-    before_unsent = {subject: number - 1 for subject, number in session.execute(unsent)}
-    names = numbers.keys() | before_unsent.keys()
-    known = _numbers(session, names)
-    sent = known | before_unsent
-    lifted = {name: max(sent.get(name, 0), numbers.get(name, 0)) for name in names}
-    _write_numbers(session, known, lifted)
+    return {row.event_id: row.id for row in session.execute(rows)}
 
 
 def sent_rank(session: Session) -> int:
@@ -273,27 +188,48 @@ def sent_rank(session: Session) -> int:
 
 def types(session: Session) -> set[str]:
     """The types of all events that were ever numbered here, or wait for their number."""
-    waiting = select(outbox.c.subject).where(outbox.c.number.is_(None))
-    names = session.execute(select(subjects.c.subject).union(waiting)).scalars()
-    return {name.rpartition(".")[0] for name in names}
+    names = select(subjects.c.subject).union(_unnumbered(outbox.c.subject))
+    return {name.rpartition(".")[0] for name in session.execute(names).scalars()}
+
+
+# What is unsent has no number, or ranks above what was sent. Each half is found by its own index,
+# however many rows were sent; asked for both at once the database would read them all.
 
 
 def has_unsent(session: Session) -> bool:
     """Whether there is an event the stream has not acknowledged, numbered or not."""
-    return bool(session.execute(select(select(outbox.c.id).where(_UNSENT).exists())).scalar())
+    unnumbered = select(func.min(outbox.c.id)).where(outbox.c.number.is_(None))
+    highest = select(func.coalesce(func.max(outbox.c.rank), 0))
+    found = or_(unnumbered.scalar_subquery().is_not(None), highest.scalar_subquery() > _SENT_RANK)
+    return bool(session.execute(select(found)).scalar())
 
 
 def unsent_count(session: Session) -> int:
-    """Events the stream has not acknowledged, numbered or not."""
-    return int(session.execute(select(func.count()).where(_UNSENT)).scalar_one())
+    """Events the stream has not acknowledged, numbered or not; without those set apart."""
+    count = _unnumbered(func.count()).scalar_subquery() + _ranked(func.count()).scalar_subquery()
+    return int(session.execute(select(count)).scalar_one())
 
 
 def oldest_unsent(session: Session) -> float | None:
     """When the oldest unsent event was made, in epoch seconds."""
-    return session.execute(select(func.min(outbox.c.created_at)).where(_UNSENT)).scalar()
+    first = _unnumbered(outbox.c.created_at).order_by(outbox.c.id).limit(1).subquery()
+    first_ranked = _ranked(outbox.c.created_at).order_by(outbox.c.rank).limit(1).subquery()
+    both = select(first.c.created_at).union_all(select(first_ranked.c.created_at)).subquery()
+    return session.execute(select(func.min(both.c.created_at))).scalar()
+
+
+def _unnumbered(*columns: Any) -> Select[Any]:
+    return select(*columns).select_from(outbox).where(outbox.c.number.is_(None))
+
+
+def _ranked(*columns: Any) -> Select[Any]:
+    """Of what is numbered and not sent. With both ends PostgreSQL expects it to be little."""
+    unsent = outbox.c.rank.between(_SENT_RANK + 1, _RANK)
+    return select(*columns).select_from(outbox).where(unsent)
 
 
 _SIZE = func.length(outbox.c.headers) + func.length(outbox.c.data)
 _OUTGOING = [getattr(outbox.c, name) for name in Outgoing._fields]
-_SENT_RANK = func.coalesce(select(relay.c.sent_rank).where(relay.c.id == 1).scalar_subquery(), 0)
-_UNSENT = outbox.c.number.is_(None) | (outbox.c.rank > _SENT_RANK)
+_COUNTERS = select(relay).where(relay.c.id == 1)
+_SENT_RANK = func.coalesce(_COUNTERS.with_only_columns(relay.c.sent_rank).scalar_subquery(), 0)
+_RANK = func.coalesce(_COUNTERS.with_only_columns(relay.c.rank).scalar_subquery(), 0)

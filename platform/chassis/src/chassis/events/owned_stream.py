@@ -7,6 +7,7 @@ from nats.aio.client import Client
 
 from chassis.events.lanes import LANES
 from chassis.events.settings import EventSettings
+from chassis.events.stream_drift import drift
 from chassis.events.streams import StreamGone, StreamState, api, stream_state
 
 __all__ = ["LaneCountChanged", "ensure_stream", "made_after_rank"]
@@ -51,12 +52,7 @@ async def ensure_stream(
     if missing:
         subjects = sorted({*state.config["subjects"], *missing})
         await api(client, f"STREAM.UPDATE.{stream}", {**state.config, "subjects": subjects})
-    drift = [
-        f"{key}: {state.config.get(key)!r}, wanted {wanted[key]!r}"
-        for key in ("retention", "max_age", "num_replicas", "allow_atomic", "allow_direct")
-        if state.config.get(key) != wanted[key]
-    ]
-    return state, drift
+    return state, drift(state.config, settings)
 
 
 def made_after_rank(state: StreamState) -> int | None:

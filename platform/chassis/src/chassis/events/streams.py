@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import json
 from base64 import b64decode
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from nats.aio.client import Client
@@ -20,6 +21,7 @@ from chassis.events.nats_options import api_subject
 
 __all__ = [
     "BATCH_MAX",
+    "EVENT_REFUSED",
     "BatchIncomplete",
     "JetStreamError",
     "Stored",
@@ -40,6 +42,8 @@ __all__ = [
 ]
 
 BATCH_MAX = 1000  # the server's limit for an atomic batch
+# The message, or its headers, are larger than the stream or the server takes: any other would do.
+EVENT_REFUSED = frozenset({10054, 10097})
 _TIMEOUT = 5.0
 _SUBJECTS_AT_ONCE = 500  # the server gives the last messages of at most 1,024
 _PAGE_BYTES = 8 * 1024 * 1024
@@ -56,6 +60,7 @@ class JetStreamError(Exception):
         super().__init__(f"{description} ({code}/{error_code})")
         self.code = code
         self.error_code = error_code
+        self.description = description
 
 
 class StreamGone(JetStreamError):
@@ -69,26 +74,39 @@ class BatchIncomplete(JetStreamError):
 class WrongLastSequence(JetStreamError):
     """The stream does not end where the publisher believed."""
 
+    @property
+    def last_sequence(self) -> int | None:
+        """Where it ended at that moment, if the server said so."""
+        _, _, sequence = self.description.rpartition(": ")
+        return int(sequence) if sequence.isascii() and sequence.isdigit() else None
+
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """What STREAM.INFO says of a stream."""
+    """What STREAM.INFO says of a stream, `now` by the server's clock (epoch seconds)."""
 
     created: str
     messages: int
     first_sequence: int
     last_sequence: int
     config: Mapping[str, Any]
+    now: float = field(default=0.0, compare=False)
+
+    @property
+    def max_age_seconds(self) -> float:
+        """How long it keeps a message; 0 means for ever."""
+        return float(self.config.get("max_age", 0)) / 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message as the stream holds it."""
+    """A message as the stream holds it, and when it was stored, by the server's clock."""
 
     sequence: int
     subject: str
     headers: Mapping[str, str]
     data: bytes
+    time: float = 0.0
 
 
 def _raise(error: Mapping[str, Any]) -> None:
@@ -130,6 +148,7 @@ async def stream_state(client: Client, stream: str) -> StreamState:
         first_sequence=state["first_seq"],
         last_sequence=state["last_seq"],
         config=info["config"],
+        now=_seconds(info["ts"]),
     )
 
 
@@ -159,7 +178,15 @@ async def _get(client: Client, stream: str, query: Mapping[str, Any]) -> Stored 
         raise
     message = answer["message"]
     headers = _parse_headers(b64decode(message.get("hdrs", "")))
-    return Stored(message["seq"], message["subject"], headers, b64decode(message.get("data", "")))
+    data = b64decode(message.get("data", ""))
+    return Stored(
+        message["seq"], message["subject"], headers, data, _seconds(message.get("time", ""))
+    )
+
+
+def _seconds(time: str) -> float:
+    """Epoch seconds of a time in RFC 3339; 0 if there is none."""
+    return datetime.fromisoformat(time).timestamp() if time else 0.0
 
 
 def _parse_headers(block: bytes) -> dict[str, str]:
@@ -197,7 +224,7 @@ async def last_before(client: Client, stream: str, subject: str, sequence: int) 
 
 async def read_from(
     client: Client, stream: str, sequence: int, subject: str = ">"
-) -> AsyncIterator[Stored]:
+) -> AsyncGenerator[Stored, None]:
     """Messages from a sequence on, to the end as it is now; only of a subject if one is given."""
     while True:
         count = 0
@@ -234,7 +261,11 @@ async def _direct(
             # own word has none.
             if "Nats-Sequence" in headers:
                 yield Stored(
-                    int(headers["Nats-Sequence"]), headers["Nats-Subject"], headers, message.data
+                    int(headers["Nats-Sequence"]),
+                    headers["Nats-Subject"],
+                    headers,
+                    message.data,
+                    _seconds(headers.get("Nats-Time-Stamp", "")),
                 )
                 continue
             status = headers.get("Status")

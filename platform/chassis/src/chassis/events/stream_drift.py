@@ -1,0 +1,154 @@
+"""Where a stream differs from what the promises rest on, and what to do about it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from chassis.events.settings import EventSettings
+
+__all__ = ["ADDED_BYTES", "drift"]
+
+# What number, rank, generations and the batch's own headers add to an event, with room to spare.
+ADDED_BYTES = 1024
+_READERS_INACTIVE_SECONDS = 30.0
+
+
+def drift(config: Mapping[str, Any], settings: EventSettings) -> list[str]:
+    """A line for each: the setting, what follows from it, and what to do.
+
+    Operators may change a stream. The service goes on as well as it can, and says what it can no
+    longer promise.
+    """
+    name = config.get("name", "")
+    return [
+        f"{setting}: {follows}; {cure.format(stream=name)}"
+        for setting, follows, cure in (*_losses(config, settings), *_refusals(config, settings))
+    ]
+
+
+Line = tuple[str, str, str]
+
+
+def _losses(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
+    """What makes the stream lose events before all have taken them."""
+    lines: list[Line] = []
+    age, wanted = float(config.get("max_age", 0)) / 1e9, settings.stream_max_age_seconds
+    if age != wanted:
+        follows = (
+            "it keeps events for ever, and so does the outbox"
+            if not age
+            else "events go sooner than the services that take them expect"
+            if age < wanted
+            else "the outbox keeps what was sent for as long"
+        )
+        lines.append(
+            (
+                f"max_age {age:g} s, wanted {wanted:g} s",
+                follows,
+                f"nats stream edit {{stream}} --max-age={wanted:g}s, or change "
+                "APP_STREAM_MAX_AGE_SECONDS",
+            )
+        )
+    discards_new = config.get("discard") == "new"
+    for limit in ("max_msgs", "max_bytes", "max_msgs_per_subject"):
+        value = int(config.get(limit, -1))
+        if value <= 0:
+            continue
+        per_subject = limit == "max_msgs_per_subject"
+        refuses = discards_new and (not per_subject or config.get("discard_new_per_subject"))
+        follows = (
+            "a full stream takes nothing more, and events wait in the outbox"
+            if refuses
+            else "the oldest events go, however young they are, taken or not"
+        )
+        option = limit.replace("_", "-")
+        lines.append((f"{limit} {value}", follows, f"nats stream edit {{stream}} --{option}=-1"))
+    if config.get("retention") != "limits":
+        lines.append(
+            (
+                f"retention {config.get('retention')!r}, wanted 'limits'",
+                "events go when a consumer of the broker has seen them",
+                "make the stream anew: it is filled again from the outbox",
+            )
+        )
+    if config.get("storage") == "memory":
+        lines.append(
+            (
+                "storage 'memory'",
+                "each restart of the broker empties it, and it is filled again from the outbox",
+                "make the stream anew",
+            )
+        )
+    replicas = config.get("num_replicas")
+    if replicas != settings.stream_replicas:
+        lines.append(
+            (
+                f"num_replicas {replicas}, wanted {settings.stream_replicas}",
+                "it outlives fewer or more servers than was meant",
+                f"nats stream edit {{stream}} --replicas={settings.stream_replicas}, or change "
+                "APP_STREAM_REPLICAS",
+            )
+        )
+    if config.get("subject_transform"):
+        lines.append(
+            (
+                "subject_transform is set",
+                "events arrive under other subjects than those that are read",
+                "take it out of the stream's configuration",
+            )
+        )
+    return lines
+
+
+def _refusals(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
+    """What keeps events out of the stream, or readers from it."""
+    lines: list[Line] = []
+    size, largest = int(config.get("max_msg_size", -1)), settings.event_max_bytes + ADDED_BYTES
+    if 0 <= size < largest:
+        lines.append(
+            (
+                f"max_msg_size {size}, wanted {largest} or more",
+                "larger events are set apart",
+                f"nats stream edit {{stream}} --max-msg-size={largest} and outbox resend-refused, "
+                f"or lower APP_EVENT_MAX_BYTES to {max(0, size - ADDED_BYTES)}",
+            )
+        )
+    if not config.get("allow_atomic"):
+        lines.append(
+            (
+                "allow_atomic is off",
+                "events are published one by one",
+                "set allow_atomic in the stream's configuration",
+            )
+        )
+    if not config.get("allow_direct"):
+        lines.append(
+            (
+                "allow_direct is off",
+                "readers cannot ask for what they lack",
+                "nats stream edit {stream} --allow-direct",
+            )
+        )
+    if config.get("sealed"):
+        lines.append(("sealed", "it takes nothing more", "make the stream anew"))
+    if config.get("mirror"):
+        lines.append(
+            ("mirror is set", "it takes nothing but from there", "make the stream anew without it")
+        )
+    if config.get("no_ack"):
+        lines.append(
+            (
+                "no_ack",
+                "each batch is waited for in vain, and found by asking for the stream's end",
+                "nats stream edit {stream} --ack",
+            )
+        )
+    inactive = float(config.get("consumer_limits", {}).get("inactive_threshold", 0)) / 1e9
+    if 0 < inactive < _READERS_INACTIVE_SECONDS:
+        lines.append(
+            (
+                f"consumer_limits.inactive_threshold {inactive:g} s",
+                f"readers ask for {_READERS_INACTIVE_SECONDS:g} s and are refused",
+                "raise or remove it in the stream's configuration",
+            )
+        )
+    return lines

@@ -1,0 +1,167 @@
+"""What is asked of the outbox again and again costs the same however many events were sent."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from relaying import Shop
+from sqlalchemy import event, text
+
+from chassis.database import ReadTransaction, Transaction
+from chassis.database.engine import is_sqlite
+from chassis.events import outbox
+from chassis.events.outbox_lift import Held, lift
+
+Look = Callable[[Any], object]
+SENT = 3000
+OFTEN: dict[str, Look] = {
+    "whether anything is unsent": outbox.has_unsent,
+    "the oldest that is unsent": outbox.oldest_unsent,
+    "what comes next": lambda session: outbox.unsent(session, SENT, 100, 10**6),
+}
+SELDOM: dict[str, Look] = {
+    "how much is unsent": outbox.unsent_count,
+    "the rows that are unsent": outbox.rows_of_unsent,
+    "the types": outbox.types,
+}
+WAITING = 20
+
+
+def fill(tx: Transaction) -> None:
+    """So many sent events; some that are numbered and not sent, some without a number."""
+    sqlite = tx.session.get_bind().dialect.name == "sqlite"
+    series = (
+        f"WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < {SENT}) "
+        "SELECT i FROM s"
+        if sqlite
+        else f"SELECT i FROM generate_series(1, {SENT}) AS i"
+    )
+    nothing = "x''" if sqlite else "''"
+    tx.session.execute(
+        text(
+            "INSERT INTO slipway_outbox (event_id, subject, headers, data, created_at) "
+            f"SELECT 'id-' || i, 'type.' || (i % 20), {nothing}, {nothing}, i FROM ({series}) AS s"
+        )
+    )
+    outbox.number_new(tx.session, outbox.lock_counters(tx.session), SENT)
+    outbox.record_sent(tx.session, SENT, SENT)
+
+
+async def wait_in_line(shop: Shop) -> None:
+    await shop.sell(range(WAITING))
+    await shop.database.transaction(
+        lambda tx: outbox.number_new(tx.session, outbox.lock_counters(tx.session), WAITING // 2)
+    )
+
+
+@pytest.mark.parametrize("when", ["nothing waits", "some wait", "statistics are old"])
+async def test_no_look_reads_rows_that_were_sent(
+    new_database: Callable[[str], str], when: str
+) -> None:
+    url = new_database("shop")
+    async with Shop(url) as shop:
+        if when == "statistics are old" and not is_sqlite(url):
+            # As the server remembers it, nothing has a number yet.
+            await shop.sell(range(100))
+            await analyze(shop)
+        await shop.database.transaction(fill)
+        if when == "some wait":
+            await wait_in_line(shop)
+        if when != "statistics are old":
+            await analyze(shop)
+        looks = OFTEN if when == "statistics are old" else OFTEN | SELDOM
+        read = {
+            name: await shop.database.read(lambda tx, look=look: rows_read(tx, look))  # type: ignore[misc]
+            for name, look in looks.items()
+        }
+        assert {name: rows for name, rows in read.items() if rows > 10 * WAITING} == {}
+
+
+async def test_events_that_a_stream_holds_already_are_found_by_their_row_and_not_searched_for(
+    new_database: Callable[[str], str],
+) -> None:
+    """A database restored with a backlog: each of its events is looked up once."""
+    found: list[int] = []
+
+    def restore(tx: Transaction) -> None:
+        connection = tx.session.connection()
+        counters = outbox.lock_counters(tx.session)
+        rows = outbox.rows_of_unsent(tx.session)
+        held = [Held(row, number, number) for number, row in enumerate(rows.values(), start=1)]
+
+        def count(_c: object, _k: object, sql: str, rows: Any, _x: object, many: bool) -> None:
+            if many and sql.startswith("UPDATE slipway_outbox"):
+                scans = sqlite_scans if connection.dialect.name == "sqlite" else postgres_scans
+                found.append(scans(connection, sql, rows[0]))
+
+        event.listen(connection, "before_cursor_execute", count)
+        lift(
+            tx.session,
+            counters,
+            generation="another",
+            lineage="",
+            numbers={},
+            held=held,
+            held_refused=[],
+            sequence=len(held),
+            rank=len(held),
+        )
+
+    async with Shop(new_database("shop")) as shop:
+        await shop.sell(range(2000))
+        await shop.database.transaction(restore)
+        assert found == [0]
+        assert await shop.unsent() == 0
+
+
+def postgres_scans(connection: Any, statement: str, parameters: Any) -> int:
+    plan = connection.exec_driver_sql(f"EXPLAIN (COSTS OFF) {statement}", parameters)
+    return sum("Seq Scan on slipway_outbox" in line for (line,) in plan)
+
+
+async def analyze(shop: Shop) -> None:
+    await shop.database.transaction(lambda tx: tx.session.execute(text("ANALYZE")))
+
+
+def rows_read(tx: ReadTransaction, look: Look) -> int:
+    """How many rows of the outbox a look reads, by the database's own account."""
+    statements: list[tuple[str, Any]] = []
+    connection = tx.session.connection()
+
+    def note(_c: object, _k: object, statement: str, parameters: Any, *_: object) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(connection, "before_cursor_execute", note)
+    try:
+        look(tx.session)
+    finally:
+        event.remove(connection, "before_cursor_execute", note)
+    count = sqlite_scans if connection.dialect.name == "sqlite" else postgres_rows
+    return sum(count(connection, *found) for found in statements)
+
+
+def sqlite_scans(connection: Any, statement: str, parameters: Any) -> int:
+    """SQLite counts none, but its plan names what is read without an index, or to the end."""
+    plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+    steps = [row[-1] for row in plan]
+    whole = [
+        step
+        for step in steps
+        if step.startswith("SCAN slipway_outbox") and "slipway_outbox_unnumbered" not in step
+    ]
+    return SENT * len(whole)
+
+
+def postgres_rows(connection: Any, statement: str, parameters: Any) -> int:
+    plan = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, COSTS OFF) {statement}", parameters)
+    rows = 0
+    scans = False
+    for (line,) in plan:
+        if "->" in line or not line.startswith(" "):
+            scans = "slipway_outbox" in line
+        if scans and (found := re.search(r"rows=([\d.]+) loops=(\d+)", line)):
+            rows += round(float(found[1]) * int(found[2]))
+        if scans and (removed := re.search(r"Rows Removed by Filter: (\d+)", line)):
+            rows += int(removed[1])
+    return rows
