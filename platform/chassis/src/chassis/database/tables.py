@@ -89,7 +89,7 @@ relay = Table(
     Column("rank", BigInteger, nullable=False),
     Column("sent_rank", BigInteger, nullable=False),
     Column("sent_sequence", BigInteger, nullable=False),
-    Column("lineage", Text, nullable=False, server_default=""),
+    Column("lineage", Text, nullable=False, server_default=text("''")),
 )
 
 subjects = Table(
@@ -109,7 +109,7 @@ positions = Table(
     Column("generation", String(36), nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("event_id", String(LONGEST_NAME), nullable=False),
-    Column("lineage", Text, nullable=False, server_default=""),
+    Column("lineage", Text, nullable=False, server_default=text("''")),
 )
 
 _EVENT = (

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "chassis_0005"
-down_revision = "chassis_0004"
+revision = "chassis_0007"
+down_revision = "chassis_0006"
 
 
 def upgrade() -> None:
