@@ -297,7 +297,7 @@ class Relay:
             _log.error(
                 f"the stream refuses an event: {what_follows}; those behind it are sent",
                 stream=self._stream,
-                event_id=json.loads(row.headers).get("ce-id"),
+                event_id=wire.event_id(_message(row, counters)[2]),
                 subject=row.subject,
                 bytes=len(row.headers) + len(row.data),
                 reason=reason,
