@@ -89,7 +89,22 @@ def create_app(
 def _instrumentations() -> tuple[Callable[[metrics.Info], None], ...]:
     # Once per process: the registry refuses a second metric of the same name.
     made = (metrics.requests(), metrics.latency(should_exclude_streaming_duration=True))
-    return tuple(instrumentation for instrumentation in made if instrumentation is not None)
+    return tuple(
+        _bounded(instrumentation) for instrumentation in made if instrumentation is not None
+    )
+
+
+# Of RFC 9110 and RFC 5789. Strangers ask by any other, and each would be a series of its own.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _bounded(instrumentation: Callable[[metrics.Info], None]) -> Callable[[metrics.Info], None]:
+    def instrument(info: metrics.Info) -> None:
+        if info.method not in _METHODS:
+            info.method = "other"
+        instrumentation(info)
+
+    return instrument
 
 
 def _trace(app: FastAPI) -> None:

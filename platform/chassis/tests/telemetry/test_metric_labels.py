@@ -1,0 +1,61 @@
+"""What clients send makes no metric series without end."""
+
+import grpc
+import grpc.aio
+import pytest
+from books_rpc import Servers, raw_channel
+from fastapi import APIRouter
+from http_app import ask, make
+
+from bookstore.v1 import GetBookRequest, GetBookResponse, SellBookRequest, SellBookResponse
+
+router = APIRouter()
+
+
+@router.get("/books/{book_id}")
+async def book(book_id: str) -> str:
+    return book_id
+
+
+class Shelf:
+    async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+        return GetBookResponse()
+
+    async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+        return SellBookResponse()
+
+
+async def series() -> set[str]:
+    """Every series that /metrics shows: a line without its value."""
+    async with ask(make()) as http:
+        text = (await http.get("/metrics")).text
+    return {line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")}
+
+
+async def test_paths_and_methods_that_nobody_serves_are_one_series_each_status() -> None:
+    async with ask(make(router)) as http:
+
+        async def strangers(round: str) -> None:
+            for number in range(20):
+                name = f"{round}{number}"
+                for path in (f"/{name}", f"/books/{name}", f"/books/{name}/x", f"/metrics/{name}"):
+                    for method in ("GET", f"X{name}".upper(), "PURGE"):
+                        await http.request(method, path)
+
+        await strangers("first")
+        before = await series()
+        await strangers("second")
+        assert await series() == before
+    assert not any("FIRST" in line or "first" in line or "PURGE" in line for line in before)
+    assert any('method="other"' in line for line in before)
+
+
+async def test_rpcs_that_nobody_serves_are_no_series(rpc: Servers) -> None:
+    server = await rpc.start(Shelf)
+    before = await series()
+    async with raw_channel(server.port) as channel:
+        for path in ("/made.up.Service/Method", "/bookstore.v1.BooksService/MadeUp"):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await channel.unary_unary(path)(b"")  # type: ignore[arg-type]
+            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert await series() == before
