@@ -228,3 +228,25 @@ stopped_lanes = Table(
     Column("verb", String(64), nullable=False),
     Column("stopped_at", Double, nullable=False),
 )
+
+# Up to where the messages of a foreign stream were read, for each subject that handlers ask for.
+# `generation` is when the stream was made, as its server says.
+foreign_positions = Table(
+    "slipway_foreign_position",
+    metadata,
+    Column("stream", String(LONGEST_NAME), primary_key=True),
+    Column("subject", String(LONGEST_NAME), primary_key=True),
+    Column("generation", String(36), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("event_id", String(LONGEST_NAME), nullable=False),
+)
+
+# Events of foreign producers that were taken: what comes again is known by its source and id.
+foreign_events = Table(
+    "slipway_foreign_event",
+    metadata,
+    Column("source", String(LONGEST_NAME), primary_key=True),
+    Column("id", String(LONGEST_NAME), primary_key=True),
+    Column("taken_at", Double, nullable=False),
+    Index("slipway_foreign_event_taken_at", "taken_at"),
+)

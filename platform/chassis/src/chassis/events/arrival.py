@@ -17,12 +17,15 @@ from chassis.events.positions import Position, position_of
 from chassis.events.reasons import reason_of
 from chassis.telemetry import tracing
 
-__all__ = ["Arrival", "arrival_of", "read", "read_stored"]
+__all__ = ["Arrival", "arrival_of", "fill", "read", "read_stored"]
 
 
 @dataclass(slots=True)
 class Arrival:
-    """`reason` says why it cannot be decoded, once it has been read."""
+    """`reason` says why it cannot be decoded, once it has been read.
+
+    An event of a foreign producer has the subject by which it is asked for in `asked_by`.
+    """
 
     subject: str
     type: str
@@ -34,12 +37,20 @@ class Arrival:
     context: EventContext | None = None
     message: Message | None = None
     reason: str = field(default="")
+    asked_by: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
         """What keeps its order: the key, of one producer."""
         assert self.context is not None
-        return self.context.source, self.context.partition_key or self.context.subject or ""
+        key = self.context.partition_key or self.context.subject or ""
+        # What a foreign producer gives no key has no order to keep.
+        return self.context.source, key or (self.context.id if self.asked_by else "")
+
+    @property
+    def place(self) -> str:
+        """Of which position it is the next."""
+        return self.asked_by or self.subject
 
     @property
     def event_id(self) -> str:
@@ -86,7 +97,14 @@ def read(arrival: Arrival, handler: Handler) -> None:
     if arrival.message is not None or arrival.reason:
         return
     try:
-        received = decode(arrival.headers, arrival.data)
+        fill(arrival, decode(arrival.headers, arrival.data), handler)
+    except Undecodable as error:
+        arrival.reason = reason_of(error)
+
+
+def fill(arrival: Arrival, received: Received, handler: Handler) -> None:
+    """The same for what has been decoded but for its data."""
+    try:
         if received.context.type != arrival.type:
             raise Undecodable(f"its type is {received.context.type}, its subject {arrival.subject}")
         _check_storable(received.context)

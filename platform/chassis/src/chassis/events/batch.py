@@ -5,8 +5,10 @@ together, the failing one alone, and the rest together. What fails alone becomes
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from sqlalchemy.orm import Session
 
 from chassis.database import Transaction
 from chassis.errors import is_unavailable
@@ -19,7 +21,19 @@ from chassis.events.reasons import reason_of
 from chassis.events.spans import event_span
 from chassis.telemetry import metrics, tracing
 
-__all__ = ["HandlerFailed", "Taken", "call_one", "store_failed", "take"]
+__all__ = [
+    "HandlerFailed",
+    "TakeIn",
+    "Taken",
+    "call_one",
+    "move_positions",
+    "store_failed",
+    "take",
+]
+
+
+# Moves the positions from where they were before these arrivals, and says which of them are new.
+TakeIn = Callable[[Session, Sequence[Arrival], Mapping[str, Position]], Sequence[Arrival]]
 
 
 class HandlerFailed(Exception):
@@ -37,6 +51,7 @@ class Taken:
     handled: list[Arrival] = field(default_factory=list)
     tasks: list[Arrival] = field(default_factory=list)
     dead: list[Arrival] = field(default_factory=list)
+    seen: int = 0
 
 
 @dataclass(slots=True)
@@ -50,8 +65,11 @@ def take(
     arrivals: Sequence[Arrival],
     before: Mapping[str, Position],
     handlers: Mapping[str, Handler],
+    take_in: TakeIn | None = None,
 ) -> Taken:
     """Let a batch take effect in this transaction. `before` holds each subject's position.
+
+    `take_in` moves the positions, if they are not those of numbered subjects.
 
     Raises:
         PositionMoved: somebody else took some of these events.
@@ -59,9 +77,9 @@ def take(
     """
     for arrival in arrivals:
         read(arrival, handlers[arrival.type])
-    _move_positions(tx, arrivals, before)
-    readable = [a for a in arrivals if not a.reason]
-    taken = Taken(dead=[a for a in arrivals if a.reason])
+    new = (take_in or move_positions)(tx.session, arrivals, before)
+    readable = [a for a in new if not a.reason]
+    taken = Taken(dead=[a for a in new if a.reason], seen=len(arrivals) - len(new))
     blocked = task_rows.blocked_keys(tx.session, {a.key[1] for a in readable})
     if blocked:
         blocked = task_rows.hold_keys(tx.session, blocked)
@@ -89,13 +107,15 @@ def store_failed(
     error: BaseException,
     due_at: float,
     max_tries: int,
+    take_in: TakeIn | None = None,
 ) -> Taken:
     """An event that failed alone becomes a task or, rejected, a dead letter; its lane goes on.
 
     Raises:
         PositionMoved: somebody else took it.
     """
-    _move_positions(tx, [arrival], before)
+    if not (take_in or move_positions)(tx.session, [arrival], before):
+        return Taken(seen=1)
     reason = reason_of(error)
     tries = 0 if is_unavailable(error) else 1
     if isinstance(error, Reject) or tries >= max_tries:
@@ -107,12 +127,18 @@ def store_failed(
     return Taken(tasks=[arrival])
 
 
-def _move_positions(
-    tx: Transaction, arrivals: Sequence[Arrival], before: Mapping[str, Position]
-) -> None:
+def move_positions(
+    session: Session, arrivals: Sequence[Arrival], before: Mapping[str, Position]
+) -> Sequence[Arrival]:
+    """Move the positions of numbered subjects: all of these are new if that can be done.
+
+    Raises:
+        PositionMoved: somebody else took some of them.
+    """
     last = {arrival.subject: arrival.position for arrival in arrivals}
     moves = [(subject, before[subject], position) for subject, position in last.items()]
-    positions.move(tx.session, moves)
+    positions.move(session, moves)
+    return arrivals
 
 
 def _groups(arrivals: Sequence[Arrival], handlers: Mapping[str, Handler]) -> list[_Group]:

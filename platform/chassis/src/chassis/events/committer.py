@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import structlog
+from sqlalchemy.orm import Session
 
 from chassis.database import ConnectionLost, Database, DatabaseAtFault, DatabaseDown
 from chassis.events import batch, positions
 from chassis.events.arrival import Arrival
-from chassis.events.batch import HandlerFailed, Taken
+from chassis.events.batch import HandlerFailed, TakeIn, Taken
 from chassis.events.gate import Gate
 from chassis.events.handlers import Handler
 from chassis.events.positions import Position, PositionMoved
@@ -23,7 +25,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Committer:
-    """Commits the events of one stream. `on_taken` is called with each after its commit."""
+    """Commits the events of one stream. `on_taken` is called with each after its commit.
+
+    `take_in` and `load` move and load the positions, if they are not those of numbered subjects.
+    """
 
     def __init__(
         self,
@@ -35,6 +40,8 @@ class Committer:
         settings: EventSettings,
         on_taken: Callable[[Arrival], None],
         on_tasks: Callable[[], None],
+        take_in: TakeIn | None = None,
+        load: Callable[[Session], Mapping[str, Position]] | None = None,
     ) -> None:
         self._stream = stream
         self._handlers = handlers
@@ -43,6 +50,8 @@ class Committer:
         self._settings = settings
         self._on_taken = on_taken
         self._on_tasks = on_tasks
+        self._take_in = take_in
+        self._load = load or partial(positions.load, stream=stream)
         self._alone_until = 0
         self._lost_connection: set[tuple[str, int]] = set()
 
@@ -76,7 +85,7 @@ class Committer:
             async with self._gate.shared():
                 with tracing.start_span(f"take {self._stream}", root=True, links=links):
                     taken = await self._database.transaction(
-                        lambda tx: batch.take(tx, part, at, self._handlers)
+                        lambda tx: batch.take(tx, part, at, self._handlers, self._take_in)
                     )
         except (PositionMoved, DatabaseDown):
             raise
@@ -111,7 +120,9 @@ class Committer:
         )
         due_at = time.time() + backoff(1, self._settings)
         return await self._database.transaction(
-            lambda tx: batch.store_failed(tx, arrival, at, error, due_at, self._settings.task_tries)
+            lambda tx: batch.store_failed(
+                tx, arrival, at, error, due_at, self._settings.task_tries, self._take_in
+            )
         )
 
     async def _connection_lost(
@@ -131,15 +142,17 @@ class Committer:
             self._lost_connection.add(place)
             return
         self._lost_connection.clear()
-        known = await self._database.read(lambda tx: positions.load(tx.session, self._stream))
-        if known[arrival.subject] == at[arrival.subject]:
+        known = await self._database.read(lambda tx: self._load(tx.session))
+        if known[arrival.place] == at[arrival.place]:
             await self._failed_alone(arrival, at, error)
 
     def _tell(self, part: list[Arrival], at: dict[str, Position], taken: Taken) -> None:
         now = time.time()
         for arrival in part:
-            at[arrival.subject] = arrival.position
+            at[arrival.place] = arrival.position
             self._on_taken(arrival)
+        if taken.seen:
+            metrics.EVENTS_SEEN_AGAIN.labels(part[0].type).inc(taken.seen)
         for arrival in taken.handled:
             metrics.EVENTS_HANDLED.labels(arrival.type).inc()
             if arrival.context and arrival.context.time:

@@ -11,6 +11,7 @@ import structlog
 
 from chassis.database import Database
 from chassis.events import outbox, task_rows
+from chassis.events.foreign_reader import ForeignReader
 from chassis.events.reader import Reader
 from chassis.telemetry import metrics
 
@@ -20,12 +21,14 @@ _log = structlog.get_logger(__name__)
 _MEASURE_SECONDS = 5.0
 
 
-async def measure_for_ever(database: Database, readers: Sequence[Reader]) -> None:
-    """Measure until cancelled."""
+async def measure_for_ever(
+    database: Database, readers: Sequence[Reader], foreign: Sequence[ForeignReader]
+) -> None:
+    """Measure until cancelled. Lanes are those of the platform's own streams."""
     while True:
         _measure_lanes(readers)
         await _measure_rows(database)
-        await _measure_lag(readers)
+        await _measure_lag([*readers, *foreign])
         await asyncio.sleep(_MEASURE_SECONDS)
 
 
@@ -54,7 +57,7 @@ async def _measure_rows(database: Database) -> None:
     metrics.EVENT_DEAD_LETTERS.set(dead)
 
 
-async def _measure_lag(readers: Sequence[Reader]) -> None:
+async def _measure_lag(readers: Sequence[Reader | ForeignReader]) -> None:
     try:
         lag = sum([await reader.lag() for reader in readers])
     except Exception as error:

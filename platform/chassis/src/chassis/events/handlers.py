@@ -2,6 +2,7 @@
 
 import collections.abc
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import (
@@ -19,8 +20,9 @@ from pydantic_settings import BaseSettings
 
 from chassis.calls import Call, StubOf, hints_of, no_stub
 from chassis.database import Transaction
+from chassis.database.tables import LONGEST_NAME
 from chassis.events.context import EventContext
-from chassis.events.router import EventRouter, Kind, Start, Subscription
+from chassis.events.router import EventRouter, Foreign, Kind, Start, Subscription
 
 __all__ = ["FAILURES", "DeclarationError", "Handler", "Reject", "Transact", "bind", "bind_all"]
 
@@ -48,6 +50,8 @@ class Transact(Protocol):
     ) -> T: ...
 
 
+_STREAM = re.compile(r"[^\s.*>/\\]{1,80}")
+_SUBJECT = re.compile(r"[^\s.]+(\.[^\s.]+)*")
 # What an on_batch handler may call its lists.
 _LISTS = {collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection, list}
 _A_STUB = "or a stub as Annotated[..., Depends(client(...))]"
@@ -66,6 +70,7 @@ class Handler:
     name: str
     function: Callable[..., Any]
     parameters: tuple[tuple[str, object], ...]
+    foreign: Foreign | None = None
 
     def __call__(
         self, message: object, event: object, *, tx: object = None, transact: object = None
@@ -121,6 +126,8 @@ def bind(subscription: Subscription, settings: BaseSettings, stub_of: StubOf = n
             return _stub(hint, kind, stub_of, where)
         return _source(hint, subscription, settings, where)
 
+    if subscription.foreign:
+        _check_foreign(subscription.foreign, subscription.type, name)
     parameters = tuple((p, source(p)) for p in inspect.signature(function).parameters)
     if not any(source is _MESSAGE for _, source in parameters):
         raise DeclarationError(f"{name}: no parameter takes the {subscription.type}")
@@ -132,7 +139,17 @@ def bind(subscription: Subscription, settings: BaseSettings, stub_of: StubOf = n
         name,
         function,
         parameters,
+        subscription.foreign,
     )
+
+
+def _check_foreign(foreign: Foreign, type: str, name: str) -> None:
+    if not _STREAM.fullmatch(foreign.stream):
+        raise DeclarationError(f"{name}: no stream can be named {foreign.stream!r}")
+    if not _SUBJECT.fullmatch(foreign.subject) or len(foreign.subject) > 160:
+        raise DeclarationError(f"{name}: {foreign.subject!r} is no subject of a stream's messages")
+    if len(type) > LONGEST_NAME:
+        raise DeclarationError(f"{name}: a type has at most {LONGEST_NAME} characters")
 
 
 def _stub(call: Call, kind: Kind, stub_of: StubOf, where: str) -> object:

@@ -15,6 +15,7 @@ from chassis.events import outbox, task_rows, wire
 from chassis.events.broadcast import subscribe_broadcasts
 from chassis.events.broker import Broker
 from chassis.events.contracts import source_service, stream_of
+from chassis.events.foreign_reader import ForeignReader
 from chassis.events.gate import Gate
 from chassis.events.gauges import measure_for_ever
 from chassis.events.handlers import Handler
@@ -27,6 +28,7 @@ from chassis.events.pauses import Pauses
 from chassis.events.reader import Reader
 from chassis.events.relay import Relay
 from chassis.events.resending import Resender
+from chassis.events.router import Foreign
 from chassis.events.settings import EventSettings
 from chassis.events.tasks import TaskRunner
 from chassis.events.waiting import end
@@ -80,6 +82,7 @@ class EventPath:
         self.relay: Relay | None = None
         self.members: Members | None = None
         self.readers: list[Reader] = []
+        self.foreign_readers: list[ForeignReader] = []
         self._reading: list[asyncio.Task[None]] = []
         self.task_runner: TaskRunner | None = None
         self.pauses: Pauses | None = None
@@ -100,6 +103,7 @@ class EventPath:
             self.broker.subscribe(wire.wake_subject(service), self._woken)
             Resender(service, database, self.broker)
         if handlers:
+            own = {type: h for type, h in handlers.items() if h.foreign is None}
             self.members = Members(
                 self.broker,
                 service=service,
@@ -125,7 +129,21 @@ class EventPath:
                     settings=settings,
                     on_tasks=self.task_runner.wake,
                 )
-                for stream, of_stream in sorted(_by_stream(handlers).items())
+                for stream, of_stream in sorted(_by_stream(own).items())
+            ]
+            self.foreign_readers = [
+                ForeignReader(
+                    foreign,
+                    of_foreign,
+                    database=database,
+                    broker=self.broker,
+                    members=self.members,
+                    gate=self._gate,
+                    pauses=self.pauses,
+                    settings=settings,
+                    on_tasks=self.task_runner.wake,
+                )
+                for foreign, of_foreign in sorted(_by_foreign(handlers).items())
             ]
 
     async def start(self) -> None:
@@ -143,15 +161,15 @@ class EventPath:
             self._spawn(self.pauses.run())
         if self.task_runner:
             self._spawn(self.task_runner.run())
-        self._reading = [self._spawn(reader.run()) for reader in self.readers]
+        self._reading = [self._spawn(reader.run()) for reader in self._all_readers]
         for job in self._jobs:
             self._spawn(run_periodically(self._database, job))
-        self._spawn(measure_for_ever(self._database, self.readers))
+        self._spawn(measure_for_ever(self._database, self.readers, self.foreign_readers))
 
     async def let_go(self, seconds: float = 10) -> None:
         """Take no more: finish what is in hand within `seconds`, then let the lanes go."""
         self._ending = True
-        for reader in self.readers:
+        for reader in self._all_readers:
             await reader.stop()
         if self.task_runner:
             await self.task_runner.stop(seconds)
@@ -159,7 +177,7 @@ class EventPath:
             _, late = await asyncio.wait(self._reading, timeout=seconds)
             for task in late:
                 task.cancel()
-        for reader in self.readers:
+        for reader in self._all_readers:
             try:
                 await reader.let_go()
             except Exception as error:
@@ -200,11 +218,15 @@ class EventPath:
         unsent, (tasks, dead) = await self._database.read(
             lambda tx: (outbox.unsent_count(tx.session), task_rows.count(tx.session))
         )
-        lag = sum([await reader.lag_of_all() for reader in self.readers])
+        lag = sum([await reader.lag_of_all() for reader in self._all_readers])
         stopped = tuple(
             f"{stop.subject}: {stop.reason}" for reader in self.readers for stop in reader.stops.all
         )
         return EventLedger(unsent, lag, tasks, dead, stopped)
+
+    @property
+    def _all_readers(self) -> list[Reader | ForeignReader]:
+        return [*self.readers, *self.foreign_readers]
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -252,7 +274,7 @@ class EventPath:
             self.relay.wake()
         if self.pauses:
             self.pauses.look_again()
-        for reader in self.readers:
+        for reader in self._all_readers:
             reader.look_again()
         if self.task_runner:
             self.task_runner.wake()
@@ -261,6 +283,14 @@ class EventPath:
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to wake
         loop.call_soon_threadsafe(call)
+
+
+def _by_foreign(handlers: Mapping[str, Handler]) -> dict[Foreign, dict[str, Handler]]:
+    foreign: dict[Foreign, dict[str, Handler]] = {}
+    for type, handler in handlers.items():
+        if handler.foreign:
+            foreign.setdefault(handler.foreign, {})[type] = handler
+    return foreign
 
 
 def _by_stream(handlers: Mapping[str, Handler]) -> dict[str, dict[str, Handler]]:

@@ -9,11 +9,19 @@ from google.protobuf.message import Message
 
 from chassis.events.contracts import event_type
 
-__all__ = ["EventRouter", "Subscription"]
+__all__ = ["EventRouter", "Foreign", "Subscription"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Kind = Literal["one", "batch", "async", "broadcast"]
 Start = Literal["oldest", "newest"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Foreign:
+    """Where the events of a producer come from that is no service of the platform."""
+
+    stream: str
+    subject: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,7 @@ class Subscription:
     function: Callable[..., Any]
     kind: Kind
     start: Start
+    foreign: Foreign | None = None
 
 
 class EventRouter:
@@ -47,6 +56,35 @@ class EventRouter:
         def register(function: F) -> F:
             kind: Kind = "async" if iscoroutinefunction(function) else "one"
             self._add(message, function, kind, start)
+            return function
+
+        return register
+
+    def on_foreign(
+        self,
+        message: type[Message],
+        *,
+        stream: str,
+        subject: str,
+        type: str = "",
+        start: Start = "oldest",
+    ) -> Callable[[F], F]:
+        """Handle CloudEvents that a producer outside the platform puts into a stream of its own.
+
+        They have no numbers of ours: each is taken once by its `source` and `id`, which are kept
+        for `APP_FOREIGN_ID_SECONDS`, and in the order of the stream. `subject` is that of the
+        stream's messages, wildcards allowed; `type` is the CloudEvents type, if that is not the
+        message's full name. Other types on the subject are passed over; what is no CloudEvent, or
+        cannot be read as the message, becomes a dead letter. Data may be JSON or protobuf.
+
+        The stream is only read: it keeps messages by limits, whoever has read them.
+        """
+
+        def register(function: F) -> F:
+            kind: Kind = "async" if iscoroutinefunction(function) else "one"
+            name = type or event_type(message)
+            foreign = Foreign(stream, subject)
+            self.subscriptions.append(Subscription(message, name, function, kind, start, foreign))
             return function
 
         return register

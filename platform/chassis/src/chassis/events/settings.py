@@ -64,3 +64,8 @@ class EventSettings(BaseSettings):
     stopped_retry_seconds: float = Field(
         30, gt=0, description="a stopped lane is tried again this often"
     )
+    foreign_id_seconds: float = Field(
+        7 * 24 * 3600,
+        gt=0,
+        description="an event of a foreign producer that comes again so late is taken again",
+    )

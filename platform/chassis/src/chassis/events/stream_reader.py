@@ -42,6 +42,7 @@ class StreamReader(ABC):
         broker: Broker,
         members: Members,
         settings: EventSettings,
+        marked_as: str = "",
     ) -> None:
         self.stream = stream
         self._database = database
@@ -49,7 +50,8 @@ class StreamReader(ABC):
         self._members = members
         self._settings = settings
         self._suspicions = Suspicions(settings.batch_max_events)
-        self._lanes = HeldLanes(stream, database, members, self._suspicions)
+        # Readers of one stream mark lanes of their own.
+        self._lanes = HeldLanes(marked_as or stream, database, members, self._suspicions)
         self._pull: Pull | None = None
         self._changed = asyncio.Event()
         self._stopping = False

@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, NoRespondersError
 
+from chassis.events.ids import uuid7
 from chassis.events.nats_options import api_subject
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "StreamState",
     "WrongLastSequence",
     "api",
+    "count_from",
     "create_consumer",
     "delete_consumer",
     "first_stored",
@@ -352,8 +354,9 @@ def _acknowledged(answer: Msg) -> int:
 
 async def create_consumer(
     client: Client, stream: str, name: str, subjects: Iterable[str], start: int | None
-) -> None:
-    """An ephemeral, in-memory, ack-less pull consumer; `start` None is the oldest message.
+) -> Mapping[str, Any]:
+    """An ephemeral, in-memory, ack-less pull consumer; `start` None is the oldest message. Returns
+    what the server says of it.
 
     Raises:
         StreamGone: there is no such stream.
@@ -370,11 +373,24 @@ async def create_consumer(
     }
     if start is not None:
         config["opt_start_seq"] = max(1, start)
-    await api(
+    made: Mapping[str, Any] = await api(
         client,
         f"CONSUMER.CREATE.{stream}.{name}",
         {"stream_name": stream, "config": config, "action": "create"},
     )
+    return made
+
+
+async def count_from(client: Client, stream: str, subject: str, sequence: int) -> int:
+    """Messages of a subject, wildcards allowed, that a stream holds from a sequence on.
+
+    Raises:
+        StreamGone: there is no such stream.
+    """
+    name = f"n{uuid7().replace('-', '')}"
+    made = await create_consumer(client, stream, name, [subject], sequence)
+    await delete_consumer(client, stream, name)
+    return int(made["num_pending"])
 
 
 async def delete_consumer(client: Client, stream: str, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from sqlalchemy import Table, func, select
 from sqlalchemy.orm import Session
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session
 from chassis.database.tables import dead_letters, positions, tasks
 from chassis.events import pauses, stopped_lanes
 from chassis.events.behind import subjects_behind
-from chassis.events.contracts import source_service, stream_of
+from chassis.events.contracts import ContractError, source_service, stream_of
 from chassis.events.pauses import Pause
 from chassis.events.positions import Position, load
 from chassis.events.stopped_lanes import StoppedLane
@@ -116,18 +117,25 @@ def subject_lags(
 
 
 def type_statuses(
-    rows: EventRows, lags: Collection[SubjectLag], handled: Collection[str]
+    rows: EventRows,
+    lags: Collection[SubjectLag],
+    handled: Collection[str],
+    foreign: Mapping[str, str] = MappingProxyType({}),
 ) -> list[TypeStatus]:
-    """The same per type: those that are `handled`, and all others that left something behind."""
+    """The same per type: those that are `handled`, and all others that left something behind.
+
+    `foreign` has the streams of types that come from outside the platform: their lag is not known
+    by type.
+    """
     statuses = []
     for type in sorted({*handled, *rows.types}):
         of_type = [lag for lag in lags if _type(lag.subject) == type]
         known = [lag.lag for lag in of_type]
         statuses.append(
             TypeStatus(
-                stream=stream_of(source_service(type)),
+                stream=foreign.get(type) or _stream(type),
                 type=type,
-                lag=None if None in known else sum(lag or 0 for lag in known),
+                lag=None if type in foreign or None in known else sum(lag or 0 for lag in known),
                 stopped=tuple(stop for stop in rows.stopped if _type(stop.subject) == type),
                 paused=rows.paused.get(type),
                 tasks=rows.tasks.get(type, 0),
@@ -157,6 +165,14 @@ def _stop_of(rows: EventRows, stream: str, subject: str) -> StoppedLane | None:
     """The stop that holds a subject's lane up; it may stand at another type's subject."""
     found = (s for s in rows.stopped if s.stream == stream and s.lane == _lane(subject))
     return next(found, None)
+
+
+def _stream(type: str) -> str:
+    """The stream of a type by its name; empty if no service of the platform publishes it."""
+    try:
+        return stream_of(source_service(type))
+    except ContractError:
+        return ""
 
 
 def _type(subject: str) -> str:

@@ -62,7 +62,9 @@ def add_verbs(verbs: Verbs) -> None:
 
 async def _status(operator: Operator) -> int:
     rows, held = await _look(operator)
-    statuses = type_statuses(rows, subject_lags(rows, held), operator.handled_types)
+    statuses = type_statuses(
+        rows, subject_lags(rows, held), operator.handled_types, operator.foreign_streams
+    )
     operator.show([_status_row(operator, status) for status in statuses])
     return OK if statuses else NOTHING
 

@@ -65,6 +65,16 @@ class Operator:
         )
 
     @property
+    def foreign_streams(self) -> dict[str, str]:
+        """The streams of those that come from outside the platform."""
+        return {
+            subscription.type: subscription.foreign.stream
+            for router in self.service.events
+            for subscription in router.subscriptions
+            if subscription.foreign
+        }
+
+    @property
     def who(self) -> str:
         """Whom the log names."""
         named: str | None = getattr(self.arguments, "by", None)
