@@ -26,7 +26,7 @@ from chassis.events.publisher import Publisher
 from chassis.http.app import create_app
 from chassis.http.server import HttpServer
 from chassis.ports import PortInUse
-from chassis.readiness import OK, Readiness
+from chassis.readiness import Readiness
 from chassis.rpc.client import Clients
 from chassis.rpc.ledger import ledger_service
 from chassis.rpc.methods import bind
@@ -263,7 +263,7 @@ class _Process:
     def _states(self) -> dict[str, str]:
         states = {"schema": f"lacks {self._schema_lacks}"} if self._schema_lacks else {}
         if self._events is not None:
-            states["broker"] = OK if self._events.broker_connected() else "away"
+            states |= self._events.states()
         return states
 
     async def stop(self) -> None:

@@ -206,6 +206,18 @@ class EventPath:
         """Whether the broker can be reached at the moment."""
         return self.broker.connected.is_set()
 
+    def states(self) -> dict[str, str]:
+        """The broker's state for readiness, and what hinders publishing or reading, if anything."""
+        if not self.broker_connected():
+            return {"broker": "away"}
+        states = {"broker": "ok"}
+        if self.relay and (reason := self.relay.hindrance.reason or self.relay.refusing):
+            states["publishing"] = reason
+        reading = {r.hindrance.reason for r in self.readers if r.hindrance.reason}
+        if reading:
+            states["reading"] = "; ".join(sorted(reading))
+        return states
+
     async def ledger(self) -> EventLedger:
         """Count what is unsent, not yet taken, waiting and dead, over all replicas.
 

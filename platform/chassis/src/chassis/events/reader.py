@@ -62,6 +62,7 @@ class Reader(StreamReader):
             stream, database=database, broker=broker, members=members, settings=settings
         )
         self._handlers = handlers
+        self._filters_wanted = [subjects_of(type) for type in handlers]
         self._pauses = pauses
         self.stops = Stops(stream, settings.stopped_retry_seconds)
         self._committer = Committer(

@@ -19,6 +19,8 @@ from chassis.database.leadership import Lock
 from chassis.events import outbox, refused, sent_marks, wire
 from chassis.events.batch_size import BatchSize
 from chassis.events.connection import connection
+from chassis.events.contracts import subjects_of
+from chassis.events.hindrance import Hindrance
 from chassis.events.ids import uuid7
 from chassis.events.nats_options import NatsOptions
 from chassis.events.outbox import Counters, Outgoing
@@ -96,6 +98,7 @@ class Relay:
         """Where the stream differs from what it should be, as this replica last saw it."""
         self.refusing: str | None = None
         """Why the stream takes nothing at the moment, if it does not."""
+        self.hindrance = Hindrance("publishing", stream)
 
     def wake(self) -> None:
         """There is something in the outbox. Call on the event loop."""
@@ -114,6 +117,7 @@ class Relay:
             while True:
                 try:
                     if self._alone and not await self._may_lead(lock):
+                        self.hindrance.reason = None  # who leads knows
                         await asyncio.sleep(_STANDBY_SECONDS)
                         continue
                     await self._lead(lock)
@@ -124,7 +128,8 @@ class Relay:
                 except asyncio.CancelledError:
                     raise
                 except Exception as error:
-                    _log.warning("relay interrupted", error=_line(error), again_seconds=pause)
+                    if self.hindrance.reason is None:  # else it has been said
+                        _log.warning("relay interrupted", error=_line(error), again_seconds=pause)
                     await asyncio.sleep(pause)
                     pause = min(1.0, pause * 2)
         finally:
@@ -345,7 +350,9 @@ class Relay:
 
     async def _ask(self, client: Client) -> float:
         """Compare outbox and stream; when that was, in monotonic seconds."""
-        compared = await self._recovery.compare(client)
+        async with self.hindrance.seen(client, [subjects_of(type) for type in self._types]):
+            compared = await self._recovery.compare(client)
+        self.hindrance.over()
         self._rank = compared.rank
         if compared.drift != self.drift:
             for line in compared.drift:

@@ -11,6 +11,7 @@ import structlog
 from chassis.database import ConnectionLost, Database, DatabaseDown
 from chassis.events.broker import Broker
 from chassis.events.held_lanes import HeldLanes
+from chassis.events.hindrance import Hindrance
 from chassis.events.members import Members
 from chassis.events.positions import PositionMoved
 from chassis.events.pull import Pull, PullBroken
@@ -57,6 +58,8 @@ class StreamReader(ABC):
         self._stopping = False
         self._stream_poll = _STREAM_POLL_SECONDS
         self._has_read = False
+        self._filters_wanted: list[str] = []
+        self.hindrance = Hindrance("reading", stream)
         members.on_change(self._lanes_changed)
         broker.on_disconnected(lambda: self._interrupt("the broker is away"))
 
@@ -84,7 +87,8 @@ class StreamReader(ABC):
                 pause = min(1.0, pause * 2)
             except Exception as error:
                 self._has_read = False
-                _log.warning("reading was interrupted", stream=self.stream, error=repr(error))
+                if self.hindrance.reason is None:  # else it has been said
+                    _log.warning("reading was interrupted", stream=self.stream, error=repr(error))
                 pause = min(1.0, pause * 2)
             await self._sleep(pause)
 
@@ -125,7 +129,8 @@ class StreamReader(ABC):
 
     async def _read_or_wait(self) -> None:
         try:
-            await self._read()
+            async with self.hindrance.seen(self._broker.client, self._filters_wanted):
+                await self._read()
         except StreamGone:
             await self._no_stream()
             await self._sleep(self._stream_poll)
@@ -133,6 +138,7 @@ class StreamReader(ABC):
 
     def _stream_is_there(self) -> None:
         self._stream_poll = _STREAM_POLL_SECONDS
+        self.hindrance.over()
 
     def _new_pull(self) -> Pull:
         most = max(_PULL_BYTES, 2 * self._settings.event_max_bytes)

@@ -37,6 +37,7 @@ __all__ = [
     "last_before",
     "last_messages",
     "last_stored",
+    "names_holding",
     "publish_batch",
     "read_from",
     "stored_at",
@@ -134,6 +135,11 @@ async def api(client: Client, subject: str, body: Mapping[str, Any] | None = Non
     if "error" in parsed:
         _raise(parsed["error"])
     return parsed
+
+
+async def names_holding(client: Client, subject: str) -> list[str]:
+    """The streams that hold a subject, or a part of what a wildcard stands for."""
+    return list((await api(client, "STREAM.NAMES", {"subject": subject})).get("streams") or [])
 
 
 async def stream_state(client: Client, stream: str) -> StreamState:

@@ -1,0 +1,107 @@
+"""A broker that was there before: what keeps events from their stream is named, until it ends."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nats as nats_client
+import pytest
+from bookshop import Node, accountant, eventually, sold
+from relaying import TYPES
+from structlog.testing import capture_logs
+
+from chassis.testing import NatsServer
+
+USERS = """
+authorization {{ users: [{{user: us, password: us, permissions: {{
+  publish: {{ allow: ">", deny: [{}] }}, subscribe: ">" }} }}] }}
+no_auth_user: us
+"""
+ACCOUNTS = """
+accounts { ours { users: [{user: us, password: us}] } }
+no_auth_user: us
+"""
+
+
+async def api(nats: NatsServer, subject: str, body: object = None) -> Any:
+    client = await nats_client.connect(nats.url)
+    try:
+        payload = json.dumps(body).encode() if body else b""
+        answer = json.loads((await client.request(f"$JS.API.{subject}", payload)).data)
+        assert "error" not in answer, answer
+        return answer
+    finally:
+        await client.close()
+
+
+async def says(node: Node, dependency: str, words: str) -> None:
+    async def holds() -> bool:
+        return words in node.path.states().get(dependency, "")
+
+    await eventually(holds)
+
+
+async def works(shop: Node, books: Node) -> None:
+    """What was published comes through, and nobody complains any more."""
+
+    async def is_read() -> bool:
+        return len(await books.journal()) == 1
+
+    await eventually(is_read)
+    for node in (shop, books):
+        await complains_of_nothing(node)
+
+
+async def complains_of_nothing(node: Node) -> None:
+    async def holds() -> bool:
+        return node.path.states() == {"broker": "ok"}
+
+    await eventually(holds)
+
+
+async def test_a_foreign_stream_that_holds_the_subjects_is_named_until_it_is_gone(
+    nats: NatsServer, tmp_path: Path
+) -> None:
+    config = {"name": "legacy", "subjects": ["bookstore.>"]}
+    await api(nats, "STREAM.CREATE.legacy", config)
+    holder = "stream 'legacy' holds bookstore.v1.BookReturned.*, bookstore.v1.BookSold.*"
+    with capture_logs() as log:
+        async with (
+            Node("bookstore", f"sqlite:///{tmp_path}/shop.db", nats.url, publishes=TYPES) as shop,
+            Node("books", f"sqlite:///{tmp_path}/books.db", nats.url, router=accountant()) as books,
+        ):
+            await shop.publish(sold(1))
+            await says(shop, "publishing", holder)
+            await says(books, "reading", holder)
+            await api(nats, "STREAM.DELETE.legacy")
+            await works(shop, books)
+    told = [line for line in log if line["event"] == "publishing is hindered"]
+    assert len(told) == 1
+    assert (told[0]["stream"], told[0]["log_level"]) == ("bookstore", "error")
+    assert told[0]["subjects"] == ["bookstore.v1.BookReturned.*", "bookstore.v1.BookSold.*"]
+    assert holder in told[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (ACCOUNTS, "JetStream is off"),
+        (USERS.format('"$JS.API.STREAM.CREATE.bookstore"'), "permissions violation"),
+    ],
+    ids=["not for our account", "no permission"],
+)
+async def test_a_broker_that_refuses_is_told_from_one_that_is_away(
+    tmp_path: Path, config: str, words: str
+) -> None:
+    with NatsServer(tmp_path / "first", config=config) as nats:
+        async with Node(
+            "bookstore", f"sqlite:///{tmp_path}/shop.db", nats.url, publishes=TYPES
+        ) as shop:
+            await shop.publish(sold(1))
+            await says(shop, "publishing", words)
+            nats.stop()
+            await says(shop, "broker", "away")
+            assert shop.path.states() == {"broker": "away"}
+            with NatsServer(tmp_path / "second", nats.port):
+                await shop.settled()
+                await complains_of_nothing(shop)
