@@ -109,6 +109,7 @@ class ServiceSettings(EventSettings, LimitSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="the least a log line must matter"
     )
+    log_rpcs: bool = Field(False, description="log one line for each gRPC call that was answered")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto is console on a terminal, json elsewhere"
     )

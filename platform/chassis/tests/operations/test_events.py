@@ -1,18 +1,20 @@
 """What holds up a service's events can be seen from any shell, and held up from there."""
 
 import contextlib
+import time
 from collections.abc import Callable
 
 import pytest
-from bookshop import Node, TestSettings, accountant, eventually, sold
+from bookshop import Node, TestSettings, accountant, eventually, sold, write_down
 from forge import Forge
 from reading import has_taken, is_stopped, remove, returned_by, subject_of_key, taken_ids
 from relaying import Shop, StreamView
 from shell import Shell
 from structlog.testing import capture_logs
+from trade import rows_of_tasks
 
 from bookstore.v1 import BookReturned, BookSold
-from chassis import EventRouter, Reject
+from chassis import EventContext, EventRouter, Reject, Transaction
 from chassis.events import stopped_lanes, wire
 from chassis.events.lanes import LANES
 from chassis.events.pull import Pull
@@ -216,6 +218,49 @@ async def test_a_paused_type_waits_in_every_member_and_over_restarts_while_other
         assert sorted(taken) == sorted(event.id for event in shop.published)
         again = await shell.run("events", "resume", "all", "--yes")
         assert again.code == NOTHING
+
+
+async def test_tasks_of_a_paused_type_wait_too(nats: NatsServer, new_database: NewDatabase) -> None:
+    broken = True
+    events = EventRouter()
+
+    @events.on(BookSold)
+    def sell(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        if broken:
+            raise ValueError("not yet")
+        write_down(tx, event)
+
+    settings = TestSettings(task_backoff_seconds=0.5, task_tries=1000)
+    books = Node("books", new_database("books"), nats.url, router=events, settings=settings)
+    shell = Shell("books", books.url, nats.url, router=events)
+    async with Shop(new_database("shop")) as shop, books:
+        shop.start_relay(nats.url)
+        await shop.publish(sold(0), sold(1))
+
+        async def has_failed() -> bool:
+            return len(await rows_of_tasks(books)) == 2
+
+        await eventually(has_failed)
+        await shell.run("events", "pause", "BookSold", "--yes")
+
+        async def is_known() -> bool:
+            runner = books.path.task_runner
+            return runner is not None and runner._what.types == [] and not runner._running
+
+        await eventually(is_known)
+        tries = [row.tries for row in await rows_of_tasks(books)]
+        looks = books.path.task_runner._woken  # type: ignore[union-attr]
+        due = max(row.due_at for row in await rows_of_tasks(books))
+
+        async def is_overdue() -> bool:
+            looks.set()
+            return bool(time.time() > due + 0.2)
+
+        await eventually(is_overdue)
+        assert [row.tries for row in await rows_of_tasks(books)] == tries
+        broken = False
+        await shell.run("events", "resume", "BookSold", "--yes")
+        await has_taken(books, 2)
 
 
 async def read_anew(members: list[Node], before: list[Pull | None]) -> None:

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (  # ty
     ProtoReflectionDescriptorDatabase,
 )
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from bookstore.v1 import (
     BooksServiceAsyncStub,
@@ -23,6 +24,7 @@ from bookstore.v1 import (
 )
 from chassis import NotFound
 from chassis.ports import PortInUse
+from chassis.settings import ServiceSettings
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -177,3 +179,16 @@ async def test_bytes_that_are_no_message_are_an_invalid_argument_and_counted(rpc
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert refused.value.details() == "the request is no bookstore.v1.GetBookRequest"
     await counted(lambda: handled("GetBook", "INVALID_ARGUMENT") - before == 1)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_setting_logs_a_line_for_each_call_by_its_code(rpc: Servers, asked: bool) -> None:
+    server = await rpc.start(Books, settings=ServiceSettings(grpc_port=0, log_rpcs=asked))
+    stub = await rpc.stub(server.port)
+    with capture_logs() as logs:
+        await stub.GetBook(GetBookRequest())
+        with pytest.raises(NotFound):
+            await stub.GetBook(GetBookRequest(book_id="b-1"))
+    lines = [line["event"] for line in logs if line["log_level"] == "info"]
+    called = "bookstore.v1.BooksService/GetBook"
+    assert lines == ([f"{called} OK", f"{called} NOT_FOUND"] if asked else [])

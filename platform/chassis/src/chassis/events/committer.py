@@ -11,10 +11,10 @@ from chassis.database import ConnectionLost, Database, DatabaseAtFault, Database
 from chassis.events import batch, positions
 from chassis.events.arrival import Arrival
 from chassis.events.batch import HandlerFailed, TakeIn, Taken
+from chassis.events.failures import failure, log_handled
 from chassis.events.gate import Gate
 from chassis.events.handlers import Handler
 from chassis.events.positions import Position, PositionMoved
-from chassis.events.reasons import reason_of
 from chassis.events.settings import EventSettings
 from chassis.events.tasks import backoff
 from chassis.telemetry import metrics, tracing
@@ -112,12 +112,15 @@ class Committer:
         self, arrival: Arrival, at: Mapping[str, Position], error: BaseException
     ) -> Taken:
         metrics.EVENTS_FAILED.labels(arrival.type).inc()
-        _log.warning(
-            "an event failed alone",
+        said = failure(
+            error,
             event_id=arrival.event_id,
             type=arrival.type,
-            reason=reason_of(error),
+            key=arrival.key[1] if arrival.context else "",
+            handler=self._handlers[arrival.type].name,
+            first=True,
         )
+        _log.warning("an event failed alone", **said)
         due_at = time.time() + backoff(1, self._settings)
         return await self._database.transaction(
             lambda tx: batch.store_failed(
@@ -158,6 +161,9 @@ class Committer:
             if arrival.context and arrival.context.time:
                 latency = now - arrival.context.time.timestamp()
                 metrics.EVENT_LATENCY_SECONDS.labels(arrival.type).observe(latency)
+        if self._settings.log_events:
+            for arrival in taken.handled:
+                log_handled(arrival.type, arrival.event_id, arrival.key[1], tries=1)
         for arrival in taken.dead:
             _log.error(
                 "an event became a dead letter",

@@ -112,10 +112,15 @@ class EventPath:
                 ttl_seconds=settings.member_ttl_seconds,
                 replicas=settings.stream_replicas,
             )
-            self.task_runner = TaskRunner(
-                database, handlers, member=self.member, settings=settings, gate=self._gate
-            )
             self.pauses = Pauses(database, settings.net_seconds)
+            self.task_runner = TaskRunner(
+                database,
+                handlers,
+                member=self.member,
+                settings=settings,
+                gate=self._gate,
+                pauses=self.pauses,
+            )
             self.pauses.on_change(self.task_runner.wake)
             self.readers = [
                 Reader(
@@ -227,10 +232,11 @@ class EventPath:
         """
         assert self._database is not None
 
-        unsent, (tasks, dead) = await self._database.read(
-            lambda tx: (outbox.unsent_count(tx.session), task_rows.count(tx.session))
-        )
+        # In the order in which an event goes: what moves on meanwhile is counted later, and not
+        # missed by all.
+        unsent = await self._database.read(lambda tx: outbox.unsent_count(tx.session))
         lag = sum([await reader.lag_of_all() for reader in self._all_readers])
+        tasks, dead = await self._database.read(lambda tx: task_rows.count(tx.session))
         stopped = tuple(
             f"{stop.subject}: {stop.reason}" for reader in self.readers for stop in reader.stops.all
         )

@@ -69,3 +69,6 @@ class EventSettings(BaseSettings):
         gt=0,
         description="an event of a foreign producer that comes again so late is taken again",
     )
+    log_events: bool = Field(
+        False, description="log one line for each event that took effect, with its id and key"
+    )

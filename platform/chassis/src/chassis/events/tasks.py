@@ -23,10 +23,11 @@ from chassis.errors import is_unavailable
 from chassis.events import dead_letter_rows, task_queue, task_rows
 from chassis.events.attempts import Attempts
 from chassis.events.cloudevents import Undecodable
+from chassis.events.failures import failure, log_handled
 from chassis.events.gate import Gate
 from chassis.events.handlers import FAILURES, Handler, Reject
+from chassis.events.pauses import Pauses
 from chassis.events.places import Places
-from chassis.events.reasons import reason_of
 from chassis.events.settings import EventSettings
 from chassis.events.task_queue import Look, Seen
 from chassis.events.task_rows import Task, TaskTaken
@@ -63,6 +64,7 @@ class TaskRunner:
         member: str,
         settings: EventSettings,
         gate: Gate,
+        pauses: Pauses | None = None,
         versions_of: Callable[[str], Collection[str] | None] = lambda _type: (),
     ) -> None:
         self._database = database
@@ -71,8 +73,12 @@ class TaskRunner:
         self._member = member
         self._settings = settings
         self._gate = gate
+        self._pauses = pauses
+        self._versions_of = versions_of
         self._attempts = Attempts(database, handlers, settings)
-        self._unhandled = Unhandled(database, handlers, versions_of, settings.task_max_age_seconds)
+        self._unhandled = Unhandled(
+            database, handlers, self._waited_for_by, settings.task_max_age_seconds
+        )
         self._places = Places(handlers, settings.task_concurrency)
         self._held: dict[int, Task] = {}
         self._running: set[asyncio.Task[Any]] = set()
@@ -98,6 +104,8 @@ class TaskRunner:
         seen = Seen()
         try:
             while not self._stopping:
+                if self._pauses and not await wait_at_most(self._pauses.loaded, _POLL_SECONDS):
+                    continue
                 self._woken.clear()
                 try:
                     if waits:
@@ -134,13 +142,20 @@ class TaskRunner:
 
     async def _look(self) -> Seen:
         now = time.monotonic()
+        paused = self._pauses.types if self._pauses else frozenset()
         self._what = Look(
-            types=self._types,
+            types=[type for type in self._types if type not in paused],
             held=list(self._held),
             left=now >= self._frees_from,
             suspects=now >= self._suspects_rest_until,
         )
         return await self._database.read(lambda tx: task_queue.look(tx.session, self._what))
+
+    def _waited_for_by(self, type: str) -> Collection[str] | None:
+        """Versions for which the tasks of a type wait; those of a paused one for the operator."""
+        if self._pauses and (type in self._pauses.types or not self._pauses.loaded.is_set()):
+            return None
+        return self._versions_of(type)
 
     async def _wait(self, seen: Seen) -> None:
         """Until a task is due that has a place, or somebody says that there may be one."""
@@ -245,12 +260,14 @@ class TaskRunner:
     async def _run(self, task: Task, gate: AbstractAsyncContextManager[None]) -> None:
         try:
             if task.tries > self._settings.task_tries:
-                await self._bury(task, task.tries - 1, _ended_its_process(task))
+                await self._bury(task, task.tries - 1, self._ended_its_process(task))
                 return
             async with gate:
                 await self._attempts.run(task)
             self._lost_connection.discard((task.id, task.tries))
             metrics.EVENTS_HANDLED.labels(task.type).inc()
+            if self._settings.log_events:
+                log_handled(task.type, task.event_id, task.key, tries=task.tries + 1)
         except asyncio.CancelledError as error:
             if not is_being_cancelled():
                 await self._failed(task, error)  # the handler's own
@@ -277,21 +294,29 @@ class TaskRunner:
 
     async def _failed(self, task: Task, error: BaseException) -> None:
         metrics.EVENTS_FAILED.labels(task.type).inc()
-        reason = reason_of(error)
         # The running attempt of one that is alone is among its tries already.
         before = task.tries - 1 if task.alone else task.tries
         tries = before + 1
+        said = failure(
+            error,
+            event_id=task.event_id,
+            type=task.type,
+            key=task.key,
+            handler=self._handlers[task.type].name,
+            first=before == 0,
+        )
         if is_unavailable(error):
             # Costs time, not tries.
             age = time.time() - task.stored_at
             if age > self._settings.task_max_age_seconds:
-                await self._bury(task, before, f"unavailable for {age:.0f} s: {reason}")
+                said["reason"] = f"unavailable for {age:.0f} s: {said['reason']}"
+                await self._bury(task, before, said)
             else:
-                await self._postpone(task, before, backoff(3, self._settings), reason)
+                await self._postpone(task, before, backoff(3, self._settings), said)
         elif isinstance(error, (Reject, Undecodable)) or tries >= self._settings.task_tries:
-            await self._bury(task, tries, reason)
+            await self._bury(task, tries, said)
         else:
-            await self._postpone(task, tries, backoff(tries, self._settings), reason)
+            await self._postpone(task, tries, backoff(tries, self._settings), said)
 
     async def _connection_lost(self, task: Task, error: ConnectionLost) -> None:
         """Is the database away, or does the event's handler end its connection each time?"""
@@ -305,26 +330,21 @@ class TaskRunner:
         due_at = time.time() + min(_POLL_SECONDS, backoff(1, self._settings))
         await self._when_up(lambda tx: task_rows.release(tx.session, task, due_at=due_at))
 
-    async def _postpone(self, task: Task, tries: int, seconds: float, reason: str) -> None:
-        _log.warning(
-            "an event failed and is tried again",
-            event_id=task.event_id,
-            type=task.type,
-            tries=tries,
-            again_seconds=round(seconds, 3),
-            reason=reason,
-        )
-        due_at = time.time() + seconds
+    async def _postpone(
+        self, task: Task, tries: int, seconds: float, said: Mapping[str, Any]
+    ) -> None:
+        again = round(seconds, 3)
+        _log.warning("an event failed and is tried again", **said, tries=tries, again_seconds=again)
+        due_at, reason = time.time() + seconds, said["reason"]
         await self._settle(
             lambda tx: task_rows.postpone(
                 tx.session, task, tries=tries, due_at=due_at, reason=reason
             )
         )
 
-    async def _bury(self, task: Task, tries: int, reason: str) -> None:
-        _log.error(
-            "an event became a dead letter", event_id=task.event_id, type=task.type, reason=reason
-        )
+    async def _bury(self, task: Task, tries: int, said: Mapping[str, Any]) -> None:
+        _log.error("an event became a dead letter", **said, tries=tries)
+        reason = said["reason"]
         await self._settle(
             lambda tx: dead_letter_rows.bury(tx.session, task, tries=tries, reason=reason)
         )
@@ -376,7 +396,13 @@ class TaskRunner:
         """The database was away: a lease may have run out though its owner lives and renews it."""
         self._frees_from = time.monotonic() + self._settings.task_lease_seconds
 
-
-def _ended_its_process(task: Task) -> str:
-    said = f"; before that: {task.reason}" if task.reason else ""
-    return f"its process ended while it ran alone, in the last of {task.tries - 1} tries{said}"
+    def _ended_its_process(self, task: Task) -> Mapping[str, Any]:
+        before = f"; before that: {task.reason}" if task.reason else ""
+        return {
+            "event_id": task.event_id,
+            "type": task.type,
+            "key": task.key,
+            "handler": self._handlers[task.type].name,
+            "reason": "its process ended while it ran alone, "
+            f"in the last of {task.tries - 1} tries{before}",
+        }

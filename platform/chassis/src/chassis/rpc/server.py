@@ -136,7 +136,7 @@ class RpcServer:
 
         async def timed(request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Message:
             started = time.perf_counter()
-            counted = handled
+            code = "OK"
             try:
                 await self._admission.enter()
                 try:
@@ -144,20 +144,23 @@ class RpcServer:
                 finally:
                     self._admission.leave()
             except asyncio.CancelledError:
-                counted = metrics.GRPC_HANDLED.labels(full_name, "CANCELLED")
+                code = "CANCELLED"
                 raise
             except Exception as error:
                 refused = _refusal(error)
                 if refused is None:
-                    counted = metrics.GRPC_HANDLED.labels(full_name, "INTERNAL")
+                    code = "INTERNAL"
                     _log.exception("rpc failed", method=full_name)
                     await context.abort(grpc.StatusCode.INTERNAL, "internal error")
-                counted = metrics.GRPC_HANDLED.labels(full_name, refused.grpc_code)
+                code = refused.grpc_code
                 _log.debug("rpc refused", method=full_name, code=refused.grpc_code)
                 await _abort(context, refused)
             finally:
-                seconds.observe(time.perf_counter() - started)
-                counted.inc()
+                took = time.perf_counter() - started
+                seconds.observe(took)
+                (handled if code == "OK" else metrics.GRPC_HANDLED.labels(full_name, code)).inc()
+                if self._settings.log_rpcs:
+                    _log.info(f"{full_name} {code}", ms=round(took * 1000, 1))
 
         return grpc.unary_unary_rpc_method_handler(
             handle,

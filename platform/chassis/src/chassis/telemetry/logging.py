@@ -226,11 +226,13 @@ def _origin(service: str, version: str) -> Processor:
 
 
 def _short(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-    # The last digits tell traces and events apart on a screen.
+    # The last digits tell traces and events apart on a screen; who looks for one that failed needs
+    # all of them.
     line["timestamp"] = line["timestamp"][:12]
     line.pop("span_id", None)
+    failed = line["level"] not in ("debug", "info")
     for name in ("trace_id", "event_id"):
-        if name in line:
+        if name in line and not (failed and name == "event_id"):
             line[name] = line[name][-8:]
     return line
 
