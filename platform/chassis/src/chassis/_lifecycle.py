@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from chassis import definition
+from chassis import definition, exit_codes
 from chassis.database import Database, DatabaseDown, schema
 from chassis.database import migrate as migrate_database
 from chassis.database.engine import place_of
@@ -25,7 +25,7 @@ from chassis.events.path import EventPath
 from chassis.events.publisher import Publisher
 from chassis.http.app import create_app
 from chassis.http.server import HttpServer
-from chassis.ports import PortInUse
+from chassis.ports import CannotListen
 from chassis.readiness import Readiness
 from chassis.rpc.client import Clients
 from chassis.rpc.ledger import ledger_service
@@ -111,18 +111,20 @@ class _Process:
                 starting.cancel()
                 await asyncio.wait({starting})
             await stop
-        except PortInUse as error:
+        except CannotListen as error:
             self._fatal = error
         except Exception as error:
             _log.exception("the start failed")
             self._fatal = error
         stop.cancel()
-        if isinstance(self._fatal, PortInUse):
+        if isinstance(self._fatal, CannotListen):
             _log.error(str(self._fatal))
         elif self._fatal is not None:
             _log.error("stopping", reason=without_credentials(str(self._fatal)))
         await self.stop()
-        return 0 if self._fatal is None else 1
+        if isinstance(self._fatal, CannotListen):
+            return self._fatal.exit_code
+        return exit_codes.OK if self._fatal is None else exit_codes.FAILED
 
     def _signalled(self, number: int) -> None:
         if self._told_to_stop.is_set():

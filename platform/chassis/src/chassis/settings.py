@@ -10,9 +10,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
-from pydantic import BaseModel, Field, IPvAnyNetwork, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, IPvAnyNetwork, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -35,6 +35,10 @@ _SECRETS_DIRECTORY = "/run/secrets"
 S = TypeVar("S", bound="ServiceSettings")
 
 
+# An IPv6 address may stand in brackets, as in a URL.
+Host = Annotated[str, AfterValidator(lambda host: host.removeprefix("[").removesuffix("]"))]
+
+
 class ServiceSettings(EventSettings, LimitSettings):
     """What every service can be told. A service's own settings inherit from it.
 
@@ -49,7 +53,7 @@ class ServiceSettings(EventSettings, LimitSettings):
         "development", description="in production default secrets are refused, and migrations wait"
     )
     version: str = Field("dev", description="the version of this service, shown in its signals")
-    http_host: str = Field("127.0.0.1", description="address the HTTP server listens on")
+    http_host: Host = Field("127.0.0.1", description="address the HTTP server listens on")
     http_port: int = Field(8080, ge=0, le=65535, description="port of the HTTP server")
     http_root_path: str = Field(
         "",
@@ -62,7 +66,7 @@ class ServiceSettings(EventSettings, LimitSettings):
         description="addresses or networks of proxies whose X-Forwarded-For and -Proto are "
         'believed, for example ["10.0.0.0/8"]; nobody else can name another client than itself',
     )
-    grpc_host: str = Field("127.0.0.1", description="address the gRPC server listens on")
+    grpc_host: Host = Field("127.0.0.1", description="address the gRPC server listens on")
     grpc_port: int = Field(9090, ge=0, le=65535, description="port of the gRPC server")
     nats_url: str = Field("nats://127.0.0.1:4222", description="the broker")
     database_url: SecretStr = Field(

@@ -1,9 +1,9 @@
 """Which port each replica gets, and who holds one that is taken."""
 
-import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from chassis.ports import PortInUse, why_not
 from chassis.testing import free_port
 from devkit.errors import DevkitError
 from devkit.services import ServiceDefinition
@@ -71,11 +71,15 @@ def check_free(fixed: Iterable[FixedPort]) -> None:
             lines.append(f"port {item.port} is given to {seen[item.port]} and to {item.moved_by}")
         else:
             seen[item.port] = item.moved_by
-            if _is_free(item.port):
+            reason = why_not("127.0.0.1", item.port, "APP_HTTP")
+            if reason is None:
                 continue
-            holder = port_holder(item.port)
-            by = f" by {holder}" if holder else ""
-            lines.append(f"port {item.port} ({item.moved_by}) is in use{by}")
+            if isinstance(reason, PortInUse):
+                holder = port_holder(item.port)
+                by = f" by {holder}" if holder else ""
+                lines.append(f"port {item.port} ({item.moved_by}) is in use{by}")
+            else:
+                lines.append(f"port {item.port} ({item.moved_by}): {str(reason).split(':')[0]}")
         lines[-1] += f"; move it with --port {item.moved_by}={free_port()}"
     if lines:
         raise DevkitError("\n".join(lines))
@@ -93,13 +97,3 @@ def port_holder(port: int) -> str | None:
     except psutil.Error:
         return None
     return None
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -9,7 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from chassis.http.connection import Connection
-from chassis.ports import PortInUse
+from chassis.ports import listen
 from chassis.settings import ServiceSettings
 
 __all__ = ["HttpServer"]
@@ -47,9 +47,11 @@ class HttpServer:
         """Listen and serve.
 
         Raises:
-            PortInUse: somebody else listens there.
+            CannotListen: with the reason.
         """
-        self._listener = listener = _listen(self._host, self._port)
+        listener = listen(self._host, self._port, "APP_HTTP", backlog=_BACKLOG)
+        listener.setblocking(False)
+        self._listener = listener
         self.port = listener.getsockname()[1]
         config = self._server.config
         config.load()
@@ -115,18 +117,3 @@ async def _until(condition: Callable[[], bool], seconds: float) -> None:
     ends_at = loop.time() + seconds
     while not condition() and loop.time() < ends_at:
         await asyncio.sleep(0.01)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    # A port whose old connections are still winding down is free; one that is listened on is not.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise PortInUse(host, port, "APP_HTTP_PORT") from error
-    listener.setblocking(False)
-    return listener

@@ -24,7 +24,7 @@ from chassis.database import Database
 from chassis.database.faults import away
 from chassis.errors import DeadlineExceeded, DomainError, InvalidArgument, Unavailable
 from chassis.limits import LimitSettings
-from chassis.ports import PortInUse
+from chassis.ports import CannotListen, why_not
 from chassis.rpc.methods import Method
 from chassis.rpc.status import to_code, to_detail, to_metadata
 from chassis.settings import ServiceSettings
@@ -95,15 +95,15 @@ class RpcServer:
         """Listen, not yet serving as far as its health says.
 
         Raises:
-            PortInUse: somebody else listens there.
+            CannotListen: with the reason.
         """
         await self.set_serving(False)
         host, port = self._settings.grpc_host, self._settings.grpc_port
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             self.port = self._server.add_insecure_port(address)
-        except RuntimeError:
-            raise PortInUse(host, port, "APP_GRPC_PORT") from None
+        except RuntimeError as error:
+            raise _reason(error, host, port) from None
         await self._server.start()
 
     async def set_serving(self, serving: bool) -> None:
@@ -207,6 +207,13 @@ class RpcServer:
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
         return await loop.run_in_executor(self._threads, context.run, work, None)
+
+
+def _reason(error: RuntimeError, host: str, port: int) -> CannotListen:
+    # gRPC says only that it failed.
+    return why_not(host, port, "APP_GRPC") or CannotListen(
+        f"gRPC cannot listen on port {port} of {host}: {error}"
+    )
 
 
 class _Health(health.aio.HealthServicer):  # type: ignore[misc]
