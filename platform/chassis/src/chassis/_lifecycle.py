@@ -16,7 +16,14 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from chassis import definition, exit_codes
-from chassis.database import Database, DatabaseDown, schema
+from chassis.database import (
+    Database,
+    DatabaseDown,
+    ReadTransaction,
+    WrongDatabase,
+    identity,
+    schema,
+)
 from chassis.database import migrate as migrate_database
 from chassis.database.engine import place_of
 from chassis.database.migrate import Diverged
@@ -52,8 +59,9 @@ def migrate(service: "Service", settings: ServiceSettings) -> int:
         print(f"{service.name} has no database")
         return 0
     try:
-        migration = migrate_database(settings.database_url.get_secret_value(), service.migrations)
-    except (SQLAlchemyError, Diverged, TimeoutError, ValueError) as error:
+        url = settings.database_url.get_secret_value()
+        migration = migrate_database(url, service.migrations, service=service.name)
+    except (WrongDatabase, SQLAlchemyError, Diverged, TimeoutError, ValueError) as error:
         print(without_credentials(f"migration failed: {error}"), file=sys.stderr)
         return 1
     print(migration)
@@ -111,13 +119,13 @@ class _Process:
                 starting.cancel()
                 await asyncio.wait({starting})
             await stop
-        except CannotListen as error:
+        except (CannotListen, WrongDatabase) as error:
             self._fatal = error
         except Exception as error:
             _log.exception("the start failed")
             self._fatal = error
         stop.cancel()
-        if isinstance(self._fatal, CannotListen):
+        if isinstance(self._fatal, (CannotListen, WrongDatabase)):
             _log.error(str(self._fatal))
         elif self._fatal is not None:
             _log.error("stopping", reason=without_credentials(str(self._fatal)))
@@ -206,6 +214,7 @@ class _Process:
                 await database.check()
                 found = await self._schema_of(database)
                 if not found.missing:
+                    await database.identify(service.name)
                     break
                 self._schema_lacks = ", ".join(found.missing)
                 reason = f"migrations: run `python -m {service.name} migrate`"
@@ -228,14 +237,22 @@ class _Process:
         """How the database differs from this code. In development it is migrated.
 
         Raises:
-            DatabaseDown, Diverged.
+            DatabaseDown, Diverged, WrongDatabase.
         """
-        migrations = self._service.migrations
+        migrations, name = self._service.migrations, self._service.name
         if self._settings.environment == "development":
-            migration = await asyncio.to_thread(migrate_database, database.url, migrations)
+            migration = await asyncio.to_thread(
+                migrate_database, database.url, migrations, service=name
+            )
             return migration.after
         code = schema.Code(migrations)
-        return await database.read(lambda tx: schema.compare(tx.session.connection(), code))
+
+        def look(tx: ReadTransaction) -> schema.Schema:
+            connection = tx.session.connection()
+            identity.check(connection, name)
+            return schema.compare(connection, code)
+
+        return await database.read(look)
 
     def _make_event_path(self) -> EventPath | None:
         service, settings = self._service, self._settings

@@ -11,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from stall import Stall
 
+from chassis.database import migrate
 from chassis.testing import NatsServer, PostgresServer
 from slipway.v1 import GetEventLedgerRequest, LedgerServiceAsyncStub, LedgerServiceStub
 
@@ -100,6 +101,26 @@ async def test_in_production_a_start_waits_for_migrations_and_runs_none(
     assert again.returncode == 0
     said = r"nothing to migrate: the database is at chassis_\d+\n"
     assert re.fullmatch(said, again.stdout)
+
+
+async def test_another_services_database_is_refused_with_a_line(
+    tmp_path: Path, empty_database: NewDatabase
+) -> None:
+    url = empty_database("audit")
+    migrate(url, service="audit")
+    stall = Stall(tmp_path, database_url=url)
+    told = "this database is that of the service 'audit', so 'bookstore' does not use it"
+    ran = await asyncio.to_thread(stall.command, "migrate")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert told in ran.stderr
+    for environment in ("development", "production"):
+        stall.environment["APP_ENVIRONMENT"] = environment
+        with stall:
+            assert await stall.ended() == 1
+        errors = [line["event"] for line in stall.lines() if line.get("level") == "error"]
+        stall.log.unlink()
+        assert len(errors) == 1
+        assert told in errors[0]
 
 
 def test_wrong_settings_stop_the_start_with_a_line_each_and_exit_code_78(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from chassis.database.database import Database
 from chassis.database.faults import ConnectionLost, DatabaseAtFault, DatabaseDown
+from chassis.database.identity import WrongDatabase
 from chassis.database.migrate import migrate
 from chassis.database.transaction import Publishes, ReadTransaction, Transaction
 from chassis.database.work_session import TransactionMisused
@@ -15,5 +16,6 @@ __all__ = [
     "ReadTransaction",
     "Transaction",
     "TransactionMisused",
+    "WrongDatabase",
     "migrate",
 ]

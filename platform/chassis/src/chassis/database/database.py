@@ -22,6 +22,7 @@ from chassis.database.faults import (
     fault_of,
     line_of,
 )
+from chassis.database.identity import Identity, claim
 from chassis.database.transaction import Publishes, ReadTransaction, Transaction
 from chassis.database.work_session import WorkSession
 
@@ -60,6 +61,7 @@ class Database:
         )
         self._readers = ThreadPoolExecutor(read_threads, thread_name_prefix="read")
         self._on_published: list[Callable[[], None]] = []
+        self._identity: Identity | None = None
 
     def on_published(self, call: Callable[[], None]) -> None:
         """Call, on the committing thread, after each commit that put events into the outbox."""
@@ -87,6 +89,17 @@ class Database:
         Raises: as `transaction`.
         """
         return await self._on(self._readers, self._read, work)
+
+    async def identify(self, service: str) -> Identity:
+        """Whose database it is; that of `service` from now on if it was nobody's.
+
+        Raises:
+            WrongDatabase: it belongs to another service.
+            DatabaseDown, ConnectionLost: it cannot be asked now.
+        """
+        if self._identity is None or self._identity.service != service:
+            self._identity = await self.transaction(lambda tx: claim(tx.session, service))
+        return self._identity
 
     async def check(self, *, write: bool = False) -> None:
         """Whether it can be reached and takes writes; `write` tries one.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
+from chassis.database import identity
 from chassis.database.engine import database_file, is_sqlite
 from chassis.database.leadership import held
 from chassis.database.schema import Code, Schema, compare, record
@@ -40,13 +41,14 @@ class Migration:
         return f"nothing to migrate: the database is at {now}"
 
 
-def migrate(url: str, migrations: str | None = None) -> Migration:
+def migrate(url: str, migrations: str | None = None, *, service: str | None = None) -> Migration:
     """Bring the database to the newest revision of the chassis and of the package `migrations`.
 
-    A database that newer code has migrated is left as it is. Blocks; safe to call from several
-    processes at once.
+    It is that of `service` from then on, if a name is given. A database that newer code has
+    migrated is left as it is. Blocks; safe to call from several processes at once.
 
     Raises:
+        WrongDatabase: the database belongs to another service; nothing was changed.
         Diverged: neither this code nor that which migrated it last is the newer one.
         TimeoutError: another process held the lock of migrations too long.
         ValueError: a revision's file cannot be read.
@@ -58,10 +60,14 @@ def migrate(url: str, migrations: str | None = None) -> Migration:
     engine = create_engine(url, poolclass=NullPool)
     try:
         with engine.connect() as connection:
+            if service:
+                identity.check(connection, service)
             found = compare(connection, code)
         if not found.missing:
             return Migration(found, found)
         with held(url, "migrations"), engine.connect() as connection:
+            if service:
+                identity.check(connection, service)
             before = compare(connection, code)
             connection.rollback()
             if not before.missing:
@@ -74,6 +80,8 @@ def migrate(url: str, migrations: str | None = None) -> Migration:
             _upgrade(connection, code)
             connection.commit()
             record(connection, code)
+            if service:
+                identity.claim(connection, service)
             connection.commit()
             return Migration(before, compare(connection, code))
     finally:

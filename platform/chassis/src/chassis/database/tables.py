@@ -250,3 +250,12 @@ foreign_events = Table(
     Column("taken_at", Double, nullable=False),
     Index("slipway_foreign_event_taken_at", "taken_at"),
 )
+
+# One row: the service whose database this is, and the database's own UUIDv7.
+identity = Table(
+    "slipway_identity",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("service", String(LONGEST_NAME), nullable=False),
+    Column("database_id", String(36), nullable=False),
+)

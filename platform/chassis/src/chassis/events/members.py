@@ -3,6 +3,9 @@
 Announcements are kept in a stream, the last of each member, so that a newcomer hears of all at
 once; after that they are heard as they are published, and a member silent for its own TTL is gone.
 Nothing rests on the membership for safety: positions do that.
+
+A group has one database. Each announcement names that of its member, and of two databases under one
+name one is refused: its members neither read nor publish until those of the other are gone.
 """
 
 import asyncio
@@ -13,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import structlog
 from nats.aio.client import Client
@@ -21,6 +25,7 @@ from nats.aio.msg import Msg
 from chassis.events.broker import Broker
 from chassis.events.lanes import Member, share_of_lanes
 from chassis.events.streams import JetStreamError, StreamGone, api, last_messages, stream_state
+from chassis.telemetry import metrics
 
 __all__ = ["Members"]
 
@@ -37,10 +42,18 @@ class _Seen:
     member: Member
     heard: float
     ttl_seconds: float
+    database: str | None
+    joined: bool
+    reads: bool
 
 
 class Members:
-    """Announces this member and computes which lanes are its own."""
+    """Announces this member and computes which lanes are its own.
+
+    `reads` is whether it takes lanes at all; who only publishes takes none. `database` is the
+    database's id, to be set before `run`. `joined` is set while this member may read and publish,
+    `barred` while it may not for another database's sake, and `refused` says why.
+    """
 
     def __init__(
         self,
@@ -51,6 +64,7 @@ class Members:
         version: str,
         ttl_seconds: int,
         replicas: int = 1,
+        reads: bool = True,
     ) -> None:
         self._broker = broker
         self._service = service
@@ -58,9 +72,14 @@ class Members:
         self._version = version
         self.ttl_seconds = ttl_seconds
         self._replicas = replicas
+        self._reads = reads
         self._seen: dict[str, _Seen] = {}
+        self._strangers: set[str] = set()
+        self.database: str | None = None
         self.lanes: frozenset[int] = frozenset()
         self.joined = asyncio.Event()
+        self.barred = asyncio.Event()
+        self.refused = ""
         self._on_change: list[Callable[[], None]] = []
         self._leaving = False
         self._listening_since = 0.0
@@ -70,7 +89,7 @@ class Members:
     @property
     def living(self) -> set[str]:
         """Ids of the members that are there, this one included."""
-        return {self.member, *self._seen}
+        return {self.member, *(id for id, seen in self._seen.items() if not self._foreign(seen))}
 
     def on_change(self, call: Callable[[], None]) -> None:
         """Call whenever the lanes of this member, or the membership, have changed."""
@@ -92,7 +111,7 @@ class Members:
     async def leave(self) -> None:
         """Tell the others at once that this member is gone."""
         self._leaving = True
-        if self._broker.client.is_connected and self.joined.is_set():
+        if self._broker.client.is_connected and (self.joined.is_set() or self.barred.is_set()):
             headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub", "Nats-TTL": "1s"}
             await self._broker.client.publish(self._subject(), b"", headers=headers)
             await self._broker.client.flush(timeout=1)
@@ -113,8 +132,10 @@ class Members:
                 "joining by what was heard: the stream of members cannot be read", error=repr(error)
             )
             await self._announce()
-        self.joined.set()
-        self._recompute()
+        if rival := self._rival():
+            self._refuse(rival)
+        else:
+            await self._accept()
 
     async def _read_stream(self) -> None:
         client = self._broker.client
@@ -126,7 +147,14 @@ class Members:
             self._note(stored.subject, stored.data, _age(stored.headers.get("Nats-Time-Stamp")))
 
     async def _announce(self) -> None:
-        body = json.dumps({"version": self._version, "ttl": self.ttl_seconds}).encode()
+        said = {
+            "version": self._version,
+            "ttl": self.ttl_seconds,
+            "database": self.database,
+            "joined": self.joined.is_set(),
+            "reads": self._reads,
+        }
+        body = json.dumps(said).encode()
         ttl = {"Nats-TTL": f"{self.ttl_seconds}s"}
         if not self._leaving:
             await self._broker.client.publish(self._subject(), body, headers=ttl)
@@ -139,9 +167,12 @@ class Members:
             if self._seen.pop(id, None):
                 self._recompute()
             return
-        known = id in self._seen
+        before = self._seen.get(id)
         self._note(message.subject, message.data, 0)
-        if not known:
+        seen = self._seen.get(id)
+        if self.joined.is_set() and (rival := self._rival()):
+            self._refuse(rival)
+        elif seen and (before is None or before.database != seen.database):
             self._recompute()
 
     def _note(self, subject: str, data: bytes, age: float) -> None:
@@ -149,10 +180,13 @@ class Members:
         try:
             said = json.loads(data)
             member, ttl = Member(str(said["version"]), _weight(said)), float(said["ttl"])
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            database = said.get("database") and str(UUID(said["database"]))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return
         if age < ttl < math.inf and id != self.member:
-            self._seen[id] = _Seen(member, time.monotonic() - age, ttl)
+            heard = time.monotonic() - age
+            joined, reads = said.get("joined") is not False, said.get("reads") is not False
+            self._seen[id] = _Seen(member, heard, ttl, database, joined, reads)
 
     def _expire(self) -> None:
         now = time.monotonic()
@@ -167,12 +201,67 @@ class Members:
             self._recompute()
 
     def _recompute(self) -> None:
-        members = {id: seen.member for id, seen in self._seen.items()}
-        members[self.member] = Member(self._version)
+        members = {
+            id: seen.member
+            for id, seen in self._seen.items()
+            if seen.reads and not self._foreign(seen)
+        }
+        if self._reads and not self.refused:
+            members[self.member] = Member(self._version)
         owners = share_of_lanes(members)
         self.lanes = frozenset(lane for lane, id in owners.items() if id == self.member)
         for call in self._on_change:
             call()
+
+    # --- one database ---------------------------------------------------------------------------
+
+    def _foreign(self, seen: _Seen) -> bool:
+        """Whether it has another database. Older versions do not say which they have."""
+        return None not in (self.database, seen.database) and seen.database != self.database
+
+    def _rival(self) -> tuple[str, str] | None:
+        """Another living database that goes first, and one of its members.
+
+        Who has joined goes before who has not, so that a newcomer's mistake stops no group that
+        works. Of those who joined at once the database that was made first goes first.
+        """
+        others = {id: seen for id, seen in self._seen.items() if self._foreign(seen)}
+        for id in others.keys() - self._strangers:
+            _log.warning("a member has another database", member=id, database=others[id].database)
+        self._strangers = set(others)
+        mine = (not self.joined.is_set(), str(self.database), "")
+        first = min(
+            ((not seen.joined, str(seen.database), id) for id, seen in others.items()),
+            default=mine,
+        )
+        return first[1:] if first < mine else None
+
+    def _refuse(self, rival: tuple[str, str]) -> None:
+        database, id = rival
+        refused = (
+            f"another database has the events of {self._service}: {database}, of member {id}; this "
+            f"one is {self.database}. Give all replicas of {self._service} one APP_DATABASE_URL, "
+            "or one of two services another name"
+        )
+        if refused != self.refused:
+            _log.error("reading and publishing nothing", reason=refused)
+        self.refused = refused
+        self.joined.clear()
+        self.barred.set()
+        metrics.EVENT_DATABASE_REFUSED.set(1)
+        self._recompute()
+
+    async def _accept(self) -> None:
+        if self.refused:
+            _log.warning("the other database's members are gone: reading and publishing again")
+        first = not self.joined.is_set()
+        self.refused = ""
+        self.barred.clear()
+        self.joined.set()
+        metrics.EVENT_DATABASE_REFUSED.set(0)
+        self._recompute()
+        if first and self.database:
+            await self._announce()  # that it has joined
 
     def _subject(self, member: str | None = None) -> str:
         return f"{_SUBJECTS}.{self._service}.{member or self.member}"

@@ -102,8 +102,7 @@ class EventPath:
             )
             self.broker.subscribe(wire.wake_subject(service), self._woken)
             Resender(service, database, self.broker)
-        if handlers:
-            own = {type: h for type, h in handlers.items() if h.foreign is None}
+        if handlers or publishes:
             self.members = Members(
                 self.broker,
                 service=service,
@@ -111,7 +110,11 @@ class EventPath:
                 version=version,
                 ttl_seconds=settings.member_ttl_seconds,
                 replicas=settings.stream_replicas,
+                reads=bool(handlers),
             )
+        if handlers:
+            assert self.members
+            own = {type: h for type, h in handlers.items() if h.foreign is None}
             self.pauses = Pauses(database, settings.net_seconds)
             self.task_runner = TaskRunner(
                 database,
@@ -152,14 +155,21 @@ class EventPath:
             ]
 
     async def start(self) -> None:
-        """Start everything in the background; a broker that is away is waited for."""
+        """Start everything in the background; a broker that is away is waited for.
+
+        Raises:
+            WrongDatabase: the database belongs to another service.
+            DatabaseDown, ConnectionLost: it cannot be asked.
+        """
+        if self._database and self.members:
+            self.members.database = (await self._database.identify(self._service)).id
         self._spawn(self.broker.run())
         if self._database is None:
             return
         loop = asyncio.get_running_loop()
         if self.relay:
             self._database.on_published(partial(_call_soon, loop, self._wake_relays))
-            self._spawn(self.relay.run())
+            self._spawn(self._relay_while_member(self.relay))
         if self.members:
             self._spawn(self.members.run())
         if self.pauses:
@@ -190,7 +200,7 @@ class EventPath:
 
     async def flush(self, seconds: float = 5) -> None:
         """Wait until the outbox is empty, at most so long; what stays is sent later."""
-        if self.relay and self.broker.connected.is_set():
+        if self.relay and self.broker.connected.is_set() and not self.refused:
             try:
                 await asyncio.wait_for(self.relay.flushed(), seconds)
             except Exception as error:
@@ -207,15 +217,24 @@ class EventPath:
         await end(self._tasks)
         await self.broker.close()
 
+    @property
+    def refused(self) -> str:
+        """Why this replica reads and publishes nothing; empty while it may."""
+        return self.members.refused if self.members else ""
+
     def broker_connected(self) -> bool:
         """Whether the broker can be reached at the moment."""
         return self.broker.connected.is_set()
 
     def states(self) -> dict[str, str]:
-        """The broker's state for readiness, and what hinders publishing or reading, if anything."""
+        """The broker's state for readiness, and what hinders publishing or reading, if anything.
+
+        A database that is refused is one that no request should reach.
+        """
+        states = {"database": self.refused} if self.refused else {}
         if not self.broker_connected():
-            return {"broker": "away"}
-        states = {"broker": "ok"}
+            return {**states, "broker": "away"}
+        states["broker"] = "ok"
         if self.relay and (reason := self.relay.hindrance.reason or self.relay.refusing):
             states["publishing"] = reason
         reading = {r.hindrance.reason for r in self.readers if r.hindrance.reason}
@@ -253,6 +272,20 @@ class EventPath:
         task.add_done_callback(self._ended)
         self._tasks.append(task)
         return task
+
+    async def _relay_while_member(self, relay: Relay) -> None:
+        """Two databases that publish into one stream would number over each other for ever."""
+        assert self.members
+        while True:
+            await self.members.joined.wait()
+            relaying = asyncio.create_task(relay.run())
+            barred = asyncio.create_task(self.members.barred.wait())
+            try:
+                await asyncio.wait({relaying, barred}, return_when=asyncio.FIRST_COMPLETED)
+                if relaying.done():
+                    return relaying.result()
+            finally:
+                await end([relaying, barred])
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Half dead it would look ready."""

@@ -17,6 +17,7 @@ __all__ = [
     "EVENTS_LOST",
     "EVENTS_PUBLISHED",
     "EVENTS_SEEN_AGAIN",
+    "EVENT_DATABASE_REFUSED",
     "EVENT_DEAD_LETTERS",
     "EVENT_HANDLER_SECONDS",
     "EVENT_LAG",
@@ -106,6 +107,10 @@ EVENT_LAG = MeasuredGauge(
 EVENT_LANES = MeasuredGauge("event_lanes", "Lanes this replica reads, over all streams.")
 EVENT_LANES_STOPPED = MeasuredGauge(
     "event_lanes_stopped", "Lanes stopped for a gap or a producer that began anew."
+)
+EVENT_DATABASE_REFUSED = Gauge(
+    "event_database_refused",
+    "1 while this replica reads and publishes nothing, since replicas with another database do.",
 )
 OUTBOX_OLDEST_SECONDS = MeasuredGauge(
     "outbox_oldest_seconds", "Age of the oldest event the stream has not acknowledged."

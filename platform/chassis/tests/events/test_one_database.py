@@ -1,0 +1,153 @@
+"""The replicas of a service have one database: of two under one name one is refused."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from bookshop import Node, accountant, eventually, sold
+from owners import bystander
+from prometheus_client import REGISTRY
+from relaying import Shop, StreamView
+from structlog.testing import capture_logs
+
+from bookstore.v1 import BookSold
+from chassis.events.ids import uuid7
+from chassis.events.lanes import LANES
+from chassis.testing import NatsServer
+
+NewDatabase = Callable[[str], str]
+
+
+async def is_refused(node: Node) -> None:
+    async def holds() -> bool:
+        return bool(node.path.refused)
+
+    await eventually(holds)
+
+
+def refused_gauge() -> float | None:
+    return REGISTRY.get_sample_value("event_database_refused")
+
+
+async def test_a_newcomer_with_another_database_takes_nothing_until_the_others_are_gone(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        async with Node("books", new_database("two"), nats.url, router=accountant()) as late:
+            # It is the older of the two, and comes later all the same.
+            await late.stop()
+        one = Node("books", new_database("one"), nats.url, router=accountant())
+        two = Node("books", late.url, nats.url, router=accountant())
+        async with one:
+            await one.path.members.joined.wait()  # type: ignore[union-attr]
+            async with two:
+                with capture_logs() as logs:
+                    await is_refused(two)
+                assert one.path.refused == ""
+                assert "one APP_DATABASE_URL" in two.path.refused
+                assert [line["event"] for line in logs if line["log_level"] == "error"] == [
+                    "reading and publishing nothing"
+                ]
+                assert refused_gauge() == 1
+                await shop.sell(range(60))
+                await shop.sent()
+                await one.settled()
+                assert (len(await one.journal()), await two.journal()) == (60, [])
+                assert (await two.path.ledger()).lag == 60  # and no gauge says that all is well
+                await one.stop()
+
+                async def has_taken_over() -> bool:
+                    return len(await two.journal()) == 60
+
+                await eventually(has_taken_over)
+                assert (two.path.refused, refused_gauge()) == ("", 0)
+
+
+async def test_two_databases_do_not_publish_into_one_stream(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    one, two = (
+        Node("bookstore", new_database(name), nats.url, publishes=[BookSold])
+        for name in ("one", "two")
+    )
+    async with one:
+        await one.path.members.joined.wait()  # type: ignore[union-attr]
+        async with two:
+            await is_refused(two)
+            waits = await two.publish(sold(1))
+            goes = await one.publish(*(sold(n) for n in range(5)))
+            await one.settled()
+            view = StreamView(nats.url)
+            assert await view.ids() == [event.id for event in goes]
+            assert (await two.path.ledger()).unsent == 1
+            await one.stop()
+            await two.settled()
+            assert (await view.ids())[5:] == [event.id for event in waits]
+
+
+async def test_who_only_publishes_takes_no_lanes(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    url = new_database("books")
+    async with (
+        Node("books", url, nats.url, publishes=[]) as _,
+        bystander(nats.url, "reads") as reads,
+        Node("books", url, nats.url, publishes=[BookSold], member="publishes"),
+    ):
+
+        async def is_heard() -> bool:
+            return "publishes" in reads.living
+
+        await eventually(is_heard)
+        assert len(reads.lanes) == LANES
+
+
+async def test_of_two_that_joined_at_once_the_older_database_stays(nats: NatsServer) -> None:
+    older, younger = uuid7(), uuid7()
+    async with (
+        bystander(nats.url, "a", ttl_seconds=2) as a,
+        bystander(nats.url, "b", ttl_seconds=2) as b,
+    ):
+        # Each has joined before it could hear of the other's database.
+        a.database, b.database = younger, older
+
+        async def a_is_barred() -> bool:
+            return a.barred.is_set() and not a.lanes and len(b.lanes) == LANES
+
+        await eventually(a_is_barred)
+        assert (b.refused, b.joined.is_set(), a.joined.is_set()) == ("", True, False)
+
+
+@pytest.mark.parametrize("said", ["", ', "database": null'])
+async def test_an_older_version_that_names_no_database_is_a_member_like_others(
+    nats: NatsServer, said: str
+) -> None:
+    async with bystander(nats.url, "new") as new:
+        new.database = uuid7()
+        old = f'{{"version": "1", "ttl": 60{said}}}'
+        await new._broker.client.publish("slipway.members.books.old", old.encode())
+
+        async def shares() -> bool:
+            return len(new.lanes) == LANES // 2
+
+        await eventually(shares)
+        assert new.refused == ""
+
+
+async def test_a_restored_copy_is_the_same_database(nats: NatsServer, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/books.db"
+    async with Shop(f"sqlite:///{tmp_path}/shop.db") as shop:
+        shop.start_relay(nats.url)
+        async with Node("books", url, nats.url, router=accountant()) as before:
+            await shop.sell(range(20))
+            await shop.sent()
+            await before.settled()
+        shutil.copy(tmp_path / "books.db", tmp_path / "restored.db")
+        restored = f"sqlite:///{tmp_path}/restored.db"
+        async with Node("books", restored, nats.url, router=accountant()) as after:
+            await shop.sell(range(20, 40))
+            await shop.sent()
+            await after.settled()
+            assert (len(await after.journal()), after.path.refused) == (40, "")
