@@ -1,7 +1,7 @@
 """Tasks on a database, and members that run them: without a broker."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -66,12 +66,22 @@ class Desk:
         settings: EventSettings | None = None,
         *,
         stub_of: StubOf = no_stub,
+        version: str = "",
+        versions_of: Callable[[str], Collection[str] | None] = lambda _type: (),
     ) -> AsyncIterator[TaskRunner]:
         """A member that runs tasks with these handlers, until it stops in order."""
         chosen = settings or TestSettings()
         database = self.connect()
         handlers, _ = bind_all([router], chosen, stub_of)
-        runner = TaskRunner(database, handlers, member=name, settings=chosen, gate=Gate())
+        runner = TaskRunner(
+            database,
+            handlers,
+            member=name,
+            settings=chosen,
+            gate=Gate(),
+            version=version,
+            versions_of=versions_of,
+        )
         running = asyncio.create_task(runner.run())
         try:
             yield runner

@@ -124,7 +124,8 @@ _EVENT = (
 
 # Events taken but not yet handled: those that failed, what waits behind them, those of async
 # handlers.
-# `attempt` fences: a finishing commit deletes by id and attempt. `tries` are those that count.
+# `attempt` fences: a finishing commit deletes by id and attempt. `tried` are the tries that count,
+# by version (JSON), and `tries` those of all versions together.
 # A task that is `alone` is suspected to have killed its process and runs with nothing beside it.
 # What waits behind another of its key has no `due_at`: whoever ends a `followed` one gives it one.
 tasks = Table(
@@ -136,6 +137,7 @@ tasks = Table(
     Column("due_at", Double),
     Column("followed", Boolean, nullable=False),
     Column("tries", Integer, nullable=False),
+    Column("tried", Text, nullable=False, server_default=text("'{}'")),
     Column("attempt", Integer, nullable=False),
     Column("alone", Boolean, nullable=False),
     Column("owner", String(64)),

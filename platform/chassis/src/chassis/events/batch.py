@@ -19,6 +19,7 @@ from chassis.events.handlers import Handler, Reject
 from chassis.events.positions import Position
 from chassis.events.reasons import reason_of
 from chassis.events.spans import event_span
+from chassis.events.tries import written
 from chassis.telemetry import metrics, tracing
 
 __all__ = [
@@ -106,7 +107,7 @@ def store_failed(
     before: Mapping[str, Position],
     error: BaseException,
     due_at: float,
-    max_tries: int,
+    version: str,
     take_in: TakeIn | None = None,
 ) -> Taken:
     """An event that failed alone becomes a task or, rejected, a dead letter; its lane goes on.
@@ -118,11 +119,11 @@ def store_failed(
         return Taken(seen=1)
     reason = reason_of(error)
     tries = 0 if is_unavailable(error) else 1
-    if isinstance(error, Reject) or tries >= max_tries:
+    if isinstance(error, Reject):
         arrival.reason = reason
         dead_letter_rows.store(tx.session, [{**arrival.row(), "reason": reason, "tries": tries}])
         return Taken(dead=[arrival])
-    task = {**arrival.row(), "reason": reason, "tries": tries, "due_at": due_at}
+    task = {**arrival.row(), "reason": reason, "due_at": due_at, **written({version: tries})}
     task_rows.store(tx.session, [task])
     return Taken(tasks=[arrival])
 

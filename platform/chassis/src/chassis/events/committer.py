@@ -38,6 +38,7 @@ class Committer:
         database: Database,
         gate: Gate,
         settings: EventSettings,
+        version: str,
         on_taken: Callable[[Arrival], None],
         on_tasks: Callable[[], None],
         take_in: TakeIn | None = None,
@@ -48,6 +49,7 @@ class Committer:
         self._database = database
         self._gate = gate
         self._settings = settings
+        self._version = version
         self._on_taken = on_taken
         self._on_tasks = on_tasks
         self._take_in = take_in
@@ -124,7 +126,7 @@ class Committer:
         due_at = time.time() + backoff(1, self._settings)
         return await self._database.transaction(
             lambda tx: batch.store_failed(
-                tx, arrival, at, error, due_at, self._settings.task_tries, self._take_in
+                tx, arrival, at, error, due_at, self._version, self._take_in
             )
         )
 

@@ -25,13 +25,16 @@ def store(session: Session, events: Sequence[Mapping[str, object]]) -> None:
 
 
 def bury(session: Session, task: Task, *, tries: int, reason: str) -> None:
-    """Make a task a dead letter after so many tries; what waits behind it goes on.
+    """Make a task a dead letter, after so many tries of this version; what waits behind it goes on.
 
     Raises:
         TaskTaken: it is no longer ours.
     """
     task_rows.finish(session, task)
-    store(session, [{**task_rows.event_of(task), "tries": tries, "reason": reason}])
+    store(
+        session,
+        [{**task_rows.event_of(task), "tries": sum(task.having(tries).values()), "reason": reason}],
+    )
 
 
 def redrive(session: Session, ids: Sequence[int] | None = None) -> int:

@@ -78,6 +78,7 @@ class ForeignReader(StreamReader):
             database=database,
             gate=gate,
             settings=settings,
+            version=members.version,
             on_taken=self._suspicions.taken,
             on_tasks=on_tasks,
             take_in=partial(foreign_rows.take_in, foreign=foreign),

@@ -12,7 +12,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -45,6 +45,7 @@ class _Seen:
     database: str | None
     joined: bool
     reads: bool
+    types: frozenset[str] | None
 
 
 class Members:
@@ -65,11 +66,13 @@ class Members:
         ttl_seconds: int,
         replicas: int = 1,
         reads: bool = True,
+        types: Iterable[str] = (),
     ) -> None:
         self._broker = broker
         self._service = service
         self.member = member
-        self._version = version
+        self.version = version
+        self._types = frozenset(types)
         self.ttl_seconds = ttl_seconds
         self._replicas = replicas
         self._reads = reads
@@ -90,6 +93,17 @@ class Members:
     def living(self) -> set[str]:
         """Ids of the members that are there, this one included."""
         return {self.member, *(id for id, seen in self._seen.items() if not self._foreign(seen))}
+
+    def versions_of(self, type: str) -> frozenset[str] | None:
+        """The running versions that handle a type of events; None while that is not known: the
+        broker is away, or a member does not say what it handles."""
+        if not (self.joined.is_set() and self._broker.connected.is_set()):
+            return None
+        members = [seen for seen in self._seen.values() if not self._foreign(seen)]
+        if any(seen.types is None for seen in members):
+            return None
+        others = {seen.member.version for seen in members if type in (seen.types or ())}
+        return frozenset(others | ({self.version} if type in self._types else set()))
 
     def on_change(self, call: Callable[[], None]) -> None:
         """Call whenever the lanes of this member, or the membership, have changed."""
@@ -148,11 +162,12 @@ class Members:
 
     async def _announce(self) -> None:
         said = {
-            "version": self._version,
+            "version": self.version,
             "ttl": self.ttl_seconds,
             "database": self.database,
             "joined": self.joined.is_set(),
             "reads": self._reads,
+            "types": sorted(self._types),
         }
         body = json.dumps(said).encode()
         ttl = {"Nats-TTL": f"{self.ttl_seconds}s"}
@@ -186,7 +201,7 @@ class Members:
         if age < ttl < math.inf and id != self.member:
             heard = time.monotonic() - age
             joined, reads = said.get("joined") is not False, said.get("reads") is not False
-            self._seen[id] = _Seen(member, heard, ttl, database, joined, reads)
+            self._seen[id] = _Seen(member, heard, ttl, database, joined, reads, _types(said))
 
     def _expire(self) -> None:
         now = time.monotonic()
@@ -207,7 +222,7 @@ class Members:
             if seen.reads and not self._foreign(seen)
         }
         if self._reads and not self.refused:
-            members[self.member] = Member(self._version)
+            members[self.member] = Member(self.version)
         owners = share_of_lanes(members)
         self.lanes = frozenset(lane for lane, id in owners.items() if id == self.member)
         for call in self._on_change:
@@ -265,6 +280,12 @@ class Members:
 
     def _subject(self, member: str | None = None) -> str:
         return f"{_SUBJECTS}.{self._service}.{member or self.member}"
+
+
+def _types(said: dict[str, Any]) -> frozenset[str] | None:
+    """The types that a member handles; None if it does not say."""
+    types = said.get("types")
+    return frozenset(map(str, types)) if isinstance(types, list) else None
 
 
 def _weight(said: dict[str, Any]) -> int | None:

@@ -111,6 +111,7 @@ class EventPath:
                 ttl_seconds=settings.member_ttl_seconds,
                 replicas=settings.stream_replicas,
                 reads=bool(handlers),
+                types=handlers,
             )
         if handlers:
             assert self.members
@@ -120,6 +121,8 @@ class EventPath:
                 database,
                 handlers,
                 member=self.member,
+                version=version,
+                versions_of=self.members.versions_of,
                 settings=settings,
                 gate=self._gate,
                 pauses=self.pauses,

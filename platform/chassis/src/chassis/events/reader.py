@@ -71,6 +71,7 @@ class Reader(StreamReader):
             database=database,
             gate=gate,
             settings=settings,
+            version=members.version,
             on_taken=self._taken,
             on_tasks=on_tasks,
         )

@@ -10,6 +10,7 @@ A claim writes owner, lease and attempt and commits before the handler starts.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
@@ -31,19 +32,21 @@ from sqlalchemy.orm import Session, aliased
 from chassis.database.chunks import chunks
 from chassis.database.tables import LONGEST_NAME, tasks
 from chassis.events.task_rows import Task
+from chassis.events.tries import written
 
 __all__ = ["Look", "Seen", "claim", "claim_alone", "look"]
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a member looks for: types it handles, perhaps what others `left` when their leases ran
-    out, and `suspects`; never the tasks it has itself `held` all along (ids)."""
+    """What a member of a version looks for: types it handles, perhaps what others `left` when their
+    leases ran out, and `suspects`; never the tasks it has itself `held` all along (ids)."""
 
     types: Sequence[str]
     held: Sequence[int] = field(default=())
     left: bool = True
     suspects: bool = True
+    version: str = ""
 
 
 @dataclass(slots=True)
@@ -156,19 +159,22 @@ def claim(
     for ids in chunks(left):
         freed = {"owner": None, "leased_until": None, "alone": True}
         session.execute(update(tasks).where(tasks.c.id.in_(ids)).values(freed))
-    ours = [row for row in rows if row.owner is None]
-    return _claim(session, ours, owner, lease_seconds, tries=0), len(left)
+    mine = [Task.of(row, what.version) for row in rows if row.owner is None]
+    return _claim(session, mine, owner, lease_seconds), len(left)
 
 
 def claim_alone(
-    session: Session, *, owner: str, types: Sequence[str], lease_seconds: float
+    session: Session, *, owner: str, types: Sequence[str], lease_seconds: float, version: str = ""
 ) -> Task | None:
     """Claim one task that runs alone. The attempt counts as a try before it starts."""
     now = time.time()
     rows = _locked(session, [_due(type, now, alone=True).limit(1) for type in types])
     first = sorted(rows, key=lambda row: (row.due_at, row.id))[:1]
-    claimed = _claim(session, first, owner, lease_seconds, tries=1)
-    return claimed[0] if claimed else None
+    if not first:
+        return None
+    task = Task.of(first[0], version)
+    task = replace(task, tried=task.having(task.tries + 1))
+    return _claim(session, [task], owner, lease_seconds, written(task.tried))[0]
 
 
 def _due(type: str, now: float, *, alone: bool) -> Select[Any]:
@@ -188,22 +194,18 @@ def _locked(session: Session, parts: Sequence[Select[Any]]) -> list[Any]:
 
 
 def _claim(
-    session: Session, rows: Sequence[Any], owner: str, lease_seconds: float, *, tries: int
+    session: Session,
+    chosen: Sequence[Task],
+    owner: str,
+    lease_seconds: float,
+    values: Mapping[str, object] = MappingProxyType({}),
 ) -> list[Task]:
-    """One statement, however many they are. `tries` is how many this claim counts as."""
-    for ids in chunks([row.id for row in rows]):
-        session.execute(
-            update(tasks)
-            .where(tasks.c.id.in_(ids))
-            .values(
-                owner=owner,
-                leased_until=time.time() + lease_seconds,
-                attempt=tasks.c.attempt + 1,
-                tries=tasks.c.tries + tries,
-            )
-        )
-    claimed = [Task(*(getattr(row, name) for name in Task.__slots__)) for row in rows]
-    return [replace(t, attempt=t.attempt + 1, tries=t.tries + tries) for t in claimed]
+    """One statement, however many they are; it writes the `values` as well."""
+    leased_until = time.time() + lease_seconds
+    claimed = {"owner": owner, "leased_until": leased_until, "attempt": tasks.c.attempt + 1}
+    for ids in chunks([task.id for task in chosen]):
+        session.execute(update(tasks).where(tasks.c.id.in_(ids)).values({**claimed, **values}))
+    return [replace(task, attempt=task.attempt + 1) for task in chosen]
 
 
 # SQLite joins at most 500 SELECTs into one statement.

@@ -9,13 +9,14 @@ What finishes a task deletes it by id and attempt, or is rolled back.
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Select, delete, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from chassis.database.chunks import chunks
 from chassis.database.tables import dead_letters, tasks
+from chassis.events.tries import tries_in, written
 
 __all__ = [
     "Task",
@@ -43,7 +44,8 @@ class TaskTaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A claimed task. One that is `alone` has its running attempt among its tries already."""
+    """A task claimed by a member of a version. One that is `alone` has its running attempt among
+    its tries already."""
 
     id: int
     source: str
@@ -54,10 +56,26 @@ class Task:
     headers: bytes
     data: bytes
     stored_at: float
-    tries: int
     attempt: int
     alone: bool
     reason: str
+    tried: Mapping[str, int]
+    version: str
+
+    @classmethod
+    def of(cls, row: Any, version: str = "") -> Self:
+        """From a row as it was before the claim."""
+        columns = {name: getattr(row, name) for name in cls.__slots__ if name != "version"}
+        return cls(**{**columns, "tried": tries_in(row.tried), "version": version})
+
+    @property
+    def tries(self) -> int:
+        """Those of this version."""
+        return self.tried.get(self.version, 0)
+
+    def having(self, tries: int) -> Mapping[str, int]:
+        """The tries of all versions, with so many of this one."""
+        return {**self.tried, self.version: tries}
 
 
 def blocked_keys(session: Session, keys: Iterable[str]) -> set[tuple[str, str]]:
@@ -99,6 +117,7 @@ def store(session: Session, events: Sequence[Mapping[str, object]]) -> None:
         "due_at": now,
         "followed": False,
         "tries": 0,
+        "tried": "{}",
         "attempt": 0,
         "alone": False,
         "reason": "",
@@ -159,22 +178,21 @@ def finish(session: Session, task: Task) -> None:
 
 
 def postpone(session: Session, task: Task, *, tries: int, due_at: float, reason: str) -> None:
-    """Try again at `due_at` (epoch seconds).
+    """Try again at `due_at` (epoch seconds), after so many tries of this version.
 
     Raises:
         TaskTaken: it is no longer ours.
     """
-    values = {"owner": None, "leased_until": None, "due_at": due_at, "tries": tries}
-    _held(session.execute(update(tasks).where(_is(task)).values(**values, reason=reason)))
+    free = {"owner": None, "leased_until": None, "due_at": due_at, "reason": reason}
+    values = {**free, **written(task.having(tries))}
+    _held(session.execute(update(tasks).where(_is(task)).values(values)))
 
 
 def release(session: Session, task: Task, *, due_at: float | None = None) -> None:
     """Give a claimed task back, due at another time if one is given; its attempt does not count."""
-    values: dict[str, object] = {
-        "owner": None,
-        "leased_until": None,
-        "tries": task.tries - 1 if task.alone else task.tries,
-    }
+    values: dict[str, object] = {"owner": None, "leased_until": None}
+    if task.alone:
+        values |= written(task.having(task.tries - 1))
     if due_at is not None:
         values["due_at"] = due_at
     session.execute(update(tasks).where(_is(task)).values(values))

@@ -31,6 +31,7 @@ from chassis.events.places import Places
 from chassis.events.settings import EventSettings
 from chassis.events.task_queue import Look, Seen
 from chassis.events.task_rows import Task, TaskTaken
+from chassis.events.tries import all_spent
 from chassis.events.unhandled import Unhandled
 from chassis.events.waiting import is_being_cancelled, wait_at_most
 from chassis.telemetry import metrics
@@ -65,6 +66,7 @@ class TaskRunner:
         settings: EventSettings,
         gate: Gate,
         pauses: Pauses | None = None,
+        version: str = "",
         versions_of: Callable[[str], Collection[str] | None] = lambda _type: (),
     ) -> None:
         self._database = database
@@ -76,6 +78,7 @@ class TaskRunner:
         self._pauses = pauses
         self._versions_of = versions_of
         self._attempts = Attempts(database, handlers, settings)
+        self._version = version
         self._unhandled = Unhandled(
             database, handlers, self._waited_for_by, settings.task_max_age_seconds
         )
@@ -148,6 +151,7 @@ class TaskRunner:
             held=list(self._held),
             left=now >= self._frees_from,
             suspects=now >= self._suspects_rest_until,
+            version=self._version,
         )
         return await self._database.read(lambda tx: task_queue.look(tx.session, self._what))
 
@@ -243,7 +247,11 @@ class TaskRunner:
         while (seconds := until - time.monotonic()) > 0 and not self._stopping:
             task = await self._database.transaction(
                 lambda tx: task_queue.claim_alone(
-                    tx.session, owner=self._member, types=types, lease_seconds=lease
+                    tx.session,
+                    owner=self._member,
+                    types=types,
+                    lease_seconds=lease,
+                    version=self._version,
                 )
             )
             if task is None:
@@ -259,8 +267,8 @@ class TaskRunner:
 
     async def _run(self, task: Task, gate: AbstractAsyncContextManager[None]) -> None:
         try:
-            if task.tries > self._settings.task_tries:
-                await self._bury(task, task.tries - 1, self._ended_its_process(task))
+            if _tries_before(task) >= self._settings.task_tries:
+                await self._out_of_tries(task)
                 return
             async with gate:
                 await self._attempts.run(task)
@@ -294,8 +302,7 @@ class TaskRunner:
 
     async def _failed(self, task: Task, error: BaseException) -> None:
         metrics.EVENTS_FAILED.labels(task.type).inc()
-        # The running attempt of one that is alone is among its tries already.
-        before = task.tries - 1 if task.alone else task.tries
+        before = _tries_before(task)
         tries = before + 1
         said = failure(
             error,
@@ -313,10 +320,41 @@ class TaskRunner:
                 await self._bury(task, before, said)
             else:
                 await self._postpone(task, before, backoff(3, self._settings), said)
-        elif isinstance(error, (Reject, Undecodable)) or tries >= self._settings.task_tries:
+        elif isinstance(error, (Reject, Undecodable)) or self._all_spent(task, tries):
             await self._bury(task, tries, said)
+        elif tries >= self._settings.task_tries:
+            await self._leave(task, tries, said)
         else:
             await self._postpone(task, tries, backoff(tries, self._settings), said)
+
+    async def _out_of_tries(self, task: Task) -> None:
+        """Another version that runs may try it still."""
+        tries = _tries_before(task)
+        if self._all_spent(task, tries):
+            reason = _ended_its_process(task) if task.alone else task.reason
+            await self._bury(task, tries, self._of(task, reason))
+        else:
+            await self._leave(task, tries, self._of(task, task.reason))
+
+    def _all_spent(self, task: Task, tries: int) -> bool:
+        """Whether this version has made all its tries, and so has each other one that runs."""
+        most = self._settings.task_tries
+        if tries < most:
+            return False
+        return all_spent(task.having(tries), self._versions_of(task.type), most)
+
+    async def _leave(self, task: Task, tries: int, said: Mapping[str, Any]) -> None:
+        """For another version; soon, since members of this one may be faster to claim it."""
+        _log.info(
+            "an event is out of tries of this version, and waits for those of others that run",
+            **said,
+        )
+        due_at, reason = time.time() + backoff(2, self._settings), said["reason"]
+        await self._settle(
+            lambda tx: task_rows.postpone(
+                tx.session, task, tries=tries, due_at=due_at, reason=reason
+            )
+        )
 
     async def _connection_lost(self, task: Task, error: ConnectionLost) -> None:
         """Is the database away, or does the event's handler end its connection each time?"""
@@ -396,13 +434,21 @@ class TaskRunner:
         """The database was away: a lease may have run out though its owner lives and renews it."""
         self._frees_from = time.monotonic() + self._settings.task_lease_seconds
 
-    def _ended_its_process(self, task: Task) -> Mapping[str, Any]:
-        before = f"; before that: {task.reason}" if task.reason else ""
+    def _of(self, task: Task, reason: str) -> Mapping[str, Any]:
         return {
             "event_id": task.event_id,
             "type": task.type,
             "key": task.key,
             "handler": self._handlers[task.type].name,
-            "reason": "its process ended while it ran alone, "
-            f"in the last of {task.tries - 1} tries{before}",
+            "reason": reason,
         }
+
+
+def _ended_its_process(task: Task) -> str:
+    said = f"; before that: {task.reason}" if task.reason else ""
+    return f"its process ended while it ran alone, in the last of {task.tries - 1} tries{said}"
+
+
+def _tries_before(task: Task) -> int:
+    """The running attempt of one that is alone is among its tries already."""
+    return task.tries - 1 if task.alone else task.tries

@@ -70,7 +70,7 @@ class Unhandled:
             reason = (
                 f"no running version handles it: it has waited for {now - task.stored_at:.0f} s"
             )
-            dead_letter_rows.bury(tx.session, task, tries=task.tries, reason=reason)
+            dead_letter_rows.bury(tx.session, task, tries=0, reason=reason)
         return len(old)
 
 
@@ -91,7 +91,7 @@ def old_tasks(session: Session, type: str, stored_before: float) -> Sequence[Tas
     found: list[Task] = []
     for alone in (False, True):
         rows = session.execute(_old(type, alone, stored_before)).all()
-        found += [Task(*(getattr(row, name) for name in Task.__slots__)) for row in rows]
+        found += [Task.of(row) for row in rows]
     return found
 
 

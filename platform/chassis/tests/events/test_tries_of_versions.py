@@ -1,0 +1,196 @@
+"""Tries count for the version that made them: a dead letter has used up those of all that run."""
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import Any
+
+import pytest
+from bookshop import Node, TestSettings, eventually, write_down
+from desk import Desk
+from relaying import Shop
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext, EventRouter, Transaction
+from chassis.events.tries import written
+from chassis.testing import NatsServer
+
+SOLD = "bookstore.v1.BookSold"
+TWO_TRIES = TestSettings(task_tries=2, task_lease_seconds=600)
+
+
+@pytest.fixture
+async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
+    desk = Desk(new_database("desk"))
+    yield desk
+    desk.close()
+
+
+def failing(calls: Counter[str], version: str) -> EventRouter:
+    router = EventRouter()
+
+    @router.on(BookSold)
+    def handle(book: BookSold, tx: Transaction) -> None:
+        calls[version] += 1
+        raise ValueError(f"{version} cannot")
+
+    return router
+
+
+def handling() -> EventRouter:
+    router = EventRouter()
+
+    @router.on(BookSold)
+    def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        write_down(tx, event)
+
+    return router
+
+
+def running(*versions: str) -> dict[str, Any]:
+    return {"versions_of": lambda _type: set(versions)}
+
+
+async def test_only_the_tries_of_every_running_version_make_a_dead_letter(desk: Desk) -> None:
+    calls: Counter[str] = Counter()
+    await desk.store(BookSold(book_id="a"))
+    both = running("1", "2")
+    async with (
+        desk.member("one", failing(calls, "1"), TWO_TRIES, version="1", **both),
+        desk.member("two", failing(calls, "2"), TWO_TRIES, version="2", **both),
+    ):
+        await eventually(desk.is_empty)
+    assert calls == {"1": 2, "2": 2}
+    (letter,) = await desk.dead()
+    assert letter.tries == 4
+
+
+async def test_what_one_version_cannot_handle_another_one_does(desk: Desk) -> None:
+    calls: Counter[str] = Counter()
+    (context,) = await desk.store(BookSold(book_id="a"), **written({"1": 1}))
+    both = running("1", "2")
+    async with desk.member("one", failing(calls, "1"), TWO_TRIES, version="1", **both):
+
+        async def is_left() -> bool:
+            return bool(json.loads((await desk.rows())[0].tried) == {"1": 2})
+
+        await eventually(is_left)
+        async with desk.member("two", handling(), TWO_TRIES, version="2", **both):
+            await eventually(desk.is_empty)
+    assert calls == {"1": 1}
+    assert await desk.written() == [context.id]
+    assert await desk.dead() == []
+
+
+async def test_a_new_version_has_all_its_tries(desk: Desk) -> None:
+    calls: Counter[str] = Counter()
+    await desk.store(BookSold(book_id="a"), **written({"1": 1}))
+    async with desk.member("two", failing(calls, "2"), TWO_TRIES, version="2", **running("2")):
+        await eventually(desk.is_empty)
+    assert calls == {"2": 2}
+    assert [letter.tries for letter in await desk.dead()] == [3]
+
+
+async def test_a_version_that_has_gone_is_not_waited_for(desk: Desk) -> None:
+    calls: Counter[str] = Counter()
+    (context,) = await desk.store(BookSold(book_id="a"))
+    versions: set[str] | None = {"1", "2"}
+
+    def versions_of(_type: str) -> Collection[str] | None:
+        return versions
+
+    one = failing(calls, "1")
+    async with desk.member("one", one, TWO_TRIES, version="1", versions_of=versions_of):
+
+        async def is_left() -> bool:
+            return bool(json.loads((await desk.rows())[0].tried) == {"1": 2})
+
+        await eventually(is_left)
+        versions = None  # the broker is away
+        before = (await desk.rows())[0].attempt
+
+        async def is_claimed_again() -> bool:
+            return bool((await desk.rows())[0].attempt > before)
+
+        await eventually(is_claimed_again)
+        versions = {"1"}
+        await eventually(desk.is_empty)
+    assert calls == {"1": 2}
+    (letter,) = await desk.dead()
+    assert (letter.event_id, letter.reason) == (context.id, "ValueError: 1 cannot")
+
+
+async def test_attempts_that_ended_their_process_count_for_their_version(desk: Desk) -> None:
+    calls: Counter[str] = Counter()
+    two_each = running("1", "2")
+    await desk.store(BookSold(book_id="a"), alone=True, **written({"1": 2}))
+    async with desk.member("one", failing(calls, "1"), TWO_TRIES, version="1", **two_each):
+
+        async def is_left() -> bool:
+            (row,) = await desk.rows()
+            return row.attempt > 1 and row.owner is None
+
+        await eventually(is_left)
+        assert json.loads((await desk.rows())[0].tried) == {"1": 2}
+        async with desk.member("two", handling(), TWO_TRIES, version="2", **two_each):
+            await eventually(desk.is_empty)
+    assert calls == {}
+
+
+async def test_running_versions_and_what_they_handle_are_known_by_what_members_say(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("books")
+    both = handling()
+
+    @both.on(BookReturned)
+    def returned(book: BookReturned, tx: Transaction) -> None:
+        pass
+
+    async with (
+        Node("books", url, nats.url, router=handling(), version="1") as one,
+        Node("books", url, nats.url, router=both, version="2") as two,
+    ):
+        assert one.path.members
+        assert two.path.members
+        members = one.path.members
+
+        async def known() -> bool:
+            return members.versions_of(SOLD) == frozenset({"1", "2"})
+
+        await eventually(known)
+        assert members.versions_of("bookstore.v1.BookReturned") == frozenset({"2"})
+        assert members.versions_of("bookstore.v1.Unknown") == frozenset()
+        nats.stop()
+
+        async def unknown() -> bool:
+            return members.versions_of(SOLD) is None
+
+        await eventually(unknown)
+
+
+async def test_an_event_that_fails_in_its_lane_has_spent_a_try_of_that_version(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    calls: Counter[str] = Counter()
+    settings = TestSettings(task_tries=1, task_backoff_seconds=0.01)
+    async with (
+        Shop(new_database("shop")) as shop,
+        Node(
+            "books",
+            new_database("books"),
+            nats.url,
+            router=failing(calls, "7"),
+            settings=settings,
+            version="7",
+        ) as books,
+    ):
+        shop.start_relay(nats.url)
+        await shop.publish(BookSold(book_id="a"))
+        await shop.sent()
+
+        async def is_dead() -> bool:
+            return (await books.path.ledger()).dead_letters == 1
+
+        await eventually(is_dead)
+    assert calls == {"7": 1}
