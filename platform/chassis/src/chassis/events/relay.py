@@ -161,8 +161,8 @@ class Relay:
                         await asyncio.sleep(pause)
                         pause = min(1.0, pause * 2)
                     except StreamRefuses as error:
+                        asked = await self._ask(client)  # what limits it has now
                         self._say_refusing(_line(error))
-                        self._ask_again = True
                         await asyncio.sleep(pause)
                         pause = min(_REFUSED_SECONDS, pause * 2)
                     due = time.monotonic() - asked > self._settings.relay_ask_seconds

@@ -1,0 +1,238 @@
+"""A stream that refuses an event, or everything: nothing is lost, and an operator is told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import nats as nats_py
+import pytest
+from bookshop import Node, accountant, eventually, sold
+from reading import has_taken, taken_ids
+from relaying import STREAM, TYPES, RunningRelay, Shop, StreamView, in_order
+from structlog.testing import capture_logs
+
+from bookstore.v1 import BookSold
+from chassis.events import refused, relay, wire
+from chassis.events.lanes import LANES
+from chassis.testing import NatsServer
+
+Log = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    with capture_logs() as lines:
+        yield lines
+
+
+def big(number: int = 0) -> BookSold:
+    return BookSold(book_id=f"book-{number % 40}", customer_id="x" * 20_000, price=number)
+
+
+async def limit(view: StreamView, **limits: Any) -> None:
+    """As an operator edits the stream."""
+    config = (await view.api(f"STREAM.INFO.{STREAM}"))["config"]
+    await view.api(f"STREAM.UPDATE.{STREAM}", {**config, **limits})
+
+
+async def apart(shop: Shop) -> list[refused.Refused]:
+    return await shop.database.read(lambda tx: refused.listed(tx.session))
+
+
+@asynccontextmanager
+async def limited(
+    nats: NatsServer, url: str, **limits: Any
+) -> AsyncIterator[tuple[Shop, RunningRelay, StreamView]]:
+    """A shop that has sold twenty, and then its stream was limited."""
+    view = StreamView(nats.url)
+    async with Shop(url) as shop:
+        running = shop.start_relay(nats.url)
+        await shop.sell(range(20))
+        await shop.sent()
+        await limit(view, **limits)
+        yield shop, running, view
+
+
+async def test_an_event_larger_than_the_stream_takes_is_set_apart_and_those_behind_it_go_on(
+    nats: NatsServer, new_database: Callable[[str], str], log: Log
+) -> None:
+    books = Node("books", new_database("books"), nats.url, router=accountant())
+    async with limited(nats, new_database("shop"), max_msg_size=8192) as (shop, _, view), books:
+        before = list(shop.published)
+        # In one transaction, so that they are numbered together: the first, a middle, the last.
+        some = await shop.publish(big(1), *map(sold, range(30)), big(2), sold(2), big(3))
+        await shop.sent()
+        small = before + [some[n] for n in (*range(1, 31), 32)]
+        await has_taken(books, len(small))
+        assert in_order(await taken_ids(books), small)
+        assert (await books.path.ledger()).stopped == ()
+        assert await view.ranks() == list(range(1, len(small) + 1))
+        assert [r.event_id for r in await apart(shop)] == [some[n].id for n in (0, 31, 33)]
+        assert {r.reason for r in await apart(shop)} == {"message size exceeds maximum allowed"}
+        told = [line["event_id"] for line in log if "refuses an event" in line["event"]]
+        assert told == [some[n].id for n in (0, 31, 33)]
+
+        # The limit is raised, and they are sent after all: at the end.
+        await limit(view, max_msg_size=-1)
+        ids = [r.id for r in await apart(shop)]
+        assert await shop.database.transaction(lambda tx: refused.send_again(tx.session, ids)) == 3
+        await shop.sent()
+        await has_taken(books, len(small) + 3)
+        assert (await taken_ids(books))[-3:] == [some[n].id for n in (0, 31, 33)]
+        assert await apart(shop) == []
+
+
+async def test_headers_larger_than_the_server_takes_are_set_apart_too(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    books = Node("books", new_database("books"), nats.url, router=accountant())
+    async with limited(nats, new_database("shop")) as (shop, _, _view), books:
+        # Refused at the publish today; there may be one from before.
+        await shop.publish(sold(0))
+        await shop.sell(range(20, 40))
+        await shop.sent()
+        await has_taken(books, 41)
+
+
+async def test_an_event_that_was_sent_once_keeps_its_number_when_it_is_refused_later(
+    nats: NatsServer, new_database: Callable[[str], str], log: Log
+) -> None:
+    """Its number is known to those who took it: given to another event, that one would be lost."""
+    url = new_database("books")
+    view = StreamView(nats.url)
+    async with Shop(new_database("shop")) as shop:
+        running = shop.start_relay(nats.url)
+        async with Node("books", url, nats.url, router=accountant()) as books:
+            await shop.publish(sold(1), big(1), sold(1))
+            await has_taken(books, 3)
+            # The stream is made anew, smaller than it was.
+            await running.stop()
+            await view.api(f"STREAM.PURGE.{STREAM}")
+            await limit(view, max_msg_size=8192)
+            shop.start_relay(nats.url)
+            await shop.publish(sold(1))
+            await shop.sent()
+            await has_taken(books, 4)
+            assert await taken_ids(books) == [e.id for e in shop.published]
+            assert (await books.path.ledger()).stopped == ()
+        numbers = [wire.integer(m.headers, wire.NUMBER) for m in await view.messages()]
+        assert numbers == [1, 3, 4]
+        assert await apart(shop) == []
+        assert [line for line in log if "it was sent once" in line["event"]]
+
+
+@pytest.mark.parametrize(
+    ("limits", "held"),
+    [({"max_msgs": 50, "discard": "new"}, 50), ({"sealed": True}, 20)],
+    ids=["full", "sealed"],
+)
+async def test_a_stream_that_takes_nothing_sets_nothing_apart_and_says_why(
+    nats: NatsServer,
+    new_database: Callable[[str], str],
+    log: Log,
+    limits: dict[str, Any],
+    held: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay, "_REFUSED_SECONDS", 0.1)
+    async with limited(nats, new_database("shop"), **limits) as (shop, running, view):
+        running.relay.ask()
+        await shop.sell(range(20, 100))
+
+        async def is_refused() -> bool:
+            return running.relay.refusing is not None and len(await view.ranks()) == held
+
+        await eventually(is_refused)
+        assert await shop.unsent() == 100 - held
+        await asyncio.sleep(0.5)
+        (said,) = [line for line in log if "takes no events" in line["event"]]
+        assert said["log_level"] == "error"
+        assert any(setting in line for line in said["limits"] for setting in limits)
+        assert await apart(shop) == []
+        if "sealed" in limits:
+            return
+        await limit(view, max_msgs=-1)
+        await shop.sent()
+        assert await view.ranks() == list(range(1, 101))
+        assert running.relay.refusing is None
+
+
+async def test_a_stream_without_atomic_batches_gets_events_one_by_one(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with limited(nats, new_database("shop"), allow_atomic=False) as (shop, running, view):
+        await shop.sell(range(20, 60))
+        await shop.sent()
+        running.relay.ask()
+        assert await view.ranks() == list(range(1, 61))
+
+        async def is_told() -> bool:
+            return any("allow_atomic" in line for line in running.relay.drift)
+
+        await eventually(is_told)
+
+
+async def test_strangers_who_publish_all_the_time_do_not_stop_the_relay(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    books = Node("books", new_database("books"), nats.url, router=accountant())
+    async with Shop(new_database("shop")) as shop, books:
+        shop.start_relay(nats.url)
+        await shop.sell(range(20))
+        await shop.sent()
+        async with await nats_py.connect(nats.url) as client:
+            strangers = asyncio.create_task(chatter(client))
+            for start in range(20, 320, 60):
+                await shop.sell(range(start, start + 60))
+                await shop.sent()
+            assert not strangers.done()
+            strangers.cancel()
+        await has_taken(books, 320)
+        assert in_order(await taken_ids(books), shop.published)
+        ranks = [rank for rank in await StreamView(nats.url).ranks() if rank]
+        assert ranks == list(range(1, 321))
+
+
+async def chatter(client: Any) -> None:
+    """Plain messages on the subjects of a service, some hundred a second."""
+    n = 0
+    while True:
+        await client.publish(f"bookstore.v1.BookSold.{n % LANES}", b"plain")
+        n += 1
+        await asyncio.sleep(0.002)
+
+
+async def test_the_end_behind_many_strangers_is_found_in_few_requests(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chassis.events import streams
+
+    asked: list[str] = []
+    request, direct = streams.api, streams._direct
+
+    async def counted(client: Any, subject: str, body: Any = None) -> Any:
+        asked.append(subject)
+        return await request(client, subject, body)
+
+    def counted_too(client: Any, stream: str, *arguments: Any) -> Any:
+        asked.append("DIRECT.GET")
+        return direct(client, stream, *arguments)
+
+    async with Shop(new_database("shop")) as shop:
+        running = shop.start_relay(nats.url)
+        await shop.sell(range(5))
+        await shop.sent()
+        await running.stop()
+        async with await nats_py.connect(nats.url) as stranger:
+            for n in range(3000):
+                await stranger.publish(f"bookstore.v1.BookSold.{n % LANES}", b"plain")
+            await stranger.flush()
+        monkeypatch.setattr(streams, "api", counted)
+        monkeypatch.setattr(streams, "_direct", counted_too)
+        shop.start_relay(nats.url, types=TYPES)
+        await shop.sell(range(5, 10))
+        await shop.sent()
+        assert len(asked) < 40
+        ranks = [rank for rank in await StreamView(nats.url).ranks() if rank]
+        assert ranks == list(range(1, 11))
