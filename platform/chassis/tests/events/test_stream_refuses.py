@@ -1,6 +1,7 @@
 """A stream that refuses an event, or everything: nothing is lost, and an operator is told."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,11 +11,15 @@ import pytest
 from bookshop import Node, accountant, eventually, sold
 from reading import has_taken, taken_ids
 from relaying import STREAM, TYPES, RunningRelay, Shop, StreamView, in_order
+from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from bookstore.v1 import BookSold
+from chassis import EventContext
+from chassis.database.tables import outbox
 from chassis.events import refused, relay, wire
 from chassis.events.lanes import LANES
+from chassis.events.publisher import EventTooLarge
 from chassis.testing import NatsServer
 
 Log = list[MutableMapping[str, Any]]
@@ -83,16 +88,27 @@ async def test_an_event_larger_than_the_stream_takes_is_set_apart_and_those_behi
         assert await apart(shop) == []
 
 
-async def test_headers_larger_than_the_server_takes_are_set_apart_too(
+async def test_attributes_larger_than_the_server_takes_are_refused_at_the_publish_or_set_apart(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    books = Node("books", new_database("books"), nats.url, router=accountant())
-    async with limited(nats, new_database("shop")) as (shop, _, _view), books:
-        # Refused at the publish today; there may be one from before.
-        await shop.publish(sold(0))
+    too_long = EventContext(id="x", type="t", source="s", correlation_id="x" * 70_000)
+    async with limited(nats, new_database("shop")) as (shop, running, view):
+        with pytest.raises(EventTooLarge, match="bytes of attributes"):
+            await shop.database.transaction(lambda tx: tx.publish(sold(0), cause=too_long))
+        await running.stop()
+        # One that got into the outbox all the same.
+        (event,) = await shop.publish(sold(0))
+        headers = json.dumps({"ce-id": event.id, "ce-correlationid": "x" * 70_000}).encode()
+        await shop.database.transaction(
+            lambda tx: tx.session.execute(
+                update(outbox).where(outbox.c.event_id == event.id).values(headers=headers)
+            )
+        )
+        shop.start_relay(nats.url)
         await shop.sell(range(20, 40))
         await shop.sent()
-        await has_taken(books, 41)
+        assert [r.event_id for r in await apart(shop)] == [event.id]
+        assert await view.ranks() == list(range(1, 41))
 
 
 async def test_an_event_that_was_sent_once_keeps_its_number_when_it_is_refused_later(

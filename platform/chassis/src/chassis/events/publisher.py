@@ -18,6 +18,10 @@ from chassis.telemetry import tracing
 __all__ = ["EventTooLarge", "Publisher"]
 
 
+# The server takes 64 KiB of headers, those of the relay among them.
+_HEADERS_MOST = 60 * 1024
+
+
 class EventTooLarge(ValueError):
     """An event is larger than the platform allows on its way."""
 
@@ -55,7 +59,7 @@ class Publisher:
         Raises:
             LookupError: the service does not declare that it publishes this type.
             ValueError: the partition key is empty or too long.
-            EventTooLarge: headers and data exceed the platform's limit.
+            EventTooLarge: headers and data exceed the platform's limit, or headers the broker's.
         """
         publication = self._publications.get(type(message))
         if publication is None:
@@ -100,6 +104,11 @@ class Publisher:
                 f"{publication.type} {id} has {len(headers) + len(data)} bytes, the limit is "
                 f"{self.max_bytes} (APP_EVENT_MAX_BYTES); put the large part elsewhere and "
                 "publish a reference to it"
+            )
+        if len(headers) > _HEADERS_MOST:
+            raise EventTooLarge(
+                f"{publication.type} {id} has {len(headers)} bytes of attributes, the limit is "
+                f"{_HEADERS_MOST}: its cause hands on too much (correlation id, tracestate)"
             )
         row: dict[str, object] = {
             "event_id": id,

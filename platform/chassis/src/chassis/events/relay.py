@@ -46,6 +46,8 @@ __all__ = ["Relay"]
 
 _log = structlog.get_logger(__name__)
 _BATCH_BYTES = 4 * 1024 * 1024
+# So many events are read at once, however few go into a batch.
+_ROWS_LEAST = 50
 _STANDBY_SECONDS = 1.0
 _FLUSH_SECONDS = 0.05
 # So long events wait for who holds the lock, before a standby sends them beside it.
@@ -241,34 +243,38 @@ class Relay:
             StreamRefuses: not even the first alone, for a reason that is the stream's.
             WrongLastSequence, BatchIncomplete, StreamGone: the stream is not as it was.
         """
-        expected, races = counters.sent_sequence, 0
         messages = [_message(row, counters) for row in rows]
-        while True:
+        done, expected, races = 0, counters.sent_sequence, 0
+        while done < len(messages):
+            some = messages[done : done + self._size.now]
             try:
-                sequence = await publish_batch(client, uuid7(), messages, expected)
+                expected = await publish_batch(client, uuid7(), some, expected)
             except WrongLastSequence as error:
                 races += 1
-                expected = await self._after_strangers(client, expected, error)
                 if races > _RACES:
                     raise
-                if races == 1:
-                    continue
+                expected = await self._after_strangers(client, expected, error)
+                self._size.raced()
             except StreamGone:
                 raise
             except TimeoutError:
-                self._size.failed(len(messages))
+                self._size.failed(len(some))
                 raise
             except JetStreamError as error:
-                if len(messages) == 1:
-                    if error.error_code not in EVENT_REFUSED:
-                        raise StreamRefuses(error.description) from error
-                    await self._set_apart(rows[0], counters, error.description)
-                    return None
+                if len(some) > 1:
+                    self._size.failed(len(some))
+                    continue
+                if done:
+                    break  # what was stored is recorded first
+                if error.error_code not in EVENT_REFUSED:
+                    raise StreamRefuses(error.description) from error
+                await self._set_apart(rows[0], counters, error.description)
+                return None
             else:
+                done, races = done + len(some), 0
                 self._size.stored()
                 self._say_refusing(None)
-                return len(messages), sequence
-            messages = messages[: self._size.failed(len(messages))]
+        return done, expected
 
     async def _after_strangers(
         self, client: Client, expected: int, error: WrongLastSequence
@@ -345,7 +351,8 @@ class Relay:
         self._rank = counters.rank
         if counters.rank == counters.sent_rank:
             return [], counters
-        rows = outbox.unsent(session, counters.sent_rank, self._size.now, _BATCH_BYTES)
+        limit = min(self._batch_events, max(_ROWS_LEAST, self._size.now))
+        rows = outbox.unsent(session, counters.sent_rank, limit, _BATCH_BYTES)
         return rows, counters
 
     async def _ask(self, client: Client) -> float:

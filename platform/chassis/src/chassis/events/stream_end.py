@@ -3,6 +3,7 @@
 A stranger's message has no rank. There may be many, and they may come all the time.
 """
 
+import asyncio
 from contextlib import aclosing
 
 from nats.aio.client import Client
@@ -69,7 +70,8 @@ async def _last_within(client: Client, stream: str, lower: int, upper: int) -> S
 async def only_strangers(client: Client, stream: str, first: int, last: int) -> bool:
     """Whether the messages from one sequence to another are all there, and no relay's."""
     if last - first < _ONE_BY_ONE:
-        found = [await stored_at(client, stream, n) for n in range(first, last + 1)]
+        numbers = range(first, last + 1)
+        found = await asyncio.gather(*(stored_at(client, stream, n) for n in numbers))
         return all(stored is not None and not rank_of(stored) for stored in found)
     expected = first
     async with aclosing(read_from(client, stream, first)) as messages:
