@@ -127,6 +127,14 @@ def test_a_class_that_does_not_fit_its_contract_is_refused(implementation: type,
     assert any(line in found and implementation.__name__ in found for found in lines), lines
 
 
+def test_a_service_that_is_named_otherwise_than_its_events_package_is_refused() -> None:
+    """Its events would go into one stream, and its consumers wait for them in another."""
+    named = Service("book-store", settings=Settings, publishes=[BookSold])
+    (line,) = problems(named, Settings())
+    assert "book-store publishes bookstore.v1.BookSold" in line
+    assert "<area>.<service>.<version>; call the service 'bookstore'" in line
+
+
 def test_a_method_with_a_transaction_in_a_service_without_a_database_is_refused() -> None:
     (line,) = problems(service(grpc=[(BooksService, Books)]), Settings())
     assert "Books.sell_book: takes a transaction; give bookstore its tables=" in line

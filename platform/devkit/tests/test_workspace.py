@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from devkit.errors import DevkitError
+from devkit.services import read_services
 from devkit.type_check import source_paths, type_roots
 from devkit.workspace import Workspace, find_workspace
 
@@ -40,6 +41,21 @@ def test_a_new_service_needs_only_its_folder(workspace: Workspace, write: Write)
     assert workspace.root / "services/fines/src" in source_paths(workspace)
     assert workspace.root / "services/fines/tests" in source_paths(workspace)
     assert workspace.root / "services/fines/src" in type_roots(workspace)
+
+
+@pytest.mark.parametrize("project", ['[project]\nname = "slipway-fines"\n', None])
+def test_a_services_folder_without_its_entry_point_is_named(
+    workspace: Workspace, write: Write, project: str | None
+) -> None:
+    write("services/fines/src/fines/__init__.py", "")
+    if project is not None:
+        write("services/fines/pyproject.toml", project)
+
+    with pytest.raises(DevkitError, match="services/fines declares no service") as error:
+        read_services(workspace)
+    assert 'fines = "fines.service:service"' in str(error.value)
+    with pytest.raises(DevkitError, match="services/fines declares no service"):
+        type_roots(Workspace(workspace.root))
 
 
 def test_a_folder_without_tests_is_not_given_to_pytest(workspace: Workspace, write: Write) -> None:

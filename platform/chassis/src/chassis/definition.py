@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from chassis.calls import undeclared
 from chassis.database import Transaction
 from chassis.database.engine import database_file, is_sqlite
-from chassis.events.contracts import ContractError
+from chassis.events.contracts import ContractError, event_type, source_service
 from chassis.events.handlers import DeclarationError, bind_all
 from chassis.events.jobs import PeriodicJob
 from chassis.events.publisher import Publisher
@@ -73,8 +73,22 @@ def _event_problems(service: "Service", settings: ServiceSettings) -> Iterator[s
     try:
         bind_all(service.events, settings, partial(_declared, service))
         Publisher(service.name, service.publishes)
+        yield from _foreign_contracts(service)
     except (ContractError, DeclarationError, NameError) as error:
         yield str(error)
+
+
+def _foreign_contracts(service: "Service") -> Iterator[str]:
+    """Events whose consumers would look for them in the stream of another service."""
+    for type in map(event_type, service.publishes):
+        owner = source_service(type)
+        if owner != service.name:
+            yield (
+                f"{service.name} publishes {type}, which consumers read from the stream of {owner}:"
+                " an event's package names the service that publishes it,"
+                f" <area>.<service>.<version>; call the service {owner!r}, or let it publish"
+                " events of a package that has its name"
+            )
 
 
 def _declared(service: "Service", contract: ServiceDescriptor, _stub: object) -> None:

@@ -67,13 +67,14 @@ class Workspace:
     @cached_property
     def members(self) -> tuple[Member, ...]:
         """All members in the order of the globs of `[tool.uv.workspace]`."""
+        found = [folder for folder in self._folders if (folder / "pyproject.toml").is_file()]
+        return tuple(Member(path, self.root) for path in found)
+
+    @cached_property
+    def _folders(self) -> list[Path]:
         globs: list[str] = self.pyproject["tool"]["uv"]["workspace"]["members"]
-        found = [
-            project.parent
-            for pattern in globs
-            for project in sorted(self.root.glob(f"{pattern}/pyproject.toml"))
-        ]
-        return tuple(Member(path, self.root) for path in dict.fromkeys(found))
+        found = [path for pattern in globs for path in sorted(self.root.glob(pattern))]
+        return [path for path in dict.fromkeys(found) if path.is_dir()]
 
     @cached_property
     def pyproject(self) -> dict[str, Any]:
@@ -110,10 +111,20 @@ class Workspace:
             folders.append(everywhere)
         return tuple(folders)
 
-    @property
+    @cached_property
     def services(self) -> tuple[Member, ...]:
-        """The members that declare a service."""
-        return tuple(member for member in self.members if member.service_entry_points)
+        """The members that declare a service.
+
+        Raises DevkitError for a folder under services/ that does not: nothing would run it, and
+        nothing would say so.
+        """
+        declare = tuple(member for member in self.members if member.service_entry_points)
+        known = {member.path for member in declare}
+        for folder in self._folders:
+            of_a_service = folder.parent == self.root / "services" and (folder / "src").is_dir()
+            if of_a_service and folder not in known:
+                raise DevkitError(_undeclared(folder))
+        return declare
 
     def _at(self, relative: str) -> Member:
         for member in self.members:
@@ -140,6 +151,15 @@ def find_workspace(start: Path | None = None) -> Workspace:
     raise DevkitError(
         f"{here} is in no workspace: no pyproject.toml with [tool.uv.workspace] in it or above it."
         " Go to the folder of your clone."
+    )
+
+
+def _undeclared(folder: Path) -> str:
+    name = folder.name
+    package = next((init.parent.name for init in folder.glob("src/*/__init__.py")), name)
+    return (
+        f"services/{name} declares no service, so nothing runs it. Its pyproject.toml needs:\n"
+        f'[project.entry-points."slipway.services"]\n{name} = "{package}.service:service"'
     )
 
 
