@@ -11,6 +11,7 @@ from sqlalchemy import NullPool, create_engine, insert, text
 from sqlalchemy.exc import DBAPIError
 
 from chassis.database import Database, DatabaseAtFault, DatabaseDown, Transaction
+from chassis.database.engine import place_of
 from chassis.events.publisher import Publisher
 from chassis.testing import PostgresServer
 
@@ -168,6 +169,8 @@ async def test_a_url_with_several_hosts_finds_the_one_that_takes_writes(
         prepare_database(server.create_database(name))
     hosts = "&".join(f"host=127.0.0.1:{server.port}" for server in (postgres, own_postgres))
     url = f"postgresql+psycopg://postgres@/{name}?{hosts}&target_session_attrs=read-write"
+    places = f"127.0.0.1:{postgres.port} or 127.0.0.1:{own_postgres.port}"
+    assert place_of(url) == f"{name} on {places}"
     database = Database(url, Publisher("books"))
 
     def port(tx: Transaction) -> int:

@@ -146,7 +146,7 @@ class Database:
                     if fault is Fault.AGAIN and attempt < _RETRIES:
                         time.sleep(random.uniform(0, 0.01 * attempt))
                         continue
-                    if fault is Fault.READ_ONLY and not renewed:
+                    if fault is Fault.READ_ONLY and not renewed and attempt < _RETRIES:
                         # After a fail-over a fresh connection may lead to the new primary.
                         self._renew()
                         renewed = True

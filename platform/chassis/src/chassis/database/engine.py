@@ -47,7 +47,9 @@ def place_of(url: str) -> str:
     if is_sqlite(url):
         return str(database_file(url).resolve())
     parts = make_url(url)
-    return f"{parts.database} on {parts.host or 'this machine'}"
+    several = parts.query.get("host", ())  # one, or as many as may be the primary
+    hosts = [several] if isinstance(several, str) else several
+    return f"{parts.database} on {parts.host or ' or '.join(hosts) or 'this machine'}"
 
 
 class Renewal:

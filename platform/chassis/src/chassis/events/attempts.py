@@ -7,7 +7,13 @@ from typing import Any
 
 import structlog
 
-from chassis.database import ConnectionLost, Database, DatabaseDown, Transaction
+from chassis.database import (
+    ConnectionLost,
+    Database,
+    DatabaseAtFault,
+    DatabaseDown,
+    Transaction,
+)
 from chassis.events import task_rows
 from chassis.events.arrival import read_stored
 from chassis.events.batch import call_one
@@ -126,7 +132,7 @@ class _Transact:
         self.idle.set()
         self.finished = False
         self.closed = False
-        self.lost: DatabaseDown | ConnectionLost | None = None
+        self.lost: DatabaseDown | ConnectionLost | DatabaseAtFault | None = None
 
     async def __call__(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self.finished:
@@ -143,7 +149,7 @@ class _Transact:
         try:
             result = await self._database.transaction(commit)
             self.finished = True
-        except (DatabaseDown, ConnectionLost) as error:
+        except (DatabaseDown, ConnectionLost, DatabaseAtFault) as error:
             self.lost = error
             raise
         finally:
