@@ -142,3 +142,19 @@ def test_reading_settings_imports_no_server_no_database_and_no_broker() -> None:
         [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True
     )
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_mounted_secret_is_read_anew_where_it_may_change(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("APP_SECRETS_DIR", str(tmp_path))
+    (tmp_path / "APP_NATS_TOKEN").write_text("first\n", encoding="utf-8")
+    settings = load(Bookshop)
+    assert settings.current("nats_token") == "first"
+    (tmp_path / "APP_NATS_TOKEN").write_text("second\n", encoding="utf-8")
+    assert settings.current("nats_token") == "second"
+    (tmp_path / "APP_NATS_TOKEN").unlink()
+    assert settings.current("nats_token") == "first"
+    monkeypatch.setenv("APP_NATS_TOKEN", "third")
+    (tmp_path / "APP_NATS_TOKEN").write_text("second\n", encoding="utf-8")
+    assert load(Bookshop).current("nats_token") == "third"

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from chassis.calls import undeclared
 from chassis.database import Transaction
 from chassis.database.engine import database_file, is_sqlite
+from chassis.events import nats_options
 from chassis.events.contracts import ContractError, event_type, source_service
 from chassis.events.handlers import DeclarationError, bind_all
 from chassis.events.jobs import PeriodicJob
@@ -56,6 +57,7 @@ def unset(service: "Service", settings: ServiceSettings) -> list[str]:
                 f"APP_TARGETS: has no target for {name}, which {service.name} calls; "
                 f'give it like {{"{name}": "dns:///{name}:9090"}}'
             )
+    lines += nats_options.problems(settings.nats_url, settings)
     return [*lines, *export.problems(settings)]
 
 

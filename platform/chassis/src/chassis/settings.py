@@ -4,6 +4,7 @@ The same names in every service. A variable wins over a file of the same name in
 mounted secrets, a file over the default.
 """
 
+import contextlib
 import difflib
 import json
 import os
@@ -132,6 +133,16 @@ class ServiceSettings(EventSettings, LimitSettings):
             _Variables(settings_cls),
             _Files(settings_cls, secrets_dir=_secrets_directory()),
         )
+
+    def current(self, name: str) -> str:
+        variable = PREFIX + name.upper()
+        directory = _secrets_directory()
+        if directory is not None and variable not in {key.upper() for key in os.environ}:
+            for path in directory.iterdir():
+                if path.name.upper() == variable:
+                    with contextlib.suppress(OSError):
+                        return path.read_text(encoding="utf-8").strip()
+        return super().current(name)
 
 
 class SettingsInvalid(Exception):

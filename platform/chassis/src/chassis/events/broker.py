@@ -31,6 +31,7 @@ class Broker:
         self._on_connected: list[Callable[[], Awaitable[None]]] = []
         self._on_disconnected: list[Callable[[], None]] = []
         self._told_away = False
+        self._reason = ""
 
     def subscribe(
         self, subject: str, hear: Callable[[Msg], Awaitable[None]], *, queue: str = ""
@@ -59,9 +60,7 @@ class Broker:
             try:
                 await self._connect(client, closed)
             except (OSError, nats.errors.Error, TimeoutError) as error:
-                if not self._told_away:
-                    _log.warning("waiting for the broker", url=self._options.url, error=str(error))
-                    self._told_away = True
+                self._tell_why(error)
                 await _close(client)
             else:
                 await self._found()
@@ -74,10 +73,13 @@ class Broker:
         async def is_closed() -> None:
             closed.set()
 
-        async def failed(_error: Exception) -> None:
-            # What is wrong shows where the connection is used. But the library forgets the socket
-            # of an attempt to reconnect that failed, and leaves it open.
-            if not client.is_connected and client._transport:
+        async def failed(error: Exception) -> None:
+            # What is wrong with a connection shows where it is used.
+            if client.is_connected:
+                return
+            self._tell_why(error)
+            # The library forgets the socket of an attempt that failed, and leaves it open.
+            if client._transport:
                 client._transport.close()  # type: ignore[no-untyped-call]
 
         await client.connect(
@@ -93,6 +95,7 @@ class Broker:
             disconnected_cb=self._lost,
             reconnected_cb=self._found,
             closed_cb=is_closed,
+            **self._options.arguments(),
         )
         for subject, queue, hear in self._subscriptions:
             await client.subscribe(subject, queue, cb=hear)
@@ -101,7 +104,15 @@ class Broker:
         """Close the connection, if there is one."""
         await _close(self.client)
 
+    def _tell_why(self, error: Exception) -> None:
+        """Each reason once, until the broker is back."""
+        reason = str(error) or type(error).__name__
+        if reason != self._reason:
+            _log.warning("waiting for the broker", url=self._options.url, error=reason)
+            self._told_away, self._reason = True, reason
+
     async def _found(self) -> None:
+        self._reason = ""
         if self._told_away:
             _log.info("the broker is back")
             self._told_away = False

@@ -43,6 +43,7 @@ async def connection(options: NatsOptions, name: str) -> AsyncIterator[Client]:
                 connect_timeout=_CONNECT_SECONDS,
                 error_cb=_quiet,
                 closed_cb=lost,
+                **options.arguments(),
             )
             yield client
     except TimeoutError as error:

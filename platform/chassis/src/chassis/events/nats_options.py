@@ -1,20 +1,158 @@
-"""How the broker is reached: in one place for both connections."""
+"""How the broker is reached: in one place for both connections.
 
-from dataclasses import dataclass
+Files are read at each connection and each return of one, so that a certificate or a credential may
+be renewed while the service runs.
+"""
+
+import base64
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from nats.aio.client import Client
+from nats.errors import Error, SecureConnWantedError
 
 from chassis.events.settings import EventSettings
+from chassis.files import unreadable
 
-__all__ = ["JetStreamClient", "NatsOptions", "api_subject"]
+__all__ = ["JetStreamClient", "NatsOptions", "api_subject", "problems"]
+
+
+@dataclass(frozen=True, slots=True)
+class NatsOptions:
+    """The broker's URL, which JetStream domain is meant ("" is the server's own), and who asks."""
+
+    url: str
+    domain: str = ""
+    user: str = ""
+    password: Callable[[], str] = field(default=str, repr=False)
+    token: Callable[[], str] = field(default=str, repr=False)
+    credentials_file: Path | None = None
+    nkey_seed_file: Path | None = None
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    server_name: str = ""
+    tls_first: bool = False
+
+    @classmethod
+    def of(cls, url: str, settings: EventSettings) -> "NatsOptions":
+        """As the settings have it."""
+        return cls(
+            url,
+            settings.nats_domain,
+            settings.nats_user,
+            lambda: settings.current("nats_password"),
+            lambda: settings.current("nats_token"),
+            settings.nats_credentials_file,
+            settings.nats_nkey_seed_file,
+            settings.nats_tls_ca_file,
+            settings.nats_tls_certificate_file,
+            settings.nats_tls_key_file,
+            settings.nats_tls_server_name,
+            settings.nats_tls_first,
+        )
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether nothing may be said to a broker that offers no TLS."""
+        tls = self.ca_file or self.certificate_file or self.server_name or self.tls_first
+        return bool(tls) or urlsplit(self.url).scheme in ("tls", "wss")
+
+    def client(self) -> "JetStreamClient":
+        """A client that is not connected yet."""
+        return JetStreamClient(self)
+
+    def arguments(self) -> dict[str, Any]:
+        """What `Client.connect` is told, beside the URL."""
+        options: dict[str, Any] = {"tls_handshake_first": self.tls_first}
+        if self.server_name:
+            options["tls_hostname"] = self.server_name
+        if self.user:
+            options |= {"user": self.user, "password": self.password}
+        elif self.token():
+            options["token"] = self.token
+        return options
+
+    def context(self) -> ssl.SSLContext:
+        """What a certificate of the broker is checked by.
+
+        Raises:
+            OSError: a file cannot be read, or is none of its kind (ssl.SSLError).
+        ValueError: the key is encrypted.
+        """
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.certificate_file:
+            context.load_cert_chain(self.certificate_file, self.key_file, _no_password)
+        return context
+
+    def jwt_and_seed(self) -> tuple[bytes | None, bytearray | None]:
+        """The user's JWT and the seed it signs with, each None if there is none.
+
+        Raises:
+            OSError, ValueError: the file cannot be read, or does not hold them.
+        """
+        if self.credentials_file:
+            text = self.credentials_file.read_bytes()
+            return _part(text, b"NATS USER JWT"), bytearray(_part(text, b"USER NKEY SEED"))
+        if self.nkey_seed_file:
+            return None, bytearray(self.nkey_seed_file.read_bytes().strip())
+        return None, None
 
 
 class JetStreamClient(Client):
-    """A client that knows under which prefix its server, or another domain, has its JetStream."""
+    """A client that presents what the files hold at the moment.
 
-    def __init__(self, domain: str = "") -> None:
+    It knows under which prefix its server, or another domain, has its JetStream.
+    """
+
+    def __init__(self, options: NatsOptions) -> None:
         super().__init__()
+        domain = options.domain
         self.api_prefix = f"$JS.{domain}.API" if domain else "$JS.API"
+        self._chosen = options
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        try:
+            return self._chosen.context()
+        except ValueError as error:
+            raise Error(f"nats: the certificate cannot be used: {error}") from error
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        # Whoever stands between may take the offer of TLS out of the broker's greeting.
+        encrypted = self._chosen.tls_first or info.get("tls_required")
+        if initial_connection and self._chosen.encrypted and not encrypted:
+            raise SecureConnWantedError
+        await super()._process_info(info, initial_connection)
+
+    def _connect_command(self) -> bytes:
+        # An error of another kind would end the library's reconnecting for good.
+        try:
+            self._present()
+            command: bytes = super()._connect_command()
+        except (OSError, Error):
+            raise
+        except Exception as error:
+            raise Error(f"nats: credentials cannot be used: {_kind(error)}") from error
+        return command
+
+    def _present(self) -> None:
+        jwt, seed = self._chosen.jwt_and_seed()
+        if seed is None:
+            return
+        pair = _key_pair(seed)
+        nonce = str(self._server_info.get("nonce", ""))
+        signature = base64.b64encode(pair.sign(nonce.encode()))
+        self._public_nkey = pair.public_key.decode()
+        pair.wipe()
+        self._signature_cb = lambda _nonce: signature
+        self._user_jwt_cb = None if jwt is None else lambda: bytearray(jwt)
+        self._auth_configured = True
 
 
 def api_subject(client: Client, subject: str) -> str:
@@ -23,18 +161,85 @@ def api_subject(client: Client, subject: str) -> str:
     return f"{prefix}.{subject}"
 
 
-@dataclass(frozen=True, slots=True)
-class NatsOptions:
-    """The broker's URL, and which JetStream domain is meant; "" is the server's own."""
+def problems(url: str, settings: EventSettings) -> Iterator[str]:
+    """What is wrong with the settings of the broker, a line each."""
+    options = NatsOptions.of(url, settings)
+    given = {
+        "APP_NATS_CREDENTIALS_FILE": options.credentials_file,
+        "APP_NATS_NKEY_SEED_FILE": options.nkey_seed_file,
+        "APP_NATS_TOKEN": options.token(),
+        "APP_NATS_USER": options.user,
+        "APP_NATS_URL": "@" in urlsplit(url).netloc,
+    }
+    several = [name for name, value in given.items() if value]
+    if len(several) > 1:
+        yield f"{several[0]}: says who connects, and {several[1]} does too; set one of them"
+    if bool(options.user) != bool(options.password()):
+        missing, other = ("PASSWORD", "USER") if options.user else ("USER", "PASSWORD")
+        yield f"APP_NATS_{missing}: is missing beside APP_NATS_{other}"
+    if bool(options.certificate_file) != bool(options.key_file):
+        missing, other = ("KEY", "CERTIFICATE") if options.certificate_file else _KEY_ALONE
+        yield f"APP_NATS_TLS_{missing}_FILE: is missing beside APP_NATS_TLS_{other}_FILE"
+        return
+    files = {
+        "APP_NATS_CREDENTIALS_FILE": options.credentials_file,
+        "APP_NATS_NKEY_SEED_FILE": options.nkey_seed_file,
+        "APP_NATS_TLS_CA_FILE": options.ca_file,
+        "APP_NATS_TLS_CERTIFICATE_FILE": options.certificate_file,
+        "APP_NATS_TLS_KEY_FILE": options.key_file,
+    }
+    broken = list(unreadable(files))
+    yield from broken
+    if not broken:
+        yield from _unusable(options)
 
-    url: str
-    domain: str = ""
 
-    @classmethod
-    def of(cls, url: str, settings: EventSettings) -> "NatsOptions":
-        """As the settings have it."""
-        return cls(url, settings.nats_domain)
+_KEY_ALONE = ("CERTIFICATE", "KEY")
 
-    def client(self) -> JetStreamClient:
-        """A client that is not connected yet."""
-        return JetStreamClient(self.domain)
+
+def _unusable(options: NatsOptions) -> Iterator[str]:
+    if options.ca_file:
+        try:
+            ssl.create_default_context(cafile=options.ca_file)
+        except OSError:
+            yield "APP_NATS_TLS_CA_FILE: holds no certificate"
+            return
+    try:
+        if options.certificate_file:
+            options.context()
+    except (OSError, ValueError) as error:
+        yield f"APP_NATS_TLS_CERTIFICATE_FILE: does not fit APP_NATS_TLS_KEY_FILE: {_kind(error)}"
+    name = "CREDENTIALS" if options.credentials_file else "NKEY_SEED"
+    try:
+        _, seed = options.jwt_and_seed()
+        if seed is not None:
+            _key_pair(seed)
+    except Exception as error:
+        yield f"APP_NATS_{name}_FILE: cannot be used: {_kind(error)}"
+
+
+def _part(text: bytes, name: bytes) -> bytes:
+    """What a credentials file holds between its lines of dashes."""
+    lines = [line.strip() for line in text.splitlines()]
+    for line, following in pairwise(lines):
+        if b"BEGIN " + name in line and following:
+            return following
+    raise ValueError(f"no {name.decode()} in it")
+
+
+def _key_pair(seed: bytearray) -> Any:
+    import nkeys  # type: ignore[import-untyped] # only where somebody signs
+
+    return nkeys.from_seed(seed)
+
+
+def _kind(error: Exception) -> str:
+    """What went wrong, without anything that a file holds."""
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "it is no PEM file"
+    return str(error) if isinstance(error, (OSError, ValueError)) else type(error).__name__
+
+
+def _no_password() -> str:
+    # Without it, the library would ask whoever sits at the terminal.
+    raise ValueError("the key is encrypted")

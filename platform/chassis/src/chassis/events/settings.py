@@ -1,8 +1,9 @@
 """The event path's settings."""
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
 __all__ = ["EventSettings"]
@@ -15,6 +16,28 @@ class EventSettings(BaseSettings):
         "",
         pattern=r"^[^\s.*>]*$",
         description="the JetStream domain with the streams; empty is the broker's own",
+    )
+    nats_user: str = Field("", description="user at the broker, with its password")
+    nats_password: SecretStr = Field(SecretStr(""), description="password of that user")
+    nats_token: SecretStr = Field(SecretStr(""), description="token to show the broker")
+    nats_credentials_file: Path | None = Field(
+        None, description=".creds file with a user's JWT and seed; read at each connection"
+    )
+    nats_nkey_seed_file: Path | None = Field(
+        None, description="file with an nkey's seed; read at each connection"
+    )
+    nats_tls_ca_file: Path | None = Field(
+        None, description="certificates (PEM) that the broker's is checked by, else the system's"
+    )
+    nats_tls_certificate_file: Path | None = Field(
+        None, description="certificate (PEM) to show the broker; read at each connection"
+    )
+    nats_tls_key_file: Path | None = Field(None, description="key (PEM) of that certificate")
+    nats_tls_server_name: str = Field(
+        "", description="name in the broker's certificate, if it is not that of the URL"
+    )
+    nats_tls_first: bool = Field(
+        False, description="TLS before the broker says anything, as its handshake_first asks for"
     )
     event_format: Literal["protobuf", "json"] = Field(
         "protobuf", description="how published events are encoded"
@@ -72,3 +95,8 @@ class EventSettings(BaseSettings):
     log_events: bool = Field(
         False, description="log one line for each event that took effect, with its id and key"
     )
+
+    def current(self, name: str) -> str:
+        """A secret as its mounted file has it now; as it was read at the start if it has none."""
+        secret: SecretStr = getattr(self, name)
+        return secret.get_secret_value()

@@ -1,0 +1,232 @@
+"""Who connects to the broker says so, over TLS where that is wanted, by both connections."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from bookshop import Node, TestSettings, eventually
+from certificates import Authority, Pair
+from nats_keys import Operator, user_key
+
+from bookstore.v1 import BookSold
+from chassis.events.connection import connection
+from chassis.events.nats_options import NatsOptions, problems
+from chassis.events.streams import stream_state
+from chassis.testing import NatsServer
+
+
+@asynccontextmanager
+async def shop_at(url: str, folder: Path, **settings: Any) -> AsyncIterator["Shop"]:
+    """A service that publishes, with these settings of the broker."""
+    node = Node(
+        "bookstore",
+        f"sqlite:///{folder}/shop.db",
+        url,
+        publishes=[BookSold],
+        settings=TestSettings(**settings),
+    )
+    async with node:
+        yield Shop(node, url)
+
+
+class Shop:
+    def __init__(self, node: Node, url: str) -> None:
+        self._node = node
+        self._options = NatsOptions.of(url, node.settings)
+        self._sold = 0
+
+    async def sells(self) -> None:
+        """One more event is stored, and the service's other connection stands too."""
+        self._sold += 1
+        await self._node.publish(BookSold(book_id="1", customer_id="me"))
+
+        async def is_stored() -> bool:
+            async with connection(self._options, "view") as client:
+                stored = (await stream_state(client, "bookstore")).messages == self._sold
+                return stored and self._node.path.broker_connected()
+
+        await eventually(is_stored, 60)
+
+
+def tls(pair: Pair, ca: Path | None = None, more: str = "") -> str:
+    files = f'cert_file: "{pair.certificate}", key_file: "{pair.key}"'
+    verify = f', ca_file: "{ca}", verify: true' if ca else ""
+    return f"tls {{ {files}{verify}, timeout: 10{more} }}\n"
+
+
+@pytest.mark.parametrize("by", ["user", "token", "nkey", "credentials"])
+async def test_a_service_shows_who_it_is(tmp_path: Path, by: str) -> None:
+    file = tmp_path / "secret"
+    settings: dict[str, Any]
+    if by == "user":
+        config = "authorization { user: shop, password: s3cret }\n"
+        settings = {"nats_user": "shop", "nats_password": "s3cret"}
+    elif by == "token":
+        config = "authorization { token: s3cret }\n"
+        settings = {"nats_token": "s3cret"}
+    elif by == "nkey":
+        key = user_key()
+        file.write_bytes(key.seed + b"\n")
+        config = f"authorization {{ users: [{{ nkey: {key.public} }}] }}\n"
+        settings = {"nats_nkey_seed_file": str(file)}
+    else:
+        operator = Operator()
+        config = operator.config
+        file.write_text(operator.credentials(), encoding="utf-8")
+        settings = {"nats_credentials_file": str(file)}
+    with NatsServer(tmp_path / "nats", config=config) as nats:
+        assert list(problems(nats.url, TestSettings(**settings))) == []
+        async with shop_at(nats.url, tmp_path, **settings) as shop:
+            await shop.sells()
+        refused = await refusal(nats.url, tmp_path / "stranger")
+    assert "Authorization Violation" in refused
+
+
+async def refusal(url: str, folder: Path, **settings: Any) -> str:
+    """What is logged of a broker that does not let the service in."""
+    folder.mkdir(exist_ok=True)
+    said: list[str] = []
+
+    async def is_told() -> bool:
+        said[:] = [
+            str(line["error"]) for line in lines if line["event"] == "waiting for the broker"
+        ]
+        return bool(said)
+
+    with structlog.testing.capture_logs() as lines:
+        async with shop_at(url, folder, **settings) as shop:
+            await eventually(is_told, 60)
+            assert not shop._node.path.broker_connected()
+    assert not any("s3cret" in str(line) for line in lines)
+    return said[0]
+
+
+async def test_a_broker_is_known_by_its_certificate_and_knows_the_service_by_its_own(
+    tmp_path: Path,
+) -> None:
+    ours, others = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
+    own, foreign = ours.issue("shop"), others.issue("shop")
+    config = tls(ours.issue("127.0.0.1"), ours.ca)
+    shows = {"nats_tls_certificate_file": own.certificate, "nats_tls_key_file": own.key}
+    with NatsServer(tmp_path / "nats", config=config) as nats:
+        async with shop_at(nats.url, tmp_path, nats_tls_ca_file=ours.ca, **shows) as shop:
+            await shop.sells()
+        wrong = await refusal(nats.url, tmp_path / "a", nats_tls_ca_file=others.ca, **shows)
+        assert "certificate verify failed" in wrong
+        assert await refusal(nats.url, tmp_path / "b", nats_tls_ca_file=ours.ca)
+        assert await refusal(
+            nats.url,
+            tmp_path / "c",
+            nats_tls_ca_file=ours.ca,
+            nats_tls_certificate_file=foreign.certificate,
+            nats_tls_key_file=foreign.key,
+        )
+
+
+@pytest.mark.parametrize("first", [False, True])
+async def test_the_name_in_the_certificate_may_be_another_than_that_of_the_url(
+    tmp_path: Path, first: bool
+) -> None:
+    authority = Authority(tmp_path / "ca")
+    pair = authority.issue("broker.internal")
+    config = tls(pair, more=', handshake_first: "500ms"' if first else "")
+    settings = {"nats_tls_ca_file": authority.ca, "nats_tls_first": first}
+    with NatsServer(tmp_path / "nats", config=config) as nats:
+        async with shop_at(
+            nats.url, tmp_path, nats_tls_server_name="broker.internal", **settings
+        ) as shop:
+            await shop.sells()
+        refused = await refusal(nats.url, tmp_path / "unnamed", **settings)
+    assert "certificate is not valid for" in refused
+
+
+async def test_nothing_is_said_to_a_broker_that_offers_no_tls(tmp_path: Path) -> None:
+    config = "authorization { user: shop, password: s3cret }\n"
+    user = {"nats_user": "shop", "nats_password": "s3cret"}
+    authority = Authority(tmp_path / "ca")
+    with NatsServer(tmp_path / "nats", config=config) as nats:
+        for url, settings in (
+            (nats.url, {"nats_tls_ca_file": authority.ca}),
+            (nats.url.replace("nats://", "tls://"), {}),
+        ):
+            said = await refusal(url, tmp_path / "shop", **settings, **user)
+            assert said == "nats: secure connection not available"
+
+
+async def test_what_the_files_hold_is_read_anew_at_each_connection(tmp_path: Path) -> None:
+    """The broker comes back with another authority and another user; so do the files."""
+    file, ca = tmp_path / "seed", tmp_path / "ca.pem"
+    nats: NatsServer | None = None
+
+    def renewed(number: int) -> NatsServer:
+        authority, key = Authority(tmp_path / f"ca-{number}"), user_key()
+        pair = authority.issue("127.0.0.1")
+        file.write_bytes(key.seed)
+        ca.write_bytes(authority.ca.read_bytes())
+        config = tls(pair) + f"authorization {{ users: [{{ nkey: {key.public} }}] }}\n"
+        return NatsServer(tmp_path / "nats", nats.port if nats else 0, config=config)
+
+    nats = renewed(1)
+    nats.start()
+    try:
+        async with shop_at(
+            nats.url, tmp_path, nats_nkey_seed_file=file, nats_tls_ca_file=ca
+        ) as shop:
+            await shop.sells()
+            nats.stop()
+            file.write_bytes(b"half a se")  # as one that is written at this moment
+            nats = renewed(2)
+            nats.start()
+            await shop.sells()
+    finally:
+        nats.stop()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"nats_token": "t", "nats_user": "u", "nats_password": "p"},
+            "APP_NATS_TOKEN: says who connects, and APP_NATS_USER does too; set one of them",
+        ),
+        ({"nats_user": "u"}, "APP_NATS_PASSWORD: is missing beside APP_NATS_USER"),
+        ({"nats_password": "p"}, "APP_NATS_USER: is missing beside APP_NATS_PASSWORD"),
+        (
+            {"nats_tls_certificate_file": "CERTIFICATE"},
+            "APP_NATS_TLS_KEY_FILE: is missing beside APP_NATS_TLS_CERTIFICATE_FILE",
+        ),
+        (
+            {"nats_tls_ca_file": "/no/such.pem"},
+            "APP_NATS_TLS_CA_FILE: /no/such.pem cannot be read: No such file or directory",
+        ),
+        ({"nats_tls_ca_file": "TEXT"}, "APP_NATS_TLS_CA_FILE: holds no certificate"),
+        (
+            {"nats_tls_certificate_file": "CERTIFICATE", "nats_tls_key_file": "OTHER"},
+            "APP_NATS_TLS_CERTIFICATE_FILE: does not fit APP_NATS_TLS_KEY_FILE: "
+            "KEY_VALUES_MISMATCH",
+        ),
+        (
+            {"nats_credentials_file": "TEXT"},
+            "APP_NATS_CREDENTIALS_FILE: cannot be used: no NATS USER JWT in it",
+        ),
+        ({"nats_nkey_seed_file": "TEXT"}, "APP_NATS_NKEY_SEED_FILE: cannot be used: "),
+    ],
+)
+def test_settings_that_do_not_fit_are_one_line(
+    tmp_path: Path, settings: dict[str, str], said: str
+) -> None:
+    authority = Authority(tmp_path)
+    text = tmp_path / "text"
+    text.write_text("s3cret", encoding="utf-8")
+    stands_for = {
+        "CERTIFICATE": str(authority.issue("one").certificate),
+        "OTHER": str(authority.issue("other").key),
+        "TEXT": str(text),
+    }
+    given: dict[str, Any] = {name: stands_for.get(v, v) for name, v in settings.items()}
+    (line,) = problems("nats://broker:4222", TestSettings(**given))
+    assert line.startswith(said)
+    assert "s3cret" not in line
