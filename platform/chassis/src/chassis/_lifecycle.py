@@ -181,6 +181,8 @@ class _Process:
             self._events = events
             await self._broker_connected(_BROKER_SECONDS)
         self._readiness.depend_on(self._database, self._states)
+        if self._events is not None and self._database is not None:
+            self._readiness.tell_of_events(self._events.held_up.report)
         await self._readiness.begin()
         self._watch = asyncio.create_task(self._readiness.watch(settings.health_interval_seconds))
         self._watch.add_done_callback(self._watch_ended)

@@ -37,6 +37,7 @@ class Readiness:
         self.dependencies: dict[str, str] = {}
         self._database: Database | None = None
         self._events: Callable[[], Mapping[str, str]] | None = None
+        self._held_up: Callable[[], Mapping[str, object]] | None = None
         self._database_state: str | None = None
         self._checked_at = float("-inf")
         self._check: asyncio.Task[None] | None = None
@@ -49,6 +50,10 @@ class Readiness:
         """What to look at: the database, and what the event path says of itself."""
         self._database = database
         self._events = events
+
+    def tell_of_events(self, held_up: Callable[[], Mapping[str, object]]) -> None:
+        """What the report says of events that wait for an operator: it makes nothing unready."""
+        self._held_up = held_up
 
     def on_change(self, call: Callable[[bool], Awaitable[None]]) -> None:
         """Call with whether it is ready, at each look that finds it changed."""
@@ -123,7 +128,10 @@ class Readiness:
 
     def report(self) -> dict[str, object]:
         """What /readyz answers."""
-        return {"status": self.status, "dependencies": self.dependencies}
+        report: dict[str, object] = {"status": self.status, "dependencies": self.dependencies}
+        if self._held_up is not None:
+            report["events"] = self._held_up()
+        return report
 
     async def _look_at(self, database: Database) -> str:
         now = asyncio.get_running_loop().time()

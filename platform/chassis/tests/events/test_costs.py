@@ -256,7 +256,12 @@ async def test_an_event_of_an_async_handler_is_a_commit_of_its_own_and_waits_in_
 
 RELAY_LOOKS = ["SELECT slipway_outbox"]
 TASKS_LOOK = ["WITH slipway_task"]
-METRICS = ["SELECT slipway_outbox", "SELECT slipway_task", "SELECT slipway_dead_letter"]
+METRICS = [
+    "SELECT slipway_outbox",
+    "SELECT slipway_task",
+    "SELECT slipway_dead_letter",
+    "SELECT slipway_stopped_lane",
+]
 LAG = ["SELECT slipway_position"]
 PAUSES = ["SELECT slipway_paused_type"]
 

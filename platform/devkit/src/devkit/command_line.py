@@ -11,11 +11,22 @@ from devkit.errors import DevkitError
 
 __all__ = ["command_line"]
 
+# What is not known here is passed on to the services' own commands, whose help it is too.
+_OPERATING = {
+    "dead-letters": ("devkit.operate_command", "dead_letters"),
+    "events": ("devkit.operate_command", "events"),
+    "outbox": ("devkit.operate_command", "outbox"),
+}
+_PASSED_ON: dict[str, Any] = {
+    "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
+    "add_help_option": False,
+}
 # Imported only when asked for: most commands run in a fraction of a second.
 _OWN = {
     "run": ("devkit.run_command", "run"),
     "ps": ("devkit.ps_command", "ps"),
     "logs": ("devkit.logs_command", "logs"),
+    **_OPERATING,
     "doctor": ("devkit.doctor_command", "doctor"),
     "contracts": ("devkit.contracts.command", "app"),
     "workspace": ("devkit.workspace_command", "app"),
@@ -56,7 +67,8 @@ def _add(app: typer.Typer, name: str, command: Any) -> None:
     if isinstance(command, typer.Typer):
         app.add_typer(command, name=name)
     else:
-        app.command(name)(command)
+        options = _PASSED_ON if name in _OPERATING else {}
+        app.command(name, **options)(command)
 
 
 def _plug_in(app: typer.Typer, plugin: EntryPoint, *, asked: bool) -> None:

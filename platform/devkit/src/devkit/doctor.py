@@ -1,5 +1,6 @@
 """What must be right on this machine: each check looks at one thing and says what to do."""
 
+import asyncio
 import json
 import platform
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from devkit.errors import DevkitError
 from devkit.ports import FixedPort, check_free
+from devkit.readiness import Answer, ask
 from devkit.state import read_state
 from devkit.workspace import Workspace
 
@@ -21,6 +23,7 @@ __all__ = [
     "binary",
     "disk_space",
     "environment",
+    "events_held_up",
     "examine",
     "known_ports",
     "left_over_state",
@@ -67,6 +70,7 @@ def examine(workspace: Workspace) -> list[Finding]:
         "postgres": postgres_binaries,
         "buf": lambda: binary("buf", scripts / "buf", "buf-bin", needed=False),
         "ports": lambda: known_ports(workspace),
+        "events": lambda: events_held_up(workspace.state),
         "left over": lambda: left_over_state(workspace.state),
         "disk": lambda: disk_space(workspace.root, shutil.disk_usage(workspace.root).free),
     }
@@ -184,6 +188,29 @@ def known_ports(workspace: Workspace, ports: Iterable[FixedPort] | None = None) 
         found = "; ".join(line.split(";")[0] for line in str(error).splitlines())
         return Finding("ports", found, "end what holds them, or start with --port or --free-ports")
     return Finding("ports", ", ".join(str(item.port) for item in known) + " are free")
+
+
+def events_held_up(folder: Path) -> Finding:
+    """No event of the platform that runs waits for an operator."""
+    state = read_state(folder)
+    if state is None or not state.alive:
+        return Finding("events", "nothing runs")
+    asked = {service.service: service.http_port for service in state.services}
+
+    async def answers() -> list[Answer]:
+        return await asyncio.gather(*(ask(port) for port in asked.values()))
+
+    held_up = []
+    for service, answer in zip(asked, asyncio.run(answers()), strict=True):
+        if answer.dead_letters:
+            held_up.append(f"{service} has {answer.dead_letters} dead letters")
+        held_up += [
+            f"a lane of {service} is stopped: {lane}" for lane in answer.stopped_lanes or ()
+        ]
+    if held_up:
+        advice = "`slipway events status` and `slipway dead-letters list` (docs/operations.md)"
+        return Finding("events", "; ".join(held_up), advice, needed=False)
+    return Finding("events", "none is a dead letter, no lane is stopped")
 
 
 def left_over_state(folder: Path) -> Finding:

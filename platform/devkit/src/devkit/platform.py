@@ -241,6 +241,7 @@ class Platform:
                     grpc_port=process.grpc_port,
                     restarts=process.restarts,
                     log=str(process.log),
+                    environment=process.environment,
                 )
                 for process in self.processes
             ],

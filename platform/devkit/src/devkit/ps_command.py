@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from devkit.console import console
-from devkit.readiness import is_ready
+from devkit.readiness import Answer, ask
 from devkit.state import PlatformState, ServiceState, read_state
 from devkit.workspace import find_workspace
 
@@ -36,7 +36,7 @@ def ps() -> None:
 
 async def state_table(state: PlatformState) -> tuple[Table, bool]:
     """A row per process, and whether every service is ready and every server runs."""
-    ready = await asyncio.gather(*(is_ready(service.http_port) for service in state.services))
+    answers = await asyncio.gather(*(ask(service.http_port) for service in state.services))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     names = [process.name for process in state.services]
     names += [server.name for server in state.servers]
@@ -45,31 +45,41 @@ async def state_table(state: PlatformState) -> tuple[Table, bool]:
     table.add_column("state", no_wrap=True)
     for column in ("port", "grpc"):
         table.add_column(column, no_wrap=True, min_width=_PORT_WIDTH)
-    for column in ("up", "memory", "restarts", "process"):
+    for column in ("dead", "stopped", "up", "memory", "restarts", "process"):
         table.add_column(column, no_wrap=True, justify="right")
     states = []
-    for service, is_service_ready in zip(state.services, ready, strict=True):
-        states.append(_state(service.pid, _READY if is_service_ready else _NOT_READY))
-        table.add_row(*_service_row(service, states[-1]))
+    for service, answer in zip(state.services, answers, strict=True):
+        states.append(_state(service.pid, _READY if answer.ready else _NOT_READY))
+        table.add_row(*_service_row(service, states[-1], answer))
     for server in state.servers:
         states.append(_state(server.pid, _RUNNING))
         port = str(urlsplit(server.url).port)
         table.add_row(
-            server.name, states[-1], port, "", *_measures(server.pid), "", str(server.pid)
+            server.name, states[-1], port, "", "", "", *_measures(server.pid), "", str(server.pid)
         )
     return table, all(shown in (_READY, _RUNNING) for shown in states)
 
 
-def _service_row(service: ServiceState, state: str) -> tuple[str, ...]:
+def _service_row(service: ServiceState, state: str, answer: Answer) -> tuple[str, ...]:
+    stopped = answer.stopped_lanes
     return (
         service.name,
         state,
         str(service.http_port),
         str(service.grpc_port) if service.grpc_port is not None else "",
+        _count(answer.dead_letters),
+        _count(None if stopped is None else len(stopped)),
         *_measures(service.pid),
         str(service.restarts),
         str(service.pid),
     )
+
+
+def _count(number: int | None) -> str:
+    """What waits for an operator: none is right, any is red; nothing where it is not told."""
+    if number is None:
+        return ""
+    return f"[red]{number}[/red]" if number else "0"
 
 
 def _state(pid: int, alive: str) -> str:

@@ -68,6 +68,11 @@ class ServiceProcess:
         return f"{self.service}-{self.replica}" if self.replica else self.service
 
     @property
+    def environment(self) -> dict[str, str]:
+        """The variables it is given beside those of the runner."""
+        return dict(self._environment)
+
+    @property
     def http_url(self) -> str:
         return f"http://127.0.0.1:{self.http_port}"
 

@@ -20,7 +20,7 @@ _NAME = "state.json"
 
 @dataclass(frozen=True)
 class ServiceState:
-    """One replica."""
+    """One replica. `environment` are the variables it was given: its settings."""
 
     name: str
     service: str
@@ -30,6 +30,7 @@ class ServiceState:
     grpc_port: int | None
     restarts: int
     log: str
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class PlatformState:
 def write_state(folder: Path, state: PlatformState) -> None:
     """Replaces the file in one step."""
     draft = folder / f".{_NAME}.{os.getpid()}"
+    draft.touch(mode=0o600)  # settings may hold passwords
     draft.write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
     draft.replace(folder / _NAME)
 

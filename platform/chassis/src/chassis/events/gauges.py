@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import structlog
 
 from chassis.database import Database
-from chassis.events import outbox, task_rows
+from chassis.events import outbox, stopped_lanes, task_rows
 from chassis.events.foreign_reader import ForeignReader
+from chassis.events.held_up import HeldUp
 from chassis.events.reader import Reader
 from chassis.telemetry import metrics
 
@@ -22,12 +23,15 @@ _MEASURE_SECONDS = 5.0
 
 
 async def measure_for_ever(
-    database: Database, readers: Sequence[Reader], foreign: Sequence[ForeignReader]
+    database: Database,
+    readers: Sequence[Reader],
+    foreign: Sequence[ForeignReader],
+    held_up: HeldUp,
 ) -> None:
     """Measure until cancelled. Lanes are those of the platform's own streams."""
     while True:
         _measure_lanes(readers)
-        await _measure_rows(database)
+        await _measure_rows(database, held_up)
         await _measure_lag([*readers, *foreign])
         await asyncio.sleep(_MEASURE_SECONDS)
 
@@ -41,20 +45,26 @@ def _measure_lanes(readers: Sequence[Reader]) -> None:
         metrics.EVENT_LANES_STOPPED.forget()
 
 
-async def _measure_rows(database: Database) -> None:
+async def _measure_rows(database: Database, held_up: HeldUp) -> None:
     try:
-        oldest, (tasks, dead) = await database.read(
-            lambda tx: (outbox.oldest_unsent(tx.session), task_rows.count(tx.session))
+        oldest, (tasks, dead), stopped = await database.read(
+            lambda tx: (
+                outbox.oldest_unsent(tx.session),
+                task_rows.count(tx.session),
+                stopped_lanes.load(tx.session),
+            )
         )
     except Exception as error:
         _log.debug("outbox and tasks cannot be measured", error=repr(error))
         metrics.OUTBOX_OLDEST_SECONDS.forget()
         metrics.EVENT_TASKS.forget()
         metrics.EVENT_DEAD_LETTERS.forget()
+        held_up.forget()
         return
     metrics.OUTBOX_OLDEST_SECONDS.set(time.time() - oldest if oldest else 0)
     metrics.EVENT_TASKS.set(tasks, "waiting")
     metrics.EVENT_DEAD_LETTERS.set(dead)
+    held_up.counted(dead, stopped)
 
 
 async def _measure_lag(readers: Sequence[Reader | ForeignReader]) -> None:

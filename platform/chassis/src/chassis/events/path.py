@@ -19,6 +19,7 @@ from chassis.events.foreign_reader import ForeignReader
 from chassis.events.gate import Gate
 from chassis.events.gauges import measure_for_ever
 from chassis.events.handlers import Handler
+from chassis.events.held_up import HeldUp
 from chassis.events.ids import uuid7
 from chassis.events.jobs import PeriodicJob, run_periodically
 from chassis.events.members import Members
@@ -86,6 +87,7 @@ class EventPath:
         self._reading: list[asyncio.Task[None]] = []
         self.task_runner: TaskRunner | None = None
         self.pauses: Pauses | None = None
+        self.held_up = HeldUp()
         self._service = service
         subscribe_broadcasts(self.broker, broadcasts)
         if database is None:
@@ -182,7 +184,9 @@ class EventPath:
         self._reading = [self._spawn(reader.run()) for reader in self._all_readers]
         for job in self._jobs:
             self._spawn(run_periodically(self._database, job))
-        self._spawn(measure_for_ever(self._database, self.readers, self.foreign_readers))
+        self._spawn(
+            measure_for_ever(self._database, self.readers, self.foreign_readers, self.held_up)
+        )
 
     async def let_go(self, seconds: float = 10) -> None:
         """Take no more: finish what is in hand within `seconds`, then let the lanes go."""

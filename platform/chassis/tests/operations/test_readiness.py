@@ -1,0 +1,55 @@
+"""Probes show what waits for an operator, and stay ready: a restart would mend nothing."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, insert
+from stall import Stall
+
+from chassis.database.tables import dead_letters, stopped_lanes
+from chassis.testing import NatsServer
+
+# A process may take long to start beside many others.
+pytestmark = pytest.mark.timeout(300)
+
+
+async def test_readyz_tells_dead_letters_and_stopped_lanes_of_a_service_that_is_ready(
+    tmp_path: Path, nats: NatsServer
+) -> None:
+    url = f"sqlite:///{tmp_path}/bookstore.db"
+    with Stall(tmp_path, nats_url=nats.url, database_url=url) as stall:
+        await stall.ready()
+        engine = create_engine(url)
+        texts = dict.fromkeys(("source", "key", "event_id", "type", "subject", "reason"), "x")
+        blobs = dict.fromkeys(("headers", "data"), b"")
+        with engine.begin() as connection:
+            connection.execute(insert(dead_letters).values(**texts, **blobs, tries=1, died_at=0))
+            connection.execute(
+                insert(stopped_lanes).values(
+                    # A lane of a stream that is not read here: no reader puts it right.
+                    stream="elsewhere",
+                    lane=7,
+                    subject="a.elsewhere.v1.Gone.7",
+                    reason="1 events are missing from number 3 on",
+                    verb="skip",
+                    stopped_at=0,
+                )
+            )
+        engine.dispose()
+        report = await told(stall, lambda events: events["dead_letters"] == 1)
+        assert report["status"] == "ready"
+        assert report["events"]["stopped_lanes"] == [
+            "a.elsewhere.v1.Gone.7: 1 events are missing from number 3 on"
+            " -> events skip a.elsewhere.v1.Gone.7"
+        ]
+
+
+async def told(stall: Stall, holds: Callable[[Any], bool]) -> Any:
+    while True:
+        report = (await stall.answers("/readyz", 200)).json()
+        if holds(report["events"]):
+            return report
+        await asyncio.sleep(0.1)

@@ -1,0 +1,219 @@
+"""The operator's verbs over all services of the running platform."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from chassis.exit_codes import NOTHING, OK, UNAVAILABLE, USAGE
+from chassis.testing import free_port
+from devkit.doctor import events_held_up
+from devkit.ps_command import state_table
+from devkit.state import PlatformState, ServiceState, read_state, write_state
+from devkit.workspace import Workspace
+
+Write = Callable[[str, str], Path]
+
+# A service that answers verbs as the chassis does, and notes what it was asked.
+_ANSWERS = """
+import json, os, sys
+if sys.argv[1:]:
+    with open(os.environ["APP_ASKED"], "a") as asked:
+        asked.write(" ".join(["{name}", *sys.argv[1:]]) + "\\n")
+    {answer}
+    sys.exit({code})
+"""
+
+
+class Running:
+    """A platform of services that answer verbs; none of their processes runs."""
+
+    def __init__(self, workspace: Workspace, write: Write) -> None:
+        self.workspace = workspace
+        self._write = write
+        self._asked = workspace.root / "asked.txt"
+        self._services: list[str] = []
+
+    def add(self, name: str, rows: object = None, *, code: int = OK, said: str = "") -> None:
+        main = self.workspace.root / f"services/{name}/src/{name}/__main__.py"
+        answer = f"print({json.dumps(json.dumps(rows))})" if rows is not None else "pass"
+        answer += f"; print({said!r}, file=sys.stderr)" if said else ""
+        text = _ANSWERS.format(name=name, answer=answer, code=code)
+        main.write_text(text + main.read_text(encoding="utf-8"), encoding="utf-8")
+        self._services.append(name)
+
+    def write_state(self, http_port: int = 1) -> None:
+        self.workspace.state.mkdir(exist_ok=True)
+        services = [
+            ServiceState(name, name, 0, 1, http_port, None, 0, "", {"APP_ASKED": str(self._asked)})
+            for name in self._services
+        ]
+        state = PlatformState(os.getpid(), psutil.Process().create_time(), "", [], services)
+        write_state(self.workspace.state, state)
+
+    def slipway(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        sources = [str(member.source_root) for member in self.workspace.services]
+        return subprocess.run(
+            [sys.executable, "-m", "devkit", *arguments],
+            cwd=self.workspace.root,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sources)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=100,
+            check=False,
+        )
+
+    @property
+    def asked(self) -> list[str]:
+        """The command lines of all services, in no order."""
+        return sorted(self._asked.read_text(encoding="utf-8").splitlines())
+
+
+DATABASE = 'database_url: SecretStr = SecretStr("sqlite:///{name}.db")'
+
+
+@pytest.fixture
+def running(workspace: Workspace, write: Write, write_service: Callable[..., None]) -> Running:
+    write("pyproject.toml", '[tool.uv.workspace]\nmembers = ["platform/*", "services/*"]\n')
+    for name in ("lending", "shelves", "desk"):
+        database = "" if name == "desk" else DATABASE.format(name=name)
+        write_service(name, http=free_port(), settings=database)
+    return Running(Workspace(workspace.root), write)
+
+
+def letter(number: int) -> dict[str, object]:
+    return {"id": number, "type": "library.v1.BookLent", "reason": f"ValueError: {number}"}
+
+
+def test_one_table_has_the_rows_of_every_service(running: Running) -> None:
+    running.add("shelves", [letter(1)])
+    running.add("lending", [letter(1), letter(22)])
+    running.add("desk", [letter(3)])  # it keeps no events, and is not asked
+    running.write_state()
+
+    shown = running.slipway("dead-letters", "list", "--limit", "5")
+    assert (shown.returncode, shown.stderr) == (OK, "")
+    assert shown.stdout == (
+        "service  id  type                 reason\n"
+        "lending   1  library.v1.BookLent  ValueError: 1\n"
+        "lending  22  library.v1.BookLent  ValueError: 22\n"
+        "shelves   1  library.v1.BookLent  ValueError: 1\n"
+    )
+    assert running.asked == [
+        f"{name} dead-letters list --limit 5 --json" for name in ("lending", "shelves")
+    ]
+    as_json = running.slipway("dead-letters", "list", "--json")
+    assert [row["service"] for row in json.loads(as_json.stdout)] == [
+        "lending",
+        "lending",
+        "shelves",
+    ]
+
+
+def test_a_service_that_cannot_be_asked_gets_a_line(running: Running) -> None:
+    running.add("shelves", [letter(1)])
+    running.add("lending", code=UNAVAILABLE, said="the database cannot be reached: gone")
+    running.write_state()
+    shown = running.slipway("dead-letters", "list")
+    assert shown.returncode == UNAVAILABLE
+    assert shown.stderr == "lending: the database cannot be reached: gone\n"
+    assert shown.stdout.splitlines()[1].startswith("shelves")
+
+
+def test_a_change_in_all_services_is_shown_first_and_made_where_there_is_something(
+    running: Running,
+) -> None:
+    running.add("shelves", [letter(1)], said="shelves: redrive 1 dead letters (keys: a)")
+    running.add("lending", [], code=NOTHING, said="nothing matches; nothing was changed")
+    running.write_state()
+    refused = running.slipway("dead-letters", "redrive", "--all")
+    assert refused.returncode == USAGE
+    assert "shelves: redrive 1 dead letters (keys: a)\n" in refused.stderr
+    assert refused.stderr.endswith("give --yes; nothing was changed\n")
+    assert not [line for line in running.asked if "--yes" in line]
+
+    done = running.slipway("dead-letters", "redrive", "--all", "--yes")
+    assert done.returncode == OK
+    assert [line for line in running.asked if "--yes" in line] == [
+        "shelves dead-letters redrive --all --yes --json"
+    ]
+
+
+@pytest.mark.parametrize(
+    "typed", ["events pause all", "events skip a.b.C.1", "dead-letters show 1"]
+)
+def test_what_is_about_one_service_needs_its_name(running: Running, typed: str) -> None:
+    running.add("shelves", [letter(1)])
+    running.write_state()
+    refused = running.slipway(*typed.split())
+    assert refused.returncode == 1
+    assert "say whose by --service" in refused.stderr
+    one = running.slipway(*typed.split(), "--service", "shelves")
+    assert one.returncode == OK
+    assert running.asked == [f"shelves {typed}"]
+
+
+def test_wrong_usage_and_a_platform_that_does_not_run_are_told(running: Running) -> None:
+    assert running.slipway("events", "raise").returncode == USAGE
+    nothing = running.slipway("events", "status")
+    assert (nothing.returncode, nothing.stderr) == (
+        1,
+        "slipway: nothing runs; `slipway run` starts the platform\n",
+    )
+    running.add("shelves", [])
+    running.write_state()
+    unknown = running.slipway("events", "status", "--service", "attic")
+    assert "there is no service attic" in unknown.stderr
+    without = running.slipway("events", "status", "--service", "desk")
+    assert "desk has no database or is not run here; there are: shelves" in without.stderr
+    helped = running.slipway("events", "--help")
+    assert (helped.returncode, "begin-anew" in helped.stdout) == (OK, True)
+
+
+READYZ = {
+    "status": "ready",
+    "events": {"dead_letters": 2, "stopped_lanes": ["a.b.C.7: 1 events are missing"]},
+}
+
+
+class _Probed(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(READYZ).encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_ps_and_doctor_show_what_waits_for_an_operator(running: Running) -> None:
+    running.add("shelves", [])
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Probed) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        running.write_state(http_port=server.server_port)
+        finding = events_held_up(running.workspace.state)
+        state = read_state(running.workspace.state)
+        assert state is not None
+        table, _ = asyncio.run(state_table(state))
+        server.shutdown()
+    assert not finding.well
+    assert not finding.needed
+    assert finding.found == (
+        "shelves has 2 dead letters; a lane of shelves is stopped: a.b.C.7: 1 events are missing"
+    )
+    out = StringIO()
+    Console(file=out, width=200).print(table)
+    header, row = out.getvalue().splitlines()[:2]
+    assert header.split()[:6] == ["service", "state", "port", "grpc", "dead", "stopped"]
+    places = [(header.index(name), len(name)) for name in ("dead", "stopped")]
+    assert [row[at : at + length].strip() for at, length in places] == ["2", "1"]
