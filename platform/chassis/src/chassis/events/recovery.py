@@ -32,12 +32,13 @@ _LINEAGE_MOST = 10
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The stream as it was found, where it differs from what it should be, and the last rank that
-    the database has given."""
+    """The stream as it was found, and where it differs from what it should be; the last rank that
+    the database has given, and whether its counters were lifted for that."""
 
     state: StreamState
     drift: tuple[str, ...]
     rank: int
+    lifted: bool
 
 
 class Recovery:
@@ -68,10 +69,11 @@ class Recovery:
         last = await last_event(client, self._stream, state, self._known)
         self._known = last.sequence if last else 0
         rank = await self._database.transaction(partial(self._reconcile, state=state, last=last))
-        if rank is None:
-            assert last
-            rank = await self._lift(client, last, state.last_sequence)
-        return Compared(state, tuple(drift), rank)
+        if rank is not None:
+            return Compared(state, tuple(drift), rank, lifted=False)
+        assert last
+        rank = await self._lift(client, last, state.last_sequence)
+        return Compared(state, tuple(drift), rank, lifted=True)
 
     async def _sent_rank(self) -> int:
         return await self._database.read(lambda tx: outbox.sent_rank(tx.session))

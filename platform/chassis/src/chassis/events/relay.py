@@ -24,6 +24,7 @@ from chassis.events.hindrance import Hindrance
 from chassis.events.ids import uuid7
 from chassis.events.nats_options import NatsOptions
 from chassis.events.outbox import Counters, Outgoing
+from chassis.events.outbox_cleanup import Cleaner
 from chassis.events.outbox_lift import take_numbers_back
 from chassis.events.owned_stream import LaneCountChanged
 from chassis.events.recovery import Recovery
@@ -39,7 +40,7 @@ from chassis.events.streams import (
     WrongLastSequence,
     publish_batch,
 )
-from chassis.events.waiting import wait_at_most
+from chassis.events.waiting import end, wait_at_most
 from chassis.telemetry import metrics
 
 __all__ = ["Relay"]
@@ -90,6 +91,7 @@ class Relay:
         self._batch_events = batch_events
         self._size = BatchSize(batch_events)
         self._recovery = Recovery(database, stream, types, settings)
+        self._cleaner = Cleaner(database, settings)
         self._woken = asyncio.Event()
         self._ask_again = False
         self._rank = 0
@@ -149,6 +151,7 @@ class Relay:
     async def _lead(self, lock: Lock) -> None:
         async with connection(self._nats, f"{self._stream}-relay") as client:
             self._check_size(client)
+            cleaning = asyncio.create_task(self._cleaner.run())
             try:
                 asked = await self._ask(client)
                 self.leading = True
@@ -167,14 +170,17 @@ class Relay:
                         self._say_refusing(_line(error))
                         await asyncio.sleep(pause)
                         pause = min(_REFUSED_SECONDS, pause * 2)
-                    due = time.monotonic() - asked > self._settings.relay_ask_seconds
-                    if self._ask_again or due:
+                    if self._ask_again or self._is_due(asked):
                         self._ask_again = False
                         asked = await self._ask(client)
                         continue
                     await wait_at_most(self._woken, self._settings.relay_sweep_seconds)
             finally:
                 self.leading = False
+                await end([cleaning])
+
+    def _is_due(self, asked: float) -> bool:
+        return time.monotonic() - asked > self._settings.relay_ask_seconds
 
     async def _is_standby(self, lock: Lock) -> bool:
         """Whether another replica is to send; asked before a round that nobody woke."""
@@ -222,8 +228,9 @@ class Relay:
             await self._drain(client)
 
     async def _drain(self, client: Client) -> None:
+        began = time.monotonic()
         rows, counters = await self._database.transaction(partial(self._advance, sent=None))
-        while rows:
+        while rows and not self._is_due(began):  # however much there is, the stream is asked
             stored = await self._publish(client, rows, counters)
             sent = None
             if stored:
@@ -360,6 +367,8 @@ class Relay:
         async with self.hindrance.seen(client, [subjects_of(type) for type in self._types]):
             compared = await self._recovery.compare(client)
         self.hindrance.over()
+        anew = compared.lifted or compared.rank < self._rank
+        self._cleaner.compared(compared.state, anew=anew)
         self._rank = compared.rank
         if compared.drift != self.drift:
             for line in compared.drift:

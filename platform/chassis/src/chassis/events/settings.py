@@ -48,6 +48,12 @@ class EventSettings(BaseSettings):
     stream_max_age_seconds: float = Field(
         7 * 24 * 3600, gt=0, description="how long the service's stream keeps events"
     )
+    outbox_keep_seconds: float = Field(
+        8 * 24 * 3600,
+        ge=0,
+        description="how long sent events stay in the outbox, to be sent again; at least an hour "
+        "longer than the stream keeps them",
+    )
     stream_replicas: int = Field(1, ge=1, le=5, description="copies of the stream in the cluster")
     member_ttl_seconds: int = Field(
         5, ge=1, description="a replica not heard of for so long is gone, in whole seconds"
