@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from chassis.database.engine import sqlite_url
 from chassis.testing import NatsServer, PostgresServer
 
 # Contracts of the tests' own (bookstore.v1), and what several of them use (parts).
@@ -25,6 +26,9 @@ if os.environ.get("CONTAINERS", "") not in ("", "0"):
     from containers import ContainerPostgres as Postgres
 else:
     Nats, Postgres = NatsServer, PostgresServer  # type: ignore[misc, assignment]
+
+# Of a folder: with what means something in URLs and configurations.
+ODD_NAME = "50% größer? c#1"
 
 NewDatabase = Callable[[str], str]
 
@@ -81,9 +85,11 @@ def _new_database(
     request: pytest.FixtureRequest, tmp_path: Path, template: str | None = None
 ) -> NewDatabase:
     def sqlite(name: str) -> str:
+        file = tmp_path / ODD_NAME / f"{name}.db"
+        file.parent.mkdir(exist_ok=True)
         if template is not None:
-            shutil.copy(template, tmp_path / f"{name}.db")
-        return f"sqlite:///{tmp_path}/{name}.db"
+            shutil.copy(template, file)
+        return sqlite_url(file)
 
     def postgres(name: str) -> str:
         server: PostgresServer = request.getfixturevalue("postgres")

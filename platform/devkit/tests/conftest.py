@@ -9,6 +9,8 @@ from chassis.testing import free_port
 from devkit.platform import Platform, PlatformOptions
 from devkit.workspace import Workspace
 
+ODD_NAME = "50% größer? c#1"
+
 Write = Callable[[str, str], Path]
 
 # A service as small as a real process can be: it answers /readyz and says what it was told.
@@ -50,11 +52,17 @@ Server(("127.0.0.1", int(os.environ["APP_HTTP_PORT"])), Handler).serve_forever()
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Write:
+def root(tmp_path: Path) -> Path:
+    """The folder of the workspace. Its name has what means something in URLs and configurations."""
+    return tmp_path / ODD_NAME
+
+
+@pytest.fixture
+def write(root: Path) -> Write:
     """Writes a file into the workspace."""
 
     def write_file(name: str, text: str) -> Path:
-        file = tmp_path / name
+        file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         return file
@@ -63,7 +71,7 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, write: Write) -> Workspace:
+def workspace(root: Path, write: Write) -> Workspace:
     """Members as in the real one, without any code."""
     write(
         "pyproject.toml",
@@ -82,7 +90,7 @@ def workspace(tmp_path: Path, write: Write) -> Workspace:
         if folder.startswith("services"):
             project += f'[project.entry-points."slipway.services"]\n{package} = "{package}:x"\n'
         write(f"{folder.removesuffix('/src')}/pyproject.toml", project)
-    return Workspace(tmp_path)
+    return Workspace(root)
 
 
 @pytest.fixture

@@ -382,7 +382,9 @@ class Platform:
     def _database_url(self, service: ServiceDefinition) -> str:
         if self.postgres is not None:
             return self.postgres.url(service.name)
-        return f"sqlite:///{self.data / 'data' / service.name}.db"
+        from chassis.database.engine import sqlite_url
+
+        return sqlite_url(self.data / "data" / f"{service.name}.db")
 
     def _callers_first(self) -> list[list[ServiceProcess]]:
         """The processes in groups: nobody in a later group calls anybody in an earlier one."""

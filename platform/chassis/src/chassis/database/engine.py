@@ -18,6 +18,7 @@ __all__ = [
     "make_read_engine",
     "place_of",
     "postgres_connection",
+    "sqlite_url",
 ]
 
 _BUSY_MILLISECONDS = 10_000
@@ -28,6 +29,12 @@ _IDLE_IN_TRANSACTION_SECONDS = 60
 
 def is_sqlite(url: str | URL) -> bool:
     return make_url(url).get_backend_name() == "sqlite"
+
+
+def sqlite_url(file: Path) -> str:
+    """The URL of a SQLite file, whatever characters its path has: ?, # and % mean something in a
+    URL."""
+    return URL.create("sqlite", database=str(file)).render_as_string()
 
 
 def database_file(url: str | URL) -> Path:

@@ -17,6 +17,7 @@ from sqlalchemy import MetaData, delete, select
 from sqlalchemy.orm import Session
 
 from chassis.database import Database, Transaction, tables
+from chassis.database.engine import sqlite_url
 from chassis.events import batch, positions, task_queue
 from chassis.events.arrival import Arrival
 from chassis.events.attempts import Attempts
@@ -79,7 +80,7 @@ class HandlerHarness:
         self._handlers, _ = bind_all(routers, self.settings, partial(_given, stubs or {}))
         self._types = {event_type(message): message for message in publishes}
         self._folder = None if database_url else tempfile.TemporaryDirectory()
-        url = database_url or f"sqlite:///{Path(self._folder.name) / 'test.db'}"  # type: ignore[union-attr]
+        url = database_url or sqlite_url(Path(self._folder.name) / "test.db")  # type: ignore[union-attr]
         self.database = Database(url, Publisher(service, tuple(publishes)))
         _create(self.database, tables)
 

@@ -61,7 +61,9 @@ def breaking_problems(workspace: Workspace) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         current = Path(folder) / "image.binpb"
         current.write_bytes(image)
-        against = ("--against", str(file), "--exclude-imports")
+        # Relative to the workspace: buf reads a # in a path as the start of options.
+        released = file.relative_to(workspace.root)
+        against = ("--against", str(released), "--exclude-imports")
         code, said = run_buf(workspace, "breaking", str(current), *against)
     if code != 0:
         problems += said.splitlines()

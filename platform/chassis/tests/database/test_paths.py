@@ -1,0 +1,37 @@
+"""Folders with names that mean something in URLs: a database lies where it was put."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from chassis.database.engine import database_file, make_engine, sqlite_url
+
+NAMES = [
+    "plain",
+    "a b",
+    "größe",
+    "50% off",
+    "what?",
+    "c#1",
+    "a&b=c",
+    "x:y@z",
+    "a%3Fb",
+    "[b]",
+    "'q\"",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sqlite_database_lies_in_its_folder_whatever_that_is_called(
+    tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / name / "books.db"
+    url = sqlite_url(file)
+    assert database_file(url) == file
+    engine = make_engine(url, 1)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE books (id INTEGER)"))
+    engine.dispose()
+    assert file.exists()
+    assert [found.name for found in tmp_path.iterdir()] == [name]
