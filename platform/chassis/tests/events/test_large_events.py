@@ -9,7 +9,7 @@ from reading import has_taken, taken_ids
 from relaying import STREAM, Shop, StreamView, in_order
 
 from bookstore.v1 import BookSold
-from chassis.events import reader
+from chassis.events import stream_reader
 from chassis.events.arrival import Arrival
 from chassis.events.committer import Committer
 from chassis.events.positions import Position
@@ -54,7 +54,7 @@ async def test_a_backlog_of_large_events_is_not_held_at_once(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = 1_000_000
-    monkeypatch.setattr(reader, "_PULL_BYTES", limit)
+    monkeypatch.setattr(stream_reader, "_PULL_BYTES", limit)
     async with Shop(new_database("shop"), settings=SMALL) as shop:
         shop.start_relay(nats.url)
         for _ in range(10):
@@ -74,7 +74,7 @@ async def test_an_event_larger_than_a_whole_request_is_taken_all_the_same(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As from a producer that allows more than this service does."""
-    monkeypatch.setattr(reader, "_PULL_BYTES", 1000)
+    monkeypatch.setattr(stream_reader, "_PULL_BYTES", 1000)
     modest = TestSettings(event_max_bytes=1000)
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
