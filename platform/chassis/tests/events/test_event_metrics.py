@@ -53,6 +53,7 @@ async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_told
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gauges, "_MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(metrics.MeasuredGauge, "FRESH_SECONDS", 3600)
     may_go = threading.Event()
     router = EventRouter()
 
@@ -101,6 +102,7 @@ async def test_what_cannot_be_measured_has_no_value_and_says_since_when(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gauges, "_MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(metrics.MeasuredGauge, "FRESH_SECONDS", 3600)
     node = Node("books", new_database("books"), nats.url, router=accountant())
     async with Forge(nats.url) as forge, node:
         await forge.publish(sold(0))

@@ -16,10 +16,11 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
 from chassis.database import tables
-from chassis.events import foreign_reader, pauses
+from chassis.events import foreign_reader, foreign_rows, pauses
 from chassis.events.handlers import DeclarationError, bind_all
 from chassis.events.held_lanes import HeldLanes
 from chassis.events.lag import LagUnknown
+from chassis.events.positions import Position, PositionMoved
 from chassis.testing import HandlerHarness, NatsServer
 
 asked = {"stream": Foreigner.STREAM, "subject": "legacy.books.*", "type": Foreigner.TYPE}
@@ -133,20 +134,22 @@ async def dead_letters(node: Node) -> list[Any]:
 async def test_what_cannot_be_read_becomes_a_dead_letter_and_holds_nothing_up(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    async with Foreigner(nats.url) as legacy, node(new_database("books"), nats) as books:
+    async with Foreigner(nats.url) as legacy:
         await legacy.send(b"no event at all")
         await legacy.tell("i" * 256)
         await legacy.tell("no-json", datacontenttype="application/xml")
         await legacy.tell("passed over", type="com.example.another")
         await legacy.send(b"elsewhere", subject="legacy.other.1")
         await legacy.tell("good")
-        await has_taken(books, 1)
-        assert await taken_ids(books) == ["good"]
-        dead = await dead_letters(books)
-        assert ["undecodable" in letter.reason for letter in dead] == [True, True, True]
-        assert next(letter.data for letter in dead) == b"no event at all"
-        assert {letter.type for letter in dead} == {Foreigner.TYPE}
-        assert (await books.path.ledger()).lag == 0
+        await legacy.tell("passed over, too", type="com.example.another")
+        async with node(new_database("books"), nats) as books:
+            await has_taken(books, 1)
+            assert await taken_ids(books) == ["good"]
+            dead = await dead_letters(books)
+            assert ["undecodable" in letter.reason for letter in dead] == [True, True, True]
+            assert next(letter.data for letter in dead) == b"no event at all"
+            assert {letter.type for letter in dead} == {Foreigner.TYPE}
+            assert (await books.path.ledger()).lag == 0
 
 
 async def test_of_two_replicas_one_reads_and_the_other_takes_over(
@@ -197,6 +200,13 @@ async def test_a_member_that_took_nothing_in_between_is_refused_by_the_position(
             await legacy.tell(str(number))
         await has_taken(one, 100)
         assert await taken_ids(one) == [str(number) for number in range(100)]
+        foreign = one.path.foreign_readers[0].foreign
+        moved = await one.path.foreign_readers[0]._position()
+        assert moved
+        with pytest.raises(PositionMoved):
+            await one.database.transaction(
+                lambda tx: foreign_rows.move(tx.session, foreign, Position(1, "", 1), moved)
+            )
 
 
 def hold_for_ever(lanes: HeldLanes, lane: int) -> None:
