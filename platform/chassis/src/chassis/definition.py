@@ -17,7 +17,7 @@ from chassis.events.contracts import ContractError, event_type, source_service
 from chassis.events.handlers import DeclarationError, bind_all
 from chassis.events.jobs import PeriodicJob
 from chassis.events.publisher import Publisher
-from chassis.rpc import methods
+from chassis.rpc import methods, security
 from chassis.rpc.client import target_name
 from chassis.settings import ServiceSettings
 from chassis.telemetry import export
@@ -58,6 +58,7 @@ def unset(service: "Service", settings: ServiceSettings) -> list[str]:
                 f'give it like {{"{name}": "dns:///{name}:9090"}}'
             )
     lines += nats_options.problems(settings.nats_url, settings)
+    lines += security.problems(settings)
     return [*lines, *export.problems(settings)]
 
 

@@ -69,6 +69,13 @@ class ServiceSettings(EventSettings, LimitSettings):
     )
     grpc_host: Host = Field("127.0.0.1", description="address the gRPC server listens on")
     grpc_port: int = Field(9090, ge=0, le=65535, description="port of the gRPC server")
+    grpc_tls_certificate_file: Path | None = Field(
+        None, description="certificate (PEM) of the gRPC server, which has TLS then"
+    )
+    grpc_tls_key_file: Path | None = Field(None, description="key (PEM) of that certificate")
+    grpc_tls_client_ca_file: Path | None = Field(
+        None, description="certificates (PEM) that callers must show one by"
+    )
     nats_url: str = Field("nats://127.0.0.1:4222", description="the broker")
     database_url: SecretStr = Field(
         SecretStr(""), description="the database: sqlite:///<file> or postgresql://…"
@@ -79,6 +86,20 @@ class ServiceSettings(EventSettings, LimitSettings):
     )
     call_timeout_seconds: float = Field(
         5, gt=0, description="longest wait for a called service, all its retries included"
+    )
+    call_tls: bool = Field(
+        False, description="calls go over TLS, as they do when one of the next four is set"
+    )
+    call_tls_ca_file: Path | None = Field(
+        None,
+        description="certificates (PEM) that called services are checked by",
+    )
+    call_tls_certificate_file: Path | None = Field(
+        None, description="certificate (PEM) to show called services"
+    )
+    call_tls_key_file: Path | None = Field(None, description="key (PEM) of that certificate")
+    call_tls_server_name: str = Field(
+        "", description="name in the certificates of called services, if not that of their targets"
     )
     request_timeout_seconds: float = Field(
         10, gt=0, description="what an HTTP request may spend on calls to other services"

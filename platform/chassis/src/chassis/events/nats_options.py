@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from nats.aio.client import Client
 from nats.errors import Error, SecureConnWantedError
 
+from chassis.certificates import Certificates, unreadable
 from chassis.events.settings import EventSettings
-from chassis.files import unreadable
 
 __all__ = ["JetStreamClient", "NatsOptions", "api_subject", "problems"]
 
@@ -33,9 +33,7 @@ class NatsOptions:
     token: Callable[[], str] = field(default=str, repr=False)
     credentials_file: Path | None = None
     nkey_seed_file: Path | None = None
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
+    certificates: Certificates = field(default=Certificates("APP_NATS_TLS_"))
     server_name: str = ""
     tls_first: bool = False
 
@@ -50,9 +48,12 @@ class NatsOptions:
             lambda: settings.current("nats_token"),
             settings.nats_credentials_file,
             settings.nats_nkey_seed_file,
-            settings.nats_tls_ca_file,
-            settings.nats_tls_certificate_file,
-            settings.nats_tls_key_file,
+            Certificates(
+                "APP_NATS_TLS_",
+                settings.nats_tls_ca_file,
+                settings.nats_tls_certificate_file,
+                settings.nats_tls_key_file,
+            ),
             settings.nats_tls_server_name,
             settings.nats_tls_first,
         )
@@ -60,7 +61,7 @@ class NatsOptions:
     @property
     def encrypted(self) -> bool:
         """Whether nothing may be said to a broker that offers no TLS."""
-        tls = self.ca_file or self.certificate_file or self.server_name or self.tls_first
+        tls = self.certificates.any or self.server_name or self.tls_first
         return bool(tls) or urlsplit(self.url).scheme in ("tls", "wss")
 
     def client(self) -> "JetStreamClient":
@@ -77,18 +78,6 @@ class NatsOptions:
         elif self.token():
             options["token"] = self.token
         return options
-
-    def context(self) -> ssl.SSLContext:
-        """What a certificate of the broker is checked by.
-
-        Raises:
-            OSError: a file cannot be read, or is none of its kind (ssl.SSLError).
-        ValueError: the key is encrypted.
-        """
-        context = ssl.create_default_context(cafile=self.ca_file)
-        if self.certificate_file:
-            context.load_cert_chain(self.certificate_file, self.key_file, _no_password)
-        return context
 
     def jwt_and_seed(self) -> tuple[bytes | None, bytearray | None]:
         """The user's JWT and the seed it signs with, each None if there is none.
@@ -119,7 +108,7 @@ class JetStreamClient(Client):
     @property
     def ssl_context(self) -> ssl.SSLContext:
         try:
-            return self._chosen.context()
+            return self._chosen.certificates.context()
         except ValueError as error:
             raise Error(f"nats: the certificate cannot be used: {error}") from error
 
@@ -177,16 +166,10 @@ def problems(url: str, settings: EventSettings) -> Iterator[str]:
     if bool(options.user) != bool(options.password()):
         missing, other = ("PASSWORD", "USER") if options.user else ("USER", "PASSWORD")
         yield f"APP_NATS_{missing}: is missing beside APP_NATS_{other}"
-    if bool(options.certificate_file) != bool(options.key_file):
-        missing, other = ("KEY", "CERTIFICATE") if options.certificate_file else _KEY_ALONE
-        yield f"APP_NATS_TLS_{missing}_FILE: is missing beside APP_NATS_TLS_{other}_FILE"
-        return
+    yield from options.certificates.problems()
     files = {
         "APP_NATS_CREDENTIALS_FILE": options.credentials_file,
         "APP_NATS_NKEY_SEED_FILE": options.nkey_seed_file,
-        "APP_NATS_TLS_CA_FILE": options.ca_file,
-        "APP_NATS_TLS_CERTIFICATE_FILE": options.certificate_file,
-        "APP_NATS_TLS_KEY_FILE": options.key_file,
     }
     broken = list(unreadable(files))
     yield from broken
@@ -194,21 +177,7 @@ def problems(url: str, settings: EventSettings) -> Iterator[str]:
         yield from _unusable(options)
 
 
-_KEY_ALONE = ("CERTIFICATE", "KEY")
-
-
 def _unusable(options: NatsOptions) -> Iterator[str]:
-    if options.ca_file:
-        try:
-            ssl.create_default_context(cafile=options.ca_file)
-        except OSError:
-            yield "APP_NATS_TLS_CA_FILE: holds no certificate"
-            return
-    try:
-        if options.certificate_file:
-            options.context()
-    except (OSError, ValueError) as error:
-        yield f"APP_NATS_TLS_CERTIFICATE_FILE: does not fit APP_NATS_TLS_KEY_FILE: {_kind(error)}"
     name = "CREDENTIALS" if options.credentials_file else "NKEY_SEED"
     try:
         _, seed = options.jwt_and_seed()
@@ -235,11 +204,4 @@ def _key_pair(seed: bytearray) -> Any:
 
 def _kind(error: Exception) -> str:
     """What went wrong, without anything that a file holds."""
-    if isinstance(error, ssl.SSLError):
-        return error.reason or "it is no PEM file"
     return str(error) if isinstance(error, (OSError, ValueError)) else type(error).__name__
-
-
-def _no_password() -> str:
-    # Without it, the library would ask whoever sits at the terminal.
-    raise ValueError("the key is encrypted")

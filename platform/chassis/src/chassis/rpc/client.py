@@ -5,17 +5,21 @@ request it serves has left, and what the other service answers with comes as a d
 """
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+import structlog
 from fastapi.requests import HTTPConnection
 from google.protobuf.descriptor import ServiceDescriptor
 
 from chassis import deadline
 from chassis.calls import Call
 from chassis.errors import DeadlineExceeded
+from chassis.rpc.security import RenewedChannel, calls_of, channel_credentials
 from chassis.rpc.status import from_rpc_error
 from chassis.settings import ServiceSettings
 from chassis.telemetry import tracing
@@ -23,6 +27,8 @@ from chassis.telemetry import tracing
 __all__ = ["Clients", "client", "target_name"]
 
 T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+_TOLD_SECONDS = 60.0
 
 
 def target_name(contract: ServiceDescriptor) -> str:
@@ -58,7 +64,7 @@ class Clients:
     ) -> None:
         self._service = service
         self._settings = settings
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channels: dict[str, RenewedChannel] = {}
         self._stubs: dict[tuple[str, Callable[..., Any]], Any] = {}
         self._calls = {contract.full_name for contract in calls}
 
@@ -77,9 +83,10 @@ class Clients:
                 )
             name = target_name(contract)
             if name not in self._channels:
-                self._channels[name] = _channel(
-                    self._settings.targets[name],
-                    through_proxy=self._settings.proxy_from_environment,
+                self._channels[name] = RenewedChannel(
+                    partial(_channel, self._settings.targets[name], self._settings),
+                    calls_of(self._settings),
+                    end_seconds=self._settings.call_timeout_seconds,
                 )
             self._stubs[key] = stub(
                 _DomainChannel(self._channels[name], name, self._settings.call_timeout_seconds)
@@ -99,13 +106,22 @@ class _DomainChannel:
     Interceptors would do the same at the price of a task for each call.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, service: str, timeout: float) -> None:
+    def __init__(self, channel: RenewedChannel, service: str, timeout: float) -> None:
         self._channel = channel
         self._service = service
         self._timeout = timeout
+        self._tell_at = 0.0
 
     def unary_unary(self, path: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
-        multicallable = self._channel.unary_unary(path, *arguments, **options)
+        channel = self._channel.current()
+        multicallable = channel.unary_unary(path, *arguments, **options)
+        of_method = options
+
+        def current() -> Any:
+            nonlocal channel, multicallable
+            if (now := self._channel.current()) is not channel:
+                channel, multicallable = now, now.unary_unary(path, *arguments, **of_method)
+            return multicallable
 
         async def call(
             request: Any,
@@ -123,19 +139,28 @@ class _DomainChannel:
             if not tracing.enabled:
                 metadata = _with_trace(metadata)
             try:
-                return await multicallable(
+                return await current()(
                     request,
                     timeout=seconds,
                     metadata=metadata,
                     **options,
                 )
             except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNAVAILABLE:
+                    self._tell(error.details())
                 domain = from_rpc_error(error, self._service)
                 if domain is None:
                     raise
                 raise domain from error
 
         return call
+
+    def _tell(self, reason: str | None) -> None:
+        """Why nobody was reached, which callers are not told: a certificate, an address, …"""
+        now = time.monotonic()
+        if now >= self._tell_at:
+            self._tell_at = now + _TOLD_SECONDS
+            _log.warning("a called service is unavailable", called=self._service, reason=reason)
 
     def _streaming(self, path: str, *_: Any, **__: Any) -> Callable[..., Any]:
         def call(*_: Any, **__: Any) -> Any:
@@ -194,7 +219,7 @@ _OPTIONS = [
 ]
 
 
-def _channel(target: str, *, through_proxy: bool) -> grpc.aio.Channel:
+def _channel(target: str, settings: ServiceSettings) -> grpc.aio.Channel:
     interceptors: list[Any] = []
     if tracing.enabled:
         from opentelemetry.instrumentation.grpc import aio_client_interceptors
@@ -203,5 +228,13 @@ def _channel(target: str, *, through_proxy: bool) -> grpc.aio.Channel:
             tracer_provider=tracing.provider
         )
     # Services call each other directly: a proxy for the outside does not know them.
-    options = [*_OPTIONS, ("grpc.enable_http_proxy", int(through_proxy))]
-    return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    options: list[tuple[str, Any]] = [
+        *_OPTIONS,
+        ("grpc.enable_http_proxy", int(settings.proxy_from_environment)),
+    ]
+    if settings.call_tls_server_name:
+        options.append(("grpc.ssl_target_name_override", settings.call_tls_server_name))
+    credentials = channel_credentials(settings)
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)

@@ -26,6 +26,7 @@ from chassis.errors import DeadlineExceeded, DomainError, InvalidArgument, Unava
 from chassis.limits import LimitSettings
 from chassis.ports import CannotListen, why_not
 from chassis.rpc.methods import Method
+from chassis.rpc.security import server_credentials
 from chassis.rpc.status import to_code, to_detail, to_metadata
 from chassis.settings import ServiceSettings
 from chassis.telemetry import metrics, tracing
@@ -100,8 +101,12 @@ class RpcServer:
         await self.set_serving(False)
         host, port = self._settings.grpc_host, self._settings.grpc_port
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        credentials = server_credentials(self._settings)
         try:
-            self.port = self._server.add_insecure_port(address)
+            if credentials is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise _reason(error, host, port) from None
         await self._server.start()

@@ -1,0 +1,150 @@
+"""TLS of gRPC, by the settings: the server's certificate, and what calls are made with.
+
+Files are looked at again while the service runs: the server does at each new connection, a client
+about once a second. What cannot be used, as a file that is being written, changes nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import structlog
+
+from chassis.certificates import Certificates
+from chassis.settings import ServiceSettings
+
+__all__ = ["RenewedChannel", "calls_of", "channel_credentials", "problems", "server_credentials"]
+
+_log = structlog.get_logger(__name__)
+_LOOK_SECONDS = 1.0
+
+
+def problems(settings: ServiceSettings) -> Iterator[str]:
+    """What is wrong with the settings of TLS, a line each."""
+    server = _server_of(settings)
+    if server.ca and not (server.certificate or server.key):
+        yield (
+            "APP_GRPC_TLS_CERTIFICATE_FILE: is missing beside APP_GRPC_TLS_CLIENT_CA_FILE; "
+            "clients show a certificate only to a server that has one"
+        )
+    yield from server.problems()
+    yield from calls_of(settings).problems()
+
+
+def _server_of(settings: ServiceSettings) -> Certificates:
+    return Certificates(
+        "APP_GRPC_TLS_",
+        settings.grpc_tls_client_ca_file,
+        settings.grpc_tls_certificate_file,
+        settings.grpc_tls_key_file,
+        "CLIENT_CA_FILE",
+    )
+
+
+def calls_of(settings: ServiceSettings) -> Certificates:
+    """What is shown to the services that are called, and what they are checked by."""
+    return Certificates(
+        "APP_CALL_TLS_",
+        settings.call_tls_ca_file,
+        settings.call_tls_certificate_file,
+        settings.call_tls_key_file,
+    )
+
+
+def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
+    """Those of the settings, read again whenever the files have changed; None: without TLS."""
+    files = _server_of(settings)
+    if files.certificate is None:
+        return None
+    known = files.stamp()
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        # Called by gRPC, on a thread of its own, before each handshake.
+        nonlocal known
+        try:
+            stamp = files.stamp()
+            if stamp == known:
+                return None
+            files.check()
+            configuration = _configuration(files)
+        except (OSError, ValueError) as error:
+            _log.warning("the new certificate cannot be used", error=str(error))
+            return None
+        known = stamp
+        return configuration
+
+    credentials: grpc.ServerCredentials = grpc.dynamic_ssl_server_credentials(
+        _configuration(files),
+        renewed,  # type: ignore[arg-type] # None means no change
+        require_client_authentication=files.ca is not None,
+    )
+    return credentials
+
+
+def _configuration(files: Certificates) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(_bytes(files.key) or b"", _bytes(files.certificate) or b"")], _bytes(files.ca)
+    )
+
+
+def channel_credentials(settings: ServiceSettings) -> grpc.ChannelCredentials | None:
+    """As the files are now; None: calls are made without TLS."""
+    files = calls_of(settings)
+    if not (settings.call_tls or settings.call_tls_server_name or files.any):
+        return None
+    return grpc.ssl_channel_credentials(
+        _bytes(files.ca), _bytes(files.key), _bytes(files.certificate)
+    )
+
+
+def _bytes(path: Path | None) -> bytes | None:
+    return None if path is None else path.read_bytes()
+
+
+class RenewedChannel:
+    """A channel, and another one in its place when the files have changed that it was made of.
+
+    What is under way on the old one comes to its end there.
+    """
+
+    def __init__(
+        self, make: Callable[[], grpc.aio.Channel], files: Certificates, *, end_seconds: float
+    ) -> None:
+        self._make = make
+        self._files = files
+        self._end_seconds = end_seconds
+        self._stamp = files.stamp()
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+        self._channel = make()
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def current(self) -> grpc.aio.Channel:
+        """The channel for a call that is made now."""
+        if self._files.any and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+            self._renew()
+        return self._channel
+
+    def _renew(self) -> None:
+        stamp = self._files.stamp()
+        if stamp == self._stamp:
+            return
+        try:
+            self._files.check()
+            channel = self._make()
+        except (OSError, ValueError) as error:
+            _log.warning("the new certificate cannot be used", error=str(error))
+            return
+        end = asyncio.create_task(self._channel.close(self._end_seconds))
+        self._ending.add(end)
+        end.add_done_callback(self._ending.discard)
+        self._channel, self._stamp = channel, stamp
+
+    async def close(self) -> None:
+        """Close it; running calls are cancelled."""
+        for end in self._ending:
+            end.cancel()
+        await self._channel.close()
