@@ -27,7 +27,7 @@ from chassis.events.lanes import Member, share_of_lanes
 from chassis.events.streams import JetStreamError, StreamGone, api, last_messages, stream_state
 from chassis.telemetry import metrics
 
-__all__ = ["Members"]
+__all__ = ["Members", "RunningMember", "running_members"]
 
 _log = structlog.get_logger(__name__)
 _STREAM = "slipway-members"
@@ -280,6 +280,33 @@ class Members:
 
     def _subject(self, member: str | None = None) -> str:
         return f"{_SUBJECTS}.{self._service}.{member or self.member}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningMember:
+    """A replica as its last announcement tells of it; `types` is None if that does not say."""
+
+    member: str
+    version: str
+    types: frozenset[str] | None
+
+
+async def running_members(client: Client, service: str) -> list[RunningMember]:
+    """The replicas of a service that run, as somebody sees them who is none of them.
+
+    Raises:
+        JetStreamError, nats.errors.Error: it cannot be told.
+    """
+    found = []
+    try:
+        async for stored in last_messages(client, _STREAM, [f"{_SUBJECTS}.{service}.*"]):
+            said = json.loads(stored.data) if stored.data else {}
+            if _age(stored.headers.get("Nats-Time-Stamp")) < float(said.get("ttl", 0)):
+                id = stored.subject.rpartition(".")[2]
+                found.append(RunningMember(id, str(said.get("version")), _types(said)))
+    except StreamGone:  # nobody has ever run
+        pass
+    return found
 
 
 def _types(said: dict[str, Any]) -> frozenset[str] | None:

@@ -5,6 +5,7 @@ from nats.aio.client import Client
 from sqlalchemy.exc import IntegrityError
 
 from chassis.events.behind import last_events
+from chassis.events.members import running_members
 from chassis.events.positions import Position, PositionMoved
 from chassis.events.streams import JetStreamError
 from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE
@@ -22,6 +23,7 @@ from chassis.operations.events import (
     type_statuses,
 )
 from chassis.operations.lanes import Move, move_positions, plan_begin_anew, plan_skip
+from chassis.operations.retired_types import bury_tasks_of, forget_positions_of, retired_type
 
 __all__ = ["ABOUT", "add_verbs"]
 
@@ -29,7 +31,7 @@ ABOUT = "events that the service takes in"
 
 
 def add_verbs(verbs: Verbs) -> None:
-    """status, lag, pause, resume, skip, begin-anew."""
+    """status, lag, pause, resume, skip, begin-anew, retire."""
     verbs.add("status", _status, "show each type: its lag, and what holds it up")
     lag = verbs.add("lag", _lag, "show each subject that is behind: position and stream's last")
     lag.add_argument("type", nargs="?", metavar="TYPE", help="only of this type")
@@ -55,6 +57,10 @@ def add_verbs(verbs: Verbs) -> None:
     beginning.add_argument(
         "--from", dest="from_number", type=int, metavar="NUMBER", help="the number to take next"
     )
+
+    about = "forget a type that no version handles any more"
+    retiring = verbs.add("retire", _retire, about, changes=True)
+    retiring.add_argument("type", metavar="TYPE", help="full name, or its last part")
 
 
 # --- looking ------------------------------------------------------------------------------------
@@ -186,6 +192,41 @@ def _types(operator: Operator, rows: EventRows, asked: str) -> list[str]:
         said = "is more than one type" if found else "is no type of this service"
         raise WrongUsage(f"{asked} {said}; there are: {', '.join(found or known) or 'none'}")
     return found
+
+
+# --- retiring -----------------------------------------------------------------------------------
+
+
+async def _retire(operator: Operator) -> int:
+    rows = await operator.database.read(lambda tx: event_rows(tx.session))
+    types = _types(operator, rows, operator.arguments.type)
+    if len(types) != 1 or types[0] in operator.handled_types:
+        raise WrongUsage(f"{operator.arguments.type} is handled by this version: it is in use")
+    (type,) = types
+    async with operator.broker() as client:
+        running = await running_members(client, operator.service.name)
+    handling = [m.version for m in running if m.types is None or type in m.types]
+    if handling:
+        versions = ", ".join(sorted(set(handling)))
+        operator.say(f"{type} may be handled by members that run, of version {versions}: stop them")
+        return FAILED
+    left = await operator.database.read(lambda tx: retired_type(tx.session, type))
+    plan: list[Row] = [{"type": type, "positions": left.positions, "tasks": left.tasks}]
+    return await operator.carry_out(
+        f"retire {type}: {left.tasks} tasks become dead letters, {left.positions} positions are "
+        "deleted; a version that handles it again begins as with a new type",
+        plan if left.positions or left.tasks else [],
+        lambda: _forget(operator, type),
+    )
+
+
+async def _forget(operator: Operator, type: str) -> int:
+    changed = 0
+    while buried := await operator.database.transaction(lambda tx: bury_tasks_of(tx.session, type)):
+        changed += buried
+    return changed + await operator.database.transaction(
+        lambda tx: forget_positions_of(tx.session, type)
+    )
 
 
 # --- moving positions ---------------------------------------------------------------------------

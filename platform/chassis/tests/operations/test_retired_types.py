@@ -1,0 +1,114 @@
+"""A type that no version handles any more is forgotten, and what waits of it is kept for a look."""
+
+from collections.abc import Callable
+
+from bookshop import Node, TestSettings, eventually, sold, write_down
+from desk import Desk
+from reading import returned_by
+from relaying import Shop
+from shell import Shell
+from sqlalchemy import select
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext, EventRouter, Transaction
+from chassis.database import tables
+from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE, USAGE
+from chassis.operations.retired_types import bury_tasks_of
+from chassis.testing import NatsServer
+
+NewDatabase = Callable[[str], str]
+SOLD, RETURNED = "bookstore.v1.BookSold", "bookstore.v1.BookReturned"
+RETIRE = ("events", "retire", "BookReturned", "--yes")
+
+
+def selling() -> EventRouter:
+    """The version after the retirement."""
+    router = EventRouter()
+
+    @router.on(BookSold)
+    def sell(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        write_down(tx, event)
+
+    return router
+
+
+def both() -> EventRouter:
+    """The version before it, which fails with books returned."""
+    router = selling()
+
+    @router.on(BookReturned)
+    def take_back(book: BookReturned, tx: Transaction) -> None:
+        raise ValueError("not now")
+
+    return router
+
+
+async def positions_of(desk: Desk, type: str) -> int:
+    rows = await desk._all(select(tables.positions.c.subject))
+    return sum(row.subject.startswith(f"{type}.") for row in rows)
+
+
+async def test_what_is_left_of_a_type_goes_and_what_waits_behind_it_goes_on(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    desk = Desk(new_database("books"))
+    settings = TestSettings(task_backoff_seconds=600)
+    old = Shell("books", desk.url, nats.url, router=both())
+    new = Shell("books", desk.url, nats.url, router=selling())
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        async with Node("books", desk.url, nats.url, router=both(), settings=settings) as node:
+            await shop.publish(*(returned_by(n) for n in range(3)), sold(0))
+            await shop.sent()
+
+            async def all_wait() -> bool:
+                return len(await desk.rows()) == 4
+
+            await eventually(all_wait)
+            # Neither of a version that handles it, nor while a member runs that does.
+            assert (await old.run(*RETIRE)).code == USAGE
+            ran = await new.run(*RETIRE)
+            assert (ran.code, "stop them" in ran.err) == (FAILED, True)
+            assert len(await desk.rows()) == 4
+            assert node.path.members
+
+        ran = await new.run("events", "retire", "BookReturned", "--dry-run", "--json")
+        assert ran.rows == [{"type": RETURNED, "positions": 20, "tasks": 3}]
+        assert await positions_of(desk, RETURNED) == 20
+
+        ran = await new.run(*RETIRE)
+        assert ran.code == OK
+        assert (await positions_of(desk, RETURNED), await positions_of(desk, SOLD)) == (0, 20)
+        assert {letter.type for letter in await desk.dead()} == {RETURNED}
+        assert len(await desk.dead()) == 3
+        async with Node("books", desk.url, nats.url, router=selling(), settings=settings):
+
+            async def is_sold() -> bool:
+                return len(await desk.written()) == 1 and await desk.is_empty()
+
+            await eventually(is_sold)
+        assert (await new.run(*RETIRE)).code in (NOTHING, USAGE)
+    desk.close()
+
+
+async def test_nothing_is_retired_while_nobody_can_tell_who_runs(new_database: NewDatabase) -> None:
+    desk = Desk(new_database("books"))
+    await desk.store(BookReturned(book_id="a"))
+    ran = await Shell("books", desk.url, router=selling()).run(*RETIRE)
+    assert ran.code == UNAVAILABLE
+    assert len(await desk.rows()) == 1
+    desk.close()
+
+
+async def test_tasks_are_buried_in_commits_of_a_bounded_size_and_in_order(
+    new_database: NewDatabase,
+) -> None:
+    desk = Desk(new_database("books"))
+    contexts = await desk.store(*(BookReturned(book_id=f"{n % 3}") for n in range(7)))
+    counts = [
+        await desk.database.transaction(lambda tx: bury_tasks_of(tx.session, RETURNED, limit=3))
+        for _ in range(4)
+    ]
+    assert counts == [3, 3, 1, 0]
+    assert [letter.event_id for letter in await desk.dead()] == [c.id for c in contexts]
+    desk.close()
