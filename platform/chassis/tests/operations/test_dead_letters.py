@@ -19,7 +19,7 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.events import dead_letter_rows
 from chassis.events.publisher import Publisher
-from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE, USAGE
+from chassis.exit_codes import CONFIGURATION, FAILED, NOTHING, OK, UNAVAILABLE, USAGE
 from chassis.operations import DeadLetterFilter, redrive_dead_letters
 from chassis.testing import NatsServer
 
@@ -284,6 +284,17 @@ async def test_a_database_that_was_not_migrated_is_told_what_to_do(
     assert ran.code == FAILED
     assert "`python -m books migrate`" in ran.err
     assert len(ran.err.splitlines()) == 1
+
+
+async def test_another_services_database_is_refused(prepared_sqlite: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{shutil.copy(prepared_sqlite, tmp_path / 'films.db')}"
+    with contextlib.closing(Desk(url)) as films:
+        await films.database.identify("films")
+        await bury(films, letter())
+        ran = await Shell("books", url).run("dead-letters", "drop", "--all", "--yes")
+        assert ran.code == CONFIGURATION
+        assert "this database is that of the service 'films'" in ran.err
+        assert len(await remaining(films)) == 1
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from chassis.database import ConnectionLost, DatabaseDown
+from chassis.database import ConnectionLost, DatabaseAtFault, DatabaseDown, identity
+from chassis.database.identity import WrongDatabase
 from chassis.events.streams import JetStreamError
-from chassis.exit_codes import FAILED, NOTHING, UNAVAILABLE, USAGE
+from chassis.exit_codes import CONFIGURATION, FAILED, NOTHING, UNAVAILABLE, USAGE
 from chassis.operations.command_line.arguments import ArgumentParser, Verbs
 from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage
 from chassis.operations.lanes import CannotMove
@@ -65,8 +66,13 @@ def main(service: "Service", settings: ServiceSettings, arguments: Namespace) ->
 async def _run(service: "Service", settings: ServiceSettings, arguments: Namespace) -> int:
     operator = Operator(service, settings, arguments)
     try:
+        await operator.database.read(
+            lambda tx: identity.check(tx.session.connection(), service.name)
+        )
         code: int = await arguments.run(operator)
         return code
+    except WrongDatabase as error:
+        return _refused(str(error), CONFIGURATION)
     except WrongUsage as error:
         return _refused(str(error), USAGE)
     except CannotMove as error:
@@ -77,7 +83,7 @@ async def _run(service: "Service", settings: ServiceSettings, arguments: Namespa
         return _refused(f"the database cannot be reached: {error}", UNAVAILABLE)
     except JetStreamError as error:
         return _refused(f"the broker refused: {error}", UNAVAILABLE)
-    except SQLAlchemyError as error:
+    except (DatabaseAtFault, SQLAlchemyError) as error:
         reason = (str(error).splitlines() or [""])[0]
         return _refused(
             f"the database refused: {reason}; `{operator.command} migrate` makes missing tables",

@@ -1,0 +1,294 @@
+"""The commands of docs/operations.md, typed in the situations that they are for, on real parts.
+
+Each test types the commands of its section, all of them and in their order, to the tests' bookshop:
+`orders` is what takes events in, `inventory` what publishes them.
+"""
+
+import re
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from backup import back_up, restore
+from bookshop import Node, accountant, eventually, prepare_database, sold, write_down
+from forge import Forge
+from reading import has_taken, is_stopped, subject_of_key, taken_ids
+from relaying import STREAM, TYPES, Shop
+from shell import Ran, Shell
+from trade import dead
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext, EventRouter, Reject, Transaction
+from chassis.events import wire
+from chassis.exit_codes import NOTHING, OK
+from chassis.operations.command_line import parse
+from chassis.testing import NatsServer
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+SUBJECT = subject_of_key("book-0")
+# What the document says of the shop, and what it is in the bookshop.
+WORDS = {
+    "shop.inventory.v1.StockReserved.7": SUBJECT,
+    "StockReserved": "BookSold",
+    "order-1": "book-1",
+}
+COMMAND = re.compile(r"^    python -m (\w+) (.+)$", re.M)
+
+
+class Night:
+    """The commands of one section, typed one after the other."""
+
+    def __init__(self, section: str, **shells: Shell) -> None:
+        (text,) = re.findall(rf"^### {section}\n(.*?)(?=^##|\Z)", TEXT, re.M | re.S)
+        self._left = COMMAND.findall(text)
+        self._shells = shells
+
+    async def types(self, start: str) -> Ran:
+        """Type the next command, which begins so; it must do what it says."""
+        service, typed = self._left.pop(0)
+        assert typed.startswith(start), typed
+        words = [WORDS.get(word, word) for word in typed.split()]
+        ran = await self._shells[service].run(*words)
+        assert ran.code in (OK, NOTHING), ran.err
+        return ran
+
+    async def is_quiet(self, service: str = "orders") -> None:
+        """Wait until nothing is behind and no lane is stopped."""
+
+        async def holds() -> bool:
+            return (await self._shells[service].run("events", "lag")).code == NOTHING
+
+        await eventually(holds, 60)
+
+    def is_over(self) -> None:
+        assert self._left == []
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    with NatsServer(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("night") / "prepared.db"
+    prepare_database(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def url(prepared: Path, tmp_path: Path) -> str:
+    return f"sqlite:///{shutil.copy(prepared, tmp_path / 'orders.db')}"
+
+
+@pytest.fixture
+def shop_url(prepared: Path, tmp_path: Path) -> str:
+    return f"sqlite:///{shutil.copy(prepared, tmp_path / 'inventory.db')}"
+
+
+@pytest_asyncio.fixture
+async def shop(shop_url: str) -> AsyncIterator[Shop]:
+    async with Shop(shop_url) as opened:
+        yield opened
+
+
+def shells(nats: NatsServer, url: str, shop_url: str, router: EventRouter) -> dict[str, Shell]:
+    return {
+        "orders": Shell("books", url, nats.url, router=router),
+        "inventory": Shell(STREAM, shop_url, nats.url, router=EventRouter(), publishes=TYPES),
+    }
+
+
+def test_every_command_of_the_document_can_be_typed() -> None:
+    commands = re.findall(r"(?:python -m orders|python -m inventory|slipway) (\S.*)$", TEXT, re.M)
+    typed = [c for c in commands if c.split()[0] in ("dead-letters", "events", "outbox")]
+    assert len(typed) > 20
+    for command in typed:
+        parse("python -m orders", re.split(r"[`,]", command)[0].split())
+
+
+async def test_dead_letters_grow(nats: NatsServer, url: str, shop: Shop) -> None:
+    broken = True
+    events = EventRouter()
+
+    @events.on(BookSold)
+    def sell(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        if book.price == 99:
+            raise Reject("no such book")
+        if broken:
+            raise ValueError("not yet")
+        write_down(tx, event)
+
+    night = Night("Dead letters grow", **shells(nats, url, shop.url, events))
+    async with Node("books", url, nats.url, router=events) as books:
+        shop.start_relay(nats.url)
+        wanted = await shop.publish(sold(1), sold(1), sold(2))
+        await shop.publish(BookSold(book_id="book-3", price=99))
+
+        async def all_are_dead() -> bool:
+            return len(await dead(books)) == 4
+
+        await eventually(all_are_dead)
+        listed = await night.types("dead-letters list")
+        assert "ValueError: not yet" in listed.out
+        assert "rejected: no such book" in listed.out
+        shown = await night.types("dead-letters show")
+        assert "ce-id: " in shown.out
+        broken = False
+        assert "done: 2" in (await night.types("dead-letters redrive")).err
+        await has_taken(books, 2)
+        assert "done: 1" in (await night.types("dead-letters redrive")).err
+        await has_taken(books, 3)
+        assert set(await taken_ids(books)) == {event.id for event in wanted}
+        assert "done: 1" in (await night.types("dead-letters drop")).err
+        assert "done: 1" in (await night.types("events pause")).err
+        assert "done: 1" in (await night.types("events resume")).err
+        await shop.publish(sold(4))
+        await has_taken(books, 4)
+        assert (await Shell("books", url).run("dead-letters", "list")).code == NOTHING
+    night.is_over()
+
+
+async def test_lag_grows(nats: NatsServer, url: str, shop: Shop) -> None:
+    night = Night("Lag grows", **shells(nats, url, shop.url, accountant()))
+    shop.start_relay(nats.url)
+    async with Node("books", url, nats.url, router=accountant()) as books:
+        await shop.publish(sold(0))
+        await has_taken(books, 1)
+    await shop.publish(*(sold(0) for _ in range(5)))
+    await shop.sent()
+    status = await night.types("events status")
+    assert re.search(r"bookstore +bookstore\.v1\.BookSold +5 +0 +0 +0 ", status.out)
+    lag = await night.types("events lag")
+    assert re.search(rf"{SUBJECT} +1 +6 +5", lag.out)
+    night.is_over()
+    async with Node("books", url, nats.url, router=accountant()) as books:
+        await has_taken(books, 6)
+        await night.is_quiet()
+
+
+async def test_a_lane_is_stopped(nats: NatsServer, url: str, shop_url: str) -> None:
+    night = Night("A lane is stopped", **shells(nats, url, shop_url, accountant()))
+    books = Node("books", url, nats.url, router=accountant())
+    async with Forge(nats.url) as forge, books:
+        await forge.publish(sold(0))
+        await has_taken(books, 1)
+        await forge.publish(sold(0), headers={wire.NUMBER: wire.number_value(5)})
+        await is_stopped(books)
+
+        async def is_told() -> bool:
+            status = await Shell("books", url, nats.url).run("events", "status")
+            return f"-> python -m books events skip {SUBJECT}" in status.out
+
+        await eventually(is_told)
+        assert "3 events are missing from number 2 on" in (await night.types("events status")).out
+        await night.types("outbox status")
+        assert "skip 3 events" in (await night.types("events skip")).err
+        assert "done: 1" in (await night.types("events skip")).err
+        await has_taken(books, 2)
+
+        forge.begin_anew()
+        new = await forge.publish(sold(0))
+        await is_stopped(books)
+
+        async def is_told_anew() -> bool:
+            status = await Shell("books", url, nats.url).run("events", "status")
+            return f"-> python -m books events begin-anew {SUBJECT}" in status.out
+
+        await eventually(is_told_anew)
+        assert "begin anew 1 subjects" in (await night.types("events begin-anew")).err
+        assert "done: 1" in (await night.types("events begin-anew")).err
+        await has_taken(books, 3)
+        assert (await taken_ids(books))[-1] == new.id
+        await night.is_quiet()
+    night.is_over()
+
+
+async def test_the_broker_lost_its_disk(nats: NatsServer, url: str, shop: Shop) -> None:
+    night = Night("The broker lost its disk", **shells(nats, url, shop.url, accountant()))
+    async with Node("books", url, nats.url, router=accountant()) as books:
+        shop.start_relay(nats.url)
+        await shop.sell(range(20))
+        await has_taken(books, 20)
+        nats.kill()
+        nats.erase()
+        nats.start()
+        await shop.sell(range(20))
+        await shop.sent(60)
+        status = await night.types("outbox status")
+        assert re.search(r"^bookstore +0 ", status.out, re.M)
+        await has_taken(books, 40)
+        await night.is_quiet()
+        assert (await night.types("events lag")).code == NOTHING
+        assert sorted(await taken_ids(books)) == sorted(event.id for event in shop.published)
+    night.is_over()
+
+
+async def test_a_database_was_restored_from_a_backup(
+    nats: NatsServer, url: str, shop: Shop
+) -> None:
+    section = "A database was restored from a backup"
+    night = Night(section, **shells(nats, url, shop.url, accountant()))
+    async with Node("books", url, nats.url, router=accountant()) as books:
+        relay = shop.start_relay(nats.url)
+        await shop.sell(range(10))
+        await shop.sent()
+        backup = back_up(shop.url)
+        await shop.sell(range(10))
+        await shop.sent()
+        await relay.stop()
+        restore(shop.url, backup)
+        shop.start_relay(nats.url)
+        await shop.sell(range(10))
+        await shop.sent()
+        assert re.search(r"^bookstore +0 ", (await night.types("outbox status")).out, re.M)
+        await has_taken(books, 30)
+        await night.is_quiet()
+        assert "->" not in (await night.types("events status")).out
+        assert sorted(await taken_ids(books)) == sorted(event.id for event in shop.published)
+    night.is_over()
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_region_of_clocks_is_off(
+    nats: NatsServer, url: str, shop: Shop, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = Night("A region of clocks is off", **shells(nats, url, shop.url, accountant()))
+    async with Node("books", url, nats.url, router=accountant()) as books, Forge(nats.url) as forge:
+        shifted = datetime.now(UTC) + timedelta(hours=hours)
+        said = {"ce-time": shifted.isoformat().replace("+00:00", "Z")}
+        published = [await forge.publish(sold(n), headers=said) for n in range(20)]
+        await has_taken(books, 20)
+        await night.is_quiet()
+        assert "->" not in (await night.types("events status")).out
+        await night.types("outbox status")
+        assert sorted(await taken_ids(books)) == sorted(event.id for event in published)
+    night.is_over()
+
+
+async def test_a_consumer_was_rolled_back(nats: NatsServer, url: str, shop: Shop) -> None:
+    shop.start_relay(nats.url)
+    async with Node("books", url, nats.url, router=accountant(), version="2") as newer:
+        await shop.publish(sold(0))
+        await has_taken(newer, 1)
+    events = EventRouter()
+
+    @events.on(BookReturned)
+    def take_back(book: BookReturned) -> None: ...
+
+    night = Night("A consumer was rolled back", **shells(nats, url, shop.url, events))
+    async with Node("books", url, nats.url, router=events, version="1"):
+        waiting = await shop.publish(sold(0), sold(0))
+        await shop.sent()
+        status = await night.types("events status")
+        assert re.search(r"v1\.BookSold +2 +0 +0 +0 +no$", status.out, re.M)
+    async with Node("books", url, nats.url, router=accountant(), version="2") as newer:
+        await has_taken(newer, 3)
+        assert (await taken_ids(newer))[1:] == [event.id for event in waiting]
+        await night.is_quiet()
+    night.is_over()
