@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from chassis.calls import undeclared
-from chassis.database import Transaction
+from chassis.database import Transaction, tls
 from chassis.database.engine import database_file, is_sqlite
 from chassis.events import nats_options
 from chassis.events.contracts import ContractError, event_type, source_service
@@ -50,6 +50,8 @@ def unset(service: "Service", settings: ServiceSettings) -> list[str]:
                 "APP_DATABASE_URL: is neither sqlite:///<file> "
                 "nor postgresql+psycopg://<user>:<password>@<host>/<database>"
             )
+        elif not is_sqlite(url):
+            lines += tls.problems(url)
     for contract in service.calls:
         name = target_name(contract)
         if name not in settings.targets:

@@ -78,7 +78,9 @@ class ServiceSettings(EventSettings, LimitSettings):
     )
     nats_url: str = Field("nats://127.0.0.1:4222", description="the broker")
     database_url: SecretStr = Field(
-        SecretStr(""), description="the database: sqlite:///<file> or postgresql://…"
+        SecretStr(""),
+        description="the database: sqlite:///<file> or postgresql://…, there with libpq's "
+        "parameters, for example ?sslmode=verify-full&sslrootcert=<file>",
     )
     targets: dict[str, str] = Field(
         default_factory=dict,
