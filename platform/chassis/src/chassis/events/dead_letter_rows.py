@@ -12,7 +12,7 @@ from chassis.database.tables import dead_letters
 from chassis.events import task_rows
 from chassis.events.task_rows import Task
 
-__all__ = ["bury", "redrive", "store"]
+__all__ = ["bury", "delete_oldest", "redrive", "store"]
 
 
 def store(session: Session, events: Sequence[Mapping[str, object]]) -> None:
@@ -35,6 +35,16 @@ def bury(session: Session, task: Task, *, tries: int, reason: str) -> None:
         session,
         [{**task_rows.event_of(task), "tries": sum(task.having(tries).values()), "reason": reason}],
     )
+
+
+def delete_oldest(session: Session, died_before: float, most: int) -> int:
+    """Delete at most so many of the oldest that died before a time (epoch seconds); how many."""
+    oldest = select(dead_letters.c.id, dead_letters.c.died_at).order_by(dead_letters.c.id)
+    rows = session.execute(oldest.limit(most).with_for_update(skip_locked=True)).all()
+    ids = [row.id for row in rows if row.died_at < died_before]
+    for some in chunks(ids):
+        session.execute(delete(dead_letters).where(dead_letters.c.id.in_(some)))
+    return len(ids)
 
 
 def redrive(session: Session, ids: Sequence[int] | None = None) -> int:

@@ -3,12 +3,21 @@
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import marks
 
-__all__ = ["Marked", "held_by", "mark", "unmark"]
+__all__ = ["Mark", "Marked", "delete_all", "held_by", "load", "mark", "unmark"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The member runs this lane of the stream."""
+
+    member: str
+    stream: str
+    lane: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +74,19 @@ def held_by(session: Session, stream: str, members: Set[str]) -> dict[int, str]:
 def unmark(session: Session, member: str, stream: str) -> None:
     """The member has let go of all its lanes in order."""
     session.execute(delete(marks).where(marks.c.member == member, marks.c.stream == stream))
+
+
+def load(session: Session) -> list[Mark]:
+    """Every mark, of all streams."""
+    return [Mark(row.member, row.stream, row.lane) for row in session.execute(select(marks))]
+
+
+def delete_all(session: Session, left: Collection[Mark]) -> None:
+    """Delete marks that members have left behind."""
+    these = (
+        (marks.c.member == bindparam("member_"))
+        & (marks.c.stream == bindparam("stream_"))
+        & (marks.c.lane == bindparam("lane_"))
+    )
+    rows = [{"member_": m.member, "stream_": m.stream, "lane_": m.lane} for m in left]
+    session.execute(delete(marks).where(these), rows)

@@ -94,10 +94,15 @@ class Members:
         """Ids of the members that are there, this one included."""
         return {self.member, *(id for id, seen in self._seen.items() if not self._foreign(seen))}
 
+    @property
+    def known(self) -> bool:
+        """Whether it is known who else runs: not while the broker is away."""
+        return self.joined.is_set() and self._broker.connected.is_set()
+
     def versions_of(self, type: str) -> frozenset[str] | None:
         """The running versions that handle a type of events; None while that is not known: the
         broker is away, or a member does not say what it handles."""
-        if not (self.joined.is_set() and self._broker.connected.is_set()):
+        if not self.known:
             return None
         members = [seen for seen in self._seen.values() if not self._foreign(seen)]
         if any(seen.types is None for seen in members):

@@ -14,6 +14,7 @@ from chassis.database import Database
 from chassis.events import outbox, task_rows, wire
 from chassis.events.broadcast import subscribe_broadcasts
 from chassis.events.broker import Broker
+from chassis.events.cleanup import Cleanup
 from chassis.events.contracts import source_service, stream_of
 from chassis.events.foreign_reader import ForeignReader
 from chassis.events.gate import Gate
@@ -86,6 +87,7 @@ class EventPath:
         self.foreign_readers: list[ForeignReader] = []
         self._reading: list[asyncio.Task[None]] = []
         self.task_runner: TaskRunner | None = None
+        self.cleanup: Cleanup | None = None
         self.pauses: Pauses | None = None
         self.held_up = HeldUp()
         self._service = service
@@ -129,6 +131,7 @@ class EventPath:
                 gate=self._gate,
                 pauses=self.pauses,
             )
+            self.cleanup = Cleanup(database, self.members, settings)
             self.pauses.on_change(self.task_runner.wake)
             self.readers = [
                 Reader(
@@ -181,6 +184,8 @@ class EventPath:
             self._spawn(self.pauses.run())
         if self.task_runner:
             self._spawn(self.task_runner.run())
+        if self.cleanup:
+            self._spawn(self.cleanup.run())
         self._reading = [self._spawn(reader.run()) for reader in self._all_readers]
         for job in self._jobs:
             self._spawn(run_periodically(self._database, job))

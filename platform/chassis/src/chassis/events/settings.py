@@ -70,6 +70,15 @@ class EventSettings(BaseSettings):
     task_lease_seconds: float = Field(
         10, gt=0, description="a claimed task not renewed for so long is anybody's"
     )
+    dead_letter_max_age_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="dead letters older than this are deleted; without it they stay until an "
+        "operator redrives or drops them",
+    )
+    mark_max_age_seconds: float = Field(
+        24 * 3600, gt=0, description="how long marks of a replica that is gone are kept"
+    )
     task_timeout_seconds: float = Field(
         60,
         gt=0,
