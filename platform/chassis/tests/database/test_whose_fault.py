@@ -10,7 +10,7 @@ from bookshop import journal, prepare_database
 from sqlalchemy import NullPool, create_engine, insert, text
 from sqlalchemy.exc import DBAPIError
 
-from chassis.database import Database, DatabaseAtFault, DatabaseDown, Transaction
+from chassis.database import Database, DatabaseAtFault, DatabaseDown, ReadTransaction, Transaction
 from chassis.database.engine import place_of
 from chassis.events.publisher import Publisher
 from chassis.testing import PostgresServer
@@ -209,6 +209,39 @@ async def test_a_table_that_is_not_there_is_no_fault_of_the_work(
         with pytest.raises(DatabaseAtFault, match=r"no such|does not exist"):
             await database.read(lambda tx, s=statement: tx.session.execute(text(s)))  # type: ignore[misc]
     database.close()
+
+
+def test_a_full_disk_within_a_savepoint_is_not_passed_over(on_postgres: Database) -> None:
+    def work(tx: Transaction) -> None:
+        line(tx, "before")
+        with suppress(DBAPIError), tx.session.begin_nested():
+            raises = "DO $$ BEGIN RAISE 'no room' USING ERRCODE = '53100'; END $$"
+            tx.session.execute(text(raises))
+        line(tx, "after")
+
+    with pytest.raises(DatabaseDown, match="no room"):
+        on_postgres.transact(work)
+    assert lines(on_postgres) == 0
+
+
+def test_nothing_that_the_work_makes_of_a_missing_table_makes_it_the_works_fault(
+    on_postgres: Database,
+) -> None:
+    def passed_over(tx: Transaction) -> None:
+        with suppress(DBAPIError):
+            tx.session.execute(text("INSERT INTO nowhere VALUES (1)"))
+
+    def renamed(tx: ReadTransaction) -> None:
+        try:
+            tx.session.execute(text("SELECT 1 FROM nowhere"))
+        except DBAPIError:
+            raise ValueError("it did not work") from None
+
+    for work in (passed_over, renamed):
+        with pytest.raises(DatabaseAtFault, match="does not exist"):
+            on_postgres.transact(work)
+    with pytest.raises(DatabaseAtFault, match="does not exist"):
+        on_postgres._read(renamed)
 
 
 async def test_a_look_that_writes_finds_what_reading_does_not(
