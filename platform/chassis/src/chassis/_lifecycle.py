@@ -17,7 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chassis import definition, exit_codes
 from chassis.database import (
+    ConnectionLost,
     Database,
+    DatabaseAtFault,
     DatabaseDown,
     ReadTransaction,
     WrongDatabase,
@@ -61,11 +63,14 @@ def migrate(service: "Service", settings: ServiceSettings) -> int:
     try:
         url = settings.database_url.get_secret_value()
         migration = migrate_database(url, service.migrations, service=service.name)
-    except (WrongDatabase, SQLAlchemyError, Diverged, TimeoutError, ValueError) as error:
+    except (WrongDatabase, SQLAlchemyError, Diverged, ValueError) as error:
         print(without_credentials(f"migration failed: {error}"), file=sys.stderr)
-        return 1
+        return exit_codes.FAILED
+    except (DatabaseDown, TimeoutError) as error:
+        print(without_credentials(f"not migrated: {error}"), file=sys.stderr)
+        return exit_codes.UNAVAILABLE
     print(migration)
-    return 0
+    return exit_codes.OK
 
 
 def run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> int:
@@ -223,7 +228,7 @@ class _Process:
             except Diverged as error:
                 self._schema_lacks = str(error)
                 reason = "migrations that this code can not run"
-            except DatabaseDown as error:
+            except (DatabaseDown, ConnectionLost, DatabaseAtFault, TimeoutError) as error:
                 reason = f"the database: {without_credentials(str(error))}"
             if reason != waits_for:
                 said = {"lacks": self._schema_lacks} if self._schema_lacks else {}

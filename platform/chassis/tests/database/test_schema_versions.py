@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from stall import Stall
 from chassis.database import migrate, schema
 from chassis.database.migrate import Diverged
 from chassis.database.schema import Code
+from chassis.testing import PostgresServer, free_port
 
 NewDatabase = Callable[[str], str]
 pytestmark = pytest.mark.timeout(300)
@@ -118,6 +120,43 @@ def test_a_database_that_is_as_new_as_the_code_is_opened_without_alembic(
     )
     ran = subprocess.run([sys.executable, "-c", asks, url], capture_output=True, encoding="utf-8")
     assert (ran.stdout, ran.stderr) == ("[]\n", "")
+
+
+def test_who_cannot_migrate_because_of_the_database_may_try_again(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    away = Stall(tmp_path, database_url=f"postgresql+psycopg://u@127.0.0.1:{free_port()}/books")
+    url = postgres.create_database(f"read_only_{uuid.uuid4().hex[:8]}")
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        setting = "SET default_transaction_read_only = on"
+        connection.execute(text(f"ALTER DATABASE {engine.url.database} {setting}"))
+    read_only = Stall(tmp_path, database_url=url)
+    for stall, reason in ((away, "refused"), (read_only, "read-only transaction")):
+        ran = stall.command("migrate")
+        assert (ran.returncode, ran.stdout) == (69, "")
+        (line,) = ran.stderr.splitlines()
+        assert line.startswith("not migrated: ")
+        assert reason in line
+
+
+async def test_a_start_on_a_database_that_takes_no_writes_waits_for_it(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    url = postgres.create_database(f"read_only_{uuid.uuid4().hex[:8]}")
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+
+    def only_reads(setting: str) -> None:
+        with engine.connect() as connection:
+            connection.execute(text("SET default_transaction_read_only = off"))
+            connection.execute(text(f"ALTER DATABASE {engine.url.database} {setting}"))
+
+    only_reads("SET default_transaction_read_only = on")
+    with Stall(tmp_path, database_url=url) as stall:
+        await stall.says("waiting for the database: the server is read-only")
+        assert (await stall.answers("/readyz", 503)).json()["status"] == "starting"
+        only_reads("RESET default_transaction_read_only")
+        await stall.answers("/readyz", 200)
 
 
 async def test_newer_code_in_production_is_not_ready_until_its_own_migrations_have_run(

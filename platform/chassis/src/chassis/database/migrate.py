@@ -3,13 +3,17 @@
 alembic is imported only when there is something to do: it is a sixth of a service's import time.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from chassis.database import identity
 from chassis.database.engine import database_file, is_sqlite
+from chassis.database.faults import DatabaseDown, Fault, fault_of, line_of
 from chassis.database.leadership import held
 from chassis.database.schema import Code, Schema, compare, record
 
@@ -52,20 +56,21 @@ def migrate(url: str, migrations: str | None = None, *, service: str | None = No
         Diverged: neither this code nor that which migrated it last is the newer one.
         TimeoutError: another process held the lock of migrations too long.
         ValueError: a revision's file cannot be read.
-        sqlalchemy.exc.DBAPIError: the database refused.
+        DatabaseDown: it cannot be reached, or takes no writes; the same may succeed later.
+        sqlalchemy.exc.DBAPIError: a revision failed.
     """
     code = Code(migrations)
     if is_sqlite(url):
         database_file(url).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, poolclass=NullPool)
     try:
-        with engine.connect() as connection:
+        with _connected(engine) as connection:
             if service:
                 identity.check(connection, service)
             found = compare(connection, code)
         if not found.missing:
             return Migration(found, found)
-        with held(url, "migrations"), engine.connect() as connection:
+        with held(url, "migrations"), _connected(engine) as connection:
             if service:
                 identity.check(connection, service)
             before = compare(connection, code)
@@ -86,6 +91,22 @@ def migrate(url: str, migrations: str | None = None, *, service: str | None = No
             return Migration(before, compare(connection, code))
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _connected(engine: Engine) -> Iterator[Connection]:
+    """A connection; what is the database's fault and not a revision's becomes DatabaseDown."""
+    try:
+        connection = engine.connect()
+    except DBAPIError as error:
+        raise DatabaseDown(line_of(error)) from error
+    with connection:
+        try:
+            yield connection
+        except DBAPIError as error:
+            if fault_of(error) in (Fault.AGAIN, Fault.LOST, Fault.READ_ONLY, Fault.DOWN):
+                raise DatabaseDown(line_of(error)) from error
+            raise
 
 
 def _upgrade(connection: Connection, code: Code) -> None:
