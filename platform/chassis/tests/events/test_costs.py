@@ -258,6 +258,7 @@ RELAY_LOOKS = ["SELECT slipway_outbox"]
 TASKS_LOOK = ["WITH slipway_task"]
 METRICS = [
     "SELECT slipway_outbox",
+    "SELECT slipway_refused",
     "SELECT slipway_task",
     "SELECT slipway_dead_letter",
     "SELECT slipway_stopped_lane",

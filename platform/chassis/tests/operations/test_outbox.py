@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
-from bookshop import sold
-from relaying import STREAM, TYPES, Shop
+from bookshop import Node, eventually, sold
+from relaying import STREAM, TYPES, Shop, StreamView
 from shell import Shell
 
-from chassis.exit_codes import OK
+from bookstore.v1 import BookSold
+from chassis.exit_codes import NOTHING, OK, USAGE
 from chassis.testing import NatsServer
 
 
@@ -35,3 +36,43 @@ async def test_what_waits_to_be_sent_is_told_though_the_broker_is_away(
         assert status["oldest_unsent_seconds"] >= 0
         assert ran.code == OK
         assert f"the broker at {nats.url} cannot be reached" in ran.err
+
+
+async def test_events_that_the_stream_refused_are_listed_sent_after_all_or_dropped(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    view = StreamView(nats.url)
+    async with Shop(new_database("shop")) as shop:
+        shell = Shell(STREAM, shop.url, nats.url, publishes=TYPES)
+        shop.start_relay(nats.url)
+        await shop.sell(range(5))
+        await shop.sent()
+        config = (await view.api(f"STREAM.INFO.{STREAM}"))["config"]
+        await view.api(f"STREAM.UPDATE.{STREAM}", {**config, "max_msg_size": 8192})
+        assert (await shell.run("outbox", "refused")).code == NOTHING
+        big = [BookSold(book_id=f"big-{n}", customer_id="x" * 20_000) for n in range(3)]
+        refused = await shop.publish(*big)
+        await shop.sent()
+
+        listed = (await shell.run("outbox", "refused", "--json")).rows
+        assert [row["event_id"] for row in listed] == [event.id for event in refused]
+        assert {row["reason"] for row in listed} == {"message size exceeds maximum allowed"}
+        (status,) = (await shell.run("outbox", "status", "--json")).rows
+        assert (status["unsent"], status["refused"]) == (0, 3)
+        async with Node(STREAM, shop.url, nats.url) as node:
+            assert (await node.path.ledger()).unsent == 3
+
+            async def is_told() -> bool:
+                return node.path.held_up.report()["refused_events"] == 3
+
+            await eventually(is_told)
+
+        assert (await shell.run("outbox", "resend", "--yes")).code == USAGE
+        first = str(listed[0]["id"])
+        assert (await shell.run("outbox", "drop", first, "--yes")).code == OK
+        await view.api(f"STREAM.UPDATE.{STREAM}", {**config, "max_msg_size": -1})
+        ran = await shell.run("outbox", "resend", "--all", "--type", "BookSold", "--yes")
+        assert (ran.code, "done: 2" in ran.err) == (OK, True)
+        await shop.sent()
+        assert (await view.ids())[-2:] == [event.id for event in refused[1:]]
+        assert (await shell.run("outbox", "refused")).code == NOTHING

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import structlog
 
 from chassis.database import Database
-from chassis.events import outbox, stopped_lanes, task_rows
+from chassis.events import outbox, refused, stopped_lanes, task_rows
 from chassis.events.foreign_reader import ForeignReader
 from chassis.events.held_up import HeldUp
 from chassis.events.reader import Reader
@@ -47,9 +47,10 @@ def _measure_lanes(readers: Sequence[Reader]) -> None:
 
 async def _measure_rows(database: Database, held_up: HeldUp) -> None:
     try:
-        oldest, (tasks, dead), stopped = await database.read(
+        oldest, apart, (tasks, dead), stopped = await database.read(
             lambda tx: (
                 outbox.oldest_unsent(tx.session),
+                refused.count(tx.session),
                 task_rows.count(tx.session),
                 stopped_lanes.load(tx.session),
             )
@@ -57,14 +58,16 @@ async def _measure_rows(database: Database, held_up: HeldUp) -> None:
     except Exception as error:
         _log.debug("outbox and tasks cannot be measured", error=repr(error))
         metrics.OUTBOX_OLDEST_SECONDS.forget()
+        metrics.OUTBOX_REFUSED.forget()
         metrics.EVENT_TASKS.forget()
         metrics.EVENT_DEAD_LETTERS.forget()
         held_up.forget()
         return
     metrics.OUTBOX_OLDEST_SECONDS.set(time.time() - oldest if oldest else 0)
+    metrics.OUTBOX_REFUSED.set(apart)
     metrics.EVENT_TASKS.set(tasks, "waiting")
     metrics.EVENT_DEAD_LETTERS.set(dead)
-    held_up.counted(dead, stopped)
+    held_up.counted(dead, stopped, apart)
 
 
 async def _measure_lag(readers: Sequence[Reader | ForeignReader]) -> None:

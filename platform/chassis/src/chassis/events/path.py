@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 
 from chassis.database import Database
 from chassis.events import outbox, task_rows, wire
+from chassis.events import refused as refused_rows
 from chassis.events.broadcast import subscribe_broadcasts
 from chassis.events.broker import Broker
 from chassis.events.cleanup import Cleanup
@@ -42,7 +43,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EventLedger:
-    """What the event path still holds, counted from rows at the moment of asking."""
+    """What the event path still holds, counted from rows at the moment of asking.
+
+    What the stream refused and was set apart counts as unsent.
+    """
 
     unsent: int
     lag: int
@@ -265,7 +269,9 @@ class EventPath:
 
         # In the order in which an event goes: what moves on meanwhile is counted later, and not
         # missed by all.
-        unsent = await self._database.read(lambda tx: outbox.unsent_count(tx.session))
+        unsent = await self._database.read(
+            lambda tx: outbox.unsent_count(tx.session) + refused_rows.count(tx.session)
+        )
         lag = sum([await reader.lag_of_all() for reader in self._all_readers])
         tasks, dead = await self._database.read(lambda tx: task_rows.count(tx.session))
         stopped = tuple(

@@ -108,7 +108,7 @@ def _refusals(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
             (
                 f"max_msg_size {size}, wanted {largest} or more",
                 "larger events are set apart",
-                f"nats stream edit {{stream}} --max-msg-size={largest} and outbox resend-refused, "
+                f"nats stream edit {{stream}} --max-msg-size={largest}, then outbox resend --all; "
                 f"or lower APP_EVENT_MAX_BYTES to {max(0, size - ADDED_BYTES)}",
             )
         )

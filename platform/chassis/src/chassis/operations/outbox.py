@@ -6,6 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import outbox, relay
+from chassis.events import refused
 from chassis.events.outbox import oldest_unsent, unsent_count
 
 __all__ = ["OutboxStatus", "outbox_status"]
@@ -16,13 +17,15 @@ class OutboxStatus:
     """What is in a service's outbox.
 
     `unsent` events the stream has not acknowledged; the oldest of them was made at
-    `oldest_unsent` (epoch seconds). `kept` rows in all: those that were sent stay for a while, to
-    be sent again if the stream loses them. The stream holds everything up to `sent_rank`, at
-    `sent_sequence`; `generation` is that of the counters, empty before the first event.
+    `oldest_unsent` (epoch seconds). `refused` events it has refused for their size. `kept` rows in
+    all: those that were sent stay for a while, to be sent again if the stream loses them. The
+    stream holds everything up to `sent_rank`, at `sent_sequence`; `generation` is that of the
+    counters, empty before the first event.
     """
 
     unsent: int
     oldest_unsent: float | None
+    refused: int
     kept: int
     rank: int
     sent_rank: int
@@ -36,6 +39,7 @@ def outbox_status(session: Session) -> OutboxStatus:
     return OutboxStatus(
         unsent=unsent_count(session),
         oldest_unsent=oldest_unsent(session),
+        refused=refused.count(session),
         kept=session.execute(select(func.count()).select_from(outbox)).scalar_one(),
         rank=counters.rank if counters else 0,
         sent_rank=counters.sent_rank if counters else 0,

@@ -30,6 +30,7 @@ __all__ = [
     "GRPC_HANDLING_SECONDS",
     "LOG_LINES_DROPPED",
     "OUTBOX_OLDEST_SECONDS",
+    "OUTBOX_REFUSED",
     "REQUESTS_REFUSED",
     "MeasuredGauge",
 ]
@@ -114,6 +115,9 @@ EVENT_DATABASE_REFUSED = Gauge(
 )
 OUTBOX_OLDEST_SECONDS = MeasuredGauge(
     "outbox_oldest_seconds", "Age of the oldest event the stream has not acknowledged."
+)
+OUTBOX_REFUSED = MeasuredGauge(
+    "outbox_refused", "Events that the stream refused for their size and that were set apart."
 )
 EVENT_HANDLER_SECONDS = Histogram(
     "event_handler_seconds", "Time in an event's handler.", ["type"], buckets=_FAST

@@ -1,22 +1,41 @@
 """`python -m <service> outbox …`."""
 
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 
+from sqlalchemy.orm import Session
+
+from chassis.database import Transaction
+from chassis.database.chunks import chunks
+from chassis.events import refused
 from chassis.events.contracts import stream_of
+from chassis.events.refused import Refused
 from chassis.events.streams import StreamGone, stream_state
-from chassis.exit_codes import OK
+from chassis.exit_codes import NOTHING, OK
 from chassis.operations.command_line.arguments import Verbs
-from chassis.operations.command_line.operator import Operator, Unreachable
+from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage
+from chassis.operations.command_line.table import Row, moment
 from chassis.operations.outbox import outbox_status
 
 __all__ = ["ABOUT", "add_verbs"]
 
 ABOUT = "events on their way into the service's stream"
+_AT_ONCE = 500
 
 
 def add_verbs(verbs: Verbs) -> None:
-    """status."""
+    """status, refused, resend, drop."""
     verbs.add("status", _status, "show what waits to be sent, and where the stream ends")
+    verbs.add("refused", _refused, "list events that the stream refused for their size")
+    for name, run, about in (
+        ("resend", _resend, "send refused events after all, each at the end of its key"),
+        ("drop", _drop, "delete refused events for good"),
+    ):
+        changing = verbs.add(name, run, about, changes=True)
+        changing.add_argument("ids", type=int, nargs="*", metavar="ID", help="as listed by refused")
+        changing.add_argument("--type", help="of this event type: its full name, or its last part")
+        changing.add_argument("--all", action="store_true", help="every refused event there is")
 
 
 async def _status(operator: Operator) -> int:
@@ -28,6 +47,7 @@ async def _status(operator: Operator) -> int:
                 "stream": stream_of(operator.service.name),
                 "unsent": status.unsent,
                 "oldest_unsent_seconds": round(time.time() - oldest, 1) if oldest else None,
+                "refused": status.refused,
                 "kept": status.kept,
                 "sent_rank": status.sent_rank,
                 "last_rank": status.rank,
@@ -51,3 +71,55 @@ async def _stream_sequence(operator: Operator) -> int | None:
     except Unreachable as error:
         operator.say(str(error))
     return None
+
+
+async def _refused(operator: Operator) -> int:
+    found = await operator.database.read(lambda tx: refused.listed(tx.session))
+    operator.show([_row(event) for event in found])
+    return OK if found else NOTHING
+
+
+async def _resend(operator: Operator) -> int:
+    return await _change(operator, refused.send_again)
+
+
+async def _drop(operator: Operator) -> int:
+    return await _change(operator, refused.drop)
+
+
+async def _change(operator: Operator, change: Callable[[Session, Sequence[int]], int]) -> int:
+    arguments = operator.arguments
+    if not (arguments.ids or arguments.type or arguments.all):
+        raise WrongUsage(f"name the refused events to {arguments.verb}: IDs, --type, or --all")
+    found = [
+        event
+        for event in await operator.database.read(lambda tx: refused.listed(tx.session))
+        if (not arguments.ids or event.id in arguments.ids)
+        and (not arguments.type or f".{event.type}".endswith(f".{arguments.type}"))
+    ]
+
+    async def do() -> int:
+        done = 0
+        for some in chunks([event.id for event in found], _AT_ONCE):
+            done += await operator.database.transaction(partial(_changed, change, some))
+        return done
+
+    what = f"{arguments.verb} {len(found)} refused events"
+    return await operator.carry_out(what, [_row(event) for event in found], do)
+
+
+def _changed(
+    change: Callable[[Session, Sequence[int]], int], ids: Sequence[int], tx: Transaction
+) -> int:
+    return change(tx.session, ids)
+
+
+def _row(event: Refused) -> Row:
+    return {
+        "id": event.id,
+        "type": event.type,
+        "event_id": event.event_id,
+        "bytes": event.bytes,
+        "refused": moment(event.refused_at),
+        "reason": event.reason,
+    }
