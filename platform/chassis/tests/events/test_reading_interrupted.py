@@ -11,9 +11,11 @@ from forge import Forge
 from proxy import Proxy
 from reading import has_taken, taken_ids
 from relaying import Shop, StreamView, in_order, once
+from structlog.testing import capture_logs
 
 from chassis.events import pull, reader, streams, wire
 from chassis.events.pull import Pull
+from chassis.events.streams import JetStreamError
 from chassis.testing import NatsServer
 
 
@@ -203,3 +205,24 @@ async def test_a_reader_that_began_too_late_in_the_stream_is_found_out_by_the_ne
         async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
             await has_taken(books, 40)
             assert in_order(await taken_ids(books), shop.published)
+
+
+async def test_a_stream_that_allows_no_direct_gets_is_told_and_read_as_soon_as_it_does(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    view = StreamView(nats.url)
+    async with Forge(nats.url) as forge:
+        await forge.publish(sold(0))
+        config = (await view.api("STREAM.INFO.bookstore"))["config"]
+        await view.api("STREAM.UPDATE.bookstore", {**config, "allow_direct": False})
+        with capture_logs() as logs:
+            async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
+
+                async def is_told() -> bool:
+                    return any("set allow_direct" in str(line) for line in logs)
+
+                await eventually(is_told)
+                with pytest.raises(JetStreamError):
+                    await books.path.ledger()
+                await view.api("STREAM.UPDATE.bookstore", config)
+                await has_taken(books, 1)

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually, sold
@@ -150,6 +151,43 @@ async def test_a_skip_goes_only_forward_and_leaves_what_others_took(
             assert (await position_of(books, SUBJECT)).number == 7
 
 
+async def test_what_lies_far_down_in_the_outbox_is_found_in_parts_and_remembered(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resending, "_RANKS_AT_ONCE", 7)
+    parts: list[object] = []
+    found = resending._found
+
+    def counted(*arguments: Any) -> Any:
+        parts.append(arguments)
+        return found(*arguments)
+
+    monkeypatch.setattr(resending, "_found", counted)
+    async with (
+        shop(new_database("shop"), nats) as producer,
+        connection(NatsOptions(nats.url), "test") as client,
+    ):
+        await producer.publish(*[sold(0)] * 4, *[sold(1, keys=2)] * 50, sold(0))
+        await eventually(lambda: is_sent(producer))
+        generation = await producer.database.read(
+            lambda tx: tx.session.execute(select(tables.relay.c.generation)).scalar_one()
+        )
+        missing = Missing(SUBJECT, 3, 4, generation, 55)
+        for _ in range(2):
+            answer = await ask(client, "bookstore", missing)
+            assert [wire.integer(h, wire.NUMBER) for h, _ in answer] == [3, 4]
+        assert len(parts) == 8
+        rows = delete(tables.outbox).where(tables.outbox.c.rank <= 50)
+        await producer.database.transaction(lambda tx: tx.session.execute(rows))
+        with pytest.raises(Gone, match="no longer"):
+            await ask(client, "bookstore", missing)
+        # Below what is kept there is nothing to look for.
+        parts.clear()
+        with pytest.raises(Gone, match="no longer"):
+            await ask(client, "bookstore", replace(missing, first=2))
+        assert len(parts) == 1
+
+
 async def test_only_what_the_asked_database_has_numbered_is_sent_again(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +242,7 @@ def test_looking_for_what_is_missing_reads_the_outbox_by_rank(
 ) -> None:
     database = Database(new_database("shop"), Publisher("bookstore", (BookSold,)))
     try:
-        statement = resending._found(Missing(SUBJECT, 3, 6, "", 100), 4)
+        statement = resending._found(Missing(SUBJECT, 3, 6, "", 100), 1, 100)
         engine = database._read_engine
         compiled = statement.compile(engine, compile_kwargs={"literal_binds": True})
         with engine.connect() as connection:

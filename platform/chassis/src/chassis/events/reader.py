@@ -34,7 +34,7 @@ from chassis.events.settings import EventSettings
 from chassis.events.start import next_of_subject, start_sequence
 from chassis.events.stops import Stops
 from chassis.events.stream_reader import Reopen, StreamReader
-from chassis.events.streams import StreamState, stream_state
+from chassis.events.streams import JetStreamError, StreamState, stream_state
 from chassis.telemetry import metrics
 
 __all__ = ["Reader"]
@@ -237,6 +237,10 @@ class Reader(StreamReader):
     async def _start(self, at: Mapping[str, Position]) -> int:
         """The sequence to start at."""
         state = await stream_state(self._broker.client, self.stream)
+        if not state.config.get("allow_direct"):
+            raise JetStreamError(
+                503, 0, f"stream {self.stream!r} allows no direct gets: set allow_direct in it"
+            )
         self._suspicions.end_at(state.last_sequence)
         self._committer.begin(state.last_sequence)
         behind = await self._subjects_behind(at)

@@ -5,8 +5,10 @@ producer may answer; it ends its answer by a message that says how many it sent,
 """
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import structlog
 from nats.aio.client import Client
@@ -14,7 +16,7 @@ from nats.aio.msg import Msg
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from chassis.database import Database, ReadTransaction
+from chassis.database import Database
 from chassis.database.tables import outbox, relay
 from chassis.events import wire
 from chassis.events.broker import Broker
@@ -25,6 +27,8 @@ _log = structlog.get_logger(__name__)
 _MOST_EVENTS = 500
 _MOST_BYTES = 8 * 1024 * 1024
 _ANSWER_SECONDS = 5.0
+_RANKS_AT_ONCE = 50_000
+_KNOWN_SECONDS = 300.0
 # The header of what ends an answer. Its data says why nothing can be sent again, if so.
 _END = "slipway-resend-end"
 
@@ -99,9 +103,10 @@ class Resender:
     """Answers for a producer, from its outbox."""
 
     def __init__(self, service: str, database: Database, broker: Broker) -> None:
-        self._service = service
         self._database = database
         self._broker = broker
+        # What took long to find, or not to find, and until when (monotonic seconds) that is kept.
+        self._known: dict[Missing, tuple[list[int], float]] = {}
         subject = wire.resend_subject(service)
         broker.subscribe(subject, self._answer, queue=subject)
 
@@ -111,7 +116,7 @@ class Resender:
             return
         try:
             missing = Missing.of(message.data)
-            events, why_not = await self._database.read(lambda tx: _held(tx, missing))
+            events, why_not = await self._find(missing)
         except ValueError as error:
             await self._end(message.reply, str(error))
             return
@@ -132,61 +137,92 @@ class Resender:
     async def _end(self, reply: str, why_not: str) -> None:
         await self._broker.client.publish(reply, why_not.encode(), headers={_END: "1"})
 
+    async def _find(self, missing: Missing) -> tuple[list[tuple[dict[str, str], bytes]], str]:
+        """The events as the relay would send them, from the first missing one on; or why not."""
+        counters = await self._database.read(lambda tx: _counters(tx.session))
+        if counters is None or counters.generation != missing.generation:
+            return [], "the database of the producer is not the one that numbered them"
+        ranks = await self._ranks(missing)
+        rows = await self._database.read(lambda tx: _rows(tx.session, ranks)) if ranks else []
+        if not rows or rows[0].number != missing.first:
+            return [], f"number {missing.first} is no longer in the outbox of the producer"
+        return [
+            (
+                wire.relayed(
+                    row.headers,
+                    number=row.number,
+                    rank=row.rank,
+                    generation=counters.generation,
+                    lineage=counters.lineage,
+                ),
+                row.data,
+            )
+            for row in rows
+        ], ""
 
-def _held(tx: ReadTransaction, missing: Missing) -> tuple[list[tuple[dict[str, str], bytes]], str]:
-    """The events, as the relay would send them, from the first missing one on; or why not."""
-    counters = tx.session.execute(select(relay.c.generation, relay.c.lineage)).first()
-    if counters is None or counters.generation != missing.generation:
-        return [], "the database of the producer is not the one that numbered them"
-    ranks = _ranks(tx.session, missing)
-    if not ranks:
-        return [], f"number {missing.first} is no longer in the outbox of the producer"
-    rows = tx.session.execute(
-        select(outbox.c.headers, outbox.c.data, outbox.c.number, outbox.c.rank)
-        .where(outbox.c.rank.in_(ranks))
-        .order_by(outbox.c.rank)
-    )
-    return [
-        (
-            wire.relayed(
-                row.headers,
-                number=row.number,
-                rank=row.rank,
-                generation=counters.generation,
-                lineage=counters.lineage,
-            ),
-            row.data,
-        )
-        for row in rows
-    ], ""
+    async def _ranks(self, missing: Missing) -> list[int]:
+        """The ranks of the missing events, without a hole from the first on, bounded.
+
+        Numbers grow with ranks: they are looked for from the event above them downwards, in parts.
+        """
+        now = time.monotonic()
+        self._known = {m: known for m, known in self._known.items() if known[1] > now}
+        if missing in self._known:
+            return self._known[missing][0]
+        lowest = await self._database.read(lambda tx: _lowest_rank(tx.session))
+        found: list[Any] = []
+        below = missing.below_rank
+        while below > lowest and not (found and found[-1].number <= missing.first):
+            part = _found(missing, below - _RANKS_AT_ONCE, below)
+            found += await self._database.read(lambda tx, part=part: tx.session.execute(part).all())  # type: ignore[misc]
+            below -= _RANKS_AT_ONCE
+        ranks = _without_hole(missing, found[::-1])
+        if below < missing.below_rank - _RANKS_AT_ONCE:
+            self._known[missing] = ranks, now + _KNOWN_SECONDS
+        return ranks
 
 
-def _ranks(session: Session, missing: Missing) -> list[int]:
-    """The ranks of the missing events, without a hole from the first on, bounded.
+def _counters(session: Session) -> Any:
+    return session.execute(select(relay.c.generation, relay.c.lineage)).first()
 
-    Numbers grow with ranks: they are looked for from the event above them downwards.
-    """
+
+def _lowest_rank(session: Session) -> int:
+    return session.execute(select(func.min(outbox.c.rank))).scalar() or 0
+
+
+def _found(missing: Missing, from_rank: int, below_rank: int) -> Select[tuple[int, int, int]]:
+    """Events of the subject up to the last missing one, the latest first."""
+    size = func.length(outbox.c.headers) + func.length(outbox.c.data)
     last = min(missing.last, missing.first + _MOST_EVENTS - 1)
-    found = session.execute(_found(missing, last)).all()
+    return (
+        select(outbox.c.number, outbox.c.rank, size.label("size"))
+        .where(
+            outbox.c.rank >= from_rank,
+            outbox.c.rank < below_rank,
+            outbox.c.subject == missing.subject,
+            outbox.c.number <= last,
+        )
+        .order_by(outbox.c.rank.desc())
+        .limit(last - missing.first + 2)
+    )
+
+
+def _without_hole(missing: Missing, found: Sequence[Any]) -> list[int]:
     ranks: list[int] = []
     total = 0
-    for number, row in enumerate(reversed(found), start=missing.first):
+    for row in found:
+        if row.number < missing.first:
+            continue
         total += row.size
-        if row.number != number or (ranks and total > _MOST_BYTES):
+        if row.number != missing.first + len(ranks) or (ranks and total > _MOST_BYTES):
             break
         ranks.append(row.rank)
     return ranks
 
 
-def _found(missing: Missing, last: int) -> Select[tuple[int | None, int | None, int]]:
-    size = func.length(outbox.c.headers) + func.length(outbox.c.data)
-    return (
-        select(outbox.c.number, outbox.c.rank, size.label("size"))
-        .where(
-            outbox.c.rank < missing.below_rank,
-            outbox.c.subject == missing.subject,
-            outbox.c.number.between(missing.first, last),
-        )
-        .order_by(outbox.c.rank.desc())
-        .limit(last - missing.first + 1)
-    )
+def _rows(session: Session, ranks: Sequence[int]) -> Sequence[Any]:
+    return session.execute(
+        select(outbox.c.headers, outbox.c.data, outbox.c.number, outbox.c.rank)
+        .where(outbox.c.rank.in_(ranks))
+        .order_by(outbox.c.rank)
+    ).all()
