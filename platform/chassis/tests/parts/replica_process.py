@@ -36,7 +36,7 @@ async def _run(options: dict[str, Any]) -> None:
 
     from bookstore.v1 import BookReturned, BookSold
     from chassis import EventContext, EventRouter, Transaction
-    from chassis.database import engine
+    from chassis.database import postgres_engine
 
     if "log" in options:
         _log_to(options["log"])
@@ -70,7 +70,7 @@ async def _run(options: dict[str, Any]) -> None:
             handle(tx, event)
 
     if "idle_seconds" in options:
-        engine._IDLE_IN_TRANSACTION_SECONDS = options["idle_seconds"]
+        postgres_engine._IDLE_SECONDS = options["idle_seconds"]
     node = Node(
         "books",
         options["url"],

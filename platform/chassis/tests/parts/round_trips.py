@@ -84,6 +84,8 @@ class DatabaseTrips:
                 answered()
 
         def answered() -> None:
+            if executed == ["BEGIN"]:
+                transaction.clear()  # what is set for a connection comes before
             if executed:
                 transaction.append(" + ".join(dict.fromkeys(executed)))
                 executed.clear()

@@ -8,6 +8,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DisconnectionError
 
+from chassis.database.postgres_engine import READ, WRITE, postgres_engine
 from chassis.database.work_session import guard, is_idle
 
 __all__ = [
@@ -17,14 +18,10 @@ __all__ = [
     "make_engine",
     "make_read_engine",
     "place_of",
-    "postgres_connection",
     "sqlite_url",
 ]
 
 _BUSY_MILLISECONDS = 10_000
-# A transaction that stands still for so long is ended by the server: a process that was stopped,
-# or whose host is gone, would keep its locks, and with them its lanes.
-_IDLE_IN_TRANSACTION_SECONDS = 60
 
 
 def is_sqlite(url: str | URL) -> bool:
@@ -82,57 +79,19 @@ class Renewal:
             raise DisconnectionError
 
 
-def postgres_connection() -> dict[str, object]:
-    """The driver's arguments for every connection to PostgreSQL.
-
-    Either side notices that the other is gone without a word: a vanished host keeps no locks.
-    """
-    idle = int(_IDLE_IN_TRANSACTION_SECONDS * 1000)
-    return {
-        "connect_timeout": 5,
-        "application_name": "slipway",
-        "options": (
-            f"-c idle_in_transaction_session_timeout={idle}"
-            " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
-        ),
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 30_000,
-    }
-
-
 def make_engine(url: str, threads: int) -> Engine:
     """An engine for transactions that write."""
     if is_sqlite(url):
         database_file(url).parent.mkdir(parents=True, exist_ok=True)
         return _sqlite(url, threads, begin="BEGIN IMMEDIATE", read_only=False)
-    return _postgres(url, threads, begin="BEGIN ISOLATION LEVEL READ COMMITTED")
+    return _guarded(postgres_engine(url, begin=WRITE, pool_size=threads, max_overflow=1))
 
 
 def make_read_engine(url: str, threads: int) -> Engine:
     """An engine for transactions that only read."""
     if is_sqlite(url):
         return _sqlite(url, threads, begin="BEGIN", read_only=True)
-    return _postgres(url, threads, begin="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-
-
-def _postgres(url: str, threads: int, *, begin: str) -> Engine:
-    """The driver's own BEGIN is turned off and ours is sent, which leaves nothing to defaults."""
-    engine = create_engine(
-        url,
-        pool_size=threads,
-        max_overflow=1,
-        isolation_level="AUTOCOMMIT",
-        connect_args=postgres_connection(),
-    )
-
-    @event.listens_for(engine, "begin")
-    def on_begin(connection: Any) -> None:
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql(begin)
-
-    return _guarded(engine)
+    return _guarded(postgres_engine(url, begin=READ, pool_size=threads, max_overflow=1))
 
 
 def _sqlite(url: str, threads: int, *, begin: str, read_only: bool) -> Engine:

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from chassis.database.engine import database_file, is_sqlite, postgres_connection
+from chassis.database.engine import database_file, is_sqlite
+from chassis.database.postgres_engine import WRITE, postgres_engine
 
 __all__ = ["Lock", "held"]
 
@@ -68,12 +69,17 @@ class _FileLock:
 
 
 class _AdvisoryLock:
+    """Held by a transaction that stays open: a lock of the session would be that of whoever a
+    pooler gives the session next. It sees no rows, so it keeps no VACUUM from its work."""
+
     def __init__(self, url: str, name: str) -> None:
-        self._engine = create_engine(
+        # Neither parameters nor prepared statements: their portals would keep a snapshot.
+        self._engine = postgres_engine(
             url,
+            begin=WRITE,
+            idle_seconds=0,
             poolclass=NullPool,
-            isolation_level="AUTOCOMMIT",
-            connect_args=postgres_connection(),
+            connect_args={"prepare_threshold": None},
         )
         digest = hashlib.sha256(f"slipway:{name}".encode()).digest()
         self._key = int.from_bytes(digest[:8], "big", signed=True)
@@ -86,15 +92,17 @@ class _AdvisoryLock:
         try:
             if self._connection is None:
                 self._connection = self._engine.connect()
-            statement = "SELECT true" if self._held else "SELECT pg_try_advisory_lock(:key)"
-            parameters = {} if self._held else {"key": self._key}
-            self._held = bool(self._connection.execute(text(statement), parameters).scalar())
+            take = f"SELECT pg_try_advisory_xact_lock({self._key})"
+            statement = text("SELECT true" if self._held else take)
+            self._held = bool(self._connection.execute(statement).scalar())
+            if not self._held:
+                self._connection.rollback()
         except DBAPIError:
             self.release()
         return self._held
 
     def release(self) -> None:
-        """Closing the connection gives the lock back."""
+        """Closing the connection ends the transaction, which gives the lock back."""
         self._held = False
         connection, self._connection = self._connection, None
         if connection is not None:

@@ -15,6 +15,7 @@ from chassis.database import identity
 from chassis.database.engine import database_file, is_sqlite
 from chassis.database.faults import DatabaseDown, Fault, fault_of, line_of
 from chassis.database.leadership import held
+from chassis.database.postgres_engine import WRITE, postgres_engine
 from chassis.database.schema import Code, Schema, compare, record
 
 __all__ = ["Diverged", "Migration", "migrate"]
@@ -62,7 +63,9 @@ def migrate(url: str, migrations: str | None = None, *, service: str | None = No
     code = Code(migrations)
     if is_sqlite(url):
         database_file(url).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, poolclass=NullPool)
+        engine = create_engine(url, poolclass=NullPool)
+    else:
+        engine = postgres_engine(url, begin=WRITE, poolclass=NullPool)
     try:
         with _connected(engine) as connection:
             if service:

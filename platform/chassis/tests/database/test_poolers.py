@@ -1,0 +1,157 @@
+"""Through PgBouncer, in each of its modes; and whatever the server's defaults are."""
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from bookshop import Node, accountant, prepare_database, sold
+from pooler import pooler, through
+from sqlalchemy import text
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import ReadTransaction, Transaction
+from chassis.database import Database, DatabaseDown
+from chassis.database.leadership import Lock
+from chassis.events.publisher import Publisher
+from chassis.testing import NatsServer, PostgresServer
+
+
+def unique(name: str) -> str:
+    return f"{name}_{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(params=["session", "transaction"])
+def pooled(request: pytest.FixtureRequest, postgres: PostgresServer) -> Iterator[tuple[str, str]]:
+    """The URL of a database through a pooler, and past it."""
+    direct = postgres.create_database(unique(f"pooled_{request.param}"))
+    with pooler(postgres, request.param) as port:
+        yield through(direct, port), direct
+
+
+async def test_a_service_takes_and_publishes_events_through_a_pooler(
+    pooled: tuple[str, str], nats: NatsServer, postgres: PostgresServer
+) -> None:
+    url, _ = pooled
+    publishes = [BookSold, BookReturned]
+    async with (
+        Node("bookstore", url, nats.url, publishes=publishes) as shop,
+        Node("books", other(postgres, url), nats.url, router=accountant()) as books,
+    ):
+        published = []
+        for n in range(0, 120, 10):  # transactions enough for statements to be prepared
+            published += await shop.publish(*(sold(n + i) for i in range(10)))
+        await shop.settled()
+        await books.settled()
+        taken = [line.event_id for line in await books.journal()]
+        assert sorted(taken) == sorted(event.id for event in published)
+        assert shop.fatal == books.fatal == []
+
+
+def other(postgres: PostgresServer, url: str) -> str:
+    """Another database behind the same pooler."""
+    name = f"{url.rpartition('/')[2]}_books"
+    postgres.create_database(name)
+    return f"{url.rpartition('/')[0]}/{name}"
+
+
+async def test_a_lock_is_one_processs_through_a_pooler_and_goes_with_it(
+    pooled: tuple[str, str],
+) -> None:
+    for url in pooled:
+        first, second, third = (Lock(url, "relay") for _ in range(3))
+        try:
+            assert [first.acquire(), second.acquire(), first.acquire()] == [True, False, True]
+            first.release()
+            while not second.acquire():
+                await asyncio.sleep(0.02)
+            # As it goes with a process that is killed: nobody says goodbye.
+            second._lock._connection.connection.dbapi_connection.close()  # type: ignore[union-attr]
+            while not third.acquire():
+                await asyncio.sleep(0.02)
+        finally:
+            for lock in (first, second, third):
+                lock.release()
+
+
+async def test_a_lock_that_is_held_keeps_no_vacuum_from_its_work(postgres: PostgresServer) -> None:
+    name = unique("vacuumed")
+    url = postgres.create_database(name)
+    lock = Lock(url, "relay")
+    assert lock.acquire()
+    assert all(lock.acquire() for _ in range(10))  # as it looks again and again
+    try:
+        with psycopg.connect(url.replace("+psycopg", "")) as connection:
+            held = connection.execute(
+                "SELECT backend_xmin, backend_xid FROM pg_stat_activity"
+                " WHERE state = 'idle in transaction' AND datname = %s",
+                [name],
+            ).fetchall()
+        assert held == [(None, None)]
+    finally:
+        lock.release()
+
+
+async def test_a_pooler_of_statements_is_refused_with_what_to_do(postgres: PostgresServer) -> None:
+    direct = postgres.create_database(unique("pooled_statement"))
+    with pooler(postgres, "statement") as port:
+        database = Database(through(direct, port), Publisher("bookstore"))
+        try:
+            for attempt in (database.check, lambda: database.transaction(isolation)):
+                with pytest.raises(DatabaseDown, match="pool_mode to transaction or session"):
+                    await attempt()
+        finally:
+            database.close()
+
+
+def isolation(tx: ReadTransaction) -> tuple[str | None, str | None]:
+    """Its isolation level, and how long it may stand still."""
+    idle = "SHOW idle_in_transaction_session_timeout"
+    return (
+        tx.session.scalar(text("SHOW transaction_isolation")),
+        tx.session.scalar(text(idle)),
+    )
+
+
+async def test_transactions_are_as_the_chassis_needs_them_whatever_the_defaults(
+    pooled: tuple[str, str],
+) -> None:
+    _, direct = pooled
+    with psycopg.connect(direct.replace("+psycopg", ""), autocommit=True) as connection:
+        name = connection.info.dbname
+        for setting in (
+            "default_transaction_isolation = 'serializable'",
+            "idle_in_transaction_session_timeout = 0",
+        ):
+            connection.execute(f"ALTER DATABASE {name} SET {setting}".encode())
+    for url in pooled:
+        database = Database(url, Publisher("bookstore"))
+        try:
+            # More than one connection, and more than one transaction on each.
+            writes = [database.transaction(isolation) for _ in range(20)]
+            reads = [database.read(isolation) for _ in range(20)]
+            assert set(await asyncio.gather(*writes)) == {("read committed", "1min")}
+            assert set(await asyncio.gather(*reads)) == {("repeatable read", "1min")}
+        finally:
+            database.close()
+
+
+async def test_a_read_sees_one_state_of_the_database(postgres: PostgresServer) -> None:
+    url = postgres.create_database(unique("snapshot"))
+    prepare_database(url)
+    database = Database(url, Publisher("bookstore"))
+
+    def write(tx: Transaction) -> None:
+        tx.session.execute(text("INSERT INTO journal (id) VALUES (1)"))
+
+    def look_twice(tx: ReadTransaction) -> tuple[int | None, int | None]:
+        count = text("SELECT count(*) FROM journal")
+        before = tx.session.scalar(count)
+        database.transact(write)
+        return before, tx.session.scalar(count)
+
+    try:
+        assert await database.read(look_twice) == (0, 0)
+    finally:
+        database.close()
