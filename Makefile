@@ -64,10 +64,13 @@ GONE := $(filter-out $(PROJECTS),$(shell cat $(VENV)/.ready 2>/dev/null))
 $(GONE):
 $(VENV)/.ready: requirements-dev.lock $(PROJECTS) $(GONE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
+	@test -w . || { echo "$$PWD cannot be written, and the environment goes into it: clone it to a folder that can. With an environment made before, SLIPWAY_STATE=/another/folder is enough."; exit 1; }
 	@test -x $(BIN)/pip || { echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock >$(VENV)/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
-	@echo "installing the locked packages"
-	@uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock
-	@uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ./,$(patsubst %/pyproject.toml,%,$(PROJECTS)))
+	@echo "installing the locked packages"; \
+	CACHE=$$(uv cache dir); mkdir -p "$$CACHE" 2>/dev/null; \
+	test -w "$$CACHE" || { export UV_NO_CACHE=1; echo "without a cache: $$CACHE cannot be written"; }; \
+	uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock && \
+	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ./,$(patsubst %/pyproject.toml,%,$(PROJECTS)))
 	@echo $(PROJECTS) >$@

@@ -156,6 +156,14 @@ def execute(url: str, statement: LiteralString) -> None:
         connection.execute(statement)
 
 
+async def test_a_data_folder_that_cannot_be_written_is_told_with_what_moves_it(
+    run: Callable[..., Platform], write: Write
+) -> None:
+    file = write("a file", "")
+    with pytest.raises(DevkitError, match=r"cannot be written .*SLIPWAY_STATE="):
+        await run(data=file / "state").start()
+
+
 async def test_a_port_in_use_is_named_with_its_holder_and_with_what_moves_it(
     run: Callable[..., Platform], names: tuple[str, str]
 ) -> None:

@@ -1,12 +1,16 @@
 """Which services a change restarts, and how long a dying one waits."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from devkit.doctor import watching
 from devkit.services import ServiceDefinition
 from devkit.supervisor import back_off_seconds
 from devkit.watch import affected
+from devkit.workspace import Workspace
 
 ROOT = Path("/workspace")
 SHARED = [ROOT / "platform/chassis/src", ROOT / "contracts"]
@@ -45,3 +49,68 @@ def test_the_wait_doubles_up_to_a_limit() -> None:
         10,
     ]
     assert back_off_seconds(100_000) == 10
+
+
+# A user's limits can be set in a namespace of one's own, and bind nobody else.
+LIMITED = ["unshare", "--user", "--map-root-user", "sh", "-c"]
+WATCHER = """
+import asyncio, sys
+from pathlib import Path
+
+from devkit.doctor import watching
+from devkit.services import ServiceDefinition
+from devkit.watch import changed_services
+from devkit.workspace import Workspace
+
+async def main() -> None:
+    workspace = Workspace(Path(sys.argv[1]))
+    source = workspace.root / "services/lending/src"
+    service = ServiceDefinition("lending", "lending", source, 1, None, {}, False)
+    changes = changed_services(workspace, [service], lambda reason: print("polling:", reason))
+    finding = await asyncio.to_thread(watching, workspace)
+    print("doctor:", finding.well, finding.needed, finding.advice)
+    news = asyncio.ensure_future(anext(changes))
+    number = 0
+    while not news.done():
+        number += 1
+        (source / "lending/rpc.py").write_text(f"x = {number}", encoding="utf-8")
+        await asyncio.wait({news}, timeout=0.5)
+    names, files = news.result()
+    print("changed:", names, [file.name for file in files])
+
+asyncio.run(asyncio.wait_for(main(), 60))
+"""
+
+
+def watch_under(limit: str, workspace: Workspace) -> list[str]:
+    """What is said of a change where the system's limit of that name is 0."""
+    script = f'echo 0 > /proc/sys/user/{limit} && exec "$0" -c "$1" "$2"'
+    command = [*LIMITED, script, sys.executable, WATCHER, str(workspace.root)]
+    try:
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
+    except FileNotFoundError:
+        pytest.skip("this machine has no unshare")
+    if "unshare" in done.stderr or "/proc/sys/user" in done.stderr:
+        pytest.skip(f"limits cannot be set here: {done.stderr.strip()}")
+    assert not done.returncode, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ("max_inotify_watches", "OS file watch limit reached."),
+        ("max_inotify_instances", "Error creating recommended watcher: Too many open files"),
+    ],
+)
+def test_where_the_system_tells_of_no_change_files_are_looked_at(
+    workspace: Workspace, limit: str, reason: str
+) -> None:
+    doctor, polling, changed = watch_under(limit, workspace)
+    assert doctor.startswith("doctor: False False `sudo sysctl fs.inotify.max_user_watches=")
+    assert polling.startswith(f"polling: {reason}")
+    assert changed == "changed: ['lending'] ['rpc.py']"
+
+
+async def test_where_the_system_tells_of_changes_nothing_is_said(workspace: Workspace) -> None:
+    assert watching(workspace).well

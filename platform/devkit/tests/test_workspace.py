@@ -74,3 +74,12 @@ def test_tests_over_all_services_go_with_the_services(workspace: Workspace, writ
     assert workspace.contracts is None
     write("pyproject.toml", '[tool.uv.workspace]\nmembers = ["platform/*", "services/*"]\n')
     assert Workspace(workspace.root).tests == (workspace.root / "tests",)
+
+
+def test_the_state_of_a_platform_lies_in_the_workspace_or_where_a_variable_says(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLIPWAY_STATE", raising=False)
+    assert workspace.state == workspace.root / ".slipway"
+    monkeypatch.setenv("SLIPWAY_STATE", "/elsewhere")
+    assert workspace.state == Path("/elsewhere")

@@ -62,6 +62,15 @@ async def test_an_order_is_taken_with_an_id_and_where_to_find_it(
     assert (await rest.get(answer.headers["location"])).json()["placed_at"].endswith("Z")
 
 
+async def test_links_have_the_prefix_that_a_proxy_publishes_them_below(
+    rest: httpx.AsyncClient,
+) -> None:
+    assert isinstance(rest._transport, httpx.ASGITransport)
+    rest._transport.root_path = "/shop"
+    placed = await place(rest)
+    assert placed.headers["location"] == f"/shop/orders/{placed.json()['order_id']}"
+
+
 async def test_half_a_character_is_refused(rest: httpx.AsyncClient) -> None:
     body = rb'{"customer_id": "\ud800", "lines": [{"sku": "milk", "quantity": 2}]}'
     answer = await rest.post("/orders", content=body, headers={"content-type": "application/json"})

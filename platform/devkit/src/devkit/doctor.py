@@ -32,6 +32,7 @@ __all__ = [
     "postgres_binaries",
     "python_version",
     "system",
+    "watching",
 ]
 
 _OLDEST_PYTHON = (3, 11)
@@ -72,6 +73,7 @@ def examine(workspace: Workspace) -> list[Finding]:
         "ports": lambda: known_ports(workspace),
         "events": lambda: events_held_up(workspace.state),
         "left over": lambda: left_over_state(workspace.state),
+        "watching": lambda: watching(workspace),
         "disk": lambda: disk_space(workspace.root, shutil.disk_usage(workspace.root).free),
     }
     return [_run(about, check) for about, check in checks.items()]
@@ -231,6 +233,22 @@ def left_over_state(folder: Path) -> Finding:
             f"`kill {' '.join(alive)}`",
         )
     return Finding("left over", "a state file, which the next start replaces")
+
+
+def watching(workspace: Workspace) -> Finding:
+    """The system tells `slipway run` of changed files."""
+    from devkit.watch import why_polling
+
+    reason = why_polling([member.source_root for member in workspace.members])
+    if reason is None:
+        return Finding("watching", "changed files are told of")
+    return Finding(
+        "watching",
+        f"{reason}; `slipway run` looks at all files once a second instead",
+        "`sudo sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=1024`, or"
+        " end other programs that watch files",
+        needed=False,
+    )
 
 
 def disk_space(folder: Path, free: int) -> Finding:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -251,8 +252,7 @@ class Platform:
 
     async def _start(self) -> None:
         self._refuse_a_second_one()
-        (self.data / "data").mkdir(parents=True, exist_ok=True)
-        (self.data / "logs").mkdir(exist_ok=True)
+        self._make_folders()
         options = self.options
         self._definitions = await asyncio.to_thread(read_services, self.workspace)
         check_names(self._definitions, (*(options.services or ()), *options.leave_out))
@@ -281,6 +281,18 @@ class Platform:
             await asyncio.sleep(0)  # it takes a while on a busy machine, and somebody may stop it
         self.write_state()
         self._start_background()
+
+    def _make_folders(self) -> None:
+        try:
+            (self.data / "data").mkdir(parents=True, exist_ok=True)
+            (self.data / "logs").mkdir(exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.data):
+                pass
+        except OSError as error:
+            raise DevkitError(
+                f"{self.data} cannot be written ({error.strerror}), and databases, streams and logs"
+                " go there: name another folder with SLIPWAY_STATE=…"
+            ) from error
 
     def _refuse_a_second_one(self) -> None:
         state = read_state(self.data)
@@ -460,7 +472,15 @@ class Platform:
     async def _watch(self) -> None:
         from devkit.watch import changed_services
 
-        async for services, files in changed_services(self.workspace, self._definitions):
+        def on_polling(reason: str) -> None:
+            self._tell(
+                "runner",
+                f"the system does not tell of changed files ({reason}): they are looked at once a "
+                "second; `slipway doctor` says what to do",
+            )
+
+        changes = changed_services(self.workspace, self._definitions, on_polling)
+        async for services, files in changes:
             here = [name for name in services if self.of(name)]
             names = ", ".join(sorted({file.name for file in files}))
             for name in here:

@@ -83,7 +83,7 @@ def read_state(folder: Path) -> PlatformState | None:
             servers=[ServerState(**server) for server in content["servers"]],
             services=[ServiceState(**service) for service in content["services"]],
         )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -1,5 +1,6 @@
 """The workspace and its members, read from the root pyproject.toml: no list is kept elsewhere."""
 
+import os
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,8 +135,11 @@ class Workspace:
 
     @property
     def state(self) -> Path:
-        """Where local data, logs and the state of a running platform live; git-ignored."""
-        return self.root / ".slipway"
+        """Where local data, logs and the state of a running platform live; git-ignored.
+
+        The variable SLIPWAY_STATE names another folder, for a checkout that cannot be written.
+        """
+        return Path(os.environ.get("SLIPWAY_STATE") or self.root / ".slipway").absolute()
 
 
 def find_workspace(start: Path | None = None) -> Workspace:
