@@ -297,7 +297,7 @@ async def test_the_surface_documents_itself(shop: Storefront) -> None:
 
     assert docs.status_code == 200
     assert docs.headers["content-type"].startswith("text/html")
-    assert "/openapi.json" in docs.text
+    assert "openapi.json" in docs.text  # below any prefix, so without a slash
     assert document["openapi"].startswith("3.1")
     assert set(document["paths"]) == {
         "/orders",
