@@ -1,5 +1,6 @@
 """The service's database: transactions on threads of their own, migrations, leadership."""
 
+from chassis.database.chunks import chunks
 from chassis.database.database import Database
 from chassis.database.faults import ConnectionLost, DatabaseAtFault, DatabaseDown
 from chassis.database.identity import WrongDatabase
@@ -17,5 +18,6 @@ __all__ = [
     "Transaction",
     "TransactionMisused",
     "WrongDatabase",
+    "chunks",
     "migrate",
 ]

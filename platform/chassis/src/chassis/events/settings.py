@@ -58,7 +58,10 @@ class EventSettings(BaseSettings):
     member_ttl_seconds: int = Field(
         5, ge=1, description="a replica not heard of for so long is gone, in whole seconds"
     )
-    batch_max_events: int = Field(500, ge=1, description="most events taken in one commit")
+    # A handler of lists may name each of them in one statement: below SQLite's 32,766 parameters.
+    batch_max_events: int = Field(
+        500, ge=1, le=10_000, description="most events taken in one commit"
+    )
     task_tries: int = Field(5, ge=1, description="tries before an event becomes a dead letter")
     task_backoff_seconds: float = Field(
         0.5, gt=0, description="wait before the second try; doubled for each further one"

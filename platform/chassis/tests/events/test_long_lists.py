@@ -1,0 +1,87 @@
+"""Lists may be longer than a statement of the database takes parameters."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from desk import Desk
+from sqlalchemy import event, insert
+
+from bookstore.v1 import BookSold
+from chassis import Transaction
+from chassis.database import chunks
+from chassis.database.tables import dead_letters
+from chassis.events import dead_letter_rows, task_queue, task_rows
+from chassis.events.task_queue import Look
+
+TYPE = "bookstore.v1.BookSold"
+# SQLite takes 32,766 parameters, PostgreSQL 65,535; fewer of them show the same sooner.
+FEWER = 10_050
+
+
+@pytest.fixture
+async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
+    desk = Desk(new_database("desk"))
+    yield desk
+    desk.close()
+
+
+def test_a_list_is_cut_into_parts_that_fit() -> None:
+    assert [list(part) for part in chunks([1, 2, 3, 4, 5], 2)] == [[1, 2], [3, 4], [5]]
+    assert list(chunks([])) == []
+
+
+def die(tx: Transaction, letters: int, keys: int) -> None:
+    same = {"source": "here", "type": TYPE, "subject": f"{TYPE}.1", "headers": b"{}", "data": b""}
+    died = {"tries": 5, "reason": "no reason", "died_at": 0}
+    rows = [
+        {**same, **died, "key": f"key {n % keys}", "event_id": f"{n:06}"} for n in range(letters)
+    ]
+    tx.session.execute(insert(dead_letters), rows)
+
+
+async def test_dead_letters_are_put_back_however_many_keys_they_have(tmp_path: Path) -> None:
+    desk = Desk(f"sqlite:///{tmp_path}/desk.db")
+
+    @event.listens_for(desk.database._engine, "connect")
+    def limit(connection: sqlite3.Connection, _record: object) -> None:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, FEWER)
+
+    many = FEWER + 100
+    await desk.database.transaction(lambda tx: die(tx, many, keys=many))
+    count = await desk.database.transaction(lambda tx: dead_letter_rows.redrive(tx.session))
+    assert count == many
+    assert await desk.database.read(lambda tx: task_rows.count(tx.session)) == (many, 0)
+    desk.close()
+
+
+async def test_what_is_put_back_stands_in_the_line_of_its_key_and_costs_no_look(desk: Desk) -> None:
+    (first,) = await desk.store(BookSold(book_id="key 0"), source="here")
+    await desk.database.transaction(lambda tx: die(tx, 60, keys=3))
+    halves = [list(range(1, 31)), list(range(31, 61))]
+    for ids in halves:
+        # Each in a commit of its own, as if the one before had been interrupted after it.
+        await desk.database.transaction(
+            lambda tx, ids=ids: dead_letter_rows.redrive(tx.session, ids)  # type: ignore[misc]
+        )
+    # Of each key one is due, and what waits behind it is no row for a look.
+    assert sum(row.due_at is not None for row in await desk.rows()) == 3
+    ended: list[str] = []
+    while claimed := await desk.database.transaction(claim):
+        for task in claimed:
+            await desk.database.transaction(
+                lambda tx, task=task: task_rows.finish(tx.session, task)  # type: ignore[misc]
+            )
+            ended.append(f"{task.key} {task.event_id}")
+    assert len(ended) == 61
+    assert ended.index(f"key 0 {first.id}") < ended.index("key 0 000000")
+    for key in range(3):
+        of_key = [e for e in ended if e.startswith(f"key {key} 0000")]
+        assert all(a < b for a, b in pairwise(of_key))
+
+
+def claim(tx: Transaction) -> list[task_rows.Task]:
+    places = {TYPE: 16}
+    return task_queue.claim(tx.session, Look([TYPE]), places, owner="one", lease_seconds=600)[0]
