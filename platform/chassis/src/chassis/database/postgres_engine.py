@@ -45,6 +45,8 @@ def postgres_engine(
         connect_args={
             "connect_timeout": 5,
             "application_name": "slipway",
+            # Text is text, whatever encoding the database was made with.
+            "client_encoding": "utf8",
             "tcp_user_timeout": 30_000,
             **_KEEPALIVES,
             **connect_args,
