@@ -12,11 +12,13 @@ from bookshop import Node, accountant, eventually
 from desk import Desk
 from reading import taken_ids
 from shell import Shell
+from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 from trade import dead
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
+from chassis.database import DatabaseDown
 from chassis.events import dead_letter_rows
 from chassis.events.publisher import Publisher
 from chassis.exit_codes import CONFIGURATION, FAILED, NOTHING, OK, UNAVAILABLE, USAGE
@@ -211,6 +213,31 @@ async def test_as_many_may_be_named_by_their_ids_as_there_are(
     while await desk.database.transaction(lambda tx: redrive_dead_letters(tx.session, named)):
         pass
     assert await remaining(desk) == []
+
+
+async def test_what_was_done_before_a_failure_is_logged(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bury(desk, *(letter(f"b-{number}") for number in range(700)))
+    calls = 0
+    redrive = redrive_dead_letters
+
+    def failing_later(session: Session, chosen: DeadLetterFilter) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise DatabaseDown("gone")
+        return redrive(session, chosen)
+
+    verb = "chassis.operations.command_line.dead_letters.redrive_dead_letters"
+    monkeypatch.setattr(verb, failing_later)
+    with capture_logs() as logs:
+        ran = await Shell("books", desk.url).run("dead-letters", "redrive", "--all", "--yes")
+    assert ran.code == UNAVAILABLE
+    assert "the database cannot be reached: gone" in ran.err
+    (line,) = [line for line in logs if "operator" in line["event"]]
+    assert line["changed"] == 500
+    assert len(await remaining(desk)) == 200
 
 
 async def test_what_dies_after_the_look_is_not_touched(desk: Desk) -> None:

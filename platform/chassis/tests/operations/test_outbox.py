@@ -76,3 +76,8 @@ async def test_events_that_the_stream_refused_are_listed_sent_after_all_or_dropp
         await shop.sent()
         assert (await view.ids())[-2:] == [event.id for event in refused[1:]]
         assert (await shell.run("outbox", "refused")).code == NOTHING
+
+
+async def test_a_service_that_publishes_nothing_has_nothing_to_send(prepared_sqlite: str) -> None:
+    ran = await Shell("books", f"sqlite:///{prepared_sqlite}").run("outbox", "status", "--json")
+    assert (ran.code, ran.rows, ran.err) == (NOTHING, [], "books publishes no events\n")

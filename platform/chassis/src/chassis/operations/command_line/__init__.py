@@ -60,7 +60,10 @@ def main(service: "Service", settings: ServiceSettings, arguments: Namespace) ->
         print(f"{service.name} has no database, so it keeps no events", file=sys.stderr)
         return USAGE
     logging.configure(service.name, settings, sys.stderr)
-    return asyncio.run(_run(service, settings, arguments))
+    try:
+        return asyncio.run(_run(service, settings, arguments))
+    except KeyboardInterrupt:
+        return _refused("interrupted: look at what was done before", FAILED)
 
 
 async def _run(service: "Service", settings: ServiceSettings, arguments: Namespace) -> int:

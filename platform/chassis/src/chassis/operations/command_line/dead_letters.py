@@ -126,10 +126,9 @@ async def _change(operator: Operator, change: Callable[[Session, DeadLetterFilte
     )
 
     async def do() -> int:
-        done = 0
         while some := await operator.database.transaction(lambda tx: change(tx.session, chosen)):
-            done += some
-        return done
+            operator.changed += some
+        return operator.changed
 
     shown = ", ".join(keys[:_KEYS_SHOWN]) + (", …" if len(keys) > _KEYS_SHOWN else "")
     events = sum(group.events for group in groups)

@@ -156,7 +156,7 @@ async def _pause(operator: Operator) -> int:
     asked = _types(operator, rows, operator.arguments.type)
     types = [type for type in asked if type not in rows.paused]
     return await operator.carry_out(
-        f"pause {len(types)} types: their events wait, those of other types go on in every key",
+        f"pause {_named(types)}: other types go on, in the same keys too",
         [{"type": type, "tasks": rows.tasks.get(type, 0)} for type in types],
         lambda: operator.database.transaction(
             lambda tx: pause_types(tx.session, types, operator.who)
@@ -169,7 +169,7 @@ async def _resume(operator: Operator) -> int:
     asked = _types(operator, rows, operator.arguments.type)
     types = [type for type in asked if type in rows.paused]
     return await operator.carry_out(
-        f"resume {len(types)} types",
+        f"resume {_named(types)}",
         [
             {
                 "type": type,
@@ -180,6 +180,10 @@ async def _resume(operator: Operator) -> int:
         ],
         lambda: operator.database.transaction(lambda tx: resume_types(tx.session, types)),
     )
+
+
+def _named(types: list[str]) -> str:
+    return types[0] if len(types) == 1 else f"{len(types)} types"
 
 
 def _types(operator: Operator, rows: EventRows, asked: str) -> list[str]:

@@ -40,12 +40,14 @@ class Operator:
     """Somebody at a shell who asks one thing of one service.
 
     `database` is the service's own. Nothing of the service runs: no relay, no reader, no server.
+    `changed` counts what is changed for good, while a change goes on.
     """
 
     def __init__(self, service: "Service", settings: ServiceSettings, arguments: Namespace) -> None:
         self.service = service
         self.settings = settings
         self.arguments = arguments
+        self.changed = 0
         url = settings.database_url.get_secret_value()
         self.database = Database(url, Publisher(service.name), threads=1, read_threads=1)
 
@@ -124,8 +126,9 @@ class Operator:
         """Change something, as far as the one who asks for it agrees; returns the exit code.
 
         `what` says it in a sentence, as "redrive 3 events of 2 keys"; `plan` are the rows that
-        tell it in detail. `do` does it and returns how much was changed. It is logged here and by
-        the members that run, which are told to look at once.
+        tell it in detail. `do` does it and returns how much was changed; in several commits it adds
+        to `changed` after each. It is logged here and by the members that run, which are told to
+        look at once.
         """
         arguments = self.arguments
         if not plan:
@@ -143,14 +146,23 @@ class Operator:
         refused = _not_agreed(arguments)
         if refused is not None:
             return refused
-        changed = await do()
+        try:
+            changed = await do()
+        except BaseException:
+            if self.changed:  # the commits before this one stay
+                await self._record(what, self.changed)
+            raise
+        await self._record(what, changed)
         if arguments.json:
             self.show(plan)
-        change = OperatorChange(f"{arguments.noun} {arguments.verb}", self.who, what, changed)
-        change.log()
-        await self._tell_members(change)
         self.say(f"done: {changed}")
         return OK
+
+    async def _record(self, what: str, changed: int) -> None:
+        verb = f"{self.arguments.noun} {self.arguments.verb}"
+        change = OperatorChange(verb, self.who, what, changed)
+        change.log()
+        await self._tell_members(change)
 
     async def _tell_members(self, change: OperatorChange) -> None:
         """A hint. What was changed is in the database, where they find it by themselves too."""

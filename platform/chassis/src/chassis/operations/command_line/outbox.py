@@ -39,6 +39,10 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 async def _status(operator: Operator) -> int:
+    if not operator.service.publishes:
+        operator.show([])
+        operator.say(f"{operator.service.name} publishes no events")
+        return NOTHING
     status = await operator.database.read(lambda tx: outbox_status(tx.session))
     oldest = status.oldest_unsent
     operator.show(
@@ -99,10 +103,10 @@ async def _change(operator: Operator, change: Callable[[Session, Sequence[int]],
     ]
 
     async def do() -> int:
-        done = 0
         for some in chunks([event.id for event in found], _AT_ONCE):
-            done += await operator.database.transaction(partial(_changed, change, some))
-        return done
+            done = await operator.database.transaction(partial(_changed, change, some))
+            operator.changed += done
+        return operator.changed
 
     what = f"{arguments.verb} {len(found)} refused events"
     return await operator.carry_out(what, [_row(event) for event in found], do)
