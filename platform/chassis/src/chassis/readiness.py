@@ -38,7 +38,6 @@ class Readiness:
         self._database: Database | None = None
         self._events: Callable[[], Mapping[str, str]] | None = None
         self._held_up: Callable[[], Mapping[str, object]] | None = None
-        self._database_state: str | None = None
         self._checked_at = float("-inf")
         self._check: asyncio.Task[None] | None = None
         self._last: Status = "starting"
