@@ -57,6 +57,8 @@ async def test_numbers_that_start_again_stop_the_lanes_whatever_the_producers_cl
             said = await is_stopped(books, len(lanes))
             assert all(f"number 1 is of generation {generation}" in line for line in said)
             assert await taken_ids(books) == taken
+            # None of them is taken, whatever their numbers.
+            assert (await books.path.ledger()).lag == 5
 
 
 @pytest.mark.parametrize("generation", [LONG_AGO, FAR_OFF], ids=["behind", "ahead"])

@@ -80,5 +80,6 @@ async def test_new_events_under_numbers_that_were_taken_are_noticed_by_who_start
         async with Node("books", books_url, nats.url, router=accountant()) as books:
             (said,) = [line for line in await is_stopped(books) if "BookSold" in line]
             assert "put back: number 40 is another event" in said
+            assert (await books.path.ledger()).lag >= 1
             sales = [e.event_id for e in await books.journal() if e.type.endswith("BookSold")]
             assert sales[20:] == [event.id for event in forgotten]

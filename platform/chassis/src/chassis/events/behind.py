@@ -75,9 +75,11 @@ def subjects_behind(
             continue
         if not last.number:
             behind[subject] = Behind(0, last.sequence, certain=False)
+        elif not (last.goes_on(position) or position.knows(last.generation)):
+            behind[subject] = Behind(last.number, last.sequence)  # all of another count
         elif last.number > position.number:
             events = last.number - max(position.number, 0)
             behind[subject] = Behind(events, last.sequence)
         elif judge(last, position).kind == "forked":
-            behind[subject] = Behind(0, last.sequence)
+            behind[subject] = Behind(1, last.sequence)  # or more: there is no telling
     return behind

@@ -8,7 +8,7 @@ from chassis.events.behind import last_events, subjects_behind
 from chassis.events.broker import Broker
 from chassis.events.contracts import subject_of
 from chassis.events.positions import Position
-from chassis.events.streams import StreamGone, stream_state
+from chassis.events.streams import StreamGone, StreamState, stream_state
 
 __all__ = ["Lag", "LagUnknown"]
 
@@ -44,22 +44,22 @@ class Lag:
         known = await self._database.read(lambda tx: positions.load(tx.session, self._stream))
         subjects = [subject_of(type, lane) for type in self._types for lane in lanes]
         try:
-            held = await self._held_now(subjects)
+            # Asked of the leader: what answers for the stream itself may only be hindered.
+            state = await stream_state(self._broker.client, self._stream)
         except StreamGone as error:
             if known:
                 raise LagUnknown(
                     f"stream {self._stream!r} is not there, and is made anew by its producer"
                 ) from error
             return 0  # it was never there
+        held = await self._held_now(state, subjects)
         at = {subject: known.get(subject, _NOTHING_TAKEN) for subject in subjects}
         behind = subjects_behind(held, at)
         if hidden := [subject for subject, b in behind.items() if not b.certain]:
             raise LagUnknown(f"{hidden[0]} ends with many messages that are no events")
         return sum(b.events for b in behind.values())
 
-    async def _held_now(self, subjects: Collection[str]) -> dict[str, Position]:
-        # Asked of the leader: what holds for a stream that is not there holds for one that is.
-        state = await stream_state(self._broker.client, self._stream)
+    async def _held_now(self, state: StreamState, subjects: Collection[str]) -> dict[str, Position]:
         held_of = state.created, state.last_sequence, state.messages, tuple(subjects)
         # One of several copies may have answered before it had all.
         if held_of != self._held_of or state.config.get("num_replicas", 1) > 1:
