@@ -17,6 +17,7 @@ from chassis.events.contracts import ContractError, event_type, source_service
 from chassis.events.handlers import DeclarationError, bind_all
 from chassis.events.jobs import PeriodicJob
 from chassis.events.publisher import Publisher
+from chassis.http.transactions import takes_transaction
 from chassis.rpc import methods, security
 from chassis.rpc.client import target_name
 from chassis.settings import ServiceSettings
@@ -34,7 +35,7 @@ def problems(service: "Service", settings: ServiceSettings) -> list[str]:
         *_event_problems(service, settings),
         *methods.problems(service),
         *(line for job in service.jobs for line in _job_problems(job, service.settings_type)),
-        *_call_problems(service),
+        *_route_problems(service),
     ]
 
 
@@ -101,24 +102,29 @@ def _declared(service: "Service", contract: ServiceDescriptor, _stub: object) ->
         raise LookupError(undeclared(contract.full_name, service.name))
 
 
-def _call_problems(service: "Service") -> Iterator[str]:
-    """Dependencies of HTTP routes that call what the service does not declare."""
+def _route_problems(service: "Service") -> Iterator[str]:
+    """Dependencies of HTTP routes that the service cannot give them."""
     declared = {contract.full_name for contract in service.calls}
     for router in service.http:
         for route in router.routes:
-            dependant = getattr(route, "dependant", None)
-            for contract in _called(dependant) if dependant is not None else ():
-                if contract not in declared:
-                    where = getattr(route, "path", router)
-                    yield f"{where}: {undeclared(contract, service.name)}"
+            where = getattr(route, "path", router)
+            calls = list(_dependencies(getattr(route, "dependant", None)))
+            for call in calls:
+                contract = getattr(call, "contract", None)
+                if contract is not None and contract.full_name not in declared:
+                    yield f"{where}: {undeclared(contract.full_name, service.name)}"
+            if not any(map(takes_transaction, calls)):
+                continue
+            if not service.has_database:
+                yield f"{where}: takes a transaction; give {service.name} its tables=..."
+            if not inspect.iscoroutinefunction(getattr(route, "endpoint", None)):
+                yield f"{where}: a route that takes RouteRead or RouteTransact is an async def"
 
 
-def _called(dependant: Any) -> Iterator[str]:
-    for dependency in dependant.dependencies:
-        contract = getattr(dependency.call, "contract", None)
-        if contract is not None:
-            yield contract.full_name
-        yield from _called(dependency)
+def _dependencies(dependant: Any) -> Iterator[Any]:
+    for dependency in dependant.dependencies if dependant is not None else ():
+        yield dependency.call
+        yield from _dependencies(dependency)
 
 
 def _job_problems(job: "Job", settings_type: type[ServiceSettings]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """What notifications is made of."""
 
 from chassis import Service
-from notifications import handlers, tables
+from notifications import api, handlers, tables
 from notifications.rpc import Notifications
 from notifications.settings import NotificationsSettings
 from shop.notifications.v1 import NotificationsService
@@ -13,6 +13,7 @@ service = Service(
     settings=NotificationsSettings,
     events=[handlers.events],
     grpc=[(NotificationsService, Notifications)],
+    http=[api.router],
     tables=tables.metadata,
     migrations="notifications.migrations",
 )

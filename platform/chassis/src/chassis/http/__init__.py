@@ -1,5 +1,6 @@
 """HTTP: what a service adds to its probes."""
 
 from chassis.http.sse import ServerSentEvent, event_stream
+from chassis.http.transactions import RouteRead, RouteTransact
 
-__all__ = ["ServerSentEvent", "event_stream"]
+__all__ = ["RouteRead", "RouteTransact", "ServerSentEvent", "event_stream"]

@@ -36,8 +36,8 @@ def create_app(
     readiness: Readiness,
     clients: Clients,
 ) -> FastAPI:
-    """The application. Its `state` has `settings`, `clients`, and `closing`: an asyncio.Event
-    that is set when long answers must come to their end."""
+    """The application. Its `state` has `settings`, `clients`, `database` (None until it is open),
+    and `closing`: an asyncio.Event that is set when long answers must come to their end."""
     documented = bool(routers)
     app = FastAPI(
         title=service,
@@ -55,6 +55,7 @@ def create_app(
         docs.install(app)
     app.state.settings = settings
     app.state.clients = clients
+    app.state.database = None
     app.state.closing = asyncio.Event()
     problems.install(app)
     # The last added is the outermost.

@@ -1,0 +1,63 @@
+"""A route's transactions: what touches the database runs on its threads, not on the event loop."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
+
+from fastapi import Depends
+from fastapi.requests import HTTPConnection
+
+from chassis.database import Database, DatabaseDown, ReadTransaction, Transaction
+
+__all__ = ["RouteRead", "RouteTransact", "takes_transaction"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Read(Protocol):
+    async def __call__(
+        self, work: Callable[Concatenate[ReadTransaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+
+class _Transact(Protocol):
+    async def __call__(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+
+async def _read(connection: HTTPConnection) -> Any:
+    async def read(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await _database(connection).read(lambda tx: work(tx, *args, **kwargs))
+
+    return read
+
+
+async def _transact(connection: HTTPConnection) -> Any:
+    async def transact(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await _database(connection).transaction(lambda tx: work(tx, *args, **kwargs))
+
+    return transact
+
+
+def _database(connection: HTTPConnection) -> Database:
+    database: Database | None = connection.app.state.database
+    if database is None:
+        raise DatabaseDown("the service is starting: its database is not open yet")
+    return database
+
+
+RouteRead: TypeAlias = Annotated[_Read, Depends(_read)]
+"""The annotation of an `async def` route's parameter: `await read(work, …)` calls `work(tx, …)`
+on a reading thread, with a ReadTransaction, and returns what it returned.
+
+While the database is away the route answers 503 with Retry-After."""
+
+RouteTransact: TypeAlias = Annotated[_Transact, Depends(_transact)]
+"""The same with a Transaction: what `work(tx, …)` changes and publishes is one commit. Each call
+is a transaction of its own."""
+
+
+def takes_transaction(call: object) -> bool:
+    """Whether a dependency of a route is one of these."""
+    return call in (_read, _transact)

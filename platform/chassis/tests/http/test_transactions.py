@@ -1,0 +1,87 @@
+"""A route's transactions: by annotation, in one commit, and 503 while there is no database."""
+
+from collections.abc import Callable
+
+from bookshop import journal, sold
+from fastapi import APIRouter
+from http_app import ask, make
+from sqlalchemy import func, insert, select
+
+from bookstore.v1 import BookSold
+from chassis import ReadTransaction, Service, ServiceSettings, Transaction
+from chassis.database import Database
+from chassis.database.tables import outbox
+from chassis.definition import problems
+from chassis.events.publisher import Publisher
+from chassis.http import RouteRead, RouteTransact
+from chassis.testing import PostgresServer
+
+router = APIRouter()
+
+
+def sell(tx: Transaction, number: int, *, fails: bool) -> None:
+    tx.session.execute(insert(journal).values(id=number))
+    tx.publish(sold(number))
+    if fails:
+        raise ZeroDivisionError
+
+
+def count(tx: ReadTransaction) -> tuple[int, int]:
+    lines = tx.session.scalar(select(func.count()).select_from(journal))
+    events = tx.session.scalar(select(func.count()).select_from(outbox))
+    return lines or 0, events or 0
+
+
+@router.post("/sales/{number}")
+async def post_sale(number: int, transact: RouteTransact, fails: bool = False) -> str:
+    await transact(sell, number, fails=fails)
+    return "sold"
+
+
+@router.get("/sales")
+async def get_sales(read: RouteRead) -> tuple[int, int]:
+    return await read(count)
+
+
+async def test_what_a_route_changes_and_publishes_is_one_commit(
+    new_database: Callable[[str], str],
+) -> None:
+    app = make(router)
+    app.state.database = database = Database(
+        new_database("bookstore"), Publisher("bookstore", (BookSold,))
+    )
+    try:
+        async with ask(app) as client:
+            assert (await client.post("/sales/1")).json() == "sold"
+            assert (await client.post("/sales/2?fails=true")).status_code == 500
+            assert (await client.get("/sales")).json() == [1, 1]
+    finally:
+        database.close()
+
+
+async def test_a_route_says_503_and_when_to_come_again_while_there_is_no_database(
+    own_postgres: PostgresServer,
+) -> None:
+    app = make(router)
+    async with ask(app) as client:
+        answers = [await client.get("/sales"), await client.post("/sales/1")]
+        own_postgres.stop()
+        app.state.database = Database(own_postgres.url(), Publisher("bookstore"))
+        answers += [await client.get("/sales"), await client.post("/sales/1")]
+        app.state.database.close()
+    assert [answer.status_code for answer in answers] == [503] * 4
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
+
+
+def test_a_route_that_cannot_have_a_transaction_is_refused_at_the_start() -> None:
+    plain = APIRouter()
+
+    @plain.get("/plain")
+    def get_plain(read: RouteRead) -> None: ...
+
+    service = Service("bookstore", settings=ServiceSettings, http=[plain, router])
+    lines = problems(service, ServiceSettings())
+    assert [line for line in lines if "/plain: a route that takes RouteRead" in line]
+    assert len([line for line in lines if "takes a transaction; give bookstore" in line]) == 3
+    service = Service("bookstore", settings=ServiceSettings, http=[router], publishes=[BookSold])
+    assert problems(service, ServiceSettings()) == []
