@@ -3,9 +3,11 @@
 import asyncio
 import contextvars
 import random
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -26,13 +28,22 @@ from chassis.database.identity import Identity, claim
 from chassis.database.transaction import Publishes, ReadTransaction, Transaction
 from chassis.database.work_session import WorkSession
 
-__all__ = ["Database"]
+__all__ = ["Database", "RunningTransaction"]
 
 T = TypeVar("T")
 
 _RETRIES = 5
 # So long readiness says what work was refused for, though a small write succeeds.
 _REMEMBERED_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTransaction:
+    """The thread that it holds (its ident), since when (monotonic) and for how many seconds."""
+
+    thread: int
+    begun: float
+    seconds: float
 
 
 class Database:
@@ -50,6 +61,7 @@ class Database:
         self.sqlite = is_sqlite(url)
         writers = 1 if self.sqlite else threads
         self.threads = writers
+        self._begun: dict[int, float] = {}
         self._engine = make_engine(url, writers if self.sqlite else writers + 1)
         self._read_engine = make_read_engine(url, read_threads)
         self._renewals = [Renewal(self._engine), Renewal(self._read_engine)]
@@ -81,7 +93,20 @@ class Database:
             Exception: what `work` raised; nothing was changed.
         """
         executor = self._urgent if urgent else self._writers
-        return await self._on(executor, self.transact, work)
+        return await self._on(executor, self._transact_on_thread, work)
+
+    def running(self) -> list[RunningTransaction]:
+        """The transactions that hold a thread now."""
+        now = time.monotonic()
+        return [RunningTransaction(t, b, now - b) for t, b in list(self._begun.items())]
+
+    def _transact_on_thread(self, work: Callable[[Transaction], T]) -> T:
+        thread = threading.get_ident()
+        self._begun[thread] = time.monotonic()
+        try:
+            return self.transact(work)
+        finally:
+            del self._begun[thread]
 
     async def read(self, work: Callable[[ReadTransaction], T]) -> T:
         """Run `work` on a reading thread in a transaction that writes nothing.

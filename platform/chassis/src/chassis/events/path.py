@@ -11,6 +11,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from chassis.database import Database
+from chassis.database.long_transactions import LongTransactions
 from chassis.events import outbox, task_rows, wire
 from chassis.events import refused as refused_rows
 from chassis.events.broadcast import subscribe_broadcasts
@@ -98,6 +99,7 @@ class EventPath:
         subscribe_broadcasts(self.broker, broadcasts)
         if database is None:
             return
+        self._long_transactions = LongTransactions(database, settings.long_transaction_seconds)
         self.broker.subscribe(wire.operator_subject(service), self._changed_by_operator)
         if publishes:
             self.relay = Relay(
@@ -193,6 +195,7 @@ class EventPath:
         self._reading = [self._spawn(reader.run()) for reader in self._all_readers]
         for job in self._jobs:
             self._spawn(run_periodically(self._database, job))
+        self._spawn(self._long_transactions.run())
         self._spawn(
             measure_for_ever(self._database, self.readers, self.foreign_readers, self.held_up)
         )

@@ -82,6 +82,9 @@ class EventSettings(BaseSettings):
     mark_max_age_seconds: float = Field(
         24 * 3600, gt=0, description="how long marks of a replica that is gone are kept"
     )
+    long_transaction_seconds: float = Field(
+        10, gt=0, description="a transaction that holds its thread for so long is said in the log"
+    )
     task_timeout_seconds: float = Field(
         60,
         gt=0,

@@ -32,6 +32,7 @@ __all__ = [
     "OUTBOX_OLDEST_SECONDS",
     "OUTBOX_REFUSED",
     "REQUESTS_REFUSED",
+    "TRANSACTION_LONGEST_SECONDS",
     "MeasuredGauge",
 ]
 
@@ -124,6 +125,9 @@ EVENT_HANDLER_SECONDS = Histogram(
 )
 EVENT_LATENCY_SECONDS = Histogram(
     "event_latency_seconds", "From an event's publication to its effect.", ["type"], buckets=_SLOW
+)
+TRANSACTION_LONGEST_SECONDS = Gauge(
+    "transaction_longest_seconds", "How long the longest transaction that runs holds its thread."
 )
 GRPC_HANDLED = Counter(
     "grpc_server_handled_total", "gRPC calls answered, by code.", ["method", "code"]
