@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from backup import back_up, restore
-from bookshop import Node, accountant, eventually, prepare_database, sold, write_down
+from bookshop import Node, TestSettings, accountant, eventually, prepare_database, sold, write_down
 from forge import Forge
 from reading import has_taken, is_stopped, subject_of_key, taken_ids
-from relaying import STREAM, TYPES, Shop
+from relaying import STREAM, TYPES, Shop, StreamView
 from shell import Ran, Shell
-from trade import dead
+from trade import dead, rows_of_tasks
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
@@ -291,4 +291,83 @@ async def test_a_consumer_was_rolled_back(nats: NatsServer, url: str, shop: Shop
         await has_taken(newer, 3)
         assert (await taken_ids(newer))[1:] == [event.id for event in waiting]
         await night.is_quiet()
+    night.is_over()
+
+
+async def test_the_stream_refuses_events(nats: NatsServer, shop: Shop) -> None:
+    """Here it is `orders` that publishes."""
+    publishing = Shell(STREAM, shop.url, nats.url, router=EventRouter(), publishes=TYPES)
+    night = Night("The stream refuses events", orders=publishing)
+    view = StreamView(nats.url)
+    shop.start_relay(nats.url)
+    await shop.sell(range(3))
+    await shop.sent()
+    config = (await view.api(f"STREAM.INFO.{STREAM}"))["config"]
+    await view.api(f"STREAM.UPDATE.{STREAM}", {**config, "max_msg_size": 8192})
+    (big,) = await shop.publish(BookSold(book_id="big", customer_id="x" * 20_000))
+    await shop.sent()
+    assert big.id in (await night.types("outbox refused")).out
+    await view.api(f"STREAM.UPDATE.{STREAM}", {**config, "max_msg_size": -1})
+    assert "nothing was changed" in (await night.types("outbox resend")).err
+    assert "done: 1" in (await night.types("outbox resend")).err
+    await shop.sent()
+    assert (await view.ids())[-1] == big.id
+    night.is_over()
+
+
+async def test_another_stream_holds_the_subjects(nats: NatsServer, shop: Shop) -> None:
+    """Here it is `orders` that publishes."""
+    publishing = Shell(STREAM, shop.url, nats.url, router=EventRouter(), publishes=TYPES)
+    night = Night("Another stream holds the subjects", orders=publishing)
+    view = StreamView(nats.url)
+    foreign = {"name": "foreign", "subjects": ["bookstore.v1.BookSold.*"]}
+    await view.api("STREAM.CREATE.foreign", foreign)
+    shop.start_relay(nats.url)
+    await shop.publish(sold(0))
+    assert re.search(rf"^{STREAM} +1 ", (await night.types("outbox status")).out, re.M)
+    await view.api("STREAM.DELETE.foreign")
+    await shop.sent()
+    night.is_over()
+
+
+async def test_the_schema_does_not_fit_the_code(tmp_path: Path) -> None:
+    night = Night("The schema does not fit the code", orders=Shell("books", empty_url(tmp_path)))
+    assert (await night.types("migrate")).code == OK
+    again = await Shell("books", empty_url(tmp_path)).run("migrate")
+    assert again.code == OK
+    assert (await Shell("books", empty_url(tmp_path)).run("events", "status")).code == OK
+    night.is_over()
+
+
+def empty_url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'empty.db'}"
+
+
+async def test_a_type_is_not_handled_any_more(nats: NatsServer, url: str, shop: Shop) -> None:
+    broken = EventRouter()
+
+    @broken.on(BookSold)
+    def sell(book: BookSold) -> None:
+        raise ValueError("not yet")
+
+    events = EventRouter()
+
+    @events.on(BookReturned)
+    def take_back(book: BookReturned) -> None: ...
+
+    shop.start_relay(nats.url)
+    patient = TestSettings(task_backoff_seconds=600)
+    async with Node("books", url, nats.url, router=broken, settings=patient) as older:
+        await shop.publish(sold(0))
+
+        async def has_failed() -> bool:
+            return len(await rows_of_tasks(older)) == 1
+
+        await eventually(has_failed)
+    night = Night("A type is not handled any more", **shells(nats, url, shop.url, events))
+    async with Node("books", url, nats.url, router=events) as newer:
+        assert "nothing was changed" in (await night.types("events retire")).err
+        assert (await night.types("events retire")).code == OK
+        assert await rows_of_tasks(newer) == []
+        assert len(await dead(newer)) == 1
     night.is_over()

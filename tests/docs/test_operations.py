@@ -7,6 +7,7 @@ from prometheus_client import REGISTRY
 
 from chassis import exit_codes
 from chassis.http import app
+from chassis.settings import ServiceSettings
 from chassis.telemetry import metrics
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +47,23 @@ def test_every_link_leads_to_a_heading_or_a_file() -> None:
         if not (
             link.removeprefix("#") in headings
             if link.startswith("#")
-            else (ROOT / "docs" / link).exists()
+            else (ROOT / "docs" / link.partition("#")[0]).exists()
         )
     ]
     assert wrong == []
+
+
+def test_every_setting_that_it_names_is_one() -> None:
+    settings = {f"APP_{name.upper()}" for name in ServiceSettings.model_fields}
+    named = set(re.findall(r"\bAPP_[A-Z_]+[A-Z]\b", TEXT))
+    assert len(named) > 20
+    assert sorted(named - settings) == []
+
+
+def test_every_section_of_the_night_with_commands_is_tried() -> None:
+    night = TEXT.partition("## At night")[2]
+    tests = (ROOT / "tests/docs/test_night.py").read_text(encoding="utf-8")
+    sections = re.findall(r"^### ([^\n]+)\n(.*?)(?=^### |\Z)", night, re.M | re.S)
+    with_commands = [name for name, text in sections if "\n    python -m " in text]
+    assert len(with_commands) >= 7
+    assert [name for name in with_commands if f'"{name}"' not in tests] == []
