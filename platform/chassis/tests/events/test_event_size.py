@@ -88,7 +88,7 @@ async def test_ten_megabytes_of_events_go_in_several_batches(
         read.append(sum(len(row.data) for row in rows))
         return rows
 
-    monkeypatch.setattr("chassis.events.relay.publish_batch", measured)
+    monkeypatch.setattr("chassis.events.sending.publish_batch", measured)
     monkeypatch.setattr("chassis.events.outbox.unsent", measured_read)
     async with Shop(new_database("shop")) as shop:
         await shop.publish(*(large(n, 200_000) for n in range(50)))

@@ -41,7 +41,7 @@ def _die_with_parent() -> None:
 def _arm(step: str) -> None:
     """Let the relay of this process kill itself at a step."""
     client_class: Any = import_module("nats.aio.client").Client
-    outbox, relay = import_module("chassis.events.outbox"), import_module("chassis.events.relay")
+    outbox, sending = (import_module(f"chassis.events.{name}") for name in ("outbox", "sending"))
 
     def before(target: Any, name: str, *, call: int = 1) -> None:
         _wrap(target, name, lambda calls: calls == call, lambda _calls: False)
@@ -55,7 +55,7 @@ def _arm(step: str) -> None:
         case "after numbering, before its commit":
             after(outbox, "number_new")
         case "before publishing":
-            before(relay, "publish_batch")
+            before(sending, "publish_batch")
         case "within a batch":
             send = client_class._send_command
 
@@ -67,18 +67,18 @@ def _arm(step: str) -> None:
 
             client_class._send_command = but_the_last
         case "published, not recorded":
-            original = relay.publish_batch
+            original = sending.publish_batch
 
             async def then_die(*arguments: Any) -> int:
                 await original(*arguments)
                 _die()
                 raise AssertionError
 
-            vars(relay)["publish_batch"] = then_die
+            vars(sending)["publish_batch"] = then_die
         case "recorded, not committed":
             after(outbox, "record_sent")
         case "recorded":
-            before(relay, "publish_batch", call=2)
+            before(sending, "publish_batch", call=2)
         case "never":
             pass
         case _:

@@ -16,30 +16,19 @@ from nats.aio.client import Client
 
 from chassis.database import Database, Transaction
 from chassis.database.leadership import Lock
-from chassis.events import outbox, refused, sent_marks, wire
-from chassis.events.batch_size import BatchSize
+from chassis.events import outbox
 from chassis.events.connection import connection
 from chassis.events.contracts import subjects_of
 from chassis.events.hindrance import Hindrance
-from chassis.events.ids import uuid7
 from chassis.events.nats_options import NatsOptions
 from chassis.events.outbox import Counters, Outgoing
 from chassis.events.outbox_cleanup import Cleaner
-from chassis.events.outbox_lift import take_numbers_back
 from chassis.events.owned_stream import LaneCountChanged
 from chassis.events.recovery import Recovery
+from chassis.events.sending import Sender, StreamRefuses
 from chassis.events.settings import EventSettings
 from chassis.events.stream_drift import ADDED_BYTES
-from chassis.events.stream_end import only_strangers
-from chassis.events.streams import (
-    BATCH_MAX,
-    EVENT_REFUSED,
-    BatchIncomplete,
-    JetStreamError,
-    StreamGone,
-    WrongLastSequence,
-    publish_batch,
-)
+from chassis.events.streams import BATCH_MAX, BatchIncomplete, StreamGone, WrongLastSequence
 from chassis.events.waiting import end, wait_at_most
 from chassis.telemetry import metrics
 
@@ -53,17 +42,11 @@ _STANDBY_SECONDS = 1.0
 _FLUSH_SECONDS = 0.05
 # So long events wait for who holds the lock, before a standby sends them beside it.
 _STUCK_SECONDS = 5.0
-# So often strangers may be faster than a batch, before the stream is compared with the outbox.
-_RACES = 200
 _REFUSED_SECONDS = 5.0
 
 
 class BrokerTooSmall(Exception):
     """The broker would refuse the largest event the platform allows."""
-
-
-class StreamRefuses(Exception):
-    """The stream takes no event, for a reason of its own and not of the event's."""
 
 
 class Relay:
@@ -89,7 +72,7 @@ class Relay:
         self._on_fatal = on_fatal
         self._alone = alone
         self._batch_events = batch_events
-        self._size = BatchSize(batch_events)
+        self._sender = Sender(database, stream, batch_events)
         self._recovery = Recovery(database, stream, types, settings)
         self._cleaner = Cleaner(database, settings)
         self._woken = asyncio.Event()
@@ -100,9 +83,12 @@ class Relay:
         self.leading = False
         self.drift: tuple[str, ...] = ()
         """Where the stream differs from what it should be, as this replica last saw it."""
-        self.refusing: str | None = None
-        """Why the stream takes nothing at the moment, if it does not."""
         self.hindrance = Hindrance("publishing", stream)
+
+    @property
+    def refusing(self) -> str | None:
+        """Why the stream takes nothing at the moment, if it does not."""
+        return self._sender.refusing
 
     def wake(self) -> None:
         """There is something in the outbox. Call on the event loop."""
@@ -167,7 +153,7 @@ class Relay:
                         pause = min(1.0, pause * 2)
                     except StreamRefuses as error:
                         asked = await self._ask(client)  # what limits it has now
-                        self._say_refusing(_line(error))
+                        self._sender.say_refusing(_line(error), self.drift)
                         await asyncio.sleep(pause)
                         pause = min(_REFUSED_SECONDS, pause * 2)
                     if self._ask_again or self._is_due(asked):
@@ -231,110 +217,15 @@ class Relay:
         began = time.monotonic()
         rows, counters = await self._database.transaction(partial(self._advance, sent=None))
         while rows and not self._is_due(began):  # however much there is, the stream is asked
-            stored = await self._publish(client, rows, counters)
+            stored = await self._sender.send(client, rows, counters)
             sent = None
             if stored:
                 rows = rows[: stored[0]]
                 sent = (rows[-1].rank, stored[1])
                 self._count(rows)
-            rows, counters = await self._database.transaction(partial(self._advance, sent=sent))
-
-    async def _publish(
-        self, client: Client, rows: Sequence[Outgoing], counters: Counters
-    ) -> tuple[int, int] | None:
-        """Publish the first of these events, as many as get through.
-
-        How many, and the sequence of the last; None if the first was set apart instead.
-
-        Raises:
-            StreamRefuses: not even the first alone, for a reason that is the stream's.
-            WrongLastSequence, BatchIncomplete, StreamGone: the stream is not as it was.
-        """
-        messages = [_message(row, counters) for row in rows]
-        done, expected, races = 0, counters.sent_sequence, 0
-        while done < len(messages):
-            some = messages[done : done + self._size.now]
-            try:
-                expected = await publish_batch(client, uuid7(), some, expected)
-            except WrongLastSequence as error:
-                races += 1
-                if races > _RACES:
-                    raise
-                expected = await self._after_strangers(client, expected, error)
-                self._size.raced()
-            except StreamGone:
-                raise
-            except TimeoutError:
-                self._size.failed(len(some))
-                raise
-            except JetStreamError as error:
-                if len(some) > 1:
-                    self._size.failed(len(some))
-                    continue
-                if done:
-                    break  # what was stored is recorded first
-                if error.error_code not in EVENT_REFUSED:
-                    raise StreamRefuses(error.description) from error
-                await self._set_apart(rows[0], counters, error.description)
-                return None
             else:
-                done, races = done + len(some), 0
-                self._size.stored()
-                self._say_refusing(None)
-        return done, expected
-
-    async def _after_strangers(
-        self, client: Client, expected: int, error: WrongLastSequence
-    ) -> int:
-        """Where the stream ends now, if only strangers have published since; else the error."""
-        end = error.last_sequence
-        if end is None or end <= expected:
-            raise error
-        if not await only_strangers(client, self._stream, expected + 1, end):
-            raise error
-        return end
-
-    async def _set_apart(self, row: Outgoing, counters: Counters, reason: str) -> None:
-        """Let those behind an event go on that the stream refuses for what it is."""
-
-        def apart(tx: Transaction) -> str | None:
-            session = tx.session
-            if outbox.lock_counters(session) != counters:
-                return None  # another relay was here: look again
-            if row.rank <= sent_marks.highest(session):
-                # Its number is known: it cannot be given to another.
-                outbox.record_sent(session, row.rank, counters.sent_sequence)
-                return "it was sent once, and stays missing from the stream that had lost it"
-            id = outbox.row_of_rank(session, row.rank)
-            take_numbers_back(session, counters)
-            refused.set_apart(session, id, reason)
-            self._rank = counters.sent_rank
-            return "it is set apart"
-
-        if what_follows := await self._database.transaction(apart):
-            _log.error(
-                f"the stream refuses an event: {what_follows}; those behind it are sent",
-                stream=self._stream,
-                event_id=wire.event_id(_message(row, counters)[2]),
-                subject=row.subject,
-                bytes=len(row.headers) + len(row.data),
-                reason=reason,
-            )
-
-    def _say_refusing(self, reason: str | None) -> None:
-        """Log when the stream begins to take nothing, and when it takes events again."""
-        if reason == self.refusing:
-            return
-        self.refusing = reason
-        if reason:
-            _log.error(
-                "the stream takes no events: they wait in the outbox",
-                stream=self._stream,
-                reason=reason,
-                limits=list(self.drift),
-            )
-        else:
-            _log.info("the stream takes events again", stream=self._stream)
+                self._rank = counters.sent_rank  # ranks were taken back
+            rows, counters = await self._database.transaction(partial(self._advance, sent=sent))
 
     @staticmethod
     def _count(rows: Sequence[Outgoing]) -> None:
@@ -358,7 +249,7 @@ class Relay:
         self._rank = counters.rank
         if counters.rank == counters.sent_rank:
             return [], counters
-        limit = min(self._batch_events, max(_ROWS_LEAST, self._size.now))
+        limit = min(self._batch_events, max(_ROWS_LEAST, self._sender.size.now))
         rows = outbox.unsent(session, counters.sent_rank, limit, _BATCH_BYTES)
         return rows, counters
 
@@ -377,17 +268,6 @@ class Relay:
                 _log.info("the stream is as it should be", stream=self._stream)
             self.drift = compared.drift
         return time.monotonic()
-
-
-def _message(row: Outgoing, counters: Counters) -> tuple[str, bytes, dict[str, str]]:
-    headers = wire.relayed(
-        row.headers,
-        number=row.number,
-        rank=row.rank,
-        generation=counters.generation,
-        lineage=counters.lineage,
-    )
-    return row.subject, row.data, headers
 
 
 def _line(error: BaseException) -> str:
