@@ -39,6 +39,7 @@ class LogOutput(io.TextIOBase):
         self._stream = stream
         self._fd = _descriptor(stream)
         self._piecemeal = self._fd is not None and not _is_file(self._fd)
+        self._now = _poll(self._fd) if self._piecemeal else None
         self._terminal = self._piecemeal and os.isatty(self._fd or 0)
         # Files and pipes are read by programs, which are told nothing of this machine's locale.
         self._encoding = (stream.encoding if stream and self._terminal else None) or "utf-8"
@@ -122,8 +123,9 @@ class LogOutput(io.TextIOBase):
                 data = b"\n" + data
             length = len(data)
             try:
-                while data and (not self._piecemeal or _takes(self._fd, 0)):
-                    piece = data[:_PIECE_BYTES] if self._piecemeal else data
+                # A reader that is gone shows at the write.
+                while data and (self._now is None or self._now.poll(0)):
+                    piece = data if self._now is None else data[:_PIECE_BYTES]
                     data = data[os.write(self._fd, piece) :]
             except BlockingIOError:
                 pass
@@ -185,15 +187,16 @@ def _is_file(fd: int) -> bool:
     return stat.S_ISREG(os.fstat(fd).st_mode)
 
 
-def _takes(fd: int, milliseconds: int | None) -> bool:
-    """Whether a write of a piece would not wait; a reader that is gone shows at the write."""
+def _poll(fd: int | None) -> select.poll:
     poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(milliseconds))
+    if fd is not None:
+        poll.register(fd, select.POLLOUT)
+    return poll
 
 
 def _write_all(fd: int, data: bytes) -> None:
+    until_it_takes = _poll(fd)
     while data:
-        _takes(fd, None)
+        until_it_takes.poll()
         with contextlib.suppress(BlockingIOError):
             data = data[os.write(fd, data[:_PIECE_BYTES]) :]

@@ -72,7 +72,11 @@ def configure(
     ]
     if console:
         shared.append(structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False))
-        rendering: list[Processor] = [_short, _careful(_console(out.isatty())), _masked]
+        rendering: list[Processor] = [
+            _short,
+            _careful(_console(out.isatty()), copied=True),
+            _masked,
+        ]
     else:
         shared.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
         rendering = [
@@ -173,12 +177,15 @@ def _safe(name: str, method: Callable[..., Any], out: LogOutput) -> Callable[...
 _LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
 
 
-def _careful(render: Processor) -> Processor:
-    """As `render` does; a line that it cannot do, with all its values as text."""
+def _careful(render: Processor, *, copied: bool = False) -> Processor:
+    """As `render` does; a line that it cannot do, with all its values as text.
+
+    `copied` is for one that takes values out of the line.
+    """
 
     def rendered(logger: WrappedLogger, name: str, line: EventDict) -> Any:
         try:
-            return render(logger, name, dict(line))
+            return render(logger, name, dict(line) if copied else line)
         except Exception:
             return render(logger, name, {str(key): _shown(line[key]) for key in line})
 
