@@ -50,6 +50,7 @@ async def test_events_that_the_stream_refused_are_listed_sent_after_all_or_dropp
         config = (await view.api(f"STREAM.INFO.{STREAM}"))["config"]
         await view.api(f"STREAM.UPDATE.{STREAM}", {**config, "max_msg_size": 8192})
         assert (await shell.run("outbox", "refused")).code == NOTHING
+        assert "max_msg_size 8192" in (await shell.run("outbox", "status")).err
         big = [BookSold(book_id=f"big-{n}", customer_id="x" * 20_000) for n in range(3)]
         refused = await shop.publish(*big)
         await shop.sent()

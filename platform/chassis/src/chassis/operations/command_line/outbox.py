@@ -11,6 +11,7 @@ from chassis.database.chunks import chunks
 from chassis.events import refused
 from chassis.events.contracts import stream_of
 from chassis.events.refused import Refused
+from chassis.events.stream_drift import drift
 from chassis.events.streams import StreamGone, stream_state
 from chassis.exit_codes import NOTHING, OK
 from chassis.operations.command_line.arguments import Verbs
@@ -65,11 +66,14 @@ async def _status(operator: Operator) -> int:
 
 
 async def _stream_sequence(operator: Operator) -> int | None:
-    """Where the stream ends; None if it cannot be told, which is said."""
+    """Where the stream ends, None if it cannot be told; that is said, and what is wrong there."""
     stream = stream_of(operator.service.name)
     try:
         async with operator.broker() as client:
-            return (await stream_state(client, stream)).last_sequence
+            state = await stream_state(client, stream)
+        for line in drift(state.config, operator.settings):
+            operator.say(f"stream {stream}: {line}")
+        return state.last_sequence
     except StreamGone:
         operator.say(f"there is no stream {stream}")
     except Unreachable as error:

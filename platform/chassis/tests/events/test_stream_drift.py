@@ -1,0 +1,96 @@
+"""Each setting of a stream that endangers a promise is told, with what to do about it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bookshop import TestSettings, eventually
+from relaying import STREAM, Shop, StreamView
+from structlog.testing import capture_logs
+
+from chassis.events.stream_drift import drift
+from chassis.testing import NatsServer
+
+AS_MADE: dict[str, Any] = {
+    "name": STREAM,
+    "retention": "limits",
+    "storage": "file",
+    "discard": "old",
+    "max_age": int(7 * 24 * 3600 * 1e9),
+    "max_msgs": -1,
+    "max_bytes": -1,
+    "max_msgs_per_subject": -1,
+    "max_msg_size": -1,
+    "num_replicas": 1,
+    "allow_atomic": True,
+    "allow_direct": True,
+}
+
+
+def told(**changes: Any) -> list[str]:
+    return drift(AS_MADE | changes, TestSettings())
+
+
+def test_a_stream_as_it_is_made_is_not_complained_about() -> None:
+    assert told() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "says", "do"),
+    [
+        ({"max_age": int(3600e9)}, "max_age 3600 s", "--max-age=604800s"),
+        ({"max_age": 0}, "keeps events for ever, and so does the outbox", "--max-age"),
+        ({"max_msgs": 10}, "the oldest events go", "edit bookstore --max-msgs=-1"),
+        ({"max_bytes": 10}, "the oldest events go", "--max-bytes=-1"),
+        ({"max_msgs": 10, "discard": "new"}, "takes nothing more", "--max-msgs=-1"),
+        ({"max_msgs_per_subject": 1}, "the oldest events go", "--max-msgs-per-subject=-1"),
+        (
+            {"max_msgs_per_subject": 1, "discard": "new", "discard_new_per_subject": True},
+            "takes nothing more",
+            "--max-msgs-per-subject=-1",
+        ),
+        ({"max_msg_size": 8192}, "larger events are set apart", "outbox resend"),
+        ({"retention": "workqueue"}, "retention", "make the stream anew"),
+        ({"storage": "memory"}, "each restart", "make the stream anew"),
+        ({"num_replicas": 3}, "num_replicas 3, wanted 1", "APP_STREAM_REPLICAS"),
+        ({"subject_transform": {"src": "a", "dest": "b"}}, "other subjects", "take it out"),
+        ({"allow_atomic": False}, "one by one", "set allow_atomic"),
+        ({"allow_direct": False}, "readers cannot ask", "--allow-direct"),
+        ({"sealed": True}, "takes nothing more", "make the stream anew"),
+        ({"mirror": {"name": "x"}}, "nothing but from there", "anew without it"),
+        ({"no_ack": True}, "waited for in vain", "--ack"),
+        ({"consumer_limits": {"inactive_threshold": int(1e9)}}, "are refused", "raise or remove"),
+    ],
+    ids=str,
+)
+def test_what_endangers_a_promise_is_told_with_what_to_do(
+    changes: dict[str, Any], says: str, do: str
+) -> None:
+    (line,) = told(**changes)
+    assert says in line
+    assert do in line
+
+
+async def test_what_changes_is_told_once_and_so_is_that_it_is_right_again(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    view = StreamView(nats.url)
+    async with Shop(new_database("shop")) as shop:
+        running = shop.start_relay(nats.url)
+        await shop.sell(range(1))
+        await shop.sent()
+        config = (await view.api(f"STREAM.INFO.{STREAM}"))["config"]
+        with capture_logs() as log:
+            for limit in (1000, -1):
+                await view.api(f"STREAM.UPDATE.{STREAM}", {**config, "max_msgs": limit})
+                for _ in range(2):
+                    running.relay.ask()
+
+                    async def is_seen(limit: int = limit) -> bool:
+                        return bool(running.relay.drift) == (limit > 0)
+
+                    await eventually(is_seen)
+                    await shop.sell(range(1))
+                    await shop.sent()
+        said = [line["event"] for line in log if "as it should be" in line["event"]]
+        assert said == ["the stream is not as it should be", "the stream is as it should be"]
