@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually
@@ -12,6 +13,7 @@ from sqlalchemy import select, update
 from chassis.database import ReadTransaction, Transaction
 from chassis.database.tables import outbox, sent_marks
 from chassis.events import sent_marks as marks
+from chassis.events.sending import Sender
 from chassis.testing import NatsServer
 
 AN_HOUR = TestSettings(stream_max_age_seconds=3600)
@@ -127,6 +129,29 @@ async def test_what_never_was_sent_goes_out_however_long_it_waited(
         await lose_the_disk(nats)
         shop.start_relay(nats.url)
         await holds(nats, list(range(21, 31)))
+
+
+async def test_a_relay_that_has_always_something_to_send_makes_marks_nevertheless(
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = TestSettings(stream_max_age_seconds=3600, relay_ask_seconds=0.1)
+    send = Sender.send
+    async with Shop(new_database("shop"), settings=settings) as shop:
+
+        async def and_more_comes(*arguments: Any) -> tuple[int, int] | None:
+            await shop.sell(range(5))
+            return await send(*arguments)
+
+        monkeypatch.setattr(Sender, "send", and_more_comes)
+        await shop.sell(range(5))
+        shop.start_relay(nats.url)
+
+        async def marked() -> bool:
+            return await shop.database.read(lambda tx: marks.highest(tx.session)) > 0
+
+        await eventually(marked)
+        monkeypatch.undo()
+        await shop.sent()
 
 
 async def test_marks_are_few_however_often_they_could_be_made(

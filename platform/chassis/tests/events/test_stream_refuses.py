@@ -89,6 +89,30 @@ async def test_an_event_larger_than_the_stream_takes_is_set_apart_and_those_behi
         assert await apart(shop) == []
 
 
+async def test_two_relays_at_once_set_an_event_apart_once_and_leave_no_gap(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("shop")
+    async with limited(nats, url, max_msg_size=8192) as (shop, running, view):
+        await running.stop()
+        for _ in range(3):
+            shop.start_relay(nats.url, alone=False, batch_events=7)
+        refused_ids = []
+        for start in range(20, 140, 30):
+            events = [*map(sold, range(start, start + 10)), big(start), *map(sold, range(20))]
+            refused_ids.append((await shop.publish(*events))[10].id)
+        await shop.sent(40)
+        assert sorted(r.event_id for r in await apart(shop)) == sorted(refused_ids)
+        kept = [event for event in shop.published if event.id not in refused_ids]
+        assert in_order(await view.ids(), kept)
+        numbers: dict[str, list[int]] = {}
+        for message in await view.messages():
+            number = wire.integer(message.headers, wire.NUMBER)
+            numbers.setdefault(message.subject, []).append(number)
+        for given in numbers.values():
+            assert given == list(range(1, len(given) + 1))
+
+
 async def test_attributes_larger_than_the_server_takes_are_refused_at_the_publish_or_set_apart(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
