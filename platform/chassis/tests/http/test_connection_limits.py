@@ -115,6 +115,13 @@ async def test_a_head_within_the_limits_is_taken() -> None:
             assert (await client.answer()).status == 200
 
 
+async def test_more_headers_than_allowed_are_refused_however_small() -> None:
+    async with server(http_max_headers=10) as running, connected(running) as client:
+        for count, status in ((9, 200), (10, 431)):
+            await client.send(GET + b"x-a: 1\r\n" * count + b"\r\n")
+            assert (await client.answer()).status == status
+
+
 async def test_a_large_body_is_not_taken_for_a_large_head() -> None:
     async with server(http_max_head_bytes=1024) as running, connected(running) as client:
         body = b"a" * 1_000_000

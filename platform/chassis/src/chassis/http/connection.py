@@ -51,6 +51,7 @@ class Connection(HttpToolsProtocol):
         self._limits = limits
         self._all_waiting = waiting
         self._coming: Literal["nothing", "head", "body"] = "nothing"
+        self._head_is_timed = False
         # Bytes the parser was given and has not told of: an unfinished head, or the framing and
         # the trailers of a body. It keeps them until they are complete.
         self._untold = 0
@@ -140,7 +141,7 @@ class Connection(HttpToolsProtocol):
                 self.transport.abort()
             return
         if self._coming == "nothing":
-            self._head_begins()
+            self._coming = "head"
         most = self._limits.http_max_head_bytes
         try:
             while data:
@@ -154,6 +155,10 @@ class Connection(HttpToolsProtocol):
                 piece, data = (data, b"") if len(data) <= room else (data[:room], data[room:])
                 self._untold += len(piece)
                 self.parser.feed_data(piece)
+            if self._coming == "head" and not self._head_is_timed:
+                # Most come as a whole: no timer is made for those.
+                self._head_is_timed = True
+                self._after(self._limits.http_head_timeout_seconds, self._head_timed_out)
         except httptools.HttpParserUpgrade:
             # The request is answered as if it had not asked for another protocol. What follows it
             # can be anything.
@@ -164,12 +169,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._coming != "head":
-            self._head_begins()
-
-    def _head_begins(self) -> None:
         self._coming = "head"
-        self._after(self._limits.http_head_timeout_seconds, self._head_timed_out)
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -192,6 +192,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._coming = "body"
         self._untold = 0
+        self._head_is_timed = False
         self._after(0, None)
         self._all_waiting.pop(self, None)
         if len(self.pipeline) >= _MOST_PIPELINED:
