@@ -87,6 +87,24 @@ async def test_two_databases_do_not_publish_into_one_stream(
             assert (await view.ids())[5:] == [event.id for event in waits]
 
 
+async def test_two_databases_that_publish_without_a_membership_are_told(
+    nats: NatsServer, new_database: NewDatabase
+) -> None:
+    async with Shop(new_database("one")) as one, Shop(new_database("two")) as two:
+        one.start_relay(nats.url)
+        two.start_relay(nats.url)
+        with capture_logs() as logs:
+            for n in range(6):
+                for shop in (one, two):
+                    await shop.publish(sold(n))
+                    await shop.sent()
+            published = [event.id for shop in (one, two) for event in shop.published]
+            assert sorted(await StreamView(nats.url).ids()) == sorted(published)
+    errors = [line["event"] for line in logs if line["log_level"] == "error"]
+    assert errors
+    assert all("another database publishes into this stream" in error for error in errors)
+
+
 async def test_who_only_publishes_takes_no_lanes(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:

@@ -5,6 +5,7 @@ sent again. If it ends with something that this database does not know, the data
 the stream, or new, and its counters are lifted above it.
 """
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ __all__ = ["Compared", "Recovery"]
 _log = structlog.get_logger(__name__)
 # So many lives of the counters before this one are named with each event.
 _LINEAGE_MOST = 10
+# So many lifts within so many seconds are no restored database.
+_FIGHT_LIFTS = 3
+_FIGHT_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Recovery:
         self._types = types
         self._settings = settings
         self._known = 0
+        self._lifts: deque[float] = deque(maxlen=_FIGHT_LIFTS)
 
     async def compare(self, client: Client) -> Compared:
         """Ask where the stream ends, and let the outbox go on from there.
@@ -139,6 +144,7 @@ class Recovery:
             first=unknown.first,
             last=list(unknown.last),
         )
+        self._note_lift()
         generation = counters.generation if same else uuid7()
         lineage = counters.lineage if same else _lineage(last, counters)
 
@@ -159,6 +165,19 @@ class Recovery:
             ).rank
 
         return await self._database.transaction(lifted)
+
+    def _note_lift(self) -> None:
+        """A database is restored once; one that is passed again and again has a living rival. Of a
+        service's own replicas the membership knows it; here those are found that it does not."""
+        now = time.monotonic()
+        self._lifts.append(now)
+        if len(self._lifts) == _FIGHT_LIFTS and now - self._lifts[0] < _FIGHT_SECONDS:
+            self._lifts.clear()
+            _log.error(
+                "another database publishes into this stream at the same time: give all replicas "
+                "of the service one APP_DATABASE_URL, or one of two services another name",
+                stream=self._stream,
+            )
 
     async def _is_stored(self, client: Client, counters: Counters) -> bool:
         """Whether the stream holds, at its place, the last event recorded as sent."""
