@@ -45,7 +45,8 @@ async def test_another_services_migrations_leave_no_table_behind(
     (package / "__init__.py").touch()
     (package / "0001_own.py").write_text(
         'from alembic import op\nrevision = "audit_1"\ndown_revision = None\n'
-        'branch_labels = ("audit",)\n\n\ndef upgrade():\n    op.create_table("audit")\n'
+        'branch_labels = ("audit",)\n\n\ndef upgrade():\n    op.create_table("audit")\n',
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     url = empty_database("books")
