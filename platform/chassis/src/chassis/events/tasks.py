@@ -107,7 +107,8 @@ class TaskRunner:
         seen = Seen()
         try:
             while not self._stopping:
-                if self._pauses and not await wait_at_most(self._pauses.loaded, _POLL_SECONDS):
+                if self._pauses and not self._pauses.loaded.is_set():
+                    await wait_at_most(self._pauses.loaded, _POLL_SECONDS)
                     continue
                 self._woken.clear()
                 try:
