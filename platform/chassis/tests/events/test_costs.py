@@ -255,7 +255,7 @@ async def test_an_event_of_an_async_handler_is_a_commit_of_its_own_and_waits_in_
 # --- nothing to do ------------------------------------------------------------------------------
 
 RELAY_LOOKS = ["SELECT slipway_outbox"]
-TASKS_LOOK = ["WITH slipway_task"]
+TASKS_LOOK = ["SELECT slipway_task"]
 METRICS = [
     "SELECT slipway_outbox",
     "SELECT slipway_refused",

@@ -10,27 +10,27 @@ A claim writes owner, lease and attempt and commits before the handler starts.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Double,
+    Integer,
     ScalarSelect,
     Select,
     String,
-    Values,
-    column,
+    bindparam,
     literal,
     select,
     union_all,
     update,
-    values,
 )
 from sqlalchemy.orm import Session, aliased
 
 from chassis.database.chunks import chunks
-from chassis.database.tables import LONGEST_NAME, tasks
+from chassis.database.tables import tasks
 from chassis.events.task_rows import Task
 from chassis.events.tries import written
 
@@ -67,7 +67,8 @@ def look(session: Session, what: Look) -> Seen:
     """See what is due and when the next will be; one statement."""
     seen = Seen()
     for types in chunks(what.types, _MOST_TYPES):
-        for row in session.execute(_look(types, what)):
+        statement = _look(tuple(types), what.suspects, what.left)
+        for row in session.execute(statement, {"held": list(what.held)} if what.left else {}):
             if row.type is None:
                 seen.left = row.due
                 continue
@@ -78,40 +79,36 @@ def look(session: Session, what: Look) -> Seen:
     return seen
 
 
-def _look(types: Sequence[str], what: Look) -> Any:
-    handled = _handled(types)
+# Statements are built once: that costs more than running them.
+@lru_cache(maxsize=128)
+def _look(types: tuple[str, ...], suspects: bool, left: bool) -> Any:
     nothing = literal(None, Double)
-    alone = _first_due(handled.c.type, alone=True) if what.suspects else nothing
     parts = [
         select(
-            handled.c.type,
-            _first_due(handled.c.type, alone=False).label("due"),
-            alone.label("alone"),
+            literal(type, String).label("type"),
+            _first_due(type, alone=False).label("due"),
+            (_first_due(type, alone=True) if suspects else nothing).label("alone"),
         )
+        for type in types
     ]
-    if what.left:
-        left = _claimed(what).order_by(tasks.c.leased_until).limit(1)
-        end = left.with_only_columns(tasks.c.leased_until).scalar_subquery()
+    if left:
+        first = _claimed(types).order_by(tasks.c.leased_until).limit(1)
+        end = first.with_only_columns(tasks.c.leased_until).scalar_subquery()
         parts.append(select(literal(None, String), end, nothing))
     return union_all(*parts)
 
 
-def _handled(types: Sequence[str]) -> Any:
-    rows: Values = values(column("type", String(LONGEST_NAME)), name="handled")
-    return rows.data([(type,) for type in types]).cte("handled")
-
-
-def _first_due(type: ColumnElement[str], *, alone: bool) -> ScalarSelect[Any]:
-    first = _free(tasks.c.type == type, alone=alone).limit(1)
+def _first_due(type: str, *, alone: bool) -> ScalarSelect[Any]:
+    first = _free(type, alone=alone).limit(1)
     return first.with_only_columns(tasks.c.due_at).scalar_subquery()
 
 
-def _free(of_type: ColumnElement[bool], *, alone: bool) -> Select[Any]:
+def _free(type: str, *, alone: bool) -> Select[Any]:
     """The tasks that are nobody's and wait behind none, as the index has them."""
     return (
         select(tasks)
         .where(
-            of_type,
+            tasks.c.type == type,
             tasks.c.alone == alone,
             tasks.c.owner.is_(None),
             tasks.c.due_at >= 0,  # not NULL, in a way that SQLite finds by the index
@@ -128,12 +125,12 @@ def _is_first() -> ColumnElement[bool]:
     return ~select(older.c.id).where(same_key, older.c.id < tasks.c.id).exists()
 
 
-def _claimed(what: Look) -> Select[Any]:
+def _claimed(types: tuple[str, ...]) -> Select[Any]:
     """What others have claimed: few, whatever waits."""
     return select(tasks).where(
         tasks.c.leased_until >= 0,
-        tasks.c.type.in_(list(what.types)),
-        tasks.c.id.not_in(list(what.held)),
+        tasks.c.type.in_(types),
+        tasks.c.id.not_in(bindparam("held", expanding=True)),
     )
 
 
@@ -150,11 +147,10 @@ def claim(
 
     A task whose owner vanished is suspected of having killed it: it is freed to be run alone.
     """
-    now = time.time()
-    parts = [_due(type, now, alone=False).limit(most) for type, most in places.items()]
+    rows = _locked(session, places, alone=False)
     if what.left:
-        parts.append(_claimed(what).where(tasks.c.leased_until < now).limit(_MOST_FREED))
-    rows = _locked(session, parts)
+        values = {"now": time.time(), "held": list(what.held)}
+        rows += session.execute(_left(tuple(what.types)), values).all()
     left = [row.id for row in rows if row.owner is not None]
     for ids in chunks(left):
         freed = {"owner": None, "leased_until": None, "alone": True}
@@ -167,8 +163,7 @@ def claim_alone(
     session: Session, *, owner: str, types: Sequence[str], lease_seconds: float, version: str = ""
 ) -> Task | None:
     """Claim one task that runs alone. The attempt counts as a try before it starts."""
-    now = time.time()
-    rows = _locked(session, [_due(type, now, alone=True).limit(1) for type in types])
+    rows = _locked(session, dict.fromkeys(types, 1), alone=True)
     first = sorted(rows, key=lambda row: (row.due_at, row.id))[:1]
     if not first:
         return None
@@ -177,20 +172,37 @@ def claim_alone(
     return _claim(session, [task], owner, lease_seconds, written(task.tried))[0]
 
 
-def _due(type: str, now: float, *, alone: bool) -> Select[Any]:
-    return _free(tasks.c.type == type, alone=alone).where(tasks.c.due_at <= now)
-
-
-def _locked(session: Session, parts: Sequence[Select[Any]]) -> list[Any]:
-    """The rows of all parts, passing over what another claims; not over what is only held."""
+def _locked(session: Session, places: Mapping[str, int], *, alone: bool) -> list[Any]:
+    """So many rows of each type that are due, passing over what another claims."""
+    now = time.time()
     rows: list[Any] = []
-    for some in chunks(parts, _MOST_TYPES):
-        locked = [
-            part.with_for_update(skip_locked=True, of=tasks, key_share=True).subquery()
-            for part in some
-        ]
-        rows += session.execute(union_all(*(select(part) for part in locked))).all()
+    for types in chunks(list(places), _MOST_TYPES):
+        values = {"now": now, **{f"most_{n}": places[type] for n, type in enumerate(types)}}
+        rows += session.execute(_due(tuple(types), alone), values).all()
     return rows
+
+
+@lru_cache(maxsize=512)
+def _due(types: tuple[str, ...], alone: bool) -> Any:
+    parts = [
+        _free(type, alone=alone)
+        .where(tasks.c.due_at <= bindparam("now", type_=Double))
+        .limit(bindparam(f"most_{n}", type_=Integer))
+        for n, type in enumerate(types)
+    ]
+    return union_all(*(select(_lock(part).subquery()) for part in parts))
+
+
+@lru_cache(maxsize=128)
+def _left(types: tuple[str, ...]) -> Any:
+    """What was claimed and no longer renewed."""
+    ended = _claimed(types).where(tasks.c.leased_until < bindparam("now", type_=Double))
+    return _lock(ended.limit(_MOST_FREED))
+
+
+def _lock(chosen: Select[Any]) -> Select[Any]:
+    """Pass over what another claims; not over what is only held."""
+    return chosen.with_for_update(skip_locked=True, of=tasks, key_share=True)
 
 
 def _claim(
