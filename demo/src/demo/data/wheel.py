@@ -66,6 +66,7 @@ def _pip_download(folder: Path) -> None:
         [*pip, "--no-deps", "--only-binary", ":all:", "--dest", str(folder), REQUIREMENT],
         capture_output=True,
         encoding="utf-8",
+        errors="replace",
         check=False,
     )
     if done.returncode != 0:

@@ -159,7 +159,12 @@ def binary(about: str, file: Path, package: str, *, needed: bool = True) -> Find
         return Finding(about, f"{file} is missing", advice, needed)
     try:
         done = subprocess.run(
-            [str(file), "--version"], capture_output=True, encoding="utf-8", timeout=20, check=True
+            [str(file), "--version"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=20,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
         return Finding(

@@ -49,6 +49,7 @@ def check_imports(workspace: Workspace) -> None:
             check=False,
             capture_output=True,
             encoding="utf-8",
+            errors="replace",
         )
     foreign = list(foreign_imports_of_tests(workspace))
     if done.returncode != 0:

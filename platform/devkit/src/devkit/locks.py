@@ -37,7 +37,7 @@ def _compile(workspace: Workspace, members: Sequence[Member], output: Path, *opt
         ],
         cwd=workspace.root,
         capture_output=True,
-        encoding="utf-8",
+        encoding="utf-8", errors="replace",
         check=False,
     )  # fmt: skip
     if done.returncode != 0:

@@ -121,6 +121,8 @@ def _protoc(roots: Sequence[ProtoRoot], files: Iterable[str], *options: str) -> 
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     includes = [f"-I{path}" for path in (*(root.path for root in roots), well_known)]
     command = [sys.executable, "-m", "grpc_tools.protoc", *includes, *options, *files]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if done.returncode != 0:
         raise DevkitError(f"The contracts don't compile:\n{done.stderr.strip()}")

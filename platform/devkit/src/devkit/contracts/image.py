@@ -70,6 +70,7 @@ def run_buf(workspace: Workspace, command: str, *arguments: str) -> tuple[int, s
         cwd=workspace.root,
         capture_output=True,
         encoding="utf-8",
+        errors="replace",
         check=False,
     )
     return done.returncode, (done.stdout + done.stderr).strip()
