@@ -162,9 +162,12 @@ async def test_marks_are_few_however_often_they_could_be_made(
 
     def note(tx: Transaction) -> None:
         for second in range(600):
-            marks.note(tx.session, second + 1, 1e9 + second, age)
-        marks.note(tx.session, 601, 1e9 + 600.5, age, now=True)
-        marks.note(tx.session, 400, 1e9 + 9999, age, now=True)  # known to have been sent before
+            at = 1e9 + second
+            marks.note(tx.session, second + 1, at, age, broker_time=at)
+        # The last of them, when it is asked for a while later, and nothing has come since.
+        marks.note(tx.session, 600, 1e9 + 599, age, broker_time=1e9 + 700)
+        marks.note(tx.session, 601, 1e9 + 600, age)
+        marks.note(tx.session, 400, 1e9 + 9999, age)  # known to have been sent before
 
     def noted(tx: ReadTransaction) -> list[int]:
         rows = select(sent_marks.c.rank).order_by(sent_marks.c.rank)
@@ -172,4 +175,4 @@ async def test_marks_are_few_however_often_they_could_be_made(
 
     async with Shop(new_database("shop")) as shop:
         await shop.database.transaction(note)
-        assert await shop.database.read(noted) == [*range(1, 601, 60), 601]
+        assert await shop.database.read(noted) == [*range(1, 601, 60), 600, 601]

@@ -10,6 +10,7 @@ from relaying import STREAM, Shop, StreamView, in_order
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
+from chassis.events import sent_marks
 from chassis.events.router import Start
 from chassis.testing import NatsServer
 
@@ -37,8 +38,9 @@ async def test_numbers_that_go_on_in_a_stream_made_anew_are_no_gap_for_a_new_ser
         await shop.publish(*(sold(0) for _ in range(5)))
         await shop.sent()
         assert in_order(await view.ids(), shop.published)
-        await gone_by_age(view)
+        await is_marked(shop, 10)
         await relay.stop()
+        await gone_by_age(view)
         nats.kill()
         nats.erase()
         nats.start()
@@ -57,6 +59,15 @@ async def test_numbers_that_go_on_in_a_stream_made_anew_are_no_gap_for_a_new_ser
             await has_taken(books, len(after))
             assert in_order(await taken_ids(books), after)
             assert (await books.path.ledger()).stopped == ()
+
+
+async def is_marked(shop: Shop, rank: int) -> None:
+    """Wait until it is written down when the event of this rank had been sent."""
+
+    async def holds() -> bool:
+        return await shop.database.read(lambda tx: sent_marks.highest(tx.session)) >= rank
+
+    await eventually(holds)
 
 
 async def sent_and_erased(shop: Shop, nats: NatsServer) -> None:

@@ -42,7 +42,7 @@ async def test_in_a_year_the_outbox_holds_no_more_than_it_keeps(
         session.execute(PUBLISH[session.get_bind().dialect.name])
         counters = outbox_rows.number_new(session, outbox_rows.lock_counters(session), 100)
         outbox_rows.record_sent(session, counters.rank, counters.rank)
-        marks.note(session, counters.rank, now, 7 * DAY)
+        marks.note(session, counters.rank, now, 7 * DAY, broker_time=now)
         while (cleaned := clean(session, broker_time=now, age=age, above=above)).rows:
             deleted, above = deleted + cleaned.rows, cleaned.up_to_rank
         most_rows = max(most_rows, rows_of(tx, outbox))
@@ -84,7 +84,7 @@ async def sold_and_sent_long_ago(shop: Shop, nats: NatsServer, events: int) -> N
     def long_ago(tx: Transaction) -> None:
         then = time.time() - 10 * DAY
         tx.session.execute(update(sent_marks).values(sent_at=then, noted_at=then))
-        marks.note(tx.session, rank, then, 7 * DAY, now=True)
+        marks.note(tx.session, rank, then, 7 * DAY)
         tx.session.execute(update(sent_marks).values(noted_at=then))
 
     await shop.database.transaction(long_ago)

@@ -67,8 +67,8 @@ refused = Table(
     Column("refused_at", Double, nullable=False),
 )
 
-# What ranked up to `rank` had been sent by `sent_at`, by the broker's clock; it was written down at
-# `noted_at`, by this host's.
+# What ranked up to `rank` had been sent by `sent_at`, by the broker's clock; by this host's that was
+# `noted_at`.
 sent_marks = Table(
     "slipway_sent_mark",
     metadata,

@@ -102,9 +102,9 @@ class Recovery:
                 stream=self._stream,
                 events=counters.sent_rank - rank,
             )
-            sent_marks.note(session, counters.sent_rank, state.now, max_age, now=True)
+            sent_marks.note(session, counters.sent_rank, state.now, max_age)
         elif last:
-            sent_marks.note(session, rank, last.time, max_age)
+            sent_marks.note(session, rank, last.time, max_age, broker_time=state.now)
         if (rank, state.last_sequence) != (counters.sent_rank, counters.sent_sequence):
             outbox.record_sent(session, rank, state.last_sequence)
         return counters.rank

@@ -166,7 +166,10 @@ class Relay:
                 await end([cleaning])
 
     def _is_due(self, asked: float) -> bool:
-        return time.monotonic() - asked > self._settings.relay_ask_seconds
+        # In time to see when events were sent, before the stream forgets them.
+        settings = self._settings
+        often = min(settings.relay_ask_seconds, settings.stream_max_age_seconds / 4)
+        return time.monotonic() - asked > often
 
     async def _is_standby(self, lock: Lock) -> bool:
         """Whether another replica is to send; asked before a round that nobody woke."""

@@ -15,14 +15,21 @@ __all__ = ["aged_rank", "forget", "forget_before", "highest", "note", "rank_sent
 
 # So many marks are made in the time for which a stream keeps its events.
 _IN_AN_AGE = 500
-_UNLIMITED_SECONDS = 3600.0
+_UNLIMITED_SECONDS = 3600.0  # between marks of a stream without a maximum age
 
 
-def note(session: Session, rank: int, sent_at: float, max_age: float, *, now: bool = False) -> None:
+def note(
+    session: Session,
+    rank: int,
+    sent_at: float,
+    max_age: float,
+    *,
+    broker_time: float | None = None,
+) -> None:
     """What ranks up to `rank` had been sent by `sent_at` (the broker's epoch seconds).
 
-    A mark shortly after another one is left out, unless it is to be made `now`. `max_age` is that
-    of the stream.
+    `max_age` is that of the stream. `broker_time` is the time of asking: shortly after another
+    mark none is made. Without it one is made in any case.
     """
     latest = session.execute(
         select(sent_marks).order_by(sent_marks.c.rank.desc()).limit(1)
@@ -30,9 +37,12 @@ def note(session: Session, rank: int, sent_at: float, max_age: float, *, now: bo
     if latest and rank <= latest.rank:
         return
     apart = max_age / _IN_AN_AGE or _UNLIMITED_SECONDS
-    if latest and not now and 0 <= sent_at - latest.sent_at < apart:
+    now = sent_at if broker_time is None else broker_time
+    if broker_time is not None and latest and 0 <= now - latest.sent_at < apart:
         return
-    session.execute(insert(sent_marks).values(rank=rank, sent_at=sent_at, noted_at=time.time()))
+    # What that time was by this host's clock; a clock of the broker that jumped misleads little.
+    noted_at = time.time() - min(max(0.0, now - sent_at), _UNLIMITED_SECONDS)
+    session.execute(insert(sent_marks).values(rank=rank, sent_at=sent_at, noted_at=noted_at))
 
 
 def aged_rank(session: Session, broker_time: float, age: float) -> int:
