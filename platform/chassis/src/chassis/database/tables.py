@@ -67,8 +67,8 @@ refused = Table(
     Column("refused_at", Double, nullable=False),
 )
 
-# What ranked up to `rank` had been sent by `sent_at`, by the broker's clock; by this host's that was
-# `noted_at`.
+# What ranked up to `rank` had been sent by `sent_at`, by the broker's clock; this host's showed
+# `noted_at` then.
 sent_marks = Table(
     "slipway_sent_mark",
     metadata,
