@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 __all__ = ["TransactionMisused", "WorkSession", "guard", "is_idle"]
 
-_OPTION = "slipway_work"
 _INSTEAD = (
     "the chassis commits when the work returns, and rolls back when it raises; what may fail "
     "without failing the whole goes into `with tx.session.begin_nested():`"
@@ -48,6 +47,7 @@ class WorkSession(Session):
         super().__init__(engine, autobegin=False, close_resets_only=False)
         self._engine = engine
         self._root: SessionTransaction | None = None
+        self._connection: Connection | None = None
         self._driver: Any = None
         self._guarded = False
         self._misuse: TransactionMisused | None = None
@@ -61,6 +61,7 @@ class WorkSession(Session):
             yield session
         finally:
             session._guarded = False
+            _guarded.pop(id(session._connection), None)
             Session.close(session)
 
     def start(self) -> None:
@@ -71,17 +72,16 @@ class WorkSession(Session):
         """
         self._root = Session.begin(self)
         try:
-            connection = self._connect()
+            connection = self.connection()
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
             # A pooled connection that has died meanwhile: nothing has been done in it.
-            connection = self._connect()
+            connection = self.connection()
+        self._connection = connection
         self._driver = connection.connection.dbapi_connection
+        _guarded[id(connection)] = self
         self._guarded = True
-
-    def _connect(self) -> Connection:
-        return self.connection(execution_options={_OPTION: self})
 
     def check(self, *, commits: bool = True) -> None:
         """Whether the transaction that began is open, and can be committed if it `commits`.
@@ -163,23 +163,23 @@ def guard(engine: Engine) -> None:
 
     @event.listens_for(engine, "commit")
     def on_commit(connection: Any) -> None:
-        if (session := _session_of(connection)) is not None:
+        if (session := _guarded.get(id(connection))) is not None:
             session._committing()
 
     @event.listens_for(engine, "rollback")
     def on_rollback(connection: Any) -> None:
-        if (session := _session_of(connection)) is not None:
+        if (session := _guarded.get(id(connection))) is not None:
             session._rolled_back()
 
     @event.listens_for(engine, "before_cursor_execute")
     def on_execute(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if (session := _session_of(connection)) is not None:
+        if (session := _guarded.get(id(connection))) is not None:
             session._executing(statement)
 
 
-def _session_of(connection: Any) -> WorkSession | None:
-    session: WorkSession | None = connection.get_execution_options().get(_OPTION)
-    return session
+# By the id of the connection, which each session keeps for as long as it is here: an execution
+# option would be merged into those of each statement.
+_guarded: dict[int, WorkSession] = {}
 
 
 def is_idle(driver: Any) -> bool:
