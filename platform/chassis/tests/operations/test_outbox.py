@@ -5,8 +5,10 @@ from collections.abc import Callable
 from bookshop import Node, eventually, sold
 from relaying import STREAM, TYPES, Shop, StreamView
 from shell import Shell
+from sqlalchemy import update
 
 from bookstore.v1 import BookSold
+from chassis.database import tables
 from chassis.exit_codes import NOTHING, OK, USAGE
 from chassis.testing import NatsServer
 
@@ -72,11 +74,24 @@ async def test_events_that_the_stream_refused_are_listed_sent_after_all_or_dropp
         first = str(listed[0]["id"])
         assert (await shell.run("outbox", "drop", first, "--yes")).code == OK
         await view.api(f"STREAM.UPDATE.{STREAM}", {**config, "max_msg_size": -1})
-        ran = await shell.run("outbox", "resend", "--all", "--type", "BookSold", "--yes")
-        assert (ran.code, "done: 2" in ran.err) == (OK, True)
+        await refused_hours_ago(shop, listed[1]["id"], hours=3)
+        ran = await shell.run("outbox", "resend", "--since", "2h", "--yes")
+        assert (ran.code, "done: 1" in ran.err) == (OK, True)
         await shop.sent()
-        assert (await view.ids())[-2:] == [event.id for event in refused[1:]]
+        ran = await shell.run("outbox", "resend", "--all", "--type", "BookSold", "--yes")
+        assert (ran.code, "done: 1" in ran.err) == (OK, True)
+        await shop.sent()
+        assert (await view.ids())[-2:] == [refused[2].id, refused[1].id]
         assert (await shell.run("outbox", "refused")).code == NOTHING
+
+
+async def refused_hours_ago(shop: Shop, id: object, hours: int) -> None:
+    earlier = update(tables.refused).where(tables.refused.c.id == id)
+    await shop.database.transaction(
+        lambda tx: tx.session.execute(
+            earlier.values(refused_at=tables.refused.c.refused_at - hours * 3600)
+        )
+    )
 
 
 async def test_a_service_that_publishes_nothing_has_nothing_to_send(prepared_sqlite: str) -> None:

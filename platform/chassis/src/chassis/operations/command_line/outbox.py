@@ -14,7 +14,7 @@ from chassis.events.refused import Refused
 from chassis.events.stream_drift import drift
 from chassis.events.streams import StreamGone, stream_state
 from chassis.exit_codes import NOTHING, OK
-from chassis.operations.command_line.arguments import Verbs
+from chassis.operations.command_line.arguments import Verbs, duration
 from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage
 from chassis.operations.command_line.table import Row, moment
 from chassis.operations.outbox import outbox_status
@@ -36,6 +36,9 @@ def add_verbs(verbs: Verbs) -> None:
         changing = verbs.add(name, run, about, changes=True)
         changing.add_argument("ids", type=int, nargs="*", metavar="ID", help="as listed by refused")
         changing.add_argument("--type", help="of this event type: its full name, or its last part")
+        changing.add_argument(
+            "--since", type=duration, metavar="AGE", help="refused within this time: 90s, 2h, 7d"
+        )
         changing.add_argument("--all", action="store_true", help="every refused event there is")
 
 
@@ -97,13 +100,17 @@ async def _drop(operator: Operator) -> int:
 
 async def _change(operator: Operator, change: Callable[[Session, Sequence[int]], int]) -> int:
     arguments = operator.arguments
-    if not (arguments.ids or arguments.type or arguments.all):
-        raise WrongUsage(f"name the refused events to {arguments.verb}: IDs, --type, or --all")
+    if not (arguments.ids or arguments.type or arguments.since or arguments.all):
+        raise WrongUsage(
+            f"name the refused events to {arguments.verb}: IDs, --type, --since, or --all"
+        )
+    refused_from = 0.0 if arguments.since is None else time.time() - arguments.since
     found = [
         event
         for event in await operator.database.read(lambda tx: refused.listed(tx.session))
         if (not arguments.ids or event.id in arguments.ids)
         and (not arguments.type or f".{event.type}".endswith(f".{arguments.type}"))
+        and event.refused_at >= refused_from
     ]
 
     async def do() -> int:
