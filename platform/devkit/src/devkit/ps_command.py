@@ -37,7 +37,8 @@ def ps() -> None:
 async def state_table(state: PlatformState) -> tuple[Table, bool]:
     """A row per process, and whether every service is ready and every server runs."""
     answers = await asyncio.gather(*(ask(service.http_port) for service in state.services))
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    # One space between columns: all of them fit into a terminal of 80.
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     names = [process.name for process in state.services]
     names += [server.name for server in state.servers]
     # On a narrow terminal the other columns are cut first.
