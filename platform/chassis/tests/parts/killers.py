@@ -40,7 +40,8 @@ def killers(options: dict[str, Any], member: str) -> EventRouter:
     An event with a negative price ends the process: `how` is exit or SIGKILL. If `times` is given
     it does so that often only. While the file `hold` exists an async handler waits.
     """
-    log, hold = Path(options["log"]), Path(options.get("hold", "/nonexistent"))
+    log = Path(options["log"])
+    hold = Path(options["hold"]) if "hold" in options else None
 
     def call(book: BookSold, event: EventContext) -> None:
         before = calls(log)[event.id]
@@ -65,7 +66,7 @@ def killers(options: dict[str, Any], member: str) -> EventRouter:
         @router.on(BookSold)
         async def handle_async(book: BookSold, event: EventContext, transact: Transact) -> None:
             call(book, event)
-            while hold.exists():
+            while hold and hold.exists():
                 await asyncio.sleep(0.01)
             await transact(write_down, event, member)
 
