@@ -51,95 +51,98 @@ class ServiceSettings(EventSettings, LimitSettings):
     )
 
     environment: Literal["development", "production"] = Field(
-        "development", description="in production default secrets are refused, and migrations wait"
+        "development",
+        description="in production, default secrets are refused and the start runs no migrations",
     )
-    version: str = Field("dev", description="the version of this service, shown in its signals")
+    version: str = Field("dev", description="version of this service, shown in its telemetry")
     http_host: Host = Field("127.0.0.1", description="address the HTTP server listens on")
     http_port: int = Field(8080, ge=0, le=65535, description="port of the HTTP server")
     http_root_path: str = Field(
         "",
         pattern=r"^(/[A-Za-z0-9._~-]+)*$",
         description="prefix below which a proxy publishes this service, for example /shop; "
-        "whether the proxy cuts it off makes no difference",
+        "the proxy may strip it or leave it",
     )
     http_trusted_proxies: list[IPvAnyNetwork] = Field(
         default_factory=list,
         description="addresses or networks of proxies whose X-Forwarded-For and -Proto are "
-        'believed, for example ["10.0.0.0/8"]; nobody else can name another client than itself',
+        'trusted, for example ["10.0.0.0/8"]; the headers of other peers are ignored',
     )
     grpc_host: Host = Field("127.0.0.1", description="address the gRPC server listens on")
     grpc_port: int = Field(9090, ge=0, le=65535, description="port of the gRPC server")
     grpc_tls_certificate_file: Path | None = Field(
-        None, description="certificate (PEM) of the gRPC server, which has TLS then"
+        None, description="certificate (PEM) of the gRPC server; enables TLS"
     )
     grpc_tls_key_file: Path | None = Field(None, description="key (PEM) of that certificate")
     grpc_tls_client_ca_file: Path | None = Field(
-        None, description="certificates (PEM) that callers must show one by"
+        None,
+        description="CA certificates (PEM) to verify callers; if set, callers must present one",
     )
-    nats_url: str = Field("nats://127.0.0.1:4222", description="the broker")
+    nats_url: str = Field("nats://127.0.0.1:4222", description="URL of the NATS broker")
     database_url: SecretStr = Field(
         SecretStr(""),
-        description="the database: sqlite:///<file> or postgresql://…, there with libpq's "
-        "parameters, for example ?sslmode=verify-full&sslrootcert=<file>",
+        description="URL of the database: sqlite:///<file> or postgresql://…, the latter with "
+        "libpq's parameters, for example ?sslmode=verify-full&sslrootcert=<file>",
     )
     targets: dict[str, str] = Field(
         default_factory=dict,
-        description="gRPC targets of the services this one calls, by their names",
+        description="gRPC targets of the services that this one calls, by service name",
     )
     call_timeout_seconds: float = Field(
-        5, gt=0, description="longest wait for a called service, all its retries included"
+        5, gt=0, description="time limit for a call to another service, retries included"
     )
     call_tls: bool = Field(
-        False, description="calls go over TLS, as they do when one of the next four is set"
+        False, description="send calls over TLS; implied by each of the other call_tls settings"
     )
     call_tls_ca_file: Path | None = Field(
         None,
-        description="certificates (PEM) that called services are checked by",
+        description="CA certificates (PEM) to verify called services",
     )
     call_tls_certificate_file: Path | None = Field(
-        None, description="certificate (PEM) to show called services"
+        None, description="client certificate (PEM) presented to called services"
     )
     call_tls_key_file: Path | None = Field(None, description="key (PEM) of that certificate")
     call_tls_server_name: str = Field(
-        "", description="name in the certificates of called services, if not that of their targets"
+        "",
+        description="name in the certificates of called services, if it differs from their targets",
     )
     request_timeout_seconds: float = Field(
-        10, gt=0, description="what an HTTP request may spend on calls to other services"
+        10, gt=0, description="time limit for an HTTP request's calls to other services"
     )
     health_interval_seconds: float = Field(
-        5, gt=0, description="how often readiness looks when nobody asks, and tests a write"
+        5, gt=0, description="interval of readiness checks without a probe, and of their test write"
     )
     shutdown_delay_seconds: float = Field(
-        0, ge=0, description="keeps serving so long after it has said that it is not ready"
+        0, ge=0, description="time to keep serving after readiness has become false"
     )
     shutdown_grace_seconds: float = Field(
-        20, gt=0, description="longest time from the signal to the end of the process"
+        20, gt=0, description="time limit from the signal to the end of the process"
     )
     proxy_from_environment: bool = Field(
         False,
-        description="calls to services and traces go through the proxy of http_proxy and the like",
+        description="send calls and traces through the proxy that http_proxy and no_proxy select",
     )
     otlp_endpoint: str | None = Field(
         None,
-        description="where traces go, as http://127.0.0.1:4317; "
-        "unset: OTEL_EXPORTER_OTLP_ENDPOINT, else nowhere",
+        description="endpoint that traces are sent to, for example http://127.0.0.1:4317; "
+        "if unset, OTEL_EXPORTER_OTLP_ENDPOINT, else none",
     )
     otlp_protocol: Literal["grpc", "http/protobuf"] | None = Field(
-        None, description="how traces go; unset: OTEL_EXPORTER_OTLP_PROTOCOL, else grpc"
+        None, description="protocol of traces; if unset, OTEL_EXPORTER_OTLP_PROTOCOL, else grpc"
     )
     trace_sample_ratio: float = Field(
         1,
         ge=0,
         le=1,
-        description="share of the traces begun here that are recorded; wins over "
-        "OTEL_TRACES_SAMPLER when it is set",
+        description="share of the traces started here that are recorded; if set, takes precedence "
+        "over OTEL_TRACES_SAMPLER",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="the least a log line must matter"
+        "INFO", description="lowest level that is logged"
     )
-    log_rpcs: bool = Field(False, description="log one line for each gRPC call that was answered")
+    log_rpcs: bool = Field(False, description="log one line for each answered gRPC call")
     log_format: Literal["auto", "console", "json"] = Field(
-        "auto", description="auto is console on a terminal, json elsewhere"
+        "auto", description="format of log lines; auto is console on a terminal, json elsewhere"
     )
 
     @classmethod

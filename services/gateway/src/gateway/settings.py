@@ -13,8 +13,8 @@ class GatewaySettings(ServiceSettings):
     http_port: int = Field(8080, ge=0, le=65535, description="port of the HTTP server")
     targets: dict[str, str] = Field(
         {"orders": "ipv4:127.0.0.1:9081", "inventory": "ipv4:127.0.0.1:9082"},
-        description="gRPC targets of the services this one calls, by their names",
+        description="gRPC targets of the services that this one calls, by service name",
     )
     order_events_poll_seconds: float = Field(
-        1, gt=0, description="an open event stream is brought up to date at least this often"
+        1, gt=0, description="longest time between two updates of an open event stream"
     )

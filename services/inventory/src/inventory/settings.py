@@ -14,5 +14,5 @@ class InventorySettings(ServiceSettings):
     grpc_port: int = Field(9082, ge=0, le=65535, description="port of the gRPC server")
     database_url: SecretStr = Field(
         SecretStr("sqlite:///.slipway/data/inventory.db"),
-        description="the database: sqlite:///<file> or postgresql://…",
+        description="URL of the database: sqlite:///<file> or postgresql://…",
     )

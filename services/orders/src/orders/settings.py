@@ -14,8 +14,8 @@ class OrdersSettings(ServiceSettings):
     grpc_port: int = Field(9081, ge=0, le=65535, description="port of the gRPC server")
     database_url: SecretStr = Field(
         SecretStr("sqlite:///.slipway/data/orders.db"),
-        description="the database: sqlite:///<file> or postgresql://…",
+        description="URL of the database: sqlite:///<file> or postgresql://…",
     )
     order_timeout_seconds: float = Field(
-        60, gt=0, description="an order that has not ended by then is cancelled"
+        60, gt=0, description="time after which an order that has not ended is cancelled"
     )

@@ -14,7 +14,7 @@ class PaymentsSettings(ServiceSettings):
     grpc_port: int = Field(9083, ge=0, le=65535, description="port of the gRPC server")
     database_url: SecretStr = Field(
         SecretStr("sqlite:///.slipway/data/payments.db"),
-        description="the database: sqlite:///<file> or postgresql://…",
+        description="URL of the database: sqlite:///<file> or postgresql://…",
     )
     payment_limit: int = Field(
         15_000, ge=0, description="the highest total that is authorized, in minor units"

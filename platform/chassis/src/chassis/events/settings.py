@@ -15,11 +15,11 @@ class EventSettings(BaseSettings):
     nats_domain: str = Field(
         "",
         pattern=r"^[^\s.*>]*$",
-        description="the JetStream domain with the streams; empty is the broker's own",
+        description="JetStream domain of the streams; if empty, the broker's own",
     )
-    nats_user: str = Field("", description="user at the broker, with its password")
+    nats_user: str = Field("", description="user name at the broker, together with its password")
     nats_password: SecretStr = Field(SecretStr(""), description="password of that user")
-    nats_token: SecretStr = Field(SecretStr(""), description="token to show the broker")
+    nats_token: SecretStr = Field(SecretStr(""), description="token to authenticate at the broker")
     nats_credentials_file: Path | None = Field(
         None, description=".creds file with a user's JWT and seed; read at each connection"
     )
@@ -27,20 +27,22 @@ class EventSettings(BaseSettings):
         None, description="file with an nkey's seed; read at each connection"
     )
     nats_tls_ca_file: Path | None = Field(
-        None, description="certificates (PEM) that the broker's is checked by, else the system's"
+        None, description="CA certificates (PEM) to verify the broker; if unset, the system's"
     )
     nats_tls_certificate_file: Path | None = Field(
-        None, description="certificate (PEM) to show the broker; read at each connection"
+        None,
+        description="client certificate (PEM) presented to the broker; read at each connection",
     )
     nats_tls_key_file: Path | None = Field(None, description="key (PEM) of that certificate")
     nats_tls_server_name: str = Field(
-        "", description="name in the broker's certificate, if it is not that of the URL"
+        "", description="name in the broker's certificate, if it differs from the URL's host"
     )
     nats_tls_first: bool = Field(
-        False, description="TLS before the broker says anything, as its handshake_first asks for"
+        False,
+        description="start TLS before the broker's greeting, for a broker with handshake_first",
     )
     event_format: Literal["protobuf", "json"] = Field(
-        "protobuf", description="how published events are encoded"
+        "protobuf", description="encoding of published events"
     )
     event_max_bytes: int = Field(
         512 * 1024, gt=0, description="largest event, headers included, in bytes"
@@ -51,67 +53,76 @@ class EventSettings(BaseSettings):
     outbox_keep_seconds: float = Field(
         8 * 24 * 3600,
         ge=0,
-        description="how long sent events stay in the outbox, to be sent again; at least an hour "
+        description="how long the outbox keeps sent events to send them again; at least an hour "
         "longer than the stream keeps them",
     )
-    stream_replicas: int = Field(1, ge=1, le=5, description="copies of the stream in the cluster")
+    stream_replicas: int = Field(
+        1, ge=1, le=5, description="number of copies of the stream in the cluster"
+    )
     member_ttl_seconds: int = Field(
-        5, ge=1, description="a replica not heard of for so long is gone, in whole seconds"
+        5,
+        ge=1,
+        description="time without an announcement after which a replica is gone, in whole seconds",
     )
     # A handler of lists may name each of them in one statement: below SQLite's 32,766 parameters.
     batch_max_events: int = Field(
-        500, ge=1, le=10_000, description="most events taken in one commit"
+        500, ge=1, le=10_000, description="maximum number of events taken in one commit"
     )
     task_tries: int = Field(5, ge=1, description="tries before an event becomes a dead letter")
     task_backoff_seconds: float = Field(
-        0.5, gt=0, description="wait before the second try; doubled for each further one"
+        0.5, gt=0, description="wait before the second try; doubles for each further try"
     )
     task_backoff_max_seconds: float = Field(300, gt=0, description="longest wait between tries")
     task_max_age_seconds: float = Field(
-        24 * 3600, gt=0, description="how long a called service may be unavailable"
+        24 * 3600,
+        gt=0,
+        description="maximum age of a task that waits for an unavailable service, a missing table "
+        "or a version that handles its type; an older one becomes a dead letter",
     )
     task_lease_seconds: float = Field(
-        10, gt=0, description="a claimed task not renewed for so long is anybody's"
+        10,
+        gt=0,
+        description="time without renewal after which another replica may claim a claimed task",
     )
     dead_letter_max_age_seconds: float | None = Field(
         None,
         gt=0,
-        description="dead letters older than this are deleted; without it they stay until an "
-        "operator redrives or drops them",
+        description="maximum age of dead letters, which are then deleted; if unset, they are kept "
+        "until an operator redrives or drops them",
     )
     mark_max_age_seconds: float = Field(
-        24 * 3600, gt=0, description="how long marks of a replica that is gone are kept"
+        24 * 3600, gt=0, description="how long the marks of a replica that is gone are kept"
     )
     long_transaction_seconds: float = Field(
-        10, gt=0, description="a transaction that holds its thread for so long is said in the log"
+        10, gt=0, description="time after which a transaction that still holds its thread is logged"
     )
     task_timeout_seconds: float = Field(
         60,
         gt=0,
-        description="how long one attempt of an async handler may take; it costs a try to be late",
+        description="time limit for one attempt of an async handler; exceeding it costs a try",
     )
     task_concurrency: int = Field(
         16,
         ge=1,
-        description="tasks a replica runs at once; no event type has all places to itself, "
-        "if the service handles several",
+        description="maximum number of tasks that a replica runs concurrently; no event "
+        "type occupies all places if the service handles several types",
     )
     relay_sweep_seconds: float = Field(
-        5, gt=0, description="the outbox is looked at this often even if nothing woke the relay"
+        5, gt=0, description="interval at which the relay checks the outbox even if nothing woke it"
     )
     relay_ask_seconds: float = Field(
-        60, gt=0, description="the stream is compared with the outbox this often"
+        60, gt=0, description="interval at which the relay compares the stream with the outbox"
     )
     net_seconds: float = Field(
-        5, gt=0, description="a reader compares its positions with the stream this often"
+        5, gt=0, description="interval at which a reader compares its positions with the stream"
     )
     stopped_retry_seconds: float = Field(
-        30, gt=0, description="a stopped lane is tried again this often"
+        30, gt=0, description="interval at which a stopped lane is tried again"
     )
     foreign_id_seconds: float = Field(
         7 * 24 * 3600,
         gt=0,
-        description="an event of a foreign producer that comes again so late is taken again",
+        description="how long ids of foreign producers' events are kept to drop duplicates",
     )
     log_events: bool = Field(
         False, description="log one line for each event that took effect, with its id and key"
