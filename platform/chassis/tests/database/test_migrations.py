@@ -19,6 +19,20 @@ print("here", flush=True)
 sys.stdin.readline()
 print(migrate(sys.argv[1]).changed)
 """
+# Ends its process right after so many changes of the schema.
+_DIES = """
+import os, sys
+from sqlalchemy import Engine, event
+from chassis.database import migrate
+changes = 0
+@event.listens_for(Engine, "after_cursor_execute")
+def count(_connection, _cursor, statement, *_):
+    global changes
+    changes += statement.lstrip().upper().startswith(("CREATE", "ALTER", "DROP"))
+    if changes == int(sys.argv[2]):
+        os._exit(9)
+migrate(sys.argv[1])
+"""
 
 
 def test_of_processes_that_migrate_at_the_same_moment_one_does_the_work(
@@ -45,6 +59,15 @@ def test_of_processes_that_migrate_at_the_same_moment_one_does_the_work(
     ended = [process.communicate(timeout=100) for process in processes]
     assert [errors for _, errors in ended] == [""] * 4
     assert sorted(said for said, _ in ended) == ["False\n"] * 3 + ["True\n"]
+    assert not migrate(url).changed
+
+
+def test_a_migration_that_was_killed_in_the_middle_goes_on(empty_database: NewDatabase) -> None:
+    url = empty_database("books")
+    for changes in (3, 5, 5, 9):
+        killed = subprocess.run([sys.executable, "-c", _DIES, url, str(changes)], timeout=60)
+        assert killed.returncode == 9
+    assert migrate(url).changed
     assert not migrate(url).changed
 
 

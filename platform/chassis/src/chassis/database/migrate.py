@@ -6,8 +6,9 @@ alembic is imported only when there is something to do: it is a sixth of a servi
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -63,7 +64,7 @@ def migrate(url: str, migrations: str | None = None, *, service: str | None = No
     code = Code(migrations)
     if is_sqlite(url):
         database_file(url).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, poolclass=NullPool)
+        engine = _sqlite_engine(url)
     else:
         engine = postgres_engine(url, begin=WRITE, poolclass=NullPool)
     try:
@@ -73,7 +74,8 @@ def migrate(url: str, migrations: str | None = None, *, service: str | None = No
             found = compare(connection, code)
         if not found.missing:
             return Migration(found, found)
-        with held(url, "migrations"), _connected(engine) as connection:
+        writing = engine.execution_options(slipway_begin="BEGIN IMMEDIATE")
+        with held(url, "migrations"), _connected(writing) as connection:
             if service:
                 identity.check(connection, service)
             before = compare(connection, code)
@@ -94,6 +96,26 @@ def migrate(url: str, migrations: str | None = None, *, service: str | None = No
             return Migration(before, compare(connection, code))
     finally:
         engine.dispose()
+
+
+def _sqlite_engine(url: str) -> Engine:
+    """An engine whose transactions hold changes of the schema, too.
+
+    By itself the driver begins none before them: who is killed between two of them would leave a
+    database that no migration fits.
+    """
+    engine = create_engine(url, poolclass=NullPool)
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        connection.exec_driver_sql(options.get("slipway_begin", "BEGIN"))
+
+    return engine
 
 
 @contextmanager

@@ -6,6 +6,8 @@ context.configure(
     connection=context.config.attributes["connection"],
     render_as_batch=True,
     transaction_per_migration=True,
+    # SQLite can, too, on a connection that begins its transactions itself.
+    transactional_ddl=True,
 )
 with context.begin_transaction():
     context.run_migrations()
