@@ -383,3 +383,19 @@ async def test_a_member_goes_on_after_an_error_of_any_kind_while_it_looks_for_ta
         await eventually(failed_twice)
         await desk.store(BookSold(book_id="a"))
         await eventually(desk.is_empty)
+
+
+async def test_a_task_that_is_given_back_while_its_lease_is_renewed_waits_for_its_time(
+    desk: Desk,
+) -> None:
+    """The renewal was on its way when the attempt failed."""
+    await desk.store(BookSold(book_id="key"))
+    (task,) = await desk.database.transaction(lambda tx: claim(tx, "one"))
+    later = time.time() + 3600
+    await desk.database.transaction(
+        lambda tx: task_rows.postpone(tx.session, task, tries=1, due_at=later, reason="no")
+    )
+    await desk.database.transaction(lambda tx: task_rows.renew(tx.session, [task], -1.0))
+    seen = await desk.database.read(lambda tx: task_queue.look(tx.session, Look(TYPES)))
+    assert seen == Seen(due={TYPES[0]: later})
+    assert await desk.database.transaction(lambda tx: claim(tx, "other")) == []

@@ -129,6 +129,7 @@ def _claimed(types: tuple[str, ...]) -> Select[Any]:
     """What others have claimed: few, whatever waits."""
     return select(tasks).where(
         tasks.c.leased_until >= 0,
+        tasks.c.owner.is_not(None),
         tasks.c.type.in_(types),
         tasks.c.id.not_in(bindparam("held", expanding=True)),
     )

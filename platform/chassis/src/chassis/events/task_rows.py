@@ -205,7 +205,9 @@ def renew(session: Session, held: Iterable[Task], lease_seconds: float) -> None:
     """
     for some in chunks(list(held)):
         ours = tuple_(tasks.c.id, tasks.c.attempt).in_([(t.id, t.attempt) for t in some])
-        free = select(tasks.c.id).where(ours).with_for_update(skip_locked=True, key_share=True)
+        # What was given back while this was on its way has no lease any more.
+        claimed = select(tasks.c.id).where(ours, tasks.c.owner.is_not(None))
+        free = claimed.with_for_update(skip_locked=True, key_share=True)
         session.execute(
             update(tasks)
             .where(tasks.c.id.in_(free))
