@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,14 +12,16 @@ import pytest
 from bookshop import Node, accountant, eventually, sold
 from reading import has_taken, taken_ids
 from relaying import STREAM, TYPES, RunningRelay, Shop, StreamView, in_order
-from sqlalchemy import update
+from sqlalchemy import delete, select, update
 from structlog.testing import capture_logs
 
 from bookstore.v1 import BookSold
-from chassis import EventContext
+from chassis import EventContext, Transaction
 from chassis.database.tables import outbox
-from chassis.events import refused, relay, sending, wire
+from chassis.events import refused, relay, sending, sent_marks, wire
 from chassis.events.lanes import LANES
+from chassis.events.outbox import lock_counters, number_new, record_sent
+from chassis.events.outbox_lift import take_numbers_back
 from chassis.events.publisher import EventTooLarge
 from chassis.events.streams import publish_batch
 from chassis.testing import NatsServer
@@ -278,3 +281,59 @@ async def test_the_end_behind_many_strangers_is_found_in_few_requests(
         assert len(asked) < 40
         ranks = [rank for rank in await StreamView(nats.url).ranks() if rank]
         assert ranks == list(range(1, 11))
+
+
+async def test_two_operators_who_resend_at_the_same_moment_send_each_event_once(
+    new_database: Callable[[str], str],
+) -> None:
+    has_sent, may_commit = threading.Event(), threading.Event()
+
+    def set_apart(tx: Transaction) -> list[int]:
+        ids = list(tx.session.execute(select(outbox.c.id)).scalars())
+        for id in ids:
+            refused.set_apart(tx.session, id, "too large")
+        return ids
+
+    def slowly(tx: Transaction) -> int:
+        sent = refused.send_again(tx.session, ids)
+        has_sent.set()
+        may_commit.wait(10)
+        return sent
+
+    async with Shop(new_database("shop")) as shop:
+        await shop.sell(range(3))
+        ids = await shop.database.transaction(set_apart)
+        slow = asyncio.create_task(shop.database.transaction(slowly))
+        await asyncio.to_thread(has_sent.wait, 10)
+        quick = asyncio.create_task(
+            shop.database.transaction(lambda tx: refused.send_again(tx.session, ids))
+        )
+        await asyncio.wait({quick}, timeout=0.3)
+        may_commit.set()
+        assert (await slow, await quick) == (3, 0)
+        assert await shop.unsent() == 3
+
+
+async def test_a_number_given_back_frees_no_rank_that_was_sent_before(
+    new_database: Callable[[str], str],
+) -> None:
+    """A stream was put back to an older copy, and what it lacks has been cleaned up."""
+
+    def cleaned_and_put_back(tx: Transaction) -> None:
+        session = tx.session
+        counters = number_new(session, lock_counters(session), 100)
+        sent_marks.note(session, counters.rank, 0.0, 0.0)
+        session.execute(delete(outbox))
+        record_sent(session, 4, 4)
+
+    def refuse(tx: Transaction) -> int:
+        session = tx.session
+        counters = number_new(session, lock_counters(session), 100)
+        take_numbers_back(session, counters)
+        return number_new(session, lock_counters(session), 100).rank
+
+    async with Shop(new_database("shop")) as shop:
+        await shop.sell(range(10))
+        await shop.database.transaction(cleaned_and_put_back)
+        await shop.sell(range(10, 13))
+        assert await shop.database.transaction(refuse) == 13

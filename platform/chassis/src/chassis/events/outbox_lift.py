@@ -65,10 +65,17 @@ def lift(
 
 
 def take_numbers_back(session: Session, counters: Counters) -> None:
-    """Whatever is numbered and not sent loses number and rank, which are given out again."""
+    """Whatever is numbered and not sent loses number and rank, which are given out again.
+
+    Not the ranks below: in a stream that was put back these may be of events that were sent once
+    and have been cleaned up since.
+    """
+    first = session.execute(select(func.min(outbox.c.rank)).where(_unsent(counters))).scalar()
+    if first is None:
+        return
     _lift_numbers(session, counters, {})
     _unnumber(session, counters)
-    session.execute(update(relay).where(relay.c.id == 1).values(rank=counters.sent_rank))
+    session.execute(update(relay).where(relay.c.id == 1).values(rank=first - 1))
 
 
 def _unnumber(session: Session, counters: Counters) -> None:

@@ -73,9 +73,12 @@ def send_again(session: Session, ids: Sequence[int]) -> int:
     """Put them at the end of the outbox, in order; how many there were."""
     sent = 0
     for some in chunks(sorted(ids)):
-        rows = select(*(refused.c[name] for name in _COLUMNS)).where(refused.c.id.in_(some))
+        # Of two who do it at once the second finds none any more.
+        chosen = select(refused.c.id).where(refused.c.id.in_(some)).order_by(refused.c.id)
+        there = session.execute(chosen.with_for_update()).scalars().all()
+        rows = select(*(refused.c[name] for name in _COLUMNS)).where(refused.c.id.in_(there))
         session.execute(insert(outbox).from_select(list(_COLUMNS), rows.order_by(refused.c.id)))
-        sent += _delete(session, some)
+        sent += _delete(session, there)
     return sent
 
 
