@@ -201,7 +201,7 @@ class _Process:
     def _watch_ended(self, watch: asyncio.Task[None]) -> None:
         error = None if watch.cancelled() else watch.exception()
         if error is not None:
-            self._die(RuntimeError(f"nobody looks at what is ready any more: {error!r}"))
+            self._die(RuntimeError(f"readiness is no longer checked: {error!r}"))
 
     async def _open_database(self) -> Database:
         service, settings = self._service, self._settings

@@ -55,7 +55,7 @@ class Certificates:
         )
         if bool(self.certificate) != bool(self.key):
             missing, other = (key, certificate) if self.certificate else (certificate, key)
-            yield f"{missing}: is missing beside {other}"
+            yield f"{missing}: is required with {other}"
             return
         files = {ca: self.ca, certificate: self.certificate, key: self.key}
         broken = list(unreadable(files))
@@ -71,9 +71,9 @@ class Certificates:
         try:
             self.check()
         except ssl.SSLError as error:
-            yield f"{certificate}: does not fit {key}: {error.reason or 'one is no PEM file'}"
+            yield f"{certificate}: does not match {key}: {error.reason or 'one is no PEM file'}"
         except (OSError, ValueError) as error:
-            yield f"{certificate}: does not fit {key}: {error}"
+            yield f"{certificate}: does not match {key}: {error}"
 
 
 def unreadable(files: Mapping[str, Path | None]) -> Iterator[str]:

@@ -76,7 +76,7 @@ class ServiceSettings(EventSettings, LimitSettings):
     grpc_tls_key_file: Path | None = Field(None, description="key (PEM) of that certificate")
     grpc_tls_client_ca_file: Path | None = Field(
         None,
-        description="CA certificates (PEM) to verify callers; if set, callers must present one",
+        description="CA certificates (PEM) to verify callers, which must present a certificate",
     )
     nats_url: str = Field("nats://127.0.0.1:4222", description="URL of the NATS broker")
     database_url: SecretStr = Field(

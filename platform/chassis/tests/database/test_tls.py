@@ -92,8 +92,8 @@ async def test_a_server_that_is_another_than_it_says_is_told_in_a_line(
             "sslrootcert=/no/such.pem",
             "APP_DATABASE_URL: sslrootcert: /no/such.pem cannot be read: No such file or directory",
         ),
-        ("sslcert=/dev/null", "APP_DATABASE_URL: sslkey is missing beside sslcert"),
-        ("sslkey=/dev/null", "APP_DATABASE_URL: sslcert is missing beside sslkey"),
+        ("sslcert=/dev/null", "APP_DATABASE_URL: sslkey is required with sslcert"),
+        ("sslkey=/dev/null", "APP_DATABASE_URL: sslcert is required with sslkey"),
     ],
 )
 def test_parameters_that_do_not_fit_are_one_line(query: str, said: str) -> None:

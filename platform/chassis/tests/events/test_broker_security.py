@@ -190,13 +190,13 @@ async def test_what_the_files_hold_is_read_anew_at_each_connection(tmp_path: Pat
     [
         (
             {"nats_token": "t", "nats_user": "u", "nats_password": "p"},
-            "APP_NATS_TOKEN: says who connects, and APP_NATS_USER does too; set one of them",
+            "APP_NATS_TOKEN: cannot be combined with APP_NATS_USER: set one of them",
         ),
-        ({"nats_user": "u"}, "APP_NATS_PASSWORD: is missing beside APP_NATS_USER"),
-        ({"nats_password": "p"}, "APP_NATS_USER: is missing beside APP_NATS_PASSWORD"),
+        ({"nats_user": "u"}, "APP_NATS_PASSWORD: is required with APP_NATS_USER"),
+        ({"nats_password": "p"}, "APP_NATS_USER: is required with APP_NATS_PASSWORD"),
         (
             {"nats_tls_certificate_file": "CERTIFICATE"},
-            "APP_NATS_TLS_KEY_FILE: is missing beside APP_NATS_TLS_CERTIFICATE_FILE",
+            "APP_NATS_TLS_KEY_FILE: is required with APP_NATS_TLS_CERTIFICATE_FILE",
         ),
         (
             {"nats_tls_ca_file": "/no/such.pem"},
@@ -205,7 +205,7 @@ async def test_what_the_files_hold_is_read_anew_at_each_connection(tmp_path: Pat
         ({"nats_tls_ca_file": "TEXT"}, "APP_NATS_TLS_CA_FILE: holds no certificate"),
         (
             {"nats_tls_certificate_file": "CERTIFICATE", "nats_tls_key_file": "OTHER"},
-            "APP_NATS_TLS_CERTIFICATE_FILE: does not fit APP_NATS_TLS_KEY_FILE: "
+            "APP_NATS_TLS_CERTIFICATE_FILE: does not match APP_NATS_TLS_KEY_FILE: "
             "KEY_VALUES_MISMATCH",
         ),
         (

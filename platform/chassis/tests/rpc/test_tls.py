@@ -156,15 +156,15 @@ async def test_both_sides_use_renewed_files_for_their_next_connections(
     [
         (
             {"grpc_tls_certificate_file": "CERTIFICATE"},
-            "APP_GRPC_TLS_KEY_FILE: is missing beside APP_GRPC_TLS_CERTIFICATE_FILE",
+            "APP_GRPC_TLS_KEY_FILE: is required with APP_GRPC_TLS_CERTIFICATE_FILE",
         ),
         (
             {"grpc_tls_client_ca_file": "CERTIFICATE"},
-            "APP_GRPC_TLS_CERTIFICATE_FILE: is missing beside APP_GRPC_TLS_CLIENT_CA_FILE",
+            "APP_GRPC_TLS_CERTIFICATE_FILE: is required with APP_GRPC_TLS_CLIENT_CA_FILE",
         ),
         (
             {"grpc_tls_certificate_file": "CERTIFICATE", "grpc_tls_key_file": "OTHER"},
-            "APP_GRPC_TLS_CERTIFICATE_FILE: does not fit APP_GRPC_TLS_KEY_FILE",
+            "APP_GRPC_TLS_CERTIFICATE_FILE: does not match APP_GRPC_TLS_KEY_FILE",
         ),
         (
             {"call_tls_ca_file": "/no/such.pem"},
@@ -173,7 +173,7 @@ async def test_both_sides_use_renewed_files_for_their_next_connections(
         ({"call_tls_ca_file": "OTHER"}, "APP_CALL_TLS_CA_FILE: holds no certificate"),
         (
             {"call_tls_key_file": "OTHER"},
-            "APP_CALL_TLS_CERTIFICATE_FILE: is missing beside APP_CALL_TLS_KEY_FILE",
+            "APP_CALL_TLS_CERTIFICATE_FILE: is required with APP_CALL_TLS_KEY_FILE",
         ),
     ],
 )

@@ -231,7 +231,7 @@ class Database:
         if fault is Fault.LOST:
             return ConnectionLost(line_of(error))
         if fault is Fault.AGAIN:
-            return DatabaseDown("somebody else holds its lock") if self.sqlite else None
+            return DatabaseDown("another process holds its lock") if self.sqlite else None
         if fault is Fault.DOWN:
             return self._refusal(DatabaseDown(line_of(error)))
         try:

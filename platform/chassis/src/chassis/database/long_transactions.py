@@ -45,7 +45,7 @@ class LongTransactions:
             at = told_at.get(place, self._seconds)
             if each.seconds >= at:
                 _log.error(
-                    "a transaction holds its thread for long: what waits for a thread stands still",
+                    "a transaction does not return: work that needs its thread waits",
                     seconds=round(each.seconds, 1),
                     where=_where(each.thread),
                     held=len(running),

@@ -97,7 +97,7 @@ def _prepare_for_pooler(connection: Any) -> None:
         if "statement pooling" not in str(error):
             raise
         raise OperationalError(
-            "the pooler pools statements, which tears transactions apart: "
+            "the pooler's pool_mode is statement, which splits transactions: "
             "set its pool_mode to transaction or session"
         ) from error
 

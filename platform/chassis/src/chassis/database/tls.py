@@ -24,7 +24,7 @@ def problems(url: str) -> Iterator[str]:
         yield f"APP_DATABASE_URL: sslmode is {mode!r}; it can be {', '.join(_MODES)}"
     if ("sslcert" in query) != ("sslkey" in query):
         missing, other = ("sslkey", "sslcert") if "sslcert" in query else ("sslcert", "sslkey")
-        yield f"APP_DATABASE_URL: {missing} is missing beside {other}"
+        yield f"APP_DATABASE_URL: {missing} is required with {other}"
     # libpq takes "system" for the authorities of the system.
     named = {name: query[name] for name in _FILES if query.get(name, "system") != "system"}
     files: dict[str, Path | None] = {

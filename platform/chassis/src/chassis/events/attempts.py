@@ -113,8 +113,8 @@ class Attempts:
             self._given_up.add(handling)
             handling.add_done_callback(self._given_up.discard)
             _log.error(
-                "a handler does not end though it was cancelled: it is left behind, and can "
-                "commit nothing any more",
+                "a handler did not stop after its cancellation: it is abandoned, and can no "
+                "longer commit",
                 handler=handler.name,
                 event_id=context.id,
                 left_behind=len(self._given_up),
@@ -138,7 +138,9 @@ class _Transact:
         if self.finished:
             raise RuntimeError("transact is called at most once in a handler")
         if self.closed:
-            raise AttemptTimedOut("the time of this attempt is over: it commits nothing any more")
+            raise AttemptTimedOut(
+                "the time limit of this attempt has passed: it can no longer commit"
+            )
 
         def commit(tx: Transaction) -> Any:
             tx.cause = self._context

@@ -238,15 +238,15 @@ class ForeignReader(StreamReader):
                 start = 1
         if start == 1 < known.sequence:
             _log.warning(
-                "a foreign stream was made anew or put back: it is read from its oldest message, "
-                "and what was taken is known by its id for a while",
+                "a foreign stream was recreated or put back: it is read from its oldest message, "
+                "and events that were taken before are dropped while their ids are kept",
                 stream=self.stream,
                 subject=self.foreign.subject,
             )
         elif 1 < start < state.first_sequence:
             _log.warning(
-                "a foreign stream no longer holds what followed the last message that was read: "
-                "if events were among it, they are lost to this service",
+                "a foreign stream no longer holds the messages after the last one that was read: "
+                "if events were among them, they are lost to this service",
                 stream=self.stream,
                 subject=self.foreign.subject,
                 after=known.sequence,

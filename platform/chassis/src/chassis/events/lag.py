@@ -49,7 +49,7 @@ class Lag:
         except StreamGone as error:
             if known:
                 raise LagUnknown(
-                    f"stream {self._stream!r} is not there, and is made anew by its producer"
+                    f"stream {self._stream!r} is not there; its producer recreates it"
                 ) from error
             return 0  # it was never there
         held = await self._held_now(state, subjects)

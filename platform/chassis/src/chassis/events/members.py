@@ -148,7 +148,8 @@ class Members:
             if time.monotonic() - self._listening_since < self.ttl_seconds:
                 raise
             _log.warning(
-                "joining by what was heard: the stream of members cannot be read", error=repr(error)
+                "joining by announcements heard: the stream of members cannot be read",
+                error=repr(error),
             )
             await self._announce()
         if rival := self._rival():
@@ -261,7 +262,7 @@ class Members:
         refused = (
             f"another database has the events of {self._service}: {database}, of member {id}; this "
             f"one is {self.database}. Give all replicas of {self._service} one APP_DATABASE_URL, "
-            "or one of two services another name"
+            "or rename one of the two services"
         )
         if refused != self.refused:
             _log.error("reading and publishing nothing", reason=refused)

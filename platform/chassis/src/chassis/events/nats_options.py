@@ -162,10 +162,10 @@ def problems(url: str, settings: EventSettings) -> Iterator[str]:
     }
     several = [name for name, value in given.items() if value]
     if len(several) > 1:
-        yield f"{several[0]}: says who connects, and {several[1]} does too; set one of them"
+        yield f"{several[0]}: cannot be combined with {several[1]}: set one of them"
     if bool(options.user) != bool(options.password()):
         missing, other = ("PASSWORD", "USER") if options.user else ("USER", "PASSWORD")
-        yield f"APP_NATS_{missing}: is missing beside APP_NATS_{other}"
+        yield f"APP_NATS_{missing}: is required with APP_NATS_{other}"
     yield from options.certificates.problems()
     files = {
         "APP_NATS_CREDENTIALS_FILE": options.credentials_file,

@@ -175,7 +175,7 @@ class Recovery:
             self._lifts.clear()
             _log.error(
                 "another database publishes into this stream at the same time: give all replicas "
-                "of the service one APP_DATABASE_URL, or one of two services another name",
+                "of the service one APP_DATABASE_URL, or rename one of the two services",
                 stream=self._stream,
             )
 

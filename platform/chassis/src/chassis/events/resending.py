@@ -127,7 +127,7 @@ class Resender:
             await self._broker.client.publish(message.reply, data, headers=headers)
         if events:
             _log.info(
-                "events were sent again to who missed them",
+                "events were sent again to a consumer that missed them",
                 subject=missing.subject,
                 first=missing.first,
                 events=len(events),

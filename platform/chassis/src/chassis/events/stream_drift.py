@@ -34,11 +34,11 @@ def _losses(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
     age, wanted = float(config.get("max_age", 0)) / 1e9, settings.stream_max_age_seconds
     if age != wanted:
         follows = (
-            "it keeps events for ever, and so does the outbox"
+            "it keeps events forever, and so does the outbox"
             if not age
-            else "events go sooner than the services that take them expect"
+            else "events are deleted sooner than their consumers expect"
             if age < wanted
-            else "the outbox keeps what was sent for as long"
+            else "the outbox keeps sent events for the same time"
         )
         lines.append(
             (
@@ -56,9 +56,9 @@ def _losses(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
         per_subject = limit == "max_msgs_per_subject"
         refuses = discards_new and (not per_subject or config.get("discard_new_per_subject"))
         follows = (
-            "a full stream takes nothing more, and events wait in the outbox"
+            "a full stream accepts no more events, and they wait in the outbox"
             if refuses
-            else "the oldest events go, however young they are, taken or not"
+            else "the oldest events are deleted at any age, taken or not"
         )
         option = limit.replace("_", "-")
         lines.append((f"{limit} {value}", follows, f"nats stream edit {{stream}} --{option}=-1"))
@@ -66,8 +66,8 @@ def _losses(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
         lines.append(
             (
                 f"retention {config.get('retention')!r}, wanted 'limits'",
-                "events go when a consumer of the broker has seen them",
-                "make the stream anew: it is filled again from the outbox",
+                "events are deleted when a consumer of the broker has seen them",
+                "recreate the stream: it is filled again from the outbox",
             )
         )
     if config.get("storage") == "memory":
@@ -75,7 +75,7 @@ def _losses(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
             (
                 "storage 'memory'",
                 "each restart of the broker empties it, and it is filled again from the outbox",
-                "make the stream anew",
+                "recreate the stream",
             )
         )
     replicas = config.get("num_replicas")
@@ -83,7 +83,7 @@ def _losses(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
         lines.append(
             (
                 f"num_replicas {replicas}, wanted {settings.stream_replicas}",
-                "it outlives fewer or more servers than was meant",
+                "it survives the loss of fewer or more servers than intended",
                 f"nats stream edit {{stream}} --replicas={settings.stream_replicas}, or change "
                 "APP_STREAM_REPLICAS",
             )
@@ -93,7 +93,7 @@ def _losses(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
             (
                 "subject_transform is set",
                 "events arrive under other subjects than those that are read",
-                "take it out of the stream's configuration",
+                "remove it from the stream's configuration",
             )
         )
     return lines
@@ -124,21 +124,21 @@ def _refusals(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
         lines.append(
             (
                 "allow_direct is off",
-                "readers cannot ask for what they lack",
+                "readers cannot request missing events",
                 "nats stream edit {stream} --allow-direct",
             )
         )
     if config.get("sealed"):
-        lines.append(("sealed", "it takes nothing more", "make the stream anew"))
+        lines.append(("sealed", "it accepts no more events", "recreate the stream"))
     if config.get("mirror"):
         lines.append(
-            ("mirror is set", "it takes nothing but from there", "make the stream anew without it")
+            ("mirror is set", "it accepts events only from there", "recreate the stream without it")
         )
     if config.get("no_ack"):
         lines.append(
             (
                 "no_ack",
-                "each batch is waited for in vain, and found by asking for the stream's end",
+                "each batch times out, and is found by asking for the stream's end",
                 "nats stream edit {stream} --ack",
             )
         )

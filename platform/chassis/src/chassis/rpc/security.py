@@ -27,7 +27,7 @@ def problems(settings: ServiceSettings) -> Iterator[str]:
     server = _server_of(settings)
     if server.ca and not (server.certificate or server.key):
         yield (
-            "APP_GRPC_TLS_CERTIFICATE_FILE: is missing beside APP_GRPC_TLS_CLIENT_CA_FILE; "
+            "APP_GRPC_TLS_CERTIFICATE_FILE: is required with APP_GRPC_TLS_CLIENT_CA_FILE; "
             "clients show a certificate only to a server that has one"
         )
     yield from server.problems()

@@ -99,12 +99,10 @@ class MeasuredGauge(Collector):
         return [GaugeMetricFamily(self._name, self._documentation, labels=self._labels)]
 
 
-EVENT_TASKS = MeasuredGauge(
-    "event_tasks", "Events stored to be handled apart, by what they do.", ["state"]
-)
-EVENT_DEAD_LETTERS = MeasuredGauge("event_dead_letters", "Events nobody could handle.")
+EVENT_TASKS = MeasuredGauge("event_tasks", "Events stored as tasks, by state.", ["state"])
+EVENT_DEAD_LETTERS = MeasuredGauge("event_dead_letters", "Events that could not be handled.")
 EVENT_LAG = MeasuredGauge(
-    "event_lag", "Events in the streams this replica has yet to take, over its lanes."
+    "event_lag", "Events in this replica's lanes that have not been taken yet."
 )
 EVENT_LANES = MeasuredGauge("event_lanes", "Lanes this replica reads, over all streams.")
 EVENT_LANES_STOPPED = MeasuredGauge(
@@ -112,7 +110,7 @@ EVENT_LANES_STOPPED = MeasuredGauge(
 )
 EVENT_DATABASE_REFUSED = Gauge(
     "event_database_refused",
-    "1 while this replica reads and publishes nothing, since replicas with another database do.",
+    "1 while this replica reads and publishes nothing because others use another database.",
 )
 OUTBOX_OLDEST_SECONDS = MeasuredGauge(
     "outbox_oldest_seconds", "Age of the oldest event the stream has not acknowledged."
@@ -127,7 +125,7 @@ EVENT_LATENCY_SECONDS = Histogram(
     "event_latency_seconds", "From an event's publication to its effect.", ["type"], buckets=_SLOW
 )
 TRANSACTION_LONGEST_SECONDS = Gauge(
-    "transaction_longest_seconds", "How long the longest transaction that runs holds its thread."
+    "transaction_longest_seconds", "How long the longest running transaction has held its thread."
 )
 GRPC_HANDLED = Counter(
     "grpc_server_handled_total", "gRPC calls answered, by code.", ["method", "code"]
@@ -136,8 +134,10 @@ GRPC_HANDLING_SECONDS = Histogram(
     "grpc_server_handling_seconds", "Time to answer a gRPC call.", ["method"], buckets=_FAST
 )
 LOG_LINES_DROPPED = Counter(
-    "log_lines_dropped_total", "Log lines that could not be written, or that nobody read in time."
+    "log_lines_dropped_total", "Log lines that could not be written, or were not read in time."
 )
 REQUESTS_REFUSED = Counter(
-    "requests_refused_total", "Refused because too many were at work and waiting.", ["what"]
+    "requests_refused_total",
+    "Requests refused because the limits of running and waiting requests were reached.",
+    ["what"],
 )

@@ -63,7 +63,7 @@ def main(service: "Service", settings: ServiceSettings, arguments: Namespace) ->
     try:
         return asyncio.run(_run(service, settings, arguments))
     except KeyboardInterrupt:
-        return _refused("interrupted: look at what was done before", FAILED)
+        return _refused("interrupted: check what was already changed", FAILED)
 
 
 async def _run(service: "Service", settings: ServiceSettings, arguments: Namespace) -> int:

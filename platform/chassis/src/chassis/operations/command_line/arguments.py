@@ -43,7 +43,7 @@ class Verbs:
             )
             parser.add_argument("--yes", action="store_true", help="don't ask")
             parser.add_argument(
-                "--by", metavar="NAME", help="whom the log names (default: user@host)"
+                "--by", metavar="NAME", help="name of the operator in the log (default: user@host)"
             )
         parser.set_defaults(run=run, refuse=parser.error)
         return parser
@@ -53,5 +53,5 @@ def duration(text: str) -> float:
     """Seconds of `90s`, `15m`, `2h` or `7d`."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration: 90s, 15m, 2h or 7d")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: 90s, 15m, 2h or 7d")
     return float(found[1]) * _UNITS[found[2]]

@@ -27,7 +27,7 @@ from chassis.operations.dead_letters import (
 
 __all__ = ["ABOUT", "add_verbs"]
 
-ABOUT = "events nobody could handle"
+ABOUT = "events that could not be handled"
 _KEYS_SHOWN = 5
 _GROUPS_SHOWN = 20
 
@@ -36,13 +36,15 @@ def add_verbs(verbs: Verbs) -> None:
     """list, show, redrive, drop."""
     listing = verbs.add("list", _list, "list dead letters, oldest first")
     _add_filters(listing)
-    listing.add_argument("--limit", type=int, default=50, help="at most so many (default: 50)")
-    showing = verbs.add("show", _show, "show dead letters whole: attributes, reason, data")
+    listing.add_argument(
+        "--limit", type=int, default=50, help="maximum number of rows (default: 50)"
+    )
+    showing = verbs.add("show", _show, "show dead letters completely: attributes, reason, data")
     showing.add_argument("ids", type=int, nargs="+", metavar="ID", help="row number, as listed")
-    about = "put dead letters at the end of their keys, to be tried again with all their tries"
+    about = "put dead letters at the end of their keys, with a full number of tries"
     for name, run, text in (
         ("redrive", _redrive, about),
-        ("drop", _drop, "delete dead letters for good"),
+        ("drop", _drop, "delete dead letters permanently"),
     ):
         changing = verbs.add(name, run, text, changes=True)
         changing.add_argument("ids", type=int, nargs="*", metavar="ID", help="row number")
@@ -51,13 +53,16 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--type", help="of this event type: its full name, or the last part of it")
-    parser.add_argument("--reason", help="whose reason has this text in it")
-    parser.add_argument("--key", help="of this partition key")
+    parser.add_argument("--type", help="only this event type: its full name, or its last part")
+    parser.add_argument("--reason", help="only reasons that contain this text")
+    parser.add_argument("--key", help="only this partition key")
     parser.add_argument(
-        "--older-than", type=duration, metavar="AGE", help="dead for longer: 90s, 15m, 2h, 7d"
+        "--older-than",
+        type=duration,
+        metavar="AGE",
+        help="dead for longer than AGE: 90s, 15m, 2h, 7d",
     )
-    parser.add_argument("--newer-than", type=duration, metavar="AGE", help="dead for less than")
+    parser.add_argument("--newer-than", type=duration, metavar="AGE", help="dead for less than AGE")
 
 
 def _filter(arguments: argparse.Namespace, up_to_id: int | None = None) -> DeadLetterFilter:

@@ -27,21 +27,21 @@ from chassis.operations.retired_types import bury_tasks_of, forget_positions_of,
 
 __all__ = ["ABOUT", "add_verbs"]
 
-ABOUT = "events that the service takes in"
+ABOUT = "events that the service consumes"
 
 
 def add_verbs(verbs: Verbs) -> None:
     """status, lag, pause, resume, skip, begin-anew, retire."""
-    verbs.add("status", _status, "show each type: its lag, and what holds it up")
+    verbs.add("status", _status, "show each type: its lag, and what delays it")
     lag = verbs.add("lag", _lag, "show each subject that is behind: position and stream's last")
     lag.add_argument("type", nargs="?", metavar="TYPE", help="only of this type")
-    lag.add_argument("--all", action="store_true", help="those that are not behind, too")
-    pausing = verbs.add("pause", _pause, "take no more events of a type", changes=True)
-    resuming = verbs.add("resume", _resume, "let a paused type go on", changes=True)
+    lag.add_argument("--all", action="store_true", help="include subjects that are not behind")
+    pausing = verbs.add("pause", _pause, "stop taking events of a type", changes=True)
+    resuming = verbs.add("resume", _resume, "continue a paused type", changes=True)
     for parser in (pausing, resuming):
         parser.add_argument("type", metavar="TYPE", help="full name, or its last part, or `all`")
 
-    skipping = verbs.add("skip", _skip, "go on past events that are missing", changes=True)
+    skipping = verbs.add("skip", _skip, "continue past missing events", changes=True)
     skipping.add_argument("subject", metavar="SUBJECT", help="as `events status` shows it")
     skipping.add_argument(
         "--to",
@@ -49,7 +49,7 @@ def add_verbs(verbs: Verbs) -> None:
         metavar="NUMBER",
         help="the last number to skip (default: the last that is missing)",
     )
-    about = "take a producer that began anew from the first event of its new life"
+    about = "continue with the first event of a producer that began anew"
     beginning = verbs.add("begin-anew", _begin_anew, about, changes=True)
     beginning.add_argument(
         "subject", metavar="SUBJECT|TYPE", help="one subject, or all stopped ones of a type"
@@ -156,7 +156,7 @@ async def _pause(operator: Operator) -> int:
     asked = _types(operator, rows, operator.arguments.type)
     types = [type for type in asked if type not in rows.paused]
     return await operator.carry_out(
-        f"pause {_named(types)}: other types go on, in the same keys too",
+        f"pause {_named(types)}: other types continue, in the same keys too",
         [{"type": type, "tasks": rows.tasks.get(type, 0)} for type in types],
         lambda: operator.database.transaction(
             lambda tx: pause_types(tx.session, types, operator.who)

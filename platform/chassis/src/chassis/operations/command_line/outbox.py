@@ -27,15 +27,17 @@ _AT_ONCE = 500
 
 def add_verbs(verbs: Verbs) -> None:
     """status, refused, resend, drop."""
-    verbs.add("status", _status, "show what waits to be sent, and where the stream ends")
+    verbs.add("status", _status, "show which events wait to be sent, and where the stream ends")
     verbs.add("refused", _refused, "list events that the stream refused for their size")
     for name, run, about in (
-        ("resend", _resend, "send refused events after all, each at the end of its key"),
-        ("drop", _drop, "delete refused events for good"),
+        ("resend", _resend, "send refused events again, each at the end of its key"),
+        ("drop", _drop, "delete refused events permanently"),
     ):
         changing = verbs.add(name, run, about, changes=True)
         changing.add_argument("ids", type=int, nargs="*", metavar="ID", help="as listed by refused")
-        changing.add_argument("--type", help="of this event type: its full name, or its last part")
+        changing.add_argument(
+            "--type", help="only this event type: its full name, or its last part"
+        )
         changing.add_argument(
             "--since", type=duration, metavar="AGE", help="refused within this time: 90s, 2h, 7d"
         )
