@@ -103,7 +103,7 @@ async def test_events_that_a_stream_holds_already_are_found_by_their_row_and_not
             lineage="",
             numbers={},
             held=held,
-            held_refused=[],
+            held_refused={},
             sequence=len(held),
             rank=len(held),
         )

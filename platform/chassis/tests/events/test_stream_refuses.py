@@ -18,10 +18,11 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookSold
 from chassis import EventContext, Transaction
 from chassis.database.tables import outbox
+from chassis.events import outbox as outbox_rows
 from chassis.events import refused, relay, sending, sent_marks, wire
 from chassis.events.lanes import LANES
 from chassis.events.outbox import lock_counters, number_new, record_sent
-from chassis.events.outbox_lift import take_numbers_back
+from chassis.events.outbox_lift import lift, take_numbers_back
 from chassis.events.publisher import EventTooLarge
 from chassis.events.streams import publish_batch
 from chassis.testing import NatsServer
@@ -337,3 +338,41 @@ async def test_a_number_given_back_frees_no_rank_that_was_sent_before(
         await shop.database.transaction(cleaned_and_put_back)
         await shop.sell(range(10, 13))
         assert await shop.database.transaction(refuse) == 13
+
+
+async def test_an_event_set_apart_that_the_stream_holds_after_all_can_be_sent_again_if_it_is_lost(
+    new_database: Callable[[str], str],
+) -> None:
+    """It was resent, and then the database was restored from a backup made before."""
+
+    def restored(tx: Transaction) -> None:
+        session = tx.session
+        (first, *_) = session.execute(select(outbox.c.id)).scalars()
+        refused.set_apart(session, first, "too large")
+
+    def recovered(tx: Transaction) -> None:
+        session = tx.session
+        counters = number_new(session, lock_counters(session), 100)
+        record_sent(session, 2, 2)
+        lift(
+            session,
+            lock_counters(session),
+            generation=counters.generation,
+            lineage="",
+            numbers={},
+            held=[],
+            held_refused={wanted.event_id: (1, 3)},
+            sequence=3,
+            rank=3,
+        )
+        record_sent(session, 0, 0)
+
+    async with Shop(new_database("shop")) as shop:
+        await shop.sell(range(3))
+        await shop.database.transaction(restored)
+        (wanted,) = await apart(shop)
+        await shop.database.transaction(recovered)
+        assert await apart(shop) == []
+        rows = await shop.database.read(lambda tx: outbox_rows.unsent(tx.session, 0, 10, 1 << 20))
+        assert [row.rank for row in rows] == [1, 2, 3]
+        assert rows[-1].number == 1

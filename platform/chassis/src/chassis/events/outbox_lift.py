@@ -31,7 +31,7 @@ def lift(
     lineage: str,
     numbers: Mapping[str, int],
     held: Sequence[Held],
-    held_refused: Sequence[str],
+    held_refused: Mapping[str, tuple[int, int]],
     sequence: int,
     rank: int,
 ) -> Counters:
@@ -39,9 +39,9 @@ def lift(
 
     `numbers` are the stream's last numbers by subject, `rank` and `sequence` its last. Unsent
     events that the stream holds (`held`) take number and rank as they are there; the others lose
-    what they have and are numbered anew. Events set apart that it holds (`held_refused`, by id) are
-    refused no longer. Under a new generation what was sent loses its rank: it went to another
-    stream and is not sent to this one.
+    what they have and are numbered anew. Events set apart that it holds (`held_refused`: number and
+    rank by id) are refused no longer. Under a new generation what was sent loses its rank: it went
+    to another stream and is not sent to this one.
     """
     _lift_numbers(session, counters, numbers)
     _unnumber(session, counters)
@@ -56,7 +56,7 @@ def lift(
             .values(number=bindparam("number_"), rank=bindparam("rank_")),
             [{"row_": h.row, "number_": h.number, "rank_": h.rank} for h in held],
         )
-    refused.forget(session, held_refused)
+    refused.take_back(session, held_refused)
     top = max(rank, counters.rank)
     base = top if anew else counters.base_rank
     lifted = Counters(generation, base, top, top, sequence, lineage)

@@ -116,7 +116,7 @@ class Recovery:
         known = same and await self._is_stored(client, counters)
         numbers: dict[str, int] = {}
         held: list[Held] = []
-        held_refused: list[str] = []
+        held_refused: dict[str, tuple[int, int]] = {}
         unknown = _Named()
         read = 0
         async for stored in read_from(
@@ -132,7 +132,7 @@ class Recovery:
             if event_id in unsent:
                 held.append(Held(unsent[event_id], number, rank))
             elif event_id in apart:
-                held_refused.append(event_id)
+                held_refused[event_id] = number, rank
             elif rank > counters.sent_rank or not _is_of(stored, counters):
                 unknown.add(event_id)
         if read < last.sequence:

@@ -5,7 +5,7 @@ It has lost its place: if it is sent again, it comes after what its key has had 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, insert, literal, select
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from chassis.database.chunks import chunks
 from chassis.database.tables import outbox, refused
 
-__all__ = ["Refused", "count", "drop", "forget", "known", "listed", "send_again", "set_apart"]
+__all__ = ["Refused", "count", "drop", "known", "listed", "send_again", "set_apart", "take_back"]
 
 _COLUMNS = ("event_id", "subject", "headers", "data", "created_at")
 
@@ -87,10 +87,16 @@ def drop(session: Session, ids: Sequence[int]) -> int:
     return sum(_delete(session, some) for some in chunks(ids))
 
 
-def forget(session: Session, event_ids: Sequence[str]) -> None:
-    """The stream holds these after all."""
-    for some in chunks(event_ids):
-        session.execute(delete(refused).where(refused.c.event_id.in_(some)))
+def take_back(session: Session, held: Mapping[str, tuple[int, int]]) -> None:
+    """The stream holds these after all, under this number and rank: they are in the outbox again,
+    as what was sent."""
+    for event_id, (number, rank) in held.items():
+        event = refused.c.event_id == event_id
+        values = [*(refused.c[name] for name in _COLUMNS), literal(number), literal(rank)]
+        taken = select(outbox.c.id).where(outbox.c.rank == rank).exists()
+        rows = select(*values).where(event, ~taken)
+        session.execute(insert(outbox).from_select([*_COLUMNS, "number", "rank"], rows))
+        session.execute(delete(refused).where(event))
 
 
 def _delete(session: Session, ids: Sequence[int]) -> int:
