@@ -1,4 +1,4 @@
-"""How many requests are at work at once, and how many wait for their turn; all others are refused.
+"""Limits of concurrent and of waiting requests; requests above both are refused.
 
 A service that takes whatever comes gets slower for everybody and grows until it is killed. One
 that refuses the excess at once keeps its promise to those it has accepted.
@@ -29,7 +29,7 @@ class Admission:
 
     @property
     def waiting(self) -> int:
-        """How many wait for their turn."""
+        """Number of requests that wait for a place."""
         return len(self._queue)
 
     async def enter(self) -> None:

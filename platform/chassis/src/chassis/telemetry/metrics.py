@@ -77,16 +77,16 @@ class MeasuredGauge(Collector):
         REGISTRY.register(self)
 
     def set(self, value: float, *labels: str) -> None:
-        """It has been measured."""
+        """Set the value that was measured now."""
         self._values[labels] = value, time.monotonic()
         EVENT_MEASURED_TIMESTAMP.labels(self._name).set_to_current_time()
 
     def forget(self) -> None:
-        """It cannot be measured."""
+        """Drop all samples: the value cannot be measured."""
         self._values = {}
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Its samples, for a scrape."""
+        """Samples for a scrape."""
         (family,) = self.describe()
         oldest = time.monotonic() - self.FRESH_SECONDS
         for labels, (value, at) in tuple(self._values.items()):
@@ -95,7 +95,7 @@ class MeasuredGauge(Collector):
         yield family
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """Its name and meaning."""
+        """Name and meaning, without samples."""
         return [GaugeMetricFamily(self._name, self._documentation, labels=self._labels)]
 
 
