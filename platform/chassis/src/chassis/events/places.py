@@ -1,4 +1,4 @@
-"""Which tasks a member runs at once: so many, and of no type so many that others find no room."""
+"""Places for the tasks that a member runs concurrently; no type occupies all of them."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -7,7 +7,7 @@ __all__ = ["Places"]
 
 
 class Places:
-    """So many places for tasks, shared between types.
+    """A fixed number of places for tasks, shared between event types.
 
     One type never has them all, even when nothing else is due: its attempts may hang. A quarter
     stays for the others, and a place for each of them that has none at the moment. Where there are
@@ -26,7 +26,7 @@ class Places:
         self._taken[type] -= 1
 
     def share(self, due: Iterable[str]) -> dict[str, int]:
-        """How many more tasks of each of these types may run; who comes first is served first."""
+        """Number of further tasks of each type in `due` that may run; earlier types come first."""
         free = self._places - self._taken.total()
         shares: dict[str, int] = {}
         for type in due:
@@ -39,7 +39,7 @@ class Places:
         return shares
 
     def _most(self) -> int:
-        """Places that one type may have."""
+        """Maximum number of places of one type."""
         if self._types <= 1:
             return self._places
         return max(1, self._places - max(1, self._places // 4))
