@@ -22,8 +22,8 @@ run: setup ## Start the platform and stay (ARGS="--replicas inventory=3")
 	@slipway run $(ARGS)
 
 .PHONY: test
-test: setup ## Pass all tests (ARGS="-k outbox")
-	@pytest -n $${TEST_PROCESSES:-4} $(ARGS) $$(slipway workspace tests)
+test: setup ## Pass all tests (TESTS=tests/e2e ARGS="-k probes")
+	@pytest -n $${TEST_PROCESSES:-4} $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
 
 .PHONY: lint
 lint: setup ## Format, lint, types, import rules, contracts
@@ -38,7 +38,7 @@ format: setup ## Format the code
 
 .PHONY: soak
 soak: setup ## Kill everything for five seeds on both databases
-	@pytest -n 0 -m soak $(ARGS) $$(slipway workspace tests)
+	@pytest -n 0 -m soak $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
 
 .PHONY: contracts
 contracts: setup ## Generate the contracts' code

@@ -63,9 +63,14 @@ def test_a_member_that_is_gone_is_removed_from_the_environment(tmp_path: Path) -
     assert "pip sync" in would_do("setup", tmp_path)
 
 
-def would_do(target: str, folder: Path) -> str:
+def test_the_tests_that_are_named_are_those_that_run() -> None:
+    assert "-k probes tests/e2e\n" in would_do("test", ROOT, "TESTS=tests/e2e", "ARGS=-k probes")
+    assert "$(slipway workspace tests)\n" in would_do("test", ROOT)
+
+
+def would_do(target: str, folder: Path, *variables: str) -> str:
     """The commands that make would run."""
-    return make("--dry-run", target, folder=folder).stdout
+    return make("--dry-run", target, *variables, folder=folder).stdout
 
 
 def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
