@@ -1,10 +1,14 @@
 """The operator's verbs over all services of the running platform."""
 
 import asyncio
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,17 +66,42 @@ class Running:
         write_state(self.workspace.state, state)
 
     def slipway(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        sources = [str(member.source_root) for member in self.workspace.services]
         return subprocess.run(
             [sys.executable, "-m", "devkit", *arguments],
             cwd=self.workspace.root,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sources)},
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
             timeout=100,
             check=False,
         )
+
+    def on_a_terminal(self, columns: int, *arguments: str) -> str:
+        """What a terminal of that size shows; of 0 columns it is one of 0x0."""
+        control, terminal = pty.openpty()
+        size = struct.pack("HHHH", 24 if columns else 0, columns, 0, 0)
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)
+        try:
+            subprocess.run(
+                [sys.executable, "-m", "devkit", *arguments],
+                cwd=self.workspace.root,
+                env=self._environment | {"COLUMNS": "10"},
+                stdin=terminal,
+                stdout=terminal,
+                stderr=terminal,
+                timeout=100,
+                check=True,
+            )
+            return os.read(control, 4000).decode()
+        finally:
+            os.close(control)
+            os.close(terminal)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        sources = [str(member.source_root) for member in self.workspace.services]
+        return os.environ | {"PYTHONPATH": os.pathsep.join(sources)}
 
     @property
     def asked(self) -> list[str]:
@@ -118,6 +147,19 @@ def test_one_table_has_the_rows_of_every_service(running: Running) -> None:
         "lending",
         "lending",
         "shelves",
+    ]
+
+
+@pytest.mark.parametrize("columns", [20, 0])
+def test_a_table_is_complete_whatever_the_size_of_the_terminal(
+    running: Running, columns: int
+) -> None:
+    running.add("shelves", [letter(1)])
+    running.write_state()
+    shown = running.on_a_terminal(columns, "dead-letters", "list")
+    assert shown.splitlines()[:2] == [
+        "service  id  type                 reason",
+        "shelves   1  library.v1.BookLent  ValueError: 1",
     ]
 
 

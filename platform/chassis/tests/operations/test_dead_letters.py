@@ -1,7 +1,10 @@
 """Dead letters can be found, read, tried again and thrown away by who is woken at night."""
 
+import asyncio
 import contextlib
+import re
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +17,7 @@ from reading import taken_ids
 from shell import Shell
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
+from terminal import typed_on_a_terminal
 from trade import dead
 
 from bookstore.v1 import BookReturned, BookSold
@@ -130,6 +134,47 @@ async def test_what_cannot_be_decoded_is_shown_as_it_came(desk: Desk) -> None:
     shell = Shell("books", desk.url, router=accountant())
     (row,) = (await shell.run("dead-letters", "show", "1", "--json")).rows
     assert row["data_base64"] == "/wA="
+
+
+SERVICE = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+from bookshop import accountant
+from chassis import Service, ServiceSettings
+from chassis._commands import main
+books = Service("books", settings=ServiceSettings, events=[accountant()])
+sys.exit(main(books, sys.argv[3:]))
+"""
+
+
+@pytest.mark.parametrize("columns", [20, 0])
+async def test_a_table_is_complete_whatever_the_size_of_the_terminal(
+    desk: Desk, columns: int
+) -> None:
+    await bury(desk, letter(reason="ValueError: the reason is as long as it has to be"))
+    tests = Path(__file__).parents[1]
+
+    def typed(*arguments: str) -> str:
+        folders = [str(tests / "contracts"), str(tests / "parts")]
+        return typed_on_a_terminal(
+            [sys.executable, "-c", SERVICE, *folders, *arguments],
+            columns,
+            answer="n\n",
+            environment={
+                "APP_DATABASE_URL": desk.url,
+                "APP_NATS_URL": "nats://127.0.0.1:1",
+                "COLUMNS": "10",
+            },
+        )
+
+    listed = await asyncio.to_thread(typed, "dead-letters", "list")
+    assert re.search(r"^id  died .*  reason$", listed, re.M)
+    assert re.search(r"as long as it has to be$", listed, re.M)
+    plan = await asyncio.to_thread(typed, "dead-letters", "redrive", "--all")
+    assert re.search(r"^type .*  reason$", plan, re.M)
+    assert "go on? [y/N] nothing was changed" in plan
+    status = await asyncio.to_thread(typed, "events", "status")
+    assert re.search(r"^stream +type .*  stopped  paused  handled$", status, re.M)
 
 
 # --- trying again -------------------------------------------------------------------------------

@@ -105,8 +105,7 @@ class Operator:
         if self.arguments.json:
             print(as_json(rows))
             return
-        width = os.get_terminal_size().columns if sys.stdout.isatty() else None
-        for text in (table(rows, width=width), *notes(rows)):
+        for text in (table(rows), *notes(rows)):
             if text:
                 print(text, flush=True)  # before what is said about it
 

@@ -14,11 +14,10 @@ is a note below the table.
 """
 
 _GAP = "  "
-_CUT = "…"
 
 
-def table(rows: Sequence[Row], *, width: int | None = None) -> str:
-    """Rows below the names of their columns; the last column is cut at `width` characters."""
+def table(rows: Sequence[Row]) -> str:
+    """Rows below the names of their columns, at full width: a terminal wraps its lines."""
     if not rows:
         return ""
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -26,7 +25,7 @@ def table(rows: Sequence[Row], *, width: int | None = None) -> str:
     lines = [[name.replace("_", " ") for name in names], *cells]
     widths = [max(len(line[index]) for line in lines) for index in range(len(names))]
     right = [all(_is_number(row.get(name)) for row in rows) for name in names]
-    return "\n".join(_line(line, widths, right, width) for line in lines)
+    return "\n".join(_line(line, widths, right) for line in lines)
 
 
 def details(row: Row) -> str:
@@ -85,14 +84,9 @@ def _is_number(value: object) -> bool:
     return value is None or isinstance(value, (int, float, list, tuple))
 
 
-def _line(
-    cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], width: int | None
-) -> str:
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     padded = [
         cell.rjust(widths[index]) if right[index] else cell.ljust(widths[index])
         for index, cell in enumerate(cells)
     ]
-    line = _GAP.join(padded).rstrip()
-    if width is not None and len(line) > width:
-        line = line[: max(0, width - 1)] + _CUT
-    return line
+    return _GAP.join(padded).rstrip()
