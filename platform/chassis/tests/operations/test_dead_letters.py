@@ -23,6 +23,7 @@ from trade import dead
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database import DatabaseDown
+from chassis.database.engine import database_file, is_sqlite
 from chassis.events import dead_letter_rows
 from chassis.events.publisher import Publisher
 from chassis.exit_codes import CONFIGURATION, FAILED, NOTHING, OK, UNAVAILABLE, USAGE
@@ -352,10 +353,30 @@ async def test_a_database_that_is_away_has_an_exit_code_of_its_own() -> None:
 async def test_a_database_that_was_not_migrated_is_told_what_to_do(
     empty_database: NewDatabase,
 ) -> None:
-    ran = await Shell("books", empty_database("new")).run("dead-letters", "list")
+    url = empty_database("new")
+    if is_sqlite(url):
+        database_file(url).touch()
+    ran = await Shell("books", url).run("dead-letters", "list")
     assert ran.code == FAILED
     assert "`python -m books migrate`" in ran.err
     assert len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "typed", ["dead-letters list", "events status", "outbox status", "events pause all --yes"]
+)
+async def test_a_database_file_that_does_not_exist_is_not_created(
+    tmp_path: Path, typed: str
+) -> None:
+    file = tmp_path / "none.db"
+    shell = Shell("books", f"sqlite:///{file}", publishes=[BookSold])
+    ran = await shell.run(*typed.split())
+    assert (ran.code, ran.out) == (CONFIGURATION, "")
+    assert ran.err == (
+        f"there is no database at {file} (APP_DATABASE_URL): "
+        "run the command in the service's folder, or name its database\n"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_another_services_database_is_refused(prepared_sqlite: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from chassis.database import ConnectionLost, DatabaseAtFault, DatabaseDown, identity
+from chassis.database.engine import database_file, is_sqlite
 from chassis.database.identity import WrongDatabase
 from chassis.events.streams import JetStreamError
 from chassis.exit_codes import CONFIGURATION, FAILED, NOTHING, UNAVAILABLE, USAGE
@@ -59,6 +60,13 @@ def main(service: "Service", settings: ServiceSettings, arguments: Namespace) ->
     if not service.has_database:
         print(f"{service.name} has no database, so it keeps no events", file=sys.stderr)
         return USAGE
+    url = settings.database_url.get_secret_value()
+    if is_sqlite(url) and not database_file(url).exists():  # to connect to it would create it
+        return _refused(
+            f"there is no database at {database_file(url)} (APP_DATABASE_URL): "
+            "run the command in the service's folder, or name its database",
+            CONFIGURATION,
+        )
     logging.configure(service.name, settings, sys.stderr)
     try:
         return asyncio.run(_run(service, settings, arguments))
