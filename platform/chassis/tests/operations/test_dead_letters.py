@@ -339,6 +339,22 @@ async def test_what_matches_nothing_is_told_by_the_exit_code(desk: Desk) -> None
     assert ran.err == "nothing matches; nothing was changed\n"
 
 
+@pytest.mark.parametrize("json", [(), ("--json",)])
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("dead-letters list", "no dead letters match\n"),
+        ("events lag", "no subject is behind, and no lane is stopped\n"),
+        ("outbox refused", "no events are refused\n"),
+    ],
+)
+async def test_a_list_of_nothing_says_so(
+    nats: NatsServer, desk: Desk, typed: str, said: str, json: tuple[str, ...]
+) -> None:
+    ran = await Shell("books", desk.url, nats.url).run(*typed.split(), *json)
+    assert (ran.code, ran.out.strip(), ran.err) == (NOTHING, "[]" if json else "", said)
+
+
 # --- what can be wrong --------------------------------------------------------------------------
 
 

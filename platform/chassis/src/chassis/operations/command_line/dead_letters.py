@@ -92,6 +92,8 @@ async def _list(operator: Operator) -> int:
     more = sum(group.events for group in groups) - len(found)
     if more > 0:
         operator.say(f"and {more} more; --limit shows them")
+    if not found and more == 0:
+        operator.say("no dead letters match")
     return OK if found else NOTHING
 
 

@@ -72,6 +72,8 @@ async def _status(operator: Operator) -> int:
         rows, subject_lags(rows, held), operator.handled_types, operator.foreign_streams
     )
     operator.show([_status_row(operator, status) for status in statuses])
+    if not statuses:
+        operator.say(f"{operator.service.name} takes in no events")
     return OK if statuses else NOTHING
 
 
@@ -86,6 +88,8 @@ async def _lag(operator: Operator) -> int:
     operator.show([_lag_row(operator, lag) for lag in lags])
     if None in held.values():
         return UNAVAILABLE
+    if not lags:
+        operator.say("no subject is behind, and no lane is stopped")
     return OK if lags else NOTHING
 
 

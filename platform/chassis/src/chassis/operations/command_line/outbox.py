@@ -89,6 +89,8 @@ async def _stream_sequence(operator: Operator) -> int | None:
 async def _refused(operator: Operator) -> int:
     found = await operator.database.read(lambda tx: refused.listed(tx.session))
     operator.show([_row(event) for event in found])
+    if not found:
+        operator.say("no events are refused")
     return OK if found else NOTHING
 
 
