@@ -173,6 +173,19 @@ def test_a_service_that_cannot_be_asked_gets_a_line(running: Running) -> None:
     assert shown.stdout.splitlines()[1].startswith("shelves")
 
 
+def test_a_service_without_rows_says_so_only_if_no_other_has_some(running: Running) -> None:
+    running.add("shelves", [{"unsent": 0}])
+    running.add("lending", [], code=NOTHING, said="warning: x\nlending publishes no events")
+    running.write_state()
+    shown = running.slipway("outbox", "status")
+    assert (shown.returncode, shown.stderr) == (OK, "lending: warning: x\n")
+
+    running.add("shelves", [], code=NOTHING, said="no events are refused")
+    shown = running.slipway("outbox", "refused")
+    assert (shown.returncode, shown.stdout) == (NOTHING, "")
+    assert "shelves: no events are refused\n" in shown.stderr
+
+
 def test_a_change_in_all_services_is_shown_first_and_made_where_there_is_something(
     running: Running,
 ) -> None:

@@ -10,7 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import typer
@@ -109,7 +109,22 @@ def _show(asked: Namespace, answers: Sequence[_Answer]) -> int:
         for text in (table(rows), *notes(rows)):
             if text:
                 print(text, flush=True)
-    return _said(answers)
+    return _said(answers if hasattr(asked, "dry_run") else _without_empty(answers))
+
+
+def _without_empty(answers: Sequence[_Answer]) -> Sequence[_Answer]:
+    """The answers, some of which have rows: the others lose their last line, which says that they
+    have none. Warnings before it stay."""
+    from chassis.exit_codes import NOTHING
+
+    if not any(answer.rows for answer in answers):
+        return answers
+    return [
+        replace(answer, said="\n".join(answer.said.splitlines()[:-1]))
+        if answer.code == NOTHING
+        else answer
+        for answer in answers
+    ]
 
 
 def _said(answers: Sequence[_Answer]) -> int:
