@@ -107,7 +107,12 @@ async def test_with_everything_there_all_are_live_started_and_ready(probes: Prob
             "dependencies": ({"database": "ok"} if keeps else {}) | {"broker": "ok"},
         }
         if keeps:
-            expected["events"] = {"dead_letters": 0, "stopped_lanes": [], "refused_events": 0}
+            expected["events"] = {
+                "dead_letters": 0,
+                "stopped_lanes": [],
+                "refused_events": 0,
+                "paused_types": [],
+            }
         assert (code, report) == (200, expected)
     assert await probes.health() == {SERVING}
 

@@ -238,7 +238,11 @@ def test_wrong_usage_and_a_platform_that_does_not_run_are_told(running: Running)
 
 READYZ = {
     "status": "ready",
-    "events": {"dead_letters": 2, "stopped_lanes": ["a.b.C.7: 1 events are missing"]},
+    "events": {
+        "dead_letters": 2,
+        "stopped_lanes": ["a.b.C.7: 1 events are missing"],
+        "paused_types": ["a.b.D", "a.b.E"],
+    },
 }
 
 
@@ -264,7 +268,8 @@ def test_ps_and_doctor_show_what_waits_for_an_operator(running: Running) -> None
     assert not finding.well
     assert not finding.needed
     assert finding.found == (
-        "shelves has 2 dead letters; a lane of shelves is stopped: a.b.C.7: 1 events are missing"
+        "shelves has 2 dead letters; a lane of shelves is stopped: a.b.C.7: 1 events are missing;"
+        " a.b.D is paused in shelves; a.b.E is paused in shelves"
     )
     out = StringIO()
     Console(file=out, width=200).print(table)
@@ -272,3 +277,4 @@ def test_ps_and_doctor_show_what_waits_for_an_operator(running: Running) -> None
     assert header.split()[:6] == ["service", "state", "port", "grpc", "dead", "stopped"]
     places = [(header.index(name), len(name)) for name in ("dead", "stopped")]
     assert [row[at : at + length].strip() for at, length in places] == ["2", "1"]
+    assert "paused in shelves: a.b.D, a.b.E" in out.getvalue()

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine, insert
 from stall import Stall
 
-from chassis.database.tables import dead_letters, stopped_lanes
+from chassis.database.tables import dead_letters, paused_types, stopped_lanes
 from chassis.testing import NatsServer
 
 # A process may take long to start beside many others.
@@ -45,6 +45,24 @@ async def test_readyz_tells_dead_letters_and_stopped_lanes_of_a_service_that_is_
             "a.elsewhere.v1.Gone.7: 1 events are missing from number 3 on"
             " -> events skip a.elsewhere.v1.Gone.7"
         ]
+
+
+async def test_readyz_and_metrics_tell_paused_types_of_a_service_that_is_ready(
+    tmp_path: Path, nats: NatsServer
+) -> None:
+    url = f"sqlite:///{tmp_path}/bookstore.db"
+    with Stall(tmp_path, nats_url=nats.url, database_url=url, net_seconds="0.1") as stall:
+        await stall.ready()
+        await told(stall, lambda events: events["paused_types"] == [])
+        engine = create_engine(url)
+        rows = [{"type": f"a.v1.{name}", "paused_at": 0, "paused_by": "x"} for name in "BA"]
+        with engine.begin() as connection:
+            connection.execute(insert(paused_types).values(rows))
+        engine.dispose()
+        report = await told(stall, lambda events: events["paused_types"] == ["a.v1.A", "a.v1.B"])
+        assert report["status"] == "ready"
+        while "event_types_paused 2.0" not in (await stall.answers("/metrics", 200)).text:
+            await asyncio.sleep(0.1)
 
 
 async def told(stall: Stall, holds: Callable[[Any], bool]) -> Any:

@@ -214,10 +214,11 @@ def events_held_up(folder: Path) -> Finding:
         held_up += [
             f"a lane of {service} is stopped: {lane}" for lane in answer.stopped_lanes or ()
         ]
+        held_up += [f"{type} is paused in {service}" for type in answer.paused_types or ()]
     if held_up:
         advice = "`slipway events status` and `slipway dead-letters list` (docs/operations.md)"
         return Finding("events", "; ".join(held_up), advice, needed=False)
-    return Finding("events", "none is a dead letter, no lane is stopped")
+    return Finding("events", "none is a dead letter, no lane is stopped, no type is paused")
 
 
 def left_over_state(folder: Path) -> Finding:

@@ -58,6 +58,15 @@ async def state_table(state: PlatformState) -> tuple[Table, bool]:
         table.add_row(
             server.name, states[-1], port, "", "", "", *_measures(server.pid), "", str(server.pid)
         )
+    # Rarely anything is paused: a column of its own would not fit into 80.
+    paused = {
+        service.service: answer.paused_types
+        for service, answer in zip(state.services, answers, strict=True)
+        if answer.paused_types
+    }
+    lines = [f"paused in {name}: {', '.join(types)}" for name, types in paused.items()]
+    table.caption = "\n".join(lines) or None
+    table.caption_justify = "left"
     return table, all(shown in (_READY, _RUNNING) for shown in states)
 
 

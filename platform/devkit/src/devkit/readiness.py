@@ -13,11 +13,12 @@ _REQUEST = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What /readyz said. Dead letters and stopped lanes are None where it does not tell them."""
+    """What /readyz said. Dead letters, stopped lanes and paused types are None if it is silent."""
 
     ready: bool
     dead_letters: int | None = None
     stopped_lanes: tuple[str, ...] | None = None
+    paused_types: tuple[str, ...] | None = None
 
 
 async def ask(port: int, *, seconds: float = 2) -> Answer:
@@ -43,7 +44,12 @@ async def is_ready(port: int, *, seconds: float = 2) -> bool:
 def _answer(ready: bool, body: bytes) -> Answer:
     try:
         events: Any = json.loads(body)["events"]
-        stopped = events["stopped_lanes"]
-        return Answer(ready, events["dead_letters"], None if stopped is None else tuple(stopped))
+        stopped, paused = events["stopped_lanes"], events.get("paused_types")
+        return Answer(
+            ready,
+            events["dead_letters"],
+            None if stopped is None else tuple(stopped),
+            None if paused is None else tuple(paused),
+        )
     except (ValueError, KeyError, TypeError):  # one without events, or not ready
         return Answer(ready)

@@ -33,6 +33,7 @@ async def measure_for_ever(
         _measure_lanes(readers)
         started = time.monotonic()
         await _measure_rows(database, held_up)
+        _measure_pauses(held_up)
         # Counting is exact, and grows with what waits: it takes a hundredth of the time at most.
         counted = time.monotonic() - started
         await _measure_lag([*readers, *foreign])
@@ -71,6 +72,14 @@ async def _measure_rows(database: Database, held_up: HeldUp) -> None:
     metrics.EVENT_TASKS.set(tasks, "waiting")
     metrics.EVENT_DEAD_LETTERS.set(dead)
     held_up.counted(dead, stopped, apart)
+
+
+def _measure_pauses(held_up: HeldUp) -> None:
+    paused = held_up.paused_types
+    if paused is None:
+        metrics.EVENT_TYPES_PAUSED.forget()
+    else:
+        metrics.EVENT_TYPES_PAUSED.set(len(paused))
 
 
 async def _measure_lag(readers: Sequence[Reader | ForeignReader]) -> None:

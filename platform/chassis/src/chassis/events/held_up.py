@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from chassis.events.pauses import Pauses
 from chassis.events.stopped_lanes import StoppedLane
 
 __all__ = ["HeldUp"]
@@ -15,6 +16,8 @@ class HeldUp:
     dead_letters: int | None = None
     stopped_lanes: list[str] | None = None
     refused: int | None = None
+    pauses: Pauses | None = None
+    """None in a service that handles nothing."""
 
     def counted(self, dead_letters: int, stopped: Iterable[StoppedLane], refused: int) -> None:
         """It has been counted; `refused` are events of its own that the stream refused."""
@@ -29,10 +32,20 @@ class HeldUp:
         """It cannot be counted."""
         self.dead_letters = self.stopped_lanes = self.refused = None
 
+    @property
+    def paused_types(self) -> list[str] | None:
+        """As this replica knows them: it looks for them anyway, so that they cost no statement."""
+        if self.dead_letters is None:  # the database is away: others may be paused by now
+            return None
+        if self.pauses is None:
+            return []
+        return sorted(self.pauses.types) if self.pauses.loaded.is_set() else None
+
     def report(self) -> dict[str, object]:
         """As /readyz shows it."""
         return {
             "dead_letters": self.dead_letters,
             "stopped_lanes": self.stopped_lanes,
             "refused_events": self.refused,
+            "paused_types": self.paused_types,
         }

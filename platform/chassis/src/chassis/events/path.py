@@ -126,7 +126,7 @@ class EventPath:
         if handlers:
             assert self.members
             own = {type: h for type, h in handlers.items() if h.foreign is None}
-            self.pauses = Pauses(database, settings.net_seconds)
+            self.pauses = self.held_up.pauses = Pauses(database, settings.net_seconds)
             self.task_runner = TaskRunner(
                 database,
                 handlers,

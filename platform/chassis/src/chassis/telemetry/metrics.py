@@ -26,6 +26,7 @@ __all__ = [
     "EVENT_LATENCY_SECONDS",
     "EVENT_MEASURED_TIMESTAMP",
     "EVENT_TASKS",
+    "EVENT_TYPES_PAUSED",
     "GRPC_HANDLED",
     "GRPC_HANDLING_SECONDS",
     "LOG_LINES_DROPPED",
@@ -107,6 +108,9 @@ EVENT_LAG = MeasuredGauge(
 EVENT_LANES = MeasuredGauge("event_lanes", "Lanes this replica reads, over all streams.")
 EVENT_LANES_STOPPED = MeasuredGauge(
     "event_lanes_stopped", "Lanes stopped for a gap or a producer that began anew."
+)
+EVENT_TYPES_PAUSED = MeasuredGauge(
+    "event_types_paused", "Event types that an operator has paused in this service."
 )
 EVENT_DATABASE_REFUSED = Gauge(
     "event_database_refused",
