@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 from rich.console import Console
 
 from chassis.exit_codes import NOTHING, OK, UNAVAILABLE, USAGE
+from chassis.operations.command_line import NOUNS
 from chassis.testing import free_port
 from devkit.doctor import events_held_up
 from devkit.ps_command import state_table
@@ -210,10 +212,13 @@ def test_a_change_in_all_services_is_shown_first_and_made_where_there_is_somethi
 )
 def test_what_is_about_one_service_needs_its_name(running: Running, typed: str) -> None:
     running.add("shelves", [letter(1)])
+    running.add("lending", [])
+    running.add("desk")  # it has no database
     running.write_state()
     refused = running.slipway(*typed.split())
-    assert refused.returncode == 1
-    assert "say whose by --service" in refused.stderr
+    assert refused.returncode == USAGE
+    assert refused.stderr.startswith("slipway: ")
+    assert refused.stderr.endswith(": say which by --service NAME (lending, shelves)\n")
     one = running.slipway(*typed.split(), "--service", "shelves")
     assert one.returncode == OK
     assert running.asked == [f"shelves {typed}"]
@@ -226,14 +231,36 @@ def test_wrong_usage_and_a_platform_that_does_not_run_are_told(running: Running)
         1,
         "slipway: nothing runs; `slipway run` starts the platform\n",
     )
-    running.add("shelves", [])
-    running.write_state()
-    unknown = running.slipway("events", "status", "--service", "attic")
-    assert "there is no service attic" in unknown.stderr
-    without = running.slipway("events", "status", "--service", "desk")
-    assert "desk has no database or is not run here; there are: shelves" in without.stderr
     helped = running.slipway("events", "--help")
     assert (helped.returncode, "begin-anew" in helped.stdout) == (OK, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("attic", "there is no service attic; there are: shelves"),
+        ("lending", "lending is not run here; there are: shelves"),
+        ("desk", "desk has no database, so it keeps no events; there are: shelves"),
+    ],
+)
+def test_a_service_that_cannot_be_meant_is_wrong_usage_with_its_cause(
+    running: Running, name: str, cause: str
+) -> None:
+    running.add("shelves", [])
+    running.write_state()
+    refused = running.slipway("events", "status", "--service", name)
+    assert (refused.returncode, refused.stderr) == (USAGE, f"slipway: {cause}\n")
+
+
+def test_help_names_each_verb_and_the_option_for_one_service(running: Running) -> None:
+    listed = " ".join(running.slipway("--help").stdout.replace("│", " ").split())
+    for noun in NOUNS:
+        helped = running.slipway(noun, "--help").stdout
+        assert "--service NAME" in helped
+        (verbs,) = re.findall(rf" {noun} [A-Z][^:]+: ([a-z, -]+); --service NAME ", listed)
+        assert verbs.split(", ") == re.findall(r"^    ([a-z-]+)", helped, re.M)
+    changing = running.slipway("events", "pause", "--help")
+    assert "--service NAME" in changing.stdout
 
 
 READYZ = {

@@ -11,7 +11,7 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    """Runs the command line; what the developer can put right is one message and exit code 1."""
+    """Runs the command line; what the developer can put right is one message and an exit code."""
     try:
         from devkit.command_line import command_line
 
@@ -19,7 +19,7 @@ def main() -> None:
             command_line(sys.argv[1:])()
     except DevkitError as error:
         print(f"slipway: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         advice = "run `rm -r .venv; make setup`"
         print(f"slipway: {error.name} is not installed; {advice}", file=sys.stderr)

@@ -15,29 +15,39 @@ from typing import Annotated, Any
 
 import typer
 
-from devkit.errors import DevkitError
-from devkit.services import check_names, read_services
+from devkit.errors import DevkitError, WrongUsage
+from devkit.services import read_services
 from devkit.state import PlatformState, read_state
 from devkit.workspace import Workspace, find_workspace
 
 __all__ = ["dead_letters", "events", "outbox"]
 
 _TIME_OUT = 60
+_NOTE = (
+    "--service NAME selects one of the running services; without it, all are asked."
+    " IDs, and verbs that change what one service consumes, need it."
+)
 _Service = Annotated[str | None, typer.Option("--service", help="Only this one; all by default.")]
 
 
 def dead_letters(context: typer.Context, service: _Service = None) -> None:
-    """Events nobody could handle, of every service that runs: list, show, redrive, drop."""
+    """Events nobody could handle, of every service that runs: list, show, redrive, drop;
+    --service NAME selects one service.
+    """
     _operate("dead-letters", context.args, service)
 
 
 def events(context: typer.Context, service: _Service = None) -> None:
-    """Events that services take in: status, lag, pause, resume, skip, begin-anew."""
+    """Events that services take in: status, lag, pause, resume, skip, begin-anew, retire;
+    --service NAME selects one service.
+    """
     _operate("events", context.args, service)
 
 
 def outbox(context: typer.Context, service: _Service = None) -> None:
-    """Events on their way into the streams: status."""
+    """Events on their way into the streams: status, refused, resend, drop;
+    --service NAME selects one service.
+    """
     _operate("outbox", context.args, service)
 
 
@@ -54,14 +64,14 @@ class _Answer:
 def _operate(noun: str, arguments: list[str], service: str | None) -> None:
     from chassis.operations.command_line import parse
 
-    asked = parse("slipway", [noun, *arguments])
+    asked = parse("slipway", [noun, *arguments], _NOTE)
     workspace = find_workspace()
     platform = _Platform(workspace, _running(workspace))
     if service is not None:
         platform.check(service)
         raise typer.Exit(platform.exec(service, [noun, *arguments]))
     if (of_one := _of_one_service(asked)) is not None:
-        raise DevkitError(f"{of_one}: say whose by --service")
+        raise WrongUsage(f"{of_one}: say which by --service NAME ({platform.names})")
     plain = [a for a in [noun, *arguments] if a not in ("--json", "--yes", "--dry-run")]
     if hasattr(asked, "dry_run"):
         raise typer.Exit(_change(platform, asked, plain))
@@ -157,14 +167,22 @@ class _Platform:
             if service.service in self._packages
         }
 
+    @property
+    def names(self) -> str:
+        """The services that can be asked."""
+        return ", ".join(sorted(self._environments)) or "none"
+
     def check(self, service: str) -> None:
-        """Raises DevkitError for a service that does not run here, or has no events."""
-        check_names(self._definitions, [service])
-        if service not in self._environments:
-            raise DevkitError(
-                f"{service} has no database or is not run here;"
-                f" there are: {', '.join(sorted(self._environments))}"
-            )
+        """Raises WrongUsage for a service that does not run here, or has no events."""
+        if service in self._environments:
+            return
+        if service in self._packages:
+            cause = f"{service} is not run here"
+        elif service in {definition.name for definition in self._definitions}:
+            cause = f"{service} has no database, so it keeps no events"
+        else:
+            cause = f"there is no service {service}"
+        raise WrongUsage(f"{cause}; there are: {self.names}")
 
     def exec(self, service: str, arguments: list[str]) -> int:
         """The service's own command, on this terminal."""

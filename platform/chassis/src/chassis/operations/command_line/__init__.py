@@ -37,8 +37,8 @@ NOUNS = {
 }
 
 
-def parse(program: str, arguments: Sequence[str]) -> Namespace:
-    """The arguments of a noun and its verb.
+def parse(program: str, arguments: Sequence[str], note: str = "") -> Namespace:
+    """The arguments of a noun and its verb; every help text ends with the note.
 
     Raises:
         SystemExit: they are wrong, or ask for help.
@@ -47,8 +47,8 @@ def parse(program: str, arguments: Sequence[str]) -> Namespace:
     nouns = parser.add_subparsers(dest="noun", metavar="NOUN", required=True)
     for noun, module in NOUNS.items():
         verbs_of = import_module(module)
-        added = nouns.add_parser(noun, help=verbs_of.ABOUT, description=verbs_of.ABOUT)
-        verbs_of.add_verbs(Verbs(added))
+        added = nouns.add_parser(noun, help=verbs_of.ABOUT, description=verbs_of.ABOUT, epilog=note)
+        verbs_of.add_verbs(Verbs(added, note))
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
         parsed.refuse(f"unknown arguments: {' '.join(unknown)}")

@@ -24,9 +24,10 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 class Verbs:
-    """The verbs of one noun."""
+    """The verbs of one noun; the help of each ends with the note."""
 
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
+    def __init__(self, parser: argparse.ArgumentParser, note: str = "") -> None:
+        self._note = note
         self._parsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
     def add(
@@ -34,7 +35,7 @@ class Verbs:
     ) -> argparse.ArgumentParser:
         """A verb. One that `changes` something can be tried, and asks before it does."""
         parser: argparse.ArgumentParser = self._parsers.add_parser(
-            name, help=about, description=about, allow_abbrev=False
+            name, help=about, description=about, epilog=self._note, allow_abbrev=False
         )
         parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
         if changes:
