@@ -201,7 +201,7 @@ async def test_a_lane_is_stopped(nats: NatsServer, url: str, shop_url: str) -> N
             return f"-> python -m books events begin-anew {SUBJECT}" in status.out
 
         await eventually(is_told_anew)
-        assert "begin anew 1 subjects" in (await night.types("events begin-anew")).err
+        assert "begin anew 1 subject\n" in (await night.types("events begin-anew")).err
         assert "done: 1" in (await night.types("events begin-anew")).err
         await has_taken(books, 3)
         assert (await taken_ids(books))[-1] == new.id

@@ -191,12 +191,12 @@ def test_a_service_without_rows_says_so_only_if_no_other_has_some(running: Runni
 def test_a_change_in_all_services_is_shown_first_and_made_where_there_is_something(
     running: Running,
 ) -> None:
-    running.add("shelves", [letter(1)], said="shelves: redrive 1 dead letters (keys: a)")
+    running.add("shelves", [letter(1)], said="shelves: redrive 1 dead letter (keys: a)")
     running.add("lending", [], code=NOTHING, said="nothing matches; nothing was changed")
     running.write_state()
     refused = running.slipway("dead-letters", "redrive", "--all")
     assert refused.returncode == USAGE
-    assert "shelves: redrive 1 dead letters (keys: a)\n" in refused.stderr
+    assert "shelves: redrive 1 dead letter (keys: a)\n" in refused.stderr
     assert refused.stderr.endswith("give --yes; nothing was changed\n")
     assert not [line for line in running.asked if "--yes" in line]
 

@@ -234,9 +234,13 @@ async def test_only_what_was_meant_is_tried_again(desk: Desk) -> None:
     shell = Shell("books", desk.url)
     ran = await shell.run("dead-letters", "redrive", "--reason", "ValueError", "--yes")
     assert ran.code == OK
+    assert "done: 2 dead letters\n" in ran.err
     assert await remaining(desk) == [ids[2]]
     assert await waiting(desk) == ids[:2]
-    assert (await shell.run("dead-letters", "redrive", "3", "--yes")).code == OK
+    ran = await shell.run("dead-letters", "redrive", "3", "--yes")
+    assert ran.code == OK
+    assert "books: redrive 1 dead letter (keys: b-1)\n" in ran.err
+    assert "done: 1 dead letter\n" in ran.err
     assert await remaining(desk) == []
 
 

@@ -188,7 +188,7 @@ async def test_a_paused_type_waits_in_every_member_and_over_restarts_while_other
         await read_anew(members, [])
         before = consumers(members)
         ran = await shell.run("events", "pause", "BookSold", "--yes", "--by", "Ada")
-        assert (ran.code, ran.err.splitlines()[-1]) == (OK, "done: 1")
+        assert (ran.code, ran.err.splitlines()[-1]) == (OK, "done: 1 type")
         await read_anew(members, before)
         await shop.publish(*(sold(number) for number in range(40)))
         await shop.publish(*(returned_by(number) for number in range(40)))

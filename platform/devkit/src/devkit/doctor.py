@@ -210,7 +210,8 @@ def events_held_up(folder: Path) -> Finding:
     held_up = []
     for service, answer in zip(asked, asyncio.run(answers()), strict=True):
         if answer.dead_letters:
-            held_up.append(f"{service} has {answer.dead_letters} dead letters")
+            letters = "dead letter" if answer.dead_letters == 1 else "dead letters"
+            held_up.append(f"{service} has {answer.dead_letters} {letters}")
         held_up += [
             f"a lane of {service} is stopped: {lane}" for lane in answer.stopped_lanes or ()
         ]

@@ -13,7 +13,7 @@ from chassis.events.cloudevents import decode, from_data
 from chassis.exit_codes import NOTHING, OK
 from chassis.operations.command_line.arguments import Verbs, duration
 from chassis.operations.command_line.operator import Operator, WrongUsage
-from chassis.operations.command_line.table import Row, moment
+from chassis.operations.command_line.table import Row, counted, moment
 from chassis.operations.dead_letters import (
     DeadLetter,
     DeadLetterFilter,
@@ -153,7 +153,8 @@ async def _change(operator: Operator, change: Callable[[Session, DeadLetterFilte
     if len(rows) > _GROUPS_SHOWN and not operator.arguments.json:
         operator.say(f"the largest {_GROUPS_SHOWN} of {len(rows)} groups:")
         rows = rows[:_GROUPS_SHOWN]
-    return await operator.carry_out(f"{verb} {events} dead letters (keys: {shown})", rows, do)
+    what = f"{verb} {counted(events, 'dead letter')} (keys: {shown})"
+    return await operator.carry_out(what, rows, do, noun="dead letter")
 
 
 def _row(letter: DeadLetter) -> Row:

@@ -11,7 +11,7 @@ from chassis.events.streams import JetStreamError
 from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE
 from chassis.operations.command_line.arguments import Verbs
 from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage
-from chassis.operations.command_line.table import Row, moment
+from chassis.operations.command_line.table import Row, counted, moment
 from chassis.operations.events import (
     EventRows,
     SubjectLag,
@@ -165,6 +165,7 @@ async def _pause(operator: Operator) -> int:
         lambda: operator.database.transaction(
             lambda tx: pause_types(tx.session, types, operator.who)
         ),
+        noun="type",
     )
 
 
@@ -183,6 +184,7 @@ async def _resume(operator: Operator) -> int:
             for type in types
         ],
         lambda: operator.database.transaction(lambda tx: resume_types(tx.session, types)),
+        noun="type",
     )
 
 
@@ -221,8 +223,8 @@ async def _retire(operator: Operator) -> int:
     left = await operator.database.read(lambda tx: retired_type(tx.session, type))
     plan: list[Row] = [{"type": type, "positions": left.positions, "tasks": left.tasks}]
     return await operator.carry_out(
-        f"retire {type}: {left.tasks} tasks become dead letters, {left.positions} positions are "
-        "deleted; a version that handles it again begins as with a new type",
+        f"retire {type}: tasks that become dead letters: {left.tasks}, positions that are "
+        f"deleted: {left.positions}; a version that handles it again begins as with a new type",
         plan if left.positions or left.tasks else [],
         lambda: _forget(operator, type),
     )
@@ -250,7 +252,8 @@ async def _skip(operator: Operator) -> int:
         move = await plan_skip(client, stream, subject, before, to)
     return await _move(
         operator,
-        f"skip {move.skipped} events of {subject}, of which the stream holds {move.held}",
+        f"skip {counted(move.skipped, 'event')} of {subject}, "
+        f"of which the stream holds {move.held}",
         [move],
     )
 
@@ -268,7 +271,7 @@ async def _begin_anew(operator: Operator) -> int:
         for subject in subjects:
             stream, before = _position(rows, subject)
             moves.append(await plan_begin_anew(client, stream, subject, before, from_number))
-    return await _move(operator, f"begin anew {len(moves)} subjects", moves)
+    return await _move(operator, f"begin anew {counted(len(moves), 'subject')}", moves)
 
 
 def _position(rows: EventRows, subject: str) -> tuple[str, Position | None]:
@@ -304,6 +307,7 @@ async def _move(operator: Operator, what: str, moves: list[Move]) -> int:
             what,
             plan,
             lambda: operator.database.transaction(lambda tx: move_positions(tx.session, moves)),
+            noun="position",
         )
     except (PositionMoved, IntegrityError):
         operator.say("a member has taken events meanwhile: nothing was changed; look again")

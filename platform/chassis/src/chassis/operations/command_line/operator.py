@@ -19,7 +19,7 @@ from chassis.events.nats_options import NatsOptions
 from chassis.events.operator_changes import OperatorChange
 from chassis.events.publisher import Publisher
 from chassis.exit_codes import FAILED, NOTHING, OK, USAGE
-from chassis.operations.command_line.table import Row, as_json, details, notes, table
+from chassis.operations.command_line.table import Row, as_json, counted, details, notes, table
 from chassis.settings import ServiceSettings, without_credentials
 
 if TYPE_CHECKING:
@@ -120,14 +120,19 @@ class Operator:
     # --- changing -------------------------------------------------------------------------------
 
     async def carry_out(
-        self, what: str, plan: Sequence[Row], do: Callable[[], Awaitable[int]]
+        self,
+        what: str,
+        plan: Sequence[Row],
+        do: Callable[[], Awaitable[int]],
+        *,
+        noun: str = "row",
     ) -> int:
         """Change something, as far as the one who asks for it agrees; returns the exit code.
 
         `what` says it in a sentence, as "redrive 3 events of 2 keys"; `plan` are the rows that
         tell it in detail. `do` does it and returns how much was changed; in several commits it adds
-        to `changed` after each. It is logged here and by the members that run, which are told to
-        look at once.
+        to `changed` after each. `noun` names one of what is counted. The change is logged here and
+        by the members that run, which are told to look at once.
         """
         arguments = self.arguments
         if not plan:
@@ -154,7 +159,7 @@ class Operator:
         await self._record(what, changed)
         if arguments.json:
             self.show(plan)
-        self.say(f"done: {changed}")
+        self.say(f"done: {counted(changed, noun)}")
         return OK
 
     async def _record(self, what: str, changed: int) -> None:

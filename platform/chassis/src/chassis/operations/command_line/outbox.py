@@ -16,7 +16,7 @@ from chassis.events.streams import StreamGone, stream_state
 from chassis.exit_codes import NOTHING, OK
 from chassis.operations.command_line.arguments import Verbs, duration
 from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage
-from chassis.operations.command_line.table import Row, moment
+from chassis.operations.command_line.table import Row, counted, moment
 from chassis.operations.outbox import outbox_status
 
 __all__ = ["ABOUT", "add_verbs"]
@@ -123,8 +123,10 @@ async def _change(operator: Operator, change: Callable[[Session, Sequence[int]],
             operator.changed += done
         return operator.changed
 
-    what = f"{arguments.verb} {len(found)} refused events"
-    return await operator.carry_out(what, [_row(event) for event in found], do)
+    what = f"{arguments.verb} {counted(len(found), 'refused event')}"
+    return await operator.carry_out(
+        what, [_row(event) for event in found], do, noun="refused event"
+    )
 
 
 def _changed(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-__all__ = ["Row", "as_json", "details", "moment", "notes", "table"]
+__all__ = ["Row", "as_json", "counted", "details", "moment", "notes", "table"]
 
 Row = Mapping[str, object]
 """A line of output by its column's names: text, numbers, True and False, None for nothing.
@@ -56,6 +56,11 @@ def notes(rows: Iterable[Row]) -> list[str]:
 def as_json(rows: Sequence[Row]) -> str:
     """The rows as a JSON array of objects."""
     return json.dumps([dict(row) for row in rows], indent=1, ensure_ascii=False)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 event`, `2 events`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def moment(epoch_seconds: float | None) -> str | None:
