@@ -1,6 +1,6 @@
 """What stops a command and is shown as one line, without a traceback."""
 
-from chassis.exit_codes import FAILED, USAGE
+import os
 
 __all__ = ["DevkitError", "WrongUsage"]
 
@@ -8,10 +8,10 @@ __all__ = ["DevkitError", "WrongUsage"]
 class DevkitError(Exception):
     """Something the developer can put right; the text says what to do."""
 
-    exit_code = FAILED
+    exit_code = 1
 
 
 class WrongUsage(DevkitError):
     """The command was typed wrongly."""
 
-    exit_code = USAGE
+    exit_code = os.EX_USAGE
