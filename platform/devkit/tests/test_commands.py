@@ -87,10 +87,11 @@ def running(desk: Workspace) -> Iterator[Running]:
 
 def test_a_terminal_shows_addresses_lines_readiness_and_the_end(running: Running) -> None:
     running.wait_for("ready in")
+    # Lines of services are read apart from their readiness, and may come after it.
+    running.wait_for(r"desk \| open for readers\n")
     output = running.output
     assert re.search(r"^desk +http://127.0.0.1:\d+ *$", output, re.MULTILINE)
     assert re.search(r"^nats +nats://127.0.0.1:\d+ *$", output, re.MULTILINE)
-    assert "desk | open for readers\n" in output
     assert "\x1b" not in output
     children = psutil.Process(running.process.pid).children(recursive=True)
     assert len(children) == 2
