@@ -77,7 +77,7 @@ def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[st
     return subprocess.run(
         ["make", "--no-print-directory", *arguments],
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+        env={n: value for n, value in os.environ.items() if not n.startswith(("MAKE", "TESTS"))},
         check=True,
         capture_output=True,
         encoding="utf-8",
