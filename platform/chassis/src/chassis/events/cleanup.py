@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-from contextlib import suppress
 
 import structlog
 
-from chassis.database import Database
+from chassis.database import ConnectionLost, Database, DatabaseDown
 from chassis.events import dead_letter_rows, lane_marks
 from chassis.events.lane_marks import Mark
 from chassis.events.members import Members
@@ -36,8 +35,12 @@ class Cleanup:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            with suppress(Exception):  # that the database is away is said elsewhere
+            try:
                 await self.look()
+            except (DatabaseDown, ConnectionLost) as error:  # readiness says so as well
+                _log.debug("the clean-up failed; it is tried again in a minute", error=str(error))
+            except Exception:
+                _log.exception("the clean-up failed; it is tried again in a minute")
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def look(self) -> None:

@@ -13,7 +13,6 @@ __all__ = [
     "ANY",
     "Position",
     "PositionMoved",
-    "begin_anew",
     "insert_new",
     "known_subjects",
     "load",
@@ -149,20 +148,6 @@ def skip(session: Session, subject: str, to: int) -> None:
     statement = update(positions).where(positions.c.subject == subject, positions.c.number == found)
     if not session.execute(statement.values(number=to, event_id="")).rowcount:  # type: ignore[attr-defined]
         raise PositionMoved(f"{subject} is no longer at number {found}")
-
-
-def begin_anew(session: Session, subject: str) -> None:
-    """Take whatever the stream holds first of a subject as the next event, whoever numbered it.
-
-    For a producer that has begun anew: what else the stream still holds is taken again.
-
-    Raises:
-        LookupError: the service has no position in this subject.
-    """
-    statement = update(positions).where(positions.c.subject == subject)
-    anew = statement.values(number=ANY, generation="", sequence=0, event_id="", lineage="")
-    if not session.execute(anew).rowcount:  # type: ignore[attr-defined]
-        raise LookupError(f"no position in {subject}")
 
 
 _MOVE = (

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from chassis.database.tables import sent_marks
 
-__all__ = ["aged_rank", "forget", "forget_before", "highest", "note", "rank_sent_by"]
+__all__ = ["aged_rank", "forget", "forget_before", "highest", "note"]
 
 # So many marks are made in the time for which a stream keeps its events.
 _IN_AN_AGE = 500
@@ -55,12 +55,6 @@ def aged_rank(session: Session, broker_time: float, age: float) -> int:
         sent_marks.c.noted_at <= time.time() - age
     )
     return session.execute(select(func.max(sent_marks.c.rank)).where(aged)).scalar() or 0
-
-
-def rank_sent_by(session: Session, sent_at: float) -> int:
-    """The rank up to which everything had been sent by then (the broker's epoch seconds)."""
-    before = sent_marks.c.sent_at <= sent_at
-    return session.execute(select(func.max(sent_marks.c.rank)).where(before)).scalar() or 0
 
 
 def highest(session: Session) -> int:

@@ -3,14 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from typing import Any
 
 import structlog
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from chassis.database import Database, Transaction
+from chassis.database import ConnectionLost, Database, DatabaseDown, Transaction
 from chassis.database.tables import tasks
 from chassis.events import dead_letter_rows
 from chassis.events.task_rows import Task
@@ -45,8 +44,15 @@ class Unhandled:
     async def run(self) -> None:
         """Look now and again, until cancelled."""
         while True:
-            with suppress(Exception):  # that the database is away is said elsewhere
+            try:
                 await self.look()
+            except (DatabaseDown, ConnectionLost) as error:  # readiness says so as well
+                _log.debug(
+                    "unhandled events were not looked for; tried again in a minute",
+                    error=str(error),
+                )
+            except Exception:
+                _log.exception("unhandled events were not looked for; tried again in a minute")
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def look(self) -> None:
