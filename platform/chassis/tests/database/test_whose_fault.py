@@ -161,6 +161,18 @@ async def test_a_server_that_became_read_only_is_down_until_a_connection_finds_a
     assert lines(on_postgres) == 1
 
 
+async def test_work_refused_by_a_server_that_takes_writes_again_is_not_to_blame(
+    on_postgres: Database,
+) -> None:
+    def refused(tx: Transaction) -> None:
+        tx.session.execute(text("SET TRANSACTION READ ONLY"))
+        line(tx, "one")
+
+    with pytest.raises(DatabaseAtFault, match="read-only transaction"):
+        await on_postgres.transaction(refused)
+    await on_postgres.transaction(lambda tx: line(tx, "one"))
+
+
 async def test_a_url_with_several_hosts_finds_the_one_that_takes_writes(
     postgres: PostgresServer, own_postgres: PostgresServer
 ) -> None:

@@ -1,5 +1,6 @@
 """A server that closed the connection for good, as it does on most errors, is connected to anew."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from reading import has_taken, taken_ids
 from relaying import TYPES, Shop, in_order
 from structlog.testing import capture_logs
 
+from chassis.events.broker import Broker
 from chassis.events.lanes import LANES
+from chassis.events.nats_options import NatsOptions
 from chassis.testing import NatsServer
 
 PATIENT = TestSettings(member_ttl_seconds=60, relay_sweep_seconds=60, relay_ask_seconds=60)
@@ -43,6 +46,21 @@ async def test_readers_and_members_go_on_after_their_connection_was_refused(
                     await reads(node, LANES // 2)
                 await nodes[0].stop()
                 await reads(nodes[1], LANES)
+
+
+async def test_a_connection_that_the_broker_has_reset_is_closed_without_an_error(
+    nats: NatsServer,
+) -> None:
+    broker = Broker(NatsOptions(nats.url), "books")
+    running = asyncio.create_task(broker.run())
+    await broker.connected.wait()
+    running.cancel()
+    client = broker.client
+    getattr(client._transport, "_io_writer").transport.abort()  # noqa: B009
+    await asyncio.sleep(0)
+    client._pending, client._pending_data_size = [b"PING\r\n"], 6  # not sent when it broke
+    await broker.close()
+    assert client.is_closed
 
 
 async def test_a_commit_still_wakes_another_replicas_relay(

@@ -238,7 +238,10 @@ class Database:
             self._check(write=True)
         except DatabaseDown as down:
             return self._refusal(down)
-        return self._refusal(DatabaseAtFault(line_of(error))) if fault is Fault.DOUBTFUL else None
+        if fault is Fault.UNKNOWN:
+            return None
+        # A server that refused writes and takes them now has been replaced meanwhile.
+        return self._refusal(DatabaseAtFault(line_of(error)))
 
     def _refusal(self, refusal: DatabaseDown | DatabaseAtFault) -> Exception:
         self._refusals[type(refusal)] = (str(refusal), time.monotonic())

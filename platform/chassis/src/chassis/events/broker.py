@@ -8,6 +8,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from chassis.events.connection import close
 from chassis.events.nats_options import NatsOptions
 
 __all__ = ["Broker"]
@@ -61,7 +62,7 @@ class Broker:
                 await self._connect(client, closed)
             except (OSError, nats.errors.Error, TimeoutError) as error:
                 self._tell_why(error)
-                await _close(client)
+                await close(client)
             else:
                 await self._found()
                 await closed.wait()
@@ -102,7 +103,7 @@ class Broker:
 
     async def close(self) -> None:
         """Close the connection, if there is one."""
-        await _close(self.client)
+        await close(self.client)
 
     def _tell_why(self, error: Exception) -> None:
         """Each reason once, until the broker is back."""
@@ -130,8 +131,3 @@ class Broker:
         self.connected.clear()
         for call in self._on_disconnected:
             call()
-
-
-async def _close(client: Client) -> None:
-    if not client.is_closed:
-        await client.close()

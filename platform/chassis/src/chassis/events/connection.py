@@ -12,7 +12,7 @@ from nats.aio.client import Client
 
 from chassis.events.nats_options import NatsOptions
 
-__all__ = ["connection"]
+__all__ = ["close", "connection"]
 
 _CONNECT_SECONDS = 2
 _CLOSE_SECONDS = 1
@@ -51,11 +51,11 @@ async def connection(options: NatsOptions, name: str) -> AsyncIterator[Client]:
             raise ConnectionError("the broker is away") from error
         raise
     finally:
-        await _close(client)
+        await close(client)
 
 
-async def _close(client: Client) -> None:
-    """Flush and close; at once if the other side takes nothing any more."""
+async def close(client: Client) -> None:
+    """Flush and close; drop the connection if the broker takes nothing or has reset it."""
     try:
         await asyncio.wait_for(client.close(), _CLOSE_SECONDS)
     except Exception:
