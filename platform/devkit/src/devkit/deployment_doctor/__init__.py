@@ -1,0 +1,1 @@
+"""What this machine and the cluster lack for each way to deploy: `slipway doctor --cluster`."""

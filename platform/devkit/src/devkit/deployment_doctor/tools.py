@@ -1,0 +1,112 @@
+"""The tools on the PATH, and whether they are new enough."""
+
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from devkit.deployment_doctor.commands import CommandFailed, output
+from devkit.doctor import Finding
+
+__all__ = ["TOOLS", "Tool", "look_at", "tool_findings"]
+
+Version = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool, the command that prints its version, and where to get it.
+
+    `oldest` is the first version that works, (0, 0) if any does.
+    """
+
+    name: str
+    version_command: tuple[str, ...]
+    get: str
+    oldest: Version = (0, 0)
+    needed: bool = False
+
+
+TOOLS = (
+    Tool(
+        "docker",
+        ("docker", "version", "--format", "{{.Server.Version}}"),
+        "images are built with it: https://docs.docker.com/engine/install, and start the engine",
+    ),
+    Tool(
+        "compose",
+        ("docker", "compose", "version", "--short"),
+        "https://docs.docker.com/compose/install",
+        oldest=(2, 20),  # the first that knows `include`
+    ),
+    Tool(
+        "kubectl",
+        ("kubectl", "version", "--client", "-o", "json"),
+        "https://kubernetes.io/docs/tasks/tools",
+        needed=True,
+    ),
+    Tool(
+        "helm",
+        ("helm", "version", "--short"),
+        "https://helm.sh/docs/intro/install",
+        oldest=(3, 20),
+        needed=True,
+    ),
+    Tool(
+        "kustomize",
+        ("kustomize", "version"),
+        "`kubectl kustomize` does the same; https://kubectl.docs.kubernetes.io/installation",
+    ),
+    Tool(
+        "skaffold",
+        ("skaffold", "version"),
+        "https://skaffold.dev/docs/install",
+        oldest=(2, 17),
+    ),
+    Tool(
+        "istioctl",
+        ("istioctl", "version", "--remote=false"),
+        "only `istioctl analyze` needs it: https://istio.io/latest/docs/setup/getting-started",
+    ),
+)
+
+
+def tool_findings(pool: Executor) -> Iterator[Finding]:
+    """Yield a finding for each tool, in the order of `TOOLS`."""
+    yield from pool.map(look_at, TOOLS)
+
+
+def look_at(tool: Tool) -> Finding:
+    """Find out whether the tool is there and new enough.
+
+    A build without a version counts as new enough: nobody can tell, and most say it.
+    """
+    try:
+        said = output(*tool.version_command)
+    except CommandFailed as failure:
+        return Finding(tool.name, str(failure), tool.get, tool.needed)
+    shown = _shown(said)
+    version = _version(shown)
+    if version is None:
+        oldest = f", {_dotted(tool.oldest)} or newer is needed" if tool.oldest > (0, 0) else ""
+        return Finding(tool.name, f"{shown or 'a build'} without a version{oldest}")
+    if version < tool.oldest:
+        advice = f"{_dotted(tool.oldest)} or newer is needed: {tool.get}"
+        return Finding(tool.name, shown, advice, tool.needed)
+    return Finding(tool.name, shown)
+
+
+def _shown(said: str) -> str:
+    if said.startswith("{"):
+        return str(json.loads(said)["clientVersion"]["gitVersion"])
+    return said.splitlines()[-1].rsplit(": ", 1)[-1] if said else ""
+
+
+def _version(shown: str) -> Version | None:
+    found = re.search(r"(\d+)\.(\d+)", shown)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _dotted(version: Version) -> str:
+    return ".".join(map(str, version))

@@ -1,0 +1,54 @@
+"""What runs in the cluster, known by its images and labels, whoever installed it and where."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Workload", "read_workloads", "running"]
+
+_LABELS = ("app", "k8s-app", "app.kubernetes.io/name")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A Deployment, StatefulSet or DaemonSet.
+
+    `known_as` has its images without registry and tag, and its labels that name an application.
+    """
+
+    name: str
+    namespace: str
+    known_as: frozenset[str]
+    ready: bool
+
+
+def read_workloads(listed: Mapping[str, Any]) -> tuple[Workload, ...]:
+    """Read the list that `kubectl get deployments,statefulsets,daemonsets -A` answers."""
+    return tuple(_workload(item) for item in listed["items"])
+
+
+def running(workloads: Iterable[Workload], name: str) -> Workload | None:
+    """Return a workload that is known by this name; one that is ready before one that is not."""
+    of_it = [workload for workload in workloads if name in workload.known_as]
+    return next((each for each in of_it if each.ready), of_it[0] if of_it else None)
+
+
+def _workload(item: Mapping[str, Any]) -> Workload:
+    status = item.get("status", {})
+    if item["kind"] == "DaemonSet":
+        wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
+    else:
+        wanted, ready = item["spec"].get("replicas", 1), status.get("readyReplicas", 0)
+    labels = item["metadata"].get("labels", {})
+    containers = item["spec"]["template"]["spec"]["containers"]
+    return Workload(
+        name=item["metadata"]["name"],
+        namespace=item["metadata"]["namespace"],
+        known_as=frozenset(_bare(container["image"]) for container in containers)
+        | {labels[label] for label in _LABELS if label in labels},
+        ready=ready >= wanted > 0,
+    )
+
+
+def _bare(image: str) -> str:
+    return image.split("@")[0].rsplit("/", 1)[-1].split(":")[0]
