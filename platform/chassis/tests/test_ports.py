@@ -14,9 +14,9 @@ from stall import Stall
 from bookstore.v1 import GetBookRequest, GetBookResponse, SellBookRequest, SellBookResponse
 from chassis import ServiceSettings
 from chassis.http.server import HttpServer
-from chassis.ports import CannotListen, PortInUse, listen, why_not
+from chassis.ports import HTTP, CannotListen, PortInUse, listen, why_not
 
-SPEAKS_IPV6 = why_not("::1", 0, "APP_HTTP") is None
+SPEAKS_IPV6 = why_not("::1", 0, HTTP) is None
 IPV6 = pytest.mark.skipif(not SPEAKS_IPV6, reason="this machine speaks no IPv6")
 
 REFUSED = pytest.mark.parametrize(
@@ -55,13 +55,13 @@ class Books:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=IPV6)])
 def test_a_port_that_is_taken_may_be_free_later(host: str) -> None:
-    with listen(host, 0, "APP_HTTP", backlog=1) as taken:
+    with listen(host, 0, HTTP, backlog=1) as taken:
         port = taken.getsockname()[1]
-        reason = why_not(host, port, "APP_HTTP")
+        reason = why_not(host, port, HTTP)
         assert isinstance(reason, PortInUse)
         assert str(reason).startswith(f"port {port} on {host} is in use")
         assert reason.exit_code == 1
-    assert why_not(host, port, "APP_HTTP") is None
+    assert why_not(host, port, HTTP) is None
 
 
 def test_a_low_port_needs_a_privilege() -> None:
@@ -69,11 +69,11 @@ def test_a_low_port_needs_a_privilege() -> None:
     if not lowest.exists() or int(lowest.read_text(encoding="ascii")) <= 1:
         pytest.skip("every port is anybody's on this machine")
     program = (
-        "import os; from chassis.ports import why_not\n"
+        "import os; from chassis.ports import HTTP, why_not\n"
         # Once before: afterwards it may not be allowed to read the modules that this needs.
-        "why_not('127.0.0.1', 0, 'APP_HTTP')\n"
+        "why_not('127.0.0.1', 0, HTTP)\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"
-        "print(why_not('127.0.0.1', 1, 'APP_HTTP'))"
+        "print(why_not('127.0.0.1', 1, HTTP))"
     )
     said = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True
@@ -95,7 +95,7 @@ async def test_an_ipv6_address_may_stand_in_brackets(rpc: Servers) -> None:
 
 
 def test_a_name_is_listened_on_at_its_older_address() -> None:
-    with listen("localhost", 0, "APP_HTTP", backlog=1) as listener:
+    with listen("localhost", 0, HTTP, backlog=1) as listener:
         assert listener.family is socket.AF_INET
 
 

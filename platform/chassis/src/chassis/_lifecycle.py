@@ -33,8 +33,9 @@ from chassis.events.handlers import bind_all
 from chassis.events.path import EventPath
 from chassis.events.publisher import Publisher
 from chassis.http.app import create_app
+from chassis.http.probes import metrics_app
 from chassis.http.server import HttpServer
-from chassis.ports import CannotListen
+from chassis.ports import METRICS, CannotListen
 from chassis.readiness import Readiness
 from chassis.rpc.client import Clients
 from chassis.rpc.ledger import ledger_service
@@ -107,6 +108,7 @@ class _Process:
         self._events: EventPath | None = None
         self._clients: Clients | None = None
         self._http: HttpServer | None = None
+        self._metrics: HttpServer | None = None
         self._rpc: RpcServer | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -163,6 +165,12 @@ class _Process:
         http = HttpServer(app, settings)
         await http.start()
         self._http = http
+        if settings.metrics_port is not None:
+            metrics = HttpServer(
+                metrics_app(), settings, port=settings.metrics_port, variables=METRICS
+            )
+            await metrics.start()
+            self._metrics = metrics
 
         if service.has_database:
             self._database = await self._open_database()
@@ -192,6 +200,8 @@ class _Process:
         self._watch = asyncio.create_task(self._readiness.watch(settings.health_interval_seconds))
         self._watch.add_done_callback(self._watch_ended)
         where = {"http": f"{settings.http_host}:{http.port}"}
+        if self._metrics is not None:
+            where["metrics"] = f"{settings.http_host}:{self._metrics.port}"
         if self._rpc is not None:
             where["grpc"] = f"{settings.grpc_host}:{self._rpc.port}"
         if self._database is not None:
@@ -338,8 +348,17 @@ class _Process:
         if self._database is not None:
             closing = asyncio.to_thread(self._database.close)
             await self._step("database", asyncio.wait_for(closing, share(0.5)))
-        if self._http is not None and not self._service.http:
-            await self._step("probes", self._http.stop(share(0.5)))
+        last = [self._http] if not self._service.http else []
+        await self._step(
+            "probes and metrics",
+            asyncio.gather(
+                *(
+                    server.stop(share(0.5))
+                    for server in (*last, self._metrics)
+                    if server is not None
+                )
+            ),
+        )
 
         # Last, so that what was said and measured while draining is told too.
         _log.info("stopped")

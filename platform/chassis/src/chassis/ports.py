@@ -2,10 +2,23 @@
 
 import errno
 import socket
+from typing import NamedTuple
 
 from chassis.exit_codes import CONFIGURATION, FAILED
 
-__all__ = ["CannotListen", "PortInUse", "listen", "why_not"]
+__all__ = ["GRPC", "HTTP", "METRICS", "CannotListen", "PortInUse", "Variables", "listen", "why_not"]
+
+
+class Variables(NamedTuple):
+    """The variables that set an address."""
+
+    host: str
+    port: str
+
+
+HTTP = Variables("APP_HTTP_HOST", "APP_HTTP_PORT")
+METRICS = Variables("APP_HTTP_HOST", "APP_METRICS_PORT")
+GRPC = Variables("APP_GRPC_HOST", "APP_GRPC_PORT")
 
 _LOWEST_FREE_FOR_ALL = 1024
 
@@ -25,8 +38,8 @@ class PortInUse(CannotListen):
     exit_code = FAILED
 
 
-def listen(host: str, port: int, variables: str, *, backlog: int) -> socket.socket:
-    """A listening socket. `variables` is what the names of the settings begin with: APP_HTTP.
+def listen(host: str, port: int, variables: Variables, *, backlog: int) -> socket.socket:
+    """A listening socket. `variables` are named in the reason if it cannot be had.
 
     Raises:
         CannotListen: with the reason.
@@ -40,7 +53,7 @@ def listen(host: str, port: int, variables: str, *, backlog: int) -> socket.sock
     return listener
 
 
-def why_not(host: str, port: int, variables: str) -> CannotListen | None:
+def why_not(host: str, port: int, variables: Variables) -> CannotListen | None:
     """Why nobody can listen there now, for a library that keeps the reason to itself."""
     try:
         listen(host, port, variables, backlog=1).close()
@@ -49,7 +62,7 @@ def why_not(host: str, port: int, variables: str) -> CannotListen | None:
     return None
 
 
-def _bound(host: str, port: int, variables: str) -> socket.socket:
+def _bound(host: str, port: int, variables: Variables) -> socket.socket:
     try:
         found = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -72,8 +85,10 @@ def _bound(host: str, port: int, variables: str) -> socket.socket:
     return listener
 
 
-def _reason(error: OSError | UnicodeError, host: str, port: int, variables: str) -> CannotListen:
-    host_variable, port_variable = f"{variables}_HOST", f"{variables}_PORT"
+def _reason(
+    error: OSError | UnicodeError, host: str, port: int, variables: Variables
+) -> CannotListen:
+    host_variable, port_variable = variables
     if isinstance(error, (socket.gaierror, UnicodeError)):
         said = error.strerror if isinstance(error, socket.gaierror) else "it is no name"
         return CannotListen(

@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from chassis.events.settings import EventSettings
+from chassis.forwarding import HeaderName
 from chassis.limits import LimitSettings
 
 __all__ = ["ServiceSettings", "SettingsInvalid", "describe", "load", "unknown_variables"]
@@ -68,6 +69,13 @@ class ServiceSettings(EventSettings, LimitSettings):
         description="addresses or networks of proxies whose X-Forwarded-For and -Proto are "
         'trusted, for example ["10.0.0.0/8"]; the headers of other peers are ignored',
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="port of its own for /metrics, on the HTTP server's address, which then has "
+        "no /metrics; if unset, /metrics is on the HTTP port",
+    )
     grpc_host: Host = Field("127.0.0.1", description="address the gRPC server listens on")
     grpc_port: int = Field(9090, ge=0, le=65535, description="port of the gRPC server")
     grpc_tls_certificate_file: Path | None = Field(
@@ -105,6 +113,18 @@ class ServiceSettings(EventSettings, LimitSettings):
     call_tls_server_name: str = Field(
         "",
         description="name in the certificates of called services, if it differs from their targets",
+    )
+    forward_headers: list[HeaderName] = Field(
+        ["end-user"],
+        description="names of request headers that the calls of a request carry on, so that a mesh "
+        "can route by them at each hop; traceparent, tracestate and baggage are carried on always",
+    )
+    forward_max_bytes: int = Field(
+        2048,
+        ge=0,
+        le=8192,
+        description="bytes of names and values that a request's calls carry on by forward_headers; "
+        "a header that exceeds them is left out",
     )
     request_timeout_seconds: float = Field(
         10, gt=0, description="time limit for an HTTP request's calls to other services"

@@ -10,6 +10,7 @@ from prometheus_fastapi_instrumentator import metrics
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
 
 from chassis.admission import Admission
+from chassis.forwarding import Forwarding
 from chassis.http import docs, probes, problems, proxied
 from chassis.http.admission import Door
 from chassis.http.edge import BodyLimit, Edge
@@ -46,7 +47,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        routes=list(probes.routes(readiness)),
+        routes=list(probes.routes(readiness, metrics=settings.metrics_port is None)),
         telemetry=_NO_TELEMETRY,
     )
     for router in routers:
@@ -71,6 +72,7 @@ def create_app(
     app.add_middleware(
         Edge,
         timeout=settings.request_timeout_seconds,
+        forwarding=Forwarding(settings.forward_headers, settings.forward_max_bytes),
         draining=lambda: readiness.draining,
         unlogged=probes.PATHS,
     )

@@ -8,7 +8,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis import deadline
+from chassis import deadline, forwarding
 from chassis.http import problems
 from chassis.telemetry import tracing
 
@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Edge:
-    """Gives a request its deadline and its trace, and logs it.
+    """Gives a request its deadline, its trace and what its calls carry on, and logs it.
 
     An unknown error is logged and answered without its text. While the service drains, each
     answer asks its client to come back on another connection.
@@ -29,11 +29,13 @@ class Edge:
         app: ASGIApp,
         *,
         timeout: float,
+        forwarding: forwarding.Forwarding,
         draining: Callable[[], bool],
         unlogged: frozenset[str] = frozenset(),
     ) -> None:
         self._app = app
         self._timeout = timeout
+        self._forwarding = forwarding
         self._draining = draining
         self._unlogged = unlogged
 
@@ -53,6 +55,7 @@ class Edge:
             await send(message)
 
         deadline.begin(self._timeout)
+        forwarding.begin(self._forwarding.of_http(scope["headers"]))
         with tracing.carried(*_incoming(scope)):
             try:
                 await self._app(scope, receive, answer)
@@ -73,17 +76,19 @@ class Edge:
                     )
 
 
-def _incoming(scope: Scope) -> tuple[str | None, str | None]:
-    """The trace the caller is in, unless an instrumentation has begun a span in it already."""
+def _incoming(scope: Scope) -> tuple[str | None, str | None, str | None]:
+    """Trace and baggage of the caller, unless an instrumentation has read them already."""
     if tracing.enabled:
-        return None, None
-    traceparent = tracestate = None
+        return None, None, None
+    traceparent = tracestate = baggage = None
     for name, value in scope["headers"]:
         if name == b"traceparent":
             traceparent = value.decode("latin-1")
         elif name == b"tracestate":
             tracestate = value.decode("latin-1")
-    return traceparent, tracestate
+        elif name == b"baggage":
+            baggage = baggage or value.decode("latin-1")
+    return traceparent, tracestate, baggage
 
 
 class BodyLimit:

@@ -3,19 +3,20 @@
 from collections.abc import Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from chassis.readiness import Readiness
 
-__all__ = ["PATHS", "routes"]
+__all__ = ["PATHS", "metrics_app", "routes"]
 
 PATHS = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
 
 
-def routes(readiness: Readiness) -> Sequence[BaseRoute]:
-    """The probes' routes.
+def routes(readiness: Readiness, *, metrics: bool = True) -> Sequence[BaseRoute]:
+    """The probes' routes, and that of the metrics unless they have a port of their own.
 
     Live says that the process runs; started, that it has been ready once; ready, that it can
     answer requests now. It stays live while it is not ready, and while it drains.
@@ -35,12 +36,21 @@ def routes(readiness: Readiness) -> Sequence[BaseRoute]:
             return JSONResponse({"status": "started"})
         return JSONResponse({"status": "starting"}, 503)
 
-    async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
-
     return [
         Route("/livez", livez),
         Route("/readyz", readyz),
         Route("/startupz", startupz),
-        Route("/metrics", metrics),
+        *([_METRICS] if metrics else []),
     ]
+
+
+def metrics_app() -> Starlette:
+    """What is served on a port for metrics alone."""
+    return Starlette(routes=[_METRICS])
+
+
+async def _metrics(_: Request) -> Response:
+    return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+_METRICS = Route("/metrics", _metrics)

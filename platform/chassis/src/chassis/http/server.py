@@ -9,7 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from chassis.http.connection import Connection
-from chassis.ports import listen
+from chassis.ports import HTTP, Variables, listen
 from chassis.settings import ServiceSettings
 
 __all__ = ["HttpServer"]
@@ -21,10 +21,23 @@ _BACKLOG = 2048
 
 
 class HttpServer:
-    """Serves an application until it is stopped."""
+    """Serves an application until it is stopped.
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
-        self._host, self._port = settings.http_host, settings.http_port
+    `port` and the `variables` that set its address are those of the service's HTTP server unless
+    given.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: ServiceSettings,
+        *,
+        port: int | None = None,
+        variables: Variables = HTTP,
+    ) -> None:
+        self._host = settings.http_host
+        self._port = settings.http_port if port is None else port
+        self._variables = variables
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -49,7 +62,7 @@ class HttpServer:
         Raises:
             CannotListen: with the reason.
         """
-        listener = listen(self._host, self._port, "APP_HTTP", backlog=_BACKLOG)
+        listener = listen(self._host, self._port, self._variables, backlog=_BACKLOG)
         listener.setblocking(False)
         self._listener = listener
         self.port = listener.getsockname()[1]

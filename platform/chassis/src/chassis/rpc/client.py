@@ -1,7 +1,8 @@
 """Calls other services over gRPC.
 
 One channel per called service, balanced over its replicas. A call never gets more time than the
-request it serves has left, and what the other service answers with comes as a domain error.
+request it serves has left, carries on that request's trace, baggage and the headers that
+`chassis/forwarding.py` names, and what the other service answers with comes as a domain error.
 """
 
 import json
@@ -16,7 +17,7 @@ import structlog
 from fastapi.requests import HTTPConnection
 from google.protobuf.descriptor import ServiceDescriptor
 
-from chassis import deadline
+from chassis import deadline, forwarding
 from chassis.calls import Call
 from chassis.errors import DeadlineExceeded
 from chassis.rpc.security import RenewedChannel, calls_of, channel_credentials
@@ -136,8 +137,7 @@ class _DomainChannel:
                 seconds = left
                 if left <= 0:
                     raise DeadlineExceeded(f"no time was left to ask {self._service}")
-            if not tracing.enabled:
-                metadata = _with_trace(metadata)
+            metadata = _carried_on(metadata)
             try:
                 return await current()(
                     request,
@@ -171,16 +171,18 @@ class _DomainChannel:
     unary_stream = stream_unary = stream_stream = _streaming
 
 
-def _with_trace(
+def _carried_on(
     metadata: Sequence[tuple[str, str | bytes]] | None,
 ) -> Sequence[tuple[str, str | bytes]] | None:
-    traceparent, tracestate = tracing.current_trace()
-    if traceparent is None:
+    """The call's metadata with what it carries on; a name that the caller gives is the caller's."""
+    carried = [*forwarding.current()]
+    if not tracing.enabled:
+        # An interceptor does this while spans are recorded.
+        carried += tracing.current_headers()
+    if not carried:
         return metadata
-    trace = [("traceparent", traceparent)]
-    if tracestate is not None:
-        trace.append(("tracestate", tracestate))
-    return [*(metadata or ()), *trace]
+    given = {name for name, _ in metadata or ()}
+    return [*(metadata or ()), *(header for header in carried if header[0] not in given)]
 
 
 # A server that stops cancels what reaches it in that moment.

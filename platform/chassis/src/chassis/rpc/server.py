@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
 
@@ -18,13 +18,13 @@ from grpc_health.v1 import (  # type: ignore[import-untyped]
 )
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
-from chassis import deadline
+from chassis import deadline, forwarding
 from chassis.admission import Admission
 from chassis.database import Database
 from chassis.database.faults import away
 from chassis.errors import DeadlineExceeded, DomainError, InvalidArgument, Unavailable
 from chassis.limits import LimitSettings
-from chassis.ports import CannotListen, why_not
+from chassis.ports import GRPC, CannotListen, why_not
 from chassis.rpc.methods import Method
 from chassis.rpc.security import server_credentials
 from chassis.rpc.status import to_code, to_detail, to_metadata
@@ -78,6 +78,9 @@ class RpcServer:
         self._health = _Health(self._draining)
         self._admission = Admission(
             "gRPC calls", settings.grpc_max_requests, settings.grpc_max_waiting
+        )
+        self._forwarding = forwarding.Forwarding(
+            settings.forward_headers, settings.forward_max_bytes
         )
         self._names = [name for name, _ in contracts]
         self._server = grpc.aio.server(interceptors=_interceptors(), options=_options(settings))
@@ -136,7 +139,9 @@ class RpcServer:
 
         async def handle(request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Message:
             deadline.begin(context.time_remaining())
-            with tracing.carried(*_incoming(context)):
+            metadata = context.invocation_metadata() or ()
+            forwarding.begin(self._forwarding.of(metadata))
+            with tracing.carried(*_incoming(metadata)):
                 return await timed(request, context)
 
         async def timed(request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Message:
@@ -216,7 +221,7 @@ class RpcServer:
 
 def _reason(error: RuntimeError, host: str, port: int) -> CannotListen:
     # gRPC says only that it failed.
-    return why_not(host, port, "APP_GRPC") or CannotListen(
+    return why_not(host, port, GRPC) or CannotListen(
         f"gRPC cannot listen on port {port} of {host}: {error}"
     )
 
@@ -259,17 +264,21 @@ async def _abort(context: "grpc.aio.ServicerContext[Any, Any]", error: DomainErr
     raise AssertionError("abort raises")
 
 
-def _incoming(context: "grpc.aio.ServicerContext[Any, Any]") -> tuple[str | None, str | None]:
-    """The trace the caller is in, unless an interceptor has begun a span in it already."""
+def _incoming(
+    metadata: Iterable[tuple[str, str | bytes]],
+) -> tuple[str | None, str | None, str | None]:
+    """Trace and baggage of the caller, unless an interceptor has read them already."""
     if tracing.enabled:
-        return None, None
-    traceparent = tracestate = None
-    for key, value in context.invocation_metadata() or ():
+        return None, None, None
+    traceparent = tracestate = baggage = None
+    for key, value in metadata:
         if key == "traceparent":
             traceparent = str(value)
         elif key == "tracestate":
             tracestate = str(value)
-    return traceparent, tracestate
+        elif key == "baggage":
+            baggage = baggage or str(value)
+    return traceparent, tracestate, baggage
 
 
 def _interceptors() -> list[Any]:

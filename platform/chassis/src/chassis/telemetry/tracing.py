@@ -1,8 +1,8 @@
 """One trace from the first request to the last handler.
 
 Spans are recorded only when an endpoint is set (`export.py`). Without one a trace context that
-comes in is still carried on, to the events and calls it causes and into the log lines, and nothing
-else costs.
+comes in is still carried on, to the events and calls it causes and into the log lines, W3C baggage
+to the calls, and nothing else costs.
 """
 
 import asyncio
@@ -13,8 +13,10 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from opentelemetry import baggage as otel_baggage
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "carried",
     "configure",
+    "current_headers",
     "current_trace",
     "current_traceparent",
     "enabled",
@@ -56,6 +59,7 @@ _KINDS: dict[Kind, SpanKind] = {
     "consumer": SpanKind.CONSUMER,
 }
 _propagator = TraceContextTextMapPropagator()
+_baggage_propagator = W3CBaggagePropagator()
 _tracer: trace.Tracer = trace.NoOpTracer()
 
 
@@ -74,6 +78,15 @@ def current_traceparent() -> str | None:
     return current_trace()[0]
 
 
+def current_headers() -> list[tuple[str, str]]:
+    """The W3C headers of the running span and of the baggage, as far as there are such."""
+    traceparent, tracestate = current_trace()
+    headers = {"traceparent": traceparent, "tracestate": tracestate}
+    if otel_baggage.get_all():
+        _baggage_propagator.inject(headers)
+    return [(name, value) for name, value in headers.items() if value]
+
+
 def _extracted(traceparent: str, tracestate: str | None) -> Context:
     carrier = {"traceparent": traceparent}
     if tracestate:
@@ -82,21 +95,32 @@ def _extracted(traceparent: str, tracestate: str | None) -> Context:
 
 
 class carried:
-    """Within it, the given trace context is the current one; no span is begun."""
+    """Within it, the given trace context and baggage are the current ones; no span is begun."""
 
-    __slots__ = ("_token", "_traceparent", "_tracestate")
+    __slots__ = ("_baggage", "_token", "_traceparent", "_tracestate")
 
-    def __init__(self, traceparent: str | None, tracestate: str | None = None) -> None:
+    def __init__(
+        self,
+        traceparent: str | None,
+        tracestate: str | None = None,
+        baggage: str | None = None,
+    ) -> None:
         self._traceparent = traceparent
         self._tracestate = tracestate
+        self._baggage = baggage
         self._token: Any = None
 
     def __enter__(self) -> None:
+        if not (self._traceparent or self._baggage):
+            return
+        # On top of what else the context holds.
+        context = otel_context.get_current()
         if self._traceparent:
-            context = _extracted(self._traceparent, self._tracestate)
-            span = trace.get_current_span(context)
-            # On top of what else the context holds.
-            self._token = otel_context.attach(trace.set_span_in_context(span))
+            span = trace.get_current_span(_extracted(self._traceparent, self._tracestate))
+            context = trace.set_span_in_context(span, context)
+        if self._baggage:
+            context = _baggage_propagator.extract({"baggage": self._baggage}, context)
+        self._token = otel_context.attach(context)
 
     def __exit__(self, *_: object) -> None:
         if self._token is not None:

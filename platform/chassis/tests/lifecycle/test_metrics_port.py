@@ -1,0 +1,88 @@
+"""Metrics on a port of their own: there and nowhere else, until the process ends."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc.aio
+import httpx
+import pytest
+from stall import Stall
+
+from bookstore.v1 import BooksServiceAsyncStub, BooksServiceStub, SellBookRequest
+from chassis.testing import NatsServer, free_port
+
+NewDatabase = Callable[[str], str]
+# A process may take long to start beside many others.
+pytestmark = pytest.mark.timeout(300)
+# Longer than any test: what ends by this alone does not end.
+NEVER = "600"
+
+
+@pytest.mark.parametrize("module", ["bookstall", "bookstall.without_routes"])
+async def test_metrics_are_served_there_alone_and_as_long_as_the_process_works(
+    tmp_path: Path, nats: NatsServer, empty_database: NewDatabase, module: str
+) -> None:
+    port = free_port()
+    stall = Stall(
+        tmp_path,
+        module=module,
+        nats_url=nats.url,
+        database_url=empty_database("bookstore"),
+        metrics_port=str(port),
+        shutdown_grace_seconds=NEVER,
+        shutdown_delay_seconds="2",
+    )
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as monitoring:
+        with stall:
+            await stall.answers("/readyz", 200)
+            assert "events_published_total" in (await monitoring.get("/metrics")).text
+            assert (await monitoring.get("/livez")).status_code == 404
+            answer = await stall.get("/metrics")
+            assert answer is not None
+            assert answer.status_code == 404
+
+            stall.signal()
+            draining = await stall.answers("/readyz", 503)
+            assert draining.json()["status"] == "draining"
+            assert (await monitoring.get("/metrics")).status_code == 200
+            assert await stall.ended() == 0
+    assert stall.said()[-1] == "stopped"
+
+
+async def test_metrics_are_served_until_the_last_handler_has_ended(
+    tmp_path: Path, nats: NatsServer, empty_database: NewDatabase
+) -> None:
+    port = free_port()
+    stall = Stall(
+        tmp_path,
+        nats_url=nats.url,
+        database_url=empty_database("bookstore"),
+        metrics_port=str(port),
+        shutdown_grace_seconds=NEVER,
+    )
+    stall.hold("wrapping")
+    with stall:
+        await stall.ready()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{stall.grpc_port}") as channel:
+            books: BooksServiceAsyncStub = BooksServiceStub(channel)
+            await books.SellBook(SellBookRequest(book_id="7"))
+        await stall.says("wrapping")
+        stall.signal()
+        async with asyncio.timeout(100):
+            while await stall.get("/livez") is not None:
+                await asyncio.sleep(0.05)
+        async with httpx.AsyncClient() as monitoring:
+            answer = await monitoring.get(f"http://127.0.0.1:{port}/metrics")
+            assert answer.status_code == 200
+        stall.release("wrapping")
+        assert await stall.ended() == 0
+
+
+async def test_a_port_that_is_taken_is_told_by_its_variable(tmp_path: Path) -> None:
+    stall = Stall(tmp_path)
+    stall.environment["APP_METRICS_PORT"] = stall.environment["APP_HTTP_PORT"]
+    with stall:
+        assert await stall.ended() == 1
+    (told,) = [line for line in stall.said() if "is in use" in line]
+    assert told.endswith("move this service with APP_METRICS_PORT")
