@@ -40,6 +40,10 @@ format: setup ## Format the code
 soak: setup ## Kill everything for five seeds on both databases
 	@pytest -n 0 -m soak $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
 
+.PHONY: cluster-test
+cluster-test: setup ## Test on a cluster (KUBECONFIG=... REGISTRY=localhost:5000)
+	@pytest -n 0 -m cluster $(ARGS) $(or $(TESTS),tests/cluster)
+
 .PHONY: contracts
 contracts: setup ## Generate the contracts' code
 	@slipway contracts generate
