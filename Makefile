@@ -52,6 +52,10 @@ contracts: setup ## Generate the contracts' code
 contracts-release: setup ## Take the contracts as released, not to be broken
 	@slipway contracts release
 
+.PHONY: images
+images: setup ## Build the images (ARGS="orders --push localhost:5000")
+	@slipway images build $(ARGS)
+
 .PHONY: locks
 locks: setup ## Make both lock files anew (ARGS=--upgrade)
 	@slipway workspace lock $(ARGS)

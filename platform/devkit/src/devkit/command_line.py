@@ -29,6 +29,7 @@ _OWN = {
     **_OPERATING,
     "doctor": ("devkit.doctor_command", "doctor"),
     "contracts": ("devkit.contracts.command", "app"),
+    "images": ("devkit.images.command", "app"),
     "workspace": ("devkit.workspace_command", "app"),
 }
 

@@ -1,0 +1,44 @@
+"""`slipway images …`."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from devkit.errors import WrongUsage
+from devkit.images.build import Order, Target, build_image, pick_members, push_image
+from devkit.workspace import find_workspace
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Build the services' images, and list what is in them.")
+
+Services = Annotated[list[str] | None, typer.Argument(help="Only these; all by default.")]
+
+
+@app.callback()
+def root() -> None:
+    pass
+
+
+@app.command()
+def build(
+    services: Services = None,
+    tag: Annotated[str, typer.Option(help="The images' tag, and the version they tell.")] = "dev",
+    target: Annotated[Target, typer.Option(help="What runs, or what reloads.")] = Target.SERVICE,
+    push: Annotated[str, typer.Option(metavar="REGISTRY", help="Push them there.")] = "",
+    platforms: Annotated[
+        str, typer.Option(help="For these platforms (linux/amd64,linux/arm64); needs --push.")
+    ] = "",
+) -> None:
+    """Build the images, and push them if told where to."""
+    if platforms and not push:
+        raise WrongUsage("--platforms needs --push: such images exist in a registry only.")
+    workspace = find_workspace()
+    order = Order(tag, target, push.rstrip("/"), platforms)
+    for member in pick_members(workspace, services or []):
+        began = time.monotonic()
+        image = build_image(workspace, member, order)
+        if push and not platforms:
+            image = push_image(workspace, image, order.registry)
+        typer.echo(f"{image:<40} {time.monotonic() - began:6.1f} s")

@@ -1,0 +1,115 @@
+"""`python reload.py FOLDER… [-- ARGUMENT…]`: run the first folder, again whenever a file changes.
+
+It is process 1 of a development image, into which this file is copied alone; so it imports nothing
+but watchfiles. A change that does not parse is printed, and what runs goes on. A program that ends
+by itself is started again by the next change. With arguments, such as `migrate`, it runs once.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from watchfiles import PythonFilter, awatch, watch
+
+__all__ = ["main"]
+
+# A save is one burst of a few milliseconds, and a copied folder one of a few more.
+_STEP_MILLISECONDS = 20
+_DEBOUNCE_MILLISECONDS = 400
+_POLL_MILLISECONDS = 500
+# What the program has not finished until then is cut off, as by a crash, for the new code's sake.
+_RESTART_SECONDS = 3.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the program of the first folder until this process is told to stop.
+
+    Returns the program's exit code; 128 and the signal's number for one that a signal ended.
+    """
+    separator = arguments.index("--") if "--" in arguments else len(arguments)
+    folders, passed_on = arguments[:separator], arguments[separator + 1 :]
+    command = [sys.executable, folders[0]]
+    if passed_on:
+        os.execv(sys.executable, [*command, *passed_on])
+    return asyncio.run(_reload(command, folders))
+
+
+async def _reload(command: Sequence[str], folders: Sequence[str]) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    process = await _start(command)
+    async for changes in awatch(
+        *folders,
+        watch_filter=PythonFilter(),
+        stop_event=stop,
+        step=_STEP_MILLISECONDS,
+        debounce=_DEBOUNCE_MILLISECONDS,
+        force_polling=_must_poll(folders),
+        poll_delay_ms=_POLL_MILLISECONDS,
+    ):
+        files = sorted({Path(path) for _, path in changes})
+        broken = [error for file in files if (error := _syntax_error(file))]
+        for error in broken:
+            _say(f"{error}; what ran before goes on")
+        if not broken:
+            _say(f"restarting after a change of {', '.join(file.name for file in files)}")
+            await _end(process, _RESTART_SECONDS)
+            process = await _start(command)
+    code = await _end(process, None)
+    return 128 - code if code < 0 else code
+
+
+async def _start(command: Sequence[str]) -> Process:
+    process = await asyncio.create_subprocess_exec(*command)
+    process_ends = asyncio.ensure_future(process.wait())
+    process_ends.add_done_callback(lambda ended: _report(ended.result()))
+    return process
+
+
+def _report(code: int) -> None:
+    if code != 0:
+        _say(f"the program ended with {code}; the next change starts it again")
+
+
+async def _end(process: Process, seconds: float | None) -> int:
+    """Stop it, by force after `seconds`, and return its exit code."""
+    if process.returncode is None:
+        process.terminate()
+    try:
+        return await asyncio.wait_for(process.wait(), seconds)
+    except TimeoutError:
+        process.kill()
+        return await process.wait()
+
+
+def _syntax_error(file: Path) -> str | None:
+    try:
+        compile(file.read_bytes(), file, "exec")
+    except FileNotFoundError:
+        return None
+    except (SyntaxError, ValueError) as error:
+        return f"{file}: {error}"
+    return None
+
+
+def _must_poll(folders: Iterable[str]) -> bool:
+    """Whether the system does not tell of changes, for example because its limit is reached."""
+    try:
+        next(watch(*folders, rust_timeout=1, yield_on_timeout=True))
+    except (OSError, RuntimeError):
+        return True
+    return False
+
+
+def _say(text: str) -> None:
+    print(f"reload: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
