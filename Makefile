@@ -26,11 +26,16 @@ test: setup ## Pass all tests (TESTS=tests/e2e ARGS="-k probes")
 	@pytest -n $${TEST_PROCESSES:-4} $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
 
 .PHONY: lint
-lint: setup ## Format, lint, types, import rules, contracts
+lint: setup ## Format, lint, types, import rules, contracts, derived files
 	@ruff check . && ruff format --check .
 	@slipway workspace types
 	@slipway workspace imports
 	@slipway contracts check
+	@slipway render --check
+
+.PHONY: render
+render: setup ## Derive the deployment's files from the services' code
+	@slipway render
 
 .PHONY: format
 format: setup ## Format the code

@@ -1,5 +1,9 @@
 """A small workspace to break: two services, contracts, and the platform's two members."""
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -155,3 +159,106 @@ async def run(defaults: dict[str, object]) -> AsyncIterator[Callable[..., Platfo
     yield make
     for platform in platforms:
         await platform.stop()
+
+
+_BOOKSTORE = """
+from bookstore.v1 import BookReturned, BookSold, BooksService, GetBookRequest, GetBookResponse
+from bookstore.v1 import SellBookRequest, SellBookResponse
+from chassis import EventRouter, Service, ServiceSettings, Transaction
+from fastapi import APIRouter
+from pydantic import Field, SecretStr
+
+events, router = EventRouter(), APIRouter()
+
+
+class Settings(ServiceSettings):
+    http_port: int = 8091
+    grpc_port: int = 9091
+    database_url: SecretStr = SecretStr("sqlite:///bookstore.db")
+    discount: float = Field(0.5, description="share that is taken off the price")
+    tills: list[str] = Field(description="names of the tills")
+    licence: SecretStr = Field(SecretStr(""), description="key of the till's software")
+
+
+@events.on(BookReturned)
+def take_back(book: BookReturned, tx: Transaction) -> None:
+    pass
+
+
+class Books:
+    def sell_book(self, request: SellBookRequest, tx: Transaction) -> SellBookResponse:
+        return SellBookResponse()
+
+    def get_book(self, request: GetBookRequest) -> GetBookResponse:
+        return GetBookResponse()
+
+
+service = Service(
+    "bookstore", settings=Settings, events=[events], grpc=[(BooksService, Books)],
+    publishes=[BookSold, BookReturned],
+)
+"""
+
+_WINDOW = """
+from bookstore.v1 import BookSold, BooksService
+from chassis import EventRouter, Service, ServiceSettings
+from fastapi import APIRouter
+
+events, router = EventRouter(), APIRouter()
+
+
+class Settings(ServiceSettings):
+    http_port: int = 8090
+
+
+@router.get("/books")
+def books() -> str:
+    return "all"
+
+
+@events.broadcast(BookSold)
+async def tell(book: BookSold) -> None:
+    pass
+
+
+service = Service(
+    "window", settings=Settings, events=[events], http=[router], calls=[BooksService]
+)
+"""
+
+
+@pytest.fixture
+def bookshop(workspace: Workspace, write: Write) -> Workspace:
+    """A workspace of two services with composition roots: window calls and hears bookstore."""
+    write("pyproject.toml", '[tool.uv.workspace]\nmembers = ["platform/*", "services/*"]\n')
+    shutil.rmtree(workspace.root / "services")
+    for name, code in {"bookstore": _BOOKSTORE, "window": _WINDOW}.items():
+        write(
+            f"services/{name}/pyproject.toml",
+            f'[project]\nname = "acme-{name}"\nversion = "1"\n'
+            f'[project.entry-points."slipway.services"]\n{name} = "{name}_main.service:service"\n',
+        )
+        write(f"services/{name}/src/{name}_main/__init__.py", "")
+        write(f"services/{name}/src/{name}_main/service.py", code)
+    return Workspace(workspace.root)
+
+
+@pytest.fixture
+def slipway(root: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `slipway` in the workspace, whose services are imported in that process only."""
+    platform = Path(__file__).parents[2]
+    paths = ("devkit/src", "chassis/src", "chassis/tests/contracts")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        # No other variable: what is derived depends on the code only.
+        return subprocess.run(
+            [sys.executable, "-m", "devkit", *arguments],
+            cwd=root,
+            env={"PYTHONPATH": os.pathsep.join(str(platform / path) for path in paths)},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=100,
+            check=False,
+        )
+
+    return run

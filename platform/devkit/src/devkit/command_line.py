@@ -27,6 +27,8 @@ _OWN = {
     "ps": ("devkit.ps_command", "ps"),
     "logs": ("devkit.logs_command", "logs"),
     **_OPERATING,
+    "describe": ("devkit.describe_command", "describe"),
+    "render": ("devkit.render_command", "render"),
     "doctor": ("devkit.doctor_command", "doctor"),
     "contracts": ("devkit.contracts.command", "app"),
     "images": ("devkit.images.command", "app"),

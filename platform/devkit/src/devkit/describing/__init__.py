@@ -1,0 +1,1 @@
+"""What the composition roots of the services declare, read without starting anything."""

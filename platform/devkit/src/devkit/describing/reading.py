@@ -1,0 +1,143 @@
+"""Reads the description of the platform from the composition roots of its services."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from devkit.describing.composition_roots import composition_roots
+from devkit.describing.description import (
+    Call,
+    Caller,
+    Foreign,
+    GrpcMethod,
+    GrpcService,
+    GrpcSurface,
+    HttpSurface,
+    PlatformDescription,
+    Probes,
+    ServiceDescription,
+    Subscription,
+)
+from devkit.describing.settings import settings_of
+from devkit.errors import DevkitError
+from devkit.workspace import Member, Workspace
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+
+    from chassis import Service
+
+__all__ = ["describe_platform"]
+
+
+def describe_platform(workspace: Workspace) -> PlatformDescription:
+    """What all services declare. Imports their code; opens and starts nothing.
+
+    Raises DevkitError for a service that can't be read, or calls one that nobody knows.
+    """
+    from chassis.events.lanes import LANES
+
+    found = sorted(composition_roots(workspace), key=lambda each: each[1].name)
+    ports = {service.name: _default(service, "grpc_port") for _, service in found}
+    services = [_describe(member, service, ports) for member, service in found]
+    return PlatformDescription(
+        services=tuple(replace(each, callers=_callers(each, services)) for each in services),
+        lanes=LANES,
+    )
+
+
+def _describe(member: Member, service: "Service", ports: Mapping[str, int]) -> ServiceDescription:
+    ((_, entry_point),) = member.service_entry_points.items()
+    return ServiceDescription(
+        name=service.name,
+        distribution=member.name,
+        package=entry_point.partition(":")[0].partition(".")[0],
+        folder=member.relative,
+        http=HttpSurface(_default(service, "http_port"), public=_is_public(service)),
+        grpc=_grpc(service),
+        calls=tuple(_call(service, contract, ports) for contract in service.calls),
+        callers=(),
+        publishes=tuple(message.DESCRIPTOR.full_name for message in service.publishes),
+        subscribes=tuple(sorted(_subscriptions(service), key=lambda each: (each.type, each.kind))),
+        settings=tuple(settings_of(service)),
+        database=service.has_database,
+        # The chassis' own tables have migrations too.
+        migrations=service.has_database,
+        probes=Probes(),
+    )
+
+
+def _is_public(service: "Service") -> bool:
+    return any(router.routes for router in service.http)
+
+
+def _grpc(service: "Service") -> GrpcSurface | None:
+    from slipway.v1 import LedgerService
+
+    contracts = [contract for contract, _ in service.grpc]
+    if service.has_database:  # the chassis serves its ledger
+        contracts.append(LedgerService)
+    if not contracts:
+        return None
+    served = (GrpcService(each.full_name, tuple(_methods(each))) for each in contracts)
+    return GrpcSurface(_default(service, "grpc_port"), tuple(served))
+
+
+def _methods(contract: "ServiceDescriptor") -> Iterator[GrpcMethod]:
+    for method in contract.methods:
+        path = f"/{contract.full_name}/{method.name}"
+        yield GrpcMethod(method.name, path, reads_only=_reads_only(method))
+
+
+def _reads_only(method: "MethodDescriptor") -> bool:
+    options = method.GetOptions()
+    return bool(options.idempotency_level == options.NO_SIDE_EFFECTS)
+
+
+def _call(service: "Service", contract: "ServiceDescriptor", ports: Mapping[str, int]) -> Call:
+    from chassis.rpc.client import target_name
+
+    callee = target_name(contract)
+    port = ports.get(callee) or _port_of(_default(service, "targets").get(callee, ""))
+    if port is None:
+        raise DevkitError(
+            f"{service.name} calls {contract.full_name}, and no service {callee} is here: give its"
+            f" address in the default of `targets` in the settings of {service.name}"
+        )
+    return Call(callee, contract.full_name, port)
+
+
+def _port_of(target: str) -> int | None:
+    port = target.rpartition(":")[2]
+    return int(port) if port.isdecimal() else None
+
+
+def _callers(callee: ServiceDescription, services: list[ServiceDescription]) -> tuple[Caller, ...]:
+    return tuple(
+        Caller(service.name, call.full_name)
+        for service in services
+        for call in service.calls
+        if call.service == callee.name
+    )
+
+
+def _subscriptions(service: "Service") -> Iterator[Subscription]:
+    from chassis.events.contracts import source_service
+
+    for router in service.events:
+        for each in router.subscriptions:
+            outside = each.foreign
+            foreign = Foreign(outside.stream, outside.subject) if outside else None
+            yield Subscription(
+                type=each.type,
+                producer=None if foreign else source_service(each.type),
+                kind=each.kind,
+                start=each.start,
+                message=each.message.DESCRIPTOR.full_name,
+                foreign=foreign,
+            )
+
+
+def _default(service: "Service", field: str) -> Any:
+    fields = service.settings_type.model_fields
+    return fields[field].get_default(call_default_factory=True, validated_data={})

@@ -1,0 +1,1 @@
+"""Derives the files of the deployment from what the services declare."""

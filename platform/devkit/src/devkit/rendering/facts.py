@@ -1,0 +1,65 @@
+"""facts.yaml: what the chart needs to know of one service."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from devkit.describing.description import PlatformDescription, ServiceDescription
+from devkit.rendering.artifact import Artifact, yaml_text
+
+__all__ = ["artifacts"]
+
+
+def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
+    """One file in the folder of each service."""
+    for service in platform.services:
+        path = Path(service.folder, "deploy/facts.yaml")
+        yield Artifact(path, yaml_text("values.yaml beside it", {"facts": facts(service)}))
+
+
+def facts(service: ServiceDescription) -> dict[str, object]:
+    """The values, by key; what a service does not have is left out."""
+    return {
+        "name": service.name,
+        "image": service.distribution,
+        "http": {"port": service.http.port, "public": service.http.public},
+        **_grpc(service),
+        "calls": _calls(service),
+        "callers": _grouped((each.service, each.full_name) for each in service.callers),
+        "publishes": list(service.publishes),
+        "subscribes": _grouped(
+            (each.producer, each.type) for each in service.subscribes if each.producer
+        ),
+        **_foreign(service),
+        "database": service.database,
+        "migrations": service.migrations,
+        "secrets": [each.variable for each in service.settings if each.secret and each.required],
+    }
+
+
+def _grpc(service: ServiceDescription) -> dict[str, object]:
+    if service.grpc is None:
+        return {}
+    served = [each.full_name for each in service.grpc.services]
+    return {"grpc": {"port": service.grpc.port, "services": served}}
+
+
+def _calls(service: ServiceDescription) -> dict[str, object]:
+    contracts = _grouped((call.service, call.full_name) for call in service.calls)
+    ports = {call.service: call.port for call in service.calls}
+    return {name: {"port": ports[name], "services": contracts[name]} for name in sorted(ports)}
+
+
+def _foreign(service: ServiceDescription) -> dict[str, object]:
+    found = _grouped(
+        (each.foreign.stream, each.foreign.subject) for each in service.subscribes if each.foreign
+    )
+    return {"foreign": found} if found else {}
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The second of each pair by the first, both in alphabetical order, each once."""
+    groups: defaultdict[str, set[str]] = defaultdict(set)
+    for key, value in pairs:
+        groups[key].add(value)
+    return {key: sorted(groups[key]) for key in sorted(groups)}
