@@ -16,7 +16,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from demo import command
+from demo import command, plan, run_here
 from demo.laws import Law
 from demo.ledgers import Ledgers
 from demo.replay import Record
@@ -93,8 +93,8 @@ def test_what_has_gone_missing_is_named_by_the_law_it_breaks(
             database.execute("DELETE FROM notifications WHERE rowid = 1")
             database.commit()
 
-    monkeypatch.setattr(command, "wait_ended", lose_a_notification)
-    monkeypatch.setattr(command, "mkdtemp", lambda prefix: str(tmp_path / "data"))
+    monkeypatch.setattr(plan, "wait_ended", lose_a_notification)
+    monkeypatch.setattr(run_here, "mkdtemp", lambda prefix: str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
 
     result = CliRunner().invoke(command.app, ["--baskets", "10"])
@@ -166,8 +166,8 @@ def test_a_broken_law_is_an_exit_code_and_keeps_the_data(
         )
         return figures, [Law("law", "1 = 2", broken)]
 
-    monkeypatch.setattr(command, "_until_signal", run)
-    monkeypatch.setattr(command, "mkdtemp", lambda prefix: str(tmp_path / "data"))
+    monkeypatch.setattr(run_here, "_until_signal", run)
+    monkeypatch.setattr(run_here, "mkdtemp", lambda prefix: str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
     report = tmp_path / "report.json"
     result = CliRunner().invoke(command.app, ["--baskets", "1", "--json", str(report), *options])

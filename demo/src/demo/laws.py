@@ -13,10 +13,10 @@ from demo.data import Basket
 from demo.ledgers import EventEntry, Ledgers, OrderEntry, PaymentEntry
 from demo.replay import Record
 
-__all__ = ["Law", "check"]
+__all__ = ["KEEP", "Law", "check"]
 
 _NOTHING = OrderEntry("pending", None, 0, None, 0)
-_KEEP = ("orders", "inventory", "payments", "notifications")
+KEEP = ("orders", "inventory", "payments", "notifications")
 """The services whose ledgers the laws compare. Others may have one, in which nothing is left."""
 
 
@@ -229,7 +229,7 @@ def _nothing_is_left(ledgers: Ledgers, dead_letters: Mapping[str, int]) -> Law:
             but = f" instead of {wanted}" if wanted else ""
             broken.append(f"{service}: {entry.dead_letters} dead letters{but}")
         broken += [f"{service}: stopped at {stop}" for stop in entry.stopped]
-    broken += [f"{service}: no ledger of its events" for service in _less(_KEEP, ledgers.events)]
+    broken += [f"{service}: no ledger of its events" for service in _less(KEEP, ledgers.events)]
     total = _sum(ledgers.events.values())
     return Law(
         "nothing is left behind",

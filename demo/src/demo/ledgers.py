@@ -1,15 +1,15 @@
 """Reads what every service says of itself: its ledger, computed from its rows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 import grpc
 import grpc.aio
 
-from demo.channel import open_channel
+from demo.channel import channel_to
+from demo.replicas import Replica, Running
 from devkit.errors import DevkitError
 from shop.inventory.v1 import (
     GetStockLedgerRequest,
@@ -46,8 +46,6 @@ __all__ = [
     "Ledgers",
     "OrderEntry",
     "PaymentEntry",
-    "Replica",
-    "Running",
     "StockEntry",
     "read_event_ledgers",
     "read_ledgers",
@@ -117,32 +115,6 @@ class Ledgers:
     """How many an order got."""
     events: Mapping[str, EventEntry]
     """By service: all that keep a database."""
-
-
-class Replica(Protocol):
-    """A process of a service; devkit's ServiceProcess is one."""
-
-    @property
-    def service(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def running(self) -> bool: ...
-    @property
-    def http_url(self) -> str: ...
-    @property
-    def grpc_port(self) -> int | None: ...
-    @property
-    def grpc_address(self) -> str: ...
-    @property
-    def log(self) -> Path: ...
-
-
-class Running(Protocol):
-    """Services that run; devkit's Platform is one."""
-
-    @property
-    def processes(self) -> Sequence[Replica]: ...
 
 
 class LedgerUnavailable(DevkitError):
@@ -216,13 +188,14 @@ def _running(platform: Running, service: str) -> list[Replica]:
 
 
 async def _ask(replica: Replica, read: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
-    async with open_channel(replica.grpc_address) as channel:
+    async with channel_to(replica) as channel:
         try:
             return await read(channel)
         except grpc.aio.AioRpcError as error:
             raise LedgerUnavailable(
                 f"{replica.name} does not answer for its ledger: "
-                f"{error.code().name}, {error.details()} (its log: {replica.log})"
+                f"{error.code().name}, {error.details()}"
+                + (f" (its log: {replica.log})" if replica.log else "")
             ) from error
 
 

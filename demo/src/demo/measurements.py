@@ -2,17 +2,15 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import httpx
-import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from demo.ledgers import Running
-from devkit.platform import Platform
+from demo.replicas import Running
 
-__all__ = ["EventCount", "Memory", "count_events", "read_event_counts", "read_memory"]
+__all__ = ["EventCount", "Memory", "count_events", "read_event_counts"]
 
 _COUNTERS = {
     "events_handled_total": "taken",
@@ -42,7 +40,7 @@ class Memory:
 
 
 async def read_event_counts(platform: Running) -> dict[str, EventCount]:
-    """From /metrics of every replica that runs, by the event's full name.
+    """From /metrics of every replica that runs and whose URL is known, by the event's full name.
 
     Raises httpx.HTTPError if one does not answer.
     """
@@ -51,7 +49,7 @@ async def read_event_counts(platform: Running) -> dict[str, EventCount]:
             *(
                 client.get(f"{process.http_url}/metrics")
                 for process in platform.processes
-                if process.running
+                if process.running and process.http_url
             )
         )
     return count_events(page.raise_for_status().text for page in pages)
@@ -66,37 +64,3 @@ def count_events(pages: Iterable[str]) -> dict[str, EventCount]:
                 if sample.name in _COUNTERS:
                     found[sample.labels["type"]][_COUNTERS[sample.name]] += int(sample.value)
     return {type: EventCount(**found[type]) for type in sorted(found)}
-
-
-def read_memory(platform: Platform) -> dict[str, Memory]:
-    """What each service takes now, and the servers they need, by name."""
-    pids: dict[str, list[int]] = defaultdict(list)
-    for process in platform.processes:
-        pids[process.service].append(process.pid)
-    pids["nats"].append(platform.broker.pid)
-    if platform.postgres is not None:
-        pids["postgres"].append(platform.postgres.pid)
-    return {name: _memory(of_name) for name, of_name in pids.items()}
-
-
-def _memory(pids: list[int]) -> Memory:
-    pss, rss = 0, 0
-    known = True
-    for process in _with_children(pids):
-        try:
-            memory = process.memory_full_info()
-        except psutil.Error:
-            continue
-        rss += memory.rss
-        pss += getattr(memory, "pss", 0)
-        known = known and hasattr(memory, "pss")
-    return Memory(pss if known else None, rss)
-
-
-def _with_children(pids: list[int]) -> Iterator[psutil.Process]:
-    for pid in pids:
-        try:
-            process = psutil.Process(pid)
-            yield from (process, *process.children(recursive=True))
-        except psutil.NoSuchProcess:
-            continue

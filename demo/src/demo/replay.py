@@ -68,6 +68,7 @@ async def replay(
     *,
     patience: float = 60,
     answer_within: float = 15,
+    run: str = "",
 ) -> Record:
     """Place every basket exactly once, `in_flight` of them at a time; returns when all are placed.
 
@@ -81,6 +82,8 @@ async def replay(
         on_progress: called after each basket with the record so far.
         patience: longest time to try with one basket, in seconds.
         answer_within: longest wait for one answer, in seconds.
+        run: begins every Idempotency-Key, which is the basket's id without it: a platform answers
+            a key that it knows with the order of that time.
 
     Raises:
         ReplayStuck: a basket could not be placed in time.
@@ -95,7 +98,7 @@ async def replay(
         rest = iter(baskets)
         shoppers = [
             asyncio.create_task(
-                _Shopper(client, urls, at, record, patience).buy(rest, on_progress or _ignore)
+                _Shopper(client, urls, at, record, patience, run).buy(rest, on_progress or _ignore)
             )
             for at in range(in_flight)
         ]
@@ -119,12 +122,14 @@ class _Shopper:
         at: int,
         record: Record,
         patience: float,
+        run: str,
     ) -> None:
         self._client = client
         self._urls = urls
         self._at = at
         self._record = record
         self._patience = patience
+        self._run = run
 
     async def buy(self, rest: Iterator[Basket], on_progress: Callable[[Record], None]) -> None:
         for basket in rest:
@@ -160,7 +165,7 @@ class _Shopper:
             answer = await self._client.post(
                 f"{url}/orders",
                 json=_order(basket),
-                headers={"Idempotency-Key": basket.basket_id},
+                headers={"Idempotency-Key": self._run + basket.basket_id},
             )
         except httpx.TransportError as error:
             return type(error).__name__, 0.0

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from demo import catalog as catalogs
 from demo.catalog import CURRENCY, Catalog
 from demo.channel import open_channel
 from demo.data import Product
 from devkit.errors import DevkitError
-from devkit.platform import Platform
 from shop.inventory.v1 import (
     InventoryServiceAsyncStub,
     InventoryServiceStub,
@@ -18,6 +18,9 @@ from shop.inventory.v1 import (
 from shop.inventory.v1 import Product as ProductMessage
 from shop.money.v1 import Money
 
+if TYPE_CHECKING:
+    from devkit.platform import Platform
+
 __all__ = ["load_products", "seed"]
 
 _AT_ONCE = 1000
@@ -25,7 +28,7 @@ _SECONDS = 30.0
 _SAMPLE = 5000
 
 
-async def seed(platform: Platform) -> None:
+async def seed(platform: "Platform") -> None:
     """What `slipway run` calls on an empty data folder: the sample's products, with their stock.
 
     Raises DevkitError if no inventory is run here.
@@ -37,13 +40,14 @@ async def seed(platform: Platform) -> None:
     await load_products(inventories[0].grpc_address, selection.catalog)
 
 
-async def load_products(inventory: str, catalog: Catalog) -> int:
+async def load_products(inventory: str, catalog: Catalog, authority: str | None = None) -> int:
     """Load the catalog into the inventory at this gRPC address; returns how many were new.
 
-    Raises grpc.aio.AioRpcError if inventory does not answer.
+    `authority` is host and port as a proxy on the way knows them. Raises grpc.aio.AioRpcError if
+    inventory does not answer.
     """
     loaded = 0
-    async with open_channel(inventory) as channel:
+    async with open_channel(inventory, authority) as channel:
         stub: InventoryServiceAsyncStub = InventoryServiceStub(channel)
         products = iter(catalog.products.values())
         while chunk := list(islice(products, _AT_ONCE)):

@@ -9,19 +9,22 @@ import httpx
 
 from demo.ledgers import (
     EventEntry,
+    Ledgers,
     LedgerUnavailable,
     OrderEntry,
-    Running,
     read_event_ledgers,
+    read_ledgers,
     read_orders,
 )
 from demo.measurements import read_event_counts
+from demo.replicas import Running
 from devkit.errors import DevkitError
 
 __all__ = ["NotEnded", "Open", "still_open", "wait_ended"]
 
 _SHORTEST_PAUSE_SECONDS = 0.2
 _QUIET_ROUNDS = 2
+_NEVER_QUIET = "events go on being taken, or a replica does not answer for its metrics"
 
 
 class NotEnded(DevkitError):
@@ -71,7 +74,7 @@ async def wait_ended(
         elif time.monotonic() - changed_at > patience:
             raise NotEnded(
                 f"for {patience:g} s nothing has changed, and still open are:\n"
-                + "\n".join(f"  {line}" for line in now.what)
+                + "\n".join(f"  {line}" for line in now.what or (_NEVER_QUIET,))
             )
         # A big ledger takes time to read: whoever answers for it has other work, too.
         await asyncio.sleep(max(_SHORTEST_PAUSE_SECONDS, 3 * (time.monotonic() - began)))
@@ -81,27 +84,31 @@ class _Quiet:
     """Whether nothing moves.
 
     Services are asked one after the other, so an event could be in none of the answers: with one
-    of them before it was sent, with the other after it was taken. Taking it moves a counter.
+    of them before it was sent, with the other after it was taken. Taking it moves a counter; where
+    the counters cannot be read, all ledgers are compared, in which almost every event shows.
     """
 
     def __init__(self, platform: Running) -> None:
         self._platform = platform
         self._rounds = 0
-        self._taken: int | None = None
+        self._seen: int | Ledgers | None = None
 
     async def after(self, now: Open) -> bool:
         if now.what:
             self._rounds = 0
             return False
-        taken = await self._count()
-        self._rounds = self._rounds + 1 if taken is not None and taken == self._taken else 0
-        self._taken = taken
+        seen = await self._see()
+        self._rounds = self._rounds + 1 if seen is not None and seen == self._seen else 0
+        self._seen = seen
         return self._rounds >= _QUIET_ROUNDS
 
-    async def _count(self) -> int | None:
+    async def _see(self) -> int | Ledgers | None:
+        """None if somebody does not answer."""
         try:
+            if not all(process.http_url for process in self._platform.processes):
+                return await read_ledgers(self._platform)
             counts = await read_event_counts(self._platform)
-        except httpx.HTTPError:
+        except (httpx.HTTPError, LedgerUnavailable):
             return None
         return sum(count.taken for count in counts.values())
 

@@ -106,19 +106,21 @@ def as_json(summary: Summary, laws: Iterable[Law], options: Mapping[str, object]
 def render(summary: Summary, laws: Sequence[Law], width: int) -> Iterator[str]:
     """Lines for a terminal of this width in columns, in rich's markup."""
     yield from _figures(summary)
-    yield ""
-    yield from _table(
-        ("events", "taken", "seen again", "failed"),
-        [
-            (type.rpartition(".")[2], f"{n.taken:,}", f"{n.seen_again:,}", f"{n.failed:,}")
-            for type, n in summary.events.items()
-        ],
-    )
-    yield ""
-    yield from _table(
-        ("memory, MiB", "PSS", "RSS"),
-        [(name, _mib(used.pss), _mib(used.rss)) for name, used in summary.memory.items()],
-    )
+    if summary.events:
+        yield ""
+        yield from _table(
+            ("events", "taken", "seen again", "failed"),
+            [
+                (type.rpartition(".")[2], f"{n.taken:,}", f"{n.seen_again:,}", f"{n.failed:,}")
+                for type, n in summary.events.items()
+            ],
+        )
+    if summary.memory:
+        yield ""
+        yield from _table(
+            ("memory, MiB", "PSS", "RSS"),
+            [(name, _mib(used.pss), _mib(used.rss)) for name, used in summary.memory.items()],
+        )
     yield ""
     yield from _laws(laws, width)
 

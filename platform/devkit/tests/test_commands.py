@@ -19,7 +19,7 @@ from chassis.testing import free_port
 from devkit.console import LinePrinter, console
 from devkit.errors import DevkitError
 from devkit.logs_command import choose_logs, last_lines
-from devkit.run_command import parse_numbers
+from devkit.options import parse_numbers
 from devkit.workspace import Workspace
 
 Write = Callable[[str, str], Path]

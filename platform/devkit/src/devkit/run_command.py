@@ -3,8 +3,6 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterable
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -13,21 +11,15 @@ from rich.table import Table
 
 from devkit.console import LinePrinter, console
 from devkit.errors import DevkitError
+from devkit.options import DatabaseKind, parse_numbers
 from devkit.platform import Platform, PlatformOptions
 from devkit.seeds import plant_seeds
 from devkit.stop_signals import STOPPING, stop_requested
 from devkit.workspace import find_workspace
 
-__all__ = ["address_table", "parse_numbers", "run"]
+__all__ = ["address_table", "run"]
 
 _POLL_SECONDS = 0.5
-
-
-class DatabaseKind(StrEnum):
-    """What the services keep their data in."""
-
-    SQLITE = "sqlite"
-    POSTGRES = "postgres"
 
 
 def run(
@@ -129,14 +121,3 @@ def address_table(platform: Platform) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
-
-
-def parse_numbers(option: str, example: str, values: Iterable[str]) -> dict[str, int]:
-    """`["orders=2"]` as a dictionary. Raises DevkitError naming the option and showing its form."""
-    parsed = {}
-    for value in values:
-        name, _, number = value.partition("=")
-        if not name or not number.isdecimal() or int(number) == 0:
-            raise DevkitError(f"{option} {value} is not understood; write {option} {example}")
-        parsed[name] = int(number)
-    return parsed

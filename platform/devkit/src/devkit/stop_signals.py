@@ -2,17 +2,20 @@
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from devkit.platform import Platform
-
-__all__ = ["STOPPING", "stop_requested"]
+__all__ = ["STOPPING", "Killable", "stop_requested"]
 
 STOPPING = "stopping; Ctrl-C again kills"
 
 
-def stop_requested(platform: "Platform") -> asyncio.Event:
+class Killable(Protocol):
+    """What can be ended at once; devkit's Platform is one."""
+
+    def kill(self) -> None: ...
+
+
+def stop_requested(platform: Killable) -> asyncio.Event:
     """Set by the first SIGINT, SIGTERM or SIGHUP; the second one kills the platform at once."""
     stopping = asyncio.Event()
 

@@ -1,0 +1,45 @@
+"""What the processes on this machine take of its memory."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import psutil
+
+from demo.measurements import Memory
+from devkit.platform import Platform
+
+__all__ = ["read_memory"]
+
+
+def read_memory(platform: Platform) -> dict[str, Memory]:
+    """What each service takes now, and the servers they need, by name."""
+    pids: dict[str, list[int]] = defaultdict(list)
+    for process in platform.processes:
+        pids[process.service].append(process.pid)
+    pids["nats"].append(platform.broker.pid)
+    if platform.postgres is not None:
+        pids["postgres"].append(platform.postgres.pid)
+    return {name: _memory(of_name) for name, of_name in pids.items()}
+
+
+def _memory(pids: list[int]) -> Memory:
+    pss, rss = 0, 0
+    known = True
+    for process in _with_children(pids):
+        try:
+            memory = process.memory_full_info()
+        except psutil.Error:
+            continue
+        rss += memory.rss
+        pss += getattr(memory, "pss", 0)
+        known = known and hasattr(memory, "pss")
+    return Memory(pss if known else None, rss)
+
+
+def _with_children(pids: list[int]) -> Iterator[psutil.Process]:
+    for pid in pids:
+        try:
+            process = psutil.Process(pid)
+            yield from (process, *process.children(recursive=True))
+        except psutil.NoSuchProcess:
+            continue

@@ -1,0 +1,132 @@
+"""A platform that runs already: its addresses, and a replay on it."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo.elsewhere import find_platform
+from devkit.errors import DevkitError
+from devkit.platform import Platform, PlatformOptions
+
+# A whole platform is started, which takes its time on a busy machine.
+pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(300)]
+
+LAWS = 8
+AT = (
+    "gateway=http://shop.example/",
+    "orders=orders:9081",
+    "inventory=inventory:9082",
+    "payments=payments:9083",
+    "notifications=[::1]:9084",
+)
+
+
+class Names:
+    """What names there are, instead of the resolver's."""
+
+    def __init__(self, **addresses: tuple[str, ...]) -> None:
+        self._addresses = addresses
+
+    def getaddrinfo(self, host: str, port: None, type: int) -> list[tuple[object, ...]]:
+        if host not in self._addresses:
+            raise socket.gaierror(f"{host} is not known")
+        return [
+            (socket.AF_INET6 if ":" in at else socket.AF_INET, type, 6, "", (at, 0))
+            for at in self._addresses[host]
+        ]
+
+
+def test_every_address_of_a_name_is_a_replica_that_keeps_the_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = Names(orders=("10.0.0.1", "10.0.0.2", "fd00::1"))
+    monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
+    platform = find_platform([*AT, "orders=http://orders:8081"])
+    assert platform.gateways == ("http://shop.example",)
+    assert [
+        (replica.grpc_address, replica.authority, replica.http_url)
+        for replica in platform.of("orders")
+    ] == [
+        ("10.0.0.1:9081", "orders:9081", "http://10.0.0.1:8081"),
+        ("10.0.0.2:9081", "orders:9081", "http://10.0.0.2:8081"),
+    ]
+    assert platform.of("inventory") == []
+
+
+def test_metrics_on_another_host_are_asked_there() -> None:
+    platform = find_platform([*AT, "notifications=https://metrics.example:9464"])
+    (replica,) = platform.of("notifications")
+    assert (replica.grpc_address, replica.http_url) == (
+        "[::1]:9084",
+        "https://metrics.example:9464",
+    )
+
+
+@pytest.mark.parametrize(
+    ("at", "error"),
+    [
+        ((), "missing for gateway, orders, inventory, payments, notifications"),
+        (AT[1:], "missing for gateway;"),
+        (AT[:-1], "missing for notifications;"),
+        ((*AT, "orders"), "--at orders is not understood"),
+        ((*AT, "orders=orders"), "--at orders=orders is not understood"),
+        ((*AT, "gateway=gateway:8080"), "--at gateway=gateway:8080 is not understood"),
+        ((*AT, "orders=http://a", "orders=http://b"), "1 gRPC addresses of orders and 2 URLs"),
+    ],
+)
+def test_addresses_that_do_not_do_are_refused(at: tuple[str, ...], error: str) -> None:
+    with pytest.raises(DevkitError, match=error):
+        find_platform(at)
+
+
+def test_it_needs_nothing_that_could_run_a_platform() -> None:
+    """So that it runs in a small container, beside a platform that runs in others."""
+    code = (
+        "import sys, demo.__main__, demo.run_elsewhere, demo.elsewhere\n"
+        "print([name for name in ('chassis', 'devkit.platform', 'psutil', 'sqlalchemy')"
+        " if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+async def demo(*arguments: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "demo", *arguments,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode()
+
+
+@pytest.mark.parametrize("with_metrics", [True, False])
+async def test_replayed_again_and_again_the_laws_hold_for_what_each_replay_adds(
+    tmp_path: Path, with_metrics: bool
+) -> None:
+    report = tmp_path / "report.json"
+    async with Platform(PlatformOptions(tmp_path / "platform", free_ports=True)) as platform:
+        await platform.wait_ready()
+        at = [f"--at=gateway={platform.url('gateway')}"]
+        for process in platform.processes:
+            if process.service != "gateway":
+                at.append(f"--at={process.service}={process.grpc_address}")
+                at += [f"--at={process.service}={process.http_url}"] * with_metrics
+        for time in range(3):
+            code, output = await demo("--baskets", "10", "--json", str(report), *at)
+            assert code == 0, output
+            assert output.count("✓") == LAWS + (time > 0)
+            assert (f"holds {time * 10} orders" in output) is (time > 0)
+            content = json.loads(report.read_text(encoding="utf-8"))
+            assert content["summary"]["placed"] == 10
+            taken = content["summary"]["events"].get("shop.orders.v1.OrderPlaced", {}).get("taken")
+            assert taken == (10 if with_metrics else None)
+
+
+async def test_options_of_a_platform_of_its_own_are_refused_with_at() -> None:
+    code, output = await demo("--at", "gateway=http://localhost", "--keep")
+    assert (code, "without --at" in output) == (64, True)
