@@ -6,7 +6,8 @@ from pathlib import Path
 from devkit.describing.reading import describe_platform
 from devkit.errors import DevkitError
 from devkit.rendering.artifact import MARK
-from devkit.rendering.kinds import KINDS
+from devkit.rendering.kinds import KINDS, RECORDED
+from devkit.rendering.recorded import left_over, recorded_drift
 from devkit.workspace import Workspace
 
 __all__ = ["drift", "render"]
@@ -51,6 +52,9 @@ def drift(workspace: Workspace) -> list[str]:
             problems.append(f"{file.relative_to(workspace.root)} differs")
     for file in _left_over(workspace, wanted):
         problems.append(f"{file.relative_to(workspace.root)} is derived from nothing any more")
+    if workspace.services:
+        for rendered in RECORDED:
+            problems += recorded_drift(workspace.root, rendered)
     return problems
 
 
@@ -63,7 +67,10 @@ def _wanted(workspace: Workspace) -> dict[Path, str]:
 
 
 def _left_over(workspace: Workspace, wanted: dict[Path, str]) -> list[Path]:
-    return sorted(file for file in _derived_files(workspace.root) if file not in wanted)
+    found = set(_derived_files(workspace.root))
+    if not workspace.services:
+        found |= {file for each in RECORDED for file in left_over(workspace.root, each)}
+    return sorted(found - wanted.keys())
 
 
 def _derived_files(root: Path) -> Iterator[Path]:

@@ -1,13 +1,19 @@
-"""Every kind of derived file; a new one is a module beside this one and a line here."""
+"""Every kind of derived file; a new one is a module beside this one and a line here.
+
+What a tool such as helm renders is in RECORDED: the lint, which has no helm, compares hashes.
+"""
 
 from collections.abc import Callable, Iterator
 
 from devkit.describing.description import PlatformDescription
 from devkit.rendering import facts
 from devkit.rendering.artifact import Artifact
+from devkit.rendering.recorded import Recorded
 
-__all__ = ["KINDS"]
+__all__ = ["KINDS", "RECORDED"]
 
 KINDS: tuple[Callable[[PlatformDescription], Iterator[Artifact]], ...] = (
     facts.artifacts,
 )  # fmt: skip
+
+RECORDED: tuple[Recorded, ...] = ()
