@@ -1,0 +1,73 @@
+{{/*
+The values in force: the service's own over `global` over `defaults`, as .Values. Every template
+begins with it; only the first changes anything.
+*/}}
+{{- define "service.prepare" -}}
+{{- if hasKey .Values "defaults" -}}
+{{- $global := .Values.global | default dict -}}
+{{- $own := omit .Values "defaults" "global" -}}
+{{- $merged := mustMergeOverwrite (deepCopy .Values.defaults) (deepCopy $global) (deepCopy $own) -}}
+{{- $_ := set . "Values" $merged -}}
+{{- if not (dig "facts" "name" "" $merged) -}}
+{{- fail "facts.name is missing: give the service's facts with -f services/<name>/deploy/facts.yaml" -}}
+{{- end -}}
+{{- $drain := $merged.drain -}}
+{{- if gt ($drain.delaySeconds | int) ($drain.graceSeconds | int) -}}
+{{- fail "drain.delaySeconds is above drain.graceSeconds: the service would cut its delay short" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "service.name" -}}
+{{ .Values.facts.name }}
+{{- end -}}
+
+{{/* What tells the pods of this service apart: never changed, a Deployment's selector can't be. */}}
+{{- define "service.selector" -}}
+app: {{ include "service.name" . }}
+track: stable
+{{- end -}}
+
+{{/* Labels of every object; `app` and `track` come with the selector, where they belong. */}}
+{{- define "service.labels" -}}
+app.kubernetes.io/name: {{ include "service.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ include "service.version" . | quote }}
+app.kubernetes.io/part-of: slipway
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{/* The version: the tag, as far as a label may say it. */}}
+{{- define "service.version" -}}
+{{- $reference := splitList "@" .Values.image.reference | first -}}
+{{- $tag := regexFind ":[^:/]+$" $reference | trimPrefix ":" -}}
+{{- $tag | default .Values.image.tag | default .Chart.AppVersion | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "service.image" -}}
+{{- $image := .Values.image -}}
+{{- if $image.reference -}}
+{{ $image.reference }}
+{{- else -}}
+{{- with $image.registry }}{{ . }}/{{ end }}{{ .Values.facts.image }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default .Chart.AppVersion }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether the service has to do with the broker. */}}
+{{- define "service.hasEvents" -}}
+{{- with .Values.facts }}{{ if or .publishes .subscribes .foreign .database }}true{{ end }}{{ end -}}
+{{- end -}}
+
+{{/* The gRPC callers by the label `app`: those that declare it in their code, and further ones. */}}
+{{- define "service.callers" -}}
+{{- merge (dict) (.Values.facts.callers | default dict) .Values.extraCallers | toYaml -}}
+{{- end -}}
+
+{{- define "service.databaseSecret" -}}
+{{- tpl .Values.database.existingSecret . -}}
+{{- end -}}
+
+{{- define "service.migrationSecret" -}}
+{{- tpl (.Values.database.migrationSecret | default .Values.database.existingSecret) . -}}
+{{- end -}}

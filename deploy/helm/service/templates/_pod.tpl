@@ -1,0 +1,147 @@
+{{/* Restricted Pod Security, of every pod. */}}
+{{- define "service.podSecurity" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  seccompProfile:
+    type: RuntimeDefault
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* What every container of the image has in common. */}}
+{{- define "service.container" -}}
+image: {{ include "service.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: {{ .Values.readOnlyRootFilesystem }}
+  capabilities:
+    drop: [ALL]
+env: {{- include "service.env" . | indent 2 }}
+{{- end -}}
+
+{{/* Variables by name, so that none can be there twice: what a value sets wins. */}}
+{{- define "service.env" -}}
+{{- $values := .Values -}}
+{{- $env := dict
+      "APP_ENVIRONMENT" .Values.environment
+      "APP_VERSION" (include "service.version" .)
+      "APP_HTTP_HOST" "0.0.0.0"
+      "APP_SECRETS_DIR" "/etc/slipway/settings"
+      "APP_SHUTDOWN_DELAY_SECONDS" .Values.drain.delaySeconds
+      "APP_SHUTDOWN_GRACE_SECONDS" (add .Values.drain.delaySeconds .Values.drain.graceSeconds) -}}
+{{- if .Values.facts.grpc -}}
+{{- $_ := set $env "APP_GRPC_HOST" "0.0.0.0" -}}
+{{- end -}}
+{{- if .Values.facts.calls -}}
+{{- $targets := dict -}}
+{{- range $callee, $call := .Values.facts.calls -}}
+{{- $host := ternary $callee (printf "%s-headless" $callee) $values.mesh.enabled -}}
+{{- $_ := set $targets $callee (printf "dns:///%s:%d" $host (int $call.port)) -}}
+{{- end -}}
+{{- $_ := set $env "APP_TARGETS" (toJson $targets) -}}
+{{- end -}}
+{{- if include "service.hasEvents" . -}}
+{{- $_ := set $env "APP_NATS_URL" .Values.nats.url -}}
+{{- with .Values.nats.existingSecret -}}
+{{- $_ := set $env "APP_NATS_NKEY_SEED_FILE" "/etc/slipway/nats/nkey.seed" -}}
+{{- end -}}
+{{- $_ := set $env "APP_STREAMS" (eq .Values.nats.streams "ensure" | ternary "ensure" "verify") -}}
+{{- with .Values.nats.tlsSecret -}}
+{{- $_ := set $env "APP_NATS_TLS_CA_FILE" "/etc/slipway/nats-tls/ca.crt" -}}
+{{- if $values.nats.tlsClient -}}
+{{- $_ := set $env "APP_NATS_TLS_CERTIFICATE_FILE" "/etc/slipway/nats-tls/tls.crt" -}}
+{{- $_ := set $env "APP_NATS_TLS_KEY_FILE" "/etc/slipway/nats-tls/tls.key" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.metrics.port -}}
+{{- $_ := set $env "APP_METRICS_PORT" . -}}
+{{- end -}}
+{{- with .Values.otlpEndpoint -}}
+{{- $_ := set $env "APP_OTLP_ENDPOINT" . -}}
+{{- end -}}
+{{- range $name, $value := mustMergeOverwrite $env .Values.settings -}}
+{{ "\n" }}- name: {{ $name }}
+  value: {{ kindIs "map" $value | or (kindIs "slice" $value) | ternary (toJson $value) (toString $value) | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* Mounts of the service and of its migrations: `settings` is the volume with its secrets. */}}
+{{- define "service.mounts" -}}
+- name: tmp
+  mountPath: /tmp
+- name: settings
+  mountPath: /etc/slipway/settings
+  readOnly: true
+{{- if include "service.hasEvents" . }}
+{{- if .Values.nats.existingSecret }}
+- name: nats
+  mountPath: /etc/slipway/nats
+  readOnly: true
+{{- end }}
+{{- if .Values.nats.tlsSecret }}
+- name: nats-tls
+  mountPath: /etc/slipway/nats-tls
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The volumes of those mounts; takes the context and the Secret with the database's URL. */}}
+{{- define "service.volumes" -}}
+{{- $context := index . 0 -}}
+{{- $databaseSecret := index . 1 -}}
+{{- with $context -}}
+- name: tmp
+  emptyDir:
+    sizeLimit: 64Mi
+- name: settings
+  projected:
+    defaultMode: 0440
+    sources: {{- if not (or .Values.facts.database .Values.settingSecrets) }} []{{ end }}
+      {{- if .Values.facts.database }}
+      - secret:
+          name: {{ $databaseSecret }}
+          items:
+            - key: APP_DATABASE_URL
+              path: APP_DATABASE_URL
+      {{- end }}
+      {{- range .Values.settingSecrets }}
+      - secret:
+          name: {{ . }}
+      {{- end }}
+{{- if include "service.hasEvents" . }}
+{{- with .Values.nats.existingSecret }}
+- name: nats
+  secret:
+    secretName: {{ tpl . $context }}
+    defaultMode: 0440
+{{- end }}
+{{- with .Values.nats.tlsSecret }}
+- name: nats-tls
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- end }}
+{{- end -}}
+{{- end -}}
