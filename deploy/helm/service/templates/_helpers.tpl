@@ -22,10 +22,15 @@ begins with it; only the first changes anything.
 {{ .Values.facts.name }}
 {{- end -}}
 
+{{/* What this release's Deployment is called, and whatever scales it. */}}
+{{- define "service.deployment" -}}
+{{ include "service.name" . }}{{ if ne .Values.track "stable" }}-{{ .Values.track }}{{ end }}
+{{- end -}}
+
 {{/* What tells the pods of this service apart: never changed, a Deployment's selector can't be. */}}
 {{- define "service.selector" -}}
 app: {{ include "service.name" . }}
-track: stable
+track: {{ .Values.track }}
 {{- end -}}
 
 {{/* Labels of every object; `app` and `track` come with the selector, where they belong. */}}
