@@ -17,13 +17,18 @@ __all__ = ["main"]
 _NOUNS = ("dead-letters", "events", "outbox")
 _USAGE = """\
 usage: python -m {name} [migrate | --settings]
+       python -m {name} broker apply [--help]
        python -m {name} ({nouns}) [--help]"""
 
 
 def main(service: "Service", arguments: list[str]) -> int:
     """Run a command and return the process's exit code."""
     asked: Namespace | None = None
-    if arguments and arguments[0] in _NOUNS:
+    if arguments[:1] == ["broker"]:
+        from chassis import _broker
+
+        asked = _broker.parse(f"python -m {service.name}", arguments)
+    elif arguments and arguments[0] in _NOUNS:
         from chassis.operations.command_line import parse
 
         asked = parse(f"python -m {service.name}", arguments)
@@ -41,6 +46,8 @@ def main(service: "Service", arguments: list[str]) -> int:
         return _run(service, settings, unknown)
     for line in unknown:
         print(f"warning: {line}", file=sys.stderr)
+    if asked is not None and asked.noun == "broker":
+        return _apply(service, settings, asked)
     if asked is not None:
         return _operate(service, settings, asked)
     if arguments == ["--settings"]:
@@ -57,6 +64,14 @@ def _operate(service: "Service", settings: ServiceSettings, asked: "Namespace") 
     if unset:
         return _refused(unset, CONFIGURATION)
     return command_line.main(service, settings, asked)
+
+
+def _apply(service: "Service", settings: ServiceSettings, asked: "Namespace") -> int:
+    from chassis import _broker
+    from chassis.events import nats_options
+
+    broken = list(nats_options.problems(settings.nats_url, settings))
+    return _refused(broken, CONFIGURATION) if broken else _broker.main(service, settings, asked)
 
 
 def _migrate(service: "Service", settings: ServiceSettings) -> int:

@@ -53,7 +53,8 @@ class ServiceSettings(EventSettings, LimitSettings):
 
     environment: Literal["development", "production"] = Field(
         "development",
-        description="in production, default secrets are refused and the start runs no migrations",
+        description="in production, default secrets are refused, and the start runs no migrations "
+        "and makes no streams",
     )
     version: str = Field("dev", description="version of this service, shown in its telemetry")
     http_host: Host = Field("127.0.0.1", description="address the HTTP server listens on")
@@ -179,6 +180,12 @@ class ServiceSettings(EventSettings, LimitSettings):
             _Variables(settings_cls),
             _Files(settings_cls, secrets_dir=_secrets_directory()),
         )
+
+    @property
+    def makes_streams(self) -> bool:
+        if self.streams is None:
+            return self.environment == "development"
+        return super().makes_streams
 
     def current(self, name: str) -> str:
         variable = PREFIX + name.upper()

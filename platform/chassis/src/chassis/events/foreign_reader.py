@@ -145,6 +145,10 @@ class ForeignReader(StreamReader):
             pull, self._pull = self._pull, None
             await pull.close()
 
+    @property
+    def _missing(self) -> str:
+        return f"stream {self.stream!r} is missing: its producer outside the platform makes it"
+
     async def _no_stream(self) -> None:
         """It is its producer's to make."""
 

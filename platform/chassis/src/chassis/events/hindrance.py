@@ -8,7 +8,7 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 
-from chassis.events.streams import JetStreamError, StreamGone, names_holding
+from chassis.events.streams import STREAM_NOT_FOUND, JetStreamError, StreamGone, names_holding
 
 __all__ = ["Hindrance"]
 
@@ -20,12 +20,14 @@ _JETSTREAM_IS_OFF = {10039, 10076}
 class Hindrance:
     """What keeps a part of the event path from its stream. `reason` is None while nothing does.
 
-    `work` is "publishing" or "reading".
+    `work` is "publishing" or "reading". `missing` says what is to be done where the stream is
+    missing; without it its owner is waited for, who makes it.
     """
 
-    def __init__(self, work: str, stream: str) -> None:
+    def __init__(self, work: str, stream: str, missing: str = "") -> None:
         self._work = work
         self._stream = stream
+        self._missing = missing
         self.reason: str | None = None
 
     @asynccontextmanager
@@ -37,9 +39,9 @@ class Hindrance:
             self._found(await self._why(client, subjects, error), subjects)
             raise
 
-    def over(self) -> None:
-        """It works."""
-        self._found(None, ())
+    def over(self, but: str | None = None) -> None:
+        """It works, `but` not for all events."""
+        self._found(but, ())
 
     def _found(self, reason: str | None, subjects: Sequence[str]) -> None:
         before, self.reason = self.reason, reason
@@ -60,6 +62,8 @@ class Hindrance:
         if isinstance(error, NoRespondersError) or code in _JETSTREAM_IS_OFF:
             return "JetStream is off, at this broker or for this account"
         gone = isinstance(error, StreamGone)
+        if gone and self._missing:
+            return self._missing if code == STREAM_NOT_FOUND else None
         if gone or code == _SUBJECTS_OVERLAP:
             holders = await self._holders(client, subjects)
             if holders:

@@ -22,17 +22,16 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from chassis.events import wire
 from chassis.events.broker import Broker
 from chassis.events.lanes import Member, share_of_lanes
 from chassis.events.streams import JetStreamError, StreamGone, api, last_messages, stream_state
 from chassis.telemetry import metrics
 
-__all__ = ["Members", "RunningMember", "running_members"]
+__all__ = ["Members", "RunningMember", "members_config", "running_members"]
 
 _log = structlog.get_logger(__name__)
-_STREAM = "slipway-members"
-# Not a key-value bucket's $KV: a server keeps that from crossing into another JetStream domain.
-_SUBJECTS = "slipway.members"
+_STREAM = wire.MEMBERS_STREAM
 
 
 @dataclass(slots=True)
@@ -53,7 +52,8 @@ class Members:
 
     `reads` is whether it takes lanes at all; who only publishes takes none. `database` is the
     database's id, to be set before `run`. `joined` is set while this member may read and publish,
-    `barred` while it may not for another database's sake, and `refused` says why.
+    `barred` while it may not for another database's sake, and `refused` says why. Without
+    `makes_stream` the stream of members is only looked for; `hindrance` says that it is missing.
     """
 
     def __init__(
@@ -67,9 +67,11 @@ class Members:
         replicas: int = 1,
         reads: bool = True,
         types: Iterable[str] = (),
+        makes_stream: bool = True,
     ) -> None:
         self._broker = broker
         self._service = service
+        self._makes_stream = makes_stream
         self.member = member
         self.version = version
         self._types = frozenset(types)
@@ -83,6 +85,7 @@ class Members:
         self.joined = asyncio.Event()
         self.barred = asyncio.Event()
         self.refused = ""
+        self.hindrance = ""
         self._on_change: list[Callable[[], None]] = []
         self._leaving = False
         self._listening_since = 0.0
@@ -124,6 +127,8 @@ class Members:
                 self._expire()
                 # A broker that has just come up may not have been ready for it.
                 await (self._announce() if self.joined.is_set() else self._join())
+                if not self._makes_stream:
+                    await self._look_for_stream()
             except Exception as error:
                 _log.warning("not heard by the other members", error=repr(error))
 
@@ -159,12 +164,30 @@ class Members:
 
     async def _read_stream(self) -> None:
         client = self._broker.client
-        await _ensure_stream(client, self._replicas)
+        if self._makes_stream:
+            await _ensure_stream(client, self._replicas)
+        elif not await self._look_for_stream():
+            raise LookupError(self.hindrance)
         await self._announce()
         async for stored in last_messages(client, _STREAM, [self._subject("*")]):
             if "KV-Operation" in stored.headers or "Nats-Marker-Reason" in stored.headers:
                 continue
             self._note(stored.subject, stored.data, _age(stored.headers.get("Nats-Time-Stamp")))
+
+    async def _look_for_stream(self) -> bool:
+        """Whether the stream of members is there; that it is missing is said once."""
+        try:
+            await stream_state(self._broker.client, _STREAM)
+        except StreamGone:
+            missing = wire.missing_stream(_STREAM, self._service)
+            if missing != self.hindrance:
+                _log.error("announcements are not kept", reason=missing)
+            self.hindrance = missing
+            return False
+        if self.hindrance:
+            _log.info("announcements are kept again", stream=_STREAM)
+        self.hindrance = ""
+        return True
 
     async def _announce(self) -> None:
         said = {
@@ -285,7 +308,7 @@ class Members:
             await self._announce()  # that it has joined
 
     def _subject(self, member: str | None = None) -> str:
-        return f"{_SUBJECTS}.{self._service}.{member or self.member}"
+        return wire.members_subject(self._service, member or self.member)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +328,7 @@ async def running_members(client: Client, service: str) -> list[RunningMember]:
     """
     found = []
     try:
-        async for stored in last_messages(client, _STREAM, [f"{_SUBJECTS}.{service}.*"]):
+        async for stored in last_messages(client, _STREAM, [wire.members_subject(service, "*")]):
             said = json.loads(stored.data) if stored.data else {}
             if _age(stored.headers.get("Nats-Time-Stamp")) < float(said.get("ttl", 0)):
                 id = stored.subject.rpartition(".")[2]
@@ -340,17 +363,25 @@ def _age(stamp: str | None) -> float:
 
 
 async def _ensure_stream(client: Client, replicas: int) -> None:
-    """Keeps the last announcement of each member (as ADR-8 does), with a TTL each (ADR-43)."""
     try:
         await stream_state(client, _STREAM)
         return
     except StreamGone:
         pass
-    config = {
+    try:
+        await api(client, f"STREAM.CREATE.{_STREAM}", members_config(replicas))
+    except JetStreamError:
+        await stream_state(client, _STREAM)  # somebody else was faster
+
+
+def members_config(replicas: int) -> dict[str, Any]:
+    """The stream that keeps the last announcement of each member (as ADR-8 does), with a TTL each
+    (ADR-43). On the disk, so that a server that is started again has it."""
+    return {
         "name": _STREAM,
-        "subjects": [f"{_SUBJECTS}.>"],
+        "subjects": [wire.MEMBERS_SUBJECTS],
         "max_msgs_per_subject": 1,
-        "storage": "memory",
+        "storage": "file",
         "discard": "new",
         "allow_rollup_hdrs": True,
         "allow_direct": True,
@@ -359,7 +390,3 @@ async def _ensure_stream(client: Client, replicas: int) -> None:
         "deny_delete": True,
         "num_replicas": replicas,
     }
-    try:
-        await api(client, f"STREAM.CREATE.{_STREAM}", config)
-    except JetStreamError:
-        await stream_state(client, _STREAM)  # somebody else was faster

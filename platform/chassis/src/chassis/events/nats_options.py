@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from nats.errors import Error, SecureConnWantedError
 
 from chassis.certificates import Certificates, unreadable
+from chassis.events import wire
 from chassis.events.settings import EventSettings
 
 __all__ = ["JetStreamClient", "NatsOptions", "api_subject", "problems"]
@@ -36,10 +37,11 @@ class NatsOptions:
     certificates: Certificates = field(default=Certificates("APP_NATS_TLS_"))
     server_name: str = ""
     tls_first: bool = False
+    inbox_prefix: str = wire.INBOX
 
     @classmethod
-    def of(cls, url: str, settings: EventSettings) -> "NatsOptions":
-        """As the settings have it."""
+    def of(cls, url: str, settings: EventSettings, service: str = "") -> "NatsOptions":
+        """As the settings have it; answers come to the inbox of `service`, or to anybody's."""
         return cls(
             url,
             settings.nats_domain,
@@ -56,6 +58,7 @@ class NatsOptions:
             ),
             settings.nats_tls_server_name,
             settings.nats_tls_first,
+            wire.inbox_prefix(service) if service else wire.INBOX,
         )
 
     @property
@@ -70,7 +73,10 @@ class NatsOptions:
 
     def arguments(self) -> dict[str, Any]:
         """What `Client.connect` is told, beside the URL."""
-        options: dict[str, Any] = {"tls_handshake_first": self.tls_first}
+        options: dict[str, Any] = {
+            "tls_handshake_first": self.tls_first,
+            "inbox_prefix": self.inbox_prefix,
+        }
         if self.server_name:
             options["tls_hostname"] = self.server_name
         if self.user:

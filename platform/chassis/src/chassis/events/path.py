@@ -84,7 +84,7 @@ class EventPath:
         self._tasks: list[asyncio.Task[None]] = []
         self._on_fatal = on_fatal
         self._ending = False
-        self.broker = Broker(NatsOptions.of(nats_url, settings), service)
+        self.broker = Broker(NatsOptions.of(nats_url, settings, service), service)
         self._gate = Gate()
         self.relay: Relay | None = None
         self.members: Members | None = None
@@ -122,6 +122,7 @@ class EventPath:
                 replicas=settings.stream_replicas,
                 reads=bool(handlers),
                 types=handlers,
+                makes_stream=settings.makes_streams,
             )
         if handlers:
             assert self.members
@@ -256,6 +257,8 @@ class EventPath:
         states["broker"] = "ok"
         if self.relay and (reason := self.relay.hindrance.reason or self.relay.refusing):
             states["publishing"] = reason
+        if self.members and self.members.hindrance:
+            states["members"] = self.members.hindrance
         reading = {r.hindrance.reason for r in self.readers if r.hindrance.reason}
         if reading:
             states["reading"] = "; ".join(sorted(reading))

@@ -19,7 +19,7 @@ from chassis.events import outbox, refused, sent_marks, wire
 from chassis.events.ids import uuid7
 from chassis.events.outbox import Counters
 from chassis.events.outbox_lift import Held, lift
-from chassis.events.owned_stream import ensure_stream
+from chassis.events.owned_stream import OwnedStream, ensure_stream, look_at_stream
 from chassis.events.settings import EventSettings
 from chassis.events.stream_end import CopyLags, last_event, rank_of
 from chassis.events.streams import Stored, StreamState, read_from, stored_at
@@ -36,11 +36,13 @@ _FIGHT_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The stream as it was found, and where it differs from what it should be; the last rank that
-    the database has given, and whether its counters were lifted for that."""
+    """The stream as it was found, where it differs from what it should be, and the subjects that it
+    lacks; the last rank that the database has given, and whether its counters were lifted for that.
+    """
 
     state: StreamState
     drift: tuple[str, ...]
+    lacks: tuple[str, ...]
     rank: int
     lifted: bool
 
@@ -63,22 +65,28 @@ class Recovery:
 
         Raises:
             LaneCountChanged: the stream has another number of lanes.
+            StreamGone: it is missing, and `broker apply` is to make it.
             JetStreamError, RuntimeError, TimeoutError, nats.errors.Error, DatabaseDown: ask again.
         """
         # What other versions have published here is sent too.
         others = await self._database.read(lambda tx: outbox.types(tx.session))
         types = sorted({*self._types, *others})
-        state, drift = await ensure_stream(
-            client, self._stream, types, self._settings, self._sent_rank
-        )
+        owned = await self._own_stream(client, types)
+        state = owned.state
         last = await last_event(client, self._stream, state, self._known)
         self._known = last.sequence if last else 0
         rank = await self._database.transaction(partial(self._reconcile, state=state, last=last))
         if rank is not None:
-            return Compared(state, tuple(drift), rank, lifted=False)
+            return Compared(state, owned.drift, owned.lacks, rank, lifted=False)
         assert last
         rank = await self._lift(client, last, state.last_sequence)
-        return Compared(state, tuple(drift), rank, lifted=True)
+        return Compared(state, owned.drift, owned.lacks, rank, lifted=True)
+
+    async def _own_stream(self, client: Client, types: Sequence[str]) -> OwnedStream:
+        settings = self._settings
+        if not settings.makes_streams:
+            return await look_at_stream(client, self._stream, types, settings)
+        return await ensure_stream(client, self._stream, types, settings, self._sent_rank)
 
     async def _sent_rank(self) -> int:
         return await self._database.read(lambda tx: outbox.sent_rank(tx.session))

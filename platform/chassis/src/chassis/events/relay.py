@@ -16,7 +16,7 @@ from nats.aio.client import Client
 
 from chassis.database import Database, Transaction
 from chassis.database.leadership import Lock
-from chassis.events import outbox
+from chassis.events import outbox, wire
 from chassis.events.connection import connection
 from chassis.events.contracts import subjects_of
 from chassis.events.hindrance import Hindrance
@@ -67,7 +67,7 @@ class Relay:
         self._database = database
         self._stream = stream
         self._types = types
-        self._nats = NatsOptions.of(nats_url, settings)
+        self._nats = NatsOptions.of(nats_url, settings, stream)
         self._settings = settings
         self._on_fatal = on_fatal
         self._alone = alone
@@ -83,7 +83,8 @@ class Relay:
         self.leading = False
         self.drift: tuple[str, ...] = ()
         """Where the stream differs from what it should be, as this replica last saw it."""
-        self.hindrance = Hindrance("publishing", stream)
+        missing = "" if settings.makes_streams else wire.missing_stream(stream, stream)
+        self.hindrance = Hindrance("publishing", stream, missing)
 
     @property
     def refusing(self) -> str | None:
@@ -147,7 +148,8 @@ class Relay:
                         await self._drain_if_needed(client)
                         pause = 0.01
                     except (WrongLastSequence, BatchIncomplete, StreamGone) as error:
-                        _log.info("the stream does not end where it should", error=_line(error))
+                        if self.hindrance.reason is None:  # else it has been said
+                            _log.info("the stream does not end where it should", error=_line(error))
                         self._ask_again, self._beside = True, False
                         await asyncio.sleep(pause)
                         pause = min(1.0, pause * 2)
@@ -169,6 +171,8 @@ class Relay:
         # In time to see when events were sent, before the stream forgets them.
         settings = self._settings
         often = min(settings.relay_ask_seconds, settings.stream_max_age_seconds / 4)
+        if self.hindrance.reason is not None:
+            often = min(often, settings.relay_sweep_seconds)
         return time.monotonic() - asked > often
 
     async def _is_standby(self, lock: Lock) -> bool:
@@ -260,7 +264,7 @@ class Relay:
         """Compare outbox and stream; when that was, in monotonic seconds."""
         async with self.hindrance.seen(client, [subjects_of(type) for type in self._types]):
             compared = await self._recovery.compare(client)
-        self.hindrance.over()
+        self.hindrance.over(self._lack(compared.lacks))
         anew = compared.lifted or compared.rank < self._rank
         self._cleaner.compared(compared.state, anew=anew)
         self._rank = compared.rank
@@ -271,6 +275,15 @@ class Relay:
                 _log.info("the stream is as it should be", stream=self._stream)
             self.drift = compared.drift
         return time.monotonic()
+
+    def _lack(self, subjects: Sequence[str]) -> str | None:
+        """Why events of some types, and those behind them, wait for `broker apply`, if they do."""
+        if not subjects:
+            return None
+        return (
+            f"stream {self._stream!r} lacks {', '.join(subjects)}: "
+            f"`python -m {self._stream} broker apply`, with the service's database, adds them"
+        )
 
 
 def _line(error: BaseException) -> str:

@@ -21,10 +21,12 @@ from chassis.database.tables import outbox, relay
 from chassis.events import wire
 from chassis.events.broker import Broker
 
-__all__ = ["Gone", "Missing", "Resender", "ask"]
+__all__ = ["MOST_ANSWERS", "Gone", "Missing", "Resender", "ask"]
 
 _log = structlog.get_logger(__name__)
 _MOST_EVENTS = 500
+MOST_ANSWERS = _MOST_EVENTS + 1
+"""Messages that answer one request: events, and the end."""
 _MOST_BYTES = 8 * 1024 * 1024
 _ANSWER_SECONDS = 5.0
 _RANKS_AT_ONCE = 50_000
@@ -111,8 +113,12 @@ class Resender:
         broker.subscribe(subject, self._answer, queue=subject)
 
     async def _answer(self, message: Msg) -> None:
-        """One request after another, as the client calls it."""
-        if not message.reply:
+        """One request after another, as the client calls it.
+
+        Who may answer a request may publish to the subject that the request names: that of a
+        stream, or of the broker's own API, would be a way past the permissions of who asks.
+        """
+        if not message.reply.startswith(f"{wire.INBOX}."):
             return
         try:
             missing = Missing.of(message.data)

@@ -59,6 +59,11 @@ class EventSettings(BaseSettings):
     stream_replicas: int = Field(
         1, ge=1, le=5, description="number of copies of the stream in the cluster"
     )
+    streams: Literal["ensure", "verify"] | None = Field(
+        None,
+        description="ensure: the service makes missing streams; verify: it only looks, and `broker "
+        "apply` makes them; if unset, ensure in development and verify in production",
+    )
     member_ttl_seconds: int = Field(
         5,
         ge=1,
@@ -127,6 +132,11 @@ class EventSettings(BaseSettings):
     log_events: bool = Field(
         False, description="log one line for each event that took effect, with its id and key"
     )
+
+    @property
+    def makes_streams(self) -> bool:
+        """Whether the service makes its own stream and the members' where they are missing."""
+        return self.streams != "verify"
 
     def current(self, name: str) -> str:
         """A secret as its mounted file has it now; as it was read at the start if it has none."""

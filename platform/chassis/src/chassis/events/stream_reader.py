@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 import structlog
 
 from chassis.database import ConnectionLost, Database, DatabaseDown
+from chassis.events import wire
 from chassis.events.broker import Broker
 from chassis.events.held_lanes import HeldLanes
 from chassis.events.hindrance import Hindrance
@@ -59,7 +60,8 @@ class StreamReader(ABC):
         self._stream_poll = _STREAM_POLL_SECONDS
         self._has_read = False
         self._filters_wanted: list[str] = []
-        self.hindrance = Hindrance("reading", stream)
+        missing = "" if settings.makes_streams else self._missing
+        self.hindrance = Hindrance("reading", stream, missing)
         members.on_change(self._lanes_changed)
         broker.on_disconnected(lambda: self._interrupt("the broker is away"))
 
@@ -118,6 +120,11 @@ class StreamReader(ABC):
         Raises:
             StreamGone: there is no stream yet.
         """
+
+    @property
+    def _missing(self) -> str:
+        """What is to be done where the stream is missing and no service makes it."""
+        return wire.missing_stream(self.stream, self.stream)
 
     @abstractmethod
     async def _no_stream(self) -> None:

@@ -23,6 +23,7 @@ from chassis.events.nats_options import api_subject
 __all__ = [
     "BATCH_MAX",
     "EVENT_REFUSED",
+    "STREAM_NOT_FOUND",
     "BatchIncomplete",
     "JetStreamError",
     "Stored",
@@ -45,13 +46,13 @@ __all__ = [
 ]
 
 BATCH_MAX = 1000  # the server's limit for an atomic batch
+STREAM_NOT_FOUND = 10059
 # The message, or its headers, are larger than the stream or the server takes: any other would do.
 EVENT_REFUSED = frozenset({10054, 10097})
 _TIMEOUT = 5.0
 _SUBJECTS_AT_ONCE = 500  # the server gives the last messages of at most 1,024
 _PAGE_BYTES = 8 * 1024 * 1024
 _WRONG_LAST_SEQUENCE = 10071
-_STREAM_NOT_FOUND = 10059
 _NO_MESSAGE = 10037
 _BATCH_INCOMPLETE = 10176
 
@@ -116,7 +117,7 @@ def _raise(error: Mapping[str, Any]) -> None:
     code, error_code = int(error.get("code", 0)), int(error.get("err_code", 0))
     kinds = {
         _WRONG_LAST_SEQUENCE: WrongLastSequence,
-        _STREAM_NOT_FOUND: StreamGone,
+        STREAM_NOT_FOUND: StreamGone,
         _BATCH_INCOMPLETE: BatchIncomplete,
     }
     raise kinds.get(error_code, JetStreamError)(code, error_code, str(error.get("description")))
@@ -282,7 +283,7 @@ async def _direct(
                 end.up_to = int(headers.get("Nats-UpTo-Sequence", 0))
                 return
             if status == "503":
-                raise StreamGone(404, _STREAM_NOT_FOUND, "stream not found")
+                raise StreamGone(404, STREAM_NOT_FOUND, "stream not found")
             raise JetStreamError(int(status or 0), 0, headers.get("Description", ""))
     finally:
         await subscription.unsubscribe()
@@ -327,7 +328,7 @@ async def publish_batch(
     try:
         answer = await client.request(subject, data, _TIMEOUT, headers=commit)
     except NoRespondersError as error:
-        raise StreamGone(404, _STREAM_NOT_FOUND, "no stream takes the subject") from error
+        raise StreamGone(404, STREAM_NOT_FOUND, "no stream takes the subject") from error
     return _acknowledged(answer)
 
 

@@ -9,14 +9,20 @@ from chassis.database.tables import LONGEST_NAME
 __all__ = [
     "ASK",
     "GENERATION",
+    "INBOX",
     "LINEAGE",
+    "MEMBERS_STREAM",
+    "MEMBERS_SUBJECTS",
     "NUMBER",
     "RANK",
     "event_id",
     "generation",
     "header",
+    "inbox_prefix",
     "integer",
     "lineage",
+    "members_subject",
+    "missing_stream",
     "number_value",
     "operator_subject",
     "relayed",
@@ -28,6 +34,11 @@ NUMBER = "ce-sequence"  # CloudEvents sequence extension: counts within the subj
 GENERATION = "slipway-generation"
 LINEAGE = "slipway-lineage"  # the generations before it, the latest first; only if there are any
 RANK = "slipway-rank"
+INBOX = "_INBOX"
+MEMBERS_STREAM = "slipway-members"
+# Not a key-value bucket's $KV: a server keeps that from crossing into another JetStream domain.
+_MEMBERS = "slipway.members"
+MEMBERS_SUBJECTS = f"{_MEMBERS}.>"
 _GENERATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST_DIGITS = 18  # of what a database holds as an integer
 
@@ -84,6 +95,21 @@ def relayed(
         sent[LINEAGE] = lineage
     sent[RANK] = str(rank)
     return sent
+
+
+def inbox_prefix(service: str) -> str:
+    """Below which a service has its answers: of its own, so that no other may listen to them."""
+    return f"{INBOX}.{service}"
+
+
+def members_subject(service: str, member: str) -> str:
+    """Where a member of a service announces itself; `*` stands for all members."""
+    return f"{_MEMBERS}.{service}.{member}"
+
+
+def missing_stream(stream: str, service: str) -> str:
+    """What is to be done about a stream that a service does not make by itself."""
+    return f"stream {stream!r} is missing: `python -m {service} broker apply` makes it"
 
 
 def resend_subject(service: str) -> str:

@@ -91,7 +91,7 @@ class Operator:
         """
         url = self.settings.nats_url
         try:
-            options = NatsOptions.of(url, self.settings)
+            options = NatsOptions.of(url, self.settings, self.service.name)
             async with connection(options, f"{self.service.name}-operator") as client:
                 yield client
         except (OSError, nats.errors.Error, TimeoutError) as error:

@@ -1,0 +1,209 @@
+"""Where services only verify, a release makes the streams, and nothing is lost until it has."""
+
+from collections.abc import Callable
+
+import pytest
+from bookshop import Node, TestSettings, accountant, eventually, sold
+from reading import has_taken, taken_ids
+from relaying import STREAM, TYPES, Shop, StreamView, in_order
+from structlog.testing import capture_logs
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis.database import Database
+from chassis.events import outbox
+from chassis.events.applying import Applied, Known, SubjectsHeld, apply_members_stream
+from chassis.events.applying import apply_own_stream as apply_own
+from chassis.events.connection import connection
+from chassis.events.contracts import event_type
+from chassis.events.nats_options import NatsOptions
+from chassis.events.owned_stream import LaneCountChanged
+from chassis.events.settings import EventSettings
+from chassis.testing import NatsServer
+
+VERIFY = TestSettings(streams="verify")
+MISSING = f"stream '{STREAM}' is missing: `python -m {STREAM} broker apply` makes it"
+
+
+async def applied(
+    nats: NatsServer,
+    settings: EventSettings = VERIFY,
+    *,
+    types: tuple[type, ...] = TYPES,
+    known: Known | None = None,
+    change: bool = True,
+) -> tuple[Applied, Applied]:
+    """As `broker apply` of the shop has it."""
+    async with connection(NatsOptions(nats.url), "release") as client:
+        names = [event_type(type) for type in types]
+        own = await apply_own(client, STREAM, names, settings, known, change=change)
+        return own, await apply_members_stream(client, settings.stream_replicas, change=change)
+
+
+async def known_to(database: Database) -> Known:
+    return await database.read(
+        lambda tx: Known(outbox.sent_rank(tx.session), frozenset(outbox.types(tx.session)))
+    )
+
+
+async def says(node: Node, dependency: str, words: str) -> None:
+    async def holds() -> bool:
+        return words in node.path.states().get(dependency, "")
+
+    await eventually(holds)
+
+
+async def complains_of_nothing(node: Node) -> None:
+    async def holds() -> bool:
+        return node.path.states() == {"broker": "ok"}
+
+    await eventually(holds)
+
+
+async def stream_names(nats: NatsServer) -> list[str]:
+    return (await StreamView(nats.url).api("STREAM.NAMES"))["streams"] or []
+
+
+async def test_events_wait_in_the_outbox_until_a_release_has_made_the_streams(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    with capture_logs() as log:
+        async with (
+            Node(
+                "bookstore", new_database("shop"), nats.url, publishes=TYPES, settings=VERIFY
+            ) as shop,
+            Node(
+                "books", new_database("books"), nats.url, router=accountant(), settings=VERIFY
+            ) as books,
+        ):
+            published = await shop.publish(*map(sold, range(50)))
+            await says(shop, "publishing", MISSING)
+            await says(books, "reading", MISSING)
+            await says(books, "members", "stream 'slipway-members' is missing")
+            assert await stream_names(nats) == []
+            await applied(nats)
+            await has_taken(books, 50)
+            assert in_order(await taken_ids(books), published)
+            for node in (shop, books):
+                await complains_of_nothing(node)
+    for work in ("publishing", "reading"):
+        told = [line for line in log if line["event"] == f"{work} is hindered"]
+        assert [line["reason"] for line in told] == [MISSING]
+
+
+@pytest.mark.parametrize("with_database", [True, False])
+async def test_a_stream_that_is_lost_and_applied_anew_is_filled_from_the_outbox(
+    nats: NatsServer, new_database: Callable[[str], str], with_database: bool
+) -> None:
+    await applied(nats)
+    async with (
+        Node("bookstore", new_database("shop"), nats.url, publishes=TYPES, settings=VERIFY) as shop,
+        Node(
+            "books", new_database("books"), nats.url, router=accountant(), settings=VERIFY
+        ) as books,
+    ):
+        published = await shop.publish(*map(sold, range(60)))
+        await has_taken(books, 60)
+        view = StreamView(nats.url)
+        for lost in (STREAM, "slipway-members"):
+            await view.api(f"STREAM.DELETE.{lost}")
+        published += await shop.publish(*map(sold, range(60, 100)))
+        await says(shop, "publishing", MISSING)
+        await says(books, "members", "slipway-members")
+        assert len(await taken_ids(books)) == 60
+        known = await known_to(shop.database) if with_database else None
+        await applied(nats, known=known)
+        await has_taken(books, 100)
+        assert in_order(await taken_ids(books), published)
+        assert await view.ranks() == list(range(1, 101))
+        for node in (shop, books):
+            await node.settled()
+            await complains_of_nothing(node)
+        # Who has never read it begins at its first event, whatever the stream says of itself.
+        late = new_database("late")
+        async with Node("late", late, nats.url, router=accountant(), settings=VERIFY) as newcomer:
+            await has_taken(newcomer, 100)
+            assert in_order(await taken_ids(newcomer), published)
+
+
+async def test_a_new_type_waits_for_the_release_that_adds_it_and_is_named(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    await applied(nats, types=(BookSold,))
+    async with Shop(new_database("shop"), settings=VERIFY) as shop:
+        relay = shop.start_relay(nats.url)
+        await shop.sell(range(5))
+        await shop.sent()
+        assert "lacks bookstore.v1.BookReturned.*" in (relay.relay.hindrance.reason or "")
+        await shop.publish(sold(5), BookReturned(book_id="book-1"), sold(6))
+
+        async def one_is_stored() -> bool:
+            shop.wake()
+            return await shop.unsent() == 2
+
+        await eventually(one_is_stored)
+        own, _ = await applied(nats)
+        assert (own.done, own.what) == ("extended", ("bookstore.v1.BookReturned.*",))
+        await shop.sent()
+        assert await StreamView(nats.url).ranks() == list(range(1, 9))
+
+        async def is_content() -> bool:
+            return relay.relay.hindrance.reason is None
+
+        await eventually(is_content)
+
+
+async def test_a_type_of_an_older_version_is_in_the_stream_when_the_database_tells_of_it(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with Shop(new_database("shop"), settings=VERIFY) as shop:
+        await shop.publish(BookReturned(book_id="book-1"), sold(1))
+        await applied(nats, types=(BookSold,), known=await known_to(shop.database))
+        shop.start_relay(nats.url, types=[BookSold])
+        await shop.sent()
+    assert await StreamView(nats.url).ranks() == [1, 2]
+
+
+async def test_to_apply_again_changes_nothing_and_what_an_operator_chose_is_reported(
+    nats: NatsServer,
+) -> None:
+    first = await applied(nats, change=False)
+    assert [each.done for each in first] == ["made", "made"]
+    assert await stream_names(nats) == []
+    assert [each.done for each in await applied(nats)] == ["made", "made"]
+    view = StreamView(nats.url)
+    before = await view.api(f"STREAM.INFO.{STREAM}")
+    for each in await applied(nats):
+        assert (each.done, each.drift) == ("unchanged", ())
+    chosen = before["config"] | {"max_age": 3600 * 10**9, "max_msgs": 10, "allow_atomic": False}
+    await view.api(f"STREAM.UPDATE.{STREAM}", chosen)
+    own, _ = await applied(nats)
+    assert (own.done, own.what) == ("extended", ("allow_atomic",))
+    assert [line.split()[0] for line in own.drift] == ["max_age", "max_msgs"]
+    after = (await view.api(f"STREAM.INFO.{STREAM}"))["config"]
+    assert (after["max_age"], after["max_msgs"]) == (3600 * 10**9, 10)
+    assert after["allow_atomic"]
+
+
+async def test_a_stream_in_the_way_is_refused_by_name(nats: NatsServer) -> None:
+    view = StreamView(nats.url)
+    await view.api("STREAM.CREATE.legacy", {"name": "legacy", "subjects": ["bookstore.>"]})
+    with pytest.raises(SubjectsHeld, match="stream 'legacy' holds bookstore"):
+        await applied(nats)
+    await view.api("STREAM.DELETE.legacy")
+    config = {"name": STREAM, "subjects": ["x"], "metadata": {"slipway.lanes": "10"}}
+    await view.api(f"STREAM.CREATE.{STREAM}", config)
+    with pytest.raises(LaneCountChanged):
+        await applied(nats)
+    assert (await view.api(f"STREAM.INFO.{STREAM}"))["config"]["subjects"] == ["x"]
+
+
+async def test_members_kept_in_memory_by_an_older_version_are_reported(nats: NatsServer) -> None:
+    config = {
+        "name": "slipway-members", "subjects": ["slipway.members.>"], "storage": "memory",
+        "max_msgs_per_subject": 1, "allow_rollup_hdrs": True, "allow_direct": True,
+        "allow_msg_ttl": True,
+    }  # fmt: skip
+    await StreamView(nats.url).api("STREAM.CREATE.slipway-members", config)
+    _, members = await applied(nats)
+    (line,) = members.drift
+    assert line.startswith("storage 'memory', wanted 'file': delete the stream and apply again")
