@@ -107,6 +107,7 @@ async def test_another_argument_is_refused_with_the_usage() -> None:
     assert code == 64
     assert err == [
         "usage: python -m orders [migrate | --settings]",
+        "       python -m orders broker apply [--help]",
         "       python -m orders (dead-letters | events | outbox) [--help]",
     ]
 

@@ -179,5 +179,6 @@ def test_an_unknown_command_is_answered_with_the_known_ones(tmp_path: Path) -> N
     assert ran.returncode == 64
     assert ran.stderr == (
         "usage: python -m bookstore [migrate | --settings]\n"
+        "       python -m bookstore broker apply [--help]\n"
         "       python -m bookstore (dead-letters | events | outbox) [--help]\n"
     )
