@@ -83,6 +83,19 @@ class AsyncTransaction(_Complete):
         raise NotImplementedError
 
 
+class WritingWhereItReads(_Complete):
+    def get_book(self, request: GetBookRequest, tx: Transaction) -> GetBookResponse:
+        raise NotImplementedError
+
+
+class ReadingWhereItMayWrite:
+    def sell_book(self, request: SellBookRequest, tx: ReadTransaction) -> SellBookResponse:
+        raise NotImplementedError
+
+    def get_book(self, request: GetBookRequest, tx: ReadTransaction) -> GetBookResponse:
+        raise NotImplementedError
+
+
 class OneTooMany(_Complete):
     def get_book(self, request: GetBookRequest) -> GetBookResponse:
         raise NotImplementedError
@@ -118,6 +131,16 @@ def test_a_class_with_a_method_for_each_rpc_is_accepted() -> None:
         (SettingsOfAnother, "(settings): is annotated OtherSettings; it can be GetBookRequest"),
         (TwoTransactions, "takes one transaction at most"),
         (AsyncTransaction, "an async def takes no transaction"),
+        (
+            WritingWhereItReads,
+            "and bookstore.v1.BooksService.GetBook only reads",
+        ),
+        (
+            WritingWhereItReads,
+            "from the method in bookstore/v1/service.proto",
+        ),
+        (ReadingWhereItMayWrite, "so bookstore.v1.BooksService.SellBook only reads; say so in"),
+        (ReadingWhereItMayWrite, "`option idempotency_level = NO_SIDE_EFFECTS;` in the method"),
         (OneTooMany, "burn_book: bookstore.v1.BooksService has no such RPC"),
         (NeedsArguments, "is made without arguments"),
     ],

@@ -178,6 +178,24 @@ def test_released_contracts_that_only_grow_pass(contracts: Workspace, write: Wri
     check(contracts)
 
 
+def test_a_released_method_may_begin_to_only_read_and_not_cease_to(
+    contracts: Workspace, write: Write
+) -> None:
+    rpc = "rpc GetBook(GetBookRequest) returns (GetBookResponse)"
+    reading = f"{rpc} {{ option idempotency_level = NO_SIDE_EFFECTS; }}"
+    release(contracts)
+    write(BOOKS, SERVICE.replace(f"{rpc};", reading))
+    generate(contracts)
+    check(contracts)
+
+    release(contracts)
+    write(BOOKS, SERVICE)
+    generate(contracts)
+
+    found = problems(contracts)
+    assert "library.books.v1.BooksService.GetBook: it was released with idempotency_level" in found
+
+
 def test_without_a_released_image_the_check_says_how_to_make_one(contracts: Workspace) -> None:
     assert "make contracts-release" in problems(contracts)
 

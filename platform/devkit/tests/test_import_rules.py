@@ -61,6 +61,8 @@ def test_members_that_keep_the_rules_pass(workspace: Workspace, write: Write) ->
         ("services/lending/src/lending/rpc.py", "import shelves", "services don't import each"),
         ("services/lending/src/lending/rpc.py", "import devkit", "services import no tools"),
         ("services/lending/src/lending/rpc.py", "import chassis.events.ids", "right below it"),
+        ("services/lending/src/lending/handlers.py", "import grpc.aio", "by the chassis only"),
+        ("services/lending/src/lending/rpc.py", "from nats import connect", "by the chassis only"),
         ("services/lending/src/lending/handlers.py", "import extra", "services import no tools"),
         ("services/lending/src/lending/tables.py", "import lending.rpc", "know no caller"),
         ("services/lending/src/lending/domain.py", "import lending.service", "know no caller"),

@@ -25,13 +25,21 @@ _sym_db = _symbol_database.Default()
 from shop.money.v1 import money_pb2 as shop_dot_money_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fshop/inventory/v1/service.proto\x12\x11shop.inventory.v1\x1a\x19shop/money/v1/money.proto\"l\n\x07Product\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\ndepartment\x18\x03 \x01(\t\x12#\n\x05price\x18\x04 \x01(\x0b\x32\x14.shop.money.v1.Money\x12\r\n\x05stock\x18\x05 \x01(\x03\"C\n\x13LoadProductsRequest\x12,\n\x08products\x18\x01 \x03(\x0b\x32\x1a.shop.inventory.v1.Product\"&\n\x14LoadProductsResponse\x12\x0e\n\x06loaded\x18\x01 \x01(\x05\" \n\x11GetProductRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"A\n\x12GetProductResponse\x12+\n\x07product\x18\x01 \x01(\x0b\x32\x1a.shop.inventory.v1.Product\"4\n\x13ListProductsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"Y\n\x14ListProductsResponse\x12,\n\x08products\x18\x01 \x03(\x0b\x32\x1a.shop.inventory.v1.Product\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"$\n\x14QuoteProductsRequest\x12\x0c\n\x04skus\x18\x01 \x03(\t\"E\n\x15QuoteProductsResponse\x12,\n\x08products\x18\x01 \x03(\x0b\x32\x1a.shop.inventory.v1.Product\"6\n\x15GetStockLedgerRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"]\n\x16GetStockLedgerResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.shop.inventory.v1.StockEntry\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"J\n\nStockEntry\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x0f\n\x07on_hand\x18\x02 \x01(\x03\x12\x10\n\x08reserved\x18\x03 \x01(\x03\x12\x0c\n\x04sold\x18\x04 \x01(\x03\x32\xfa\x03\n\x10InventoryService\x12_\n\x0cLoadProducts\x12&.shop.inventory.v1.LoadProductsRequest\x1a\'.shop.inventory.v1.LoadProductsResponse\x12Y\n\nGetProduct\x12$.shop.inventory.v1.GetProductRequest\x1a%.shop.inventory.v1.GetProductResponse\x12_\n\x0cListProducts\x12&.shop.inventory.v1.ListProductsRequest\x1a\'.shop.inventory.v1.ListProductsResponse\x12\x62\n\rQuoteProducts\x12\'.shop.inventory.v1.QuoteProductsRequest\x1a(.shop.inventory.v1.QuoteProductsResponse\x12\x65\n\x0eGetStockLedger\x12(.shop.inventory.v1.GetStockLedgerRequest\x1a).shop.inventory.v1.GetStockLedgerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fshop/inventory/v1/service.proto\x12\x11shop.inventory.v1\x1a\x19shop/money/v1/money.proto\"l\n\x07Product\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\ndepartment\x18\x03 \x01(\t\x12#\n\x05price\x18\x04 \x01(\x0b\x32\x14.shop.money.v1.Money\x12\r\n\x05stock\x18\x05 \x01(\x03\"C\n\x13LoadProductsRequest\x12,\n\x08products\x18\x01 \x03(\x0b\x32\x1a.shop.inventory.v1.Product\"&\n\x14LoadProductsResponse\x12\x0e\n\x06loaded\x18\x01 \x01(\x05\" \n\x11GetProductRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"A\n\x12GetProductResponse\x12+\n\x07product\x18\x01 \x01(\x0b\x32\x1a.shop.inventory.v1.Product\"4\n\x13ListProductsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"Y\n\x14ListProductsResponse\x12,\n\x08products\x18\x01 \x03(\x0b\x32\x1a.shop.inventory.v1.Product\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"$\n\x14QuoteProductsRequest\x12\x0c\n\x04skus\x18\x01 \x03(\t\"E\n\x15QuoteProductsResponse\x12,\n\x08products\x18\x01 \x03(\x0b\x32\x1a.shop.inventory.v1.Product\"6\n\x15GetStockLedgerRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"]\n\x16GetStockLedgerResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.shop.inventory.v1.StockEntry\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"J\n\nStockEntry\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x0f\n\x07on_hand\x18\x02 \x01(\x03\x12\x10\n\x08reserved\x18\x03 \x01(\x03\x12\x0c\n\x04sold\x18\x04 \x01(\x03\x32\x8e\x04\n\x10InventoryService\x12_\n\x0cLoadProducts\x12&.shop.inventory.v1.LoadProductsRequest\x1a\'.shop.inventory.v1.LoadProductsResponse\x12^\n\nGetProduct\x12$.shop.inventory.v1.GetProductRequest\x1a%.shop.inventory.v1.GetProductResponse\"\x03\x90\x02\x01\x12\x64\n\x0cListProducts\x12&.shop.inventory.v1.ListProductsRequest\x1a\'.shop.inventory.v1.ListProductsResponse\"\x03\x90\x02\x01\x12g\n\rQuoteProducts\x12\'.shop.inventory.v1.QuoteProductsRequest\x1a(.shop.inventory.v1.QuoteProductsResponse\"\x03\x90\x02\x01\x12j\n\x0eGetStockLedger\x12(.shop.inventory.v1.GetStockLedgerRequest\x1a).shop.inventory.v1.GetStockLedgerResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shop.inventory.v1.service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_INVENTORYSERVICE'].methods_by_name['GetProduct']._loaded_options = None
+  _globals['_INVENTORYSERVICE'].methods_by_name['GetProduct']._serialized_options = b'\220\002\001'
+  _globals['_INVENTORYSERVICE'].methods_by_name['ListProducts']._loaded_options = None
+  _globals['_INVENTORYSERVICE'].methods_by_name['ListProducts']._serialized_options = b'\220\002\001'
+  _globals['_INVENTORYSERVICE'].methods_by_name['QuoteProducts']._loaded_options = None
+  _globals['_INVENTORYSERVICE'].methods_by_name['QuoteProducts']._serialized_options = b'\220\002\001'
+  _globals['_INVENTORYSERVICE'].methods_by_name['GetStockLedger']._loaded_options = None
+  _globals['_INVENTORYSERVICE'].methods_by_name['GetStockLedger']._serialized_options = b'\220\002\001'
   _globals['_PRODUCT']._serialized_start=81
   _globals['_PRODUCT']._serialized_end=189
   _globals['_LOADPRODUCTSREQUEST']._serialized_start=191
@@ -57,5 +65,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STOCKENTRY']._serialized_start=806
   _globals['_STOCKENTRY']._serialized_end=880
   _globals['_INVENTORYSERVICE']._serialized_start=883
-  _globals['_INVENTORYSERVICE']._serialized_end=1389
+  _globals['_INVENTORYSERVICE']._serialized_end=1409
 # @@protoc_insertion_point(module_scope)

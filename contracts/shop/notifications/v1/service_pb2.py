@@ -24,13 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#shop/notifications/v1/service.proto\x12\x15shop.notifications.v1\"C\n\x0cNotification\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\">\n\x18ListNotificationsRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\"W\n\x19ListNotificationsResponse\x12:\n\rnotifications\x18\x01 \x03(\x0b\x32#.shop.notifications.v1.Notification\">\n\x1dGetNotificationsLedgerRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"p\n\x1eGetNotificationsLedgerResponse\x12\x39\n\x07\x65ntries\x18\x01 \x03(\x0b\x32(.shop.notifications.v1.NotificationEntry\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"4\n\x11NotificationEntry\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x32\x96\x02\n\x14NotificationsService\x12v\n\x11ListNotifications\x12/.shop.notifications.v1.ListNotificationsRequest\x1a\x30.shop.notifications.v1.ListNotificationsResponse\x12\x85\x01\n\x16GetNotificationsLedger\x12\x34.shop.notifications.v1.GetNotificationsLedgerRequest\x1a\x35.shop.notifications.v1.GetNotificationsLedgerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#shop/notifications/v1/service.proto\x12\x15shop.notifications.v1\"C\n\x0cNotification\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\">\n\x18ListNotificationsRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\"W\n\x19ListNotificationsResponse\x12:\n\rnotifications\x18\x01 \x03(\x0b\x32#.shop.notifications.v1.Notification\">\n\x1dGetNotificationsLedgerRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"p\n\x1eGetNotificationsLedgerResponse\x12\x39\n\x07\x65ntries\x18\x01 \x03(\x0b\x32(.shop.notifications.v1.NotificationEntry\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"4\n\x11NotificationEntry\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x32\xa0\x02\n\x14NotificationsService\x12{\n\x11ListNotifications\x12/.shop.notifications.v1.ListNotificationsRequest\x1a\x30.shop.notifications.v1.ListNotificationsResponse\"\x03\x90\x02\x01\x12\x8a\x01\n\x16GetNotificationsLedger\x12\x34.shop.notifications.v1.GetNotificationsLedgerRequest\x1a\x35.shop.notifications.v1.GetNotificationsLedgerResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shop.notifications.v1.service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_NOTIFICATIONSSERVICE'].methods_by_name['ListNotifications']._loaded_options = None
+  _globals['_NOTIFICATIONSSERVICE'].methods_by_name['ListNotifications']._serialized_options = b'\220\002\001'
+  _globals['_NOTIFICATIONSSERVICE'].methods_by_name['GetNotificationsLedger']._loaded_options = None
+  _globals['_NOTIFICATIONSSERVICE'].methods_by_name['GetNotificationsLedger']._serialized_options = b'\220\002\001'
   _globals['_NOTIFICATION']._serialized_start=62
   _globals['_NOTIFICATION']._serialized_end=129
   _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=131
@@ -44,5 +48,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFICATIONENTRY']._serialized_start=462
   _globals['_NOTIFICATIONENTRY']._serialized_end=514
   _globals['_NOTIFICATIONSSERVICE']._serialized_start=517
-  _globals['_NOTIFICATIONSSERVICE']._serialized_end=795
+  _globals['_NOTIFICATIONSSERVICE']._serialized_end=805
 # @@protoc_insertion_point(module_scope)

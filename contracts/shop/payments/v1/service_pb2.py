@@ -25,19 +25,21 @@ _sym_db = _symbol_database.Default()
 from shop.money.v1 import money_pb2 as shop_dot_money_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshop/payments/v1/service.proto\x12\x10shop.payments.v1\x1a\x19shop/money/v1/money.proto\"9\n\x18GetPaymentsLedgerRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"b\n\x19GetPaymentsLedgerResponse\x12\x30\n\x08payments\x18\x01 \x03(\x0b\x32\x1e.shop.payments.v1.PaymentEntry\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"p\n\x0cPaymentEntry\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12&\n\x08\x63\x61ptured\x18\x02 \x01(\x0b\x32\x14.shop.money.v1.Money\x12&\n\x08refunded\x18\x03 \x01(\x0b\x32\x14.shop.money.v1.Money2\x7f\n\x0fPaymentsService\x12l\n\x11GetPaymentsLedger\x12*.shop.payments.v1.GetPaymentsLedgerRequest\x1a+.shop.payments.v1.GetPaymentsLedgerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshop/payments/v1/service.proto\x12\x10shop.payments.v1\x1a\x19shop/money/v1/money.proto\"9\n\x18GetPaymentsLedgerRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\"b\n\x19GetPaymentsLedgerResponse\x12\x30\n\x08payments\x18\x01 \x03(\x0b\x32\x1e.shop.payments.v1.PaymentEntry\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\"p\n\x0cPaymentEntry\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12&\n\x08\x63\x61ptured\x18\x02 \x01(\x0b\x32\x14.shop.money.v1.Money\x12&\n\x08refunded\x18\x03 \x01(\x0b\x32\x14.shop.money.v1.Money2\x84\x01\n\x0fPaymentsService\x12q\n\x11GetPaymentsLedger\x12*.shop.payments.v1.GetPaymentsLedgerRequest\x1a+.shop.payments.v1.GetPaymentsLedgerResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shop.payments.v1.service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PAYMENTSSERVICE'].methods_by_name['GetPaymentsLedger']._loaded_options = None
+  _globals['_PAYMENTSSERVICE'].methods_by_name['GetPaymentsLedger']._serialized_options = b'\220\002\001'
   _globals['_GETPAYMENTSLEDGERREQUEST']._serialized_start=79
   _globals['_GETPAYMENTSLEDGERREQUEST']._serialized_end=136
   _globals['_GETPAYMENTSLEDGERRESPONSE']._serialized_start=138
   _globals['_GETPAYMENTSLEDGERRESPONSE']._serialized_end=236
   _globals['_PAYMENTENTRY']._serialized_start=238
   _globals['_PAYMENTENTRY']._serialized_end=350
-  _globals['_PAYMENTSSERVICE']._serialized_start=352
-  _globals['_PAYMENTSSERVICE']._serialized_end=479
+  _globals['_PAYMENTSSERVICE']._serialized_start=353
+  _globals['_PAYMENTSSERVICE']._serialized_end=485
 # @@protoc_insertion_point(module_scope)

@@ -178,3 +178,9 @@ def test_a_test_of_handlers_gives_the_stub_they_call_by() -> None:
     assert answers == [3]
     with pytest.raises(DeclarationError, match=r"look_up\(books\): calls bookstore.*stubs="):
         HandlerHarness.of(front)
+
+
+def test_a_stub_given_to_a_test_does_not_stand_for_the_declaration() -> None:
+    front = service(events=[asking([])], tables=metadata)
+    with pytest.raises(DeclarationError, match=r"BooksService; add it to calls=\[...\] of front"):
+        HandlerHarness.of(front, stubs={BooksService: MadeUp()})

@@ -80,6 +80,8 @@ def import_rules(workspace: Workspace) -> list[ImportRule]:
                    (*contracts, *services, *others)),
         ImportRule("contracts are data", "forbidden", contracts, (*devkit, *services, *others)),
         ImportRule("services import no tools", "forbidden", services, (*devkit, *others)),
+        ImportRule("services talk to others by the chassis only", "forbidden", services,
+                   ("grpc", "nats"), direct_only=True),
         ImportRule("services import chassis or a module right below it", "forbidden", services,
                    tuple(f"{package}.*.*" for package in chassis), direct_only=True,
                    # chassis.rpc has a function of the same name, which is meant.

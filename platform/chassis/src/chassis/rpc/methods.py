@@ -17,7 +17,7 @@ from chassis.settings import ServiceSettings
 if TYPE_CHECKING:
     from chassis.service import Service
 
-__all__ = ["Method", "bind", "problems"]
+__all__ = ["Method", "bind", "only_reads", "problems"]
 
 Kind = Literal["write", "read", "plain", "async"]
 
@@ -40,6 +40,12 @@ class Method:
 def snake(rpc: str) -> str:
     """The Python name of an RPC: GetEventLedger is get_event_ledger."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", rpc).lower()
+
+
+def only_reads(rpc: MethodDescriptor) -> bool:
+    """Whether the contract says so, by protobuf's own `idempotency_level = NO_SIDE_EFFECTS`."""
+    options = rpc.GetOptions()
+    return bool(options.idempotency_level == options.NO_SIDE_EFFECTS)
 
 
 def problems(service: "Service") -> Iterator[str]:
@@ -101,6 +107,17 @@ def _method_problems(
         yield f"{where}: takes one transaction at most"
     if transactions and not service.has_database:
         yield f"{where}: takes a transaction; give {service.name} its tables=... or publishes=..."
+    contract = rpc.containing_service.file.name
+    if "write" in kinds and only_reads(rpc):
+        yield (
+            f"{where}: takes a Transaction, and {rpc.full_name} only reads by its contract; take a "
+            f"ReadTransaction, or remove idempotency_level from the method in {contract}"
+        )
+    if "read" in kinds and not only_reads(rpc):
+        yield (
+            f"{where}: takes a ReadTransaction, so {rpc.full_name} only reads; say so in "
+            f"{contract}: `option idempotency_level = NO_SIDE_EFFECTS;` in the method"
+        )
     if transactions and inspect.iscoroutinefunction(method):
         yield (
             f"{where}: an async def takes no transaction, since a transaction never waits on the "

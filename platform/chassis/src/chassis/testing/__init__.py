@@ -10,6 +10,7 @@ from chassis.testing.postgres import PostgresServer
 from chassis.testing.process import PortInUse, ServerFailed
 
 if TYPE_CHECKING:
+    from chassis.testing.declarations import check_declarations
     from chassis.testing.harness import HandlerHarness
 
 __all__ = [
@@ -18,9 +19,16 @@ __all__ = [
     "PortInUse",
     "PostgresServer",
     "ServerFailed",
+    "check_declarations",
     "free_port",
 ]
 
 
 # Who only starts servers needs no SQLAlchemy.
-__getattr__ = lazily(__name__, {"HandlerHarness": "chassis.testing.harness"})
+__getattr__ = lazily(
+    __name__,
+    {
+        "HandlerHarness": "chassis.testing.harness",
+        "check_declarations": "chassis.testing.declarations",
+    },
+)

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -16,6 +15,7 @@ from google.protobuf.message import Message
 from sqlalchemy import MetaData, delete, select
 from sqlalchemy.orm import Session
 
+from chassis.calls import StubOf, undeclared
 from chassis.database import Database, Transaction, tables
 from chassis.database.engine import sqlite_url
 from chassis.events import batch, positions, task_queue
@@ -24,7 +24,7 @@ from chassis.events.attempts import Attempts
 from chassis.events.cloudevents import decode, encode, from_data, to_data
 from chassis.events.context import EventContext
 from chassis.events.contracts import ContractError, event_type, source_service, stream_of
-from chassis.events.handlers import Handler, bind_all
+from chassis.events.handlers import DeclarationError, Handler, bind_all
 from chassis.events.ids import uuid7
 from chassis.events.positions import Position
 from chassis.events.publisher import Publisher
@@ -33,6 +33,7 @@ from chassis.events.settings import EventSettings
 from chassis.events.task_queue import Look
 from chassis.events.task_rows import Task
 from chassis.events.wire import NUMBER, number_value
+from chassis.source_use import undeclared_use
 
 if TYPE_CHECKING:
     from chassis.service import Service
@@ -62,6 +63,11 @@ class HandlerHarness:
         settings: what handlers that ask for settings get.
         service: the source of what is published.
         stubs: what `async def` handlers call other services by, for each contract they call.
+        calls: the contracts they may call; by default those there are stubs of.
+
+    Raises:
+        DeclarationError: a handler can't be called as it is declared, or calls what is not in
+            `calls`; by `of` also: the service's source publishes or calls what it doesn't declare.
     """
 
     def __init__(
@@ -74,10 +80,11 @@ class HandlerHarness:
         settings: EventSettings | None = None,
         service: str = "service",
         stubs: Mapping[ServiceDescriptor, object] | None = None,
+        calls: Sequence[ServiceDescriptor] | None = None,
     ) -> None:
         self.settings = settings or EventSettings()
         routers = [events] if isinstance(events, EventRouter) else events
-        self._handlers, _ = bind_all(routers, self.settings, partial(_given, stubs or {}))
+        self._handlers, _ = bind_all(routers, self.settings, _given(service, calls, stubs or {}))
         self._types = {event_type(message): message for message in publishes}
         self._folder = None if database_url else tempfile.TemporaryDirectory()
         url = database_url or sqlite_url(Path(self._folder.name) / "test.db")  # type: ignore[union-attr]
@@ -94,6 +101,8 @@ class HandlerHarness:
         stubs: Mapping[ServiceDescriptor, object] | None = None,
     ) -> Self:
         """The handlers, tables and settings of a whole service."""
+        if lines := undeclared_use(service):
+            raise DeclarationError("\n".join(lines))
         return cls(
             service.events,
             publishes=service.publishes,
@@ -102,6 +111,7 @@ class HandlerHarness:
             settings=settings or service.settings_type(),
             service=service.name,
             stubs=stubs,
+            calls=service.calls,
         )
 
     def handle(self, *messages: Message, cause: EventContext | None = None) -> list[EventContext]:
@@ -207,11 +217,20 @@ class HandlerHarness:
 
 
 def _given(
-    stubs: Mapping[ServiceDescriptor, object], contract: ServiceDescriptor, _stub: object
-) -> object:
-    if contract not in stubs:
-        raise LookupError(f"calls {contract.full_name}; give the harness its stub: stubs={{...}}")
-    return stubs[contract]
+    service: str,
+    calls: Sequence[ServiceDescriptor] | None,
+    stubs: Mapping[ServiceDescriptor, object],
+) -> StubOf:
+    def stub_of(contract: ServiceDescriptor, _stub: object) -> object:
+        if calls is not None and contract not in calls:
+            raise LookupError(undeclared(contract.full_name, service))
+        if contract not in stubs:
+            raise LookupError(
+                f"calls {contract.full_name}; give the harness its stub: stubs={{...}}"
+            )
+        return stubs[contract]
+
+    return stub_of
 
 
 def _foreign(handler: Handler, message: Message) -> tuple[EventContext, Mapping[str, Any]]:

@@ -24,17 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17slipway/v1/ledger.proto\x12\nslipway.v1\"\x17\n\x15GetEventLedgerRequest\"k\n\x16GetEventLedgerResponse\x12\x0e\n\x06unsent\x18\x01 \x01(\x03\x12\x0b\n\x03lag\x18\x02 \x01(\x03\x12\r\n\x05tasks\x18\x03 \x01(\x03\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x04 \x01(\x03\x12\x0f\n\x07stopped\x18\x05 \x03(\t2h\n\rLedgerService\x12W\n\x0eGetEventLedger\x12!.slipway.v1.GetEventLedgerRequest\x1a\".slipway.v1.GetEventLedgerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17slipway/v1/ledger.proto\x12\nslipway.v1\"\x17\n\x15GetEventLedgerRequest\"k\n\x16GetEventLedgerResponse\x12\x0e\n\x06unsent\x18\x01 \x01(\x03\x12\x0b\n\x03lag\x18\x02 \x01(\x03\x12\r\n\x05tasks\x18\x03 \x01(\x03\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x04 \x01(\x03\x12\x0f\n\x07stopped\x18\x05 \x03(\t2m\n\rLedgerService\x12\\\n\x0eGetEventLedger\x12!.slipway.v1.GetEventLedgerRequest\x1a\".slipway.v1.GetEventLedgerResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'slipway.v1.ledger_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['GetEventLedger']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['GetEventLedger']._serialized_options = b'\220\002\001'
   _globals['_GETEVENTLEDGERREQUEST']._serialized_start=39
   _globals['_GETEVENTLEDGERREQUEST']._serialized_end=62
   _globals['_GETEVENTLEDGERRESPONSE']._serialized_start=64
   _globals['_GETEVENTLEDGERRESPONSE']._serialized_end=171
   _globals['_LEDGERSERVICE']._serialized_start=173
-  _globals['_LEDGERSERVICE']._serialized_end=277
+  _globals['_LEDGERSERVICE']._serialized_end=282
 # @@protoc_insertion_point(module_scope)

@@ -13,6 +13,7 @@ from devkit.contracts.image import (
     run_buf,
 )
 from devkit.contracts.partition_keys import changed_keys, wrong_keys
+from devkit.contracts.reading_methods import no_longer_reading
 from devkit.contracts.sources import find_proto_roots
 from devkit.errors import DevkitError
 from devkit.workspace import Workspace
@@ -67,7 +68,9 @@ def breaking_problems(workspace: Workspace) -> list[str]:
         code, said = run_buf(workspace, "breaking", str(current), *against)
     if code != 0:
         problems += said.splitlines()
-    problems += changed_keys(parse_image(image), parse_image(file.read_bytes()))
+    now, then = parse_image(image), parse_image(file.read_bytes())
+    problems += changed_keys(now, then)
+    problems += no_longer_reading(now, then)
     return problems
 
 

@@ -23,7 +23,7 @@ from devkit.errors import DevkitError
 from devkit.workspace import Member, Workspace
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+    from google.protobuf.descriptor import ServiceDescriptor
 
     from chassis import Service
 
@@ -84,14 +84,11 @@ def _grpc(service: "Service") -> GrpcSurface | None:
 
 
 def _methods(contract: "ServiceDescriptor") -> Iterator[GrpcMethod]:
+    from chassis.rpc.methods import only_reads
+
     for method in contract.methods:
         path = f"/{contract.full_name}/{method.name}"
-        yield GrpcMethod(method.name, path, reads_only=_reads_only(method))
-
-
-def _reads_only(method: "MethodDescriptor") -> bool:
-    options = method.GetOptions()
-    return bool(options.idempotency_level == options.NO_SIDE_EFFECTS)
+        yield GrpcMethod(method.name, path, reads_only=only_reads(method))
 
 
 def _call(service: "Service", contract: "ServiceDescriptor", ports: Mapping[str, int]) -> Call:

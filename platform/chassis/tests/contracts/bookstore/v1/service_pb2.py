@@ -24,13 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62ookstore/v1/service.proto\x12\x0c\x62ookstore.v1\"P\n\x04\x42ook\x12\x0f\n\x07\x62ook_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12(\n\x06status\x18\x03 \x01(\x0e\x32\x18.bookstore.v1.BookStatus\"7\n\x0fSellBookRequest\x12\x0f\n\x07\x62ook_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\"4\n\x10SellBookResponse\x12 \n\x04\x62ook\x18\x01 \x01(\x0b\x32\x12.bookstore.v1.Book\"!\n\x0eGetBookRequest\x12\x0f\n\x07\x62ook_id\x18\x01 \x01(\t\"3\n\x0fGetBookResponse\x12 \n\x04\x62ook\x18\x01 \x01(\x0b\x32\x12.bookstore.v1.Book*Z\n\nBookStatus\x12\x1b\n\x17\x42OOK_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x42OOK_STATUS_AVAILABLE\x10\x01\x12\x14\n\x10\x42OOK_STATUS_SOLD\x10\x02\x32\xa1\x01\n\x0c\x42ooksService\x12I\n\x08SellBook\x12\x1d.bookstore.v1.SellBookRequest\x1a\x1e.bookstore.v1.SellBookResponse\x12\x46\n\x07GetBook\x12\x1c.bookstore.v1.GetBookRequest\x1a\x1d.bookstore.v1.GetBookResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62ookstore/v1/service.proto\x12\x0c\x62ookstore.v1\"P\n\x04\x42ook\x12\x0f\n\x07\x62ook_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12(\n\x06status\x18\x03 \x01(\x0e\x32\x18.bookstore.v1.BookStatus\"7\n\x0fSellBookRequest\x12\x0f\n\x07\x62ook_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\"4\n\x10SellBookResponse\x12 \n\x04\x62ook\x18\x01 \x01(\x0b\x32\x12.bookstore.v1.Book\"!\n\x0eGetBookRequest\x12\x0f\n\x07\x62ook_id\x18\x01 \x01(\t\"3\n\x0fGetBookResponse\x12 \n\x04\x62ook\x18\x01 \x01(\x0b\x32\x12.bookstore.v1.Book*Z\n\nBookStatus\x12\x1b\n\x17\x42OOK_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x42OOK_STATUS_AVAILABLE\x10\x01\x12\x14\n\x10\x42OOK_STATUS_SOLD\x10\x02\x32\xa6\x01\n\x0c\x42ooksService\x12I\n\x08SellBook\x12\x1d.bookstore.v1.SellBookRequest\x1a\x1e.bookstore.v1.SellBookResponse\x12K\n\x07GetBook\x12\x1c.bookstore.v1.GetBookRequest\x1a\x1d.bookstore.v1.GetBookResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bookstore.v1.service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_BOOKSSERVICE'].methods_by_name['GetBook']._loaded_options = None
+  _globals['_BOOKSSERVICE'].methods_by_name['GetBook']._serialized_options = b'\220\002\001'
   _globals['_BOOKSTATUS']._serialized_start=325
   _globals['_BOOKSTATUS']._serialized_end=415
   _globals['_BOOK']._serialized_start=44
@@ -44,5 +46,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETBOOKRESPONSE']._serialized_start=272
   _globals['_GETBOOKRESPONSE']._serialized_end=323
   _globals['_BOOKSSERVICE']._serialized_start=418
-  _globals['_BOOKSSERVICE']._serialized_end=579
+  _globals['_BOOKSSERVICE']._serialized_end=584
 # @@protoc_insertion_point(module_scope)

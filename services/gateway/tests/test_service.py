@@ -1,0 +1,8 @@
+"""What the gateway is made of is what its service.py declares."""
+
+from chassis.testing import check_declarations
+from gateway.service import service
+
+
+def test_what_the_gateway_publishes_and_calls_is_declared() -> None:
+    check_declarations(service)

@@ -1,0 +1,8 @@
+"""What inventory is made of is what its service.py declares."""
+
+from chassis.testing import check_declarations
+from inventory.service import service
+
+
+def test_what_inventory_publishes_and_calls_is_declared() -> None:
+    check_declarations(service)

@@ -1,0 +1,8 @@
+"""What notifications is made of is what its service.py declares."""
+
+from chassis.testing import check_declarations
+from notifications.service import service
+
+
+def test_what_notifications_publishes_and_calls_is_declared() -> None:
+    check_declarations(service)

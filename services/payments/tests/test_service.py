@@ -1,0 +1,8 @@
+"""What payments is made of is what its service.py declares."""
+
+from chassis.testing import check_declarations
+from payments.service import service
+
+
+def test_what_payments_publishes_and_calls_is_declared() -> None:
+    check_declarations(service)
