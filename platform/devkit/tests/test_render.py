@@ -44,6 +44,7 @@ def test_the_facts_of_a_service_are_what_its_composition_root_declares(rendered:
         "subscribes": {"bookstore": ["bookstore.v1.BookReturned"]},
         "database": True,
         "migrations": True,
+        "lanes": 20,
         "secrets": ["APP_DATABASE_URL"],
     }
     window = facts(rendered, "window")

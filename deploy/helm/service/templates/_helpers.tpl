@@ -15,6 +15,11 @@ begins with it; only the first changes anything.
 {{- if gt ($drain.delaySeconds | int) ($drain.graceSeconds | int) -}}
 {{- fail "drain.delaySeconds is above drain.graceSeconds: the service would cut its delay short" -}}
 {{- end -}}
+{{- $scaling := $merged.autoscaling -}}
+{{- $lanes := dig "lanes" 0 $merged.facts | int -}}
+{{- if and (ne $scaling.kind "none") $lanes (gt ($scaling.maxReplicas | int) $lanes) -}}
+{{- fail (printf "autoscaling.maxReplicas (%d) is above the number of lanes (%d): more replicas would read no events" (int $scaling.maxReplicas) $lanes) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -75,4 +80,20 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- define "service.migrationSecret" -}}
 {{- tpl (.Values.database.migrationSecret | default .Values.database.existingSecret) . -}}
+{{- end -}}
+
+{{/* Whether it has a stream or a place among the members: something to make at the broker. */}}
+{{- define "service.hasStream" -}}
+{{- with .Values.facts }}{{ if or .publishes .database }}true{{ end }}{{ end -}}
+{{- end -}}
+
+{{/* The name of the port with /metrics. */}}
+{{- define "service.metricsPort" -}}
+{{- if .Values.metrics.port }}metrics{{ else }}http{{ end -}}
+{{- end -}}
+
+{{/* Up at once, down with patience: lanes move with every replica. */}}
+{{- define "service.scalingBehavior" -}}
+scaleDown:
+  stabilizationWindowSeconds: {{ .Values.autoscaling.scaleDownSeconds }}
 {{- end -}}

@@ -30,12 +30,15 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- define "service.container" -}}
 image: {{ include "service.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
-securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: {{ .Values.readOnlyRootFilesystem }}
-  capabilities:
-    drop: [ALL]
+securityContext: {{- include "service.containerSecurity" . | nindent 2 }}
 env: {{- include "service.env" . | indent 2 }}
+{{- end -}}
+
+{{- define "service.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: {{ .Values.readOnlyRootFilesystem }}
+capabilities:
+  drop: [ALL]
 {{- end -}}
 
 {{/* Variables by name, so that none can be there twice: what a value sets wins. */}}
@@ -106,10 +109,13 @@ env: {{- include "service.env" . | indent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* The volumes of those mounts; takes the context and the Secret with the database's URL. */}}
+{{/*
+The volumes of those mounts; takes the context and the Secrets with the database's URL and the nkey.
+*/}}
 {{- define "service.volumes" -}}
 {{- $context := index . 0 -}}
 {{- $databaseSecret := index . 1 -}}
+{{- $natsSecret := index . 2 -}}
 {{- with $context -}}
 - name: tmp
   emptyDir:
@@ -130,10 +136,10 @@ env: {{- include "service.env" . | indent 2 }}
           name: {{ . }}
       {{- end }}
 {{- if include "service.hasEvents" . }}
-{{- with .Values.nats.existingSecret }}
+{{- with $natsSecret }}
 - name: nats
   secret:
-    secretName: {{ tpl . $context }}
+    secretName: {{ . }}
     defaultMode: 0440
 {{- end }}
 {{- with .Values.nats.tlsSecret }}

@@ -4,6 +4,17 @@ app.kubernetes.io/part-of: slipway
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
+{{/* Names of the services of this release, sorted. */}}
+{{- define "slipway.services" -}}
+{{- $names := list -}}
+{{- range $alias, $values := omit .Values "global" -}}
+{{- if and (kindIs "map" $values) (dig "facts" "name" "" $values) $values.enabled -}}
+{{- $names = append $names $values.facts.name -}}
+{{- end -}}
+{{- end -}}
+{{- $names | sortAlpha | toYaml -}}
+{{- end -}}
+
 {{/* Services with a database, sorted; also those that are not enabled: they may be other releases. */}}
 {{- define "slipway.databases" -}}
 {{- $names := list -}}

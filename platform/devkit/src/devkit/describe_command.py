@@ -19,6 +19,7 @@ def describe(
     """Print what the services declare, as JSON: ports, gRPC, events, settings, probes."""
     platform = describe_platform(find_workspace())
     described = asdict(platform)
+    del described["root"]  # where the clone lies is nothing that a service declares
     if service is not None:
         found = platform.service(service)
         if found is None:

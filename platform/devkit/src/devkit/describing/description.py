@@ -1,6 +1,7 @@
 """What a service's composition root declares, as plain data."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = [
     "Call",
@@ -143,8 +144,12 @@ class ServiceDescription:
 
 @dataclass(frozen=True)
 class PlatformDescription:
-    """All services, by name, and the number of lanes that their events are spread over."""
+    """All services, by name, and the number of lanes that their events are spread over.
 
+    `root` is the workspace's folder: some files are derived from others beside the code.
+    """
+
+    root: Path
     services: tuple[ServiceDescription, ...]
     lanes: int
 

@@ -41,6 +41,7 @@ def describe_platform(workspace: Workspace) -> PlatformDescription:
     ports = {service.name: _default(service, "grpc_port") for _, service in found}
     services = [_describe(member, service, ports) for member, service in found]
     return PlatformDescription(
+        root=workspace.root,
         services=tuple(replace(each, callers=_callers(each, services)) for each in services),
         lanes=LANES,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-__all__ = ["MARK", "Artifact", "header", "json_text", "markdown_text", "yaml_text"]
+__all__ = ["MARK", "Artifact", "header", "json_text", "markdown_text", "yaml_of", "yaml_text"]
 
 MARK = "Derived from the code by `slipway render`; do not edit."
 
@@ -27,8 +27,12 @@ def header(additions: str) -> str:
 
 def yaml_text(additions: str, *documents: object) -> str:
     """YAML documents in the order of their keys, below the header."""
-    text = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-    return f"# {header(additions)}\n{text}"
+    return f"# {header(additions)}\n{yaml_of(*documents)}"
+
+
+def yaml_of(*documents: object) -> str:
+    """YAML documents in the order of their keys."""
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def json_text(additions: str, content: Mapping[str, object]) -> str:

@@ -14,11 +14,16 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
     """One file in the folder of each service."""
     for service in platform.services:
         path = Path(service.folder, "deploy/facts.yaml")
-        yield Artifact(path, yaml_text("values.yaml beside it", {"facts": facts(service)}))
+        yield Artifact(
+            path, yaml_text("values.yaml beside it", {"facts": facts(service, platform.lanes)})
+        )
 
 
-def facts(service: ServiceDescription) -> dict[str, object]:
-    """The values, by key; what a service does not have is left out."""
+def facts(service: ServiceDescription, lanes: int) -> dict[str, object]:
+    """The values, by key; what a service does not have is left out.
+
+    `lanes`, the number of the platform, is left out where replicas do not share them.
+    """
     return {
         "name": service.name,
         "image": service.distribution,
@@ -33,8 +38,13 @@ def facts(service: ServiceDescription) -> dict[str, object]:
         **_foreign(service),
         "database": service.database,
         "migrations": service.migrations,
+        **({"lanes": lanes} if _shares_lanes(service) else {}),
         "secrets": [each.variable for each in service.settings if each.secret and each.required],
     }
+
+
+def _shares_lanes(service: ServiceDescription) -> bool:
+    return any(each.kind != "broadcast" for each in service.subscribes)
 
 
 def _grpc(service: ServiceDescription) -> dict[str, object]:

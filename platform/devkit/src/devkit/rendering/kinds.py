@@ -6,7 +6,7 @@ What a tool such as helm renders is in RECORDED: the lint, which has no helm, co
 from collections.abc import Callable, Iterator
 
 from devkit.describing.description import PlatformDescription
-from devkit.rendering import facts
+from devkit.rendering import chart_readme, facts, umbrella
 from devkit.rendering.artifact import Artifact
 from devkit.rendering.recorded import Recorded
 
@@ -14,6 +14,8 @@ __all__ = ["KINDS", "RECORDED"]
 
 KINDS: tuple[Callable[[PlatformDescription], Iterator[Artifact]], ...] = (
     facts.artifacts,
+    umbrella.artifacts,
+    chart_readme.artifacts,
 )  # fmt: skip
 
 RECORDED: tuple[Recorded, ...] = ()

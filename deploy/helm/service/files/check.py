@@ -1,0 +1,66 @@
+"""What `helm test` asks of a service: its probes, its gRPC health, and what its values add.
+
+Arguments: the service's HTTP address, its gRPC address or nothing, and the script of its values.
+"""
+
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+SECONDS = 60
+http, grpc_address, script = sys.argv[1:]
+ends_at = time.monotonic() + SECONDS
+
+
+def until(what: str, done: Any) -> Any:
+    """Ask until the answer is true. What is new may not be reached at once."""
+    last: object = None
+    while time.monotonic() < ends_at:
+        try:
+            if last := done():
+                print(f"ok: {what}", flush=True)
+                return last
+        except (OSError, grpc.RpcError) as error:
+            last = error
+        time.sleep(0.5)
+    sys.exit(f"failed: {what}, after {SECONDS} seconds: {last}")
+
+
+def get(path: str) -> Any:
+    """The answer's JSON."""
+    return send(urllib.request.Request(http + path))
+
+
+def post(path: str, body: object) -> Any:
+    """The answer's JSON."""
+    content = {"content-type": "application/json"}
+    return send(urllib.request.Request(http + path, json.dumps(body).encode(), content))
+
+
+def send(request: urllib.request.Request) -> Any:
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise OSError(f"{error}: {error.read().decode()}") from error
+
+
+def serving() -> bool:
+    with grpc.insecure_channel(grpc_address) as channel:
+        answer = health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(), timeout=10
+        )
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+for probe in ("/startupz", "/livez", "/readyz"):
+    until(probe, lambda probe=probe: get(probe))
+if grpc_address:
+    until("gRPC health", serving)
+exec(script)

@@ -1,0 +1,88 @@
+"""The table of the chart's values: each value, its default, and the comment above it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from devkit.describing.description import PlatformDescription
+from devkit.errors import DevkitError
+from devkit.rendering.artifact import Artifact, markdown_text
+
+__all__ = ["artifacts"]
+
+_CHART = Path("deploy/helm/service")
+_INTRODUCTION = """\
+# The chart `service`
+
+One chart for any service; a release is one service. How to install it: docs/deploying.md, "Helm".
+In force are a service's own values over those below `global`, and these over the defaults.
+
+| value | default | meaning |
+|---|---|---|
+"""
+
+
+def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
+    """README.md beside values.yaml.
+
+    Raises DevkitError for a value that nothing explains.
+    """
+    file = platform.root / _CHART / "values.yaml"
+    if file.is_file():
+        rows = _rows(file.read_text(encoding="utf-8"))
+        text = _INTRODUCTION + "".join(f"{row}\n" for row in rows)
+        yield Artifact(_CHART / "README.md", markdown_text("comments in values.yaml", text))
+
+
+def _rows(text: str) -> Iterator[str]:
+    """A row for each value with a comment above it; what lies deeper belongs to its default."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    lines = text.splitlines()
+    assert isinstance(root, yaml.MappingNode)
+    for key, value in root.value:
+        if key.value == "defaults":
+            yield from _below(value, (), lines)
+        else:
+            yield _row((key.value,), value, _comment(lines, key))
+
+
+def _below(node: yaml.MappingNode, path: tuple[str, ...], lines: list[str]) -> Iterator[str]:
+    for key, value in node.value:
+        here = (*path, key.value)
+        comment = _comment(lines, key)
+        grouped = isinstance(value, yaml.MappingNode) and value.value and not value.flow_style
+        if grouped and (not comment or any(_comment(lines, each) for each, _ in value.value)):
+            yield from _below(value, here, lines)
+        elif not comment:
+            raise DevkitError(
+                f"{_CHART}/values.yaml, line {key.start_mark.line + 1}: {'.'.join(here)} has no"
+                " comment. Say above it what it means: the README's table is made from that."
+            )
+        else:
+            yield _row(here, value, comment)
+
+
+def _comment(lines: list[str], key: yaml.Node) -> str:
+    """The comment lines directly above, joined."""
+    found: list[str] = []
+    line = key.start_mark.line - 1
+    while line >= 0 and lines[line].strip().startswith("#"):
+        found.insert(0, lines[line].strip().removeprefix("#").strip())
+        line -= 1
+    return " ".join(found)
+
+
+def _row(path: tuple[str, ...], value: yaml.Node, comment: str) -> str:
+    default = yaml.safe_dump(
+        yaml.SafeLoader("").construct_object(value, deep=True),
+        default_flow_style=True,
+        width=10_000,
+        sort_keys=False,
+    )
+    shown = default.removesuffix("\n").removesuffix("...").strip()
+    return f"| `{'.'.join(path)}` | `{_cell(shown)}` | {_cell(comment)} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,63 @@
+"""The umbrella chart's list of services: its dependencies, and their values."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import indent
+
+import yaml
+
+from devkit.describing.description import PlatformDescription, ServiceDescription
+from devkit.rendering.artifact import Artifact, header, yaml_of, yaml_text
+from devkit.rendering.facts import facts
+
+__all__ = ["artifacts"]
+
+_UMBRELLA = Path("deploy/helm/slipway")
+_SERVICE = Path("deploy/helm/service")
+# The umbrella's values that no service has: its broker, its database server.
+_OWN = _UMBRELLA / "values-own.yaml"
+
+
+def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
+    """Chart.yaml with a dependency for each service, and values.yaml with what each of them is."""
+    if not platform.services or not (platform.root / _OWN).is_file():
+        return
+    chart = yaml_text("the chart's templates", _chart(platform))
+    yield Artifact(_UMBRELLA / "Chart.yaml", chart)
+    yield Artifact(_UMBRELLA / "values.yaml", _values(platform))
+
+
+def _chart(platform: PlatformDescription) -> dict[str, object]:
+    service = yaml.safe_load((platform.root / _SERVICE / "Chart.yaml").read_text(encoding="utf-8"))
+    return {
+        "apiVersion": "v2",
+        "name": _UMBRELLA.name,
+        "description": "All services; with a broker and a database server where values ask for it.",
+        "type": "application",
+        **{key: service[key] for key in ("version", "appVersion", "kubeVersion")},
+        "dependencies": [
+            {
+                "name": service["name"],
+                "alias": each.name,
+                "version": service["version"],
+                "repository": f"file://../{_SERVICE.name}",
+                "condition": f"{each.name}.enabled",
+            }
+            for each in platform.services
+        ],
+    }
+
+
+def _values(platform: PlatformDescription) -> str:
+    first = f"# {header(f'{_OWN.name}, and values.yaml of a service')}\n\n"
+    own = (platform.root / _OWN).read_text(encoding="utf-8")
+    services = [_service_values(platform, each) for each in platform.services]
+    return "\n".join([first + own, *services])
+
+
+def _service_values(platform: PlatformDescription, service: ServiceDescription) -> str:
+    """Below the service's name its own values, as they are written, and its facts."""
+    by_hand = platform.root / service.folder / "deploy/values.yaml"
+    own = by_hand.read_text(encoding="utf-8") if by_hand.is_file() else ""
+    text = own + yaml_of({"facts": facts(service, platform.lanes)})
+    return f"{service.name}:\n{indent(text, '  ')}"
