@@ -26,10 +26,11 @@ test: setup ## Pass all tests (TESTS=tests/e2e ARGS="-k probes")
 	@pytest -n $${TEST_PROCESSES:-4} $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
 
 .PHONY: lint
-lint: setup ## Format, lint, types, import rules, contracts, derived files
+lint: setup ## Format, lint, types, imports, migrations, contracts, derived files
 	@ruff check . && ruff format --check .
 	@slipway workspace types
 	@slipway workspace imports
+	@slipway workspace migrations
 	@slipway contracts check
 	@slipway render --check
 

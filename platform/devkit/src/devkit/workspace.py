@@ -30,6 +30,11 @@ class Member:
         return str(self.pyproject["project"]["name"])
 
     @property
+    def version(self) -> str:
+        """The distribution's version, for example `0.1.0`."""
+        return str(self.pyproject["project"]["version"])
+
+    @property
     def relative(self) -> str:
         """The folder, as seen from the workspace's root."""
         return self.path.relative_to(self.root).as_posix()

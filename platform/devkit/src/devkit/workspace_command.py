@@ -46,6 +46,15 @@ def imports() -> None:
 
 
 @app.command()
+def migrations() -> None:
+    """Check that each migration works with the version before it."""
+    from devkit.migration_rules import check_migrations
+
+    check_migrations(find_workspace())
+    typer.echo("migrations: each works with the version before it")
+
+
+@app.command()
 def lock(
     upgrade: Annotated[bool, typer.Option(help="Take the newest versions.")] = False,
 ) -> None:

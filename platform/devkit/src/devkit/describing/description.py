@@ -123,11 +123,13 @@ class Probes:
 class ServiceDescription:
     """A service. `distribution` is the name of its image too; `folder` is relative to the root.
 
-    `migrations`: `python -m <package> migrate` has something to do.
+    `version` is that of its pyproject.toml. `migrations`: `python -m <package> migrate` has
+    something to do.
     """
 
     name: str
     distribution: str
+    version: str
     package: str
     folder: str
     http: HttpSurface

@@ -52,6 +52,7 @@ def _describe(member: Member, service: "Service", ports: Mapping[str, int]) -> S
     return ServiceDescription(
         name=service.name,
         distribution=member.name,
+        version=member.version,
         package=entry_point.partition(":")[0].partition(".")[0],
         folder=member.relative,
         http=HttpSurface(_default(service, "http_port"), public=_is_public(service)),

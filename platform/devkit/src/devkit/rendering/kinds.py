@@ -6,7 +6,7 @@ What a tool such as helm renders is in RECORDED: the lint, which has no helm, co
 from collections.abc import Callable, Iterator
 
 from devkit.describing.description import PlatformDescription
-from devkit.rendering import chart_readme, facts, umbrella
+from devkit.rendering import asyncapi, catalog, chart_readme, facts, umbrella
 from devkit.rendering.artifact import Artifact
 from devkit.rendering.recorded import Recorded
 
@@ -16,6 +16,8 @@ KINDS: tuple[Callable[[PlatformDescription], Iterator[Artifact]], ...] = (
     facts.artifacts,
     umbrella.artifacts,
     chart_readme.artifacts,
+    asyncapi.artifacts,
+    catalog.artifacts,
 )  # fmt: skip
 
 RECORDED: tuple[Recorded, ...] = ()

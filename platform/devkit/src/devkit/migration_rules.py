@@ -1,0 +1,202 @@
+"""Every migration works with the version before it, which runs on while it is rolled out.
+
+So a revision adds. What takes away (drop, rename, NOT NULL without a default) waits until no
+running version needs it, and says so by a constant of the revision:
+
+    SAFE_SINCE = {"orders.note": "0.4.0"}
+
+From version 0.4.0 on no code reads or writes the column (or: all code writes it, where it becomes
+NOT NULL). The version in the member's pyproject.toml must be a later one: then 0.4.0 has been
+released, and the version before this one needs it no more.
+
+Revisions are read, not run. What a roll-back would do (`downgrade`) is not looked at: the schema
+stays.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+from devkit.errors import DevkitError
+from devkit.workspace import Member, Workspace
+
+__all__ = ["check_migrations", "migration_problems"]
+
+_MARKER = "SAFE_SINCE"
+_SQL = re.compile(
+    r"\bDROP\s+(?:TABLE|COLUMN)\b|\bRENAME\s+(?:TO|COLUMN)\b|\bSET\s+NOT\s+NULL\b"
+    r"|\bADD\s+(?:COLUMN\s+)?(?!.*\bDEFAULT\b).*\bNOT\s+NULL\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """What takes something away: the line, `table` or `table.column`, and in words what it does."""
+
+    line: int
+    what: str
+    does: str
+
+
+def check_migrations(workspace: Workspace) -> None:
+    """Raises DevkitError naming each step that the version before does not survive."""
+    if problems := list(migration_problems(workspace)):
+        raise DevkitError(
+            "\n  ".join(
+                [
+                    "A migration breaks the version before it, which still runs. Add first, take"
+                    " away in a later release, and say since when nothing needs it"
+                    " (docs/deploying.md, Migrations):",
+                    *problems,
+                ]
+            )
+        )
+
+
+def migration_problems(workspace: Workspace) -> Iterator[str]:
+    """A line for each step that takes away what the version before may need."""
+    for member in workspace.members:
+        for file in sorted(member.source_root.rglob("*.py")):
+            if "migrations" in file.relative_to(member.source_root).parts:
+                place = file.relative_to(workspace.root).as_posix()
+                for line, problem in _problems(file, member):
+                    yield f"{place}:{line}: {problem}"
+
+
+def _problems(file: Path, member: Member) -> Iterator[tuple[int, str]]:
+    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    if _constant(tree, "revision") is None:
+        return
+    marker = _constant(tree, _MARKER)
+    safe = marker if isinstance(marker, dict) else {}
+    version = member.version
+    findings = list(_findings(tree))
+    for found in findings:
+        if found.what not in safe:
+            example = f'{_MARKER} = {{"{found.what}": "<version>"}}'
+            yield found.line, f"{found.does}; wait until no version needs it, then mark {example}"
+        elif not _earlier(str(safe[found.what]), version):
+            yield (
+                found.line,
+                f"{found.does}, which is safe since {safe[found.what]}; it may be done after that"
+                f" version has been released, and {member.relative} is at {version}",
+            )
+    for name in safe.keys() - {found.what for found in findings}:
+        yield 1, f"{_MARKER} names {name}, which this revision does not take away"
+
+
+def _earlier(since: str, version: str) -> bool:
+    try:
+        return Version(since) < Version(version)
+    except InvalidVersion:
+        return False
+
+
+def _constant(tree: ast.Module, name: str) -> object:
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else ()
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            assert isinstance(node, ast.Assign)
+            return ast.literal_eval(node.value)
+    return None
+
+
+def _findings(tree: ast.Module) -> Iterator[_Finding]:
+    up = [
+        node
+        for node in tree.body
+        if not (isinstance(node, ast.FunctionDef) and node.name == "downgrade")
+    ]
+    nodes = [node for top in up for node in ast.walk(top)]
+    batches = dict(_batches(nodes))
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            table = batches.get(ast.unparse(node.func.value))
+            yield from _of_call(node, node.func.attr, table)
+
+
+def _batches(nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
+    """The tables of `with op.batch_alter_table("orders") as batch`, by the name in `as`."""
+    for node in nodes:
+        for item in node.items if isinstance(node, ast.With) else ():
+            call, name = item.context_expr, item.optional_vars
+            if not (isinstance(call, ast.Call) and isinstance(name, ast.Name)):
+                continue
+            if _name(call.func) == "batch_alter_table":
+                yield name.id, _text(_argument(call, 0, "table_name"))
+
+
+def _of_call(call: ast.Call, operation: str, batch: str | None) -> Iterator[_Finding]:
+    # A batch knows its table, so its operations begin with the column.
+    first = 0 if batch is not None else 1
+    table = batch if batch is not None else _text(_argument(call, 0, "table_name"))
+    column = f"{table}.{_text(_argument(call, first, 'column_name'))}"
+    given = {keyword.arg for keyword in call.keywords}
+    if operation == "drop_table":
+        yield _Finding(call.lineno, table, f"drops the table {table}")
+    elif operation == "rename_table":
+        old = _text(_argument(call, 0, "old_table_name"))
+        yield _Finding(call.lineno, old, f"renames the table {old}")
+    elif operation == "drop_column":
+        yield _Finding(call.lineno, column, f"drops the column {column}")
+    elif operation == "alter_column":
+        if "new_column_name" in given:
+            yield _Finding(call.lineno, column, f"renames the column {column}")
+        if _is(call, "nullable", False) and not _has_default(call):
+            yield _Finding(call.lineno, column, f"makes {column} NOT NULL")
+    elif operation == "add_column":
+        added = _argument(call, first, "column")
+        if (
+            isinstance(added, ast.Call)
+            and _is(added, "nullable", False)
+            and not _has_default(added)
+        ):
+            name = f"{table}.{_text(_argument(added, 0, 'name'))}"
+            yield _Finding(call.lineno, name, f"adds {name} NOT NULL without a server_default")
+    elif operation == "execute":
+        yield from _of_sql(call)
+
+
+def _of_sql(call: ast.Call) -> Iterator[_Finding]:
+    for node in ast.walk(call):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            for statement in node.value.split(";"):
+                if _SQL.search(statement):
+                    shown = " ".join(statement.split())
+                    yield _Finding(node.lineno, shown, f"executes {shown!r}")
+
+
+def _argument(call: ast.Call, position: int, keyword: str) -> ast.expr | None:
+    if position < len(call.args):
+        return call.args[position]
+    return next((each.value for each in call.keywords if each.arg == keyword), None)
+
+
+def _is(call: ast.Call, keyword: str, value: object) -> bool:
+    found = next((each.value for each in call.keywords if each.arg == keyword), None)
+    return isinstance(found, ast.Constant) and found.value is value
+
+
+def _has_default(call: ast.Call) -> bool:
+    for keyword in call.keywords:
+        if keyword.arg in ("server_default", "existing_server_default"):
+            return not (isinstance(keyword.value, ast.Constant) and keyword.value.value is None)
+    # Identity(…) and Computed(…) of a Column give it a value, too.
+    return any(isinstance(each, ast.Call) and _name(each.func) in ("Identity", "Computed")
+               for each in call.args)  # fmt: skip
+
+
+def _text(node: ast.expr | None) -> str:
+    """A literal text as it is; of anything else, its source."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    return ast.unparse(node) if node is not None else "?"
+
+
+def _name(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")

@@ -1,0 +1,168 @@
+"""asyncapi.yaml: the events of one service as an AsyncAPI 3 document."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from devkit.describing.description import PlatformDescription, ServiceDescription, Subscription
+from devkit.rendering.artifact import Artifact, yaml_text
+from devkit.rendering.json_schema import message_schemas
+
+__all__ = ["artifacts"]
+
+_HEADERS = "cloudevent"
+_LANE = "lane"
+_KINDS = {
+    "one": "Handled one by one",
+    "batch": "Handled in batches",
+    "async": "Handled one by one, by a handler that waits on others",
+    "broadcast": "Heard by every replica, without effect",
+}
+
+
+def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
+    """One document in the folder of each service that publishes or hears an event."""
+    for service in platform.services:
+        if service.publishes or service.subscribes:
+            text = yaml_text("the .proto files and service.py", _document(platform, service))
+            yield Artifact(Path(service.folder, "deploy/asyncapi.yaml"), text)
+
+
+def _document(platform: PlatformDescription, service: ServiceDescription) -> dict[str, Any]:
+    messages = {type: type for type in service.publishes}
+    messages |= {heard.type: heard.message for heard in service.subscribes}
+    foreign = {heard.type: heard for heard in service.subscribes if heard.foreign}
+    own = set(service.publishes)
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": f"Events of {service.name}",
+            "version": service.version,
+            "description": _description(service),
+        },
+        "defaultContentType": "application/protobuf",
+        "channels": {
+            type: _foreign_channel(foreign[type])
+            if type in foreign
+            else _channel(type, service.name if type in own else _producer(type))
+            for type in sorted(messages)
+        },
+        "operations": dict(_operations(service)),
+        "components": {
+            "messages": {type: _message(type, name) for type, name in sorted(messages.items())},
+            "parameters": {_LANE: _lane(platform.lanes)},
+            "messageTraits": {_HEADERS: _cloudevent()},
+            "schemas": message_schemas(map(_descriptor, messages.values())),
+        },
+    }
+
+
+def _description(service: ServiceDescription) -> str:
+    heard = {each.type for each in service.subscribes}
+    return (
+        f"{service.name} publishes {len(service.publishes)} types of events and hears {len(heard)},"
+        " over NATS JetStream. Data are protobuf, or JSON where the producer's APP_EVENT_FORMAT is"
+        " json; the schemas are those of the JSON."
+    )
+
+
+def _channel(type: str, producer: str) -> dict[str, Any]:
+    return {
+        "address": f"{type}.{{lane}}",
+        "title": type.rpartition(".")[2],
+        "description": f"A subject of the stream {producer}, which {producer} publishes to.",
+        "parameters": {"lane": {"$ref": f"#/components/parameters/{_LANE}"}},
+        "messages": _channel_messages(type),
+    }
+
+
+def _lane(lanes: int) -> dict[str, Any]:
+    return {
+        "description": "by the partition key: the events of one key are in order",
+        "enum": [str(lane) for lane in range(lanes)],
+    }
+
+
+def _foreign_channel(heard: Subscription) -> dict[str, Any]:
+    assert heard.foreign is not None
+    stream, subject = heard.foreign.stream, heard.foreign.subject
+    return {
+        "address": subject,
+        "title": heard.type,
+        "description": f"Subjects of the stream {stream}, of a producer outside the platform.",
+        "messages": _channel_messages(heard.type),
+    }
+
+
+def _channel_messages(type: str) -> dict[str, Any]:
+    return {type: {"$ref": f"#/components/messages/{type}"}}
+
+
+def _producer(type: str) -> str:
+    from chassis.events.contracts import source_service
+
+    return source_service(type)
+
+
+def _operations(service: ServiceDescription) -> Iterator[tuple[str, dict[str, Any]]]:
+    for type in sorted(service.publishes):
+        yield f"publish-{type}", _operation("send", type, f"Published by {service.name}")
+    kinds: dict[str, list[str]] = {}
+    for heard in service.subscribes:
+        kinds.setdefault(heard.type, []).append(_KINDS[heard.kind])
+    for type, found in sorted(kinds.items()):
+        yield f"hear-{type}", _operation("receive", type, "; ".join(dict.fromkeys(found)))
+
+
+def _operation(action: str, type: str, summary: str) -> dict[str, Any]:
+    channel = f"#/channels/{type}"
+    return {
+        "action": action,
+        "channel": {"$ref": channel},
+        "summary": f"{summary}.",
+        "messages": [{"$ref": f"{channel}/messages/{type}"}],
+    }
+
+
+def _message(type: str, name: str) -> dict[str, Any]:
+    from slipway.v1 import partition_key
+
+    key = _descriptor(name).GetOptions().Extensions[partition_key]
+    return {
+        "name": type,
+        "title": type.rpartition(".")[2],
+        **({"summary": f"The partition key is {key}."} if key else {}),
+        "traits": [{"$ref": f"#/components/messageTraits/{_HEADERS}"}],
+        "payload": {"$ref": f"#/components/schemas/{name}"},
+    }
+
+
+def _cloudevent() -> dict[str, Any]:
+    """The headers of every event, as chassis.events.cloudevents writes them."""
+    text = {"type": "string"}
+    headers = {
+        "ce-specversion": {"const": "1.0"},
+        "ce-id": text,
+        "ce-type": text,
+        "ce-source": {"type": "string", "description": "the service that published it"},
+        "ce-time": {"type": "string", "format": "date-time"},
+        "ce-datacontenttype": text,
+        "ce-subject": text,
+        "ce-partitionkey": text,
+        "ce-correlationid": {"type": "string", "description": "id of the event it all began with"},
+        "ce-causationid": {"type": "string", "description": "id of the event it follows from"},
+        "ce-traceparent": text,
+        "ce-tracestate": text,
+    }
+    required = ["ce-specversion", "ce-id", "ce-type", "ce-source"]
+    return {
+        "summary": "A CloudEvent in binary mode, its attributes in the headers.",
+        "headers": {"type": "object", "required": required, "properties": headers},
+    }
+
+
+def _descriptor(name: str) -> Any:
+    """The message of that name; its contract was imported by who declares it."""
+    from google.protobuf import descriptor_pool
+
+    return descriptor_pool.Default().FindMessageTypeByName(name)

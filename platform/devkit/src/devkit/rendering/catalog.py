@@ -1,0 +1,129 @@
+"""docs/catalog.md: the services, their events, and who talks to whom."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from devkit.describing.description import PlatformDescription, ServiceDescription
+from devkit.rendering.artifact import Artifact, markdown_text
+
+__all__ = ["artifacts"]
+
+
+def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
+    """One page; none for a platform without services."""
+    if platform.services:
+        parts = (_services(platform), _map(platform), _events(platform), _calls(platform))
+        text = "\n\n".join(["# Catalogue", *(part for part in parts if part)])
+        yield Artifact(Path("docs/catalog.md"), markdown_text("docs/architecture.md", text + "\n"))
+
+
+def _services(platform: PlatformDescription) -> str:
+    rows = [
+        (
+            f"[{service.name}](../{service.folder})",
+            f"{service.http.port}{' (public)' if service.http.public else ''}",
+            str(service.grpc.port) if service.grpc else "",
+            "yes" if service.database else "",
+            _events_link(service),
+        )
+        for service in platform.services
+    ]
+    table = _table(("service", "HTTP port", "gRPC port", "database", "events"), rows)
+    return f"## Services\n\n{table}"
+
+
+def _events_link(service: ServiceDescription) -> str:
+    if not (service.publishes or service.subscribes):
+        return ""
+    heard = {each.type for each in service.subscribes}
+    text = f"{len(service.publishes)} published, {len(heard)} heard"
+    return f"[{text}](../{service.folder}/deploy/asyncapi.yaml)"
+
+
+def _map(platform: PlatformDescription) -> str:
+    lines = [
+        f"  {service.name} -- {_short_names(types)} --> {hearer}"
+        for service in platform.services
+        for hearer, types in _heard_from(platform, service).items()
+    ]
+    lines += [
+        f"  {service.name} -. gRPC .-> {callee}"
+        for service in platform.services
+        for callee in sorted({call.service for call in service.calls})
+    ]
+    if not lines:
+        return ""
+    return "\n".join(
+        [
+            "## Who talks to whom\n\nA line is events, a dotted line is gRPC.\n\n```mermaid",
+            "flowchart LR",
+            *(f"  {service.name}" for service in platform.services),
+            *lines,
+            "```",
+        ]
+    )
+
+
+def _heard_from(
+    platform: PlatformDescription, producer: ServiceDescription
+) -> dict[str, list[str]]:
+    """The types of a producer's events by who hears them."""
+    found = defaultdict(set)
+    for service in platform.services:
+        for heard in service.subscribes:
+            if heard.producer == producer.name:
+                found[service.name].add(heard.type)
+    return {name: sorted(types) for name, types in found.items()}
+
+
+def _events(platform: PlatformDescription) -> str:
+    publishers: defaultdict[str, set[str]] = defaultdict(set)
+    hearers: defaultdict[str, set[str]] = defaultdict(set)
+    for service in platform.services:
+        for type in service.publishes:
+            publishers[type].add(service.name)
+        for heard in service.subscribes:
+            source = heard.foreign
+            if source:
+                publishers[heard.type].add(f"outside: {source.subject} of stream {source.stream}")
+            everywhere = " (every replica)" if heard.kind == "broadcast" else ""
+            hearers[heard.type].add(service.name + everywhere)
+    rows = [
+        (f"`{type}`", _list(publishers[type]) or "nobody here", _list(hearers[type]) or "nobody")
+        for type in sorted({*publishers, *hearers})
+    ]
+    if not rows:
+        return ""
+    return f"## Events\n\n{_table(('type', 'published by', 'heard by'), rows)}"
+
+
+def _calls(platform: PlatformDescription) -> str:
+    rows = [
+        (f"`{served.full_name}`", service.name, _list(_callers(service, served.full_name)))
+        for service in platform.services
+        if service.grpc
+        for served in service.grpc.services
+        if _callers(service, served.full_name) or not served.full_name.startswith("slipway.")
+    ]
+    if not rows:
+        return ""
+    table = _table(("contract", "served by", "called by"), rows)
+    return f"## gRPC\n\n{table}"
+
+
+def _callers(service: ServiceDescription, full_name: str) -> list[str]:
+    return [caller.service for caller in service.callers if caller.full_name == full_name]
+
+
+def _short_names(types: Iterable[str]) -> str:
+    return ", ".join(type.rpartition(".")[2] for type in types)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
