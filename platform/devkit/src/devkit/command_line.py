@@ -29,6 +29,7 @@ _OWN = {
     **_OPERATING,
     "describe": ("devkit.describe_command", "describe"),
     "render": ("devkit.render_command", "render"),
+    "broker": ("devkit.broker.command", "app"),
     "doctor": ("devkit.doctor_command", "doctor"),
     "contracts": ("devkit.contracts.command", "app"),
     "images": ("devkit.images.command", "app"),

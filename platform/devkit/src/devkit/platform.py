@@ -56,6 +56,8 @@ class PlatformOptions:
         free_ports: free ports for everything that `ports` doesn't name.
         database: one SQLite file per service, or one database per service on a PostgreSQL.
         environment: variables for every service, on top of this process's own.
+        broker_keys: each service connects by a key of its own, with no more rights than it needs,
+            and the streams are made as a release makes them.
         watch: restart a service whose code has changed.
         restart: start again, with back-off, a service that dies.
         restart_servers: the same for the broker and the database server.
@@ -72,6 +74,7 @@ class PlatformOptions:
     free_ports: bool = False
     database: Literal["sqlite", "postgres"] = "sqlite"
     environment: Mapping[str, str] = field(default_factory=dict)
+    broker_keys: bool = False
     watch: bool = False
     restart: bool = True
     restart_servers: bool = False
@@ -276,6 +279,8 @@ class Platform:
             for service in chosen
             for replica in range(options.replicas.get(service.name, 1))
         ]
+        if options.broker_keys:
+            await run_to_its_end(self._apply_streams)
         for process in self.processes:
             process.start()
             await asyncio.sleep(0)  # it takes a while on a busy machine, and somebody may stop it
@@ -328,7 +333,8 @@ class Platform:
         return self._server_pids.get(name, 0)
 
     def _start_servers(self, broker_port: int, postgres_port: int) -> None:
-        self._broker = NatsServer(self.folder("nats"), broker_port)
+        config = self._authorization() if self.options.broker_keys else ""
+        self._broker = NatsServer(self.folder("nats"), broker_port, config=config)
         try:
             self._broker.start()
             if self.options.database == "postgres":
@@ -337,6 +343,30 @@ class Platform:
                 self._create_databases()
         except ServerFailed as error:
             raise DevkitError(str(error)) from error
+
+    @property
+    def _keys(self) -> Path:
+        return self.data / "keys"
+
+    def _authorization(self) -> str:
+        """The broker's users: a key for each service and one for the release."""
+        from devkit.broker.keys import make_keys
+        from devkit.broker.permissions import permissions_of_all
+        from devkit.broker.server_config import authorization
+        from devkit.describing.reading import describe_platform
+
+        allowed = permissions_of_all(describe_platform(self.workspace))
+        return authorization(allowed, {k.name: k.public for k in make_keys(self._keys, allowed)})
+
+    def _apply_streams(self) -> None:
+        from devkit.broker.apply import apply_streams
+
+        release = {"APP_NATS_NKEY_SEED_FILE": str(self._keys / "release.nk")}
+        apply_streams(
+            (process.package, process.environment | release)
+            for process in self.processes
+            if process.replica == 0
+        )
 
     def _create_databases(self) -> None:
         """Also for services that somebody else runs."""
@@ -364,6 +394,9 @@ class Platform:
         }
         if service.has_database:
             variables["APP_DATABASE_URL"] = self._database_url(service)
+        if self.options.broker_keys:
+            variables["APP_NATS_NKEY_SEED_FILE"] = str(self._keys / f"{service.name}.nk")
+            variables["APP_STREAMS"] = "verify"
         return ServiceProcess(
             service.name,
             replica,

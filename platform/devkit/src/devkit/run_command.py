@@ -38,6 +38,10 @@ def run(
     database: Annotated[
         DatabaseKind, typer.Option(help="One file per service, or a PostgreSQL")
     ] = DatabaseKind.SQLITE,
+    broker_keys: Annotated[
+        bool,
+        typer.Option("--broker-keys", help="A key per service, with only the rights it needs"),
+    ] = False,
     watch: Annotated[bool, typer.Option(help="Restart a service when its code changes")] = True,
 ) -> None:
     """Start the platform and stay; Ctrl-C stops it."""
@@ -56,6 +60,7 @@ def run(
         free_ports=free_ports,
         database="postgres" if database is DatabaseKind.POSTGRES else "sqlite",
         environment=readable,
+        broker_keys=broker_keys,
         watch=watch,
         restart_servers=True,
         on_line=printer.line,

@@ -50,6 +50,7 @@ class ServiceProcess:
     ) -> None:
         self.service = service
         self.replica = replica
+        self.package = package
         self.http_port = http_port
         self.grpc_port = grpc_port
         self.log = log

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from chassis.events import resending, wire
 from chassis.events.contracts import source_service, stream_of, subjects_of
 
-__all__ = ["RELEASE", "Listener", "Permissions", "of_release", "of_service"]
+__all__ = ["API", "RELEASE", "Listener", "Permissions", "of_release", "of_service"]
 
 RELEASE = "release"
 """Who makes the streams; no service has this name."""
-_API = "$JS.API"
+API = "$JS.API"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def of_service(
     publishes: Collection[str],
     listens: Collection[Listener],
     database: bool,
-    api: str = _API,
+    api: str = API,
 ) -> Permissions:
     """What a service may, by the types it publishes and listens to. `api` is the prefix of the
     JetStream API, which a domain changes.
@@ -81,7 +81,7 @@ def of_service(
     return Permissions(tuple(sorted(publish)), tuple(sorted(subscribe)), responses)
 
 
-def of_release(services: Collection[str], *, api: str = _API) -> Permissions:
+def of_release(services: Collection[str], *, api: str = API) -> Permissions:
     """What the release may that makes the streams of these services: it deletes none."""
     streams = {*map(stream_of, services), wire.MEMBERS_STREAM}
     publish = {f"{api}.{call}.{stream}" for stream in streams for call in _MAKING}

@@ -6,7 +6,7 @@ What a tool such as helm renders is in RECORDED: the lint, which has no helm, co
 from collections.abc import Callable, Iterator
 
 from devkit.describing.description import PlatformDescription
-from devkit.rendering import asyncapi, catalog, chart_readme, facts, umbrella
+from devkit.rendering import asyncapi, catalog, chart_readme, facts, nats_permissions, umbrella
 from devkit.rendering.artifact import Artifact
 from devkit.rendering.recorded import Recorded
 
@@ -18,6 +18,7 @@ KINDS: tuple[Callable[[PlatformDescription], Iterator[Artifact]], ...] = (
     chart_readme.artifacts,
     asyncapi.artifacts,
     catalog.artifacts,
+    nats_permissions.artifacts,
 )  # fmt: skip
 
 RECORDED: tuple[Recorded, ...] = ()

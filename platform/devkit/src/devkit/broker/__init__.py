@@ -1,0 +1,1 @@
+"""The broker with least privilege: keys, and what each may do."""

@@ -1,0 +1,146 @@
+"""One nkey per service, and one for the release: seeds in files of their owner, never committed.
+
+The private half is the seed in `<name>.nk`, the public half that the broker knows is `<name>.pub`.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from devkit.errors import DevkitError
+
+__all__ = ["Key", "make_keys", "public_keys", "secret_manifests"]
+
+_SEED_MODE = 0o600
+_PUBLIC_MODE = 0o644
+_SECRET_KEY = "nkey.seed"
+
+
+@dataclass(frozen=True)
+class Key:
+    """The files of one key, and whether they were made now."""
+
+    name: str
+    seed_file: Path
+    public: str
+    done: Literal["made", "rotated", "kept"]
+
+
+def make_keys(folder: Path, names: Iterable[str], *, rotate: bool = False) -> list[Key]:
+    """Make the keys that are missing in the folder; with `rotate`, each anew.
+
+    Raises:
+        DevkitError: the folder or a file in it cannot be written or read.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return [_make_key(folder, name, rotate) for name in names]
+    except OSError as error:
+        raise DevkitError(f"{error.filename or folder}: {error.strerror}") from error
+
+
+def public_keys(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """The public halves by name.
+
+    Raises:
+        DevkitError: one is missing, or is no user's public key.
+    """
+    return {name: _public_key(folder, name) for name in names}
+
+
+def secret_manifests(keys: Iterable[Key]) -> str:
+    """A Kubernetes Secret for each key, `<name>-nats`, as YAML documents."""
+    import yaml
+
+    return yaml.safe_dump_all(
+        [
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": f"{key.name}-nats"},
+                "type": "Opaque",
+                "stringData": {_SECRET_KEY: _read(key.seed_file)},
+            }
+            for key in keys
+        ],
+        sort_keys=False,
+    )
+
+
+def _make_key(folder: Path, name: str, rotate: bool) -> Key:
+    file = folder / f"{name}.nk"
+    there = file.exists()
+    if there and not rotate:
+        public = _public_half(file)
+        _write(folder / f"{name}.pub", public, _PUBLIC_MODE)
+        return Key(name, file, public, "kept")
+    seed = _new_seed()
+    _write(file, seed, _SEED_MODE)
+    public = _public_half(file)
+    _write(folder / f"{name}.pub", public, _PUBLIC_MODE)
+    return Key(name, file, public, "rotated" if there else "made")
+
+
+def _write(file: Path, text: str, mode: int) -> None:
+    """Put a whole file in place: nobody reads half of one, or a seed before its mode is set."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+            opened.write(f"{text}\n")
+        temporary.chmod(mode)  # whatever the umask is
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _new_seed() -> str:
+    import nkeys  # type: ignore[import-untyped]
+
+    return bytes(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)).decode("ascii")
+
+
+def _public_half(file: Path) -> str:
+    import nkeys
+
+    try:
+        pair = nkeys.from_seed(bytearray(_read(file).encode("ascii")))
+        return bytes(pair.public_key).decode("ascii")
+    except (nkeys.NkeysError, ValueError) as error:
+        raise DevkitError(
+            f"{file} holds no nkey's seed: delete it, and a new one is made"
+        ) from error
+
+
+def _public_key(folder: Path, name: str) -> str:
+    file = folder / f"{name}.pub"
+    try:
+        public = _read(file)
+    except OSError as error:
+        raise DevkitError(
+            f"there is no key of {name} in {folder}: `slipway broker keys --out {folder}` makes it"
+        ) from error
+    if not (public.startswith("U") and public.isalnum() and public.isascii()):
+        raise DevkitError(f"{file} holds no public nkey of a user")
+    return public
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="ascii").strip()
+
+
+def names_of(services: Iterable[str]) -> Iterator[str]:
+    """Whose keys there are: the services', and the release's.
+
+    Raises:
+        DevkitError: a service has the release's name.
+    """
+    from chassis.events.permissions import RELEASE
+
+    for service in services:
+        if service == RELEASE:
+            raise DevkitError(f"a service cannot be named {RELEASE}: that key makes the streams")
+        yield service
+    yield RELEASE

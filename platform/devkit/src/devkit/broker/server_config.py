@@ -1,0 +1,40 @@
+"""The broker's configuration: its users, by the public halves of their keys."""
+
+import json
+from collections.abc import Iterable, Mapping
+
+from chassis.events.permissions import Permissions
+
+__all__ = ["authorization"]
+
+# A request to send events again is answered within seconds.
+_ANSWER_TIME = "1m"
+_HEADER = """\
+# The broker's users by their public keys, and what each may do: for `include` in its configuration.
+# Made by `slipway broker permissions`. There is no secret in it."""
+
+
+def authorization(permissions: Mapping[str, Permissions], public_keys: Mapping[str, str]) -> str:
+    """The block `authorization` of a nats-server's configuration."""
+    users = "\n".join(_user(name, public_keys[name], permissions[name]) for name in permissions)
+    return f"{_HEADER}\nauthorization {{\n  users: [\n{users}\n  ]\n}}\n"
+
+
+def _user(name: str, public_key: str, permissions: Permissions) -> str:
+    answers = permissions.responses
+    responses = f"\n        allow_responses: {{ max: {answers}, expires: '{_ANSWER_TIME}' }}"
+    return f"""\
+    # {name}
+    {{
+      nkey: {public_key}
+      permissions: {{
+        publish: {_allowed(permissions.publish)}
+        subscribe: {_allowed(permissions.subscribe)}{responses if answers else ""}
+      }}
+    }}"""
+
+
+def _allowed(subjects: Iterable[str]) -> str:
+    lines = "".join(f"\n          {json.dumps(subject)}" for subject in subjects)
+    # An empty list would allow everything.
+    return f"{{ allow: [{lines}\n        ] }}" if lines else '{ deny: [">"] }'

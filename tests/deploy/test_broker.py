@@ -1,0 +1,309 @@
+"""The broker with least privilege: the platform works by it, and nobody may do more than they need.
+
+One platform, each service with a key of its own, and streams that the release has made.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import nats
+import pytest
+from living_platform import running
+from nats.aio.client import Client
+
+from chassis.events.connection import connection
+from chassis.events.nats_options import NatsOptions
+from devkit.broker.keys import make_keys
+from devkit.broker.permissions import permissions_of_all
+from devkit.describing.description import PlatformDescription
+from devkit.describing.reading import describe_platform
+from devkit.platform import Platform, PlatformOptions
+from devkit.workspace import find_workspace
+
+pytestmark = [pytest.mark.xdist_group("broker"), pytest.mark.timeout(300)]
+
+DESCRIBED = describe_platform(find_workspace(Path(__file__)))
+SERVICES = [service.name for service in DESCRIBED.services]
+OWNERS = [service.name for service in DESCRIBED.services if service.publishes]
+MEMBERS = "slipway-members"
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    options = PlatformOptions(
+        data=tmp_path_factory.mktemp("broker"),
+        free_ports=True,
+        restart=False,
+        broker_keys=True,
+        environment={"APP_LOG_FORMAT": "json"},
+    )
+    with running(options) as platform:
+        yield platform
+
+
+class Attempts:
+    """One key's connection, and what the broker has refused it."""
+
+    def __init__(self, client: Client, refused: list[str]) -> None:
+        self.client = client
+        self._refused = refused
+
+    async def may_publish(self, subject: str) -> bool:
+        before = len(self._refused)
+        await self.client.publish(subject, b"{}")
+        await self._answered()
+        return not self._newly_refused(before, f'publish to "{subject}"')
+
+    async def may_subscribe(self, subject: str) -> bool:
+        before = len(self._refused)
+        subscription = await self.client.subscribe(subject)
+        await self._answered()
+        refused = self._newly_refused(before, f'subscription to "{subject}"')
+        await subscription.unsubscribe()
+        return not refused
+
+    async def api(self, request: str, body: object = None) -> Any:
+        """The answer of the JetStream API."""
+        payload = json.dumps(body).encode() if body is not None else b""
+        return json.loads((await self.client.request(f"$JS.API.{request}", payload)).data)
+
+    async def _answered(self) -> None:
+        """The client's first PING may overtake what it has not written yet, its second does not."""
+        await self.client.flush()
+        await self.client.flush()
+
+    def _newly_refused(self, before: int, what: str) -> bool:
+        assert all("permissions violation" in text for text in self._refused)
+        return any(what.lower() in text for text in self._refused[before:])
+
+
+@asynccontextmanager
+async def connected(platform: Platform, name: str) -> AsyncIterator[Attempts]:
+    """As the service of this name, or as the release, with its own key."""
+    refused: list[str] = []
+
+    async def note(error: Exception) -> None:
+        refused.append(str(error).lower())
+
+    client = await nats.connect(
+        platform.broker.url,
+        nkeys_seed=str(platform.data / "keys" / f"{name}.nk"),
+        inbox_prefix=f"_INBOX.{name}",
+        error_cb=note,
+    )
+    try:
+        yield Attempts(client, refused)
+    finally:
+        await client.close()
+
+
+async def test_a_whole_demo_holds_every_law_and_nobody_asks_for_more_than_is_allowed(
+    platform: Platform,
+) -> None:
+    at = [f"--at=gateway={platform.url('gateway')}"]
+    at += [
+        f"--at={process.service}={process.grpc_address}"
+        for process in platform.processes
+        if process.grpc_port is not None
+    ]
+    demo = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "demo", "--baskets", "120", *at,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await demo.communicate()
+    assert demo.returncode == 0, output.decode()
+    assert "✓ every order ends once" in output.decode()
+    assert "Violation" not in platform.broker.log.read_text(encoding="utf-8")
+    async with httpx.AsyncClient() as http:
+        for process in platform.processes:
+            told = (await http.get(f"{process.http_url}/readyz")).json()
+            assert (process.name, told["status"]) == (process.name, "ready")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_service_may_not_change_any_stream(platform: Platform, name: str) -> None:
+    before = await state_of_streams(platform)
+    async with connected(platform, name) as service:
+        for stream in [*OWNERS, MEMBERS, "new"]:
+            for request in (
+                "CREATE", "UPDATE", "DELETE", "PURGE", "SNAPSHOT", "RESTORE", "MSG.DELETE",
+                "LEADER.STEPDOWN",
+            ):  # fmt: skip
+                assert not await service.may_publish(f"$JS.API.STREAM.{request}.{stream}")
+    assert await state_of_streams(platform) == before
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_service_may_not_list_streams_and_reads_only_its_own_and_those_it_subscribes_to(
+    platform: Platform, name: str
+) -> None:
+    reads = streams_read_by(name)
+    async with connected(platform, name) as service:
+        for request in ("INFO", "STREAM.NAMES", "STREAM.LIST", "META.LEADER.STEPDOWN"):
+            assert not await service.may_publish(f"$JS.API.{request}")
+        for stream in OWNERS:
+            for request in ("LIST", "NAMES", "INFO", "DURABLE.CREATE"):
+                subject = f"$JS.API.CONSUMER.{request}.{stream}.x"
+                assert not await service.may_publish(subject)
+            own = stream == name
+            for request in ("STREAM.INFO", "STREAM.MSG.GET", "DIRECT.GET"):
+                allowed = await service.may_publish(f"$JS.API.{request}.{stream}")
+                assert allowed == (own or stream in reads), (request, stream)
+            assert not await service.may_publish(f"$JS.API.DIRECT.GET.{stream}.{a_type(stream)}.0")
+            for request in ("CREATE", "MSG.NEXT", "DELETE"):
+                allowed = await service.may_publish(f"$JS.API.CONSUMER.{request}.{stream}.x")
+                assert allowed == (stream in reads), (request, stream)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_service_may_not_speak_for_another(platform: Platform, name: str) -> None:
+    async with connected(platform, name) as service:
+        for other in set(SERVICES) - {name}:
+            assert not await service.may_publish(f"slipway.members.{other}.forged")
+            assert not await service.may_publish(f"slipway.operator.{other}")
+            assert not await service.may_publish(f"_INBOX.{other}.x")
+        for owner in set(OWNERS) - {name}:
+            assert not await service.may_publish(f"{a_type(owner)}.0")
+        for subject in ("anything", "$SYS.REQ.SERVER.PING", "$JS.ACK.orders.x.1.1.1.1.1"):
+            assert not await service.may_publish(subject)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_service_may_not_listen_to_others(platform: Platform, name: str) -> None:
+    described = DESCRIBED.service(name)
+    assert described is not None
+    heard = {each.type for each in described.subscribes if each.kind == "broadcast"}
+    async with connected(platform, name) as service:
+        for subject in (
+            ">",
+            "*",
+            "_INBOX.>",
+            "_INBOX.*.*",
+            "$JS.>",
+            "$SYS.>",
+            "slipway.>",
+            "shop.>",
+        ):
+            assert not await service.may_subscribe(subject)
+        for other in {*SERVICES, "release"} - {name}:
+            for subject in ("_INBOX.{}.>", "slipway.members.{}.*", "slipway.operator.{}",
+                            "slipway.relay.{}", "slipway.resend.{}"):  # fmt: skip
+                assert not await service.may_subscribe(subject.format(other))
+        for owner in DESCRIBED.services:
+            for type in owner.publishes:
+                assert await service.may_subscribe(f"{type}.*") == (type in heard)
+
+
+async def test_the_release_makes_streams_and_may_not_delete_or_read_them(
+    platform: Platform,
+) -> None:
+    before = await state_of_streams(platform)
+    async with connected(platform, "release") as release:
+        assert sorted(before) == sorted([*OWNERS, MEMBERS])
+        for stream in (*OWNERS, MEMBERS):
+            for request in ("DELETE", "PURGE", "MSG.DELETE", "MSG.GET", "SNAPSHOT"):
+                assert not await release.may_publish(f"$JS.API.STREAM.{request}.{stream}")
+            assert not await release.may_publish(f"$JS.API.DIRECT.GET.{stream}")
+            assert not await release.may_publish(f"$JS.API.CONSUMER.CREATE.{stream}.x")
+        assert not await release.may_publish("$JS.API.STREAM.CREATE.another")
+        assert not await release.may_publish(f"{a_type(OWNERS[0])}.0")
+        for subject in (">", "_INBOX.>", f"{a_type(OWNERS[0])}.*"):
+            assert not await release.may_subscribe(subject)
+    assert await state_of_streams(platform) == before
+
+
+async def test_a_key_that_the_broker_does_not_know_is_refused(
+    platform: Platform, tmp_path: Path
+) -> None:
+    (stranger,) = make_keys(tmp_path, ["orders"])
+    for seed_file in (stranger.seed_file, None):
+        options = NatsOptions(platform.broker.url, nkey_seed_file=seed_file)
+        with pytest.raises(nats.errors.Error, match="Authorization"):
+            async with connection(options, "stranger"):
+                pass
+
+
+async def test_streams_are_made_by_no_other_key_than_the_releases(
+    platform: Platform, tmp_path: Path
+) -> None:
+    (stranger,) = make_keys(tmp_path, ["orders"])
+    (orders,) = platform.of("orders")
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "orders", "broker", "apply", "--wait", "0"],
+        env=orders.environment | {"APP_NATS_NKEY_SEED_FILE": str(stranger.seed_file)},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 69
+    assert "Authorization Violation" in done.stderr
+    # A service's own key is known, and may not make streams.
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "orders", "broker", "apply", "--wait", "0"],
+        env=orders.environment,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 69
+    assert "permissions violation" in done.stderr.lower()
+
+
+async def test_what_a_service_is_asked_to_answer_goes_to_inboxes_only(platform: Platform) -> None:
+    """Who may answer requests must not be talked into publishing for who asks."""
+    before = await state_of_streams(platform)
+    question = {
+        "subject": f"{a_type('orders')}.0", "first": 1, "last": 1, "generation": "", "below_rank": 1
+    }  # fmt: skip
+    body = json.dumps(question).encode()
+    async with connected(platform, "payments") as payments:
+        for reply in (
+            "$JS.API.STREAM.DELETE.orders",
+            f"{a_type('orders')}.0",
+            "slipway.operator.orders",
+        ):
+            await payments.client.publish("slipway.resend.orders", body, reply=reply)
+        # The answer to one who asks rightly comes after those.
+        answer = await payments.client.request("slipway.resend.orders", body, timeout=30)
+    assert "slipway-resend-end" in (answer.headers or {})
+    assert await state_of_streams(platform) == before
+
+
+def test_each_service_is_allowed_what_its_committed_file_says() -> None:
+    allowed = permissions_of_all(DESCRIBED)
+    for service in DESCRIBED.services:
+        file = find_workspace(Path(__file__)).root / service.folder / "deploy/nats-permissions.json"
+        committed = json.loads(file.read_text(encoding="utf-8"))
+        assert committed["publish"] == list(allowed[service.name].publish)
+        assert committed["subscribe"] == list(allowed[service.name].subscribe)
+
+
+def a_type(owner: str) -> str:
+    service = DESCRIBED.service(owner)
+    assert service is not None
+    return service.publishes[0]
+
+
+def streams_read_by(name: str, described: PlatformDescription = DESCRIBED) -> set[str]:
+    service = described.service(name)
+    assert service is not None
+    return {s.producer for s in service.subscribes if s.kind != "broadcast" and s.producer}
+
+
+async def state_of_streams(platform: Platform) -> dict[str, Any]:
+    """Configuration, and the number of the last message, of each stream there is; of members, who
+    announce themselves all the time, only the former."""
+    async with connected(platform, "release") as release:
+        names = (await release.api("STREAM.NAMES"))["streams"]
+        infos = {name: await release.api(f"STREAM.INFO.{name}") for name in names}
+    return {
+        name: (info["config"], None if name == MEMBERS else info["state"]["last_seq"])
+        for name, info in infos.items()
+    }
