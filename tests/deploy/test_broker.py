@@ -141,7 +141,7 @@ async def test_a_service_may_not_change_any_stream(platform: Platform, name: str
 
 
 @pytest.mark.parametrize("name", SERVICES)
-async def test_a_service_may_not_list_streams_and_reads_only_its_own_and_those_it_subscribes_to(
+async def test_a_service_lists_no_streams_and_reads_only_those_it_needs(
     platform: Platform, name: str
 ) -> None:
     reads = streams_read_by(name)
