@@ -11,7 +11,7 @@ from devkit.images.docker import build_environment, docker
 from devkit.images.package_access import package_access
 from devkit.workspace import Member, Workspace
 
-__all__ = ["Order", "Target", "build_image", "pick_members", "push_image"]
+__all__ = ["Order", "Target", "build_image", "pick_members", "push_image", "push_named"]
 
 _TAIL_LINES = 40
 
@@ -28,13 +28,15 @@ class Order:
     """What is built: the target, the tag, and for which platforms ("linux/amd64,linux/arm64").
 
     Images for other platforms than the engine's own exist in a registry only, so building them and
-    pushing them is one step.
+    pushing them is one step. `name` is the whole name of the image, where it is not that of the
+    member and the tag.
     """
 
     tag: str
     target: Target = Target.SERVICE
     registry: str = ""
     platforms: str = ""
+    name: str = ""
 
 
 def pick_members(workspace: Workspace, names: Sequence[str]) -> list[Member]:
@@ -55,6 +57,7 @@ def build_image(workspace: Workspace, member: Member, order: Order) -> str:
     image = f"{member.name}:{order.tag}"
     if order.platforms:
         image = f"{order.registry}/{image}"
+    image = order.name or image
     with package_access() as access:
         command = [
             docker(), "build", "--file", "docker/Dockerfile", "--target", order.target,
@@ -75,8 +78,13 @@ def push_image(workspace: Workspace, image: str, registry: str) -> str:
     pushed = f"{registry.rstrip('/')}/{image}"
     failure = f"the image {pushed} could not be pushed"
     _run(workspace, [docker(), "tag", image, pushed], failure)
-    _run(workspace, [docker(), "push", pushed], failure)
+    push_named(workspace, pushed)
     return pushed
+
+
+def push_named(workspace: Workspace, image: str) -> None:
+    """Pushes an image to the registry that its name begins with. Raises DevkitError if it fails."""
+    _run(workspace, [docker(), "push", image], f"the image {image} could not be pushed")
 
 
 def _run(workspace: Workspace, command: Sequence[str], failure: str) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from devkit.errors import WrongUsage
 from devkit.images.build import Order, Target, build_image, pick_members, push_image
+from devkit.images.for_skaffold import build_for_skaffold
 from devkit.workspace import find_workspace
 
 __all__ = ["app"]
@@ -42,3 +43,17 @@ def build(
         if push and not platforms:
             image = push_image(workspace, image, order.registry)
         typer.echo(f"{image:<40} {time.monotonic() - began:6.1f} s")
+
+
+@app.command()
+def for_skaffold(
+    member: Annotated[str, typer.Argument(help="The folder's name: orders.")],
+    image: Annotated[str, typer.Option(envvar="IMAGE", help="The image's whole name.")],
+    target: Annotated[Target, typer.Option(help="What runs, or what reloads.")] = Target.SERVICE,
+    push: Annotated[bool, typer.Option(envvar="PUSH_IMAGE", help="Push it.")] = False,
+    platforms: Annotated[str, typer.Option(envvar="PLATFORMS", help="For these platforms.")] = "",
+) -> None:
+    """Build one image as Skaffold asks for it, by the variables that it sets."""
+    tag = image.rpartition(":")[2]
+    order = Order(tag, target, platforms=platforms, name=image)
+    build_for_skaffold(find_workspace(), member, order, push=push)

@@ -13,7 +13,14 @@ from devkit.workspace import Workspace
 __all__ = ["drift", "render"]
 
 # Where derived files may lie, and how their names end.
-_PLACES = ("services/*/deploy/**/*", "deploy/**/*", "docker/**/*", "docs/**/*", "*")
+_PLACES = (
+    "*/deploy/**/*",
+    "services/*/deploy/**/*",
+    "deploy/**/*",
+    "docker/**/*",
+    "docs/**/*",
+    "*",
+)
 _SUFFIXES = (".conf", ".json", ".md", ".yaml", ".yml")
 
 

@@ -6,9 +6,18 @@ What a tool such as helm renders is in RECORDED: the lint, which has no helm, co
 from collections.abc import Callable, Iterator
 
 from devkit.describing.description import PlatformDescription
-from devkit.rendering import asyncapi, catalog, chart_readme, facts, nats_permissions, umbrella
+from devkit.rendering import (
+    asyncapi,
+    catalog,
+    chart_readme,
+    facts,
+    gitops,
+    nats_permissions,
+    umbrella,
+)
 from devkit.rendering.artifact import Artifact
 from devkit.rendering.recorded import Recorded
+from devkit.rendering.skaffold import artifacts as skaffold
 
 __all__ = ["KINDS", "RECORDED"]
 
@@ -19,6 +28,8 @@ KINDS: tuple[Callable[[PlatformDescription], Iterator[Artifact]], ...] = (
     asyncapi.artifacts,
     catalog.artifacts,
     nats_permissions.artifacts,
+    gitops.artifacts,
+    skaffold.artifacts,
 )  # fmt: skip
 
 RECORDED: tuple[Recorded, ...] = ()

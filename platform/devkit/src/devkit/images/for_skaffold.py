@@ -1,0 +1,33 @@
+"""Builds an image under the name that Skaffold gives it."""
+
+import subprocess
+from dataclasses import replace
+
+from devkit.errors import DevkitError
+from devkit.images.build import Order, build_image, push_named
+from devkit.images.docker import docker
+from devkit.workspace import Workspace
+
+__all__ = ["build_for_skaffold"]
+
+
+def build_for_skaffold(workspace: Workspace, folder: str, order: Order, *, push: bool) -> None:
+    """Build the image of the member in this folder, and push it if told to.
+
+    `order.name` is the image's whole name, `order.platforms` the platforms of the cluster's nodes.
+    Raises DevkitError for an unknown member, and if a step fails.
+    """
+    members = {member.path.name: member for member in (*workspace.services, *workspace.others)}
+    if folder not in members:
+        raise DevkitError(f"no image is made of {folder}; there are: {', '.join(members)}")
+    if order.platforms == _own_platform():
+        order = replace(order, platforms="")
+    image = build_image(workspace, members[folder], order)
+    if push and not order.platforms:
+        push_named(workspace, image)
+
+
+def _own_platform() -> str:
+    asked = [docker(), "version", "--format", "{{.Server.Os}}/{{.Server.Arch}}"]
+    done = subprocess.run(asked, capture_output=True, encoding="utf-8", check=False)
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""Skaffold's configurations: of each service, of what they stand on, of the laws, of all."""

@@ -1,0 +1,63 @@
+"""Skaffold's configurations, each where what it deploys lies."""
+
+from collections.abc import Iterator
+
+from devkit.describing.description import PlatformDescription
+from devkit.rendering.artifact import Artifact
+from devkit.rendering.skaffold.configuration import DEMO, configuration, profiles
+from devkit.rendering.skaffold.laws import laws
+from devkit.rendering.skaffold.of_service import of_service
+
+__all__ = ["artifacts"]
+
+
+def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
+    """Yield skaffold.yaml of the root, of deploy/, of the demo and of each service."""
+    if not platform.services:
+        return
+    yield _all(platform)
+    yield _platform(platform)
+    if _has_demo(platform):
+        yield laws(platform)
+    for service in platform.services:
+        yield of_service(service, verified=_has_demo(platform))
+
+
+def _all(platform: PlatformDescription) -> Artifact:
+    folders = [service.folder for service in platform.services]
+    folders += [DEMO] if _has_demo(platform) else []
+    required = {"requires": [{"path": f"{folder}/deploy/skaffold.yaml"} for folder in folders]}
+    additions = "values.yaml in each service's deploy/"
+    return configuration("skaffold.yaml", additions, "slipway", required | profiles())
+
+
+def _platform(platform: PlatformDescription) -> Artifact:
+    """The broker and the database, without which no service starts: the umbrella without them."""
+    release = {
+        "name": "slipway",
+        "chartPath": "helm/slipway",
+        "valuesFiles": ["helm/slipway/values-development.yaml"],
+        "setValues": {
+            **{f"{service.name}.enabled": False for service in platform.services},
+            # Claims would outlive `skaffold delete`.
+            "nats.storage.enabled": False,
+            "postgresql.storage.enabled": False,
+        },
+    }
+    overlay = {"kustomize": {"paths": ["k8s/overlays/development"]}}
+    without_helm: dict[str, object] = {"op": "remove", "path": "/deploy/helm"}
+    content = {"deploy": {"helm": {"releases": [release]}}} | profiles(
+        production=[without_helm],  # both come from outside
+        kustomize=[
+            without_helm,
+            {"op": "add", "path": "/deploy/kubectl", "value": {}},
+            {"op": "add", "path": "/manifests", "value": overlay},
+        ],
+    )
+    return configuration(
+        "deploy/skaffold.yaml", "helm/slipway/values-development.yaml", "platform", content
+    )
+
+
+def _has_demo(platform: PlatformDescription) -> bool:
+    return (platform.root / DEMO).is_dir()

@@ -1,0 +1,41 @@
+"""The configuration of `skaffold verify`: the demo's baskets, and whether every law holds."""
+
+from collections.abc import Iterator
+
+from devkit.describing.description import PlatformDescription
+from devkit.rendering.artifact import Artifact
+from devkit.rendering.skaffold.configuration import DEMO, configuration, image, profiles
+
+__all__ = ["laws"]
+
+_IMAGE = f"slipway-{DEMO}"
+_SECONDS = 600
+
+
+def laws(platform: PlatformDescription) -> Artifact:
+    """The configuration, with an address for each service."""
+    inputs = ("platform/devkit/src", f"{DEMO}/src")
+    built = image(_IMAGE, "../..", f"{DEMO} --target {DEMO}", inputs)
+    replay = {
+        "name": "laws",
+        "timeout": _SECONDS,
+        "container": {"name": "laws", "image": _IMAGE, "args": ["demo", *_addresses(platform)]},
+        "executionMode": {"kubernetesCluster": {"jobManifestPath": "job.yaml"}},
+    }
+    content = {
+        "build": {"tagPolicy": {"inputDigest": {}}, "artifacts": [built]},
+        "verify": [replay],
+    }
+    path = f"{DEMO}/deploy/skaffold.yaml"
+    return configuration(path, "job.yaml beside it", "laws", content | profiles())
+
+
+def _addresses(platform: PlatformDescription) -> Iterator[str]:
+    """The arguments that name the gateway, and each service's headless Service."""
+    for service in platform.services:
+        if service.grpc is None:
+            yield f"--at={service.name}=http://{service.name}:{service.http.port}"
+        else:
+            host = f"{service.name}-headless"
+            yield f"--at={service.name}={host}:{service.grpc.port}"
+            yield f"--at={service.name}=http://{host}:{service.http.port}"

@@ -1,0 +1,95 @@
+"""The configuration of one service: its image, its release, its ports on this machine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from devkit.describing.description import ServiceDescription
+from devkit.rendering.artifact import Artifact
+from devkit.rendering.skaffold.configuration import DEMO, ROOT, configuration, image, profiles
+
+__all__ = ["of_service"]
+
+_SHARED = "/opt/shared"
+_RELEASE = "/deploy/helm/releases/0"
+
+
+def of_service(service: ServiceDescription, *, verified: bool) -> Artifact:
+    """The configuration; `verified` services also answer the demo, which checks the laws."""
+    content = {
+        "requires": [{"path": f"{ROOT}/deploy/skaffold.yaml"}],
+        "build": {"tagPolicy": {"inputDigest": {}}, "artifacts": [_image(service)]},
+        "deploy": {"helm": {"releases": [_release(service, verified=verified)]}},
+        "portForward": list(_forwards(service)),
+    }
+    path = f"{service.folder}/deploy/skaffold.yaml"
+    patches = profiles(
+        production=list(_production(service, verified=verified)),
+        kustomize=[{"op": "remove", "path": "/deploy/helm"}],
+    )
+    return configuration(path, "values.yaml beside it", service.name, content | patches)
+
+
+def _image(service: ServiceDescription) -> dict[str, object]:
+    source = f"{service.folder}/src"
+    reloader = "platform/devkit/src/devkit/reload.py"
+    synchronized = {source: "/app", "contracts": _SHARED, "platform/chassis/src": _SHARED}
+    rules = [
+        {"src": f"{folder}/**/*.py", "dest": destination, "strip": f"{folder}/"}
+        for folder, destination in synchronized.items()
+    ]
+    built = image(service.distribution, ROOT, _target(service, "dev"), (reloader, source))
+    return built | {"sync": {"manual": rules}}
+
+
+def _target(service: ServiceDescription, target: str) -> str:
+    return f"{Path(service.folder).name} --target {target}"
+
+
+def _release(service: ServiceDescription, *, verified: bool) -> dict[str, object]:
+    variable = service.distribution.replace("-", "_")
+    templates = {"image.reference": f"{{{{.IMAGE_FULLY_QUALIFIED_{variable}}}}}"}
+    if verified:
+        contracts = [each.full_name for each in service.grpc.services] if service.grpc else []
+        templates[_caller()] = f"{{{','.join(contracts)}}}"
+    return {
+        "name": service.name,
+        "chartPath": f"{ROOT}/deploy/helm/service",
+        "valuesFiles": ["facts.yaml", "values.yaml", _values("development")],
+        "setValueTemplates": templates,
+    }
+
+
+def _production(service: ServiceDescription, *, verified: bool) -> Iterator[dict[str, object]]:
+    command = image("", ROOT, _target(service, "service"), ())["custom"]
+    assert isinstance(command, dict)
+    yield {
+        "op": "replace",
+        "path": "/build/artifacts/0/custom/buildCommand",
+        "value": command["buildCommand"],
+    }
+    yield {"op": "remove", "path": "/build/artifacts/0/sync"}
+    yield {
+        "op": "replace",
+        "path": f"{_RELEASE}/valuesFiles/2",
+        "value": _values("production"),
+    }
+    if verified:
+        yield {"op": "remove", "path": f"{_RELEASE}/setValueTemplates/{_caller()}"}
+
+
+def _caller() -> str:
+    return f"extraCallers.{DEMO}"
+
+
+def _values(environment: str) -> str:
+    return f"{ROOT}/deploy/helm/environments/{environment}.yaml"
+
+
+def _forwards(service: ServiceDescription) -> Iterator[dict[str, object]]:
+    for port in (service.http.port, *([service.grpc.port] if service.grpc else [])):
+        yield {
+            "resourceType": "service",
+            "resourceName": service.name,
+            "port": port,
+            "localPort": port,
+        }
