@@ -17,6 +17,11 @@ demo: setup ## Replay baskets on a whole platform (ARGS="--baskets 5000")
 	@test -d demo || { echo "There is no demo: this platform has no folder demo/."; exit 1; }
 	@slipway demo $(ARGS)
 
+.PHONY: cluster-demo
+cluster-demo: setup ## Replay baskets on a cluster (KUBECONFIG=... ARGS=--mesh)
+	@test -d demo || { echo "There is no demo: this platform has no folder demo/."; exit 1; }
+	@slipway cluster-demo $(ARGS)
+
 .PHONY: run
 run: setup ## Start the platform and stay (ARGS="--replicas inventory=3")
 	@slipway run $(ARGS)
@@ -26,7 +31,7 @@ test: setup ## Pass all tests (TESTS=tests/e2e ARGS="-k probes")
 	@pytest -n $${TEST_PROCESSES:-4} $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
 
 .PHONY: lint
-lint: setup ## Format, lint, types, imports, migrations, contracts, derived files
+lint: setup ## Code, types, imports, contracts, migrations, derived files
 	@ruff check . && ruff format --check .
 	@slipway workspace types
 	@slipway workspace imports

@@ -5,13 +5,22 @@ nodes. Each makes a namespace of its own and leaves nothing behind.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from cluster_customers import Customers
+from cluster_node import Node
 
+from demo.cluster.shop import ClusterShop, push_shop
 from devkit.cluster.namespace import Namespace, PodSecurity, why_unreachable
 from devkit.cluster.tools import missing
+from devkit.errors import DevkitError
+from devkit.images.docker import docker
+from devkit.workspace import find_workspace
+
+REGISTRY = os.environ.get("REGISTRY", "localhost:5000")
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +38,9 @@ def cluster() -> None:
 def make_namespace(cluster: None) -> Iterator[Callable[..., Namespace]]:
     """Makes namespaces with a Pod Security level; they are removed when the test has ended."""
     made: list[Namespace] = []
-    prefix = os.environ.get("CLUSTER_TEST_PREFIX", "test")
 
     def make(security: PodSecurity = "restricted", **labels: str) -> Namespace:
-        namespace = Namespace(f"{prefix}-{uuid4().hex[:8]}")
+        namespace = _new_namespace()
         made.append(namespace)
         namespace.create(security, labels)
         return namespace
@@ -42,7 +50,59 @@ def make_namespace(cluster: None) -> Iterator[Callable[..., Namespace]]:
         namespace.delete()
 
 
+def _new_namespace() -> Namespace:
+    return Namespace(f"{os.environ.get('CLUSTER_TEST_PREFIX', 'test')}-{uuid4().hex[:8]}")
+
+
 @pytest.fixture
 def namespace(make_namespace: Callable[..., Namespace]) -> Namespace:
     """A namespace labelled restricted."""
     return make_namespace()
+
+
+@pytest.fixture(scope="session")
+def tag(cluster: None) -> str:
+    """The tag of the images that have been built and pushed to the registry."""
+    try:
+        docker()
+    except DevkitError as error:
+        pytest.skip(str(error))
+    return push_shop(find_workspace(), REGISTRY)
+
+
+@pytest.fixture(scope="module")
+def node(tag: str) -> Iterator[Node]:
+    """The node of the cluster."""
+    namespace = _new_namespace()
+    namespace.create("privileged")
+    try:
+        yield Node(namespace, f"{REGISTRY}/slipway-demo:{tag}")
+    finally:
+        namespace.delete()
+
+
+@pytest.fixture(scope="module")
+def values() -> Mapping[str, Any]:
+    """What the shop of a module is installed with; a module has its own if that matters."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def shop(tag: str, values: Mapping[str, Any]) -> Iterator[ClusterShop]:
+    """A shop for the tests of a module, each of which leaves it as ready as it was."""
+    shop = ClusterShop(find_workspace(), _new_namespace(), REGISTRY, tag)
+    try:
+        shop.make_namespace()
+        shop.open()
+        shop.install(values)
+        shop.visit()
+        yield shop
+    finally:
+        shop.namespace.delete()
+
+
+@pytest.fixture(scope="module")
+def customers(shop: ClusterShop) -> Iterator[Customers]:
+    """The customers of that shop."""
+    with Customers(shop) as customers:
+        yield customers

@@ -69,6 +69,7 @@ async def replay(
     patience: float = 60,
     answer_within: float = 15,
     run: str = "",
+    per_second: float | None = None,
 ) -> Record:
     """Place every basket exactly once, `in_flight` of them at a time; returns when all are placed.
 
@@ -84,6 +85,7 @@ async def replay(
         answer_within: longest wait for one answer, in seconds.
         run: begins every Idempotency-Key, which is the basket's id without it: a platform answers
             a key that it knows with the order of that time.
+        per_second: at most so many baskets a second, all shoppers together; None for no limit.
 
     Raises:
         ReplayStuck: a basket could not be placed in time.
@@ -96,9 +98,12 @@ async def replay(
         timeout=answer_within, limits=limits, trust_env=False, follow_redirects=False
     ) as client:
         rest = iter(baskets)
+        pace = _Pace(per_second)
         shoppers = [
             asyncio.create_task(
-                _Shopper(client, urls, at, record, patience, run).buy(rest, on_progress or _ignore)
+                _Shopper(client, urls, at, record, patience, run, pace).buy(
+                    rest, on_progress or _ignore
+                )
             )
             for at in range(in_flight)
         ]
@@ -123,6 +128,7 @@ class _Shopper:
         record: Record,
         patience: float,
         run: str,
+        pace: "_Pace",
     ) -> None:
         self._client = client
         self._urls = urls
@@ -130,9 +136,11 @@ class _Shopper:
         self._record = record
         self._patience = patience
         self._run = run
+        self._pace = pace
 
     async def buy(self, rest: Iterator[Basket], on_progress: Callable[[Record], None]) -> None:
         for basket in rest:
+            await self._pace.turn()
             self._record.asked += 1
             await self._place(basket)
             on_progress(self._record)
@@ -178,6 +186,21 @@ class _Shopper:
             return str(answer.status_code), _seconds(answer.headers.get("retry-after", ""))
         self._record.refused.append(Refusal(basket, answer.status_code, answer.text[:500]))
         return None, 0.0
+
+
+class _Pace:
+    """Whose turn it is, and when."""
+
+    def __init__(self, per_second: float | None) -> None:
+        self._gap = 1 / per_second if per_second else 0.0
+        self._next = 0.0
+
+    async def turn(self) -> None:
+        if self._gap:
+            now = time.monotonic()
+            at = max(self._next, now)
+            self._next = at + self._gap
+            await asyncio.sleep(at - now)
 
 
 def _order(basket: Basket) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from devkit.workspace import Member, Workspace
 __all__ = ["Order", "Target", "build_image", "pick_members", "push_image", "push_named"]
 
 _TAIL_LINES = 40
+_DEMO = "demo"
 
 
 class Target(StrEnum):
@@ -40,12 +41,18 @@ class Order:
 
 
 def pick_members(workspace: Workspace, names: Sequence[str]) -> list[Member]:
-    """The services of these names, all without any. Raises DevkitError for an unknown name."""
-    known = {name: member for member in workspace.services for name in member.service_entry_points}
+    """The services of these names, or the demo; all services without any.
+
+    Raises DevkitError for an unknown name.
+    """
+    services = {
+        name: member for member in workspace.services for name in member.service_entry_points
+    }
+    known = {**services, **{m.relative: m for m in workspace.others if m.relative == _DEMO}}
     for name in names:
         if name not in known:
             raise DevkitError(f"there is no service {name}; there are: {', '.join(known)}")
-    return [known[name] for name in names or known]
+    return [known[name] for name in names or services]
 
 
 def build_image(workspace: Workspace, member: Member, order: Order) -> str:
@@ -54,13 +61,14 @@ def build_image(workspace: Workspace, member: Member, order: Order) -> str:
     On a terminal the client shows its own progress; elsewhere the end of its output is shown only
     if it fails. Raises DevkitError then.
     """
+    target = _DEMO if member.relative == _DEMO else order.target.value
     image = f"{member.name}:{order.tag}"
     if order.platforms:
         image = f"{order.registry}/{image}"
     image = order.name or image
     with package_access() as access:
         command = [
-            docker(), "build", "--file", "docker/Dockerfile", "--target", order.target,
+            docker(), "build", "--file", "docker/Dockerfile", "--target", target,
             "--build-arg", f"SERVICE={member.path.name}",
             "--build-arg", f"IMAGE={member.name}",
             "--build-arg", f"VERSION={order.tag}",

@@ -1,0 +1,33 @@
+"""What the demo gives the chart, and where it asks the services on a cluster."""
+
+from demo.cluster.addresses import addresses, admitted
+from demo.elsewhere import find_platform
+from devkit.cluster.release import merged
+from devkit.describing.reading import describe_platform
+from devkit.workspace import find_workspace
+
+PLATFORM = describe_platform(find_workspace())
+
+
+def test_the_demo_understands_the_addresses_of_the_cluster() -> None:
+    platform = find_platform(addresses(PLATFORM, "http://10.0.0.1:80"))
+
+    assert platform.gateways == ("http://10.0.0.1:80",)
+    assert {address.host for address in platform.addresses} == {
+        f"{service.name}-headless" for service in PLATFORM.services if service.grpc
+    }
+
+
+def test_every_service_takes_calls_of_the_demo_to_each_of_its_contracts() -> None:
+    callers = {name: values["extraCallers"]["demo"] for name, values in admitted(PLATFORM).items()}
+
+    assert callers["orders"] == ["shop.orders.v1.OrdersService", "slipway.v1.LedgerService"]
+    assert callers["gateway"] == []
+    assert callers.keys() == {service.name for service in PLATFORM.services}
+
+
+def test_values_are_merged_by_their_keys_and_the_later_one_wins() -> None:
+    assert merged({"a": {"b": 1, "c": [1]}}, {"a": {"c": [2]}}, {"d": None}) == {
+        "a": {"b": 1, "c": [2]},
+        "d": None,
+    }
