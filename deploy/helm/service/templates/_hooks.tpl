@@ -8,16 +8,65 @@ there are neither the service's ServiceAccount nor its NetworkPolicy: it has its
 {{- $job := index . 1 -}}
 {{- with $context -}}
 {{- $name := printf "%s-%s" (include "service.deployment" .) $job.name -}}
+{{- $hook := printf "helm.sh/hook: %s\nhelm.sh/hook-delete-policy: before-hook-creation,hook-succeeded" $job.hook -}}
 {{- if .Values.networkPolicy.enabled }}
+{{- include "service.commandPolicy" (list . $name $job $hook) }}
+---
+{{- end }}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {{ $name }}
+  labels: {{- include "service.labels" . | nindent 4 }}
+  annotations:
+    {{- $hook | nindent 4 }}
+    helm.sh/hook-weight: {{ $job.weight | quote }}
+spec:
+  backoffLimit: 6
+  template:
+    {{- include "service.commandPod" (list . $name $job) | nindent 4 }}
+{{- end -}}
+{{- end -}}
+
+{{/* The pod of a command of the service; takes the context, the value of its label `app`, and the job. */}}
+{{- define "service.commandPod" -}}
+{{- $name := index . 1 -}}
+{{- $job := index . 2 -}}
+{{- with index . 0 -}}
+metadata:
+  labels:
+    {{- include "service.labels" . | nindent 4 }}
+    app: {{ $name }}
+spec:
+  restartPolicy: OnFailure
+  {{- include "service.podSecurity" . | nindent 2 }}
+  containers:
+    - name: {{ $job.name }}
+      args: {{ $job.args | toJson }}
+      {{- include "service.container" . | nindent 6 }}
+      resources: {{- toYaml .Values.resources | nindent 8 }}
+      volumeMounts: {{- include "service.mounts" (list . "settings") | nindent 8 }}
+  volumes:
+    {{- include "service.volumes" (list . $job.databaseSecret $job.natsSecret) | nindent 4 }}
+{{- end -}}
+{{- end -}}
+
+{{/* What that pod may reach; takes the same, and a hook's annotations or nothing. */}}
+{{- define "service.commandPolicy" -}}
+{{- $name := index . 1 -}}
+{{- $job := index . 2 -}}
+{{- $hook := index . 3 -}}
+{{- with index . 0 }}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
   name: {{ $name }}
   labels: {{- include "service.labels" . | nindent 4 }}
+  {{- with $hook }}
   annotations:
-    helm.sh/hook: {{ $job.hook }}
+    {{- . | nindent 4 }}
     helm.sh/hook-weight: "-10"
-    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+  {{- end }}
 spec:
   podSelector:
     matchLabels:
@@ -31,34 +80,5 @@ spec:
     {{- if $job.broker }}
     {{- include "service.brokerEgress" . | nindent 4 }}
     {{- end }}
----
 {{- end }}
-apiVersion: batch/v1
-kind: Job
-metadata:
-  name: {{ $name }}
-  labels: {{- include "service.labels" . | nindent 4 }}
-  annotations:
-    helm.sh/hook: {{ $job.hook }}
-    helm.sh/hook-weight: {{ $job.weight | quote }}
-    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
-spec:
-  backoffLimit: 6
-  template:
-    metadata:
-      labels:
-        {{- include "service.labels" . | nindent 8 }}
-        app: {{ $name }}
-    spec:
-      restartPolicy: OnFailure
-      {{- include "service.podSecurity" . | nindent 6 }}
-      containers:
-        - name: {{ $job.name }}
-          args: {{ $job.args | toJson }}
-          {{- include "service.container" . | nindent 10 }}
-          resources: {{- toYaml .Values.resources | nindent 12 }}
-          volumeMounts: {{- include "service.mounts" . | nindent 12 }}
-      volumes:
-        {{- include "service.volumes" (list . $job.databaseSecret $job.natsSecret) | nindent 8 }}
-{{- end -}}
 {{- end -}}

@@ -31,7 +31,7 @@ tolerations: {{- toYaml . | nindent 2 }}
 image: {{ include "service.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext: {{- include "service.containerSecurity" . | nindent 2 }}
-env: {{- include "service.env" . | indent 2 }}
+env: {{- include "service.env" . | trim | nindent 2 }}
 {{- end -}}
 
 {{- define "service.containerSecurity" -}}
@@ -88,11 +88,13 @@ capabilities:
 {{- end }}
 {{- end -}}
 
-{{/* Mounts of the service and of its migrations: `settings` is the volume with its secrets. */}}
+{{/* Mounts of every container; takes the context and the volume with its settings. */}}
 {{- define "service.mounts" -}}
+{{- $settings := index . 1 -}}
+{{- with index . 0 -}}
 - name: tmp
   mountPath: /tmp
-- name: settings
+- name: {{ $settings }}
   mountPath: /etc/slipway/settings
   readOnly: true
 {{- if include "service.hasEvents" . }}
@@ -105,6 +107,7 @@ capabilities:
 - name: nats-tls
   mountPath: /etc/slipway/nats-tls
   readOnly: true
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}

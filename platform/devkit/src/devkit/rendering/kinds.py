@@ -13,6 +13,7 @@ from devkit.rendering import (
     facts,
     gitops,
     nats_permissions,
+    production_database,
     umbrella,
 )
 from devkit.rendering.artifact import Artifact
@@ -30,6 +31,7 @@ KINDS: tuple[Callable[[PlatformDescription], Iterator[Artifact]], ...] = (
     nats_permissions.artifacts,
     gitops.artifacts,
     skaffold.artifacts,
+    production_database.artifacts,
 )  # fmt: skip
 
 RECORDED: tuple[Recorded, ...] = ()

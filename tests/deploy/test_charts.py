@@ -1,0 +1,278 @@
+"""What the Helm charts promise of everything they render, whatever the service and the values."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from charts import ENVIRONMENTS, HELMS, ROOT, SERVICES, Charts, Refused, env_of, pods
+
+from devkit.describing.description import PlatformDescription
+from devkit.errors import DevkitError
+from devkit.rendering import chart_readme
+
+pytestmark = pytest.mark.skipif(not HELMS, reason="helm is not on the PATH")
+
+Document = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def charts(tmp_path_factory: pytest.TempPathFactory) -> Charts:
+    return Charts.copy(tmp_path_factory.mktemp("charts") / "helm")
+
+
+@pytest.fixture(scope="session")
+def everything(charts: Charts) -> list[Document]:
+    """All that is rendered for any environment, as single releases and by the umbrella."""
+    found = []
+    for environment in ENVIRONMENTS:
+        found += charts.umbrella(environment)
+        for name in SERVICES:
+            found += charts.service(name, environment)
+    return found
+
+
+def one(documents: list[Document], kind: str, name: str) -> Document:
+    (found,) = [d for d in documents if d["kind"] == kind and d["metadata"]["name"] == name]
+    return found
+
+
+@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_charts_render_by_every_helm_there_is(
+    charts: Charts, environment: str, helm: str
+) -> None:
+    by = replace(charts, helm=helm)
+    for name in SERVICES:
+        assert one(by.service(name, environment), "Deployment", name)
+    rendered = by.umbrella(environment)
+    assert {d["metadata"]["name"] for d in rendered if d["kind"] == "Deployment"} == set(SERVICES)
+
+
+def test_a_service_is_the_same_in_a_release_of_its_own_and_in_the_umbrella(charts: Charts) -> None:
+    together = charts.umbrella()
+    for name in SERVICES:
+        for alone in charts.service(name):
+            other = one(together, alone["kind"], alone["metadata"]["name"])
+            for each in (alone, other):
+                drop_release(each)
+            assert alone == other
+
+
+def drop_release(node: Any) -> None:
+    """Take out the release's name, which is all that may differ."""
+    if isinstance(node, dict):
+        node.pop("app.kubernetes.io/instance", None)
+        for each in node.values():
+            drop_release(each)
+    elif isinstance(node, list):
+        for each in node:
+            drop_release(each)
+
+
+def test_every_pod_meets_the_restricted_standard_but_for_what_developers_write(
+    everything: list[Document],
+) -> None:
+    found = list(pods(everything))
+    assert len(found) > 2 * len(SERVICES)
+    for name, spec in found:
+        security = spec["securityContext"]
+        assert security["runAsNonRoot"] is True, name
+        assert security["runAsUser"] > 0, name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            own = container["securityContext"]
+            assert own["allowPrivilegeEscalation"] is False, name
+            assert own["capabilities"] == {"drop": ["ALL"]}, name
+
+
+def test_root_file_systems_are_read_only_in_production(charts: Charts) -> None:
+    for name, spec in pods(charts.umbrella("production")):
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
+
+
+def test_no_pod_gets_a_token_or_variables_of_other_services(everything: list[Document]) -> None:
+    for name, spec in pods(everything):
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["enableServiceLinks"] is False, name
+
+
+def test_no_container_is_given_a_variable_twice(charts: Charts) -> None:
+    sets = ("settings.APP_VERSION=mine", "settings.APP_LOG_LEVEL=DEBUG")
+    for _, spec in pods(charts.service("orders", "production", *sets)):
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            names = [each["name"] for each in container.get("env", [])]
+            assert len(names) == len(set(names))
+    (container,) = one(charts.service("orders", "production", *sets), "Deployment", "orders")[
+        "spec"
+    ]["template"]["spec"]["containers"]
+    assert env_of(container)["APP_VERSION"] == "mine"
+
+
+def test_a_deployment_selects_by_app_and_track_alone(everything: list[Document]) -> None:
+    for each in everything:
+        if each["kind"] == "Deployment":
+            name = each["metadata"]["name"]
+            assert each["spec"]["selector"] == {"matchLabels": {"app": name, "track": "stable"}}
+        if each["kind"] == "Service" and "track" in each["spec"]["selector"]:
+            assert each["metadata"]["name"].endswith(each["spec"]["selector"]["track"])
+
+
+def test_services_of_one_track_stand_beside_that_of_all(charts: Charts) -> None:
+    rendered = charts.service("orders", "development", "trackServices=true")
+    assert one(rendered, "Service", "orders")["spec"]["selector"] == {"app": "orders"}
+    for track in ("stable", "canary"):
+        selector = one(rendered, "Service", f"orders-{track}")["spec"]["selector"]
+        assert selector == {"app": "orders", "track": track}
+
+
+@pytest.mark.parametrize("kind", ["hpa", "keda"])
+def test_what_scales_is_the_only_one_to_say_how_many(charts: Charts, kind: str) -> None:
+    rendered = charts.service("inventory", "development", f"autoscaling.kind={kind}")
+    assert "replicas" not in one(rendered, "Deployment", "inventory")["spec"]
+    scalers = [d for d in rendered if d["kind"] in ("HorizontalPodAutoscaler", "ScaledObject")]
+    (scaler,) = scalers
+    assert scaler["spec"]["scaleTargetRef"]["name"] == "inventory"
+    fixed = charts.service("inventory", "development", "replicas=3")
+    assert one(fixed, "Deployment", "inventory")["spec"]["replicas"] == 3
+
+
+def test_more_replicas_than_lanes_are_refused(charts: Charts) -> None:
+    lanes = yaml.safe_load((ROOT / "services/inventory/deploy/facts.yaml").read_text())
+    most = lanes["facts"]["lanes"]
+    sets = ("autoscaling.kind=hpa", f"autoscaling.maxReplicas={most}")
+    assert charts.service("inventory", "development", *sets)
+    with pytest.raises(Refused, match="above the number of lanes"):
+        charts.service("inventory", "development", sets[0], f"autoscaling.maxReplicas={most + 1}")
+
+
+@pytest.mark.parametrize(
+    "misspelt", ["image.tga=1", "replica=2", "defaults.replica=2", "global.image.tga=1"]
+)
+def test_a_misspelt_value_is_refused(charts: Charts, misspelt: str) -> None:
+    with pytest.raises(Refused, match=misspelt.split("=")[0].split(".")[-1]):
+        charts.service("orders", "development", misspelt)
+
+
+@pytest.mark.parametrize(
+    "misspelt",
+    ["oders.image.tag=1", "orders.image.tga=1", "global.imag.tag=1", "nats.sise=1"],
+)
+def test_a_misspelt_value_of_the_umbrella_is_refused(charts: Charts, misspelt: str) -> None:
+    with pytest.raises(Refused):
+        charts.umbrella("development", misspelt)
+
+
+def test_values_of_other_charts_below_global_are_admitted(charts: Charts) -> None:
+    assert charts.service("orders", "development", "global.imagePullSecrets[0]=mine")
+
+
+def test_a_release_without_facts_says_where_they_are(charts: Charts) -> None:
+    with pytest.raises(Refused, match=r"services/<name>/deploy/facts\.yaml"):
+        charts.run("template", "x", str(charts.folder / "service"))
+
+
+def test_global_values_reach_all_services_and_a_services_own_win(charts: Charts) -> None:
+    rendered = charts.umbrella(
+        "development", "global.image.tag=all", "orders.image.tag=own", "global.mesh.enabled=false"
+    )
+    images = {
+        name: one(rendered, "Deployment", name)["spec"]["template"]["spec"]["containers"][0][
+            "image"
+        ]
+        for name in SERVICES
+    }
+    assert images.pop("orders") == "slipway-orders:own"
+    assert set(images.values()) == {f"slipway-{name}:all" for name in images}
+
+
+def test_a_pod_has_more_time_to_end_than_its_service_takes(everything: list[Document]) -> None:
+    for each in everything:
+        if each["kind"] == "Deployment":
+            spec = each["spec"]["template"]["spec"]
+            env = env_of(spec["containers"][0])
+            grace = int(env["APP_SHUTDOWN_GRACE_SECONDS"])
+            # The chassis ends itself a second after its grace, and drains for half of it at most.
+            assert spec["terminationGracePeriodSeconds"] > grace + 1
+            assert int(env["APP_SHUTDOWN_DELAY_SECONDS"]) <= grace / 2
+    assert SERVICES
+
+
+def test_callers_and_callees_are_those_that_the_code_declares(charts: Charts) -> None:
+    peer = {"podSelector": {"matchLabels": {"app": "orders"}}}
+    gateway = one(charts.service("gateway"), "NetworkPolicy", "gateway")["spec"]
+    (rule,) = [rule for rule in gateway["egress"] if peer in rule["to"]]
+    facts = yaml.safe_load((ROOT / "services/orders/deploy/facts.yaml").read_text())["facts"]
+    assert rule["ports"] == [{"port": facts["grpc"]["port"]}]
+
+    orders = one(charts.service("orders"), "NetworkPolicy", "orders")["spec"]
+    admitted = {
+        value: [port["port"] for port in rule["ports"]]
+        for rule in orders["ingress"]
+        for source in rule["from"]
+        for expression in source.get("podSelector", {}).get("matchExpressions", [])
+        for value in expression["values"]
+    }
+    assert admitted == {"orders-test": ["http", "grpc"], "gateway": ["grpc"]}
+    assert not [rule for rule in orders["egress"] if not rule.get("to")]
+
+
+def test_migrations_run_once_where_values_say(charts: Charts) -> None:
+    def migrating(documents: list[Document]) -> list[str]:
+        return [
+            name
+            for name, spec in pods(documents)
+            for container in [*spec["containers"], *spec.get("initContainers", [])]
+            if container.get("args") == ["migrate"]
+        ]
+
+    def rendered(how: str) -> list[Document]:
+        return charts.service("orders", "development", f"database.migrations={how}")
+
+    assert migrating(rendered("init")) == ["Deployment/orders"]
+    assert migrating(rendered("job")) == ["Job/orders-migrate"]
+    hook = one(rendered("job"), "Job", "orders-migrate")["metadata"]["annotations"]
+    assert hook["helm.sh/hook"] == "pre-install,pre-upgrade"
+
+
+def test_every_template_works_with_the_values_in_force() -> None:
+    for file in Path(ROOT, "deploy/helm/service/templates").rglob("*"):
+        if file.suffix in (".yaml", ".txt"):
+            first = file.read_text(encoding="utf-8").splitlines()[0]
+            assert first == '{{- include "service.prepare" . -}}', file
+
+
+def test_the_schema_knows_every_value_and_no_other() -> None:
+    chart = ROOT / "deploy/helm/service"
+    defaults = yaml.safe_load((chart / "values.yaml").read_text(encoding="utf-8"))["defaults"]
+    schema = json.loads((chart / "values.schema.json").read_text(encoding="utf-8"))
+    assert names(defaults, schema["$defs"]["values"]) == []
+
+
+def names(values: Document, schema: Document, path: str = "") -> list[str]:
+    """What one knows and the other does not."""
+    known = schema.get("properties", {})
+    found = [f"{path}{key}" for key in set(values) ^ set(known)] if known else []
+    for key in set(values) & set(known):
+        if isinstance(values[key], dict):
+            found += names(values[key], known[key], f"{path}{key}.")
+    return found
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_umbrella_gives_all_services_what_a_release_of_one_is_given(environment: str) -> None:
+    helm = ROOT / "deploy/helm"
+    alone = yaml.safe_load((helm / f"environments/{environment}.yaml").read_text(encoding="utf-8"))
+    all_of_them = (helm / f"slipway/values-{environment}.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(all_of_them)["global"] == alone
+
+
+def test_a_value_that_nothing_explains_is_refused(tmp_path: Path) -> None:
+    chart = tmp_path / "deploy/helm/service"
+    chart.mkdir(parents=True)
+    (chart / "values.yaml").write_text("defaults:\n  # Explained.\n  a: 1\n  b: 2\n")
+    with pytest.raises(DevkitError, match=r"line 4: b has no comment"):
+        list(chart_readme.artifacts(PlatformDescription(root=tmp_path, services=(), lanes=1)))
