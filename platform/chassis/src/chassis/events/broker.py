@@ -8,6 +8,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from chassis.events import wire
 from chassis.events.connection import close
 from chassis.events.nats_options import NatsOptions
 
@@ -15,6 +16,16 @@ __all__ = ["Broker"]
 
 _log = structlog.get_logger(__name__)
 _RECONNECT_SECONDS = 0.25
+
+
+def _is_published_to(subject: str, message: Msg) -> bool:
+    """Whether a message is no copy from a stream: of these one kind has a header that says so, and
+    the other its own subject."""
+    wanted, given = subject.split("."), message.subject.split(".")
+    same = len(wanted) == len(given) and all(
+        token in ("*", there) for token, there in zip(wanted, given, strict=True)
+    )
+    return same and wire.COPIED_FROM not in (message.headers or {})
 
 
 class Broker:
@@ -39,9 +50,16 @@ class Broker:
     ) -> None:
         """Hear what is published, from each connection's first moment on. Call before `run`.
 
-        Of those that name the same `queue` one hears each message.
+        Of those that name the same `queue` one hears each message. What the broker sends to this
+        subject because somebody wants the answer to a request there was not published by who may
+        publish it, and is not heard.
         """
-        self._subscriptions.append((subject, queue, hear))
+
+        async def hear_published(message: Msg) -> None:
+            if _is_published_to(subject, message):
+                await hear(message)
+
+        self._subscriptions.append((subject, queue, hear_published))
 
     def on_connected(self, call: Callable[[], Awaitable[None]]) -> None:
         """Call after the first connection and after each later one."""

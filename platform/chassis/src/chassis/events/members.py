@@ -172,6 +172,8 @@ class Members:
         async for stored in last_messages(client, _STREAM, [self._subject("*")]):
             if "KV-Operation" in stored.headers or "Nats-Marker-Reason" in stored.headers:
                 continue
+            if wire.COPIED_FROM in stored.headers:
+                continue
             self._note(stored.subject, stored.data, _age(stored.headers.get("Nats-Time-Stamp")))
 
     async def _look_for_stream(self) -> bool:

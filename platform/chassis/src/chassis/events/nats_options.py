@@ -20,7 +20,11 @@ from chassis.certificates import Certificates, unreadable
 from chassis.events import wire
 from chassis.events.settings import EventSettings
 
-__all__ = ["JetStreamClient", "NatsOptions", "api_subject", "problems"]
+__all__ = ["COPY_OF_A_COPY", "JetStreamClient", "NatsOptions", "api_subject", "problems"]
+
+COPY_OF_A_COPY = "slipway-copy-of-a-copy"
+"""The header of what was read from a stream and was a copy already when it was stored there."""
+_COPIED_FROM = f"\r\n{wire.COPIED_FROM}:".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,12 @@ class JetStreamClient(Client):
             return self._chosen.certificates.context()
         except ValueError as error:
             raise Error(f"nats: the certificate cannot be used: {error}") from error
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        parsed: dict[str, str] | None = await super()._process_headers(headers)
+        if parsed and headers.count(_COPIED_FROM) > 1:
+            parsed[COPY_OF_A_COPY] = "1"  # one value of a name is all that the library keeps
+        return parsed
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         # Whoever stands between may take the offer of TLS out of the broker's greeting.

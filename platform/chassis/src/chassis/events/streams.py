@@ -17,8 +17,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, NoRespondersError
 
+from chassis.events import wire
 from chassis.events.ids import uuid7
-from chassis.events.nats_options import api_subject
+from chassis.events.nats_options import COPY_OF_A_COPY, api_subject
 
 __all__ = [
     "BATCH_MAX",
@@ -272,7 +273,7 @@ async def _direct(
                 yield Stored(
                     int(headers["Nats-Sequence"]),
                     headers["Nats-Subject"],
-                    headers,
+                    _as_stored(headers),
                     message.data,
                     _seconds(headers.get("Nats-Time-Stamp", "")),
                 )
@@ -287,6 +288,13 @@ async def _direct(
             raise JetStreamError(int(status or 0), 0, headers.get("Description", ""))
     finally:
         await subscription.unsubscribe()
+
+
+def _as_stored(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Without the broker's word that this is a copy, unless a copy is what it has stored."""
+    if COPY_OF_A_COPY in headers:
+        return headers
+    return {name: value for name, value in headers.items() if name != wire.COPIED_FROM}
 
 
 async def publish_batch(

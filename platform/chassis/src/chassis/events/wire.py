@@ -8,6 +8,7 @@ from chassis.database.tables import LONGEST_NAME
 
 __all__ = [
     "ASK",
+    "COPIED_FROM",
     "GENERATION",
     "INBOX",
     "LINEAGE",
@@ -34,6 +35,9 @@ NUMBER = "ce-sequence"  # CloudEvents sequence extension: counts within the subj
 GENERATION = "slipway-generation"
 LINEAGE = "slipway-lineage"  # the generations before it, the latest first; only if there are any
 RANK = "slipway-rank"
+# Of a message that the broker has copied from a stream for somebody. Whoever may read a stream may
+# ask for that copy under any subject, another service's too: it is nobody's event.
+COPIED_FROM = "Nats-Stream"
 INBOX = "_INBOX"
 MEMBERS_STREAM = "slipway-members"
 # Not a key-value bucket's $KV: a server keeps that from crossing into another JetStream domain.
@@ -75,7 +79,10 @@ def lineage(headers: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def integer(headers: Mapping[str, str], name: str) -> int:
-    """A header's value; 0 when it is missing or no integer, as in what no relay has sent."""
+    """A header's value; 0 when it is missing or no integer, as in what no relay has sent, and in a
+    copy of an event."""
+    if COPIED_FROM in headers:
+        return 0
     value = header(headers, name) or ""
     known = value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
     return int(value) if known else 0
