@@ -1,0 +1,171 @@
+"""Each example of deploy/istio/examples does what it says, on the real services."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from mesh import Answers, Mesh
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+REQUESTS = 2000
+# Three standard deviations of what one draw in ten gives: 3 · √(2,000 · 0.1 · 0.9) = 40.2.
+DEVIATION = 40
+JASON = {"end-user": "jason"}
+ANNA = {"end-user": "anna"}
+
+
+def products(mesh: Mesh, count: int, **headers: str) -> Counter[str]:
+    """Which version of inventory answered the gateway, in so many requests of the API."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Counter(asked(mesh, count, named).counts)
+
+
+def gateways_answering(mesh: Mesh, count: int, **headers: str) -> Counter[str]:
+    """Which version of the gateway answered so many requests of the API."""
+    before = mesh.count("gateway", "http_requests_total", handler="/products")
+    assert products(mesh, count, **headers).total() == count
+    seen = mesh.count("gateway", "http_requests_total", handler="/products") - before
+    assert seen.total() == count
+    return seen
+
+
+def asked(mesh: Mesh, count: int, headers: dict[str, str]) -> Answers:
+    return mesh.ask(
+        "/products?limit=1", count=count, at_once=4 if count % 4 == 0 else 1, headers=headers
+    )
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    """Ask until it holds: a route is in force some moments after it is made."""
+    ends_at = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < ends_at, f"not in force: {what}"
+
+
+def mostly_v1(mesh: Mesh, **headers: str) -> bool:
+    """Whether the answers look like 90/10 rather than 50/50."""
+    seen = products(mesh, 100, **headers)
+    return seen.total() == 100 and 0 < seen["200 v2"] < 30
+
+
+def is_a_tenth(draw: Callable[[], int]) -> bool:
+    """Whether so many of 2,000 are within three standard deviations of a tenth.
+
+    Of right meshes one in 370 is not; two times in a row one in 130,000.
+    """
+    return any(abs(draw() - REQUESTS / 10) <= DEVIATION for _ in range(2))
+
+
+def test_weights_split_grpc_calls_nine_to_one(mesh: Mesh) -> None:
+    def answered_by_v2() -> int:
+        before = mesh.products_listed()
+        seen = products(mesh, REQUESTS)
+        print(f"gRPC 90/10 of 2,000: {dict(seen)}")
+        assert seen.total() == seen["200 v1"] + seen["200 v2"] == REQUESTS
+        # The pods have answered just these: nobody asked twice.
+        assert mesh.products_listed() - before == {v: seen[f"200 {v}"] for v in ("v1", "v2")}
+        return seen["200 v2"]
+
+    mesh.release("inventory", "v1", "versions", "weights")
+    eventually(lambda: mostly_v1(mesh), "weights")
+    assert is_a_tenth(answered_by_v2)
+
+
+def test_weights_split_http_requests_nine_to_one(mesh: Mesh) -> None:
+    def answered_by_v2() -> int:
+        seen = gateways_answering(mesh, REQUESTS)
+        print(f"HTTP 90/10 of 2,000: {dict(seen)}")
+        return seen["v2"]
+
+    mesh.release("gateway", "v1", "versions", "weights-http")
+    eventually(lambda: 0 < gateways_answering(mesh, 100)["v2"] < 30, "weights-http")
+    assert is_a_tenth(answered_by_v2)
+    mesh.release("gateway", "v1")
+
+
+def test_jason_is_always_answered_by_v2_and_the_others_nine_to_one(mesh: Mesh) -> None:
+    mesh.release("inventory", "v1", "versions", "end-user")
+    eventually(lambda: products(mesh, 40, end_user="jason") == {"200 v2": 40}, "end-user")
+    assert products(mesh, 400, end_user="jason") == {"200 v2": 400}
+    assert mostly_v1(mesh, end_user="anna")
+    assert mostly_v1(mesh)
+
+
+def test_a_cookie_chooses_the_gateways_version(mesh: Mesh) -> None:
+    mesh.release("gateway", "v1", "versions", "cookie")
+    eventually(lambda: gateways_answering(mesh, 20, cookie="group=b") == {"v2": 20}, "cookie")
+    assert gateways_answering(mesh, 100, cookie="theme=dark; group=b") == {"v2": 100}
+    assert gateways_answering(mesh, 100, cookie="theme=dark; group=a") == {"v1": 100}
+    assert gateways_answering(mesh, 100) == {"v1": 100}
+    mesh.release("gateway", "v1")
+
+
+def test_copies_of_all_calls_reach_v2_and_never_answer(mesh: Mesh) -> None:
+    def copied(count: int) -> bool:
+        before = mesh.products_listed()
+        if products(mesh, count) != {"200 v1": count}:
+            return False
+        # A copy may arrive after the answer.
+        for _ in range(20):
+            seen = mesh.products_listed() - before
+            if seen == {"v1": count, "v2": count}:
+                return True
+            time.sleep(0.2)
+        return False
+
+    mesh.release("inventory", "v1", "versions", "mirror")
+    eventually(lambda: copied(20), "mirror")
+    assert copied(200)
+
+
+def test_faults_reach_those_they_are_for_and_nobody_else(mesh: Mesh) -> None:
+    mesh.release("inventory", "v1", "versions", "fault")
+    eventually(lambda: products(mesh, 4, end_user="anna") == {"503": 4}, "fault")
+    delayed = asked(mesh, 8, JASON)
+    assert delayed.counts == {"200 v1": 8}
+    assert delayed.shortest_seconds >= 2
+    before = mesh.products_listed()
+    assert asked(mesh, 20, ANNA).counts == {"503": 20}
+    assert mesh.products_listed() - before == {}, "no try of these has reached inventory"
+    assert products(mesh, 40) == {"200 v1": 40}
+
+
+def test_weights_change_under_load_without_a_failed_request(mesh: Mesh) -> None:
+    route = "mesh.routes.grpc"
+    ended = threading.Event()
+    seen: Counter[str] = Counter()
+
+    def load() -> None:
+        while not ended.is_set():
+            seen.update(products(mesh, 400))
+
+    mesh.release("inventory", "v1", "versions", "weights")
+    eventually(lambda: mostly_v1(mesh), "weights")
+    loading = threading.Thread(target=load)
+    loading.start()
+    try:
+        for weight in (50, 90, 100, 0):
+            weights = {"v1": 100 - weight, "v2": weight}
+            targets = [
+                {"destination": {"host": "inventory", "subset": subset}, "weight": share}
+                for subset, share in weights.items()
+            ]
+            mesh.release("inventory", "v1", "versions", **{route: [{"route": targets}]})
+            eventually(partial(shifted, mesh, weight), f"weight {weight}")
+    finally:
+        ended.set()
+        loading.join()
+    print(f"requests while weights changed: {dict(seen)}")
+    assert set(seen) == {"200 v1", "200 v2"}
+
+
+def shifted(mesh: Mesh, weight: int) -> bool:
+    """Whether the load of two seconds is split nearly by this weight."""
+    last = mesh.products_listed()
+    time.sleep(2)
+    seen = mesh.products_listed() - last
+    return seen.total() > 0 and abs(100 * seen["v2"] / seen.total() - weight) <= 20

@@ -1,0 +1,118 @@
+"""What the charts give a mesh: who may ask what, by what the code declares; where calls go."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from devkit.cluster.tools import missing, run
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "deploy/istio/examples"
+SERVICES = sorted(path.parent.parent.name for path in ROOT.glob("services/*/deploy/facts.yaml"))
+MESH = ("--set=mesh.enabled=true,metrics.port=9100,entry.kind=gateway",)
+ROUTES = sorted({path.stem for path in EXAMPLES.glob("*.yaml")} - {"versions"})
+
+pytestmark = pytest.mark.skipif(bool(missing(("helm",))), reason="helm is not on the PATH")
+
+
+def rendered(service: str, *options: str) -> list[dict[str, Any]]:
+    """The objects of a release in the namespace `shop`."""
+    folder = ROOT / "services" / service / "deploy"
+    files = [file for file in (folder / "facts.yaml", folder / "values.yaml") if file.exists()]
+    text = run(
+        *("helm", "template", service, str(ROOT / "deploy/helm/service"), "--namespace=shop"),
+        *(f"--values={file}" for file in files),
+        *options,
+    )
+    return [found for found in yaml.safe_load_all(text) if found]
+
+
+def one(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (found,) = [each for each in objects if each["kind"] == kind]
+    return found
+
+
+def is_hook(each: dict[str, Any]) -> bool:
+    return "helm.sh/hook" in each["metadata"].get("annotations", {})
+
+
+def admitted(policy: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Who may ask which port for which path."""
+    for rule in policy["spec"]["rules"]:
+        sources = [p for each in rule.get("from", ()) for p in each["source"]["principals"]]
+        for operation in (each["operation"] for each in rule["to"]):
+            for port in operation["ports"]:
+                for path in operation.get("paths", ["*"]):
+                    for source in sources or ["*"]:
+                        yield source.removeprefix("cluster.local/ns/shop/sa/"), port, path
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_grpc_port_admits_just_the_callers_that_the_code_declares(service: str) -> None:
+    facts = yaml.safe_load((ROOT / f"services/{service}/deploy/facts.yaml").read_text())["facts"]
+    declared = {
+        (caller, f"/{contract}/*")
+        for caller, contracts in facts.get("callers", {}).items()
+        for contract in contracts
+    }
+    port = str(facts.get("grpc", {}).get("port"))
+    policy = one(rendered(service, *MESH), "AuthorizationPolicy")
+    found = {(who, path) for who, where, path in admitted(policy) if where == port}
+    assert found - {(f"{service}-test", "*")} == declared
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_only_the_metrics_port_is_open_to_those_without_a_certificate(service: str) -> None:
+    objects = rendered(service, *MESH)
+    policy = one(objects, "AuthorizationPolicy")
+    assert [each for each in admitted(policy) if each[0] == "*"] == [("*", "9100", "/metrics")]
+    mtls = one(objects, "PeerAuthentication")["spec"]
+    assert mtls["mtls"] == {"mode": "STRICT"}
+    assert mtls["portLevelMtls"] == {9100: {"mode": "PERMISSIVE"}}
+    without_a_port = one(rendered(service, "--set=mesh.enabled=true"), "PeerAuthentication")
+    assert "portLevelMtls" not in without_a_port["spec"]
+
+
+def test_the_entry_is_admitted_to_the_gateway_and_to_no_other_service() -> None:
+    for service in SERVICES:
+        policy = one(rendered(service, *MESH), "AuthorizationPolicy")
+        from_entry = [each for each in admitted(policy) if each[0] == "slipway-istio"]
+        assert bool(from_entry) is (service == "gateway"), service
+
+
+@pytest.mark.parametrize("example", ROUTES)
+def test_each_route_of_an_example_has_its_port_and_leaves_retries_to_the_services(
+    example: str,
+) -> None:
+    file = EXAMPLES / f"{example}.yaml"
+    service = "gateway" if "host: gateway" in file.read_text(encoding="utf-8") else "inventory"
+    versions = f"--values={EXAMPLES / 'versions.yaml'}"
+    objects = rendered(service, *MESH, versions, f"--values={file}")
+    subsets = {each["name"] for each in one(objects, "DestinationRule")["spec"]["subsets"]}
+    for route in one(objects, "VirtualService")["spec"]["http"]:
+        assert route["retries"] == {"attempts": 0}
+        ports = {match["port"] for match in route["match"]}
+        targets = [each["destination"] for each in route["route"]]
+        targets += [route["mirror"]] if "mirror" in route else []
+        assert {target["port"]["number"] for target in targets} == ports
+        assert {target["host"] for target in targets} == {service}
+        assert {target["subset"] for target in targets if "subset" in target} <= subsets
+
+
+def test_a_canary_is_one_deployment_more_of_the_same_service() -> None:
+    objects = rendered("inventory", *MESH, "--set=track=canary")
+    canary = [each for each in objects if not is_hook(each)]
+    assert [each["kind"] for each in canary] == ["Deployment"]
+    stable = one(rendered("inventory", *MESH), "Deployment")
+    assert canary[0]["metadata"]["name"] != stable["metadata"]["name"]
+    labels = [each["spec"]["template"]["metadata"]["labels"] for each in (stable, canary[0])]
+    assert [each["app"] for each in labels] == ["inventory", "inventory"]
+    assert [each["track"] for each in labels] == ["stable", "canary"]
+
+
+def test_without_a_mesh_nothing_of_istio_is_there() -> None:
+    kinds = {each["apiVersion"] for service in SERVICES for each in rendered(service)}
+    assert not [kind for kind in kinds if "istio" in kind]
