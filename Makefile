@@ -40,8 +40,12 @@ lint: setup ## Code, types, imports, contracts, migrations, derived files
 	@slipway render --check
 
 .PHONY: render
-render: setup ## Derive the deployment's files from the services' code
-	@slipway render
+render: setup ## Derive the deployment's files from the code (ARGS=--charts)
+	@slipway render $(ARGS)
+
+.PHONY: verify-deploy
+verify-deploy: setup ## Render the charts again: nothing may differ (needs helm)
+	@slipway render --charts --check
 
 .PHONY: format
 format: setup ## Format the code

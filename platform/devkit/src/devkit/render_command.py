@@ -14,11 +14,22 @@ def render(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail where a file differs.")
     ] = False,
+    charts: Annotated[
+        bool, typer.Option("--charts", help="Only what helm renders from the charts.")
+    ] = False,
 ) -> None:
     """Derive the files of the deployment from the services' code."""
-    from devkit.rendering import files
+    from devkit.rendering import files, manifests
 
     workspace = find_workspace()
+    if charts:
+        if check:
+            manifests.check(workspace)
+            typer.echo("rendered files: each is what the charts say")
+        else:
+            for file in manifests.write(workspace):
+                typer.echo(f"wrote {file.relative_to(workspace.root)}")
+        return
     if check:
         if problems := files.drift(workspace):
             lines = ["Derived files are not what the code says; run `make render`:", *problems]

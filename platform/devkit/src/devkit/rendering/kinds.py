@@ -12,11 +12,13 @@ from devkit.rendering import (
     chart_readme,
     facts,
     gitops,
+    kustomize,
     nats_permissions,
     production_database,
     umbrella,
 )
 from devkit.rendering.artifact import Artifact
+from devkit.rendering.charts import MANIFESTS
 from devkit.rendering.recorded import Recorded
 from devkit.rendering.skaffold import artifacts as skaffold
 
@@ -30,8 +32,9 @@ KINDS: tuple[Callable[[PlatformDescription], Iterator[Artifact]], ...] = (
     catalog.artifacts,
     nats_permissions.artifacts,
     gitops.artifacts,
+    kustomize.artifacts,
     skaffold.artifacts,
     production_database.artifacts,
 )  # fmt: skip
 
-RECORDED: tuple[Recorded, ...] = ()
+RECORDED: tuple[Recorded, ...] = (MANIFESTS,)

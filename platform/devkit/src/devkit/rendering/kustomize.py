@@ -1,0 +1,66 @@
+"""Kustomize's lists of services: what base/ is made of, and where images are named."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from devkit.describing.description import PlatformDescription
+from devkit.rendering.artifact import Artifact, yaml_text
+
+__all__ = ["artifacts"]
+
+_FOLDER = Path("deploy/k8s")
+_SPEC = "spec.template.spec"
+
+
+def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
+    """Yield the base's list of resources, and the component that names images."""
+    if not platform.services:
+        return
+    additions = "kustomization.yaml of the overlays"
+    resources = [f"rendered/{service.name}.yaml" for service in platform.services]
+    base = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": resources,
+    }
+    yield Artifact(_FOLDER / "base/kustomization.yaml", yaml_text(additions, base))
+    images = {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
+        "replacements": [
+            _from_images("tag", _images(platform, {"delimiter": ":", "index": 1})),
+            _from_images("tag", _versions(platform)),
+            # Before the first part of the name: an index below 0 prepends.
+            _from_images("registry", _images(platform, {"delimiter": "/", "index": -1})),
+        ],
+    }
+    yield Artifact(_FOLDER / "images/kustomization.yaml", yaml_text(additions, images))
+
+
+def _from_images(key: str, targets: list[dict[str, object]]) -> dict[str, object]:
+    source = {"kind": "ConfigMap", "name": "images", "fieldPath": f"data.{key}"}
+    return {"source": source, "targets": targets}
+
+
+def _images(platform: PlatformDescription, options: dict[str, object]) -> list[dict[str, object]]:
+    targets: list[dict[str, object]] = []
+    for service in platform.services:
+        groups = ["containers", *(["initContainers"] if service.migrations else [])]
+        targets.append(
+            {
+                "select": {"kind": "Deployment", "name": service.name},
+                "fieldPaths": [f"{_SPEC}.{group}.*.image" for group in groups],
+                "options": options,
+            }
+        )
+    return targets
+
+
+def _versions(platform: PlatformDescription) -> list[dict[str, object]]:
+    return [
+        {
+            "select": {"kind": "Deployment", "name": service.name},
+            "fieldPaths": [f"{_SPEC}.containers.[name=app].env.[name=APP_VERSION].value"],
+        }
+        for service in platform.services
+    ]
