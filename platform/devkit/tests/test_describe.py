@@ -119,6 +119,26 @@ def test_a_service_that_cannot_be_imported_is_named(slipway: Slipway, write: Wri
     )
 
 
+def test_a_service_that_uses_what_it_does_not_declare_is_not_described(
+    slipway: Slipway, bookshop: Workspace, write: Write
+) -> None:
+    write("services/window/src/window_main/settings.py", "")
+    write(
+        "services/window/src/window_main/sales.py",
+        "from bookstore.v1 import BookSold\n\n\ndef sell(tx: object) -> None:\n"
+        "    tx.publish(BookSold())\n",
+    )
+
+    done = slipway("describe", "bookstore")
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "slipway: A service uses what it does not declare:\n"
+        "  window_main/sales.py:5: publishes bookstore.v1.BookSold;"
+        " add it to publishes=[...] of window\n"
+    )
+
+
 def test_a_call_of_a_service_that_is_not_here_needs_its_address(
     slipway: Slipway, bookshop: Workspace, write: Write
 ) -> None:

@@ -1,6 +1,6 @@
 """Reads the description of the platform from the composition roots of its services."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +33,13 @@ __all__ = ["describe_platform"]
 def describe_platform(workspace: Workspace) -> PlatformDescription:
     """What all services declare. Imports their code; opens and starts nothing.
 
-    Raises DevkitError for a service that can't be read, or calls one that nobody knows.
+    Raises DevkitError for a service that can't be read, whose source uses what it does not
+    declare, or that calls one that nobody knows.
     """
     from chassis.events.lanes import LANES
 
     found = sorted(composition_roots(workspace), key=lambda each: each[1].name)
+    _check_use(service for _, service in found)
     ports = {service.name: _default(service, "grpc_port") for _, service in found}
     services = [_describe(member, service, ports) for member, service in found]
     return PlatformDescription(
@@ -45,6 +47,14 @@ def describe_platform(workspace: Workspace) -> PlatformDescription:
         services=tuple(replace(each, callers=_callers(each, services)) for each in services),
         lanes=LANES,
     )
+
+
+def _check_use(services: "Iterable[Service]") -> None:
+    """Raises DevkitError: a description without what is used would be wrong."""
+    from chassis.source_use import undeclared_use
+
+    if lines := [line for service in services for line in undeclared_use(service)]:
+        raise DevkitError("\n  ".join(["A service uses what it does not declare:", *lines]))
 
 
 def _describe(member: Member, service: "Service", ports: Mapping[str, int]) -> ServiceDescription:
