@@ -106,7 +106,8 @@ async def test_another_argument_is_refused_with_the_usage() -> None:
 
     assert code == 64
     assert err == [
-        "usage: python -m orders [migrate | --settings]",
+        "usage: python -m orders [--settings]",
+        "       python -m orders migrate [--wait SECONDS]",
         "       python -m orders broker apply [--help]",
         "       python -m orders (dead-letters | events | outbox) [--help]",
     ]

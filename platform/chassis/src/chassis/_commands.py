@@ -16,23 +16,16 @@ __all__ = ["main"]
 # What the operator's verbs are about: chassis.operations.command_line has a module for each.
 _NOUNS = ("dead-letters", "events", "outbox")
 _USAGE = """\
-usage: python -m {name} [migrate | --settings]
+usage: python -m {name} [--settings]
+       python -m {name} migrate [--wait SECONDS]
        python -m {name} broker apply [--help]
        python -m {name} ({nouns}) [--help]"""
 
 
 def main(service: "Service", arguments: list[str]) -> int:
     """Run a command and return the process's exit code."""
-    asked: Namespace | None = None
-    if arguments[:1] == ["broker"]:
-        from chassis import _broker
-
-        asked = _broker.parse(f"python -m {service.name}", arguments)
-    elif arguments and arguments[0] in _NOUNS:
-        from chassis.operations.command_line import parse
-
-        asked = parse(f"python -m {service.name}", arguments)
-    elif arguments not in ([], ["migrate"], ["--settings"]):
+    asked = _asked(f"python -m {service.name}", arguments)
+    if asked is None and arguments not in ([], ["--settings"]):
         wanted = arguments in (["-h"], ["--help"])
         usage = _USAGE.format(name=service.name, nouns=" | ".join(_NOUNS))
         print(usage, file=sys.stdout if wanted else sys.stderr)
@@ -46,14 +39,46 @@ def main(service: "Service", arguments: list[str]) -> int:
         return _run(service, settings, unknown)
     for line in unknown:
         print(f"warning: {line}", file=sys.stderr)
-    if asked is not None and asked.noun == "broker":
-        return _apply(service, settings, asked)
-    if asked is not None:
-        return _operate(service, settings, asked)
-    if arguments == ["--settings"]:
+    if asked is None:
         print(describe(settings))
         return OK
-    return _migrate(service, settings)
+    if asked.noun == "migrate":
+        return _migrate(service, settings, asked)
+    if asked.noun == "broker":
+        return _apply(service, settings, asked)
+    return _operate(service, settings, asked)
+
+
+def _asked(program: str, arguments: list[str]) -> "Namespace | None":
+    """What a command is asked to do; None if the arguments name no command."""
+    noun = arguments[0] if arguments else ""
+    if noun == "migrate":
+        return _parse_migrate(program, arguments)
+    if noun == "broker":
+        from chassis import _broker
+
+        return _broker.parse(program, arguments)
+    if noun in _NOUNS:
+        from chassis.operations.command_line import parse
+
+        return parse(program, arguments)
+    return None
+
+
+def _parse_migrate(program: str, arguments: list[str]) -> "Namespace":
+    from chassis.operations.command_line.arguments import ArgumentParser
+
+    about = "Bring the service's database to its newest revision."
+    parser = ArgumentParser(prog=f"{program} migrate", description=about, allow_abbrev=False)
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long to wait for a database that is away (default: not at all)",
+    )
+    parser.set_defaults(noun="migrate")
+    return parser.parse_args(arguments[1:])
 
 
 def _operate(service: "Service", settings: ServiceSettings, asked: "Namespace") -> int:
@@ -74,13 +99,13 @@ def _apply(service: "Service", settings: ServiceSettings, asked: "Namespace") ->
     return _refused(broken, CONFIGURATION) if broken else _broker.main(service, settings, asked)
 
 
-def _migrate(service: "Service", settings: ServiceSettings) -> int:
+def _migrate(service: "Service", settings: ServiceSettings, asked: "Namespace") -> int:
     from chassis import _lifecycle, definition
 
     unset = definition.unset(service, settings)
     if unset:
         return _refused(unset, CONFIGURATION)
-    return _lifecycle.migrate(service, settings)
+    return _lifecycle.migrate(service, settings, asked.wait)
 
 
 def _run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> int:

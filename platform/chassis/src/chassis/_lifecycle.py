@@ -56,14 +56,29 @@ _TELEMETRY_SECONDS = 2.0
 _LOG_SECONDS = 1.0
 
 
-def migrate(service: "Service", settings: ServiceSettings) -> int:
-    """Bring the service's database to its newest revision; returns the exit code."""
+def migrate(service: "Service", settings: ServiceSettings, wait_seconds: float = 0) -> int:
+    """Bring the service's database to its newest revision; returns the exit code.
+
+    A database that is away is waited for so long.
+    """
+    deadline = time.monotonic() + wait_seconds
     if not service.has_database:
         print(f"{service.name} has no database")
         return 0
+    url = settings.database_url.get_secret_value()
+    told = False
     try:
-        url = settings.database_url.get_secret_value()
-        migration = migrate_database(url, service.migrations, service=service.name)
+        while True:
+            try:
+                migration = migrate_database(url, service.migrations, service=service.name)
+                break
+            except (DatabaseDown, TimeoutError) as error:
+                if time.monotonic() >= deadline:
+                    raise
+                if not told:
+                    print(without_credentials(f"waiting: {error}"), file=sys.stderr, flush=True)
+                told = True
+            time.sleep(_DATABASE_RETRY_SECONDS)
     except (WrongDatabase, SQLAlchemyError, Diverged, ValueError) as error:
         print(without_credentials(f"migration failed: {error}"), file=sys.stderr)
         return exit_codes.FAILED

@@ -99,7 +99,7 @@ class Service:
         )
 
     def run(self) -> None:
-        """Run the process by its arguments and exit: nothing | `migrate` | `--settings`."""
+        """Run the process by its arguments and exit: nothing, `--settings`, or a command."""
         import sys
 
         from chassis._commands import main

@@ -1,5 +1,6 @@
 """Newer code waits for its migrations, older code runs on, and who migrates is told in one line."""
 
+import asyncio
 import subprocess
 import sys
 import uuid
@@ -138,6 +139,23 @@ def test_who_cannot_migrate_because_of_the_database_may_try_again(
         (line,) = ran.stderr.splitlines()
         assert line.startswith("not migrated: ")
         assert reason in line
+
+
+async def test_a_migration_may_wait_for_its_database(
+    tmp_path: Path, own_postgres: PostgresServer
+) -> None:
+    own_postgres.stop()
+    stall = Stall(tmp_path, database_url=own_postgres.url())
+    migration = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bookstall", "migrate", "--wait", "60",
+        env=stall.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert migration.stderr
+    assert (await migration.stderr.readline()).startswith(b"waiting: ")
+    own_postgres.start()
+    output, errors = await migration.communicate()
+    assert (migration.returncode, errors) == (0, b"")
+    assert output.startswith(b"migrated from nothing to ")
 
 
 async def test_a_start_on_a_database_that_takes_no_writes_waits_for_it(

@@ -178,7 +178,8 @@ def test_an_unknown_command_is_answered_with_the_known_ones(tmp_path: Path) -> N
     ran = Stall(tmp_path).command("destroy")
     assert ran.returncode == 64
     assert ran.stderr == (
-        "usage: python -m bookstore [migrate | --settings]\n"
+        "usage: python -m bookstore [--settings]\n"
+        "       python -m bookstore migrate [--wait SECONDS]\n"
         "       python -m bookstore broker apply [--help]\n"
         "       python -m bookstore (dead-letters | events | outbox) [--help]\n"
     )
