@@ -49,11 +49,11 @@ def test_every_address_of_a_name_is_a_replica_that_keeps_the_name(
     platform = find_platform([*AT, "orders=http://orders:8081"])
     assert platform.gateways == ("http://shop.example",)
     assert [
-        (replica.grpc_address, replica.authority, replica.http_url)
+        (replica.grpc_address, replica.authority, replica.http_url, replica.http_host)
         for replica in platform.of("orders")
     ] == [
-        ("10.0.0.1:9081", "orders:9081", "http://10.0.0.1:8081"),
-        ("10.0.0.2:9081", "orders:9081", "http://10.0.0.2:8081"),
+        ("10.0.0.1:9081", "orders:9081", "http://10.0.0.1:8081", "orders:8081"),
+        ("10.0.0.2:9081", "orders:9081", "http://10.0.0.2:8081", "orders:8081"),
     ]
     assert platform.of("inventory") == []
 

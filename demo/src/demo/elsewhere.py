@@ -34,6 +34,7 @@ class RemoteReplica:
     grpc_address: str
     authority: str
     http_url: str | None
+    http_host: str | None = None
 
     @property
     def name(self) -> str:
@@ -72,6 +73,7 @@ class Address:
                 _joined(address, self.grpc_port),
                 _joined(self.host, self.grpc_port),
                 self._metrics_at(address),
+                self.metrics and self.metrics.netloc,
             )
 
     def _metrics_at(self, address: str) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from demo.replicas import Running
+from demo.replicas import Named, Replica, Running
 
 __all__ = ["EventCount", "Memory", "count_events", "read_event_counts"]
 
@@ -47,12 +47,18 @@ async def read_event_counts(platform: Running) -> dict[str, EventCount]:
     async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
         pages = await asyncio.gather(
             *(
-                client.get(f"{process.http_url}/metrics")
+                client.get(f"{process.http_url}/metrics", headers=_named(process))
                 for process in platform.processes
                 if process.running and process.http_url
             )
         )
     return count_events(page.raise_for_status().text for page in pages)
+
+
+def _named(process: Replica) -> dict[str, str]:
+    """In a mesh a sidecar asks for the name: it doesn't know the address as one of the mesh's."""
+    host = process.http_host if isinstance(process, Named) else None
+    return {"host": host} if host else {}
 
 
 def count_events(pages: Iterable[str]) -> dict[str, EventCount]:

@@ -37,6 +37,10 @@ class Named(Protocol):
     def authority(self) -> str:
         """Host and port as a proxy on the way to it knows them, not those of its address."""
 
+    @property
+    def http_host(self) -> str | None:
+        """The same of its metrics' URL, if that is known."""
+
 
 class Running(Protocol):
     """Services that run; devkit's Platform is one."""
