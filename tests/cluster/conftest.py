@@ -15,12 +15,17 @@ from cluster_node import Node
 
 from demo.cluster.shop import ClusterShop, push_shop
 from devkit.cluster.namespace import Namespace, PodSecurity, why_unreachable
+from devkit.cluster.release import merged
 from devkit.cluster.tools import missing
 from devkit.errors import DevkitError
 from devkit.images.docker import docker
 from devkit.workspace import find_workspace
 
 REGISTRY = os.environ.get("REGISTRY", "localhost:5000")
+
+# A node on a developer's machine has few processors, and other things that ask for them.
+_LITTLE = {"resources": {"requests": {"cpu": "5m"}}}
+_SMALL = {"global": _LITTLE, "nats": _LITTLE, "postgresql": _LITTLE}
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +99,7 @@ def shop(tag: str, values: Mapping[str, Any]) -> Iterator[ClusterShop]:
     try:
         shop.make_namespace()
         shop.open()
-        shop.install(values)
+        shop.install(merged(_SMALL, values))
         shop.visit()
         yield shop
     finally:

@@ -24,7 +24,8 @@ def values() -> Mapping[str, Any]:
         "cpuPercent": 60,
         "scaleDownSeconds": 15,
     }
-    return {"inventory": {"autoscaling": scaling}}
+    requests = {"requests": {"cpu": "50m"}}
+    return {"inventory": {"autoscaling": scaling, "resources": requests}}
 
 
 def test_inventory_is_scaled_up_under_load_and_back(

@@ -54,7 +54,7 @@ def _objects(name: str, image: str) -> list[dict[str, Any]]:
         "name": name,
         "image": image,
         "command": ["sleep", "infinity"],
-        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
