@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from devkit.cluster.tools import missing, run
+from devkit.cluster.tools import ToolFailed, missing, run
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy/istio/examples"
@@ -111,6 +111,13 @@ def test_a_canary_is_one_deployment_more_of_the_same_service() -> None:
     labels = [each["spec"]["template"]["metadata"]["labels"] for each in (stable, canary[0])]
     assert [each["app"] for each in labels] == ["inventory", "inventory"]
     assert [each["track"] for each in labels] == ["stable", "canary"]
+
+
+def test_a_mesh_that_prometheus_could_not_read_is_refused() -> None:
+    monitored = "--set=mesh.enabled=true,monitoring.serviceMonitor.enabled=true"
+    with pytest.raises(ToolFailed, match=r"metrics\.port is missing"):
+        rendered("inventory", monitored)
+    rendered("inventory", monitored, "--set=metrics.port=9100")
 
 
 def test_without_a_mesh_nothing_of_istio_is_there() -> None:

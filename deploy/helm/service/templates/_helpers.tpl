@@ -12,6 +12,9 @@ begins with it; only the first changes anything.
 {{- fail "facts.name is missing: give the service's facts with -f services/<name>/deploy/facts.yaml" -}}
 {{- end -}}
 {{- $drain := $merged.drain -}}
+{{- if and $merged.mesh.enabled $merged.monitoring.serviceMonitor.enabled (not $merged.metrics.port) -}}
+{{- fail "metrics.port is missing: in a mesh Prometheus, which has no certificate, is admitted to a port of its own only; 9100 is a usual one" -}}
+{{- end -}}
 {{- if gt ($drain.delaySeconds | int) ($drain.graceSeconds | int) -}}
 {{- fail "drain.delaySeconds is above drain.graceSeconds: the service would cut its delay short" -}}
 {{- end -}}
