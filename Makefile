@@ -38,6 +38,7 @@ lint: setup ## Code, types, imports, contracts, migrations, derived files
 	@slipway workspace migrations
 	@slipway contracts check
 	@slipway render --check
+	@test ! -f docker/Dockerfile || hadolint docker/Dockerfile
 
 .PHONY: render
 render: setup ## Derive the deployment's files from the code (ARGS=--charts)
@@ -70,6 +71,10 @@ contracts-release: setup ## Take the contracts as released, not to be broken
 .PHONY: images
 images: setup ## Build the images (ARGS="orders --push localhost:5000")
 	@slipway images build $(ARGS)
+
+.PHONY: images-test
+images-test: setup ## Build the images, run them and measure them (needs Docker)
+	@pytest -n 0 -m docker $(ARGS) $(or $(TESTS),tests/deploy)
 
 .PHONY: locks
 locks: setup ## Make both lock files anew (ARGS=--upgrade)

@@ -1,6 +1,7 @@
 """`slipway images …`."""
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,14 +13,18 @@ from devkit.workspace import find_workspace
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Build the services' images, and list what is in them.")
+app = typer.Typer(
+    help="Build the services' images, and list what is in them.", no_args_is_help=True
+)
 
 Services = Annotated[list[str] | None, typer.Argument(help="Only these; all by default.")]
 
 
-@app.callback()
-def root() -> None:
-    pass
+@app.command("list")
+def list_command() -> None:
+    """Print the names of all images."""
+    for member in find_workspace().services:
+        typer.echo(member.name)
 
 
 @app.command()
@@ -57,3 +62,20 @@ def for_skaffold(
     tag = image.rpartition(":")[2]
     order = Order(tag, target, platforms=platforms, name=image)
     build_for_skaffold(find_workspace(), member, order, push=push)
+
+
+@app.command()
+def sbom(
+    services: Services = None,
+    tag: Annotated[str, typer.Option(help="The images' tag.")] = "dev",
+    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("dist"),
+) -> None:
+    """Write each image's bill of materials (CycloneDX, <image>.cdx.json)."""
+    from devkit.images.sbom import bill_of_materials
+
+    workspace = find_workspace()
+    out.mkdir(parents=True, exist_ok=True)
+    for member in pick_members(workspace, services or []):
+        file = out / f"{member.name}.cdx.json"
+        file.write_text(bill_of_materials(workspace, member, tag), encoding="utf-8")
+        typer.echo(file)

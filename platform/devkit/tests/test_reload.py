@@ -1,0 +1,147 @@
+"""The first process of a development image: what it runs, it runs again after a change."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+import devkit.reload
+
+_PATIENCE_SECONDS = 60
+_PROGRAM = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+print("running {version}", sys.argv[1:], flush=True)
+{rest}
+"""
+_WAITS = "signal.pause()"
+
+
+class Reloader:
+    """A reloader over a program in a folder of its own, and what both have printed."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        # As in the image, where the reloader lies alone: beside the devkit's modules, those would
+        # hide the standard library's of the same names.
+        reloader = folder / "reload.py"
+        shutil.copy(devkit.reload.__file__, reloader)
+        program = folder / "program"
+        program.mkdir()
+        self.program = program / "__main__.py"
+        self.program.write_text(_PROGRAM.format(version=1, rest=_WAITS), encoding="utf-8")
+        self._process = subprocess.Popen(
+            [sys.executable, str(reloader), str(program), *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+            start_new_session=True,
+        )  # fmt: skip
+        self.printed = ""
+        self._reading = Thread(target=self._read)
+        self._reading.start()
+
+    def save(self, version: int, rest: str = _WAITS, *, until: str) -> None:
+        """Saves the program, again as long as the watch may not have begun, until it shows."""
+        text = _PROGRAM.format(version=version, rest=rest)
+
+        def shown() -> bool:
+            self.program.write_text(text, encoding="utf-8")
+            return until in self.printed
+
+        self.wait_for(shown, seconds_between=1)
+
+    def wait_for(self, condition: Callable[[], bool], seconds_between: float = 0.05) -> None:
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while not condition():
+            assert time.monotonic() < end, self.printed
+            time.sleep(seconds_between)
+
+    def wait_for_text(self, text: str) -> None:
+        self.wait_for(lambda: text in self.printed)
+
+    def stop(self, number: signal.Signals) -> int:
+        self._process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Its exit code, once it has ended."""
+        code = self._process.wait(_PATIENCE_SECONDS)
+        self._reading.join()
+        return code
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self.ended()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.printed += line
+        self._process.stdout.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Reloader]]:
+    started: list[Reloader] = []
+
+    def begin(*arguments: str) -> Reloader:
+        started.append(Reloader(tmp_path, *arguments))
+        return started[-1]
+
+    yield begin
+    for reloader in started:
+        reloader.kill()
+
+
+def test_a_saved_file_restarts_the_program(start: Callable[..., Reloader]) -> None:
+    reloader = start()
+    reloader.wait_for_text("running 1 []")
+
+    reloader.save(2, until="running 2")
+
+    assert "restarting after a change of __main__.py" in reloader.printed
+
+
+def test_what_runs_goes_on_while_a_file_does_not_parse(start: Callable[..., Reloader]) -> None:
+    reloader = start()
+    reloader.wait_for_text("running 1")
+
+    reloader.save(2, "def broken(:", until="__main__.py: ")
+    assert "what ran before goes on" in reloader.printed
+    assert "restarting" not in reloader.printed
+
+    reloader.save(3, until="running 3")
+
+
+def test_a_program_that_failed_is_started_by_the_next_change(
+    start: Callable[..., Reloader],
+) -> None:
+    reloader = start()
+    reloader.wait_for_text("running 1")
+
+    reloader.save(2, "import nothing_of_this_name", until="the program ended with 1")
+    reloader.save(3, until="running 3")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_passes_the_end_on_and_ends_as_the_program_does(
+    start: Callable[..., Reloader], number: signal.Signals
+) -> None:
+    reloader = start()
+    reloader.wait_for_text("running 1")
+
+    assert reloader.stop(number) == 7
+
+
+def test_a_command_runs_once_and_is_the_process_itself(start: Callable[..., Reloader]) -> None:
+    reloader = start("--", "migrate")
+    reloader.wait_for_text("running 1 ['migrate']")
+
+    assert reloader.stop(signal.SIGTERM) == 7

@@ -1,0 +1,102 @@
+"""For the tests of images: the engine, or a reason to skip, and the images, built once."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from docker_parts import SavedImage, docker_output, running, save
+
+from devkit.errors import DevkitError
+from devkit.images.build import Order, Target, build_image
+from devkit.images.docker import docker
+from devkit.services import ServiceDefinition, read_services
+from devkit.workspace import Workspace, find_workspace
+
+WORKSPACE = find_workspace(Path(__file__))
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """Skips the test that asks for it where there is no Docker engine, and says why."""
+    try:
+        client = docker()
+    except DevkitError as error:
+        pytest.skip(str(error))
+    asked = subprocess.run([client, "info"], capture_output=True, encoding="utf-8", check=False)
+    if asked.returncode != 0:
+        pytest.skip(f"no Docker engine answers: {asked.stderr.strip()}")
+
+
+@pytest.fixture(scope="session")
+def workspace() -> Workspace:
+    return WORKSPACE
+
+
+@pytest.fixture(scope="session")
+def tag(engine: None) -> Iterator[str]:
+    """A tag of this session's own; whatever has it is removed at the end."""
+    tag = f"test-{uuid4().hex[:12]}"
+    yield tag
+    made = docker_output("images", "--quiet", "--filter", f"reference=*:{tag}*").split()
+    if made:
+        docker_output("rmi", "--force", *dict.fromkeys(made))
+
+
+@pytest.fixture(scope="session")
+def images(tag: str) -> dict[str, str]:
+    """The image of each service, by the service's name."""
+    return {
+        name: build_image(WORKSPACE, member, Order(tag))
+        for member in WORKSPACE.services
+        for name in member.service_entry_points
+    }
+
+
+@pytest.fixture(scope="session")
+def development_image(tag: str) -> str:
+    """The image that a developer of inventory has in a cluster."""
+    [member] = [one for one in WORKSPACE.services if "inventory" in one.service_entry_points]
+    return build_image(WORKSPACE, member, Order(f"{tag}-dev", Target.DEV))
+
+
+@pytest.fixture(scope="session")
+def saved(
+    images: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, SavedImage]:
+    """The image of each service in an archive, by the service's name."""
+    archive = tmp_path_factory.mktemp("images") / "images.tar"
+    by_tag = save(list(images.values()), archive)
+    return {name: by_tag[image] for name, image in images.items()}
+
+
+@pytest.fixture(scope="session")
+def definitions() -> dict[str, ServiceDefinition]:
+    """What each service's settings say, by its name."""
+    return {service.name: service for service in read_services(WORKSPACE)}
+
+
+@pytest.fixture(scope="session")
+def backing(engine: None, definitions: dict[str, ServiceDefinition]) -> Iterator[str]:
+    """A broker and a database server; the name of the container whose network both are in.
+
+    Who joins it finds both, and is found by the tests, at the usual ports of 127.0.0.1: no network
+    of its own is needed, which may be anything on a machine with a cluster.
+    """
+    ports = [f"--publish=127.0.0.1::{service.http_port}" for service in definitions.values()]
+    statements = [
+        f"CREATE DATABASE {name};" for name, service in definitions.items() if service.has_database
+    ]
+    with (
+        running("nats:2-alpine", *ports, command=("-js",)) as broker,
+        running(
+            "postgres:18-alpine", f"--network=container:{broker}",
+            "--env=POSTGRES_PASSWORD=test", f"--env=STATEMENTS={' '.join(statements)}",
+            "--entrypoint=sh",
+            command=("-c", 'echo "$STATEMENTS" | tr ";" "\n" | sed "s/$/;/" '
+                     ">/docker-entrypoint-initdb.d/databases.sql; "
+                     "exec docker-entrypoint.sh postgres"),
+        ),
+    ):  # fmt: skip
+        yield broker
