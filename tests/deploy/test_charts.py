@@ -226,7 +226,7 @@ def test_migrations_run_once_where_values_say(charts: Charts) -> None:
             name
             for name, spec in pods(documents)
             for container in [*spec["containers"], *spec.get("initContainers", [])]
-            if container.get("args") == ["migrate"]
+            if container.get("args", [""])[0] == "migrate"
         ]
 
     def rendered(how: str) -> list[Document]:

@@ -77,6 +77,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- merge (dict) (.Values.facts.callers | default dict) .Values.extraCallers | toYaml -}}
 {{- end -}}
 
+{{/* The arguments by which the image migrates: a restart would come ever later. */}}
+{{- define "service.migrate" -}}
+["migrate", "--wait", "120"]
+{{- end -}}
+
 {{- define "service.databaseSecret" -}}
 {{- tpl .Values.database.existingSecret . -}}
 {{- end -}}
