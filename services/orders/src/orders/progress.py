@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from chassis import EventContext, Reject, Transaction
 from chassis.events import decode, to_structured
-from orders import domain, tables
+from orders import domain, metrics, tables
 from orders.domain import Draft, News, Reason, Status, Step
 from orders.messages import line_messages, reason_message, timestamp
 from orders.tables import Change, Ending, Entry, Order
@@ -38,6 +38,7 @@ def place(tx: Transaction, draft: Draft) -> Order | None:
         placed_at=timestamp(placed_at),
     )
     tables.start_record(tx.session, order.order_id, _publish(tx, placed))
+    metrics.count_placed(tx)
     return order
 
 
@@ -101,15 +102,20 @@ def _advance(
     step, reason = domain.step(change.status, news)
     order, now = change.order, datetime.now(UTC)
     if step is Step.CONFIRM:
-        change.ending = Ending(Status.CONFIRMED, None, now)
+        _end(tx, change, Ending(Status.CONFIRMED, None, now))
         change.entries.append(Entry(_publish(tx, _confirmed(order, now), cause), terminal=True))
     elif step is Step.CANCEL:
-        change.ending = Ending(Status.CANCELLED, reason, now)
+        _end(tx, change, Ending(Status.CANCELLED, reason, now))
         cancelled = _cancelled(order, reason, now)
         change.entries.append(Entry(_publish(tx, cancelled, cause), terminal=True))
     elif step is Step.REFUND:
         refund = PaymentRefundRequested(order_id=order.order_id, amount=paid)
         change.entries.append(Entry(_publish(tx, refund, cause)))
+
+
+def _end(tx: Transaction, change: Change, ending: Ending) -> None:
+    change.ending = ending
+    metrics.count_ended(tx, change.order, ending)
 
 
 def _confirmed(order: Order, at: datetime) -> OrderConfirmed:
