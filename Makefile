@@ -68,6 +68,14 @@ contracts: setup ## Generate the contracts' code
 contracts-release: setup ## Take the contracts as released, not to be broken
 	@slipway contracts release
 
+.PHONY: compose
+compose: setup images ## Run the platform in containers, and stay up
+	@slipway compose up
+
+.PHONY: compose-demo
+compose-demo: setup ## Replay baskets on the platform in containers (ARGS=...)
+	@slipway compose-demo $(ARGS)
+
 .PHONY: images
 images: setup ## Build the images (ARGS="orders --push localhost:5000")
 	@slipway images build $(ARGS)

@@ -3,12 +3,12 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from demo.elsewhere import Elsewhere
 from demo.laws import check
 from demo.ledgers import read_ledgers
-from demo.measurements import EventCount, read_event_counts
+from demo.measurements import EventCount, Memory, read_event_counts
 from demo.plan import Outcome, Plan, place, show, until_signal, wait_for_the_end
 from demo.progress import step
 from demo.seed import load_products
@@ -19,20 +19,28 @@ from demo.summary import Timing, summarize
 __all__ = ["run_elsewhere"]
 
 
-def run_elsewhere(plan: Plan, platform: Elsewhere) -> Outcome | None:
+def run_elsewhere(
+    plan: Plan,
+    platform: Elsewhere,
+    read_memory: Callable[[], Mapping[str, Memory]] = dict,
+) -> Outcome | None:
     """Replay and check the laws. None if a signal came first.
 
     The platform may hold orders: the laws then speak of what this replay adds, and one more law
     says that what was there stays. Nobody else may place orders meanwhile, or the laws name them
     as orders that were never placed.
 
+    `read_memory` tells what the services take once all has ended.
+
     Raises:
         DevkitError: the platform does not come to rest, or does not answer.
     """
-    return asyncio.run(until_signal(_run(platform, plan), platform, plan.output))
+    return asyncio.run(until_signal(_run(platform, plan, read_memory), platform, plan.output))
 
 
-async def _run(platform: Elsewhere, plan: Plan) -> Outcome:
+async def _run(
+    platform: Elsewhere, plan: Plan, read_memory: Callable[[], Mapping[str, Memory]]
+) -> Outcome:
     output, selection = plan.output, plan.selection
     began = time.perf_counter()
     await _wait_at_rest(platform, plan)
@@ -57,7 +65,7 @@ async def _run(platform: Elsewhere, plan: Plan) -> Outcome:
         ledgers,
         timing=Timing(ready=ready, placing=record.seconds, ending=ending),
         events=_more(await read_event_counts(platform), counted),
-        memory={},
+        memory=read_memory(),
         restarts={},
     )
     laws = check(

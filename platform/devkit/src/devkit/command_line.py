@@ -33,6 +33,7 @@ _OWN = {
     "doctor": ("devkit.doctor_command", "doctor"),
     "contracts": ("devkit.contracts.command", "app"),
     "images": ("devkit.images.command", "app"),
+    "compose": ("devkit.compose.command", "app"),
     "workspace": ("devkit.workspace_command", "app"),
 }
 

@@ -10,11 +10,13 @@ from devkit.rendering import (
     asyncapi,
     catalog,
     chart_readme,
+    compose,
     facts,
     gitops,
     kustomize,
     nats_permissions,
     production_database,
+    prometheus,
     umbrella,
 )
 from devkit.rendering.artifact import Artifact
@@ -31,6 +33,8 @@ KINDS: tuple[Callable[[PlatformDescription], Iterator[Artifact]], ...] = (
     asyncapi.artifacts,
     catalog.artifacts,
     nats_permissions.artifacts,
+    compose.artifacts,
+    prometheus.artifacts,
     gitops.artifacts,
     kustomize.artifacts,
     skaffold.artifacts,

@@ -1,0 +1,1 @@
+"""The platform in containers of this machine, by docker/compose.yaml."""

@@ -1,0 +1,21 @@
+"""The ports of this machine at which a project's services answer."""
+
+from collections.abc import Iterable, Iterator
+
+from chassis.testing import free_port
+from devkit.describing.description import ServiceDescription
+
+__all__ = ["free_ports", "ports_of"]
+
+
+def ports_of(service: ServiceDescription) -> Iterator[tuple[str, int]]:
+    """Each port in the container, and the variable that names the one on this machine."""
+    prefix = service.name.upper().replace("-", "_")
+    yield f"{prefix}_HTTP_PORT", service.http.port
+    if service.grpc is not None:
+        yield f"{prefix}_GRPC_PORT", service.grpc.port
+
+
+def free_ports(services: Iterable[ServiceDescription]) -> dict[str, str]:
+    """Variables for the project's files: a port for each, that nobody has now."""
+    return {variable: str(free_port()) for each in services for variable, _ in ports_of(each)}
