@@ -1,5 +1,7 @@
 """What orders tells of its business: each order once when placed, once when it ends."""
 
+from functools import partial
+
 import pytest
 from prometheus_client import REGISTRY
 
@@ -40,7 +42,7 @@ class Counted:
         return {name: value or 0 for name, value in counts.items()}
 
 
-def place(tx: Transaction, order_id: str) -> None:
+def place(order_id: str, tx: Transaction) -> None:
     lines = [OrderLine(sku="milk", quantity=1, price=PRICE)]
     asked = PlaceOrderRequest(order_id=order_id, customer_id="c", lines=lines)
     Orders().place_order(asked, tx)
@@ -51,8 +53,8 @@ def test_an_order_is_counted_once_when_placed_and_once_by_its_outcome(
 ) -> None:
     counted = Counted()
     for order_id in ("paid", "short", "late"):
-        harness.transact(lambda tx, order_id=order_id: place(tx, order_id))
-        harness.transact(lambda tx, order_id=order_id: place(tx, order_id))
+        harness.transact(partial(place, order_id))
+        harness.transact(partial(place, order_id))
     harness.handle(StockReserved(order_id="paid", total=PRICE))
     harness.handle(PaymentAuthorized(order_id="paid", payment_id="p", amount=PRICE))
     harness.handle(StockRejected(order_id="short", skus=["milk"]))
@@ -61,7 +63,7 @@ def test_an_order_is_counted_once_when_placed_and_once_by_its_outcome(
 
 
 def test_what_is_rolled_back_is_not_counted(harness: HandlerHarness) -> None:
-    harness.transact(lambda tx: place(tx, "o-1"))
+    harness.transact(partial(place, "o-1"))
     counted = Counted()
 
     def cancel_and_fail(tx: Transaction) -> None:
