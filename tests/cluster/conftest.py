@@ -25,7 +25,6 @@ REGISTRY = os.environ.get("REGISTRY", "localhost:5000")
 
 # A node on a developer's machine has few processors, and other things that ask for them.
 _LITTLE = {"resources": {"requests": {"cpu": "5m"}}}
-_SMALL = {"global": _LITTLE, "nats": _LITTLE, "postgresql": _LITTLE}
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +98,9 @@ def shop(tag: str, values: Mapping[str, Any]) -> Iterator[ClusterShop]:
     try:
         shop.make_namespace()
         shop.open()
-        shop.install(merged(_SMALL, values))
+        names = [service.name for service in shop.platform.services]
+        small = dict.fromkeys((*names, "nats", "postgresql"), _LITTLE)
+        shop.install(merged(small, values))
         shop.visit()
         yield shop
     finally:
