@@ -82,7 +82,8 @@ class Namespace:
     def apply(self, *objects: Mapping[str, Any], create: bool = False) -> None:
         """Bring these objects to the cluster. Raises ToolFailed."""
         items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        verb = ("create",) if create else ("apply", "--server-side")
+        # kubectl would ask for every schema of the cluster first, however simple the object is.
+        verb = ("create", "--validate=false") if create else ("apply", "--server-side")
         self.kubectl(*verb, "--filename", "-", input=json.dumps(items))
 
     def read(self, *what: str) -> Any:
