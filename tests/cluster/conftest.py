@@ -24,7 +24,7 @@ from devkit.workspace import find_workspace
 REGISTRY = os.environ.get("REGISTRY", "localhost:5000")
 
 # A node on a developer's machine has few processors, and other things that ask for them.
-_LITTLE = {"resources": {"requests": {"cpu": "5m"}}}
+_LITTLE = {"resources": {"requests": {"cpu": "25m"}}}
 
 
 @pytest.fixture(scope="session")

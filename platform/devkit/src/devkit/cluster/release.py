@@ -12,7 +12,7 @@ from devkit.cluster.tools import ToolFailed, run
 
 __all__ = ["Release", "chart_of", "merged"]
 
-_SECONDS = 240
+_SECONDS = 420
 
 
 def chart_of(root: Path) -> Path:
