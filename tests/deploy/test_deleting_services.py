@@ -10,6 +10,8 @@ import pytest
 from devkit.rendering.artifact import MARK
 
 ROOT = Path(__file__).parents[2]
+# Each test describes all services five times, in processes of their own.
+pytestmark = pytest.mark.timeout(400)
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "node_modules")
 
 

@@ -1,5 +1,6 @@
 """What helm renders is held by hashes of its inputs and outputs."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,13 @@ def test_an_output_edited_by_hand_or_deleted_is_noticed(root: Path) -> None:
     assert "a rendered file was changed (out/*.yaml)" in drift(root)
     (root / "out/x.yaml").unlink()
     assert "a rendered file was changed" in drift(root)
+
+
+def test_without_a_chart_nothing_is_rendered(root: Path) -> None:
+    shutil.rmtree(root / "chart")
+    (root / "out/hashes").unlink()
+
+    assert drift(root) == ""
 
 
 def test_hashes_that_were_never_written_are_missing(root: Path) -> None:

@@ -91,12 +91,16 @@ def test_what_is_derived_from_nothing_any_more_is_named_and_deleted(
     rendered: Path, slipway: Slipway, write: Write
 ) -> None:
     orphan = write("deploy/k8s/old.yaml", (rendered / FACTS).read_text(encoding="utf-8"))
+    another = write("tools/deploy/old.yaml", orphan.read_text(encoding="utf-8"))
     by_hand = write("deploy/k8s/hand.yaml", "a: 1\n")
 
     checked = slipway("render", "--check")
     assert "  deploy/k8s/old.yaml is derived from nothing any more\n" in checked.stderr
-    assert slipway("render").stdout == "deleted deploy/k8s/old.yaml\n"
+    assert (
+        slipway("render").stdout == "deleted deploy/k8s/old.yaml\ndeleted tools/deploy/old.yaml\n"
+    )
     assert not orphan.exists()
+    assert not another.exists()
     assert by_hand.exists()
 
 

@@ -18,7 +18,8 @@ class Recorded:
 
     Args:
         file: where the hashes are kept, relative to the root, as are all paths here.
-        inputs: globs of what the files are rendered from.
+        inputs: globs of what the files are rendered from. Where the first finds nothing, as after
+            the chart was taken out, nothing is rendered.
         outputs: globs of the rendered files, and of no other.
         command: what renders them again.
     """
@@ -47,6 +48,8 @@ def record(root: Path, rendered: Recorded) -> None:
 def recorded_drift(root: Path, rendered: Recorded) -> Iterator[str]:
     """What is not as it was when the files were rendered last, a line for each."""
     file = root / rendered.file
+    if not _found(root, rendered.inputs[:1]):
+        return
     if not file.exists():
         yield f"{rendered.file} is missing; run `{rendered.command}`"
         return
