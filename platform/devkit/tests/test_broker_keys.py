@@ -10,7 +10,11 @@ import nkeys  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from chassis.events import wire
+from chassis.events.connection import connection
+from chassis.events.nats_options import NatsOptions
 from chassis.events.permissions import Listener, of_release, of_service
+from chassis.events.resending import MOST_ANSWERS
 from chassis.testing import NatsServer
 from devkit.broker.keys import make_keys, names_of, public_keys, secret_manifests
 from devkit.broker.server_config import authorization
@@ -96,3 +100,35 @@ def test_the_command_prints_public_halves_and_no_seed(tmp_path: Path) -> None:
     seeds = [file.read_text(encoding="ascii").strip() for file in tmp_path.glob("keys/*.nk")]
     assert len(done.stdout.splitlines()) == len(seeds)
     assert not [seed for seed in seeds if seed in done.stdout + done.stderr]
+
+
+async def test_a_request_may_be_answered_in_full_and_no_further(tmp_path: Path) -> None:
+    permissions = {
+        "shop": of_service("shop", publishes=["a.shop.v1.Sold"], listens=[], database=True),
+        "bank": of_service(
+            "bank", publishes=[], listens=[Listener("a.shop.v1.Sold")], database=True
+        ),
+    }
+    public = {key.name: key.public for key in make_keys(tmp_path / "keys", permissions)}
+    with NatsServer(tmp_path / "nats", config=authorization(permissions, public)) as server:
+
+        def options(name: str) -> NatsOptions:
+            seed, inbox = tmp_path / "keys" / f"{name}.nk", wire.inbox_prefix(name)
+            return NatsOptions(server.url, nkey_seed_file=seed, inbox_prefix=inbox)
+
+        async with (
+            connection(options("shop"), "shop") as shop,
+            connection(options("bank"), "bank") as bank,
+        ):
+            asked = await shop.subscribe(wire.resend_subject("shop"))
+            await shop.flush()
+            inbox = bank.new_inbox()
+            answers = await bank.subscribe(inbox)
+            await bank.publish(wire.resend_subject("shop"), b"", reply=inbox)
+            request = await asked.next_msg(timeout=30)
+            for number in range(MOST_ANSWERS + 1):
+                await shop.publish(request.reply, str(number).encode())
+            await shop.flush()
+            received = [await answers.next_msg(timeout=30) for _ in range(MOST_ANSWERS)]
+            assert [int(message.data) for message in received] == list(range(MOST_ANSWERS))
+            assert "permissions violation" in str(shop.last_error).lower()

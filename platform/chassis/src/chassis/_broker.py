@@ -101,6 +101,9 @@ def main(service: "Service", settings: ServiceSettings, arguments: Namespace) ->
         return _refused(f"the broker refused: {error}", UNAVAILABLE)
     except (OSError, nats.errors.Error, TimeoutError) as error:
         reason = str(error) or type(error).__name__
+        if "permissions violation" in reason.lower():
+            needed = "this takes the key of the release (APP_NATS_NKEY_SEED_FILE)"
+            return _refused(f"the broker refused: {reason}; {needed}", UNAVAILABLE)
         url = settings.nats_url
         return _refused(f"the broker at {url} cannot be reached: {reason}", UNAVAILABLE)
     return _report(applied, known, check=arguments.check)
