@@ -276,3 +276,10 @@ def test_a_value_that_nothing_explains_is_refused(tmp_path: Path) -> None:
     (chart / "values.yaml").write_text("defaults:\n  # Explained.\n  a: 1\n  b: 2\n")
     with pytest.raises(DevkitError, match=r"line 4: b has no comment"):
         list(chart_readme.artifacts(PlatformDescription(root=tmp_path, services=(), lanes=1)))
+
+
+def test_the_alerts_of_all_services_come_with_one_release(charts: Charts) -> None:
+    rendered = [each for name in SERVICES for each in charts.service(name, "production")]
+    (rule,) = [each for each in rendered if each["kind"] == "PrometheusRule"]
+    alerts = (ROOT / "deploy/helm/service/files/alerts.yaml").read_text(encoding="utf-8")
+    assert rule["spec"]["groups"] == yaml.safe_load(alerts)["groups"]
