@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy/istio/examples"
 SERVICES = sorted(path.parent.parent.name for path in ROOT.glob("services/*/deploy/facts.yaml"))
 MESH = ("--set=mesh.enabled=true,metrics.port=9100,entry.kind=gateway",)
-ROUTES = sorted({path.stem for path in EXAMPLES.glob("*.yaml")} - {"versions"})
+ROUTES = sorted({path.stem for path in EXAMPLES.glob("*.yaml")} - {"tracks", "versions"})
 
 pytestmark = pytest.mark.skipif(bool(missing(("helm",))), reason="helm is not on the PATH")
 
@@ -111,6 +111,14 @@ def test_a_canary_is_one_deployment_more_of_the_same_service() -> None:
     labels = [each["spec"]["template"]["metadata"]["labels"] for each in (stable, canary[0])]
     assert [each["app"] for each in labels] == ["inventory", "inventory"]
     assert [each["track"] for each in labels] == ["stable", "canary"]
+
+
+def test_no_subset_is_named_that_may_have_no_pods() -> None:
+    rule = one(rendered("inventory", *MESH), "DestinationRule")
+    assert "subsets" not in rule["spec"]
+    tracks = f"--values={EXAMPLES / 'tracks.yaml'}"
+    subsets = one(rendered("inventory", *MESH, tracks), "DestinationRule")["spec"]["subsets"]
+    assert {each["labels"]["track"] for each in subsets} == {"stable", "canary"}
 
 
 def test_a_mesh_that_prometheus_could_not_read_is_refused() -> None:
