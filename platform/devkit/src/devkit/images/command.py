@@ -52,7 +52,7 @@ def build(
 
 @app.command()
 def for_skaffold(
-    member: Annotated[str, typer.Argument(help="The folder's name: orders.")],
+    name: Annotated[str, typer.Argument(help="Of a service, or demo.")],
     image: Annotated[str, typer.Option(envvar="IMAGE", help="The image's whole name.")],
     target: Annotated[Target, typer.Option(help="What runs, or what reloads.")] = Target.SERVICE,
     push: Annotated[bool, typer.Option(envvar="PUSH_IMAGE", help="Push it.")] = False,
@@ -61,7 +61,7 @@ def for_skaffold(
     """Build one image as Skaffold asks for it, by the variables that it sets."""
     tag = image.rpartition(":")[2]
     order = Order(tag, target, platforms=platforms, name=image)
-    build_for_skaffold(find_workspace(), member, order, push=push)
+    build_for_skaffold(find_workspace(), name, order, push=push)
 
 
 @app.command()

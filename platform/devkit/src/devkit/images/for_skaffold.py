@@ -3,26 +3,23 @@
 import subprocess
 from dataclasses import replace
 
-from devkit.errors import DevkitError
-from devkit.images.build import Order, build_image, push_named
+from devkit.images.build import Order, build_image, pick_members, push_named
 from devkit.images.docker import docker
 from devkit.workspace import Workspace
 
 __all__ = ["build_for_skaffold"]
 
 
-def build_for_skaffold(workspace: Workspace, folder: str, order: Order, *, push: bool) -> None:
-    """Build the image of the member in this folder, and push it if told to.
+def build_for_skaffold(workspace: Workspace, name: str, order: Order, *, push: bool) -> None:
+    """Build the image of a service, or of the demo, and push it if told to.
 
     `order.name` is the image's whole name, `order.platforms` the platforms of the cluster's nodes.
-    Raises DevkitError for an unknown member, and if a step fails.
+    Raises DevkitError for an unknown name, and if a step fails.
     """
-    members = {member.path.name: member for member in (*workspace.services, *workspace.others)}
-    if folder not in members:
-        raise DevkitError(f"no image is made of {folder}; there are: {', '.join(members)}")
+    (member,) = pick_members(workspace, [name])
     if order.platforms == _own_platform():
         order = replace(order, platforms="")
-    image = build_image(workspace, members[folder], order)
+    image = build_image(workspace, member, order)
     if push and not order.platforms:
         push_named(workspace, image)
 

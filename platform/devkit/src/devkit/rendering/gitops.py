@@ -36,7 +36,7 @@ def _application(platform: PlatformDescription) -> dict[str, object]:
         "metadata": {
             "name": _NAMESPACE,
             "namespace": "argocd",
-            "finalizers": ["resources-finalizer.argocd.argoproj.io"],
+            "finalizers": ["resources-finalizer.argocd.argoproj.io/foreground"],
         },
         "spec": {
             "project": "slipway",

@@ -15,12 +15,13 @@ _SECONDS = 600
 def laws(platform: PlatformDescription) -> Artifact:
     """The configuration, with an address for each service."""
     inputs = ("platform/devkit/src", f"{DEMO}/src")
-    built = image(_IMAGE, "../..", f"{DEMO} --target {DEMO}", inputs)
+    built = image(_IMAGE, "../..", DEMO, inputs)
     replay = {
         "name": "laws",
         "timeout": _SECONDS,
-        "container": {"name": "laws", "image": _IMAGE, "args": ["demo", *_addresses(platform)]},
-        "executionMode": {"kubernetesCluster": {"jobManifestPath": "job.yaml"}},
+        "container": {"name": "laws", "image": _IMAGE, "args": list(_addresses(platform))},
+        # Skaffold looks for it in the folder that it is started in, other than for all other paths.
+        "executionMode": {"kubernetesCluster": {"jobManifestPath": f"{DEMO}/deploy/job.yaml"}},
     }
     content = {
         "build": {"tagPolicy": {"inputDigest": {}}, "artifacts": [built]},

@@ -1,7 +1,6 @@
 """The configuration of one service: its image, its release, its ports on this machine."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from devkit.describing.description import ServiceDescription
 from devkit.rendering.artifact import Artifact
@@ -42,7 +41,7 @@ def _image(service: ServiceDescription) -> dict[str, object]:
 
 
 def _target(service: ServiceDescription, target: str) -> str:
-    return f"{Path(service.folder).name} --target {target}"
+    return f"{service.name} --target {target}"
 
 
 def _release(service: ServiceDescription, *, verified: bool) -> dict[str, object]:
