@@ -73,7 +73,7 @@ def _streams(service: ServiceDescription) -> dict[str, object]:
         return {}
     return {
         f"{service.name}-streams": {
-            "extends": {"file": _COMMON, "service": "job"},
+            "extends": {"file": _COMMON, "service": "release"},
             "image": _image(service),
             "command": ["broker", "apply"],
             "secrets": [_key("release"), _url(service, "service")],
