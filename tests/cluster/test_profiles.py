@@ -88,8 +88,8 @@ def test_istioctl_finds_nothing_to_say(namespace: Namespace, overlay: str) -> No
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump_all(built(f"k8s/overlays/{overlay}", namespace), file)
         file.flush()
-        said = run("istioctl", "analyze", "--use-kube=false", "--failure-threshold=Info", file.name)
-    assert "No validation issues found" in said
+        # A finding, of whatever weight, is a failure.
+        run("istioctl", "analyze", "--use-kube=false", "--failure-threshold=Info", file.name)
 
 
 def built(folder: str, namespace: Namespace) -> list[dict[str, Any]]:
