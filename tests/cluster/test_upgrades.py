@@ -86,9 +86,9 @@ def test_a_migration_and_its_roll_back_fail_no_request(
     shop: ClusterShop, customers: Customers, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("image")
-    (folder / "orders_9999.py").write_text(_MIGRATION, encoding="utf-8")
+    (folder / "9999_remark.py").write_text(_MIGRATION, encoding="utf-8")
     (folder / "Dockerfile").write_text(
-        f"FROM slipway-orders:{shop.tag}\nCOPY orders_9999.py /app/orders/migrations/\n",
+        f"FROM slipway-orders:{shop.tag}\nCOPY 9999_remark.py /app/orders/migrations/\n",
         encoding="utf-8",
     )
     tag = f"{shop.tag}-migrates"
