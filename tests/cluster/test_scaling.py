@@ -24,7 +24,8 @@ def values() -> Mapping[str, Any]:
         "cpuPercent": 60,
         "scaleDownSeconds": 15,
     }
-    requests = {"requests": {"cpu": "50m"}}
+    # Some 20m without any orders, some 100m at 40 a second.
+    requests = {"requests": {"cpu": "100m"}}
     return {"inventory": {"autoscaling": scaling, "resources": requests}}
 
 
