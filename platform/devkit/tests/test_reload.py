@@ -107,6 +107,7 @@ def test_a_saved_file_restarts_the_program(start: Callable[..., Reloader]) -> No
     reloader.save(2, until="running 2")
 
     assert "restarting after a change of __main__.py" in reloader.printed
+    assert "the program ended" not in reloader.printed
 
 
 def test_what_runs_goes_on_while_a_file_does_not_parse(start: Callable[..., Reloader]) -> None:

@@ -43,7 +43,7 @@ async def _reload(command: Sequence[str], folders: Sequence[str]) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    process = await _start(command)
+    program = await _Program.start(command)
     async for changes in awatch(
         *folders,
         watch_filter=PythonFilter(),
@@ -59,33 +59,40 @@ async def _reload(command: Sequence[str], folders: Sequence[str]) -> int:
             _say(f"{error}; what ran before goes on")
         if not broken:
             _say(f"restarting after a change of {', '.join(file.name for file in files)}")
-            await _end(process, _RESTART_SECONDS)
-            process = await _start(command)
-    code = await _end(process, None)
+            await program.end(_RESTART_SECONDS)
+            program = await _Program.start(command)
+    code = await program.end(None)
     return 128 - code if code < 0 else code
 
 
-async def _start(command: Sequence[str]) -> Process:
-    process = await asyncio.create_subprocess_exec(*command)
-    process_ends = asyncio.ensure_future(process.wait())
-    process_ends.add_done_callback(lambda ended: _report(ended.result()))
-    return process
+class _Program:
+    """One run of the program. An end that nobody asked for is printed."""
 
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._asked = False
+        self._waiting = asyncio.ensure_future(self._wait())
 
-def _report(code: int) -> None:
-    if code != 0:
-        _say(f"the program ended with {code}; the next change starts it again")
+    @classmethod
+    async def start(cls, command: Sequence[str]) -> "_Program":
+        return cls(await asyncio.create_subprocess_exec(*command))
 
+    async def end(self, seconds: float | None) -> int:
+        """Stop it, by force after `seconds`, and return its exit code."""
+        self._asked = True
+        if self._process.returncode is None:
+            self._process.terminate()
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._waiting), seconds)
+        except TimeoutError:
+            self._process.kill()
+            return await self._waiting
 
-async def _end(process: Process, seconds: float | None) -> int:
-    """Stop it, by force after `seconds`, and return its exit code."""
-    if process.returncode is None:
-        process.terminate()
-    try:
-        return await asyncio.wait_for(process.wait(), seconds)
-    except TimeoutError:
-        process.kill()
-        return await process.wait()
+    async def _wait(self) -> int:
+        code = await self._process.wait()
+        if code != 0 and not self._asked:
+            _say(f"the program ended with {code}; the next change starts it again")
+        return code
 
 
 def _syntax_error(file: Path) -> str | None:
