@@ -91,7 +91,9 @@ def test_it_needs_nothing_that_could_run_a_platform() -> None:
         "print([name for name in ('chassis', 'devkit.platform', 'psutil', 'sqlalchemy')"
         " if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert done.stdout.strip() == "[]"
 
 

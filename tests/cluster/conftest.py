@@ -97,7 +97,7 @@ def shop(tag: str, values: Mapping[str, Any]) -> Iterator[ClusterShop]:
     shop = ClusterShop(find_workspace(), _new_namespace(), REGISTRY, tag)
     try:
         shop.make_namespace()
-        shop.open()
+        shop.open_entry()
         names = [service.name for service in shop.platform.services]
         small = dict.fromkeys((*names, "nats", "postgresql"), _LITTLE)
         shop.install(merged(small, values))

@@ -21,7 +21,7 @@ def test_one_command_installs_the_platform_and_every_law_holds_there(
         ["slipway", "cluster-demo", "--namespace", name, "--baskets", "300", *options],
         cwd=find_workspace().root,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
 

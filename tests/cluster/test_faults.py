@@ -93,7 +93,7 @@ def test_a_drain_waits_for_the_disruption_budget_and_fails_no_request(
     with customers.ordering() as seen:
         try:
             process = subprocess.Popen(
-                drain, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                drain, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
             )
             assert process.stdout is not None
             # What was evicted finds no other node: the budget keeps the last pod of each service.

@@ -50,7 +50,8 @@ def test_every_profile_renders_every_service_with_the_image_that_was_built(
 ) -> None:
     rendered = tmp_path / "rendered.yaml"
     tags = {
-        build["imageName"]: build["tag"] for build in yaml.safe_load(builds.read_text())["builds"]
+        build["imageName"]: build["tag"]
+        for build in yaml.safe_load(builds.read_text(encoding="utf-8"))["builds"]
     }
 
     skaffold(
@@ -58,7 +59,7 @@ def test_every_profile_renders_every_service_with_the_image_that_was_built(
         f"--output={rendered}",
     )
 
-    documents = [each for each in yaml.safe_load_all(rendered.read_text()) if each]
+    documents = [each for each in yaml.safe_load_all(rendered.read_text(encoding="utf-8")) if each]
     deployments = {
         each["metadata"]["name"]: each["spec"]["template"]["spec"]["containers"][0]["image"]
         for each in documents
@@ -100,13 +101,17 @@ def test_an_edited_handler_answers_in_the_pod(namespace: Namespace, tmp_path: Pa
         pod = only_pod(namespace)
         before = handler.read_text(encoding="utf-8")
         began = time.monotonic()
-        handler.write_text(before.replace("most items on a page", "at most so many"))
+        handler.write_text(
+            before.replace("most items on a page", "at most so many"), encoding="utf-8"
+        )
         until_answered(namespace, "at most so many")
         print(f"from save to answer: {time.monotonic() - began:.1f} s")
 
         # A mistake does not end what runs, and the next save is taken.
-        handler.write_text(before + "\ndef (:\n")
-        handler.write_text(before.replace("most items on a page", "so many and no more"))
+        handler.write_text(before + "\ndef (:\n", encoding="utf-8")
+        handler.write_text(
+            before.replace("most items on a page", "so many and no more"), encoding="utf-8"
+        )
         until_answered(namespace, "so many and no more")
         assert only_pod(namespace) == pod
 

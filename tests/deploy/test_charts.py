@@ -141,7 +141,9 @@ def test_what_scales_is_the_only_one_to_say_how_many(charts: Charts, kind: str) 
 
 
 def test_more_replicas_than_lanes_are_refused(charts: Charts) -> None:
-    lanes = yaml.safe_load((ROOT / "services/inventory/deploy/facts.yaml").read_text())
+    lanes = yaml.safe_load(
+        (ROOT / "services/inventory/deploy/facts.yaml").read_text(encoding="utf-8")
+    )
     most = lanes["facts"]["lanes"]
     sets = ("autoscaling.kind=hpa", f"autoscaling.maxReplicas={most}")
     assert charts.service("inventory", "development", *sets)
@@ -205,7 +207,9 @@ def test_callers_and_callees_are_those_that_the_code_declares(charts: Charts) ->
     peer = {"podSelector": {"matchLabels": {"app": "orders"}}}
     gateway = one(charts.service("gateway"), "NetworkPolicy", "gateway")["spec"]
     (rule,) = [rule for rule in gateway["egress"] if peer in rule["to"]]
-    facts = yaml.safe_load((ROOT / "services/orders/deploy/facts.yaml").read_text())["facts"]
+    facts = yaml.safe_load(
+        (ROOT / "services/orders/deploy/facts.yaml").read_text(encoding="utf-8")
+    )["facts"]
     assert rule["ports"] == [{"port": facts["grpc"]["port"]}]
 
     orders = one(charts.service("orders"), "NetworkPolicy", "orders")["spec"]
@@ -273,7 +277,9 @@ def test_the_umbrella_gives_all_services_what_a_release_of_one_is_given(environm
 def test_a_value_that_nothing_explains_is_refused(tmp_path: Path) -> None:
     chart = tmp_path / "deploy/helm/service"
     chart.mkdir(parents=True)
-    (chart / "values.yaml").write_text("defaults:\n  # Explained.\n  a: 1\n  b: 2\n")
+    (chart / "values.yaml").write_text(
+        "defaults:\n  # Explained.\n  a: 1\n  b: 2\n", encoding="utf-8"
+    )
     with pytest.raises(DevkitError, match=r"line 4: b has no comment"):
         list(chart_readme.artifacts(PlatformDescription(root=tmp_path, services=(), lanes=1)))
 

@@ -52,7 +52,9 @@ def admitted(policy: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_grpc_port_admits_just_the_callers_that_the_code_declares(service: str) -> None:
-    facts = yaml.safe_load((ROOT / f"services/{service}/deploy/facts.yaml").read_text())["facts"]
+    facts = yaml.safe_load(
+        (ROOT / f"services/{service}/deploy/facts.yaml").read_text(encoding="utf-8")
+    )["facts"]
     declared = {
         (caller, f"/{contract}/*")
         for caller, contracts in facts.get("callers", {}).items()

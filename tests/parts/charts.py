@@ -41,7 +41,7 @@ class Charts:
     def run(self, *arguments: str) -> str:
         """Raises Refused if helm ends with an error."""
         command = [self.helm, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         if done.returncode:
             raise Refused(done.stderr)
         return done.stdout

@@ -150,5 +150,8 @@ def test_a_call_of_a_service_that_is_not_here_needs_its_address(
     assert "no service bookstore is here: give its address in the default of" in refused.stderr
 
     target = '    targets: dict[str, str] = {"bookstore": "dns:///books.example:9777"}\n'
-    service.write_text(code.replace("http_port: int = 8090\n", f"http_port: int = 8090\n{target}"))
+    service.write_text(
+        code.replace("http_port: int = 8090\n", f"http_port: int = 8090\n{target}"),
+        encoding="utf-8",
+    )
     assert described(slipway, "window")["calls"][0]["port"] == 9777

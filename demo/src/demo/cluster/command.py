@@ -55,7 +55,7 @@ def cluster_demo(
     try:
         with step(f"installing the platform in namespace {place.name}"):
             shop.make_namespace()
-            shop.open()
+            shop.open_entry()
             shop.install()
             shop.visit()
         at = [argument for address in shop.addresses for argument in ("--at", address)]

@@ -64,7 +64,7 @@ class ClusterShop:
         else:
             self.namespace.create("restricted")
 
-    def open(self) -> None:
+    def open_entry(self) -> None:
         """Open a Gateway, if the cluster has a class for one; in a mesh, make all it has once."""
         if self.mesh:
             folder = self.workspace.root / "deploy" / "istio"

@@ -3,7 +3,6 @@
 import asyncio
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -39,11 +38,12 @@ from chassis.events.permissions import RELEASE
 from chassis.events.publisher import Publisher
 from chassis.events.streams import JetStreamError
 from chassis.exit_codes import CONFIGURATION, FAILED, OK, UNAVAILABLE
-from chassis.operations.command_line.arguments import ArgumentParser
 from chassis.settings import ServiceSettings, without_credentials
 from chassis.telemetry import logging
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from chassis.service import Service
 
 __all__ = ["main", "parse"]
@@ -54,12 +54,14 @@ Make the service's stream and the stream of its members, or add what they lack. 
 at any time: nothing is deleted, and settings that differ are reported and left as they are."""
 
 
-def parse(program: str, arguments: Sequence[str]) -> Namespace:
+def parse(program: str, arguments: Sequence[str]) -> "Namespace":
     """The arguments of `broker apply`.
 
     Raises:
         SystemExit: they are wrong, or ask for help.
     """
+    from chassis.operations.command_line.arguments import ArgumentParser
+
     parser = ArgumentParser(prog=program, allow_abbrev=False)
     nouns = parser.add_subparsers(dest="noun", metavar="broker", required=True)
     verbs = nouns.add_parser("broker", help="streams at the broker").add_subparsers(
@@ -83,7 +85,7 @@ def parse(program: str, arguments: Sequence[str]) -> Namespace:
     return parser.parse_args(arguments)
 
 
-def main(service: "Service", settings: ServiceSettings, arguments: Namespace) -> int:
+def main(service: "Service", settings: ServiceSettings, arguments: "Namespace") -> int:
     """Apply, and return the exit code."""
     logging.configure(service.name, settings, sys.stderr)
     takes = any(s.kind != "broadcast" for router in service.events for s in router.subscriptions)
@@ -110,7 +112,7 @@ def main(service: "Service", settings: ServiceSettings, arguments: Namespace) ->
 
 
 async def _apply_in_time(
-    service: "Service", settings: ServiceSettings, known: Known | None, arguments: Namespace
+    service: "Service", settings: ServiceSettings, known: Known | None, arguments: "Namespace"
 ) -> list[Applied]:
     """Apply, and try again until the time is up: a broker that has just started is away at first,
     and its JetStream a little longer."""

@@ -299,7 +299,10 @@ async def test_each_look_of_one_with_nothing_to_do_is_a_read_of_one_statement(
         read = [kinds(transaction) for transaction in reads.rolled_back][1:]
         written = [*writes.committed, *writes.rolled_back, *reads.committed]
     known = (RELAY_LOOKS, TASKS_LOOK, METRICS, LAG, PAUSES)
-    assert [t for t in read if t and t not in known] == []
+    others = [transaction for transaction in read if transaction and transaction not in known]
+    # What had begun before it was watched shows its end only: the one of the metrics is long.
+    assert [t for t in others if t != METRICS[-len(t) :]] == []
+    assert len(others) <= 1
     assert abs(read.count(RELAY_LOOKS) - looked[relay.__name__]) <= 2
     assert abs(read.count(TASKS_LOOK) - looked[tasks.__name__]) <= 2
     assert not written

@@ -93,7 +93,7 @@ class NatsServer:
 
     def pause(self) -> None:
         """SIGSTOP: connections stay open and nothing answers."""
-        self._running_process().send(signal.SIGSTOP)
+        self._running_process().pause()
         self._paused = True
 
     def resume(self) -> None:

@@ -116,7 +116,7 @@ class PostgresServer:
     def pause(self) -> None:
         """SIGSTOP of all its processes: connections stay open and nothing answers."""
         process = self._running_process()
-        process.send(signal.SIGSTOP)
+        process.pause()
         Descendants(process.pid).send(signal.SIGSTOP)
 
     def resume(self) -> None:

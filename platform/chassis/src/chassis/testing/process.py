@@ -129,6 +129,18 @@ class ChildProcess:
         if sys.platform != "linux":
             atexit.unregister(self.kill)
 
+    def pause(self) -> None:
+        """SIGSTOP, and wait until every thread has stopped: on a busy machine some run on a while.
+
+        Nothing happens if it is dead.
+        """
+        self.send(signal.SIGSTOP)
+        if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+            return
+        has_stopped = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        while self.running and os.waitid(os.P_PID, self.pid, has_stopped) is None:
+            time.sleep(0.001)
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal. Nothing happens if it is dead."""
         self._popen.send_signal(number)

@@ -38,7 +38,12 @@ def run(*command: str, input: str | None = None, seconds: float | None = None) -
         raise DevkitError(lines[0])
     try:
         done = subprocess.run(
-            command, input=input, capture_output=True, text=True, timeout=seconds, check=False
+            command,
+            input=input,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=seconds,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise ToolFailed(f"{_shown(command)} did not end in {seconds:g} s") from error
