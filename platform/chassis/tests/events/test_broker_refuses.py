@@ -3,10 +3,12 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bookshop import Node, TestSettings, accountant, eventually, sold
+from nats.aio.msg import Msg
 from reading import has_taken, taken_ids
 from relaying import TYPES, Shop, in_order
 from structlog.testing import capture_logs
@@ -61,6 +63,33 @@ async def test_a_connection_that_the_broker_has_reset_is_closed_without_an_error
     client._pending, client._pending_data_size = [b"PING\r\n"], 6  # not sent when it broke
     await broker.close()
     assert client.is_closed
+
+
+async def test_a_subject_that_the_broker_denies_is_logged_once(tmp_path: Path) -> None:
+    permissions = 'permissions: {subscribe: {deny: "slipway.relay.books"}}'
+    users = f"authorization {{ users: [{{user: books, password: own, {permissions}}}] }}\n"
+    with NatsServer(tmp_path / "nats", config=users) as nats, capture_logs() as logs:
+        broker = Broker(NatsOptions(nats.url, user="books", password=lambda: "own"), "books")
+
+        async def hear(_message: Msg) -> None:
+            raise AssertionError
+
+        async def was_told() -> bool:
+            return bool(denials(logs))
+
+        for _ in range(2):
+            broker.subscribe("slipway.relay.books", hear)
+        running = asyncio.create_task(broker.run())
+        await eventually(was_told)
+        await broker.client.flush()
+        assert len(denials(logs)) == 1
+        assert "slipway.relay.books" in denials(logs)[0]["error"]
+        running.cancel()
+        await broker.close()
+
+
+def denials(logs: Sequence[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    return [line for line in logs if line["event"].startswith("the broker denies a subject")]
 
 
 async def test_a_commit_still_wakes_another_replicas_relay(

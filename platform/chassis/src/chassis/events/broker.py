@@ -44,6 +44,7 @@ class Broker:
         self._on_disconnected: list[Callable[[], None]] = []
         self._told_away = False
         self._reason = ""
+        self._denials = set[str]()
 
     def subscribe(
         self, subject: str, hear: Callable[[Msg], Awaitable[None]], *, queue: str = ""
@@ -93,7 +94,8 @@ class Broker:
             closed.set()
 
         async def failed(error: Exception) -> None:
-            # What is wrong with a connection shows where it is used.
+            # What is wrong with a connection shows where it is used, but for what is never heard.
+            self._tell_denied(error)
             if client.is_connected:
                 return
             self._tell_why(error)
@@ -122,6 +124,13 @@ class Broker:
     async def close(self) -> None:
         """Close the connection, if there is one."""
         await close(self.client)
+
+    def _tell_denied(self, error: Exception) -> None:
+        """Each denial once."""
+        reason = str(error)
+        if "permissions violation" in reason.lower() and reason not in self._denials:
+            self._denials.add(reason)
+            _log.error("the broker denies a subject; load its permissions again", error=reason)
 
     def _tell_why(self, error: Exception) -> None:
         """Each reason once, until the broker is back."""

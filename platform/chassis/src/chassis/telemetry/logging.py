@@ -210,6 +210,8 @@ _QUIET = {
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
     "nats": logging.CRITICAL,
+    # It warns of each malformed entry of a header that any client can send.
+    "opentelemetry.baggage.propagation": logging.ERROR,
     "sqlalchemy": logging.WARNING,
     "uvicorn": logging.WARNING,
 }
