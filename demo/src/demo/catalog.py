@@ -17,7 +17,7 @@ CURRENCY = "USD"
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What is sold, by sku. Every product has a stock."""
+    """Products by sku. Every product has a stock."""
 
     products: Mapping[str, Product]
     stock: Mapping[str, int]

@@ -24,7 +24,7 @@ Outcome = tuple[Summary, list[Law]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for."""
+    """The options of one replay, as given on the command line."""
 
     selection: Selection
     in_flight: int

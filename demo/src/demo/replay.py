@@ -85,7 +85,7 @@ async def replay(
         answer_within: longest wait for one answer, in seconds.
         run: begins every Idempotency-Key, which is the basket's id without it: a platform answers
             a key that it knows with the order of that time.
-        per_second: at most so many baskets a second, all shoppers together; None for no limit.
+        per_second: maximum number of baskets a second over all shoppers; None for no limit.
 
     Raises:
         ReplayStuck: a basket could not be placed in time.

@@ -91,7 +91,7 @@ async def _wait_at_rest(platform: Elsewhere, plan: Plan) -> None:
 
 
 def _more(now: Mapping[str, EventCount], before: Mapping[str, EventCount]) -> dict[str, EventCount]:
-    """By type, what was counted since; nothing if a process began anew meanwhile."""
+    """Return the counts since then by type; nothing if a process has restarted meanwhile."""
     counts = {}
     for type, count in now.items():
         was = before.get(type, EventCount())

@@ -1,4 +1,4 @@
-"""The sample shop on a cluster: its release, the way in, and the demo's pod beside it."""
+"""The sample shop on a cluster: its Helm release, its entry, and the pod of the demo."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
