@@ -224,6 +224,95 @@ def test_callers_and_callees_are_those_that_the_code_declares(charts: Charts) ->
     assert not [rule for rule in orders["egress"] if not rule.get("to")]
 
 
+INGRESS = (
+    "entry.kind=ingress",
+    "networkPolicy.entry[0].namespaceSelector.matchLabels.name=ingress",
+)
+API = ["/docs", "/openapi.json", "/orders", "/products"]
+"""The paths of the gateway's API, as its code declares it."""
+
+
+def test_the_entry_is_admitted_whatever_its_kind_and_only_where_there_is_one(
+    charts: Charts,
+) -> None:
+    def admitted(*sets: str) -> list[Document]:
+        policy = one(charts.service("gateway", "development", *sets), "NetworkPolicy", "gateway")
+        return [
+            peer
+            for rule in policy["spec"]["ingress"]
+            for peer in rule["from"]
+            if "namespaceSelector" in peer
+            and peer["namespaceSelector"] != {"matchLabels": MONITORING}
+        ]
+
+    assert admitted("entry.kind=none") == []
+    (gateway,) = admitted("entry.kind=gateway")
+    (label,) = gateway["podSelector"]["matchExpressions"]
+    assert label["key"] == "gateway.networking.k8s.io/gateway-name"
+    assert admitted(*INGRESS) == [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}]
+    with pytest.raises(Refused, match=r"networkPolicy\.entry is missing"):
+        admitted("entry.kind=ingress")
+
+
+MONITORING = {"kubernetes.io/metadata.name": "monitoring"}
+
+
+def test_a_gateway_leads_to_the_api_that_the_code_declares_and_to_nothing_else(
+    charts: Charts,
+) -> None:
+    route = one(
+        charts.service("gateway", "development", "entry.kind=gateway"), "HTTPRoute", "gateway"
+    )
+    (rule,) = route["spec"]["rules"]
+    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": path}} for path in API]
+
+
+def test_an_ingress_leads_to_the_api_that_the_code_declares_and_to_nothing_else(
+    charts: Charts,
+) -> None:
+    ingress = one(charts.service("gateway", "development", *INGRESS), "Ingress", "gateway")
+    (rule,) = ingress["spec"]["rules"]
+    found = [(path["path"], path["pathType"]) for path in rule["http"]["paths"]]
+    assert found == [(path, "Prefix") for path in API]
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "leads"),
+    [
+        ("{/orders,/products}", "{/orders}", {"/orders": "PathPrefix"}),
+        ("{/orders,/products}", "{/orders/}", {"/orders": "PathPrefix"}),
+        ("{/orders,/products}", "{/orders/mine}", {"/orders/mine": "PathPrefix"}),
+        ("{/orders/mine,/products}", "{/orders}", {"/orders/mine": "PathPrefix"}),
+        ("{/,/orders}", "{/}", {"/": "Exact", "/orders": "PathPrefix"}),
+        ("{/*}", "{/blog}", {"/blog": "PathPrefix"}),
+    ],
+)
+def test_the_entry_leads_where_its_values_and_the_code_agree(
+    charts: Charts, declared: str, given: str, leads: dict[str, str]
+) -> None:
+    sets = (f"facts.http.paths={declared}", f"entry.paths={given}", "entry.kind=gateway")
+    route = one(charts.service("gateway", "development", *sets), "HTTPRoute", "gateway")
+    matches = [match["path"] for match in route["spec"]["rules"][0]["matches"]]
+    assert {match["value"]: match["type"] for match in matches} == leads
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "why"),
+    [
+        ("{/orders}", "{/order}", r"/order is no path of gateway: .* declares /orders"),
+        ("{/orders}", "{/metrics}", r"/metrics is no path of gateway"),
+        ("{/*}", "{/}", r"would lead to /metrics and the probes"),
+        ("{/*}", "{/metrics}", r"would lead to /metrics and the probes"),
+    ],
+)
+def test_an_entry_that_would_lead_elsewhere_is_refused(
+    charts: Charts, declared: str, given: str, why: str
+) -> None:
+    sets = (f"facts.http.paths={declared}", f"entry.paths={given}", "entry.kind=gateway")
+    with pytest.raises(Refused, match=why):
+        charts.service("gateway", "development", *sets)
+
+
 def test_migrations_run_once_where_values_say(charts: Charts) -> None:
     def migrating(documents: list[Document]) -> list[str]:
         return [
@@ -240,6 +329,28 @@ def test_migrations_run_once_where_values_say(charts: Charts) -> None:
     assert migrating(rendered("job")) == ["Job/orders-migrate"]
     hook = one(rendered("job"), "Job", "orders-migrate")["metadata"]["annotations"]
     assert hook["helm.sh/hook"] == "pre-install,pre-upgrade"
+
+
+def test_migrations_are_given_the_settings_of_secrets_as_the_service_is(charts: Charts) -> None:
+    sets = ("settingSecrets[0]=further", "database.migrationSecret=owner")
+    rendered = charts.service("orders", "development", *sets)
+    spec = one(rendered, "Deployment", "orders")["spec"]["template"]["spec"]
+    (migrate,), (app,) = spec["initContainers"], spec["containers"]
+    assert secrets_of(spec, migrate) == ["owner", "further"]
+    assert secrets_of(spec, app) == ["orders-database", "further"]
+
+    rendered = charts.service("orders", "development", *sets, "database.migrations=job")
+    spec = one(rendered, "Job", "orders-migrate")["spec"]["template"]["spec"]
+    assert secrets_of(spec, spec["containers"][0]) == ["owner", "further"]
+
+
+def secrets_of(spec: Document, container: Document) -> list[str]:
+    """The Secrets whose keys the container reads as settings."""
+    (mount,) = [
+        each for each in container["volumeMounts"] if each["mountPath"] == "/etc/slipway/settings"
+    ]
+    (volume,) = [each for each in spec["volumes"] if each["name"] == mount["name"]]
+    return [source["secret"]["name"] for source in volume["projected"]["sources"]]
 
 
 def test_every_template_works_with_the_values_in_force() -> None:

@@ -85,6 +85,25 @@ def test_the_entry_is_admitted_to_the_gateway_and_to_no_other_service() -> None:
         assert bool(from_entry) is (service == "gateway"), service
 
 
+def test_the_entry_is_admitted_to_the_api_that_the_code_declares_and_to_nothing_else() -> None:
+    api = ("/docs", "/openapi.json", "/orders", "/products")
+    below = {path for each in api for path in (each, f"{each}/*")}
+    policy = one(rendered("gateway", *MESH), "AuthorizationPolicy")
+    found = {path for who, _, path in admitted(policy) if who == "slipway-istio"}
+    assert found == below
+
+
+def test_the_controller_of_an_ingress_is_admitted_by_its_service_account() -> None:
+    ingress = "--set=entry.kind=ingress,networkPolicy.entry[0].podSelector.matchLabels.a=b"
+    account = "--set=entry.serviceAccounts={edge/controller}"
+    policy = one(rendered("gateway", *MESH, ingress, account), "AuthorizationPolicy")
+    assert "/orders" in {
+        path for who, _, path in admitted(policy) if who == "cluster.local/ns/edge/sa/controller"
+    }
+    with pytest.raises(ToolFailed, match=r"entry\.serviceAccounts is missing"):
+        rendered("gateway", *MESH, ingress)
+
+
 @pytest.mark.parametrize("example", ROUTES)
 def test_each_route_of_an_example_has_its_port_and_leaves_retries_to_the_services(
     example: str,

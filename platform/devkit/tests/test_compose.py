@@ -17,7 +17,7 @@ DESK = ServiceDescription(
     package="desk",
     folder="services/desk",
     version="0.1.0",
-    http=HttpSurface(8085, public=False),
+    http=HttpSurface(8085, paths=()),
     grpc=None,
     calls=(),
     callers=(),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chassis.events.lanes import LANES
+from devkit.describing.http_paths import prefix
 from devkit.workspace import Workspace
 
 Slipway = Callable[..., subprocess.CompletedProcess[str]]
@@ -29,7 +30,7 @@ def test_a_service_is_described_by_its_composition_root(slipway: Slipway) -> Non
     assert bookstore["distribution"] == "acme-bookstore"
     assert bookstore["package"] == "bookstore_main"
     assert bookstore["folder"] == "services/bookstore"
-    assert bookstore["http"] == {"port": 8091, "public": False}
+    assert bookstore["http"] == {"port": 8091, "paths": []}
     assert bookstore["grpc"]["port"] == 9091
     assert [each["full_name"] for each in bookstore["grpc"]["services"]] == [
         "bookstore.v1.BooksService",
@@ -46,10 +47,29 @@ def test_a_service_is_described_by_its_composition_root(slipway: Slipway) -> Non
     assert bookstore["probes"]["ready"] == "/readyz"
 
 
+@pytest.mark.parametrize(
+    ("route", "known_by"),
+    [
+        ("/books", "/books"),
+        ("/books/{isbn}/reviews", "/books"),
+        ("/books/by-{author}", "/books"),
+        ("/books/", "/books"),
+        ("/", "/"),
+        ("/{anything}", "/*"),
+        ("/b{anything}", "/*"),
+        ("", "/*"),
+    ],
+)
+def test_a_route_is_known_by_what_comes_before_its_first_parameter(
+    route: str, known_by: str
+) -> None:
+    assert prefix(route) == known_by
+
+
 def test_a_service_without_database_and_grpc_says_so(slipway: Slipway) -> None:
     window = described(slipway, "window")
 
-    assert window["http"] == {"port": 8090, "public": True}
+    assert window["http"] == {"port": 8090, "paths": ["/books", "/docs", "/openapi.json"]}
     assert window["grpc"] is None
     assert (window["database"], window["migrations"]) == (False, False)
     assert window["calls"] == [

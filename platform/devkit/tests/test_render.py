@@ -33,7 +33,7 @@ def test_the_facts_of_a_service_are_what_its_composition_root_declares(rendered:
     assert facts(rendered, "bookstore") == {
         "name": "bookstore",
         "image": "acme-bookstore",
-        "http": {"port": 8091, "public": False},
+        "http": {"port": 8091, "paths": []},
         "grpc": {
             "port": 9091,
             "services": ["bookstore.v1.BooksService", "slipway.v1.LedgerService"],

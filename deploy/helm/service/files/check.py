@@ -19,7 +19,10 @@ ends_at = time.monotonic() + SECONDS
 
 
 def until(what: str, done: Any) -> Any:
-    """Ask until the answer is true. What is new may not be reached at once."""
+    """Ask until the answer is true.
+
+    A pod's address comes into DNS and into the policies of its node some seconds after the pod.
+    """
     last: object = None
     while time.monotonic() < ends_at:
         try:

@@ -112,18 +112,12 @@ capabilities:
 {{- end }}
 {{- end -}}
 
-{{/*
-The volumes of those mounts; takes the context and the Secrets with the database's URL and the nkey.
-*/}}
-{{- define "service.volumes" -}}
-{{- $context := index . 0 -}}
-{{- $databaseSecret := index . 1 -}}
-{{- $natsSecret := index . 2 -}}
-{{- with $context -}}
-- name: tmp
-  emptyDir:
-    sizeLimit: 64Mi
-- name: settings
+{{/* A volume of settings, a file for each; takes the context, its name and the database's Secret. */}}
+{{- define "service.settingsVolume" -}}
+{{- $volume := index . 1 -}}
+{{- $databaseSecret := index . 2 -}}
+{{- with index . 0 -}}
+- name: {{ $volume }}
   projected:
     defaultMode: 0440
     sources: {{- if not (or .Values.facts.database .Values.settingSecrets) }} []{{ end }}
@@ -138,6 +132,21 @@ The volumes of those mounts; takes the context and the Secrets with the database
       - secret:
           name: {{ . }}
       {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The volumes of those mounts; takes the context and the Secrets with the database's URL and the nkey.
+*/}}
+{{- define "service.volumes" -}}
+{{- $context := index . 0 -}}
+{{- $databaseSecret := index . 1 -}}
+{{- $natsSecret := index . 2 -}}
+{{- with $context -}}
+- name: tmp
+  emptyDir:
+    sizeLimit: 64Mi
+{{ include "service.settingsVolume" (list . "settings" $databaseSecret) }}
 {{- if include "service.hasEvents" . }}
 {{- with $natsSecret }}
 - name: nats

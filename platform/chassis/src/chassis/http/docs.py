@@ -11,7 +11,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-__all__ = ["install"]
+__all__ = ["PATHS", "install"]
+
+PATHS = ("/docs", "/openapi.json")
+"""What the documentation of an API is reached below."""
 
 _FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 _A_DAY = {"cache-control": "max-age=86400"}

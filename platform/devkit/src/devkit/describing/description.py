@@ -21,10 +21,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class HttpSurface:
-    """The HTTP port. `public`: it has routes beside the probes, for callers from outside."""
+    """The HTTP port, and the path prefixes of the API: `/orders`. Without routes there are none.
+
+    `/` is the page at the root alone, and `/*` is a route whose first part has a parameter.
+    """
 
     port: int
-    public: bool
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True)

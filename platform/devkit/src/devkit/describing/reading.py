@@ -18,6 +18,7 @@ from devkit.describing.description import (
     ServiceDescription,
     Subscription,
 )
+from devkit.describing.http_paths import http_paths
 from devkit.describing.settings import settings_of
 from devkit.errors import DevkitError
 from devkit.workspace import Member, Workspace
@@ -65,7 +66,7 @@ def _describe(member: Member, service: "Service", ports: Mapping[str, int]) -> S
         version=member.version,
         package=entry_point.partition(":")[0].partition(".")[0],
         folder=member.relative,
-        http=HttpSurface(_default(service, "http_port"), public=_is_public(service)),
+        http=HttpSurface(_default(service, "http_port"), http_paths(service)),
         grpc=_grpc(service),
         calls=tuple(_call(service, contract, ports) for contract in service.calls),
         callers=(),
@@ -77,10 +78,6 @@ def _describe(member: Member, service: "Service", ports: Mapping[str, int]) -> S
         migrations=service.has_database,
         probes=Probes(),
     )
-
-
-def _is_public(service: "Service") -> bool:
-    return any(router.routes for router in service.http)
 
 
 def _grpc(service: "Service") -> GrpcSurface | None:

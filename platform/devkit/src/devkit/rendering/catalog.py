@@ -22,7 +22,7 @@ def _services(platform: PlatformDescription) -> str:
     rows = [
         (
             f"[{service.name}](../{service.folder})",
-            f"{service.http.port}{' (public)' if service.http.public else ''}",
+            f"{service.http.port}{' (public)' if service.http.paths else ''}",
             str(service.grpc.port) if service.grpc else "",
             "yes" if service.database else "",
             _events_link(service),

@@ -27,7 +27,7 @@ def facts(service: ServiceDescription, lanes: int) -> dict[str, object]:
     return {
         "name": service.name,
         "image": service.distribution,
-        "http": {"port": service.http.port, "public": service.http.public},
+        "http": {"port": service.http.port, "paths": list(service.http.paths)},
         **_grpc(service),
         "calls": _calls(service),
         "callers": _grouped((each.service, each.full_name) for each in service.callers),
