@@ -353,6 +353,43 @@ def secrets_of(spec: Document, container: Document) -> list[str]:
     return [source["secret"]["name"] for source in volume["projected"]["sources"]]
 
 
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        (["nats.streams=pre", "postgresql.enabled=false"], "broker comes with the release"),
+        (["nats.streams=pre", "nats.enabled=false"], "database comes with the release"),
+        (["database.migrations=job"], "Set global.database.migrations=init"),
+    ],
+)
+def test_no_hook_waits_for_what_only_its_own_release_brings(
+    charts: Charts, sets: list[str], said: str
+) -> None:
+    below_global = [each if ".enabled" in each else f"global.{each}" for each in sets]
+    with pytest.raises(Refused, match=said):
+        charts.umbrella("development", *below_global)
+    elsewhere = [
+        f"global.{each}.peers[0].podSelector.matchLabels.app=other" for each in ("nats", "database")
+    ]
+    assert charts.umbrella("development", *below_global, *elsewhere)
+
+
+def test_a_hook_may_reach_what_its_command_asks_and_waits_for_it(charts: Charts) -> None:
+    rendered = charts.service("orders", "production")
+    policy = one(rendered, "NetworkPolicy", "orders-streams")["spec"]
+    (pod,) = [spec for name, spec in pods(rendered) if name == "Job/orders-streams"]
+    labels = one(rendered, "Job", "orders-streams")["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    ports = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+    assert {4222, 5432} <= ports
+    assert pod["containers"][0]["args"] == ["broker", "apply", "--wait", "120"]
+    # Tables first: streams are told what these say of events that were sent before.
+    weights = {
+        name: int(one(rendered, "Job", name)["metadata"]["annotations"]["helm.sh/hook-weight"])
+        for name in ("orders-migrate", "orders-streams")
+    }
+    assert weights["orders-migrate"] < weights["orders-streams"]
+
+
 def test_every_template_works_with_the_values_in_force() -> None:
     for file in Path(ROOT, "deploy/helm/service/templates").rglob("*"):
         if file.suffix in (".yaml", ".txt"):

@@ -77,10 +77,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- merge (dict) (.Values.facts.callers | default dict) .Values.extraCallers | toYaml -}}
 {{- end -}}
 
-{{/* The arguments by which the image migrates: a restart would come ever later. */}}
+{{/* The arguments by which the image migrates. */}}
 {{- define "service.migrate" -}}
-["migrate", "--wait", "120"]
+["migrate", "--wait", "{{ include "service.waitSeconds" . }}"]
 {{- end -}}
+
+{{/* How long a command waits for a database or a broker that is away: a restart would come ever later. */}}
+{{- define "service.waitSeconds" -}}120{{- end -}}
 
 {{- define "service.databaseSecret" -}}
 {{- tpl .Values.database.existingSecret . -}}

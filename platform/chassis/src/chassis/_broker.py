@@ -3,13 +3,12 @@
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import nats.errors
 from nats.aio.client import Client
-from sqlalchemy import inspect
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import func, inspect, select
 
 from chassis.database import (
     ConnectionLost,
@@ -21,7 +20,7 @@ from chassis.database import (
     identity,
     tables,
 )
-from chassis.database.engine import database_file, is_sqlite
+from chassis.database.engine import database_file, is_sqlite, place_of
 from chassis.events import outbox
 from chassis.events.applying import (
     Applied,
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["main", "parse"]
 
 _AGAIN_SECONDS = 1.0
+_CURRENT_SCHEMA = select(func.current_schema())
 _ABOUT = """\
 Make the service's stream and the stream of its members, or add what they lack. It may be run again
 at any time: nothing is deleted, and settings that differ are reported and left as they are."""
@@ -80,7 +80,7 @@ def parse(program: str, arguments: Sequence[str]) -> "Namespace":
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="how long to wait for a broker that is away (default: 30)",
+        help="how long to wait for a database or a broker that is away (default: 30)",
     )
     return parser.parse_args(arguments)
 
@@ -92,11 +92,21 @@ def main(service: "Service", settings: ServiceSettings, arguments: "Namespace") 
     if not (service.publishes or takes):
         print(f"{service.name} needs no stream")
         return OK
+    deadline = time.monotonic() + arguments.wait
+    url = settings.database_url.get_secret_value()
     try:
-        known = _known(service, settings)
-        applied = asyncio.run(_apply_in_time(service, settings, known, arguments))
+        known = _known_in_time(service, settings, deadline)
+        applied = asyncio.run(
+            _apply_in_time(service, settings, known, deadline, change=not arguments.check)
+        )
     except WrongDatabase as error:
         return _refused(str(error), CONFIGURATION)
+    except (DatabaseDown, ConnectionLost, DatabaseAtFault) as error:
+        return _refused(
+            f"the database {place_of(url)} cannot say how far events were sent: {error}; nothing "
+            "was made: apply again when it can, or wait for it with --wait SECONDS",
+            UNAVAILABLE,
+        )
     except (LaneCountChanged, SubjectsHeld) as error:
         return _refused(str(error), FAILED)
     except JetStreamError as error:
@@ -106,23 +116,32 @@ def main(service: "Service", settings: ServiceSettings, arguments: "Namespace") 
         if "permissions violation" in reason.lower():
             needed = "this takes the key of the release (APP_NATS_NKEY_SEED_FILE)"
             return _refused(f"the broker refused: {reason}; {needed}", UNAVAILABLE)
-        url = settings.nats_url
-        return _refused(f"the broker at {url} cannot be reached: {reason}", UNAVAILABLE)
-    return _report(applied, known, check=arguments.check)
+        broker = settings.nats_url
+        return _refused(f"the broker at {broker} cannot be reached: {reason}", UNAVAILABLE)
+    _report(applied, check=arguments.check)
+    if service.publishes and applied[0].done == "made" and not arguments.check:
+        for line in _unsure(applied[0].stream, known, url):
+            print(line, file=sys.stderr)
+    differs = any(each.done != "unchanged" or each.drift for each in applied)
+    return FAILED if arguments.check and differs else OK
 
 
 async def _apply_in_time(
-    service: "Service", settings: ServiceSettings, known: Known | None, arguments: "Namespace"
+    service: "Service",
+    settings: ServiceSettings,
+    known: Known | None,
+    deadline: float,
+    *,
+    change: bool,
 ) -> list[Applied]:
     """Apply, and try again until the time is up: a broker that has just started is away at first,
     and its JetStream a little longer."""
-    deadline = time.monotonic() + arguments.wait
     while True:
         try:
             options = NatsOptions.of(settings.nats_url, settings, RELEASE)
             async with connection(options, f"{service.name}-broker-apply") as client:
                 try:
-                    return await _apply(client, service, settings, known, not arguments.check)
+                    return await _apply(client, service, settings, known, change)
                 except TimeoutError as error:  # a broker that denies a request does not answer it
                     raise TimeoutError(str(client.last_error or error) or "no answer") from error
         except (JetStreamError, OSError, nats.errors.Error, TimeoutError) as error:
@@ -149,7 +168,7 @@ async def _apply(
     return applied
 
 
-def _report(applied: Sequence[Applied], known: Known | None, *, check: bool) -> int:
+def _report(applied: Sequence[Applied], *, check: bool) -> None:
     width = max(len(each.stream) for each in applied)
     for each in applied:
         made = {"made": "missing", "extended": "lacks"} if check else {}
@@ -157,32 +176,51 @@ def _report(applied: Sequence[Applied], known: Known | None, *, check: bool) -> 
         print(f"stream {each.stream:<{width}}  {done}")
         for line in each.drift:
             print(f"warning: stream {each.stream}: {line}", file=sys.stderr)
-    if known is None and applied[0].done == "made" and not check:
-        print(
+
+
+def _unsure(stream: str, known: Known | None, url: str) -> Iterator[str]:
+    """What a stream that was made says of the events before it, where a table says nothing."""
+    if known is None:
+        yield (
             "warning: no database could be asked how far events had been sent before; "
-            "a new consumer of this stream takes any number as the first",
-            file=sys.stderr,
+            "a new consumer of this stream takes any number as the first"
         )
-    differs = any(each.done != "unchanged" or each.drift for each in applied)
-    return FAILED if check and differs else OK
+    elif known.no_tables:
+        yield (
+            f"note: the database {place_of(url)} has no tables yet: stream {stream} says that "
+            "nothing was sent before it"
+        )
 
 
-def _known(service: "Service", settings: ServiceSettings) -> Known | None:
-    """What the service's database knows; None if there is none that can be asked.
+def _known_in_time(service: "Service", settings: ServiceSettings, deadline: float) -> Known | None:
+    """What the service's database knows; None if there is none that could know. It is asked until
+    it answers or the time is up: a stream that is made without its answer would never say how far
+    events had been sent.
 
     Raises:
         WrongDatabase: it is another service's.
+        DatabaseDown, ConnectionLost, DatabaseAtFault: it does not answer, or cannot say.
     """
     url = settings.database_url.get_secret_value()
-    named = "database_url" in settings.model_fields_set
-    if not url or (is_sqlite(url) and not database_file(url).exists()):
-        # A file that was named and is not there yet has sent nothing; a default says nothing.
-        return Known(0, frozenset()) if url and named else None
-    database = Database(url, Publisher(service.name), threads=1, read_threads=1)
-    try:
-        return asyncio.run(database.read(lambda tx: _read(tx, service.name)))
-    except (DatabaseDown, ConnectionLost, DatabaseAtFault, SQLAlchemyError):
+    if not service.publishes or not url:
         return None
+    if is_sqlite(url) and not database_file(url).exists():
+        # A file that was named and is not there yet has sent nothing; a default says nothing.
+        named = "database_url" in settings.model_fields_set
+        return Known(0, frozenset(), no_tables=True) if named else None
+    while True:
+        try:
+            return _known(service.name, url)
+        except (DatabaseDown, ConnectionLost, DatabaseAtFault):
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_AGAIN_SECONDS)
+
+
+def _known(service: str, url: str) -> Known:
+    database = Database(url, Publisher(service), threads=1, read_threads=1)
+    try:
+        return asyncio.run(database.read(lambda tx: _read(tx, service)))
     finally:
         database.close()
 
@@ -190,7 +228,9 @@ def _known(service: "Service", settings: ServiceSettings) -> Known | None:
 def _read(tx: ReadTransaction, service: str) -> Known:
     connection = tx.session.connection()
     if not inspect(connection).has_table(tables.outbox.name):
-        return Known(0, frozenset())
+        if not is_sqlite(connection.engine.url) and connection.scalar(_CURRENT_SCHEMA) is None:
+            raise DatabaseAtFault("no schema of its search_path may be used")
+        return Known(0, frozenset(), no_tables=True)
     identity.check(connection, service)
     return Known(outbox.sent_rank(tx.session), frozenset(outbox.types(tx.session)))
 

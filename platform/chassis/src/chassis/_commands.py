@@ -92,10 +92,14 @@ def _operate(service: "Service", settings: ServiceSettings, asked: "Namespace") 
 
 
 def _apply(service: "Service", settings: ServiceSettings, asked: "Namespace") -> int:
-    from chassis import _broker
+    from chassis import _broker, definition
     from chassis.events import nats_options
 
-    broken = list(nats_options.problems(settings.nats_url, settings))
+    url = settings.database_url.get_secret_value()
+    broken = [
+        *(definition.unusable(url) if url else ()),
+        *nats_options.problems(settings.nats_url, settings),
+    ]
     return _refused(broken, CONFIGURATION) if broken else _broker.main(service, settings, asked)
 
 

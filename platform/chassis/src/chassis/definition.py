@@ -26,7 +26,7 @@ from chassis.telemetry import export
 if TYPE_CHECKING:
     from chassis.service import Job, Service
 
-__all__ = ["bind_job", "problems", "unset"]
+__all__ = ["bind_job", "problems", "unset", "unusable"]
 
 
 def problems(service: "Service", settings: ServiceSettings) -> list[str]:
@@ -46,13 +46,8 @@ def unset(service: "Service", settings: ServiceSettings) -> list[str]:
         url = settings.database_url.get_secret_value()
         if not url:
             lines.append(f"APP_DATABASE_URL: is missing; {service.name} keeps its tables there")
-        elif not _is_database(url):
-            lines.append(
-                "APP_DATABASE_URL: is neither sqlite:///<file> "
-                "nor postgresql+psycopg://<user>:<password>@<host>/<database>"
-            )
-        elif not is_sqlite(url):
-            lines += tls.problems(url)
+        else:
+            lines += unusable(url)
     for contract in service.calls:
         name = target_name(contract)
         if name not in settings.targets:
@@ -63,6 +58,16 @@ def unset(service: "Service", settings: ServiceSettings) -> list[str]:
     lines += nats_options.problems(settings.nats_url, settings)
     lines += security.problems(settings)
     return [*lines, *export.problems(settings)]
+
+
+def unusable(database_url: str) -> list[str]:
+    """What is wrong with the URL of a database, a line each."""
+    if not _is_database(database_url):
+        return [
+            "APP_DATABASE_URL: is neither sqlite:///<file> "
+            "nor postgresql+psycopg://<user>:<password>@<host>/<database>"
+        ]
+    return [] if is_sqlite(database_url) else list(tls.problems(database_url))
 
 
 def _is_database(url: str) -> bool:

@@ -1,13 +1,17 @@
 """In production a service makes no streams: `broker apply` does, at any time and again."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
+import psycopg
 import pytest
-from bookshop import eventually
+from bookshop import eventually, prepare_database
+from relaying import STREAM, Shop, StreamView
 from stall import Stall
 
-from chassis.testing import NatsServer, free_port
+from chassis.testing import NatsServer, PostgresServer, free_port
 
 # A process may take long to start beside many others.
 pytestmark = pytest.mark.timeout(300)
@@ -62,3 +66,112 @@ def test_a_broker_that_is_away_is_waited_for_and_then_named(tmp_path: Path) -> N
     assert ran.stderr.startswith(f"the broker at {url} cannot be reached: ")
     wrong = Stall(tmp_path, nats_url=url).command("broker", "destroy")
     assert wrong.returncode == 64
+
+
+async def applies(stall: Stall, *options: str) -> CompletedProcess[str]:
+    return await asyncio.to_thread(stall.command, "broker", "apply", *options)
+
+
+async def made_after(nats: NatsServer) -> str | None:
+    """Up to which rank events had been sent before the stream was made, as that says."""
+    info = await StreamView(nats.url).api(f"STREAM.INFO.{STREAM}")
+    rank: str | None = info["config"]["metadata"].get("slipway.made-after-rank")
+    return rank
+
+
+async def stream_names(nats: NatsServer) -> list[str]:
+    return (await StreamView(nats.url).api("STREAM.NAMES"))["streams"] or []
+
+
+async def test_a_database_that_comes_late_is_asked_how_far_events_were_sent(
+    tmp_path: Path, nats: NatsServer, own_postgres: PostgresServer
+) -> None:
+    url = own_postgres.create_database("bookstore")
+    await asyncio.to_thread(prepare_database, url)
+    async with Shop(url) as shop:
+        shop.start_relay(nats.url)
+        await shop.sell(range(3))
+        await shop.sent()
+    await StreamView(nats.url).api(f"STREAM.DELETE.{STREAM}")
+    own_postgres.stop()
+    applying = asyncio.create_task(
+        applies(Stall(tmp_path, nats_url=nats.url, database_url=url), "--wait", "200")
+    )
+    # The database is away for longer than a process takes to start; the stream is not made without.
+    done, _ = await asyncio.wait({applying}, timeout=5)
+    assert not done
+    assert await stream_names(nats) == []
+    await asyncio.to_thread(own_postgres.start)
+    made = await applying
+    assert (made.returncode, made.stderr) == (0, "")
+    assert await made_after(nats) == "3"
+
+
+@pytest.mark.parametrize("options", [(), ("--check",)])
+async def test_a_database_that_stays_away_is_named_and_no_stream_made(
+    tmp_path: Path, nats: NatsServer, own_postgres: PostgresServer, options: tuple[str, ...]
+) -> None:
+    url = own_postgres.create_database("bookstore")
+    own_postgres.stop()
+    stall = Stall(tmp_path, nats_url=nats.url, database_url=url)
+    ran = await applies(stall, "--wait", "0", *options)
+    assert (ran.returncode, ran.stdout) == (69, "")
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("the database bookstore on 127.0.0.1 cannot say how far events ")
+    assert "refused" in line
+    assert line.endswith("apply again when it can, or wait for it with --wait SECONDS")
+    assert await stream_names(nats) == []
+
+
+async def test_a_database_that_lets_nobody_look_is_not_taken_for_one_that_sent_nothing(
+    tmp_path: Path, nats: NatsServer, postgres: PostgresServer
+) -> None:
+    url = postgres.create_database("looked_at_by_nobody")
+    await asyncio.to_thread(prepare_database, url)
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE ROLE stranger LOGIN")
+        stall = Stall(
+            tmp_path, nats_url=nats.url, database_url=url.replace("postgres@", "stranger@")
+        )
+        for denied, reason in (
+            ("TABLE slipway_relay", "permission denied for table slipway_"),
+            ("SCHEMA public", "no schema of its search_path may be used"),
+        ):
+            connection.execute(f"REVOKE ALL ON {denied} FROM PUBLIC")
+            ran = await applies(stall, "--wait", "0")
+            assert (ran.returncode, ran.stdout) == (69, "")
+            assert reason in ran.stderr
+    assert await stream_names(nats) == []
+
+
+async def test_a_database_without_tables_has_sent_nothing_and_that_is_said(
+    tmp_path: Path, nats: NatsServer, empty_database: Callable[[str], str]
+) -> None:
+    stall = Stall(tmp_path, nats_url=nats.url, database_url=empty_database("new"))
+    assert (await applies(stall, "--check")).stderr == ""
+    made = await applies(stall)
+    assert made.returncode == 0
+    (line,) = made.stderr.splitlines()
+    assert line.startswith("note: the database ")
+    assert "has no tables yet: stream bookstore says that nothing was sent before it" in line
+    assert await made_after(nats) == "0"
+    assert (await applies(stall)).stderr == ""
+
+
+async def test_a_database_that_is_none_is_a_setting_to_mend(
+    tmp_path: Path, nats: NatsServer
+) -> None:
+    ran = await applies(Stall(tmp_path, nats_url=nats.url, database_url="mysql://x/y"))
+    assert (ran.returncode, ran.stdout) == (78, "")
+    assert ran.stderr.startswith("APP_DATABASE_URL: is neither sqlite:///<file> nor ")
+    assert await stream_names(nats) == []
+
+
+async def test_without_a_database_the_stream_does_not_say_how_far_events_were_sent(
+    tmp_path: Path, nats: NatsServer
+) -> None:
+    stall = Stall(tmp_path, nats_url=nats.url, database_url="")
+    made = await applies(stall)
+    assert made.returncode == 0
+    assert made.stderr.startswith("warning: no database ")
+    assert await made_after(nats) is None

@@ -41,10 +41,11 @@ class SubjectsHeld(Exception):
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the service's database knows: up to which rank events were sent, and the types of those
-    that its outbox holds."""
+    that its outbox holds. One that has `no_tables` yet has sent none."""
 
     sent_rank: int
     types: frozenset[str]
+    no_tables: bool = False
 
 
 @dataclass(frozen=True, slots=True)
