@@ -1,5 +1,6 @@
 """Where services only verify, a release makes the streams, and nothing is lost until it has."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -18,10 +19,18 @@ from chassis.events.contracts import event_type
 from chassis.events.nats_options import NatsOptions
 from chassis.events.owned_stream import LaneCountChanged
 from chassis.events.settings import EventSettings
+from chassis.events.streams import api
 from chassis.testing import NatsServer
 
 VERIFY = TestSettings(streams="verify")
 MISSING = f"stream '{STREAM}' is missing: `python -m {STREAM} broker apply` makes it"
+
+# The stream of members as releases before this one made it.
+IN_MEMORY = {
+    "name": "slipway-members", "subjects": ["slipway.members.>"], "storage": "memory",
+    "max_msgs_per_subject": 1, "allow_rollup_hdrs": True, "allow_direct": True,
+    "allow_msg_ttl": True,
+}  # fmt: skip
 
 
 async def applied(
@@ -197,13 +206,84 @@ async def test_a_stream_in_the_way_is_refused_by_name(nats: NatsServer) -> None:
     assert (await view.api(f"STREAM.INFO.{STREAM}"))["config"]["subjects"] == ["x"]
 
 
+@pytest.mark.parametrize("there_before", [False, True])
+async def test_releases_that_apply_at_once_leave_what_each_of_them_needs(
+    nats: NatsServer, there_before: bool
+) -> None:
+    """Several versions of a service: each publishes a type that the others do not."""
+    if there_before:
+        await applied(nats, types=(BookSold,))
+    versions = [["bookstore.v1.BookSold", f"bookstore.v1.Book{each}"] for each in "ABCD"]
+
+    async def apply(types: list[str]) -> Applied:
+        async with connection(NatsOptions(nats.url), "release") as client:
+            return await apply_own(client, STREAM, types, VERIFY, None)
+
+    done = await asyncio.gather(*map(apply, versions))
+    config = (await StreamView(nats.url).api(f"STREAM.INFO.{STREAM}"))["config"]
+    assert config["subjects"] == sorted({f"{type}.*" for types in versions for type in types})
+    assert sorted(each.done for each in done).count("made") == (not there_before)
+    # Each says what was added by itself.
+    for types, each in zip(versions, done, strict=True):
+        assert f"{types[1]}.*" in each.what
+    for types in versions:
+        assert (await apply(types)).done == "unchanged"
+
+
+async def test_members_that_an_older_release_makes_at_once_are_looked_at_again(
+    nats: NatsServer,
+) -> None:
+    view = StreamView(nats.url)
+    for _ in range(10):
+        async with (
+            connection(NatsOptions(nats.url), "older") as older,
+            connection(NatsOptions(nats.url), "release") as client,
+        ):
+            applying = asyncio.create_task(apply_members_stream(client, 1))
+            making = asyncio.create_task(api(older, "STREAM.CREATE.slipway-members", IN_MEMORY))
+            await asyncio.wait({applying, making})
+        members = applying.result()
+        if making.exception():
+            assert (members.done, members.drift) == ("made", ())
+        else:
+            (line,) = members.drift
+            assert (members.done, line.partition(",")[0]) == ("unchanged", "storage 'memory'")
+        await view.api("STREAM.DELETE.slipway-members")
+
+
 async def test_members_kept_in_memory_by_an_older_version_are_reported(nats: NatsServer) -> None:
-    config = {
-        "name": "slipway-members", "subjects": ["slipway.members.>"], "storage": "memory",
-        "max_msgs_per_subject": 1, "allow_rollup_hdrs": True, "allow_direct": True,
-        "allow_msg_ttl": True,
-    }  # fmt: skip
-    await StreamView(nats.url).api("STREAM.CREATE.slipway-members", config)
+    await StreamView(nats.url).api("STREAM.CREATE.slipway-members", IN_MEMORY)
     _, members = await applied(nats)
     (line,) = members.drift
-    assert line.startswith("storage 'memory', wanted 'file': delete the stream and apply again")
+    assert line == (
+        "storage 'memory', wanted 'file': the key of a release may not change it; with a key that "
+        "may delete streams: nats stream rm slipway-members, then apply again; members announce "
+        "themselves again within seconds"
+    )
+    # The release has deleted nothing, and the stream serves.
+    state = await StreamView(nats.url).api("STREAM.INFO.slipway-members")
+    assert state["config"]["storage"] == "memory"
+
+
+async def test_members_made_anew_by_an_operator_as_the_release_says_lose_nothing(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    view = StreamView(nats.url)
+    await view.api("STREAM.CREATE.slipway-members", IN_MEMORY)
+    await applied(nats)
+    async with (
+        Node("bookstore", new_database("shop"), nats.url, publishes=TYPES, settings=VERIFY) as shop,
+        Node(
+            "books", new_database("books"), nats.url, router=accountant(), settings=VERIFY
+        ) as books,
+    ):
+        published = await shop.publish(*map(sold, range(20)))
+        await has_taken(books, 20)
+        await view.api("STREAM.DELETE.slipway-members")
+        _, members = await applied(nats)
+        assert (members.done, members.drift) == ("made", ())
+        published += await shop.publish(*map(sold, range(20, 40)))
+        await has_taken(books, 40)
+        assert in_order(await taken_ids(books), published)
+        for node in (shop, books):
+            await complains_of_nothing(node)

@@ -72,6 +72,14 @@ async def applies(stall: Stall, *options: str) -> CompletedProcess[str]:
     return await asyncio.to_thread(stall.command, "broker", "apply", *options)
 
 
+async def test_two_releases_at_once_both_succeed(tmp_path: Path, nats: NatsServer) -> None:
+    stalls = [Stall(tmp_path / name, nats_url=nats.url) for name in "ab"]
+    for ran in await asyncio.gather(*map(applies, stalls)):
+        assert (ran.returncode, ran.stdout.count("\n")) == (0, 2)
+    check = await applies(stalls[0], "--check")
+    assert (check.returncode, check.stderr) == (0, "")
+
+
 async def made_after(nats: NatsServer) -> str | None:
     """Up to which rank events had been sent before the stream was made, as that says."""
     info = await StreamView(nats.url).api(f"STREAM.INFO.{STREAM}")
