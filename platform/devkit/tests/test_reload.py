@@ -48,13 +48,16 @@ class Reloader:
 
     def save(self, version: int, rest: str = _WAITS, *, until: str) -> None:
         """Saves the program, again as long as the watch may not have begun, until it shows."""
-        text = _PROGRAM.format(version=version, rest=rest)
 
         def shown() -> bool:
-            self.program.write_text(text, encoding="utf-8")
+            self.write(version, rest)
             return until in self.printed
 
         self.wait_for(shown, seconds_between=1)
+
+    def write(self, version: int, rest: str = _WAITS) -> None:
+        text = _PROGRAM.format(version=version, rest=rest)
+        self.program.write_text(text, encoding="utf-8")
 
     def wait_for(self, condition: Callable[[], bool], seconds_between: float = 0.05) -> None:
         end = time.monotonic() + _PATIENCE_SECONDS
@@ -108,6 +111,49 @@ def test_a_saved_file_restarts_the_program(start: Callable[..., Reloader]) -> No
 
     assert "restarting after a change of __main__.py" in reloader.printed
     assert "the program ended" not in reloader.printed
+
+
+def test_a_file_that_is_written_again_as_it_was_restarts_nothing(
+    start: Callable[..., Reloader],
+) -> None:
+    """As Skaffold does, which copies a file once for each release that it deploys."""
+    reloader = start()
+    reloader.wait_for_text("running 1")
+    reloader.save(2, until="running 2")
+
+    for _ in range(5):
+        reloader.write(2)
+        # Longer than what is taken for one burst of changes.
+        time.sleep(0.2)
+    reloader.save(3, "def broken(:", until="__main__.py: ")
+
+    assert reloader.printed.count("restarting") == 1
+
+
+def test_two_saves_of_one_length_in_one_second_are_two_changes(
+    start: Callable[..., Reloader], tmp_path: Path
+) -> None:
+    reloader = start()
+    reloader.wait_for_text("running 1")
+    reloader.save(2, until="running 2")
+
+    saved = tmp_path / "saved"
+    for version in (3, 4):
+        saved.write_text(_PROGRAM.format(version=version, rest=_WAITS), encoding="utf-8")
+        os.utime(saved, (1, 1))
+        saved.replace(reloader.program)
+        reloader.wait_for_text(f"running {version}")
+
+
+def test_a_service_is_stopped_without_the_time_that_a_cluster_needs(
+    start: Callable[..., Reloader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APP_SHUTDOWN_DELAY_SECONDS", "6")
+    reloader = start()
+    reloader.wait_for_text("running 1")
+
+    delay = "import os; print('delay', os.environ['APP_SHUTDOWN_DELAY_SECONDS'], flush=True)\n"
+    reloader.save(2, delay + _WAITS, until="delay 0")
 
 
 def test_what_runs_goes_on_while_a_file_does_not_parse(start: Callable[..., Reloader]) -> None:

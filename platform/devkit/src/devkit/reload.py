@@ -2,7 +2,7 @@
 
 It is process 1 of a development image, into which this file is copied alone; so it imports nothing
 but watchfiles. A change that does not parse is printed, and what runs goes on. A program that ends
-by itself is started again by the next change. With arguments, such as `migrate`, it runs once.
+by itself is started again by the next save. With arguments, such as `migrate`, it runs once.
 """
 
 import asyncio
@@ -11,6 +11,8 @@ import signal
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from watchfiles import PythonFilter, awatch, watch
@@ -23,6 +25,8 @@ _DEBOUNCE_MILLISECONDS = 400
 _POLL_MILLISECONDS = 500
 # What the program has not finished until then is cut off, as by a crash, for the new code's sake.
 _RESTART_SECONDS = 3.0
+# Nobody is told of a restart in place, so that a service needs no time in which that gets about.
+_VARIABLES = {"APP_SHUTDOWN_DELAY_SECONDS": "0"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,6 +47,7 @@ async def _reload(command: Sequence[str], folders: Sequence[str]) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    known = _digests(file for folder in folders for file in Path(folder).rglob("*.py"))
     program = await _Program.start(command)
     async for changes in awatch(
         *folders,
@@ -54,12 +59,17 @@ async def _reload(command: Sequence[str], folders: Sequence[str]) -> int:
         poll_delay_ms=_POLL_MILLISECONDS,
     ):
         files = sorted({Path(path) for _, path in changes})
+        before, known = known, known | _digests(files)
+        if known == before and program.runs:
+            # Skaffold copies a file once for each release that it deploys.
+            continue
         broken = [error for file in files if (error := _syntax_error(file))]
         for error in broken:
             _say(f"{error}; what ran before goes on")
         if not broken:
             _say(f"restarting after a change of {', '.join(file.name for file in files)}")
             await program.end(_RESTART_SECONDS)
+            _forget_bytecode(files)
             program = await _Program.start(command)
     code = await program.end(None)
     return 128 - code if code < 0 else code
@@ -75,12 +85,16 @@ class _Program:
 
     @classmethod
     async def start(cls, command: Sequence[str]) -> "_Program":
-        return cls(await asyncio.create_subprocess_exec(*command))
+        return cls(await asyncio.create_subprocess_exec(*command, env=os.environ | _VARIABLES))
+
+    @property
+    def runs(self) -> bool:
+        return self._process.returncode is None
 
     async def end(self, seconds: float | None) -> int:
         """Stop it, by force after `seconds`, and return its exit code."""
         self._asked = True
-        if self._process.returncode is None:
+        if self.runs:
             self._process.terminate()
         try:
             return await asyncio.wait_for(asyncio.shield(self._waiting), seconds)
@@ -93,6 +107,21 @@ class _Program:
         if code != 0 and not self._asked:
             _say(f"the program ended with {code}; the next change starts it again")
         return code
+
+
+def _digests(files: Iterable[Path]) -> dict[Path, bytes | None]:
+    """What the content of each file is told from; None where there is no such file."""
+    return {file: sha256(file.read_bytes()).digest() if file.is_file() else None for file in files}
+
+
+def _forget_bytecode(files: Iterable[Path]) -> None:
+    """Remove what Python has compiled of these files.
+
+    It knows a file's date by the second only, and would take the file of a second save in the same
+    second, of the same length, for the first.
+    """
+    for file in files:
+        Path(cache_from_source(file)).unlink(missing_ok=True)
 
 
 def _syntax_error(file: Path) -> str | None:
