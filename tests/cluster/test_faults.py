@@ -4,14 +4,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from cluster_customers import Customers
 from cluster_node import Node
+from cluster_volumes import volumes_of_a_class
 
 from demo.cluster.shop import ClusterShop
-from devkit.cluster.namespace import Namespace
 from devkit.cluster.tools import run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -23,30 +22,11 @@ _LABEL = "drained-with"
 @pytest.fixture(scope="module")
 def values(node: Node) -> Iterator[Mapping[str, Any]]:
     """Two replicas of each service, and a disk for PostgreSQL that outlives its pod."""
-    name = f"slipway-{uuid4().hex[:8]}"
-    folder = f"/var/tmp/{name}"
-    node.make_folder(folder)
-    Namespace("default").apply(_volume(name, folder))
-    storage = {"storage": {"enabled": True, "storageClass": name}}
-    # A node is drained of the pods of this label only.
-    everywhere = {"replicas": 2, "podLabels": {_LABEL: name}}
-    try:
+    with volumes_of_a_class(node, 1) as name:
+        storage = {"storage": {"enabled": True, "storageClass": name}}
+        # A node is drained of the pods of this label only.
+        everywhere = {"replicas": 2, "podLabels": {_LABEL: name}}
         yield {"global": everywhere, "postgresql": storage}
-    finally:
-        run("kubectl", "delete", "persistentvolume", name, "--wait=false")
-        node.remove_folder(folder)
-
-
-def _volume(name: str, folder: str) -> dict[str, Any]:
-    spec = {
-        "storageClassName": name,
-        "capacity": {"storage": "2Gi"},
-        "accessModes": ["ReadWriteOnce"],
-        "persistentVolumeReclaimPolicy": "Retain",
-        "hostPath": {"path": folder},
-    }
-    metadata = {"name": name}
-    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
 
 
 def _until(condition: Callable[[], bool], what: str) -> None:

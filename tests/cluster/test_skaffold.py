@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cluster_node import Node
+from cluster_volumes import volumes_for_the_platform
 
 from devkit.cluster.namespace import Namespace
 from devkit.cluster.tools import run
@@ -70,17 +72,24 @@ def test_every_profile_renders_every_service_with_the_image_that_was_built(
     assert databases == (set() if profile == "production" else {"nats", "postgresql"})
 
 
-def test_what_runs_keeps_every_law_and_is_deleted_without_a_trace(
-    builds: Path, namespace: Namespace
+def test_what_runs_keeps_its_data_and_every_law_and_is_deleted_without_a_trace(
+    builds: Path, namespace: Namespace, node: Node
 ) -> None:
     where = (f"--namespace={namespace.name}", f"--build-artifacts={builds}")
-    try:
-        skaffold("deploy", *where, "--port-forward=off")
-        skaffold("verify", *where)
-    finally:
-        skaffold("delete", f"--namespace={namespace.name}")
+    with volumes_for_the_platform(node, namespace):
+        try:
+            skaffold("deploy", *where, "--port-forward=off")
+            skaffold("verify", *where)
+            namespace.kubectl("delete", "pod", "nats-0", "postgresql-0")
+            namespace.kubectl("rollout", "status", "statefulset/postgresql", "--timeout=120s")
+            assert "1,000 orders before the replay" in skaffold("verify", *where)
+        finally:
+            skaffold("delete", f"--namespace={namespace.name}")
+        namespace.kubectl("wait", "--for=delete", "pods", "--all", "--timeout=120s")
+        namespace.kubectl(
+            "wait", "--for=delete", "persistentvolumeclaims", "--all", "--timeout=120s"
+        )
 
-    namespace.kubectl("wait", "--for=delete", "pods", "--all", "--timeout=120s")
     kinds = namespace.kubectl(
         "api-resources", "--namespaced", "--verbs=list,delete", "--output=name"
     )

@@ -224,6 +224,24 @@ def test_callers_and_callees_are_those_that_the_code_declares(charts: Charts) ->
     assert not [rule for rule in orders["egress"] if not rule.get("to")]
 
 
+@pytest.mark.parametrize(
+    ("given", "whenDeleted"), [((), "Delete"), (("whenDeleted=Retain",), "Retain")]
+)
+def test_claims_end_with_their_server_in_development_unless_values_say_otherwise(
+    charts: Charts, given: tuple[str, ...], whenDeleted: str
+) -> None:
+    for name in ("nats", "postgresql"):
+        sets = [f"{name}.storage.{each}" for each in given]
+        spec = one(charts.umbrella("development", *sets), "StatefulSet", name)["spec"]
+        assert [claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]] == ["data"]
+        assert spec["persistentVolumeClaimRetentionPolicy"] == {
+            "whenDeleted": whenDeleted,
+            "whenScaled": "Retain",
+        }
+    values = yaml.safe_load((charts.folder / "slipway/values.yaml").read_text(encoding="utf-8"))
+    assert {values[name]["storage"]["whenDeleted"] for name in ("nats", "postgresql")} == {"Retain"}
+
+
 INGRESS = (
     "entry.kind=ingress",
     "networkPolicy.entry[0].namespaceSelector.matchLabels.name=ingress",

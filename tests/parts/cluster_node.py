@@ -35,18 +35,24 @@ class Node:
         namespace.apply(_pod(image))
         ready = ("wait", "--for=condition=Ready", f"pod/{_POD}", "--timeout=120s")
         namespace.kubectl(*ready, seconds=130)
+        labels = namespace.read("node", self._name())["metadata"]["labels"]
+        self.hostname: str = labels["kubernetes.io/hostname"]
+        """Its label by which a volume says on which node it is."""
 
     def kill(self, pod: str) -> None:
         """Kill -9 every process of the pod of this name, wherever it is."""
         self._run("python", "-c", _KILL, pod)
 
     def make_folder(self, path: str) -> None:
-        """A folder that any user may write to."""
-        self._run("mkdir", "-p", "-m", "0777", f"/node{path}")
+        """A folder that belongs to root, with those above it."""
+        self._run("mkdir", "-p", f"/node{path}")
 
     def remove_folder(self, path: str) -> None:
         """Remove it with what is in it."""
         self._run("rm", "-rf", f"/node{path}")
+
+    def _name(self) -> str:
+        return str(self._namespace.read("pod", _POD)["spec"]["nodeName"])
 
     def _run(self, *command: str) -> None:
         self._namespace.kubectl("exec", f"pod/{_POD}", "--", *command)

@@ -50,6 +50,9 @@ capabilities:
 {{/* A StatefulSet's volume `data`: a claim, or none; takes its `storage` values. */}}
 {{- define "slipway.claim" -}}
 {{- if .enabled -}}
+persistentVolumeClaimRetentionPolicy:
+  whenDeleted: {{ .whenDeleted }}
+  whenScaled: Retain
 volumeClaimTemplates:
   - apiVersion: v1
     kind: PersistentVolumeClaim

@@ -58,10 +58,9 @@ def _service(platform: PlatformDescription, service: ServiceDescription) -> Iter
 
 
 def _umbrella(platform: PlatformDescription) -> Iterator[Any]:
-    """Broker and database, without the services; their claims would outlive the namespace."""
+    """Broker and database, without the services."""
     chart = platform.root / "deploy/helm/slipway"
     off = [f"{service.name}.enabled=false" for service in platform.services]
-    off += ["nats.storage.enabled=false", "postgresql.storage.enabled=false"]
     run("helm", "dependency", "build", str(chart))
     values = str(chart / "values-development.yaml")
     return _template("slipway", chart, "--values", values, "--set", ",".join(off))

@@ -20,7 +20,7 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
     if _has_demo(platform):
         yield laws(platform)
     for service in platform.services:
-        yield of_service(service, verified=_has_demo(platform))
+        yield of_service(service)
 
 
 def _all(platform: PlatformDescription) -> Artifact:
@@ -37,15 +37,18 @@ def _platform(platform: PlatformDescription) -> Artifact:
         "name": "slipway",
         "chartPath": "helm/slipway",
         "valuesFiles": ["helm/slipway/values-development.yaml"],
-        "setValues": {
-            **{f"{service.name}.enabled": False for service in platform.services},
-            # Claims would outlive `skaffold delete`.
-            "nats.storage.enabled": False,
-            "postgresql.storage.enabled": False,
-        },
+        "setValues": {f"{service.name}.enabled": False for service in platform.services},
     }
     overlay = {"kustomize": {"paths": ["k8s/overlays/development"]}}
     without_helm: dict[str, object] = {"op": "remove", "path": "/deploy/helm"}
+    pods_only: list[dict[str, object]] = [
+        {
+            "op": "add",
+            "path": f"/deploy/helm/releases/0/setValues/{server}.storage.enabled",
+            "value": False,
+        }
+        for server in ("nats", "postgresql")
+    ]
     content = {"deploy": {"helm": {"releases": [release]}}} | profiles(
         production=[without_helm],  # both come from outside
         kustomize=[
@@ -53,6 +56,7 @@ def _platform(platform: PlatformDescription) -> Artifact:
             {"op": "add", "path": "/deploy/kubectl", "value": {}},
             {"op": "add", "path": "/manifests", "value": overlay},
         ],
+        without_volumes=pods_only,
     )
     return configuration(
         "deploy/skaffold.yaml", "helm/slipway/values-development.yaml", "platform", content

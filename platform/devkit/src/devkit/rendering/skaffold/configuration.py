@@ -50,11 +50,17 @@ def image(name: str, context: str, command: str, inputs: Iterable[str]) -> dict[
 
 
 def profiles(**patches: list[dict[str, object]]) -> dict[str, object]:
-    """The same three everywhere; `development` is what holds without a profile."""
-    names = ("development", "production", "kustomize")
+    """The same everywhere, with these patches; `development` is what holds without a profile.
+
+    `without_volumes` is for clusters that have no volumes, or none that others than root may use.
+    """
+    names = ("development", "production", "kustomize", "without_volumes")
     return {
         "profiles": [
-            {"name": name, **({"patches": patches[name]} if name in patches else {})}
+            {
+                "name": name.replace("_", "-"),
+                **({"patches": patches[name]} if name in patches else {}),
+            }
             for name in names
         ]
     }

@@ -9,6 +9,7 @@ from devkit.rendering.skaffold.configuration import DEMO, configuration, image, 
 __all__ = ["laws"]
 
 _IMAGE = f"slipway-{DEMO}"
+_ADMISSION = "networkpolicy.yaml"
 _SECONDS = 600
 
 
@@ -25,10 +26,16 @@ def laws(platform: PlatformDescription) -> Artifact:
     }
     content = {
         "build": {"tagPolicy": {"inputDigest": {}}, "artifacts": [built]},
+        # The services know nothing of the demo: what lets it in is its own.
+        "manifests": {"rawYaml": [_ADMISSION]},
+        "deploy": {"kubectl": {}},
         "verify": [replay],
     }
+    removed: list[dict[str, object]] = [
+        {"op": "remove", "path": path} for path in ("/manifests", "/deploy")
+    ]
     path = f"{DEMO}/deploy/skaffold.yaml"
-    return configuration(path, "job.yaml beside it", "laws", content | profiles())
+    return configuration(path, "job.yaml beside it", "laws", content | profiles(production=removed))
 
 
 def _addresses(platform: PlatformDescription) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from devkit.describing.description import ServiceDescription
 from devkit.rendering.artifact import Artifact
-from devkit.rendering.skaffold.configuration import DEMO, ROOT, configuration, image, profiles
+from devkit.rendering.skaffold.configuration import ROOT, configuration, image, profiles
 
 __all__ = ["of_service"]
 
@@ -12,17 +12,17 @@ _SHARED = "/opt/shared"
 _RELEASE = "/deploy/helm/releases/0"
 
 
-def of_service(service: ServiceDescription, *, verified: bool) -> Artifact:
-    """The configuration; `verified` services also answer the demo, which checks the laws."""
+def of_service(service: ServiceDescription) -> Artifact:
+    """The configuration, with patches for each profile."""
     content = {
         "requires": [{"path": f"{ROOT}/deploy/skaffold.yaml"}],
         "build": {"tagPolicy": {"inputDigest": {}}, "artifacts": [_image(service)]},
-        "deploy": {"helm": {"releases": [_release(service, verified=verified)]}},
+        "deploy": {"helm": {"releases": [_release(service)]}},
         "portForward": list(_forwards(service)),
     }
     path = f"{service.folder}/deploy/skaffold.yaml"
     patches = profiles(
-        production=list(_production(service, verified=verified)),
+        production=list(_production(service)),
         kustomize=[{"op": "remove", "path": "/deploy/helm"}],
     )
     return configuration(path, "values.yaml beside it", service.name, content | patches)
@@ -44,21 +44,17 @@ def _target(service: ServiceDescription, target: str) -> str:
     return f"{service.name} --target {target}"
 
 
-def _release(service: ServiceDescription, *, verified: bool) -> dict[str, object]:
+def _release(service: ServiceDescription) -> dict[str, object]:
     variable = service.distribution.replace("-", "_")
-    templates = {"image.reference": f"{{{{.IMAGE_FULLY_QUALIFIED_{variable}}}}}"}
-    if verified:
-        contracts = [each.full_name for each in service.grpc.services] if service.grpc else []
-        templates[_caller()] = f"{{{','.join(contracts)}}}"
     return {
         "name": service.name,
         "chartPath": f"{ROOT}/deploy/helm/service",
         "valuesFiles": ["facts.yaml", "values.yaml", _values("development")],
-        "setValueTemplates": templates,
+        "setValueTemplates": {"image.reference": f"{{{{.IMAGE_FULLY_QUALIFIED_{variable}}}}}"},
     }
 
 
-def _production(service: ServiceDescription, *, verified: bool) -> Iterator[dict[str, object]]:
+def _production(service: ServiceDescription) -> Iterator[dict[str, object]]:
     command = image("", ROOT, _target(service, "service"), ())["custom"]
     assert isinstance(command, dict)
     yield {
@@ -72,12 +68,6 @@ def _production(service: ServiceDescription, *, verified: bool) -> Iterator[dict
         "path": f"{_RELEASE}/valuesFiles/2",
         "value": _values("production"),
     }
-    if verified:
-        yield {"op": "remove", "path": f"{_RELEASE}/setValueTemplates/{_caller()}"}
-
-
-def _caller() -> str:
-    return f"extraCallers.{DEMO}"
 
 
 def _values(environment: str) -> str:
