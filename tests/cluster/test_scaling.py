@@ -1,7 +1,11 @@
 """A service is scaled by its use of the CPU while customers order: every law holds after it."""
 
+import json
+import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ from demo.cluster.shop import ClusterShop
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 _SECONDS = 240.0
+_FIXED = 2
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +31,10 @@ def values() -> Mapping[str, Any]:
     }
     # Some 20m without any orders, some 100m at 40 a second.
     requests = {"requests": {"cpu": "100m"}}
-    return {"inventory": {"autoscaling": scaling, "resources": requests}}
+    return {
+        "inventory": {"autoscaling": scaling, "resources": requests},
+        "payments": {"replicas": _FIXED},
+    }
 
 
 def test_inventory_is_scaled_up_under_load_and_back(
@@ -43,6 +51,63 @@ def test_inventory_is_scaled_up_under_load_and_back(
 
     assert (busy.broken, calm.broken) == ({}, {})
     assert (busy.failed, calm.failed) == ({}, {})
+
+
+def test_a_scaler_takes_over_and_is_taken_off_without_a_moment_of_fewer_replicas(
+    shop: ClusterShop, customers: Customers
+) -> None:
+    scaler = {"kind": "hpa", "minReplicas": _FIXED + 1, "maxReplicas": _FIXED + 1}
+    with customers.ordering() as seen, _replicas_of(shop, "payments") as counts:
+        _own_replicas(shop, "payments", _FIXED)
+        shop.release.upgrade({"payments": {"autoscaling": scaler}})
+        _until(lambda: counts[-1] == _FIXED + 1)
+        shop.namespace.wait_rolled_out(["payments"])
+        # Helm refuses to change what the scaler has set, unless it is told to.
+        fixed = ("--set=payments.autoscaling.kind=none", f"--set=payments.replicas={_FIXED}")
+        options = ("--reset-then-reuse-values", "--force-conflicts", "--wait", *fixed)
+        shop.namespace.helm("upgrade", shop.release.name, str(shop.release.chart), *options)
+        _until(lambda: counts[-1] == _FIXED)
+
+    assert min(counts) == _FIXED
+    assert (seen.failed, seen.broken) == ({}, {})
+
+
+def _own_replicas(shop: ClusterShop, deployment: str, replicas: int) -> None:
+    """The documented step before the upgrade: helm is no longer the only one to set the field."""
+    thing = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": deployment},
+        "spec": {"replicas": replicas},
+    }
+    apply = ("apply", "--server-side", "--field-manager=scaling", "--filename=-")
+    shop.namespace.kubectl(*apply, input=json.dumps(thing))
+
+
+@contextmanager
+def _replicas_of(shop: ClusterShop, deployment: str) -> Iterator[list[int]]:
+    """The numbers that the Deployment asks for, from now on, as they change."""
+    namespace = ("--namespace", shop.namespace.name)
+    watch = (
+        "get",
+        "deployment",
+        deployment,
+        "--watch",
+        "--output=jsonpath={.spec.replicas}{'\\n'}",
+    )
+    counts: list[int] = []
+    command = ("kubectl", *namespace, *watch)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        output = process.stdout
+        assert output is not None
+        reader = threading.Thread(target=lambda: counts.extend(map(int, output)))
+        reader.start()
+        try:
+            _until(lambda: bool(counts))
+            yield counts
+        finally:
+            process.terminate()
+            reader.join()
 
 
 def _until(condition: Callable[[], bool]) -> None:
