@@ -42,6 +42,7 @@ HEADERS = [
     "traceparent",
     "slipway-rank",
     "slipway-generation",
+    "slipway-stored-at",
     "Status",
 ]
 _lines = st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\x00")

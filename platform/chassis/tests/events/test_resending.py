@@ -211,6 +211,7 @@ async def test_only_what_the_asked_database_has_numbered_is_sent_again(
         held = await StreamView(nats.url).messages()
         (again, *_) = await ask(client, "bookstore", missing)
         as_relayed = {k: v for k, v in held[2].headers.items() if not k.startswith("Nats-")}
+        assert as_relayed.pop(wire.STORED_AT) == "3"
         assert again == (as_relayed, held[2].data)
         assert await numbers(missing) == [3, 4, 5, 6]
         assert await numbers(replace(missing, below_rank=6)) == [3, 4, 5]

@@ -19,13 +19,12 @@ _RECONNECT_SECONDS = 0.25
 
 
 def _is_published_to(subject: str, message: Msg) -> bool:
-    """Whether a message is no copy from a stream: of these one kind has a header that says so, and
-    the other its own subject."""
+    """Whether it was published there, and is no copy from a stream, which may keep its subject."""
     wanted, given = subject.split("."), message.subject.split(".")
     same = len(wanted) == len(given) and all(
         token in ("*", there) for token, there in zip(wanted, given, strict=True)
     )
-    return same and wire.COPIED_FROM not in (message.headers or {})
+    return same and not wire.is_delivered_copy(message.headers or {}, message.reply)
 
 
 class Broker:

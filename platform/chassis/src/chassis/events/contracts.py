@@ -10,6 +10,7 @@ from slipway.v1 import partition_key
 __all__ = [
     "ContractError",
     "event_type",
+    "is_of_stream",
     "lane_of_subject",
     "partition_key_field",
     "source_service",
@@ -82,6 +83,14 @@ def source_service(type: str) -> str:
             f"{type!r} names no service: an event's package is <area>.<service>.<version>"
         )
     return parts[-3]
+
+
+def is_of_stream(subject: str, stream: str) -> bool:
+    """Whether a subject is of a type whose events go into this stream."""
+    try:
+        return source_service(subject.rpartition(".")[0]) == stream
+    except ContractError:
+        return False
 
 
 def subject_of(type: str, lane: int) -> str:

@@ -11,20 +11,16 @@ from nats.aio.client import Client
 from sqlalchemy.exc import IntegrityError
 
 from chassis.database import Database
-from chassis.events import positions, wire
+from chassis.events import positions
+from chassis.events.behind import last_events
 from chassis.events.contracts import subject_of
 from chassis.events.handlers import Handler
 from chassis.events.lanes import LANES
 from chassis.events.owned_stream import made_after_rank
-from chassis.events.positions import ANY, Position
-from chassis.events.streams import (
-    Stored,
-    StreamGone,
-    first_stored,
-    last_messages,
-    last_stored,
-    stream_state,
-)
+from chassis.events.positions import ANY, Position, position_of
+from chassis.events.start import first_event
+from chassis.events.stream_end import last_event, rank_of
+from chassis.events.streams import Stored, StreamGone, StreamState, stream_state
 
 __all__ = ["write_first_positions"]
 
@@ -69,31 +65,26 @@ async def _first_positions(
     complete = before == 0 and state.first_sequence <= 1
     empty = Position(0 if complete else ANY, "", 0)
     if handler.start == "newest" and not (waited and before == 0):
-        await _refilled(client, stream, before or 0)
-        last = {s.subject: s async for s in last_messages(client, stream, subjects)}
+        await _refilled(client, stream, state, before or 0)
+        last = await last_events(client, stream, subjects)
+        unknown = Position(ANY, "", 0)
         return {
-            subject: _at(last[subject], taken=True) if subject in last else empty
-            for subject in subjects
+            s: (last[s] if last[s].number else unknown) if s in last else empty for s in subjects
         }
-    first = await asyncio.gather(*(first_stored(client, stream, s) for s in subjects))
+    first = await asyncio.gather(*(first_event(client, stream, s, 1) for s in subjects))
     return {
-        subject: _at(stored, taken=False) if stored else empty
+        subject: _before(stored) if stored else empty
         for subject, stored in zip(subjects, first, strict=True)
     }
 
 
-async def _refilled(client: Client, stream: str, up_to_rank: int) -> None:
+async def _refilled(client: Client, stream: str, state: StreamState, up_to_rank: int) -> None:
     """Raise StreamGone while a stream made anew is filled with what had been sent before."""
-    last = await last_stored(client, stream) if up_to_rank else None
-    if last and 0 < wire.integer(last.headers, wire.RANK) < up_to_rank:
+    last = await last_event(client, stream, state) if up_to_rank else None
+    if last and rank_of(last, stream) < up_to_rank:
         raise StreamGone(404, 0, f"stream {stream!r} is being filled again")
 
 
-def _at(stored: Stored, *, taken: bool) -> Position:
-    number = wire.integer(stored.headers, wire.NUMBER) or 1
-    generation, lineage = wire.generation(stored.headers), wire.lineage(stored.headers)
-    return (
-        Position(number, generation, stored.sequence, wire.event_id(stored.headers), lineage)
-        if taken
-        else Position(number - 1, generation, 0, lineage=lineage)
-    )
+def _before(stored: Stored) -> Position:
+    first = position_of(stored.headers, stored.sequence)
+    return Position(first.number - 1, first.generation, 0, lineage=first.lineage)

@@ -52,9 +52,9 @@ class Position:
 
 
 def position_of(headers: Mapping[str, str], sequence: int) -> Position:
-    """Where a message stands; its number is 0 if no relay has sent it."""
+    """Where a message stands; its number is 0 if no relay has sent it, or if it is a copy."""
     return Position(
-        wire.integer(headers, wire.NUMBER),
+        0 if wire.is_copy(headers, sequence) else wire.integer(headers, wire.NUMBER),
         wire.generation(headers),
         sequence,
         wire.event_id(headers),

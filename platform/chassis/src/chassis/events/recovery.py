@@ -101,7 +101,7 @@ class Recovery:
             aged = sent_marks.aged_rank(session, state.now, max_age) if max_age else 0
             rank = min(counters.sent_rank, aged)
         else:
-            rank = rank_of(last)
+            rank = rank_of(last, self._stream)
             if not _is_ours(tx, counters, rank, last):
                 return None
         if rank < counters.sent_rank:
@@ -131,10 +131,10 @@ class Recovery:
             client, self._stream, counters.sent_sequence + 1 if known else 1
         ):
             read = stored.sequence
-            rank = rank_of(stored)
+            rank = rank_of(stored, self._stream)
             if not rank:
                 continue  # no relay has sent it
-            number = wire.integer(stored.headers, wire.NUMBER)
+            number = stored.number
             numbers[stored.subject] = max(number, numbers.get(stored.subject, 0))
             event_id = wire.header(stored.headers, "ce-id") or ""
             if event_id in unsent:
@@ -169,7 +169,7 @@ class Recovery:
                 held=held,
                 held_refused=held_refused,
                 sequence=end,
-                rank=rank_of(last),
+                rank=rank_of(last, self._stream),
             ).rank
 
         return await self._database.transaction(lifted)
@@ -194,7 +194,7 @@ class Recovery:
         stored = await stored_at(client, self._stream, counters.sent_sequence)
         return (
             stored is not None
-            and rank_of(stored) == counters.sent_rank
+            and rank_of(stored, self._stream) == counters.sent_rank
             and _is_of(stored, counters)
         )
 

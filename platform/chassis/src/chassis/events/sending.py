@@ -1,5 +1,6 @@
 """Sends numbered events into their stream, in order, in batches as large as get through."""
 
+import json
 from collections.abc import Sequence
 
 import structlog
@@ -53,10 +54,10 @@ class Sender:
             WrongLastSequence, BatchIncomplete, StreamGone: the stream is not as it was.
             TimeoutError, nats.errors.Error: unknown what was stored.
         """
-        messages = [_message(row, counters) for row in rows]
         done, expected, races = 0, counters.sent_sequence, 0
-        while done < len(messages):
-            some = messages[done : done + self.size.now]
+        while done < len(rows):
+            batch = rows[done : done + self.size.now]
+            some = [_message(row, counters, expected + n) for n, row in enumerate(batch, start=1)]
             try:
                 expected = await publish_batch(client, uuid7(), some, expected)
             except WrongLastSequence as error:
@@ -132,19 +133,22 @@ class Sender:
             _log.error(
                 f"the stream refuses an event: {what_follows}; those behind it are sent",
                 stream=self._stream,
-                event_id=wire.event_id(_message(row, counters)[2]),
+                event_id=wire.event_id(json.loads(row.headers)),
                 subject=row.subject,
                 bytes=len(row.headers) + len(row.data),
                 reason=reason,
             )
 
 
-def _message(row: Outgoing, counters: Counters) -> tuple[str, bytes, dict[str, str]]:
+def _message(
+    row: Outgoing, counters: Counters, stored_at: int
+) -> tuple[str, bytes, dict[str, str]]:
     headers = wire.relayed(
         row.headers,
         number=row.number,
         rank=row.rank,
         generation=counters.generation,
         lineage=counters.lineage,
+        stored_at=stored_at,
     )
     return row.subject, row.data, headers

@@ -16,7 +16,7 @@ from chassis.events.behind import Behind
 from chassis.events.positions import ANY, Position
 from chassis.events.streams import Stored, first_stored, stored_at
 
-__all__ = ["next_of_subject", "start_sequence"]
+__all__ = ["first_event", "next_of_subject", "start_sequence"]
 
 # So many positions are tried for one whose event the stream holds.
 _REMEMBERED = 3
@@ -104,7 +104,7 @@ async def next_of_subject(
 def _remembered(stored: Stored, position: Position) -> bool:
     """Whether it is the event that was taken last."""
     return (
-        wire.integer(stored.headers, wire.NUMBER) == position.number
+        stored.number == position.number
         and wire.generation(stored.headers) in (position.generation, "")
         and position.event_id in ("", wire.event_id(stored.headers))
     )
@@ -114,27 +114,27 @@ async def _at_number(
     client: Client, stream: str, subject: str, number: int, high: int
 ) -> Stored | None:
     """The first event of a subject, up to the sequence `high`, with this number or a higher one."""
-    first = await _event_from(client, stream, subject, 1)
-    if first is None or wire.integer(first.headers, wire.NUMBER) >= number:
+    first = await first_event(client, stream, subject, 1)
+    if first is None or first.number >= number:
         return first
     found, low = None, first.sequence + 1
     while low <= high:
         middle = (low + high) // 2
-        stored = await _event_from(client, stream, subject, middle)
+        stored = await first_event(client, stream, subject, middle)
         if stored is None or stored.sequence > high:
             high = middle - 1
-        elif wire.integer(stored.headers, wire.NUMBER) >= number:
+        elif stored.number >= number:
             found, high = stored, middle - 1
         else:
             low = stored.sequence + 1
     return found
 
 
-async def _event_from(client: Client, stream: str, subject: str, sequence: int) -> Stored | None:
+async def first_event(client: Client, stream: str, subject: str, sequence: int) -> Stored | None:
     """The first event of a subject from a sequence on, past what strangers have sent."""
     for _ in range(_STRANGERS):
         stored = await first_stored(client, stream, subject, sequence)
-        if stored is None or wire.integer(stored.headers, wire.NUMBER):
+        if stored is None or stored.number:
             return stored
         sequence = stored.sequence + 1
     return None

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from nats.aio.client import Client
 
 from chassis.events import wire
+from chassis.events.contracts import is_of_stream
 from chassis.events.streams import Stored, StreamState, last_stored, read_from, stored_at
 
 __all__ = ["CopyLags", "last_event", "only_strangers", "rank_of"]
@@ -24,9 +25,10 @@ class CopyLags(RuntimeError):
         super().__init__("a copy of the stream that lags was read; it is read again")
 
 
-def rank_of(stored: Stored) -> int:
-    """Its rank in the stream; 0 for a stranger's."""
-    return wire.integer(stored.headers, wire.RANK)
+def rank_of(stored: Stored, stream: str) -> int:
+    """Its rank in the stream; 0 for a stranger's, and for a copy of an event."""
+    own = is_of_stream(stored.subject, stream) and not stored.is_copy
+    return wire.integer(stored.headers, wire.RANK) if own else 0
 
 
 async def last_event(
@@ -40,10 +42,10 @@ async def last_event(
         CopyLags, JetStreamError, TimeoutError, nats.errors.Error: ask again.
     """
     last = await last_stored(client, stream)  # the end of the stream may have been purged
-    if last is None or rank_of(last):
+    if last is None or rank_of(last, stream):
         return last
     held = await stored_at(client, stream, known) if 0 < known < last.sequence else None
-    if held and rank_of(held):
+    if held and rank_of(held, stream):
         return await _last_within(client, stream, known + 1, last.sequence) or held
     first, upper, window = max(1, state.first_sequence), last.sequence, _WINDOW
     while upper >= first:
@@ -59,7 +61,7 @@ async def _last_within(client: Client, stream: str, lower: int, upper: int) -> S
     async with aclosing(read_from(client, stream, lower)) as messages:
         async for stored in messages:
             read = stored.sequence
-            if read <= upper and rank_of(stored):
+            if read <= upper and rank_of(stored, stream):
                 found = stored
             if read >= upper:
                 return found
@@ -72,11 +74,11 @@ async def only_strangers(client: Client, stream: str, first: int, last: int) -> 
     if last - first < _ONE_BY_ONE:
         numbers = range(first, last + 1)
         found = await asyncio.gather(*(stored_at(client, stream, n) for n in numbers))
-        return all(stored is not None and not rank_of(stored) for stored in found)
+        return all(stored is not None and not rank_of(stored, stream) for stored in found)
     expected = first
     async with aclosing(read_from(client, stream, first)) as messages:
         async for stored in messages:
-            if stored.sequence != expected or rank_of(stored):
+            if stored.sequence != expected or rank_of(stored, stream):
                 return False
             if expected == last:
                 return True

@@ -113,6 +113,16 @@ class Stored:
     data: bytes
     time: float = 0.0
 
+    @property
+    def number(self) -> int:
+        """Its number within its subject; 0 for a stranger's, and for a copy of an event."""
+        return 0 if self.is_copy else wire.integer(self.headers, wire.NUMBER)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether it is a copy of a message that is stored elsewhere."""
+        return wire.is_copy(self.headers, self.sequence)
+
 
 def _raise(error: Mapping[str, Any]) -> None:
     code, error_code = int(error.get("code", 0)), int(error.get("err_code", 0))

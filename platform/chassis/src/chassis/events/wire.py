@@ -16,11 +16,14 @@ __all__ = [
     "MEMBERS_SUBJECTS",
     "NUMBER",
     "RANK",
+    "STORED_AT",
     "event_id",
     "generation",
     "header",
     "inbox_prefix",
     "integer",
+    "is_copy",
+    "is_delivered_copy",
     "lineage",
     "members_subject",
     "missing_stream",
@@ -35,9 +38,9 @@ NUMBER = "ce-sequence"  # CloudEvents sequence extension: counts within the subj
 GENERATION = "slipway-generation"
 LINEAGE = "slipway-lineage"  # the generations before it, the latest first; only if there are any
 RANK = "slipway-rank"
-# Of a message that the broker has copied from a stream for somebody. Whoever may read a stream may
-# ask for that copy under any subject, another service's too: it is nobody's event.
-COPIED_FROM = "Nats-Stream"
+STORED_AT = "slipway-stored-at"  # the sequence at which its stream takes it, or nothing
+COPIED_FROM = "Nats-Stream"  # in the broker's answer to a direct get
+_ACKNOWLEDGE = "$JS.ACK."  # where what a consumer delivers could be acknowledged
 INBOX = "_INBOX"
 MEMBERS_STREAM = "slipway-members"
 # Not a key-value bucket's $KV: a server keeps that from crossing into another JetStream domain.
@@ -79,28 +82,49 @@ def lineage(headers: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def integer(headers: Mapping[str, str], name: str) -> int:
-    """A header's value; 0 when it is missing or no integer, as in what no relay has sent, and in a
-    copy of an event."""
-    if COPIED_FROM in headers:
-        return 0
+    """A header's value; 0 when it is missing or no integer, as in what no relay has sent."""
     value = header(headers, name) or ""
     known = value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
     return int(value) if known else 0
+
+
+def is_copy(headers: Mapping[str, str], sequence: int) -> bool:
+    """Whether the message at this sequence of a stream is a copy of one that is stored elsewhere.
+
+    Whoever may read a stream may name any subject for the answer, one of another service's stream
+    too. What the broker stores there, headers and all, is nobody's event.
+    """
+    place = headers.get(STORED_AT)
+    return COPIED_FROM in headers or (place is not None and place != str(sequence))
+
+
+def is_delivered_copy(headers: Mapping[str, str], reply: str) -> bool:
+    """Whether a message was not published but sent by the broker, from a stream that holds it."""
+    return COPIED_FROM in headers or reply.startswith(_ACKNOWLEDGE)
 
 
 ASK = b"ask"
 
 
 def relayed(
-    headers: bytes, *, number: int, rank: int, generation: str, lineage: str
+    headers: bytes,
+    *,
+    number: int,
+    rank: int,
+    generation: str,
+    lineage: str,
+    stored_at: int | None = None,
 ) -> dict[str, str]:
-    """The headers of an event of the outbox, as a relay sends it."""
+    """The headers of an event of the outbox, as a relay sends it: to be stored at a sequence of its
+    stream, or to a consumer that has missed it."""
     sent: dict[str, str] = json.loads(headers)
     sent[NUMBER] = number_value(number)
     sent[GENERATION] = generation
     if lineage:
         sent[LINEAGE] = lineage
     sent[RANK] = str(rank)
+    if stored_at is not None:
+        sent[STORED_AT] = str(stored_at)
     return sent
 
 
