@@ -161,6 +161,45 @@ async def test_a_new_type_waits_for_the_release_that_adds_it_and_is_named(
         await eventually(is_content)
 
 
+async def test_what_waits_for_a_release_holds_nobody_up_that_comes_before_it(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    await applied(nats, types=(BookSold,))
+    async with Shop(new_database("shop"), settings=VERIFY) as shop:
+        shop.start_relay(nats.url)
+        await shop.publish(*map(sold, range(7)), BookReturned(book_id="book-1"))
+
+        async def seven_are_sent() -> bool:
+            shop.wake()
+            return await shop.unsent() == 1
+
+        await eventually(seven_are_sent)
+        assert await StreamView(nats.url).ranks() == list(range(1, 8))
+
+
+async def test_while_a_type_waits_for_a_release_what_else_fails_is_told(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    await applied(nats, types=(BookSold,))
+    with capture_logs() as log:
+        async with Shop(new_database("shop"), settings=VERIFY) as shop:
+            relay = shop.start_relay(nats.url)
+            await shop.publish(BookReturned(book_id="book-1"))
+
+            async def is_hindered() -> bool:
+                return "lacks" in (relay.relay.hindrance.reason or "")
+
+            async def tells_of_the_broker() -> bool:
+                return "relay interrupted" in [line["event"] for line in log]
+
+            await eventually(is_hindered)
+            await asyncio.sleep(3 * VERIFY.relay_sweep_seconds)  # it is tried again meanwhile
+            assert [line["event"] for line in log] == ["publishing is hindered"]
+            nats.kill()
+            await eventually(tells_of_the_broker)
+            nats.start()
+
+
 async def test_a_type_of_an_older_version_is_in_the_stream_when_the_database_tells_of_it(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:

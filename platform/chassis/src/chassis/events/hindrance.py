@@ -29,6 +29,7 @@ class Hindrance:
         self._stream = stream
         self._missing = missing
         self.reason: str | None = None
+        self._explained: Exception | None = None
 
     @asynccontextmanager
     async def seen(self, client: Client, subjects: Sequence[str]) -> AsyncIterator[None]:
@@ -37,7 +38,12 @@ class Hindrance:
             yield
         except (JetStreamError, nats.errors.Error, TimeoutError) as error:
             self._found(await self._why(client, subjects, error), subjects)
+            self._explained = error if self.reason is not None else None
             raise
+
+    def explains(self, error: Exception) -> bool:
+        """Whether `reason` was found for this error, and so has been said."""
+        return error is self._explained
 
     def over(self, but: str | None = None) -> None:
         """It works, `but` not for all events."""

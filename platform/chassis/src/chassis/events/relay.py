@@ -28,7 +28,13 @@ from chassis.events.recovery import Recovery
 from chassis.events.sending import Sender, StreamRefuses
 from chassis.events.settings import EventSettings
 from chassis.events.stream_drift import ADDED_BYTES
-from chassis.events.streams import BATCH_MAX, BatchIncomplete, StreamGone, WrongLastSequence
+from chassis.events.streams import (
+    BATCH_MAX,
+    BatchIncomplete,
+    JetStreamError,
+    StreamGone,
+    WrongLastSequence,
+)
 from chassis.events.waiting import end, wait_at_most
 from chassis.telemetry import metrics
 
@@ -119,7 +125,7 @@ class Relay:
                 except asyncio.CancelledError:
                     raise
                 except Exception as error:
-                    if self.hindrance.reason is None:  # else it has been said
+                    if not self.hindrance.explains(error):
                         _log.warning("relay interrupted", error=_line(error), again_seconds=pause)
                     await asyncio.sleep(pause)
                     pause = min(1.0, pause * 2)
@@ -148,7 +154,7 @@ class Relay:
                         await self._drain_if_needed(client)
                         pause = 0.01
                     except (WrongLastSequence, BatchIncomplete, StreamGone) as error:
-                        if self.hindrance.reason is None:  # else it has been said
+                        if not self._is_lack(error):
                             _log.info("the stream does not end where it should", error=_line(error))
                         self._ask_again, self._beside = True, False
                         await asyncio.sleep(pause)
@@ -275,6 +281,11 @@ class Relay:
                 _log.info("the stream is as it should be", stream=self._stream)
             self.drift = compared.drift
         return time.monotonic()
+
+    def _is_lack(self, error: JetStreamError) -> bool:
+        """Whether a batch is refused for a subject that the stream is known to lack."""
+        known = self.hindrance.reason is not None
+        return known and isinstance(error, (BatchIncomplete, StreamGone))
 
     def _lack(self, subjects: Sequence[str]) -> str | None:
         """Why events of some types, and those behind them, wait for `broker apply`, if they do."""

@@ -66,8 +66,6 @@ class Sender:
                     raise
                 expected = await self._after_strangers(client, expected, error)
                 self.size.raced()
-            except StreamGone:
-                raise
             except TimeoutError:
                 self.size.failed(len(some))
                 raise
@@ -77,6 +75,8 @@ class Sender:
                     continue
                 if done:
                     break  # what was stored is recorded first
+                if isinstance(error, StreamGone):
+                    raise  # not even this one subject is taken
                 if error.error_code not in EVENT_REFUSED:
                     raise StreamRefuses(error.description) from error
                 await self._set_apart(rows[0], counters, error.description)

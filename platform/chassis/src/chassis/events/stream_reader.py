@@ -89,7 +89,7 @@ class StreamReader(ABC):
                 pause = min(1.0, pause * 2)
             except Exception as error:
                 self._has_read = False
-                if self.hindrance.reason is None:  # else it has been said
+                if not self.hindrance.explains(error):
                     _log.warning("reading was interrupted", stream=self.stream, error=repr(error))
                 pause = min(1.0, pause * 2)
             await self._sleep(pause)
