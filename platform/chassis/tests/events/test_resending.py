@@ -11,6 +11,7 @@ from bookshop import Node, TestSettings, accountant, eventually, sold
 from reading import has_taken, is_stopped, position_of, remove, subject_of_key, taken_ids
 from relaying import StreamView, in_order
 from sqlalchemy import delete, select, text
+from structlog.testing import capture_logs
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext
@@ -228,8 +229,29 @@ async def test_only_what_the_asked_database_has_numbered_is_sent_again(
         with pytest.raises(LookupError, match="no replica of nobody"):
             await ask(client, "nobody", missing)
         for garbage in garbled(missing):
-            await client.publish(wire.resend_subject("bookstore"), garbage, reply="anywhere")
+            answer = await client.request(wire.resend_subject("bookstore"), garbage, timeout=20)
+            assert answer.data.startswith(b"no request to send again: ")
         assert await numbers(missing) == [3]
+
+
+async def test_who_names_no_inbox_for_the_answer_gets_none_and_that_is_told_once(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    with capture_logs() as logs:
+        async with (
+            shop(new_database("shop"), nats) as producer,
+            connection(NatsOptions(nats.url), "test") as client,
+        ):
+            await sell_and_lose(producer, nats, range(0))
+            heard = await client.subscribe("bookstore.v1.>")
+            subject = wire.resend_subject("bookstore")
+            for _ in range(2):
+                await client.publish(subject, b"{}", reply="bookstore.v1.BookSold.1")
+            await client.publish(subject, b"{}")
+            await client.request(subject, b"{}", timeout=20)  # they are answered in turn
+            assert heard.pending_msgs == 0
+    told = [line for line in logs if line["event"].startswith("a request to send events again")]
+    assert [line["reply"] for line in told] == ["bookstore.v1.BookSold.1"]
 
 
 def garbled(missing: Missing) -> Sequence[bytes]:

@@ -109,6 +109,7 @@ class Resender:
         self._broker = broker
         # What took long to find, or not to find, and until when (monotonic seconds) that is kept.
         self._known: dict[Missing, tuple[list[int], float]] = {}
+        self._told_unanswered = False
         subject = wire.resend_subject(service)
         broker.subscribe(subject, self._answer, queue=subject)
 
@@ -119,6 +120,7 @@ class Resender:
         stream, or of the broker's own API, would be a way past the permissions of who asks.
         """
         if not message.reply.startswith(f"{wire.INBOX}."):
+            self._tell_unanswered(message.reply)
             return
         try:
             missing = Missing.of(message.data)
@@ -139,6 +141,16 @@ class Resender:
                 events=len(events),
             )
         await self._end(message.reply, why_not)
+
+    def _tell_unanswered(self, reply: str) -> None:
+        """Only the first of all such requests: whoever asks may ask at any rate."""
+        if not self._told_unanswered:
+            self._told_unanswered = True
+            _log.warning(
+                f"a request to send events again names no inbox below {wire.INBOX} for the answer; "
+                "it gets none, nor do later ones",
+                reply=reply,
+            )
 
     async def _end(self, reply: str, why_not: str) -> None:
         await self._broker.client.publish(reply, why_not.encode(), headers={_END: "1"})
