@@ -164,11 +164,26 @@ def test_down_leaves_nothing(project: Project) -> None:
     assert of_docker("network", "ls", "--quiet", "--filter", of_project) == ""
 
 
+def copy_files(folder: Path) -> None:
+    """The files of Compose as they are committed."""
+    for name in ("docker", "services"):
+        subprocess.run(["cp", "-r", str(ROOT / name), str(folder)], check=True)
+    subprocess.run(["rm", "-rf", str(folder / "docker/.secrets")], check=True)
+
+
+def test_what_differs_on_a_machine_goes_into_the_override(
+    platform: PlatformDescription, tmp_path: Path
+) -> None:
+    copy_files(tmp_path)
+    make_secrets(platform, tmp_path / "docker/.secrets")
+    override = {"services": {"orders": {"environment": {"APP_ORDER_TIMEOUT_SECONDS": "7"}}}}
+    (tmp_path / "docker/compose.override.yaml").write_text(json.dumps(override), encoding="utf-8")
+    services = json.loads(Project(tmp_path).run("config", "--format=json"))["services"]
+    assert services["orders"]["environment"]["APP_ORDER_TIMEOUT_SECONDS"] == "7"
+
+
 def test_without_the_passwords_compose_says_what_is_missing(tmp_path: Path) -> None:
-    for folder in ("docker", "services"):
-        copy = ["cp", "-r", str(ROOT / folder), str(tmp_path)]
-        subprocess.run(copy, check=True)
-    subprocess.run(["rm", "-rf", str(tmp_path / "docker/.secrets")], check=True)
+    copy_files(tmp_path)
     with pytest.raises(DevkitError, match=r"\.secrets/postgres\.env"):
         Project(tmp_path).run("config", "--quiet")
 

@@ -20,7 +20,7 @@ _TAIL_LINES = 40
 
 @dataclass(frozen=True)
 class Project:
-    """The containers of `docker/compose.yaml` below `root`.
+    """The containers of `docker/compose.yaml` below `root`, with `compose.override.yaml` beside it.
 
     Args:
         name: of the project, before the names of its containers; that in the file by default.
@@ -73,7 +73,11 @@ class Project:
 
     def _command(self) -> list[str]:
         name = ["--project-name", self.name] if self.name else []
-        return [docker(), "compose", *name, "--file", str(self.root / "docker/compose.yaml")]
+        # Compose looks for the override by itself only where it is told no file.
+        folder = self.root / "docker"
+        override = folder / "compose.override.yaml"
+        files = [folder / "compose.yaml", *([override] if override.exists() else [])]
+        return [docker(), "compose", *name, *(f"--file={file}" for file in files)]
 
     def _services(self) -> dict[str, Any]:
         services: dict[str, Any] = json.loads(self.run("config", "--format=json"))["services"]
