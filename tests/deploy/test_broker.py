@@ -5,6 +5,7 @@ One platform, each service with a key of its own, and streams that the release h
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -15,11 +16,13 @@ from typing import Any
 import httpx
 import nats
 import pytest
+import trustme
 from living_platform import running
 from nats.aio.client import Client
 
 from chassis.events.connection import connection
 from chassis.events.nats_options import NatsOptions
+from chassis.testing import NatsServer
 from devkit.broker.keys import make_keys
 from devkit.broker.permissions import permissions_of_all
 from devkit.describing.description import PlatformDescription
@@ -254,6 +257,43 @@ async def test_streams_are_made_by_no_other_key_than_the_releases(
     )
     assert done.returncode == 69
     assert "this takes the key of the release" in done.stderr
+
+
+def test_all_streams_are_made_over_tls_from_what_slipway_prints(tmp_path: Path) -> None:
+    """Keys, permissions and streams by the commands of docs/deploying.md, with an authority of
+    one's own."""
+
+    def slipway(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["slipway", *arguments],
+            env={k: v for k, v in os.environ.items() if not k.startswith("APP_")} | variables,
+            capture_output=True,
+            encoding="utf-8",
+        )
+
+    ours, others = trustme.CA(), trustme.CA()
+    for name, authority in (("ours", ours), ("others", others)):
+        authority.cert_pem.write_to_path(str(tmp_path / f"{name}.crt"))
+    ours.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "tls"))
+    keys = tmp_path / "keys"
+    assert slipway("broker", "keys", "--out", str(keys)).returncode == 0
+    permissions = slipway("broker", "permissions", "--keys", str(keys)).stdout
+    tls = f'tls {{ cert_file: "{tmp_path}/tls", key_file: "{tmp_path}/tls" }}\n'
+    with NatsServer(tmp_path / "nats", config=permissions + tls) as broker:
+        variables = {
+            "APP_NATS_URL": broker.url.replace("nats://", "tls://"),
+            "APP_NATS_NKEY_SEED_FILE": str(keys / "release.nk"),
+        }
+        for name, code, said in (
+            ("others", 69, "certificate verify failed"),
+            ("ours", 0, ""),
+        ):
+            trusted = {"APP_NATS_TLS_CA_FILE": str(tmp_path / f"{name}.crt")}
+            done = slipway("broker", "apply", "--wait", "0", **variables, **trusted)
+            assert done.returncode == code, done.stderr
+            assert said in done.stderr
+            for owner in OWNERS:
+                assert (f"stream {owner}" in done.stdout) == (code == 0)
 
 
 async def test_what_a_service_is_asked_to_answer_goes_to_inboxes_only(platform: Platform) -> None:

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["main", "parse"]
 
 _AGAIN_SECONDS = 1.0
+_DATABASE_AWAY = (DatabaseDown, ConnectionLost, DatabaseAtFault)
+_BROKER_AWAY = (JetStreamError, OSError, nats.errors.Error, TimeoutError)
 _CURRENT_SCHEMA = select(func.current_schema())
 _ABOUT = """\
 Make the service's stream and the stream of its members, or add what they lack. It may be run again
@@ -101,23 +103,16 @@ def main(service: "Service", settings: ServiceSettings, arguments: "Namespace") 
         )
     except WrongDatabase as error:
         return _refused(str(error), CONFIGURATION)
-    except (DatabaseDown, ConnectionLost, DatabaseAtFault) as error:
-        return _refused(
-            f"the database {place_of(url)} cannot say how far events were sent: {error}; nothing "
-            "was made: apply again when it can, or wait for it with --wait SECONDS",
-            UNAVAILABLE,
-        )
     except (LaneCountChanged, SubjectsHeld) as error:
         return _refused(str(error), FAILED)
-    except JetStreamError as error:
-        return _refused(f"the broker refused: {error}", UNAVAILABLE)
-    except (OSError, nats.errors.Error, TimeoutError) as error:
-        reason = str(error) or type(error).__name__
-        if "permissions violation" in reason.lower():
-            needed = "this takes the key of the release (APP_NATS_NKEY_SEED_FILE)"
-            return _refused(f"the broker refused: {reason}; {needed}", UNAVAILABLE)
-        broker = settings.nats_url
-        return _refused(f"the broker at {broker} cannot be reached: {reason}", UNAVAILABLE)
+    except _DATABASE_AWAY as error:
+        return _refused(
+            f"{_why(error, settings)}; nothing was made: apply again when it can, or wait for it "
+            "with --wait SECONDS",
+            UNAVAILABLE,
+        )
+    except _BROKER_AWAY as error:
+        return _refused(_why(error, settings), UNAVAILABLE)
     _report(applied, check=arguments.check)
     if service.publishes and applied[0].done == "made" and not arguments.check:
         for line in _unsure(applied[0].stream, known, url):
@@ -136,6 +131,7 @@ async def _apply_in_time(
 ) -> list[Applied]:
     """Apply, and try again until the time is up: a broker that has just started is away at first,
     and its JetStream a little longer."""
+    waiting = _Waiting()
     while True:
         try:
             options = NatsOptions.of(settings.nats_url, settings, RELEASE)
@@ -144,10 +140,11 @@ async def _apply_in_time(
                     return await _apply(client, service, settings, known, change)
                 except TimeoutError as error:  # a broker that denies a request does not answer it
                     raise TimeoutError(str(client.last_error or error) or "no answer") from error
-        except (JetStreamError, OSError, nats.errors.Error, TimeoutError) as error:
+        except _BROKER_AWAY as error:
             for_good = isinstance(error, JetStreamError) and error.code < 500
             if for_good or time.monotonic() > deadline:
                 raise
+            waiting.say(_why(error, settings))
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
@@ -208,12 +205,14 @@ def _known_in_time(service: "Service", settings: ServiceSettings, deadline: floa
         # A file that was named and is not there yet has sent nothing; a default says nothing.
         named = "database_url" in settings.model_fields_set
         return Known(0, frozenset(), no_tables=True) if named else None
+    waiting = _Waiting()
     while True:
         try:
             return _known(service.name, url)
-        except (DatabaseDown, ConnectionLost, DatabaseAtFault):
+        except _DATABASE_AWAY as error:
             if time.monotonic() > deadline:
                 raise
+            waiting.say(_why(error, settings))
         time.sleep(_AGAIN_SECONDS)
 
 
@@ -233,6 +232,32 @@ def _read(tx: ReadTransaction, service: str) -> Known:
         return Known(0, frozenset(), no_tables=True)
     identity.check(connection, service)
     return Known(outbox.sent_rank(tx.session), frozenset(outbox.types(tx.session)))
+
+
+class _Waiting:
+    """Says what is waited for, each time that it is another."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def say(self, why: str) -> None:
+        if why != self._said:
+            print(without_credentials(f"waiting: {why}"), file=sys.stderr, flush=True)
+        self._said = why
+
+
+def _why(error: Exception, settings: ServiceSettings) -> str:
+    """What a database or a broker that is away has said, and which one it is."""
+    if isinstance(error, _DATABASE_AWAY):
+        place = place_of(settings.database_url.get_secret_value())
+        return f"the database {place} cannot say how far events were sent: {error}"
+    if isinstance(error, JetStreamError):
+        return f"the broker refused: {error}"
+    reason = str(error) or type(error).__name__
+    if "permissions violation" in reason.lower():
+        needed = "this takes the key of the release (APP_NATS_NKEY_SEED_FILE)"
+        return f"the broker refused: {reason}; {needed}"
+    return f"the broker at {settings.nats_url} cannot be reached: {reason}"
 
 
 def _refused(line: str, code: int) -> int:

@@ -115,15 +115,18 @@ async def test_a_broker_is_known_by_its_certificate_and_knows_the_service_by_its
         async with shop_at(nats.url, tmp_path, nats_tls_ca_file=ours.ca, **shows) as shop:
             await shop.sells()
         wrong = await refusal(nats.url, tmp_path / "a", nats_tls_ca_file=others.ca, **shows)
-        assert "certificate verify failed" in wrong
-        assert await refusal(nats.url, tmp_path / "b", nats_tls_ca_file=ours.ca)
-        assert await refusal(
+        assert wrong.startswith("nats: certificate verify failed: ")
+        assert wrong.endswith(f" has to be in APP_NATS_TLS_CA_FILE ({others.ca})")
+        none = await refusal(nats.url, tmp_path / "b", nats_tls_ca_file=ours.ca)
+        assert none.startswith("nats: the broker asks for a certificate: set APP_NATS_TLS_CERT")
+        strange = await refusal(
             nats.url,
             tmp_path / "c",
             nats_tls_ca_file=ours.ca,
             nats_tls_certificate_file=foreign.certificate,
             nats_tls_key_file=foreign.key,
         )
+        assert "refused the certificate of APP_NATS_TLS_CERTIFICATE_FILE: " in strange
 
 
 @pytest.mark.parametrize("first", [False, True])
@@ -141,6 +144,7 @@ async def test_the_name_in_the_certificate_may_be_another_than_that_of_the_url(
             await shop.sells()
         refused = await refusal(nats.url, tmp_path / "unnamed", **settings)
     assert "certificate is not valid for" in refused
+    assert refused.endswith("APP_NATS_TLS_SERVER_NAME is the name in the broker's certificate")
 
 
 async def test_nothing_is_said_to_a_broker_that_offers_no_tls(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from subprocess import CompletedProcess
 import psycopg
 import pytest
 from bookshop import eventually, prepare_database
+from certificates import Authority
 from relaying import STREAM, Shop, StreamView
 from stall import Stall
 
@@ -63,7 +64,9 @@ def test_a_broker_that_is_away_is_waited_for_and_then_named(tmp_path: Path) -> N
     url = f"nats://127.0.0.1:{free_port()}"
     ran = Stall(tmp_path, nats_url=url).command("broker", "apply", "--wait", "1")
     assert (ran.returncode, ran.stdout) == (69, "")
-    assert ran.stderr.startswith(f"the broker at {url} cannot be reached: ")
+    first, *_, last = ran.stderr.splitlines()
+    assert first.startswith(f"waiting: the broker at {url} cannot be reached: ")
+    assert last.startswith(f"the broker at {url} cannot be reached: ")
     wrong = Stall(tmp_path, nats_url=url).command("broker", "destroy")
     assert wrong.returncode == 64
 
@@ -111,7 +114,9 @@ async def test_a_database_that_comes_late_is_asked_how_far_events_were_sent(
     assert await stream_names(nats) == []
     await asyncio.to_thread(own_postgres.start)
     made = await applying
-    assert (made.returncode, made.stderr) == (0, "")
+    assert made.returncode == 0
+    for line in made.stderr.splitlines():
+        assert line.startswith("waiting: the database bookstore on 127.0.0.1 cannot say how far ")
     assert await made_after(nats) == "3"
 
 
@@ -183,3 +188,41 @@ async def test_without_a_database_the_stream_does_not_say_how_far_events_were_se
     assert made.returncode == 0
     assert made.stderr.startswith("warning: no database ")
     assert await made_after(nats) is None
+
+
+async def test_a_broker_with_tls_is_trusted_by_the_authority_that_is_named(
+    tmp_path: Path,
+) -> None:
+    ours, others = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
+    broker, own = ours.issue("127.0.0.1"), ours.issue("release")
+    config = (
+        f'tls {{ cert_file: "{broker.certificate}", key_file: "{broker.key}", '
+        f'ca_file: "{ours.ca}", verify: true, timeout: 10 }}\n'
+    )
+    shows = {
+        "nats_tls_certificate_file": str(own.certificate),
+        "nats_tls_key_file": str(own.key),
+    }
+    with NatsServer(tmp_path / "nats", config=config) as nats:
+        url = nats.url.replace("nats://", "tls://")
+
+        def stall(name: str, **settings: str) -> Stall:
+            return Stall(tmp_path / name, nats_url=url, **settings)
+
+        trusting = stall("trusting", nats_tls_ca_file=str(ours.ca), **shows)
+        assert trusting.command("migrate").returncode == 0
+        made = await applies(trusting)
+        assert (made.returncode, made.stderr) == (0, "")
+        for name, settings, reason in (
+            ("others", {"nats_tls_ca_file": str(others.ca), **shows}, "APP_NATS_TLS_CA_FILE ("),
+            ("systems", shows, "APP_NATS_TLS_CA_FILE (not set: the system's authorities)"),
+            ("silent", {"nats_tls_ca_file": str(ours.ca)}, "asks for a certificate: set APP_NATS"),
+        ):
+            ran = await applies(stall(name, **settings), "--wait", "0")
+            assert (ran.returncode, ran.stdout) == (69, "")
+            (line,) = ran.stderr.splitlines()
+            assert line.startswith(f"the broker at {url} cannot be reached: nats: ")
+            assert reason in line
+        # The service's process, with the same settings: its events go to the stream.
+        with trusting:
+            await trusting.ready()

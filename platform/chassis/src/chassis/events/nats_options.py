@@ -24,6 +24,8 @@ __all__ = ["COPY_OF_A_COPY", "JetStreamClient", "NatsOptions", "api_subject", "p
 
 COPY_OF_A_COPY = "slipway-copy-of-a-copy"
 """The header of what was read from a stream and was a copy already when it was stored there."""
+# X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL's x509_vfy.h.
+_OTHER_NAME = frozenset({62, 64})
 _COPIED_FROM = f"\r\n{wire.COPIED_FROM}:".encode()
 
 
@@ -70,6 +72,17 @@ class NatsOptions:
         """Whether nothing may be said to a broker that offers no TLS."""
         tls = self.certificates.any or self.server_name or self.tls_first
         return bool(tls) or urlsplit(self.url).scheme in ("tls", "wss")
+
+    def distrusted(self, error: ssl.SSLCertVerificationError) -> str:
+        """Why the broker's certificate was refused, and which setting says whom to trust."""
+        why = f"certificate verify failed: {error.verify_message.rstrip('.')}"
+        if error.verify_code in _OTHER_NAME:
+            return f"{why}: APP_NATS_TLS_SERVER_NAME is the name in the broker's certificate"
+        trusted = self.certificates.ca or "not set: the system's authorities"
+        return (
+            f"{why}: the authority that signed the broker's certificate has to be in "
+            f"APP_NATS_TLS_CA_FILE ({trusted})"
+        )
 
     def client(self) -> "JetStreamClient":
         """A client that is not connected yet."""
@@ -128,11 +141,29 @@ class JetStreamClient(Client):
             parsed[COPY_OF_A_COPY] = "1"  # one value of a name is all that the library keeps
         return parsed
 
+    async def _process_connect_init(self) -> None:
+        try:
+            await super()._process_connect_init()
+        except ssl.SSLCertVerificationError as error:
+            raise Error(f"nats: {self._chosen.distrusted(error)}") from error
+        except (ConnectionError, ssl.SSLError) as error:
+            if self._server_info.get("tls_verify"):
+                raise Error(
+                    "nats: the broker refused the certificate of APP_NATS_TLS_CERTIFICATE_FILE: "
+                    f"{error}"
+                ) from error
+            raise
+
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         # Whoever stands between may take the offer of TLS out of the broker's greeting.
         encrypted = self._chosen.tls_first or info.get("tls_required")
         if initial_connection and self._chosen.encrypted and not encrypted:
             raise SecureConnWantedError
+        if initial_connection and info.get("tls_verify") and not self._chosen.certificates.key:
+            raise Error(
+                "nats: the broker asks for a certificate: set APP_NATS_TLS_CERTIFICATE_FILE and "
+                "APP_NATS_TLS_KEY_FILE"
+            )
         await super()._process_info(info, initial_connection)
 
     def _connect_command(self) -> bytes:

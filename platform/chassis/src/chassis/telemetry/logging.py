@@ -103,6 +103,7 @@ def configure(
     root.setLevel(level)
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, least))
+    logging.getLogger("asyncio").addFilter(_tells_something)
 
 
 class _Lines:
@@ -202,6 +203,12 @@ def _shown(value: object) -> Any:
         return f"<{type(value).__name__}, which cannot be shown>"
 
 
+def _tells_something(record: logging.LogRecord) -> bool:
+    return record.msg != _END_OVER_TLS
+
+
+# asyncio warns so at the end of each connection to the broker over TLS, of the NATS client's ways.
+_END_OVER_TLS = "returning true from eof_received() has no effect when using ssl"
 # Libraries whose INFO or DEBUG tells nothing about the service.
 _QUIET = {
     "alembic": logging.WARNING,
