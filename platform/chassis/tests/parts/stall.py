@@ -57,7 +57,7 @@ class Stall:
             env=self.environment,
             capture_output=True,
             encoding="utf-8",
-            timeout=60,
+            timeout=200,
         )
 
     def start(self) -> None:
