@@ -116,6 +116,21 @@ def test_a_file_written_by_hand_is_never_overwritten(rendered: Path, slipway: Sl
     assert (rendered / FACTS).read_text(encoding="utf-8") == "mine: true\n"
 
 
+def test_the_own_values_of_a_service_are_written_once_and_then_left_alone(
+    rendered: Path, slipway: Slipway
+) -> None:
+    values = rendered / "services/window/deploy/values.yaml"
+    assert values.read_text(encoding="utf-8").startswith("# What differs for window from the chart")
+    values.write_text("autoscaling:\n  enabled: true\n", encoding="utf-8")
+
+    slipway("render")
+
+    assert values.read_text(encoding="utf-8") == "autoscaling:\n  enabled: true\n"
+    values.unlink()
+    checked = slipway("render", "--check")
+    assert "  services/window/deploy/values.yaml is missing\n" in checked.stderr
+
+
 def test_deleting_the_folder_of_a_service_deletes_its_deployment(
     rendered: Path, slipway: Slipway
 ) -> None:

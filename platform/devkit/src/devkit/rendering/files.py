@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from devkit.describing.description import PlatformDescription
 from devkit.describing.reading import describe_platform
 from devkit.errors import DevkitError
+from devkit.rendering import own_values
 from devkit.rendering.artifact import MARK
 from devkit.rendering.kinds import KINDS, RECORDED
 from devkit.rendering.recorded import left_over, recorded_drift
@@ -27,31 +29,36 @@ _SUFFIXES = (".conf", ".json", ".md", ".yaml", ".yml")
 def render(workspace: Workspace) -> list[Path]:
     """Writes what differs and deletes what nothing derives any more; returns both.
 
+    Creates each service's own values first, because the umbrella chart includes them.
+
     Raises DevkitError where a file that somebody wrote by hand is in the place of a derived one.
     """
-    wanted = _wanted(workspace)
+    platform = describe_platform(workspace)
+    changed = [
+        _write(workspace.root / artifact.path, artifact.text)
+        for artifact in own_values.missing(platform)
+    ]
+    wanted = _wanted(platform)
     foreign = [file for file in wanted if file.exists() and not _is_derived(file)]
     if foreign:
         raise DevkitError(
             "These files are not marked as derived. Move them, or delete them to have them derived:"
             + "".join(f"\n  {file.relative_to(workspace.root)}" for file in foreign)
         )
-    changed = []
     for file in _left_over(workspace, wanted):
         file.unlink()
         changed.append(file)
     for file, text in wanted.items():
         if not file.exists() or _read(file) != text:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(text.encode())
-            changed.append(file)
+            changed.append(_write(file, text))
     return changed
 
 
 def drift(workspace: Workspace) -> list[str]:
     """Each derived file that is missing, left over, or not what would be written now."""
-    wanted = _wanted(workspace)
-    problems = []
+    platform = describe_platform(workspace)
+    wanted = _wanted(platform)
+    problems = [f"{begun.path.as_posix()} is missing" for begun in own_values.missing(platform)]
     for file, text in sorted(wanted.items()):
         if not file.exists():
             problems.append(f"{file.relative_to(workspace.root)} is missing")
@@ -65,12 +72,17 @@ def drift(workspace: Workspace) -> list[str]:
     return problems
 
 
-def _wanted(workspace: Workspace) -> dict[Path, str]:
-    platform = describe_platform(workspace)
+def _wanted(platform: PlatformDescription) -> dict[Path, str]:
     artifacts = [artifact for kind in KINDS for artifact in kind(platform)]
-    wanted = {workspace.root / artifact.path: artifact.text for artifact in artifacts}
+    wanted = {platform.root / artifact.path: artifact.text for artifact in artifacts}
     assert len(wanted) == len(artifacts), "two kinds derive one file"
     return wanted
+
+
+def _write(file: Path, text: str) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(text.encode())
+    return file
 
 
 def _left_over(workspace: Workspace, wanted: dict[Path, str]) -> list[Path]:
