@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chassis.events.lanes import LANES
+from chassis.events.wire.lanes import LANES
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "deploy/helm/service/files/alerts.yaml"

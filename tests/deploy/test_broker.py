@@ -20,8 +20,8 @@ import trustme
 from living_platform import running
 from nats.aio.client import Client
 
-from chassis.events.connection import connection
-from chassis.events.nats_options import NatsOptions
+from chassis.events.jetstream.connection import connection
+from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.testing import NatsServer
 from devkit.broker.keys import make_keys
 from devkit.broker.permissions import permissions_of_all

@@ -11,7 +11,7 @@ from living_platform import nothing_is_left
 from storefront import Storefront, eventually
 from stranger import Stranger, header_block
 
-from chassis.events.lanes import LANES, lane_of
+from chassis.events.wire.lanes import LANES, lane_of
 from demo.ledgers import read_event_ledgers
 from demo.settle import wait_ended
 from devkit.platform import Platform

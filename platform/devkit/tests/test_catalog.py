@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chassis.events.lanes import LANES
+from chassis.events.wire.lanes import LANES
 from devkit.workspace import Workspace
 
 Slipway = Callable[..., subprocess.CompletedProcess[str]]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chassis.events.lanes import LANES
+from chassis.events.wire.lanes import LANES
 from devkit.describing.http_paths import prefix
 from devkit.workspace import Workspace
 

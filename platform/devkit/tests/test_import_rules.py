@@ -44,7 +44,7 @@ def modules(write: Write) -> None:
     write("platform/chassis/src/chassis/errors.py", "")
     write("platform/chassis/src/chassis/database.py", "")
     write("platform/chassis/src/chassis/events/__init__.py", "")
-    write("platform/chassis/src/chassis/events/ids.py", "")
+    write("platform/chassis/src/chassis/events/wire/ids.py", "")
 
 
 def test_members_that_keep_the_rules_pass(workspace: Workspace, write: Write) -> None:
@@ -60,7 +60,7 @@ def test_members_that_keep_the_rules_pass(workspace: Workspace, write: Write) ->
     [
         ("services/lending/src/lending/rpc.py", "import shelves", "services don't import each"),
         ("services/lending/src/lending/rpc.py", "import devkit", "services import no tools"),
-        ("services/lending/src/lending/rpc.py", "import chassis.events.ids", "right below it"),
+        ("services/lending/src/lending/rpc.py", "import chassis.events.wire.ids", "right below it"),
         ("services/lending/src/lending/handlers.py", "import grpc.aio", "by the chassis only"),
         ("services/lending/src/lending/rpc.py", "from nats import connect", "by the chassis only"),
         ("services/lending/src/lending/handlers.py", "import extra", "services import no tools"),

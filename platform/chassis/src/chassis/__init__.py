@@ -17,9 +17,9 @@ if TYPE_CHECKING:
         PermissionDenied,
         Unavailable,
     )
-    from chassis.events.context import EventContext
-    from chassis.events.handlers import Reject, Transact
-    from chassis.events.router import EventRouter
+    from chassis.events.handlers.binding import Reject, Transact
+    from chassis.events.handlers.router import EventRouter
+    from chassis.events.wire.context import EventContext
     from chassis.service import Service
     from chassis.settings import ServiceSettings
 
@@ -48,18 +48,18 @@ _HOMES = {
     "AlreadyExists": "chassis.errors",
     "DeadlineExceeded": "chassis.errors",
     "DomainError": "chassis.errors",
-    "EventContext": "chassis.events.context",
-    "EventRouter": "chassis.events.router",
+    "EventContext": "chassis.events.wire.context",
+    "EventRouter": "chassis.events.handlers.router",
     "FailedPrecondition": "chassis.errors",
     "InvalidArgument": "chassis.errors",
     "NotFound": "chassis.errors",
     "Overloaded": "chassis.errors",
     "PermissionDenied": "chassis.errors",
     "ReadTransaction": "chassis.database",
-    "Reject": "chassis.events.handlers",
+    "Reject": "chassis.events.handlers.binding",
     "Service": "chassis.service",
     "ServiceSettings": "chassis.settings",
-    "Transact": "chassis.events.handlers",
+    "Transact": "chassis.events.handlers.binding",
     "Transaction": "chassis.database",
     "Unavailable": "chassis.errors",
 }

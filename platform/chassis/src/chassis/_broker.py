@@ -21,21 +21,21 @@ from chassis.database import (
     tables,
 )
 from chassis.database.engine import database_file, is_sqlite, place_of
-from chassis.events import outbox
-from chassis.events.applying import (
+from chassis.events.jetstream.connection import connection
+from chassis.events.jetstream.nats_options import NatsOptions
+from chassis.events.jetstream.owned_stream import LaneCountChanged
+from chassis.events.jetstream.streams import JetStreamError
+from chassis.events.producer import outbox
+from chassis.events.producer.publisher import Publisher
+from chassis.events.release.applying import (
     Applied,
     Known,
     SubjectsHeld,
     apply_members_stream,
     apply_own_stream,
 )
-from chassis.events.connection import connection
-from chassis.events.contracts import event_type, stream_of
-from chassis.events.nats_options import NatsOptions
-from chassis.events.owned_stream import LaneCountChanged
-from chassis.events.permissions import RELEASE
-from chassis.events.publisher import Publisher
-from chassis.events.streams import JetStreamError
+from chassis.events.release.permissions import RELEASE
+from chassis.events.wire.contracts import event_type, stream_of
 from chassis.exit_codes import CONFIGURATION, FAILED, OK, UNAVAILABLE
 from chassis.settings import ServiceSettings, without_credentials
 from chassis.telemetry import logging

@@ -93,7 +93,7 @@ def _operate(service: "Service", settings: ServiceSettings, asked: "Namespace") 
 
 def _apply(service: "Service", settings: ServiceSettings, asked: "Namespace") -> int:
     from chassis import _broker, definition
-    from chassis.events import nats_options
+    from chassis.events.jetstream import nats_options
 
     url = settings.database_url.get_secret_value()
     broken = [

@@ -29,9 +29,9 @@ from chassis.database import (
 from chassis.database import migrate as migrate_database
 from chassis.database.engine import place_of
 from chassis.database.migrate import Diverged
-from chassis.events.handlers import bind_all
+from chassis.events.handlers.binding import bind_all
 from chassis.events.path import EventPath
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
 from chassis.http.app import create_app
 from chassis.http.probes import metrics_app
 from chassis.http.server import HttpServer

@@ -12,11 +12,11 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from chassis.calls import undeclared
 from chassis.database import Transaction, tls
 from chassis.database.engine import database_file, is_sqlite
-from chassis.events import nats_options
-from chassis.events.contracts import ContractError, event_type, source_service
-from chassis.events.handlers import DeclarationError, bind_all
+from chassis.events.handlers.binding import DeclarationError, bind_all
+from chassis.events.jetstream import nats_options
 from chassis.events.jobs import PeriodicJob
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
+from chassis.events.wire.contracts import ContractError, event_type, source_service
 from chassis.http.transactions import takes_transaction
 from chassis.rpc import methods, security
 from chassis.rpc.client import target_name

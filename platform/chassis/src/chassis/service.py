@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from sqlalchemy import MetaData
 
-    from chassis.events.router import EventRouter
+    from chassis.events.handlers.router import EventRouter
     from chassis.settings import ServiceSettings
 
 __all__ = ["Job", "Service"]

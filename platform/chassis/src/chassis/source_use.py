@@ -16,7 +16,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
 from chassis.calls import undeclared
-from chassis.events.contracts import ContractError, event_type, source_service
+from chassis.events.wire.contracts import ContractError, event_type, source_service
 from slipway.v1 import partition_key
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from bookstore.v1 import BookSold
 from chassis import ReadTransaction, Transaction
 from chassis.database import Database, TransactionMisused
 from chassis.database.tables import outbox
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
 from chassis.testing import PostgresServer
 
 NewDatabase = Callable[[str], str]

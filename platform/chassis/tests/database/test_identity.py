@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 
 from chassis.database import Database, WrongDatabase, migrate
 from chassis.database.identity import claim
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
 
 NewDatabase = Callable[[str], str]
 

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from chassis import Transaction
 from chassis.database import Database
 from chassis.database.long_transactions import LongTransactions
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
 
 NewDatabase = Callable[[str], str]
 

@@ -14,7 +14,7 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import ReadTransaction, Transaction
 from chassis.database import Database, DatabaseDown
 from chassis.database.leadership import Lock
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
 from chassis.testing import NatsServer, PostgresServer
 
 

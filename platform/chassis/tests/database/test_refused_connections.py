@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from chassis.database import Database, DatabaseDown, Transaction
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
 from chassis.testing import PostgresServer
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from bookstore.v1 import BookSold
 from chassis.database import Database, migrate
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
 from chassis.testing import PostgresServer, free_port
 
 

@@ -14,7 +14,7 @@ from bookstore.v1 import BookSold
 from chassis.database import Database, DatabaseDown, migrate
 from chassis.database.leadership import Lock
 from chassis.database.tls import problems
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
 from chassis.testing import PostgresServer
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from chassis.database import Database, DatabaseAtFault, DatabaseDown, ReadTransaction, Transaction
 from chassis.database.engine import place_of
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
 from chassis.testing import PostgresServer
 
 NewDatabase = Callable[[str], str]

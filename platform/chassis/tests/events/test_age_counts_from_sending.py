@@ -12,8 +12,8 @@ from sqlalchemy import select, update
 
 from chassis.database import ReadTransaction, Transaction
 from chassis.database.tables import outbox, sent_marks
-from chassis.events import sent_marks as marks
-from chassis.events.sending import Sender
+from chassis.events.producer import sent_marks as marks
+from chassis.events.producer.sending import Sender
 from chassis.testing import NatsServer
 
 AN_HOUR = TestSettings(stream_max_age_seconds=3600)

@@ -15,10 +15,10 @@ from trade import Patience, Statements, dead, in_one_batch, rows_of_tasks, take_
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
-from chassis.events import batch
-from chassis.events.arrival import Arrival
-from chassis.events.handlers import Handler
-from chassis.events.positions import Position
+from chassis.events.consumer import batch
+from chassis.events.consumer.arrival import Arrival
+from chassis.events.consumer.positions import Position
+from chassis.events.handlers.binding import Handler
 from chassis.testing import NatsServer
 
 NewDatabase = Callable[[str], str]

@@ -13,7 +13,7 @@ from trade import dead, open_shop, rows_of_tasks
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.events.handlers import bind_all
+from chassis.events.handlers.binding import bind_all
 from chassis.events.path import EventPath
 from chassis.testing import NatsServer
 

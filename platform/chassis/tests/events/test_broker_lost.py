@@ -12,8 +12,8 @@ from proxy import Proxy
 from relaying import STREAM, Shop, StreamView, in_order
 
 from bookstore.v1 import BookReturned
-from chassis.events.broker import Broker
-from chassis.events.nats_options import NatsOptions
+from chassis.events.jetstream.broker import Broker
+from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.waiting import end, wait_at_most
 from chassis.testing import NatsServer
 
@@ -110,7 +110,9 @@ async def test_a_purged_stream_is_filled_again(
 async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_nothing(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chassis.events.streams._TIMEOUT", 60)  # nobody waits for the dead
+    monkeypatch.setattr(
+        "chassis.events.jetstream.streams._TIMEOUT", 60
+    )  # nobody waits for the dead
     async with Shop(new_database("shop")) as shop, Proxy(nats.port) as proxy:
         stream = StreamView(nats.url)
         await shop.sell(range(10))
@@ -146,7 +148,7 @@ async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_noth
 async def test_a_broker_that_no_longer_reads_does_not_hold_its_relay(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chassis.events.streams._TIMEOUT", 0.2)
+    monkeypatch.setattr("chassis.events.jetstream.streams._TIMEOUT", 0.2)
     async with Shop(new_database("shop")) as shop, Proxy(nats.port) as proxy:
         shop.start_relay(proxy.url)
         await shop.sell(range(1))

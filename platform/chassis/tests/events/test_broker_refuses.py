@@ -13,9 +13,9 @@ from reading import has_taken, taken_ids
 from relaying import TYPES, Shop, in_order
 from structlog.testing import capture_logs
 
-from chassis.events.broker import Broker
-from chassis.events.lanes import LANES
-from chassis.events.nats_options import NatsOptions
+from chassis.events.jetstream.broker import Broker
+from chassis.events.jetstream.nats_options import NatsOptions
+from chassis.events.wire.lanes import LANES
 from chassis.testing import NatsServer
 
 PATIENT = TestSettings(member_ttl_seconds=60, relay_sweep_seconds=60, relay_ask_seconds=60)

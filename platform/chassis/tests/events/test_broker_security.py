@@ -12,9 +12,9 @@ from certificates import Authority, Pair
 from nats_keys import Operator, user_key
 
 from bookstore.v1 import BookSold
-from chassis.events.connection import connection
-from chassis.events.nats_options import NatsOptions, problems
-from chassis.events.streams import stream_state
+from chassis.events.jetstream.connection import connection
+from chassis.events.jetstream.nats_options import NatsOptions, problems
+from chassis.events.jetstream.streams import stream_state
 from chassis.testing import NatsServer
 
 

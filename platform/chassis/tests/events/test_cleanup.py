@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 
 from chassis.database import Database
 from chassis.database.tables import marks
-from chassis.events import dead_letter_rows
+from chassis.events.tasks import dead_letter_rows
 from chassis.testing import NatsServer
 
 NewDatabase = Callable[[str], str]

@@ -17,7 +17,7 @@ from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from chassis.events.cloudevents import (
+from chassis.events.wire.cloudevents import (
     EventFormat,
     Received,
     Undecodable,
@@ -27,7 +27,7 @@ from chassis.events.cloudevents import (
     to_data,
     to_structured,
 )
-from chassis.events.context import EventContext
+from chassis.events.wire.context import EventContext
 from chassis.testing import NatsServer
 from slipway.v1 import GetEventLedgerResponse
 

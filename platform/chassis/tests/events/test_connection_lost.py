@@ -10,9 +10,9 @@ from sqlalchemy import text
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.events.arrival import Arrival
-from chassis.events.committer import Committer
-from chassis.events.positions import Position
+from chassis.events.consumer.arrival import Arrival
+from chassis.events.consumer.committer import Committer
+from chassis.events.consumer.positions import Position
 from chassis.testing import NatsServer, PostgresServer
 
 FORGETFUL = TestSettings(stream_max_age_seconds=1)

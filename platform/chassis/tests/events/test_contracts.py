@@ -2,7 +2,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-from chassis.events.contracts import (
+from chassis.events.wire.contracts import (
     ContractError,
     event_type,
     partition_key_field,

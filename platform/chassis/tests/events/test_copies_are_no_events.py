@@ -16,11 +16,12 @@ from structlog.testing import capture_logs
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.events import outbox, wire
-from chassis.events.ids import uuid7
-from chassis.events.lanes import LANES, lane_of
-from chassis.events.router import Start
-from chassis.events.streams import JetStreamError
+from chassis.events.handlers.router import Start
+from chassis.events.jetstream.streams import JetStreamError
+from chassis.events.producer import outbox
+from chassis.events.wire import transport
+from chassis.events.wire.ids import uuid7
+from chassis.events.wire.lanes import LANES, lane_of
 from chassis.testing import NatsServer
 
 SOLD = "bookstore.v1.BookSold"
@@ -109,8 +110,10 @@ async def test_a_copy_in_a_services_stream_is_neither_taken_nor_taken_for_its_en
             assert await shop.database.read(lambda tx: outbox.types(tx.session)) == {SOLD}
     # What they have sent is in the stream, with all that a relay writes; nobody believes it.
     messages = await view.messages()
-    assert all(wire.RANK in m.headers for m in messages)
-    own = [wire.integer(m.headers, wire.RANK) for m in messages if m.sequence not in copies]
+    assert all(transport.RANK in m.headers for m in messages)
+    own = [
+        transport.integer(m.headers, transport.RANK) for m in messages if m.sequence not in copies
+    ]
     assert own == list(range(1, 61))
     said = {line["event"] for line in logs if line["log_level"] in ("warning", "error")}
     assert said <= {"messages without a number are passed over"}

@@ -16,8 +16,10 @@ from trade import Patience, Statements, in_one_batch, trading
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
 from chassis.database.engine import is_sqlite
-from chassis.events import gauges, relay, tasks
+from chassis.events import gauges
+from chassis.events.producer import relay
 from chassis.events.settings import EventSettings
+from chassis.events.tasks import runner
 from chassis.testing import NatsServer
 
 NewDatabase = Callable[[str], str]
@@ -270,9 +272,9 @@ PAUSES = ["SELECT slipway_paused_type"]
 async def test_each_look_of_one_with_nothing_to_do_is_a_read_of_one_statement(
     nats: NatsServer, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(runner, "_POLL_SECONDS", 0.02)
     monkeypatch.setattr(gauges, "_MEASURE_SECONDS", 0.02)
-    looks = {module.__name__: waits_of(module, monkeypatch) for module in (relay, tasks)}
+    looks = {module.__name__: waits_of(module, monkeypatch) for module in (relay, runner)}
     settings = TestSettings(relay_sweep_seconds=0.02, relay_ask_seconds=600)
     node = Node(
         "bookstore",
@@ -304,7 +306,7 @@ async def test_each_look_of_one_with_nothing_to_do_is_a_read_of_one_statement(
     assert [t for t in others if t != METRICS[-len(t) :]] == []
     assert len(others) <= 1
     assert abs(read.count(RELAY_LOOKS) - looked[relay.__name__]) <= 2
-    assert abs(read.count(TASKS_LOOK) - looked[tasks.__name__]) <= 2
+    assert abs(read.count(TASKS_LOOK) - looked[runner.__name__]) <= 2
     assert not written
 
 

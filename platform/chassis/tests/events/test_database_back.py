@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from chassis.database import Database, DatabaseDown
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
 from chassis.testing import PostgresServer
 
 

@@ -30,9 +30,9 @@ from trade import (
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database import ConnectionLost, Database, DatabaseDown, engine, tables
-from chassis.events.publisher import Publisher
-from chassis.events.task_queue import Seen
-from chassis.events.tasks import TaskRunner
+from chassis.events.producer.publisher import Publisher
+from chassis.events.tasks.queue import Seen
+from chassis.events.tasks.runner import TaskRunner
 from chassis.testing import NatsServer, PostgresServer
 
 NewDatabase = Callable[[str], str]

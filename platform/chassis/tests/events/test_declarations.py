@@ -8,7 +8,7 @@ from bookshop import TestSettings
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
-from chassis.events.handlers import DeclarationError, bind_all
+from chassis.events.handlers.binding import DeclarationError, bind_all
 
 
 class OtherSettings(TestSettings):

@@ -10,9 +10,9 @@ from relaying import StreamView, in_order
 from trade import open_shop, take_in
 
 from bookstore.v1 import BookReturned, BookSold
-from chassis.events import wire
-from chassis.events.cloudevents import EventFormat
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
+from chassis.events.wire import transport
+from chassis.events.wire.cloudevents import EventFormat
 from chassis.testing import NatsServer
 
 TYPES = (BookSold, BookReturned)
@@ -36,7 +36,7 @@ async def test_every_event_takes_effect_once_in_the_order_of_its_key(
         await books.settled(60)
         assert in_order(await taken_ids(books), published)
         stored = await StreamView(nats.url).messages()
-    assert {wire.header(m.headers, "ce-datacontenttype") for m in stored} == {content_type}
+    assert {transport.header(m.headers, "ce-datacontenttype") for m in stored} == {content_type}
 
 
 async def test_an_event_in_structured_mode_takes_effect_as_any_other(

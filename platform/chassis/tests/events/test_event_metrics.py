@@ -15,10 +15,12 @@ from relaying import Shop, StreamView
 from bookstore.v1 import BookSold
 from chassis import EventRouter, Reject
 from chassis.errors import Unavailable
-from chassis.events import behind, gauges, wire
-from chassis.events.lag import LagUnknown
-from chassis.events.lanes import LANES
+from chassis.events import gauges
+from chassis.events.consumer import behind
+from chassis.events.consumer.lag import LagUnknown
 from chassis.events.waiting import end
+from chassis.events.wire import transport
+from chassis.events.wire.lanes import LANES
 from chassis.rpc.ledger import ledger_service
 from chassis.telemetry import metrics
 from chassis.testing import NatsServer
@@ -169,14 +171,14 @@ async def test_what_strangers_put_behind_events_hides_no_lag(
         for _ in range(3):
             await forge.publish(sold(0))
         for _ in range(5):
-            await forge.publish(sold(0), headers={wire.NUMBER: None}, counted=False)
+            await forge.publish(sold(0), headers={transport.NUMBER: None}, counted=False)
         idle = Node("books", node.url, nats.url, router=accountant())
         try:
             running = asyncio.create_task(idle.path.broker.run())
             await idle.path.broker.connected.wait()
             assert (await idle.path.ledger()).lag == 3
             monkeypatch.setattr(behind, "_STRANGERS", 2)
-            await forge.publish(sold(0), headers={wire.NUMBER: None}, counted=False)
+            await forge.publish(sold(0), headers={transport.NUMBER: None}, counted=False)
             with pytest.raises(LagUnknown, match="no events"):
                 await idle.path.ledger()
         finally:

@@ -9,9 +9,9 @@ from bookshop import TestSettings
 from relaying import Shop, StreamView, in_order
 
 from bookstore.v1 import BookReturned
-from chassis.events import outbox
-from chassis.events.publisher import EventTooLarge
-from chassis.events.streams import publish_batch
+from chassis.events.jetstream.streams import publish_batch
+from chassis.events.producer import outbox
+from chassis.events.producer.publisher import EventTooLarge
 from chassis.testing import NatsServer
 
 Messages = Sequence[tuple[str, bytes, dict[str, str]]]
@@ -88,8 +88,8 @@ async def test_ten_megabytes_of_events_go_in_several_batches(
         read.append(sum(len(row.data) for row in rows))
         return rows
 
-    monkeypatch.setattr("chassis.events.sending.publish_batch", measured)
-    monkeypatch.setattr("chassis.events.outbox.unsent", measured_read)
+    monkeypatch.setattr("chassis.events.producer.sending.publish_batch", measured)
+    monkeypatch.setattr("chassis.events.producer.outbox.unsent", measured_read)
     async with Shop(new_database("shop")) as shop:
         await shop.publish(*(large(n, 200_000) for n in range(50)))
         shop.start_relay(nats.url)

@@ -22,9 +22,9 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database.tables import positions
-from chassis.events import first_positions
-from chassis.events.lanes import lane_of
-from chassis.events.router import Start
+from chassis.events.consumer import first_positions
+from chassis.events.handlers.router import Start
+from chassis.events.wire.lanes import lane_of
 from chassis.testing import NatsServer
 
 

@@ -10,8 +10,8 @@ from relaying import STREAM, Shop, StreamView, in_order
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.events import sent_marks
-from chassis.events.router import Start
+from chassis.events.handlers.router import Start
+from chassis.events.producer import sent_marks
 from chassis.testing import NatsServer
 
 FORGETFUL = TestSettings(stream_max_age_seconds=1)

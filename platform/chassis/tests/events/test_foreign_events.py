@@ -16,11 +16,12 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
 from chassis.database import tables
-from chassis.events import foreign_reader, foreign_rows, pauses
-from chassis.events.handlers import DeclarationError, bind_all
-from chassis.events.held_lanes import HeldLanes
-from chassis.events.lag import LagUnknown
-from chassis.events.positions import Position, PositionMoved
+from chassis.events.consumer import foreign_reader, foreign_rows
+from chassis.events.consumer.held_lanes import HeldLanes
+from chassis.events.consumer.lag import LagUnknown
+from chassis.events.consumer.positions import Position, PositionMoved
+from chassis.events.handlers import pauses
+from chassis.events.handlers.binding import DeclarationError, bind_all
 from chassis.testing import HandlerHarness, NatsServer
 
 asked = {"stream": Foreigner.STREAM, "subject": "legacy.books.*", "type": Foreigner.TYPE}

@@ -7,8 +7,8 @@ from bookshop import Node, accountant, eventually
 from owners import bystander
 from structlog.testing import capture_logs
 
-from chassis.events.lanes import LANES
-from chassis.events.members import Members
+from chassis.events.membership.members import Members
+from chassis.events.wire.lanes import LANES
 from chassis.testing import NatsServer
 
 

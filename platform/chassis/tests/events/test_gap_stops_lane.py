@@ -11,8 +11,9 @@ from reading import has_taken, is_stopped, remove, returned_by, subject_of_key, 
 from relaying import Shop, StreamView, in_order
 from structlog.testing import capture_logs
 
-from chassis.events import gauges, wire
-from chassis.events.lanes import lane_of
+from chassis.events import gauges
+from chassis.events.wire import transport
+from chassis.events.wire.lanes import lane_of
 from chassis.telemetry import metrics
 from chassis.testing import NatsServer
 
@@ -77,7 +78,7 @@ async def test_a_stopped_lane_is_tried_again_without_reading_everything_again(
         for number in others:
             await forge.publish(sold(number))
         await has_taken(books, 1 + len(others))
-        missing = {wire.NUMBER: wire.number_value(7)}
+        missing = {transport.NUMBER: transport.number_value(7)}
         await forge.publish(sold(0), headers=missing)
         await is_stopped(books)
         (stop,) = books.path.readers[0].stops.all
@@ -101,7 +102,7 @@ async def test_what_a_stopped_lane_holds_back_counts_as_lag(
             await forge.publish(sold(number))
         await has_taken(books, 40)
         taken = sum(on_lane_of("book-0", f"book-{n}") for n in range(40))
-        await forge.publish(sold(0), headers={wire.NUMBER: wire.number_value(taken + 10)})
+        await forge.publish(sold(0), headers={transport.NUMBER: transport.number_value(taken + 10)})
         await is_stopped(books)
         assert await books.path.readers[0].lag() == 10
         assert (await books.path.ledger()).lag == 10

@@ -14,7 +14,7 @@ from trade import dead, take_in
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.events import wire
+from chassis.events.wire import transport
 from chassis.testing import NatsServer
 
 Garbage = tuple[dict[str, str | None], bytes | None]
@@ -38,8 +38,8 @@ HEADERS = [
     "traceparent",
     "tracestate",
     "Status",
-    wire.GENERATION,
-    wire.RANK,
+    transport.GENERATION,
+    transport.RANK,
 ]
 CONTENT_TYPES = ["application/json", "application/protobuf", "text/plain", "APPLICATION/JSON; x=y"]
 STRUCTURED = [f"application/cloudevents{suffix}" for suffix in ("", "+json", "+xml")]
@@ -124,7 +124,7 @@ async def test_a_message_without_a_generation_says_nothing_of_the_counters_befor
     url = new_database("books")
     async with Forge(nats.url) as forge:
         await forge.publish(BookSold(book_id="a"))
-        await forge.publish(BookSold(book_id="a"), headers={wire.GENERATION: None})
+        await forge.publish(BookSold(book_id="a"), headers={transport.GENERATION: None})
         other = await forge.publish(BookSold(book_id="b"))
         async with take_in(nats, url, counting()) as books:
             await has_taken(books, 3)

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from chassis.events.gate import Gate
+from chassis.events.tasks.gate import Gate
 
 
 class Room:

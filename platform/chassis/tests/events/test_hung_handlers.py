@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
-from chassis.events import attempts
+from chassis.events.tasks import attempts
 
 SOON = TestSettings(task_timeout_seconds=0.05, task_tries=2, task_lease_seconds=600)
 NEVER = TestSettings(task_timeout_seconds=600, task_concurrency=4, task_lease_seconds=600)

@@ -9,7 +9,7 @@ from reading import has_taken, taken_ids
 from relaying import StreamView, in_order
 
 from bookstore.v1 import BookReturned, BookSold
-from chassis.events.lanes import LANES
+from chassis.events.wire.lanes import LANES
 from chassis.testing import NatsServer, free_port
 
 Servers = tuple[NatsServer, NatsServer]

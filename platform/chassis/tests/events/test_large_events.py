@@ -9,11 +9,11 @@ from reading import has_taken, taken_ids
 from relaying import STREAM, Shop, StreamView, in_order
 
 from bookstore.v1 import BookSold
-from chassis.events import stream_reader
-from chassis.events.arrival import Arrival
-from chassis.events.committer import Committer
-from chassis.events.positions import Position
-from chassis.events.pull import Pull
+from chassis.events.consumer import stream_reader
+from chassis.events.consumer.arrival import Arrival
+from chassis.events.consumer.committer import Committer
+from chassis.events.consumer.positions import Position
+from chassis.events.consumer.pull import Pull
 from chassis.testing import NatsServer
 
 SMALL = TestSettings(event_max_bytes=100_000)

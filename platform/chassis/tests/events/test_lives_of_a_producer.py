@@ -13,8 +13,9 @@ from relaying import Shop, StreamView, in_order
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.events import outbox, wire
-from chassis.events.lanes import lane_of
+from chassis.events.producer import outbox
+from chassis.events.wire import transport
+from chassis.events.wire.lanes import lane_of
 from chassis.testing import NatsServer
 
 # UUIDs of a host whose clock is years behind, and of one whose clock is years ahead.
@@ -70,7 +71,7 @@ async def test_the_next_number_under_a_generation_that_does_not_go_on_stops_its_
     async with books, Forge(nats.url) as forge:
         published = [await forge.publish(sold(n, keys=1)) for n in range(5)]
         await has_taken(books, 5)
-        await forge.publish(sold(5, keys=1), headers={wire.GENERATION: generation})
+        await forge.publish(sold(5, keys=1), headers={transport.GENERATION: generation})
         (said,) = await is_stopped(books)
         assert f"number 6 is of generation {generation}" in said
         assert await taken_ids(books) == [e.id for e in published]
@@ -89,7 +90,9 @@ async def test_events_of_lives_that_are_known_to_come_before_are_dropped_when_se
                 await shop.sell(range(40))
                 await shop.sent()
                 await has_taken(books, 40 * (life + 1))
-        generations = [wire.generation(m.headers) for m in await StreamView(nats.url).messages()]
+        generations = [
+            transport.generation(m.headers) for m in await StreamView(nats.url).messages()
+        ]
         assert len(set(generations)) == 3
         # The message of its first position is gone: the reader begins at the oldest.
         last = {p.partition_key: p for p in shop.published}

@@ -15,9 +15,10 @@ from sqlalchemy import insert, text
 
 from chassis import Transaction
 from chassis.database import Database
-from chassis.events import task_queue, task_rows
-from chassis.events.task_queue import Look
-from chassis.events.task_rows import Task
+from chassis.events.tasks import queue
+from chassis.events.tasks import rows as task_rows
+from chassis.events.tasks.queue import Look
+from chassis.events.tasks.rows import Task
 
 TYPE = "bookstore.v1.BookSold"
 
@@ -43,7 +44,7 @@ def store(tx: Transaction, rows: list[dict[str, object]]) -> None:
 
 
 def claim(tx: Transaction, limit: int = 16) -> list[Task]:
-    return task_queue.claim(
+    return queue.claim(
         tx.session, Look([TYPE]), dict.fromkeys([TYPE], limit), owner="one", lease_seconds=600
     )[0]
 
@@ -59,7 +60,7 @@ async def test_what_waits_behind_one_of_its_key_costs_nobody_anything(
         if what == "claim":
             assert not claim(tx)
         elif what == "look":
-            assert task_queue.look(tx.session, Look([TYPE])).due
+            assert queue.look(tx.session, Look([TYPE])).due
         else:
             assert len(task_rows.blocked_keys(tx.session, {"long", "other"})) == 1
 

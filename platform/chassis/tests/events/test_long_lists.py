@@ -13,8 +13,9 @@ from bookstore.v1 import BookSold
 from chassis import Transaction
 from chassis.database import chunks
 from chassis.database.tables import dead_letters
-from chassis.events import dead_letter_rows, task_queue, task_rows
-from chassis.events.task_queue import Look
+from chassis.events.tasks import dead_letter_rows, queue
+from chassis.events.tasks import rows as task_rows
+from chassis.events.tasks.queue import Look
 
 TYPE = "bookstore.v1.BookSold"
 # SQLite takes 32,766 parameters, PostgreSQL 65,535; fewer of them show the same sooner.
@@ -84,4 +85,4 @@ async def test_what_is_put_back_stands_in_the_line_of_its_key_and_costs_no_look(
 
 def claim(tx: Transaction) -> list[task_rows.Task]:
     places = {TYPE: 16}
-    return task_queue.claim(tx.session, Look([TYPE]), places, owner="one", lease_seconds=600)[0]
+    return queue.claim(tx.session, Look([TYPE]), places, owner="one", lease_seconds=600)[0]

@@ -9,13 +9,13 @@ from relaying import RunningRelay
 
 from chassis import EventRouter, Transaction
 from chassis.database import Database
-from chassis.events import streams
-from chassis.events.connection import connection
-from chassis.events.contracts import event_type
-from chassis.events.nats_options import NatsOptions
-from chassis.events.publisher import Publisher
-from chassis.events.relay import Relay
-from chassis.events.streams import api, last_messages, stream_state
+from chassis.events.jetstream import streams
+from chassis.events.jetstream.connection import connection
+from chassis.events.jetstream.nats_options import NatsOptions
+from chassis.events.jetstream.streams import api, last_messages, stream_state
+from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.relay import Relay
+from chassis.events.wire.contracts import event_type
 from chassis.testing import NatsServer
 
 

@@ -19,9 +19,9 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database.tables import marks
-from chassis.events import members as membership
-from chassis.events.lanes import LANES, lane_of
-from chassis.events.members import Members
+from chassis.events.membership import members as membership
+from chassis.events.membership.members import Members
+from chassis.events.wire.lanes import LANES, lane_of
 from chassis.testing import NatsServer
 
 PATIENT = TestSettings(member_ttl_seconds=60)  # longer than any of these tests waits

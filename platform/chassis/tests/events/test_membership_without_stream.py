@@ -9,11 +9,11 @@ from bookshop import Node, TestSettings, accountant, eventually
 from reading import has_taken, taken_ids
 from relaying import Shop, StreamView, in_order
 
-from chassis.events.broker import Broker
-from chassis.events.lanes import LANES
-from chassis.events.members import Members
-from chassis.events.nats_options import NatsOptions
+from chassis.events.jetstream.broker import Broker
+from chassis.events.jetstream.nats_options import NatsOptions
+from chassis.events.membership.members import Members
 from chassis.events.waiting import end
+from chassis.events.wire.lanes import LANES
 from chassis.testing import NatsServer, free_port
 
 DENIED = '"$JS.API.*.*.slipway-members"'

@@ -12,10 +12,10 @@ from sqlalchemy import func, select, text, update
 
 from chassis import Transaction
 from chassis.database.tables import outbox, sent_marks
-from chassis.events import outbox as outbox_rows
-from chassis.events import outbox_cleanup
-from chassis.events import sent_marks as marks
-from chassis.events.outbox_cleanup import clean, keep_seconds
+from chassis.events.producer import outbox as outbox_rows
+from chassis.events.producer import outbox_cleanup
+from chassis.events.producer import sent_marks as marks
+from chassis.events.producer.outbox_cleanup import clean, keep_seconds
 from chassis.testing import NatsServer
 
 DAY = 24 * 3600.0

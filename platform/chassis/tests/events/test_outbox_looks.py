@@ -10,8 +10,8 @@ from sqlalchemy import event, text
 
 from chassis.database import ReadTransaction, Transaction
 from chassis.database.engine import is_sqlite
-from chassis.events import outbox
-from chassis.events.outbox_lift import Held, lift
+from chassis.events.producer import outbox
+from chassis.events.producer.outbox_lift import Held, lift
 
 Look = Callable[[Any], object]
 SENT = 3000

@@ -1,6 +1,6 @@
 """Places for tasks are shared between types: none has them all, and each has one."""
 
-from chassis.events.places import Places
+from chassis.events.tasks.places import Places
 
 
 def taken(places: Places, type: str, times: int) -> None:

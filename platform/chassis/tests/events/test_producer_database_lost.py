@@ -14,9 +14,9 @@ from relaying import STREAM, Shop, StreamView, in_order
 from structlog.testing import capture_logs
 
 from chassis import EventContext
-from chassis.events.lanes import LANES
-from chassis.events.relay import Relay
-from chassis.events.streams import publish_batch
+from chassis.events.jetstream.streams import publish_batch
+from chassis.events.producer.relay import Relay
+from chassis.events.wire.lanes import LANES
 from chassis.testing import NatsServer
 
 Log = list[MutableMapping[str, Any]]
@@ -189,7 +189,7 @@ async def test_a_database_restored_between_publishing_and_recording_loses_nothin
                 restored.set()
             return sequence
 
-        monkeypatch.setattr("chassis.events.sending.publish_batch", then_restore)
+        monkeypatch.setattr("chassis.events.producer.sending.publish_batch", then_restore)
         await shop.sell(range(10, 40))
         shop.wake()
         await restored.wait()
@@ -212,7 +212,7 @@ async def test_what_the_backup_held_numbered_but_not_marked_as_sent_is_not_doubl
         shop.start_relay(nats.url)
         await shop.sell(range(20))
         await shop.sent()
-        monkeypatch.setattr("chassis.events.sending.publish_batch", back_up_first)
+        monkeypatch.setattr("chassis.events.producer.sending.publish_batch", back_up_first)
         await shop.sell(range(20, 40))
         await shop.sent()
     monkeypatch.undo()

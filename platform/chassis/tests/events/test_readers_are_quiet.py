@@ -20,9 +20,10 @@ from sqlalchemy import delete, event, insert
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database.tables import marks
-from chassis.events import pull, reader, streams
-from chassis.events.held_lanes import HeldLanes
-from chassis.events.lanes import Member, lane_of, share_of_lanes
+from chassis.events.consumer import pull, reader
+from chassis.events.consumer.held_lanes import HeldLanes
+from chassis.events.jetstream import streams
+from chassis.events.wire.lanes import Member, lane_of, share_of_lanes
 from chassis.telemetry import metrics
 from chassis.testing import NatsServer
 

@@ -13,9 +13,11 @@ from reading import has_taken, taken_ids
 from relaying import Shop, StreamView, in_order, once
 from structlog.testing import capture_logs
 
-from chassis.events import pull, reader, streams, wire
-from chassis.events.pull import Pull
-from chassis.events.streams import JetStreamError
+from chassis.events.consumer import pull, reader
+from chassis.events.consumer.pull import Pull
+from chassis.events.jetstream import streams
+from chassis.events.jetstream.streams import JetStreamError
+from chassis.events.wire import transport
 from chassis.testing import NatsServer
 
 
@@ -170,11 +172,11 @@ async def test_a_stream_in_which_everything_is_elsewhere_is_read_from_its_beginn
     url, view = new_database("books"), StreamView(nats.url)
     async with Forge(nats.url) as forge:
         for number in range(100):
-            await forge.publish(sold(number), headers={wire.NUMBER: None}, counted=False)
+            await forge.publish(sold(number), headers={transport.NUMBER: None}, counted=False)
         published = [await forge.publish(sold(n)) for n in range(60)]
         async with Node("books", url, nats.url, router=accountant()) as books:
             await has_taken(books, 60)
-        held = [m for m in await view.messages() if wire.header(m.headers, wire.NUMBER)]
+        held = [m for m in await view.messages() if transport.header(m.headers, transport.NUMBER)]
         config = (await view.api("STREAM.INFO.bookstore"))["config"]
         await view.api("STREAM.DELETE.bookstore")
         await view.api("STREAM.CREATE.bookstore", config)

@@ -10,8 +10,8 @@ from relaying import Shop, StreamView, in_order
 from structlog.testing import capture_logs
 
 from chassis.database.leadership import Lock
-from chassis.events import relay
-from chassis.events.streams import api
+from chassis.events.jetstream.streams import api
+from chassis.events.producer import relay
 from chassis.testing import NatsServer
 
 
@@ -99,7 +99,7 @@ async def test_the_end_of_a_purged_stream_is_found_without_a_look_at_each_place(
             asked.append(subject)
             return await api(client, subject, body)  # type: ignore[arg-type]
 
-        monkeypatch.setattr("chassis.events.streams.api", counted)
+        monkeypatch.setattr("chassis.events.jetstream.streams.api", counted)
         running.relay.ask()
 
         async def whole() -> bool:

@@ -11,7 +11,7 @@ from relaying import TYPES, Shop, StreamView, in_order, relay_process
 
 from chassis import Transaction
 from chassis.database.leadership import Lock
-from chassis.events.relay import Relay
+from chassis.events.producer.relay import Relay
 from chassis.testing import NatsServer
 
 # Nothing but a wake sends an event within a test's time.

@@ -16,11 +16,13 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext
 from chassis.database import Database, tables
-from chassis.events import positions, resending, wire
-from chassis.events.connection import connection
-from chassis.events.nats_options import NatsOptions
-from chassis.events.publisher import Publisher
-from chassis.events.resending import Gone, Missing, ask
+from chassis.events.consumer import positions
+from chassis.events.jetstream.connection import connection
+from chassis.events.jetstream.nats_options import NatsOptions
+from chassis.events.producer import resending
+from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.resending import Gone, Missing, ask
+from chassis.events.wire import transport
 from chassis.telemetry import metrics
 from chassis.testing import NatsServer
 
@@ -176,7 +178,7 @@ async def test_what_lies_far_down_in_the_outbox_is_found_in_parts_and_remembered
         missing = Missing(SUBJECT, 3, 4, generation, 55)
         for _ in range(2):
             answer = await ask(client, "bookstore", missing)
-            assert [wire.integer(h, wire.NUMBER) for h, _ in answer] == [3, 4]
+            assert [transport.integer(h, transport.NUMBER) for h, _ in answer] == [3, 4]
         assert len(parts) == 8
         rows = delete(tables.outbox).where(tables.outbox.c.rank <= 50)
         await producer.database.transaction(lambda tx: tx.session.execute(rows))
@@ -205,14 +207,14 @@ async def test_only_what_the_asked_database_has_numbered_is_sent_again(
         async def numbers(asked: Missing) -> list[int]:
             answer = await ask(client, "bookstore", asked)
             assert [h["ce-id"] for h, _ in answer] == [
-                events[wire.integer(h, wire.NUMBER) - 1].id for h, _ in answer
+                events[transport.integer(h, transport.NUMBER) - 1].id for h, _ in answer
             ]
-            return [wire.integer(h, wire.NUMBER) for h, _ in answer]
+            return [transport.integer(h, transport.NUMBER) for h, _ in answer]
 
         held = await StreamView(nats.url).messages()
         (again, *_) = await ask(client, "bookstore", missing)
         as_relayed = {k: v for k, v in held[2].headers.items() if not k.startswith("Nats-")}
-        assert as_relayed.pop(wire.STORED_AT) == "3"
+        assert as_relayed.pop(transport.STORED_AT) == "3"
         assert again == (as_relayed, held[2].data)
         assert await numbers(missing) == [3, 4, 5, 6]
         assert await numbers(replace(missing, below_rank=6)) == [3, 4, 5]
@@ -229,7 +231,9 @@ async def test_only_what_the_asked_database_has_numbered_is_sent_again(
         with pytest.raises(LookupError, match="no replica of nobody"):
             await ask(client, "nobody", missing)
         for garbage in garbled(missing):
-            answer = await client.request(wire.resend_subject("bookstore"), garbage, timeout=20)
+            answer = await client.request(
+                transport.resend_subject("bookstore"), garbage, timeout=20
+            )
             assert answer.data.startswith(b"no request to send again: ")
         assert await numbers(missing) == [3]
 
@@ -244,7 +248,7 @@ async def test_who_names_no_inbox_for_the_answer_gets_none_and_that_is_told_once
         ):
             await sell_and_lose(producer, nats, range(0))
             heard = await client.subscribe("bookstore.v1.>")
-            subject = wire.resend_subject("bookstore")
+            subject = transport.resend_subject("bookstore")
             for _ in range(2):
                 await client.publish(subject, b"{}", reply="bookstore.v1.BookSold.1")
             await client.publish(subject, b"{}")

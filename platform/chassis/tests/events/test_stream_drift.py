@@ -8,7 +8,7 @@ from bookshop import TestSettings, eventually
 from relaying import STREAM, Shop, StreamView
 from structlog.testing import capture_logs
 
-from chassis.events.stream_drift import drift
+from chassis.events.jetstream.stream_drift import drift
 from chassis.testing import NatsServer
 
 AS_MADE: dict[str, Any] = {

@@ -18,13 +18,14 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookSold
 from chassis import EventContext, Transaction
 from chassis.database.tables import outbox
-from chassis.events import outbox as outbox_rows
-from chassis.events import refused, relay, sending, sent_marks, wire
-from chassis.events.lanes import LANES
-from chassis.events.outbox import lock_counters, number_new, record_sent
-from chassis.events.outbox_lift import lift, take_numbers_back
-from chassis.events.publisher import EventTooLarge
-from chassis.events.streams import publish_batch
+from chassis.events.jetstream.streams import publish_batch
+from chassis.events.producer import outbox as outbox_rows
+from chassis.events.producer import refused, relay, sending, sent_marks
+from chassis.events.producer.outbox import lock_counters, number_new, record_sent
+from chassis.events.producer.outbox_lift import lift, take_numbers_back
+from chassis.events.producer.publisher import EventTooLarge
+from chassis.events.wire import transport
+from chassis.events.wire.lanes import LANES
 from chassis.testing import NatsServer
 
 Log = list[MutableMapping[str, Any]]
@@ -111,7 +112,7 @@ async def test_two_relays_at_once_set_an_event_apart_once_and_leave_no_gap(
         assert in_order(await view.ids(), kept)
         numbers: dict[str, list[int]] = {}
         for message in await view.messages():
-            number = wire.integer(message.headers, wire.NUMBER)
+            number = transport.integer(message.headers, transport.NUMBER)
             numbers.setdefault(message.subject, []).append(number)
         for given in numbers.values():
             assert given == list(range(1, len(given) + 1))
@@ -161,7 +162,7 @@ async def test_an_event_that_was_sent_once_keeps_its_number_when_it_is_refused_l
             await has_taken(books, 4)
             assert await taken_ids(books) == [e.id for e in shop.published]
             assert (await books.path.ledger()).stopped == ()
-        numbers = [wire.integer(m.headers, wire.NUMBER) for m in await view.messages()]
+        numbers = [transport.integer(m.headers, transport.NUMBER) for m in await view.messages()]
         assert numbers == [1, 3, 4]
         assert await apart(shop) == []
         assert [line for line in log if "it was sent once" in line["event"]]
@@ -252,7 +253,7 @@ async def test_strangers_who_publish_all_the_time_do_not_stop_the_relay(
 async def test_the_end_behind_many_strangers_is_found_in_few_requests(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chassis.events import streams
+    from chassis.events.jetstream import streams
 
     asked: list[str] = []
     request, direct = streams.api, streams._direct

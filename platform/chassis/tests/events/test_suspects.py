@@ -9,11 +9,11 @@ from reading import has_taken, taken_ids
 from relaying import Shop, in_order
 from replicas import Replicas
 
-from chassis.events import lane_marks
-from chassis.events.arrival import Arrival
-from chassis.events.lanes import LANES
-from chassis.events.positions import Position
-from chassis.events.suspicions import Suspicions
+from chassis.events.consumer.arrival import Arrival
+from chassis.events.consumer.positions import Position
+from chassis.events.consumer.suspicions import Suspicions
+from chassis.events.membership import lane_marks
+from chassis.events.wire.lanes import LANES
 from chassis.testing import NatsServer
 
 

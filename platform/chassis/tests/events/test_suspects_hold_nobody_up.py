@@ -12,9 +12,9 @@ from relaying import Shop
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
-from chassis.events import task_queue
-from chassis.events.gate import Gate
-from chassis.events.task_queue import Look
+from chassis.events.tasks import queue
+from chassis.events.tasks.gate import Gate
+from chassis.events.tasks.queue import Look
 from chassis.testing import NatsServer
 
 SETTINGS = TestSettings(task_lease_seconds=2, task_tries=2)
@@ -110,12 +110,12 @@ async def test_suspects_however_many_keep_no_other_task_from_being_claimed(desk:
     await desk.store(*(BookReturned(book_id=f"suspect {n}") for n in range(5)), alone=True)
     (other,) = await desk.store(BookSold(book_id="other"))
     claimed, _ = await desk.database.transaction(
-        lambda tx: task_queue.claim(
+        lambda tx: queue.claim(
             tx.session, Look(TYPES), dict.fromkeys(TYPES, 3), owner="one", lease_seconds=600
         )
     )
     assert [task.event_id for task in claimed] == [other.id]
-    seen = await desk.database.read(lambda tx: task_queue.look(tx.session, Look(TYPES)))
+    seen = await desk.database.read(lambda tx: queue.look(tx.session, Look(TYPES)))
     assert list(seen.alone) == ["bookstore.v1.BookReturned"]
 
 

@@ -15,9 +15,10 @@ from killers import leases_run_out
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
 from chassis.database import DatabaseDown
-from chassis.events import dead_letter_rows, task_queue, task_rows
-from chassis.events.task_queue import Look, Seen
-from chassis.events.task_rows import Task, TaskTaken
+from chassis.events.tasks import dead_letter_rows, queue
+from chassis.events.tasks import rows as task_rows
+from chassis.events.tasks.queue import Look, Seen
+from chassis.events.tasks.rows import Task, TaskTaken
 
 TYPES = ["bookstore.v1.BookSold"]
 PATIENT = TestSettings(task_lease_seconds=600)  # it runs out when a test says so
@@ -31,7 +32,7 @@ async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
 
 
 def claim(tx: Transaction, owner: str, limit: int = 100) -> list[Task]:
-    return task_queue.claim(
+    return queue.claim(
         tx.session, Look(TYPES), dict.fromkeys(TYPES, limit), owner=owner, lease_seconds=600
     )[0]
 
@@ -83,7 +84,7 @@ async def test_tasks_that_wait_behind_another_or_run_do_not_wake_anybody(desk: D
     await desk.store(BookSold(book_id="b"))
     (held,) = await desk.database.transaction(lambda tx: claim(tx, "one"))
     await desk.database.transaction(lambda tx: task_rows.renew(tx.session, [held], 300))
-    seen = await desk.database.read(lambda tx: task_queue.look(tx.session, Look(TYPES)))
+    seen = await desk.database.read(lambda tx: queue.look(tx.session, Look(TYPES)))
     assert seen.due == {"bookstore.v1.BookSold": later}
     assert seen.alone == {}
     assert seen.left == pytest.approx(later - 300, abs=10)
@@ -199,7 +200,7 @@ async def test_what_a_late_member_writes_of_a_task_taken_over_changes_nothing(de
     await leases_run_out(desk.database)
     await desk.database.transaction(lambda tx: claim(tx, "other"))  # makes it a suspect
     taken = await desk.database.transaction(
-        lambda tx: task_queue.claim_alone(tx.session, owner="other", types=TYPES, lease_seconds=600)
+        lambda tx: queue.claim_alone(tx.session, owner="other", types=TYPES, lease_seconds=600)
     )
     assert taken
     before = await desk.rows()
@@ -239,7 +240,7 @@ RENEWING = TestSettings(task_lease_seconds=0.3)
 @pytest.fixture
 def claimed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody takes a task from one that is late with its lease, as all are on a busy machine."""
-    claim, claimed = task_queue.claim, list[Task]()
+    claim, claimed = queue.claim, list[Task]()
 
     def first(*arguments: Any, **options: Any) -> tuple[list[Task], int]:
         if claimed:
@@ -248,7 +249,7 @@ def claimed_once(monkeypatch: pytest.MonkeyPatch) -> None:
         claimed.extend(tasks)
         return tasks, freed
 
-    monkeypatch.setattr(task_queue, "claim", first)
+    monkeypatch.setattr(queue, "claim", first)
 
 
 async def renewed(desk: Desk, times: int) -> None:
@@ -367,14 +368,14 @@ async def test_a_member_goes_on_after_an_error_of_any_kind_while_it_looks_for_ta
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors = iter([DatabaseDown("away"), RuntimeError("unforeseen")])
-    look = task_queue.look
+    look = queue.look
 
     def failing(*arguments: object) -> Seen:
         for error in errors:
             raise error
         return look(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(task_queue, "look", failing)
+    monkeypatch.setattr(queue, "look", failing)
     async with desk.member("one", plain()):
 
         async def failed_twice() -> bool:
@@ -396,6 +397,6 @@ async def test_a_task_that_is_given_back_while_its_lease_is_renewed_waits_for_it
         lambda tx: task_rows.postpone(tx.session, task, tries=1, due_at=later, reason="no")
     )
     await desk.database.transaction(lambda tx: task_rows.renew(tx.session, [task], -1.0))
-    seen = await desk.database.read(lambda tx: task_queue.look(tx.session, Look(TYPES)))
+    seen = await desk.database.read(lambda tx: queue.look(tx.session, Look(TYPES)))
     assert seen == Seen(due={TYPES[0]: later})
     assert await desk.database.transaction(lambda tx: claim(tx, "other")) == []

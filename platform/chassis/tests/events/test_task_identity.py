@@ -9,9 +9,10 @@ from killers import leases_run_out
 
 from bookstore.v1 import BookSold
 from chassis import Transaction
-from chassis.events import dead_letter_rows, task_queue, task_rows
-from chassis.events.task_queue import Look
-from chassis.events.task_rows import Task, TaskTaken
+from chassis.events.tasks import dead_letter_rows, queue
+from chassis.events.tasks import rows as task_rows
+from chassis.events.tasks.queue import Look
+from chassis.events.tasks.rows import Task, TaskTaken
 
 TYPES = ["bookstore.v1.BookSold"]
 
@@ -24,7 +25,7 @@ async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
 
 
 def claim(tx: Transaction, owner: str) -> Task:
-    claimed, _ = task_queue.claim(
+    claimed, _ = queue.claim(
         tx.session, Look(TYPES), dict.fromkeys(TYPES, 1), owner=owner, lease_seconds=600
     )
     return claimed[0]
@@ -39,10 +40,10 @@ async def test_who_continues_after_its_task_ended_elsewhere_does_not_end_the_one
     other = desk.connect()
 
     def end_it(tx: Transaction) -> None:
-        task_queue.claim(
+        queue.claim(
             tx.session, Look(TYPES), dict.fromkeys(TYPES, 1), owner="other", lease_seconds=600
         )
-        freed = task_queue.claim_alone(tx.session, owner="other", types=TYPES, lease_seconds=600)
+        freed = queue.claim_alone(tx.session, owner="other", types=TYPES, lease_seconds=600)
         assert freed
         task_rows.finish(tx.session, freed)
         write_down(tx, first)

@@ -12,7 +12,7 @@ from relaying import Shop
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.events.tries import written
+from chassis.events.tasks.tries import written
 from chassis.testing import NatsServer
 
 SOLD = "bookstore.v1.BookSold"

@@ -18,8 +18,8 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database.tables import positions
-from chassis.events.contracts import subject_of
-from chassis.events.lanes import lane_of
+from chassis.events.wire.contracts import subject_of
+from chassis.events.wire.lanes import lane_of
 from chassis.testing import NatsServer, PostgresServer
 
 

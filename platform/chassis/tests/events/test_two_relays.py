@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 
 from chassis import Transaction
 from chassis.database.tables import outbox
-from chassis.events import outbox as outbox_rows
-from chassis.events import wire
-from chassis.events.publisher import Publisher
+from chassis.events.producer import outbox as outbox_rows
+from chassis.events.producer.publisher import Publisher
+from chassis.events.wire import transport
 from chassis.testing import NatsServer, PostgresServer
 
 
@@ -208,8 +208,8 @@ async def test_an_event_committed_late_keeps_the_number_it_was_given_late(
         nats.start()
         await eventually(both)
         assert await stream.ids() == order
-        numbers = [wire.header(m.headers, wire.NUMBER) for m in await stream.messages()]
-        assert numbers == [wire.number_value(1), wire.number_value(2)]
+        numbers = [transport.header(m.headers, transport.NUMBER) for m in await stream.messages()]
+        assert numbers == [transport.number_value(1), transport.number_value(2)]
         await books.settled()
         assert [e.event_id for e in await books.journal()] == order
     await books.stop()

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.events.unhandled import Unhandled, waiting_types
+from chassis.events.tasks.unhandled import Unhandled, waiting_types
 
 SOLD, RETURNED = "bookstore.v1.BookSold", "bookstore.v1.BookReturned"
 DAY = 24 * 3600.0

@@ -10,9 +10,10 @@ from sqlalchemy import text
 
 from bookstore.v1 import BookSold
 from chassis import Transaction
-from chassis.events import task_queue, task_rows
-from chassis.events.task_queue import Look
-from chassis.events.unhandled import old_tasks, waiting_types
+from chassis.events.tasks import queue
+from chassis.events.tasks import rows as task_rows
+from chassis.events.tasks.queue import Look
+from chassis.events.tasks.unhandled import old_tasks, waiting_types
 
 TYPES = [f"bookstore.v1.Type{n}" for n in range(8)] + ["bookstore.v1.BookSold"]
 PILES = {
@@ -53,15 +54,15 @@ def pile_up(tx: Transaction, pile: str, numbers: range) -> None:
 def claim(tx: Transaction) -> int:
     what = Look(TYPES, left=True)
     places = dict.fromkeys(TYPES, 16)
-    return len(task_queue.claim(tx.session, what, places, owner="one", lease_seconds=600)[0])
+    return len(queue.claim(tx.session, what, places, owner="one", lease_seconds=600)[0])
 
 
 def claim_alone(tx: Transaction) -> int:
-    return task_queue.claim_alone(tx.session, owner="one", types=TYPES, lease_seconds=600) is None
+    return queue.claim_alone(tx.session, owner="one", types=TYPES, lease_seconds=600) is None
 
 
 ASKED: dict[str, Callable[[Transaction], object]] = {
-    "what is next": lambda tx: task_queue.look(tx.session, Look(TYPES)),
+    "what is next": lambda tx: queue.look(tx.session, Look(TYPES)),
     "claim": claim,
     "claim what runs alone": claim_alone,
     "types that wait": lambda tx: waiting_types(tx.session),

@@ -4,8 +4,8 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from chassis.events import wire
-from chassis.events.arrival import arrival_of
+from chassis.events.consumer.arrival import arrival_of
+from chassis.events.wire import transport
 
 NO_NUMBERS = ["", " ", "²", "٣", "1.5", "-1", "1_0", "0x1", "NaN", "9" * 19, "9" * 5000]
 
@@ -19,7 +19,7 @@ def delivered(lane: str, headers: dict[str, str]) -> Msg:
 def test_what_is_no_number_counts_as_none(value: str) -> None:
     headers = {"ce-sequence": value}
 
-    assert wire.integer(headers, wire.NUMBER) == 0
+    assert transport.integer(headers, transport.NUMBER) == 0
     assert arrival_of(delivered("7", headers)) is None
 
 
@@ -29,4 +29,4 @@ def test_what_is_no_lane_is_nobodys(lane: str) -> None:
 
 
 def test_a_number_is_read_with_its_zeros_and_in_any_case_of_its_name() -> None:
-    assert wire.integer({"Ce-Sequence": wire.number_value(41)}, wire.NUMBER) == 41
+    assert transport.integer({"Ce-Sequence": transport.number_value(41)}, transport.NUMBER) == 41

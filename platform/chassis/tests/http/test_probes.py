@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from http_app import ask, make
 
 from chassis.database import Database
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
 from chassis.readiness import Readiness
 from chassis.testing import PostgresServer
 

@@ -12,7 +12,7 @@ from chassis import ReadTransaction, Service, ServiceSettings, Transaction
 from chassis.database import Database
 from chassis.database.tables import outbox
 from chassis.definition import problems
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
 from chassis.http import RouteRead, RouteTransact
 from chassis.testing import PostgresServer
 

@@ -17,8 +17,8 @@ from stall import Stall
 
 from bookstore.v1 import BooksServiceAsyncStub, BooksServiceStub, GetBookRequest, SellBookRequest
 from chassis.database import tables
-from chassis.events import outbox
-from chassis.events.lanes import LANES, lane_of
+from chassis.events.producer import outbox
+from chassis.events.wire.lanes import LANES, lane_of
 from chassis.testing import NatsServer
 
 NewDatabase = Callable[[str], str]

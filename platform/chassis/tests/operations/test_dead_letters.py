@@ -24,8 +24,8 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database import DatabaseDown
 from chassis.database.engine import database_file, is_sqlite
-from chassis.events import dead_letter_rows
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
+from chassis.events.tasks import dead_letter_rows
 from chassis.exit_codes import CONFIGURATION, FAILED, NOTHING, OK, UNAVAILABLE, USAGE
 from chassis.operations import DeadLetterFilter, redrive_dead_letters
 from chassis.testing import NatsServer

@@ -15,9 +15,10 @@ from trade import rows_of_tasks
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
-from chassis.events import stopped_lanes, wire
-from chassis.events.lanes import LANES
-from chassis.events.pull import Pull
+from chassis.events.consumer import stopped_lane_rows as stopped_lanes
+from chassis.events.consumer.pull import Pull
+from chassis.events.wire import transport
+from chassis.events.wire.lanes import LANES
 from chassis.exit_codes import NOTHING, OK, UNAVAILABLE, USAGE
 from chassis.testing import NatsServer
 
@@ -147,7 +148,7 @@ async def test_what_a_member_left_behind_of_a_stopped_lane_is_put_right_by_the_n
         async with first:
             await forge.publish(sold(0))
             await has_taken(first, 1)
-            await forge.publish(sold(0), headers={wire.NUMBER: wire.number_value(7)})
+            await forge.publish(sold(0), headers={transport.NUMBER: transport.number_value(7)})
             await is_stopped(first)
 
         async def told(node: Node) -> list[str]:

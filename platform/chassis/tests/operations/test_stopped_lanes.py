@@ -13,8 +13,9 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from chassis.database import tables
-from chassis.events import positions, wire
-from chassis.events.positions import Position
+from chassis.events.consumer import positions
+from chassis.events.consumer.positions import Position
+from chassis.events.wire import transport
 from chassis.exit_codes import FAILED, NOTHING, OK, USAGE
 from chassis.operations import lanes
 from chassis.testing import NatsServer
@@ -26,7 +27,7 @@ PATIENT = TestSettings(stopped_retry_seconds=600, net_seconds=600)
 
 
 def numbered(number: int) -> dict[str, str | None]:
-    return {wire.NUMBER: wire.number_value(number)}
+    return {transport.NUMBER: transport.number_value(number)}
 
 
 # --- past a gap ---------------------------------------------------------------------------------

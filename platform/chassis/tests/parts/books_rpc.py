@@ -14,7 +14,7 @@ from bookstore.v1 import (
 )
 from chassis import ServiceSettings
 from chassis.database import Database
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
 from chassis.rpc import Clients
 from chassis.rpc.methods import bind
 from chassis.rpc.server import RpcServer

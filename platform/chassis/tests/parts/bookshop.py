@@ -25,11 +25,11 @@ from sqlalchemy import (
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database import Database, migrate
-from chassis.events.contracts import event_type
-from chassis.events.handlers import bind_all
+from chassis.events.handlers.binding import bind_all
 from chassis.events.path import EventPath
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
 from chassis.events.settings import EventSettings
+from chassis.events.wire.contracts import event_type
 
 metadata = MetaData()
 journal = Table(

@@ -13,12 +13,12 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter
 from chassis.calls import StubOf, no_stub
 from chassis.database import Database, tables
-from chassis.events import task_rows
-from chassis.events.gate import Gate
-from chassis.events.handlers import bind_all
-from chassis.events.publisher import Publisher
+from chassis.events.handlers.binding import bind_all
+from chassis.events.producer.publisher import Publisher
 from chassis.events.settings import EventSettings
-from chassis.events.tasks import TaskRunner
+from chassis.events.tasks import rows as task_rows
+from chassis.events.tasks.gate import Gate
+from chassis.events.tasks.runner import TaskRunner
 
 __all__ = ["Desk"]
 

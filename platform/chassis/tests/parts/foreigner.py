@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import nats as nats_py
 
-from chassis.events.streams import api
+from chassis.events.jetstream.streams import api
 
 __all__ = ["Foreigner"]
 

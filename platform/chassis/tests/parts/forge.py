@@ -10,12 +10,12 @@ from google.protobuf.message import Message
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext
-from chassis.events import wire
-from chassis.events.cloudevents import to_structured
-from chassis.events.contracts import subjects_of
-from chassis.events.ids import uuid7
-from chassis.events.publisher import Publisher
-from chassis.events.streams import api
+from chassis.events.jetstream.streams import api
+from chassis.events.producer.publisher import Publisher
+from chassis.events.wire import transport
+from chassis.events.wire.cloudevents import to_structured
+from chassis.events.wire.contracts import subjects_of
+from chassis.events.wire.ids import uuid7
 
 __all__ = ["Forge"]
 
@@ -64,8 +64,8 @@ class Forge:
             row["data"] = to_structured(context, message)
         sent = {
             **json.loads(row["headers"]),  # type: ignore[arg-type]
-            wire.NUMBER: wire.number_value(self._numbers[subject]),
-            wire.GENERATION: self._generation,
+            transport.NUMBER: transport.number_value(self._numbers[subject]),
+            transport.GENERATION: self._generation,
             **(headers or {}),
         }
         payload: bytes = row["data"] if data is None else data  # type: ignore[assignment]

@@ -3,8 +3,8 @@
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-from chassis.events.contracts import event_type, subject_of
-from chassis.events.lanes import LANES, lane_of
+from chassis.events.wire.contracts import event_type, subject_of
+from chassis.events.wire.lanes import LANES, lane_of
 from slipway.v1 import partition_key
 
 __all__ = ["KEYS", "all_subjects", "many_types"]

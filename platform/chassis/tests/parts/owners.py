@@ -9,14 +9,15 @@ import pytest
 from bookshop import Node
 from sqlalchemy.orm import Session
 
-from chassis.events import lane_marks, positions
-from chassis.events.arrival import Arrival
-from chassis.events.broker import Broker
-from chassis.events.committer import Committer
-from chassis.events.lane_marks import Marked
-from chassis.events.members import Members
-from chassis.events.nats_options import NatsOptions
-from chassis.events.positions import Position, PositionMoved
+from chassis.events.consumer import positions
+from chassis.events.consumer.arrival import Arrival
+from chassis.events.consumer.committer import Committer
+from chassis.events.consumer.positions import Position, PositionMoved
+from chassis.events.jetstream.broker import Broker
+from chassis.events.jetstream.nats_options import NatsOptions
+from chassis.events.membership import lane_marks
+from chassis.events.membership.lane_marks import Marked
+from chassis.events.membership.members import Members
 from chassis.events.waiting import end
 
 __all__ = ["before_commits", "bystander", "contest", "count_refusals", "deaf", "ignore_marks"]

@@ -8,10 +8,10 @@ from sqlalchemy import select
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis.database.tables import positions
-from chassis.events import wire
-from chassis.events.contracts import event_type, subject_of
-from chassis.events.lanes import lane_of
-from chassis.events.streams import Stored
+from chassis.events.jetstream.streams import Stored
+from chassis.events.wire import transport
+from chassis.events.wire.contracts import event_type, subject_of
+from chassis.events.wire.lanes import lane_of
 
 __all__ = [
     "has_found_no_stream",
@@ -83,7 +83,7 @@ async def stored_events(view: StreamView, subject: str) -> list[Stored]:
 async def remove(view: StreamView, event_id: str) -> None:
     """Take a message out of the stream, as an administrator can."""
     for message in await view.messages():
-        if wire.header(message.headers, "ce-id") == event_id:
+        if transport.header(message.headers, "ce-id") == event_id:
             await view.api("STREAM.MSG.DELETE.bookstore", {"seq": message.sequence})
             return
     raise LookupError(event_id)

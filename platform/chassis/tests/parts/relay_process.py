@@ -108,9 +108,9 @@ def _relay(url: str, nats_url: str, *, alone: bool) -> None:
     from relaying import STREAM, TYPES
 
     from chassis.database import Database
-    from chassis.events.contracts import event_type
-    from chassis.events.publisher import Publisher
-    from chassis.events.relay import Relay
+    from chassis.events.producer.publisher import Publisher
+    from chassis.events.producer.relay import Relay
+    from chassis.events.wire.contracts import event_type
 
     async def run() -> None:
         await Relay(

@@ -14,15 +14,16 @@ from google.protobuf.message import Message
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext
 from chassis.database import Database
-from chassis.events import outbox, wire
-from chassis.events.connection import connection
-from chassis.events.contracts import event_type
-from chassis.events.nats_options import NatsOptions
-from chassis.events.publisher import Publisher
-from chassis.events.relay import Relay
+from chassis.events.jetstream.connection import connection
+from chassis.events.jetstream.nats_options import NatsOptions
+from chassis.events.jetstream.streams import Stored, api, read_from, stream_state
+from chassis.events.producer import outbox
+from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.relay import Relay
 from chassis.events.settings import EventSettings
-from chassis.events.streams import Stored, api, read_from, stream_state
 from chassis.events.waiting import end
+from chassis.events.wire import transport
+from chassis.events.wire.contracts import event_type
 
 STREAM = "bookstore"
 TYPES = (BookSold, BookReturned)
@@ -142,10 +143,12 @@ class StreamView:
             return [m async for m in read_from(client, self._stream, state.first_sequence)]
 
     async def ranks(self) -> list[int]:
-        return [int(wire.header(m.headers, wire.RANK) or 0) for m in await self.messages()]
+        return [
+            int(transport.header(m.headers, transport.RANK) or 0) for m in await self.messages()
+        ]
 
     async def ids(self) -> list[str]:
-        return [wire.header(m.headers, "ce-id") or "" for m in await self.messages()]
+        return [transport.header(m.headers, "ce-id") or "" for m in await self.messages()]
 
     async def api(self, subject: str, body: dict[str, Any] | None = None) -> Any:
         """A request to the JetStream API, as an administrator makes it."""

@@ -23,7 +23,7 @@ from bookstore.v1 import (
 from chassis import EventContext, EventRouter, Service, ServiceSettings, Transact, deadline
 from chassis.database import Database
 from chassis.definition import problems
-from chassis.events.handlers import DeclarationError
+from chassis.events.handlers.binding import DeclarationError
 from chassis.rpc import client
 from chassis.rpc.methods import bind
 from chassis.rpc.server import RpcServer

@@ -542,7 +542,7 @@ class Platform:
 
 
 def _check_replicas(replicas: Mapping[str, int]) -> None:
-    from chassis.events.lanes import LANES
+    from chassis.events.wire.lanes import LANES
 
     for name, count in replicas.items():
         if count > LANES:

@@ -14,7 +14,7 @@ from chassis.database.work_session import TransactionMisused, WorkSession
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from chassis.events.context import EventContext
+    from chassis.events.wire.context import EventContext
 
 __all__ = ["Publishes", "ReadTransaction", "Transaction"]
 

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 from chassis._lazy import lazily
 
 if TYPE_CHECKING:
-    from chassis.events.cloudevents import decode, to_structured
-    from chassis.events.ids import uuid7
+    from chassis.events.wire.cloudevents import decode, to_structured
+    from chassis.events.wire.ids import uuid7
 
 __all__ = ["decode", "to_structured", "uuid7"]
 
 # Imported when first used: the modules of this package import each other.
 _HOMES = {
-    "decode": "chassis.events.cloudevents",
-    "to_structured": "chassis.events.cloudevents",
-    "uuid7": "chassis.events.ids",
+    "decode": "chassis.events.wire.cloudevents",
+    "to_structured": "chassis.events.wire.cloudevents",
+    "uuid7": "chassis.events.wire.ids",
 }
 
 

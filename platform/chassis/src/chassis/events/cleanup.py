@@ -6,10 +6,11 @@ import time
 import structlog
 
 from chassis.database import ConnectionLost, Database, DatabaseDown
-from chassis.events import dead_letter_rows, lane_marks
-from chassis.events.lane_marks import Mark
-from chassis.events.members import Members
+from chassis.events.membership import lane_marks
+from chassis.events.membership.lane_marks import Mark
+from chassis.events.membership.members import Members
 from chassis.events.settings import EventSettings
+from chassis.events.tasks import dead_letter_rows
 
 __all__ = ["Cleanup"]
 

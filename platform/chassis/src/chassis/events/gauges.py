@@ -10,10 +10,12 @@ from collections.abc import Sequence
 import structlog
 
 from chassis.database import Database
-from chassis.events import outbox, refused, stopped_lanes, task_rows
-from chassis.events.foreign_reader import ForeignReader
+from chassis.events.consumer import stopped_lane_rows as stopped_lanes
+from chassis.events.consumer.foreign_reader import ForeignReader
+from chassis.events.consumer.reader import Reader
 from chassis.events.held_up import HeldUp
-from chassis.events.reader import Reader
+from chassis.events.producer import outbox, refused
+from chassis.events.tasks import rows as task_rows
 from chassis.telemetry import metrics
 
 __all__ = ["measure_for_ever"]

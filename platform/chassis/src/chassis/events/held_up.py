@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from chassis.events.pauses import Pauses
-from chassis.events.stopped_lanes import StoppedLane
+from chassis.events.consumer.stopped_lane_rows import StoppedLane
+from chassis.events.handlers.pauses import Pauses
 
 __all__ = ["HeldUp"]
 

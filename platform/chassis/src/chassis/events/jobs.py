@@ -23,7 +23,7 @@ from chassis.database import (
     Transaction,
 )
 from chassis.database.tables import jobs
-from chassis.events.handlers import FAILURES
+from chassis.events.handlers.binding import FAILURES
 from chassis.events.waiting import is_being_cancelled
 
 __all__ = ["PeriodicJob", "run_periodically"]

@@ -12,30 +12,32 @@ from nats.aio.msg import Msg
 
 from chassis.database import Database
 from chassis.database.long_transactions import LongTransactions
-from chassis.events import outbox, task_rows, wire
-from chassis.events import refused as refused_rows
-from chassis.events.broadcast import subscribe_broadcasts
-from chassis.events.broker import Broker
 from chassis.events.cleanup import Cleanup
-from chassis.events.contracts import source_service, stream_of
-from chassis.events.foreign_reader import ForeignReader
-from chassis.events.gate import Gate
+from chassis.events.consumer.foreign_reader import ForeignReader
+from chassis.events.consumer.reader import Reader
 from chassis.events.gauges import measure_for_ever
-from chassis.events.handlers import Handler
+from chassis.events.handlers.binding import Handler
+from chassis.events.handlers.broadcast import subscribe_broadcasts
+from chassis.events.handlers.pauses import Pauses
+from chassis.events.handlers.router import Foreign
 from chassis.events.held_up import HeldUp
-from chassis.events.ids import uuid7
+from chassis.events.jetstream.broker import Broker
+from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jobs import PeriodicJob, run_periodically
-from chassis.events.members import Members
-from chassis.events.nats_options import NatsOptions
+from chassis.events.membership.members import Members
 from chassis.events.operator_changes import OperatorChange
-from chassis.events.pauses import Pauses
-from chassis.events.reader import Reader
-from chassis.events.relay import Relay
-from chassis.events.resending import Resender
-from chassis.events.router import Foreign
+from chassis.events.producer import outbox
+from chassis.events.producer import refused as refused_rows
+from chassis.events.producer.relay import Relay
+from chassis.events.producer.resending import Resender
 from chassis.events.settings import EventSettings
-from chassis.events.tasks import TaskRunner
+from chassis.events.tasks import rows as task_rows
+from chassis.events.tasks.gate import Gate
+from chassis.events.tasks.runner import TaskRunner
 from chassis.events.waiting import end
+from chassis.events.wire import transport
+from chassis.events.wire.contracts import source_service, stream_of
+from chassis.events.wire.ids import uuid7
 
 __all__ = ["EventLedger", "EventPath"]
 
@@ -100,7 +102,7 @@ class EventPath:
         if database is None:
             return
         self._long_transactions = LongTransactions(database, settings.long_transaction_seconds)
-        self.broker.subscribe(wire.operator_subject(service), self._changed_by_operator)
+        self.broker.subscribe(transport.operator_subject(service), self._changed_by_operator)
         if publishes:
             self.relay = Relay(
                 database,
@@ -110,7 +112,7 @@ class EventPath:
                 settings=settings,
                 on_fatal=on_fatal,
             )
-            self.broker.subscribe(wire.wake_subject(service), self._woken)
+            self.broker.subscribe(transport.wake_subject(service), self._woken)
             Resender(service, database, self.broker)
         if handlers or publishes:
             self.members = Members(
@@ -326,7 +328,7 @@ class EventPath:
         assert self.relay
         self.relay.wake()
         if self.broker.connected.is_set() and not self.relay.leading:
-            self._spawn_once(self.broker.client.publish(wire.wake_subject(self._service), b""))
+            self._spawn_once(self.broker.client.publish(transport.wake_subject(self._service), b""))
 
     def _spawn_once(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -334,7 +336,7 @@ class EventPath:
 
     async def _woken(self, message: Msg) -> None:
         assert self.relay
-        if message.data == wire.ASK:
+        if message.data == transport.ASK:
             self.relay.ask()
         else:
             self.relay.wake()

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import dead_letters
-from chassis.events import dead_letter_rows
+from chassis.events.tasks import dead_letter_rows
 
 __all__ = [
     "DeadLetter",

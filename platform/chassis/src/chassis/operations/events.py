@@ -8,12 +8,13 @@ from sqlalchemy import Table, func, select
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import dead_letters, positions, tasks
-from chassis.events import pauses, stopped_lanes
-from chassis.events.behind import subjects_behind
-from chassis.events.contracts import ContractError, source_service, stream_of
-from chassis.events.pauses import Pause
-from chassis.events.positions import Position, load
-from chassis.events.stopped_lanes import StoppedLane
+from chassis.events.consumer import stopped_lane_rows as stopped_lanes
+from chassis.events.consumer.behind import subjects_behind
+from chassis.events.consumer.positions import Position, load
+from chassis.events.consumer.stopped_lane_rows import StoppedLane
+from chassis.events.handlers import pauses
+from chassis.events.handlers.pauses import Pause
+from chassis.events.wire.contracts import ContractError, source_service, stream_of
 
 __all__ = [
     "EventRows",

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from nats.aio.client import Client
 from sqlalchemy.orm import Session
 
-from chassis.events import positions
-from chassis.events.positions import Position, position_of
-from chassis.events.start import next_of_subject
-from chassis.events.streams import read_from, stream_state
+from chassis.events.consumer import positions
+from chassis.events.consumer.positions import Position, position_of
+from chassis.events.consumer.start import next_of_subject
+from chassis.events.jetstream.streams import read_from, stream_state
 
 __all__ = ["CannotMove", "Move", "move_positions", "plan_begin_anew", "plan_skip"]
 

@@ -6,8 +6,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import outbox, relay
-from chassis.events import refused
-from chassis.events.outbox import oldest_unsent, unsent_count
+from chassis.events.producer import refused
+from chassis.events.producer.outbox import oldest_unsent, unsent_count
 
 __all__ = ["OutboxStatus", "outbox_status"]
 

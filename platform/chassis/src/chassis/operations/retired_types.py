@@ -7,10 +7,11 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import positions, tasks
-from chassis.events import dead_letter_rows, task_rows
-from chassis.events.contracts import subject_of
-from chassis.events.lanes import LANES
-from chassis.events.task_rows import Task
+from chassis.events.tasks import dead_letter_rows
+from chassis.events.tasks import rows as task_rows
+from chassis.events.tasks.rows import Task
+from chassis.events.wire.contracts import subject_of
+from chassis.events.wire.lanes import LANES
 
 __all__ = ["RetiredType", "bury_tasks_of", "forget_positions_of", "retired_type"]
 

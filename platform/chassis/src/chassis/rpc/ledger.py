@@ -6,9 +6,9 @@ from google.protobuf.message import Message
 from nats.errors import Error as NatsError
 
 from chassis.errors import Unavailable
-from chassis.events.lag import LagUnknown
+from chassis.events.consumer.lag import LagUnknown
+from chassis.events.jetstream.streams import JetStreamError
 from chassis.events.path import EventLedger
-from chassis.events.streams import JetStreamError
 from chassis.rpc.methods import Method
 from slipway.v1 import GetEventLedgerRequest, GetEventLedgerResponse, LedgerService
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from chassis.definition import problems
-from chassis.events.handlers import DeclarationError
+from chassis.events.handlers.binding import DeclarationError
 from chassis.source_use import undeclared_use
 
 if TYPE_CHECKING:

@@ -18,21 +18,22 @@ from sqlalchemy.orm import Session
 from chassis.calls import StubOf, undeclared
 from chassis.database import Database, Transaction, tables
 from chassis.database.engine import sqlite_url
-from chassis.events import batch, positions, task_queue
-from chassis.events.arrival import Arrival
-from chassis.events.attempts import Attempts
-from chassis.events.cloudevents import decode, encode, from_data, to_data
-from chassis.events.context import EventContext
-from chassis.events.contracts import ContractError, event_type, source_service, stream_of
-from chassis.events.handlers import DeclarationError, Handler, bind_all
-from chassis.events.ids import uuid7
-from chassis.events.positions import Position
-from chassis.events.publisher import Publisher
-from chassis.events.router import EventRouter
+from chassis.events.consumer import batch, positions
+from chassis.events.consumer.arrival import Arrival
+from chassis.events.consumer.positions import Position
+from chassis.events.handlers.binding import DeclarationError, Handler, bind_all
+from chassis.events.handlers.router import EventRouter
+from chassis.events.producer.publisher import Publisher
 from chassis.events.settings import EventSettings
-from chassis.events.task_queue import Look
-from chassis.events.task_rows import Task
-from chassis.events.wire import NUMBER, number_value
+from chassis.events.tasks import queue
+from chassis.events.tasks.attempts import Attempts
+from chassis.events.tasks.queue import Look
+from chassis.events.tasks.rows import Task
+from chassis.events.wire.cloudevents import decode, encode, from_data, to_data
+from chassis.events.wire.context import EventContext
+from chassis.events.wire.contracts import ContractError, event_type, source_service, stream_of
+from chassis.events.wire.ids import uuid7
+from chassis.events.wire.transport import NUMBER, number_value
 from chassis.source_use import undeclared_use
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ class HandlerHarness:
     def _claim(self, tx: Transaction) -> list[Task]:
         look = Look(list(self._handlers))
         places = dict.fromkeys(self._handlers, 1000)
-        return task_queue.claim(tx.session, look, places, owner="test", lease_seconds=3600)[0]
+        return queue.claim(tx.session, look, places, owner="test", lease_seconds=3600)[0]
 
 
 def _given(

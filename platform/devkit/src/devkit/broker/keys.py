@@ -137,7 +137,7 @@ def names_of(services: Iterable[str]) -> Iterator[str]:
     Raises:
         DevkitError: a service has the release's name.
     """
-    from chassis.events.permissions import RELEASE
+    from chassis.events.release.permissions import RELEASE
 
     for service in services:
         if service == RELEASE:

@@ -1,6 +1,13 @@
 """What each service may do at the broker, by what its code declares."""
 
-from chassis.events.permissions import API, RELEASE, Listener, Permissions, of_release, of_service
+from chassis.events.release.permissions import (
+    API,
+    RELEASE,
+    Listener,
+    Permissions,
+    of_release,
+    of_service,
+)
 from devkit.describing.description import PlatformDescription, ServiceDescription
 
 __all__ = ["permissions_of", "permissions_of_all"]

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 
-from chassis.events.permissions import Permissions
+from chassis.events.release.permissions import Permissions
 
 __all__ = ["authorization"]
 

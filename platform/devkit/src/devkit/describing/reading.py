@@ -37,7 +37,7 @@ def describe_platform(workspace: Workspace) -> PlatformDescription:
     Raises DevkitError for a service that can't be read, whose source uses what it does not
     declare, or that calls one that nobody knows.
     """
-    from chassis.events.lanes import LANES
+    from chassis.events.wire.lanes import LANES
 
     found = sorted(composition_roots(workspace), key=lambda each: each[1].name)
     _check_use(service for _, service in found)
@@ -128,7 +128,7 @@ def _callers(callee: ServiceDescription, services: list[ServiceDescription]) -> 
 
 
 def _subscriptions(service: "Service") -> Iterator[Subscription]:
-    from chassis.events.contracts import source_service
+    from chassis.events.wire.contracts import source_service
 
     for router in service.events:
         for each in router.subscriptions:

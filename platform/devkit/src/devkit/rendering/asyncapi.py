@@ -99,7 +99,7 @@ def _channel_messages(type: str) -> dict[str, Any]:
 
 
 def _producer(type: str) -> str:
-    from chassis.events.contracts import source_service
+    from chassis.events.wire.contracts import source_service
 
     return source_service(type)
 
@@ -138,7 +138,7 @@ def _message(type: str, name: str) -> dict[str, Any]:
 
 
 def _cloudevent() -> dict[str, Any]:
-    """The headers of every event, as chassis.events.cloudevents writes them."""
+    """The headers of every event, as chassis.events.wire.cloudevents writes them."""
     text = {"type": "string"}
     headers = {
         "ce-specversion": {"const": "1.0"},

@@ -4,10 +4,10 @@ import nats.errors
 from nats.aio.client import Client
 from sqlalchemy.exc import IntegrityError
 
-from chassis.events.behind import last_events
-from chassis.events.members import running_members
-from chassis.events.positions import Position, PositionMoved
-from chassis.events.streams import JetStreamError
+from chassis.events.consumer.behind import last_events
+from chassis.events.consumer.positions import Position, PositionMoved
+from chassis.events.jetstream.streams import JetStreamError
+from chassis.events.membership.members import running_members
 from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE
 from chassis.operations.command_line.arguments import Verbs
 from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage

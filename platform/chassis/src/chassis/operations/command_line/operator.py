@@ -13,11 +13,11 @@ import nats.errors
 from nats.aio.client import Client
 
 from chassis.database import Database
-from chassis.events import wire
-from chassis.events.connection import connection
-from chassis.events.nats_options import NatsOptions
+from chassis.events.jetstream.connection import connection
+from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.operator_changes import OperatorChange
-from chassis.events.publisher import Publisher
+from chassis.events.producer.publisher import Publisher
+from chassis.events.wire import transport
 from chassis.exit_codes import FAILED, NOTHING, OK, USAGE
 from chassis.operations.command_line.table import Row, as_json, counted, details, notes, table
 from chassis.settings import ServiceSettings, without_credentials
@@ -172,7 +172,9 @@ class Operator:
         """A hint. What was changed is in the database, where they find it by themselves too."""
         try:
             async with self.broker() as client:
-                await client.publish(wire.operator_subject(self.service.name), change.to_json())
+                await client.publish(
+                    transport.operator_subject(self.service.name), change.to_json()
+                )
                 await client.flush(timeout=2)
         except Unreachable as error:
             self.say(f"{error}; running members notice the change by themselves, but later")

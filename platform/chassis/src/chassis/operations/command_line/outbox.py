@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 
 from chassis.database import Transaction
 from chassis.database.chunks import chunks
-from chassis.events import refused
-from chassis.events.contracts import stream_of
-from chassis.events.refused import Refused
-from chassis.events.stream_drift import drift
-from chassis.events.streams import StreamGone, stream_state
+from chassis.events.jetstream.stream_drift import drift
+from chassis.events.jetstream.streams import StreamGone, stream_state
+from chassis.events.producer import refused
+from chassis.events.producer.refused import Refused
+from chassis.events.wire.contracts import stream_of
 from chassis.exit_codes import NOTHING, OK
 from chassis.operations.command_line.arguments import Verbs, duration
 from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage

@@ -1,0 +1,63 @@
+"""Lanes that are stopped, as rows: what one member knows of them, told to every other process."""
+
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.orm import Session
+
+from chassis.database.tables import stopped_lanes
+from chassis.events.consumer.stopped_lanes import Stop
+
+__all__ = ["StoppedLane", "differ", "load", "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedLane:
+    """A lane of a stream that stands still at a subject, why, since when (epoch seconds), and the
+    verb of `events` that helps."""
+
+    stream: str
+    lane: int
+    subject: str
+    reason: str
+    verb: str
+    stopped_at: float
+
+
+def load(session: Session, stream: str | None = None) -> list[StoppedLane]:
+    """Those of a stream, or of all streams that the service reads."""
+    statement = select(stopped_lanes).order_by(stopped_lanes.c.stream, stopped_lanes.c.lane)
+    if stream is not None:
+        statement = statement.where(stopped_lanes.c.stream == stream)
+    return [StoppedLane(*row) for row in session.execute(statement)]
+
+
+def differ(told: Iterable[StoppedLane], stops: Iterable[Stop], lanes: Collection[int]) -> bool:
+    """Whether the rows of these lanes say something else than a member knows of them."""
+    told_of = {(row.subject, row.reason) for row in told if row.lane in lanes}
+    return told_of != {(stop.subject, stop.reason) for stop in stops}
+
+
+def write(session: Session, stream: str, stops: Iterable[Stop], lanes: Collection[int]) -> None:
+    """Of these lanes, which are a member's own, these are stopped and the others are not."""
+    session.execute(
+        delete(stopped_lanes).where(
+            stopped_lanes.c.stream == stream, stopped_lanes.c.lane.in_(sorted(lanes))
+        )
+    )
+    now = time.time()
+    rows = [
+        {
+            "stream": stream,
+            "lane": stop.lane,
+            "subject": stop.subject,
+            "reason": stop.reason,
+            "verb": stop.verb,
+            "stopped_at": now,
+        }
+        for stop in stops
+    ]
+    if rows:
+        session.execute(insert(stopped_lanes), rows)

@@ -1,0 +1,1 @@
+"""Handlers of events: declared, bound to their parameters, called."""

@@ -1,0 +1,46 @@
+"""Events heard by every replica: no position, no retry, no effect."""
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+from google.protobuf.message import Message
+from nats.aio.msg import Msg
+from structlog.contextvars import bound_contextvars
+
+from chassis.events.handlers.binding import FAILURES, Handler
+from chassis.events.jetstream.broker import Broker
+from chassis.events.waiting import is_being_cancelled
+from chassis.events.wire.cloudevents import Undecodable, decode, from_data
+from chassis.events.wire.contracts import subjects_of
+
+__all__ = ["subscribe_broadcasts"]
+
+_log = structlog.get_logger(__name__)
+
+
+def subscribe_broadcasts(broker: Broker, handlers: Mapping[str, list[Handler]]) -> None:
+    """Subscribe to the events as they are published."""
+    for type, listeners in handlers.items():
+
+        async def hear(message: Msg, listeners: list[Handler] = listeners) -> None:
+            for handler in listeners:
+                await _tell(handler, message)
+
+        broker.subscribe(subjects_of(type), hear)
+
+
+async def _tell(handler: Handler, message: Msg) -> None:
+    try:
+        received = decode(message.headers, message.data)
+        event: Message = from_data(handler.message, received.datacontenttype, received.data)
+    except Undecodable as error:
+        _log.warning("a broadcast was undecodable", subject=message.subject, reason=str(error))
+        return
+    with bound_contextvars(event_id=received.context.id):
+        try:
+            await handler(event, received.context)
+        except (*FAILURES, asyncio.CancelledError):
+            if is_being_cancelled():
+                raise
+            _log.exception("a broadcast handler failed", handler=handler.name)

@@ -1,0 +1,124 @@
+"""Declares what a service does with the events it subscribes to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import iscoroutinefunction
+from typing import Any, Literal, TypeVar
+
+from google.protobuf.message import Message
+
+from chassis.events.wire.contracts import event_type
+
+__all__ = ["EventRouter", "Foreign", "Subscription"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+Kind = Literal["one", "batch", "async", "broadcast"]
+Start = Literal["oldest", "newest"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Foreign:
+    """Where the events of a producer come from that is no service of the platform."""
+
+    stream: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A handler, and the type of event it handles."""
+
+    message: type[Message]
+    type: str
+    function: Callable[..., Any]
+    kind: Kind
+    start: Start
+    foreign: Foreign | None = None
+
+
+class EventRouter:
+    """A collection of handlers; a Service takes one or more."""
+
+    def __init__(self) -> None:
+        self.subscriptions: list[Subscription] = []
+
+    def on(self, message: type[Message], *, start: Start = "oldest") -> Callable[[F], F]:
+        """Handle events of this type one by one.
+
+        A `def` handler changes the database and publishes through its Transaction; the chassis
+        runs many events in one commit. An `async def` handler may wait on the outside and then
+        commits once, by `await transact(...)`.
+
+        `start` says where a service that has never read this type begins: at the oldest event
+        held, or after the newest.
+        """
+
+        def register(function: F) -> F:
+            kind: Kind = "async" if iscoroutinefunction(function) else "one"
+            self._add(message, function, kind, start)
+            return function
+
+        return register
+
+    def on_foreign(
+        self,
+        message: type[Message],
+        *,
+        stream: str,
+        subject: str,
+        type: str = "",
+        start: Start = "oldest",
+    ) -> Callable[[F], F]:
+        """Handle CloudEvents that a producer outside the platform puts into a stream of its own.
+
+        They have no numbers of ours: each is taken once by its `source` and `id`, which are kept
+        for `APP_FOREIGN_ID_SECONDS`, and in the order of the stream. `subject` is that of the
+        stream's messages, wildcards allowed; `type` is the CloudEvents type, if that is not the
+        message's full name. Other types on the subject are passed over; what is no CloudEvent, or
+        cannot be read as the message, becomes a dead letter. Data may be JSON or protobuf.
+
+        The stream is only read: it keeps messages by limits, whoever has read them.
+        """
+
+        def register(function: F) -> F:
+            kind: Kind = "async" if iscoroutinefunction(function) else "one"
+            name = type or event_type(message)
+            foreign = Foreign(stream, subject)
+            self.subscriptions.append(Subscription(message, name, function, kind, start, foreign))
+            return function
+
+        return register
+
+    def on_batch(self, message: type[Message], *, start: Start = "oldest") -> Callable[[F], F]:
+        """Handle many events of this type at once, for set-based SQL.
+
+        If the handler raises, its events are tried again as lists of one.
+        """
+
+        def register(function: F) -> F:
+            if iscoroutinefunction(function):
+                raise TypeError(f"{function.__name__}: an on_batch handler is a plain def")
+            self._add(message, function, "batch", start)
+            return function
+
+        return register
+
+    def broadcast(self, message: type[Message]) -> Callable[[F], F]:
+        """Hear of events of this type on every replica: no position, no retry, no effect.
+
+        For waking a waiting stream or dropping a cache entry. Events may be missed, doubled or
+        come before the commit of what they tell of is visible elsewhere.
+        """
+
+        def register(function: F) -> F:
+            if not iscoroutinefunction(function):
+                raise TypeError(f"{function.__name__}: a broadcast handler is an async def")
+            self._add(message, function, "broadcast", "newest")
+            return function
+
+        return register
+
+    def _add(
+        self, message: type[Message], function: Callable[..., Any], kind: Kind, start: Start
+    ) -> None:
+        self.subscriptions.append(Subscription(message, event_type(message), function, kind, start))

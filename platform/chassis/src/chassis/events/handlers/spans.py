@@ -1,0 +1,44 @@
+"""An event's place in traces and logs."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from structlog.contextvars import bind_contextvars, reset_contextvars
+
+from chassis.events.wire.context import EventContext
+from chassis.telemetry import tracing
+
+__all__ = ["event_span"]
+
+# One line per event: it must cost nothing while nobody wants it.
+_log = logging.getLogger(__name__)
+_NOTHING = nullcontext()
+
+
+@contextmanager
+def event_span(
+    type: str, context: EventContext, hop: tuple[str | None, str | None]
+) -> Iterator[None]:
+    """The handler's span, in its event's trace, with the publishing span as parent."""
+    bound = bind_contextvars(event_id=context.id)
+    try:
+        traced = tracing.enabled or hop[0] or context.traceparent
+        with _span(type, context, hop) if traced else _NOTHING:
+            yield
+            _log.debug("handled %s", type)
+    finally:
+        reset_contextvars(**bound)
+
+
+def _span(
+    type: str, context: EventContext, hop: tuple[str | None, str | None]
+) -> AbstractContextManager[object]:
+    traceparent, tracestate = hop if hop[0] else (context.traceparent, context.tracestate)
+    return tracing.start_span(
+        f"handle {type}",
+        traceparent=traceparent,
+        tracestate=tracestate,
+        kind="consumer",
+        attributes={"messaging.system": "nats", "messaging.message.id": context.id},
+    )

@@ -1,0 +1,1 @@
+"""JetStream as the event path uses it: connection, streams, what is wrong with them."""

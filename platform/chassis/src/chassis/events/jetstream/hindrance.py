@@ -1,0 +1,100 @@
+"""Why nothing can be published, or read, though the broker is there: said once, until it ends."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.errors import NoRespondersError
+
+from chassis.events.jetstream.streams import (
+    STREAM_NOT_FOUND,
+    JetStreamError,
+    StreamGone,
+    names_holding,
+)
+
+__all__ = ["Hindrance"]
+
+_log = structlog.get_logger(__name__)
+_SUBJECTS_OVERLAP = 10065
+_JETSTREAM_IS_OFF = {10039, 10076}
+
+
+class Hindrance:
+    """What keeps a part of the event path from its stream. `reason` is None while nothing does.
+
+    `work` is "publishing" or "reading". `missing` says what is to be done where the stream is
+    missing; without it its owner is waited for, who makes it.
+    """
+
+    def __init__(self, work: str, stream: str, missing: str = "") -> None:
+        self._work = work
+        self._stream = stream
+        self._missing = missing
+        self.reason: str | None = None
+        self._explained: Exception | None = None
+
+    @asynccontextmanager
+    async def seen(self, client: Client, subjects: Sequence[str]) -> AsyncIterator[None]:
+        """Find out why the block fails, if it is the broker's or a foreign stream's doing."""
+        try:
+            yield
+        except (JetStreamError, nats.errors.Error, TimeoutError) as error:
+            self._found(await self._why(client, subjects, error), subjects)
+            self._explained = error if self.reason is not None else None
+            raise
+
+    def explains(self, error: Exception) -> bool:
+        """Whether `reason` was found for this error, and so has been said."""
+        return error is self._explained
+
+    def over(self, but: str | None = None) -> None:
+        """It works, `but` not for all events."""
+        self._found(but, ())
+
+    def _found(self, reason: str | None, subjects: Sequence[str]) -> None:
+        before, self.reason = self.reason, reason
+        if reason is not None and reason != before:
+            _log.error(
+                f"{self._work} is hindered",
+                stream=self._stream,
+                subjects=sorted(subjects),
+                reason=reason,
+            )
+        elif reason is None and before is not None:
+            _log.info(f"{self._work} goes on", stream=self._stream)
+
+    async def _why(self, client: Client, subjects: Sequence[str], error: Exception) -> str | None:
+        if not client.is_connected:
+            return None  # it is away, which is said elsewhere
+        code = getattr(error, "error_code", None)
+        if isinstance(error, NoRespondersError) or code in _JETSTREAM_IS_OFF:
+            return "JetStream is off, at this broker or for this account"
+        gone = isinstance(error, StreamGone)
+        if gone and self._missing:
+            return self._missing if code == STREAM_NOT_FOUND else None
+        if gone or code == _SUBJECTS_OVERLAP:
+            holders = await self._holders(client, subjects)
+            if holders:
+                return f"not in {self._stream!r}, since {' and '.join(holders)}"
+            return None if gone else str(error)  # its owner has not made it yet
+        if isinstance(error, JetStreamError):
+            return f"the broker refuses: {error}"
+        said = str(client.last_error or "")
+        if "permissions violation" in said.lower():
+            return f"the broker refuses: {said}"
+        return f"the broker does not answer: {str(error) or type(error).__name__}"
+
+    async def _holders(self, client: Client, subjects: Sequence[str]) -> list[str]:
+        """Other streams that hold these subjects, each with them."""
+        held: dict[str, list[str]] = {}
+        try:
+            for subject in sorted(subjects):
+                for name in await names_holding(client, subject):
+                    if name != self._stream:
+                        held.setdefault(name, []).append(subject)
+        except (JetStreamError, nats.errors.Error, TimeoutError):
+            return []
+        return [f"stream {name!r} holds {', '.join(found)}" for name, found in held.items()]

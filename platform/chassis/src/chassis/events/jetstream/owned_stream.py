@@ -1,0 +1,138 @@
+"""The stream a service owns: named for it, with the subjects of what it publishes."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nats.aio.client import Client
+
+from chassis.events.jetstream.stream_drift import drift
+from chassis.events.jetstream.streams import StreamGone, StreamState, api, stream_state
+from chassis.events.settings import EventSettings
+from chassis.events.wire.contracts import subjects_of
+from chassis.events.wire.lanes import LANES
+
+__all__ = [
+    "LaneCountChanged",
+    "OwnedStream",
+    "ensure_stream",
+    "extend_stream",
+    "look_at_stream",
+    "made_after_rank",
+    "make_stream",
+]
+
+_LANES_KEY = "slipway.lanes"
+_MADE_AFTER_KEY = "slipway.made-after-rank"
+
+
+class LaneCountChanged(Exception):
+    """The stream was made with another number of lanes than this platform has."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedStream:
+    """A stream as its owner finds it: the subjects that it lacks, and a line for each setting that
+    puts events at risk."""
+
+    state: StreamState
+    lacks: tuple[str, ...]
+    drift: tuple[str, ...]
+
+
+async def ensure_stream(
+    client: Client,
+    stream: str,
+    types: Sequence[str],
+    settings: EventSettings,
+    sent_rank: Callable[[], Awaitable[int]],
+) -> OwnedStream:
+    """Look at the service's stream; make it, or add to it the subjects it lacks.
+
+    A stream that is made says up to which rank events had been sent before: `sent_rank` is asked.
+
+    Raises:
+        LaneCountChanged: it has another number of lanes.
+        JetStreamError: the server refused.
+    """
+    try:
+        owned = await look_at_stream(client, stream, types, settings)
+    except StreamGone:
+        await make_stream(client, stream, types, settings, await sent_rank())
+        return OwnedStream(await stream_state(client, stream), (), ())
+    if owned.lacks:
+        await extend_stream(client, stream, owned)
+    return OwnedStream(owned.state, (), owned.drift)
+
+
+async def look_at_stream(
+    client: Client, stream: str, types: Sequence[str], settings: EventSettings
+) -> OwnedStream:
+    """Hold the stream against what its owner publishes, and change nothing.
+
+    Raises:
+        LaneCountChanged: it has another number of lanes.
+        StreamGone: it is missing.
+        JetStreamError: the server refused.
+    """
+    state = await stream_state(client, stream)
+    lanes = state.config.get("metadata", {}).get(_LANES_KEY)
+    if lanes != str(LANES):
+        raise LaneCountChanged(
+            f"stream {stream!r} has {lanes or 'an unknown number of'} lanes, this platform has "
+            f"{LANES}: stop its publishers, let its consumers drain it, then delete the stream"
+        )
+    held = state.config.get("subjects") or ()
+    lacks = sorted(set(map(subjects_of, types)) - set(held))
+    return OwnedStream(state, tuple(lacks), tuple(drift(state.config, settings)))
+
+
+async def make_stream(
+    client: Client,
+    stream: str,
+    types: Sequence[str],
+    settings: EventSettings,
+    sent_rank: int | None,
+) -> None:
+    """Make the stream. It says up to which rank events had been sent before, unless that is None:
+    unknown.
+
+    Raises:
+        JetStreamError: the server refused.
+    """
+    metadata = {_LANES_KEY: str(LANES)}
+    if sent_rank is not None:
+        metadata[_MADE_AFTER_KEY] = str(sent_rank)
+    config = _config(stream, types, settings) | {"metadata": metadata}
+    await api(client, f"STREAM.CREATE.{stream}", config)
+
+
+async def extend_stream(client: Client, stream: str, owned: OwnedStream, **more: Any) -> None:
+    """Add the subjects that it lacks, and set `more` of its configuration.
+
+    Raises:
+        JetStreamError: the server refused.
+    """
+    subjects = sorted({*(owned.state.config.get("subjects") or ()), *owned.lacks})
+    config = {**owned.state.config, "subjects": subjects, **more}
+    await api(client, f"STREAM.UPDATE.{stream}", config)
+
+
+def made_after_rank(state: StreamState) -> int | None:
+    """The rank up to which events had been sent before a stream was made; None if it is unknown."""
+    text = state.config.get("metadata", {}).get(_MADE_AFTER_KEY, "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _config(stream: str, types: Sequence[str], settings: EventSettings) -> dict[str, Any]:
+    return {
+        "name": stream,
+        "subjects": [subjects_of(type) for type in types],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "max_age": int(settings.stream_max_age_seconds * 1e9),
+        "num_replicas": settings.stream_replicas,
+        "allow_atomic": True,
+        "allow_direct": True,
+    }

@@ -1,0 +1,126 @@
+"""What a service publishes, as it goes into the outbox."""
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from google.protobuf.message import Message
+
+from chassis.database.tables import LONGEST_NAME
+from chassis.events.wire.cloudevents import EventFormat, encode, to_data
+from chassis.events.wire.context import EventContext
+from chassis.events.wire.contracts import event_type, partition_key_field, subject_of
+from chassis.events.wire.ids import uuid7
+from chassis.events.wire.lanes import LANES, lane_of
+from chassis.telemetry import tracing
+
+__all__ = ["EventTooLarge", "Publisher"]
+
+
+# The server takes 64 KiB of headers, those of the relay among them.
+_HEADERS_MOST = 60 * 1024
+
+
+class EventTooLarge(ValueError):
+    """An event is larger than the platform allows on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Publication:
+    type: str
+    key_field: str
+
+
+class Publisher:
+    """What a service may publish, and how it is put on the wire."""
+
+    def __init__(
+        self,
+        source: str,
+        publishes: tuple[type[Message], ...] = (),
+        *,
+        format: EventFormat = "protobuf",
+        max_bytes: int = 512 * 1024,
+    ) -> None:
+        self.source = source
+        self.format = format
+        self.max_bytes = max_bytes
+        self._publications = {
+            message: _Publication(event_type(message), partition_key_field(message))
+            for message in publishes
+        }
+
+    def outgoing(
+        self, message: Message, cause: EventContext | None
+    ) -> tuple[EventContext, dict[str, object]]:
+        """The event's attributes, and its row in the outbox.
+
+        Raises:
+            LookupError: the service does not declare that it publishes this type.
+            ValueError: the partition key is empty or too long.
+            EventTooLarge: headers and data exceed the platform's limit, or headers the broker's.
+        """
+        publication = self._publications.get(type(message))
+        if publication is None:
+            raise LookupError(
+                f"{self.source} does not publish {message.DESCRIPTOR.full_name}: "
+                "add it to publishes=[...] of its Service"
+            )
+        key = str(getattr(message, publication.key_field))
+        if not key:
+            raise ValueError(f"{publication.type}.{publication.key_field} is empty")
+        if len(key) > LONGEST_NAME:
+            raise ValueError(
+                f"{publication.type}.{publication.key_field} is a partition key and has "
+                f"{len(key)} characters, the most are {LONGEST_NAME}"
+            )
+        id = uuid7()
+        correlation, causation = (
+            (cause.correlation_id or cause.id, cause.id) if cause else (id, None)
+        )
+        with tracing.start_span(f"publish {publication.type}", kind="producer"):
+            hop = tracing.current_trace()
+        if hop[0] is None and cause:
+            hop = cause.traceparent, cause.tracestate
+        # CloudEvents' own traceparent is that of the start, and stays over all hops.
+        start = (cause.traceparent, cause.tracestate) if cause and cause.traceparent else hop
+        context = EventContext(
+            id=id,
+            type=publication.type,
+            source=self.source,
+            subject=key,
+            partition_key=key,
+            time=datetime.now(UTC),
+            correlation_id=correlation,
+            causation_id=causation,
+            traceparent=start[0],
+            tracestate=start[1],
+        )
+        datacontenttype, data = to_data(message, self.format)
+        headers = json.dumps(encode(context, datacontenttype) | _hop_headers(*hop)).encode()
+        if len(headers) + len(data) > self.max_bytes:
+            raise EventTooLarge(
+                f"{publication.type} {id} has {len(headers) + len(data)} bytes, the limit is "
+                f"{self.max_bytes} (APP_EVENT_MAX_BYTES); put the large part elsewhere and "
+                "publish a reference to it"
+            )
+        if len(headers) > _HEADERS_MOST:
+            raise EventTooLarge(
+                f"{publication.type} {id} has {len(headers)} bytes of attributes, the limit is "
+                f"{_HEADERS_MOST}: its cause hands on too much (correlation id, tracestate)"
+            )
+        row: dict[str, object] = {
+            "event_id": id,
+            "subject": subject_of(publication.type, lane_of(key, LANES)),
+            "headers": headers,
+            "data": data,
+            "created_at": time.time(),
+        }
+        return context, row
+
+
+def _hop_headers(traceparent: str | None, tracestate: str | None) -> dict[str, str]:
+    headers = {"traceparent": traceparent, "tracestate": tracestate}
+    # A line break would end the header.
+    return {name: value for name, value in headers.items() if value and value.isprintable()}

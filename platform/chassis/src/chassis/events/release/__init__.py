@@ -1,0 +1,1 @@
+"""What a release makes and allows at the broker."""

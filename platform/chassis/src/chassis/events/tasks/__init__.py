@@ -1,0 +1,1 @@
+"""Events that are handled outside their batch: stored, claimed, tried again, dead letters."""

@@ -1,0 +1,1 @@
+"""What an event is on the wire: attributes, headers, subjects, lanes."""
