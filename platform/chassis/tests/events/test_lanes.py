@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chassis.events.wire.lanes import LANES, Member, lane_of, share_of_lanes
+from chassis.events.membership.shares import Member, share_of_lanes
+from chassis.events.wire.lanes import LANES, lane_of
 from chassis.testing import NatsServer
 
 # A busy machine is no failure.

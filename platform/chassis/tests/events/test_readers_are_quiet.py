@@ -23,7 +23,8 @@ from chassis.database.tables import marks
 from chassis.events.consumer import pull, reader
 from chassis.events.consumer.held_lanes import HeldLanes
 from chassis.events.jetstream import streams
-from chassis.events.wire.lanes import Member, lane_of, share_of_lanes
+from chassis.events.membership.shares import Member, share_of_lanes
+from chassis.events.wire.lanes import lane_of
 from chassis.telemetry import metrics
 from chassis.testing import NatsServer
 

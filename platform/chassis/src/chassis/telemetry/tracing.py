@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from opentelemetry import baggage as otel_baggage
 from opentelemetry import context as otel_context
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from chassis.settings import ServiceSettings
 
 __all__ = [
+    "TraceContext",
     "carried",
     "configure",
     "current_headers",
@@ -45,6 +46,14 @@ __all__ = [
 ]
 
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
+
+
+class TraceContext(NamedTuple):
+    """A span as its headers name it (W3C Trace Context); None where a header is absent."""
+
+    traceparent: str | None = None
+    tracestate: str | None = None
+
 
 enabled = False
 """Whether spans are recorded."""
@@ -63,14 +72,14 @@ _baggage_propagator = W3CBaggagePropagator()
 _tracer: trace.Tracer = trace.NoOpTracer()
 
 
-def current_trace() -> tuple[str | None, str | None]:
-    """The W3C traceparent and tracestate of the running span, each None if there is none."""
+def current_trace() -> TraceContext:
+    """The running span; without values if there is none."""
     context = trace.get_current_span().get_span_context()
     if not context.is_valid:
-        return None, None
+        return TraceContext()
     flags = int(context.trace_flags)
     traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{flags:02x}"
-    return traceparent, context.trace_state.to_header() or None
+    return TraceContext(traceparent, context.trace_state.to_header() or None)
 
 
 def current_traceparent() -> str | None:

@@ -11,13 +11,14 @@ from nats.aio.msg import Msg
 from chassis.database.tables import LONGEST_NAME
 from chassis.events.consumer.positions import Position, position_of
 from chassis.events.handlers.binding import Handler
-from chassis.events.handlers.reasons import reason_of
-from chassis.events.wire import transport
-from chassis.events.wire.cloudevents import Received, Undecodable, decode, from_data
+from chassis.events.handlers.decode import message_of, trace_of
+from chassis.events.handlers.failures import reason_of
+from chassis.events.wire.cloudevents import Received, Undecodable, decode
 from chassis.events.wire.context import EventContext
 from chassis.telemetry import tracing
+from chassis.telemetry.tracing import TraceContext
 
-__all__ = ["Arrival", "arrival_of", "fill", "read", "read_stored"]
+__all__ = ["Arrival", "arrival_of", "fill", "read"]
 
 
 @dataclass(slots=True)
@@ -58,13 +59,11 @@ class Arrival:
         return self.context.id if self.context else ""
 
     @property
-    def hop(self) -> tuple[str | None, str | None]:
-        """The publishing span: traceparent and tracestate of this hop."""
+    def published(self) -> TraceContext:
+        """The span that published it."""
         if not tracing.enabled and "traceparent" not in self.headers:
-            return None, None  # not looked for in any other case: no trace is to cost nothing
-        return transport.header(self.headers, "traceparent"), transport.header(
-            self.headers, "tracestate"
-        )
+            return TraceContext()  # not looked for in any other case: no trace is to cost nothing
+        return trace_of(self.headers)
 
     def row(self) -> dict[str, Any]:
         """The event as a task or a dead letter keeps it."""
@@ -111,7 +110,7 @@ def fill(arrival: Arrival, received: Received, handler: Handler) -> None:
             raise Undecodable(f"its type is {received.context.type}, its subject {arrival.subject}")
         _check_storable(received.context)
         arrival.context = received.context
-        arrival.message = _message(received, handler)
+        arrival.message = message_of(received, handler)
     except Undecodable as error:
         arrival.reason = reason_of(error)
 
@@ -121,21 +120,3 @@ def _check_storable(context: EventContext) -> None:
     for name, value in (("id", context.id), ("source", context.source), ("partitionkey", key)):
         if len(value) > LONGEST_NAME or "\x00" in value:
             raise Undecodable(f"its {name} is no text of at most {LONGEST_NAME} characters")
-
-
-def read_stored(
-    headers: bytes, data: bytes, handler: Handler
-) -> tuple[EventContext, Message, tuple[str | None, str | None]]:
-    """Decode an event from a task's row: attributes, message, publishing span.
-
-    Raises:
-        Undecodable: this version cannot.
-    """
-    stored: Mapping[str, str] = json.loads(headers)
-    received = decode(stored, data)
-    hop = transport.header(stored, "traceparent"), transport.header(stored, "tracestate")
-    return received.context, _message(received, handler), hop
-
-
-def _message(received: Received, handler: Handler) -> Message:
-    return from_data(handler.message, received.datacontenttype, received.data)

@@ -4,7 +4,6 @@ No savepoints. If a handler fails, everything is rolled back; the events before 
 together, the failing one alone, and the rest together. What fails alone becomes a task.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,19 +15,16 @@ from chassis.events.consumer import positions
 from chassis.events.consumer.arrival import Arrival, read
 from chassis.events.consumer.positions import Position
 from chassis.events.handlers.binding import Handler, Reject
-from chassis.events.handlers.reasons import reason_of
-from chassis.events.handlers.spans import event_span
+from chassis.events.handlers.call import call_batch, call_one
+from chassis.events.handlers.failures import reason_of
 from chassis.events.tasks import dead_letter_rows
 from chassis.events.tasks import rows as task_rows
 from chassis.events.tasks.tries import written
-from chassis.events.wire.context import EventContext
-from chassis.telemetry import metrics, tracing
 
 __all__ = [
     "HandlerFailed",
     "TakeIn",
     "Taken",
-    "call_one",
     "move_positions",
     "store_failed",
     "take",
@@ -171,39 +167,20 @@ def _call(tx: Transaction, group: _Group) -> None:
     for arrival in group.arrivals:
         assert arrival.context is not None
         try:
-            call_one(group.handler, tx, arrival.message, arrival.context, arrival.hop)
+            call_one(group.handler, tx, arrival.message, arrival.context, arrival.published)
         except BaseException as error:  # whatever it is, it must not end the reading of lanes
             raise HandlerFailed([arrival]) from error
 
 
 def _call_batch(tx: Transaction, group: _Group) -> None:
-    handler = group.handler
-    tx.cause = None
-    links = [hop for a in group.arrivals if (hop := a.hop[0])]
-    started = time.perf_counter()
+    arrivals = group.arrivals
     try:
-        with tracing.start_span(f"handle {handler.type}", root=True, links=links, kind="consumer"):
-            contexts = [a.context for a in group.arrivals]
-            tx._check(handler([a.message for a in group.arrivals], contexts, tx=tx))
+        call_batch(
+            group.handler,
+            tx,
+            [a.message for a in arrivals],
+            [a.context for a in arrivals],
+            [a.published for a in arrivals],
+        )
     except BaseException as error:
-        raise HandlerFailed(group.arrivals) from error
-    metrics.EVENT_HANDLER_SECONDS.labels(handler.type).observe(time.perf_counter() - started)
-
-
-def call_one(
-    handler: Handler,
-    tx: Transaction,
-    message: object,
-    context: EventContext,
-    hop: tuple[str | None, str | None],
-) -> None:
-    """Call a `def` handler (of lists: with lists of one) within its event's trace."""
-    tx.cause = context
-    started = time.perf_counter()
-    with event_span(handler.type, context, hop):
-        if handler.kind == "batch":
-            result = handler([message], [context], tx=tx)
-        else:
-            result = handler(message, context, tx=tx)
-        tx._check(result)
-    metrics.EVENT_HANDLER_SECONDS.labels(handler.type).observe(time.perf_counter() - started)
+        raise HandlerFailed(arrivals) from error

@@ -82,7 +82,7 @@ class Committer:
         self, part: list[Arrival], at: dict[str, Position]
     ) -> list[list[Arrival]]:
         """One transaction; what is left to be run in smaller parts, if a handler failed."""
-        links = [hop for a in part if (hop := a.hop[0])] if tracing.enabled else []
+        links = _traceparents(part) if tracing.enabled else []
         try:
             async with self._gate.shared():
                 with tracing.start_span(f"take {self._stream}", root=True, links=links):
@@ -187,3 +187,7 @@ def _split(part: list[Arrival], failing: Iterable[Arrival]) -> list[list[Arrival
         else:
             parts[-1].append(arrival)
     return [p for p in parts if p]
+
+
+def _traceparents(arrivals: list[Arrival]) -> list[str]:
+    return [span for arrival in arrivals if (span := arrival.published.traceparent)]

@@ -23,8 +23,8 @@ from chassis.events.consumer.positions import Position, PositionMoved
 from chassis.events.consumer.stream_reader import Reopen, StreamReader
 from chassis.events.handlers import pauses
 from chassis.events.handlers.binding import Handler
+from chassis.events.handlers.failures import reason_of
 from chassis.events.handlers.pauses import Pauses
-from chassis.events.handlers.reasons import reason_of
 from chassis.events.handlers.router import Foreign
 from chassis.events.jetstream.broker import Broker
 from chassis.events.jetstream.streams import (

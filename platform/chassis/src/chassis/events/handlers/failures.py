@@ -1,4 +1,4 @@
-"""What the log says of an event: its failure with all that finds it, its success if asked."""
+"""What is said of an event: why it was not handled, and its line in the log."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ import structlog
 
 from chassis.errors import is_unavailable
 from chassis.events.handlers.binding import Reject
-from chassis.events.handlers.reasons import reason_of
 from chassis.events.wire.cloudevents import Undecodable
 
-__all__ = ["failure", "log_handled"]
+__all__ = ["failure", "log_handled", "reason_of"]
 
 _log = structlog.get_logger("chassis.events")
+_LONGEST = 1000
 
 
 def failure(
@@ -36,3 +36,23 @@ def failure(
 def log_handled(type: str, event_id: str, key: str, **said: object) -> None:
     """One line for an event that took effect, where the setting log_events asks for it."""
     _log.info(f"{type} handled", event_id=event_id, key=key, **said)
+
+
+def reason_of(error: BaseException) -> str:
+    """What was raised and what it said, on one line that every database can hold."""
+    if isinstance(error, Reject):
+        kind = "rejected"
+    elif isinstance(error, Undecodable):
+        kind = "undecodable"
+    else:
+        kind = type(error).__name__
+    return f"{kind}: {_first_line(error)}"[:_LONGEST]
+
+
+def _first_line(error: BaseException) -> str:
+    try:
+        first = (str(error).splitlines() or [""])[0][:_LONGEST]
+    except Exception:  # an error that cannot even be shown is still its event's
+        return ""
+    # PostgreSQL holds no NUL, and nobody half a character.
+    return first.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")

@@ -8,6 +8,7 @@ from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from chassis.events.wire.context import EventContext
 from chassis.telemetry import tracing
+from chassis.telemetry.tracing import TraceContext
 
 __all__ = ["event_span"]
 
@@ -17,14 +18,12 @@ _NOTHING = nullcontext()
 
 
 @contextmanager
-def event_span(
-    type: str, context: EventContext, hop: tuple[str | None, str | None]
-) -> Iterator[None]:
+def event_span(type: str, context: EventContext, published: TraceContext) -> Iterator[None]:
     """The handler's span, in its event's trace, with the publishing span as parent."""
     bound = bind_contextvars(event_id=context.id)
     try:
-        traced = tracing.enabled or hop[0] or context.traceparent
-        with _span(type, context, hop) if traced else _NOTHING:
+        traced = tracing.enabled or published.traceparent or context.traceparent
+        with _span(type, context, published) if traced else _NOTHING:
             yield
             _log.debug("handled %s", type)
     finally:
@@ -32,13 +31,13 @@ def event_span(
 
 
 def _span(
-    type: str, context: EventContext, hop: tuple[str | None, str | None]
+    type: str, context: EventContext, published: TraceContext
 ) -> AbstractContextManager[object]:
-    traceparent, tracestate = hop if hop[0] else (context.traceparent, context.tracestate)
+    parent = published if published.traceparent else context
     return tracing.start_span(
         f"handle {type}",
-        traceparent=traceparent,
-        tracestate=tracestate,
+        traceparent=parent.traceparent,
+        tracestate=parent.tracestate,
         kind="consumer",
         attributes={"messaging.system": "nats", "messaging.message.id": context.id},
     )

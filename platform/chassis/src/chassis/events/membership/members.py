@@ -30,8 +30,8 @@ from chassis.events.jetstream.streams import (
     last_messages,
     stream_state,
 )
+from chassis.events.membership.shares import Member, share_of_lanes
 from chassis.events.wire import transport
-from chassis.events.wire.lanes import Member, share_of_lanes
 from chassis.telemetry import metrics
 
 __all__ = ["Members", "RunningMember", "members_config", "running_members"]

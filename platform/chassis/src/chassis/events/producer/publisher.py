@@ -14,6 +14,7 @@ from chassis.events.wire.contracts import event_type, partition_key_field, subje
 from chassis.events.wire.ids import uuid7
 from chassis.events.wire.lanes import LANES, lane_of
 from chassis.telemetry import tracing
+from chassis.telemetry.tracing import TraceContext
 
 __all__ = ["EventTooLarge", "Publisher"]
 
@@ -80,11 +81,13 @@ class Publisher:
             (cause.correlation_id or cause.id, cause.id) if cause else (id, None)
         )
         with tracing.start_span(f"publish {publication.type}", kind="producer"):
-            hop = tracing.current_trace()
-        if hop[0] is None and cause:
-            hop = cause.traceparent, cause.tracestate
-        # CloudEvents' own traceparent is that of the start, and stays over all hops.
-        start = (cause.traceparent, cause.tracestate) if cause and cause.traceparent else hop
+            published = tracing.current_trace()
+        of_cause = TraceContext(cause.traceparent, cause.tracestate) if cause else TraceContext()
+        if not published.traceparent:
+            published = of_cause
+        # CloudEvents' own traceparent is that of the start; the transport's names the span that
+        # published this event.
+        start = of_cause if of_cause.traceparent else published
         context = EventContext(
             id=id,
             type=publication.type,
@@ -94,11 +97,11 @@ class Publisher:
             time=datetime.now(UTC),
             correlation_id=correlation,
             causation_id=causation,
-            traceparent=start[0],
-            tracestate=start[1],
+            traceparent=start.traceparent,
+            tracestate=start.tracestate,
         )
         datacontenttype, data = to_data(message, self.format)
-        headers = json.dumps(encode(context, datacontenttype) | _hop_headers(*hop)).encode()
+        headers = json.dumps(encode(context, datacontenttype) | _trace_headers(published)).encode()
         if len(headers) + len(data) > self.max_bytes:
             raise EventTooLarge(
                 f"{publication.type} {id} has {len(headers) + len(data)} bytes, the limit is "
@@ -120,7 +123,6 @@ class Publisher:
         return context, row
 
 
-def _hop_headers(traceparent: str | None, tracestate: str | None) -> dict[str, str]:
-    headers = {"traceparent": traceparent, "tracestate": tracestate}
+def _trace_headers(span: TraceContext) -> dict[str, str]:
     # A line break would end the header.
-    return {name: value for name, value in headers.items() if value and value.isprintable()}
+    return {name: v for name, v in span._asdict().items() if v and v.isprintable()}

@@ -14,9 +14,9 @@ from chassis.database import (
     DatabaseDown,
     Transaction,
 )
-from chassis.events.consumer.arrival import read_stored
-from chassis.events.consumer.batch import call_one
 from chassis.events.handlers.binding import FAILURES, Handler
+from chassis.events.handlers.call import call_one
+from chassis.events.handlers.decode import read_stored
 from chassis.events.handlers.spans import event_span
 from chassis.events.settings import EventSettings
 from chassis.events.tasks import rows as task_rows
@@ -57,15 +57,15 @@ class Attempts:
             Exception: what its handler raised, or its commit.
         """
         handler = self._handlers[task.type]
-        context, message, hop = read_stored(task.headers, task.data, handler)
+        context, message, published = read_stored(task.headers, task.data, handler)
         if handler.kind == "async":
-            with event_span(handler.type, context, hop):
+            with event_span(handler.type, context, published):
                 await self._run_async(task, handler, context, message)
             return
 
         def work(tx: Transaction) -> None:
             task_rows.finish(tx.session, task)
-            call_one(handler, tx, message, context, hop)
+            call_one(handler, tx, message, context, published)
 
         async with self._threads:
             await self._database.transaction(work)

@@ -1,0 +1,98 @@
+"""Which member of a service owns which lane, computed from the membership alone."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+
+from chassis.events.wire.lanes import LANES
+
+__all__ = ["Member", "share_of_lanes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A replica of a service. `weight` is its version's share of the lanes in percent, if any."""
+
+    version: str
+    weight: int | None = None
+
+
+def share_of_lanes(members: Mapping[str, Member], lanes: int = LANES) -> dict[int, str]:
+    """The owner of every lane, by member id; empty when there is nobody.
+
+    It depends on the membership alone, so all members compute the same. Each version with a weight
+    gets that percentage of the lanes, rounded, and the versions without one share the rest; when
+    only versions with weights are there, their proportions count. A version whose members are gone
+    is out of the reckoning, so its share flows back. Which lanes a version gets is by rendezvous
+    hashing: raising its weight only adds to its lanes.
+
+    Within a version lanes go to members by bounded rendezvous hashing: of all pairs of lane and
+    member the highest score is taken first, and a member is full at its fair share, of which the
+    broken rest is first come, first served. So loads differ by at most one, and few lanes move
+    when a member comes or goes.
+    """
+    owners: dict[int, str] = {}
+    for ids, pool in _pools(members, lanes):
+        owners.update(_share(ids, pool))
+    return owners
+
+
+def _pools(members: Mapping[str, Member], lanes: int) -> list[tuple[list[str], list[int]]]:
+    """Which lanes go to which members, those of one version or those of all without a weight."""
+    weights: dict[str, int] = {}
+    for member in members.values():
+        if member.weight is not None:
+            weights[member.version] = max(member.weight, weights.get(member.version, 0))
+    rest = [id for id, member in members.items() if member.version not in weights]
+    if not any(weights.values()) and not rest:
+        rest, weights = list(members), {}
+    counts = _counts(weights, lanes, bool(rest))
+    free = list(range(lanes))
+    pools = []
+    for version in sorted(weights):
+        chosen = sorted(free, key=lambda lane: _score(version, lane), reverse=True)
+        chosen = chosen[: counts[version]]
+        free = [lane for lane in free if lane not in chosen]
+        ids = [id for id, member in members.items() if member.version == version]
+        pools.append((ids, chosen))
+    if rest:
+        pools.append((rest, free))
+    return pools
+
+
+def _counts(weights: Mapping[str, int], lanes: int, others: bool) -> dict[str, int]:
+    """How many lanes each weighted version gets; `others`: whether somebody takes the rest."""
+    if others and sum(weights.values()) <= 100:
+        counts = {version: (lanes * weight + 50) // 100 for version, weight in weights.items()}
+        if sum(counts.values()) <= lanes:
+            return counts
+    # Sainte-Laguë: proportional rounding in which nobody gains by another's greater weight.
+    counts = dict.fromkeys(sorted(weights), 0)
+    for _ in range(lanes if any(weights.values()) else 0):
+        neediest = max(counts, key=lambda version: weights[version] / (2 * counts[version] + 1))
+        counts[neediest] += 1
+    return counts
+
+
+def _share(ids: Iterable[str], pool: Iterable[int]) -> dict[int, str]:
+    load = dict.fromkeys(sorted(ids), 0)
+    lanes = list(pool)
+    if not load:
+        return {}
+    fair, extra = divmod(len(lanes), len(load))
+    pairs = sorted(((_score(id, lane), id, lane) for id in load for lane in lanes), reverse=True)
+    owners: dict[int, str] = {}
+    for _, id, lane in pairs:
+        if lane in owners or load[id] > fair or (load[id] == fair and not extra):
+            continue
+        if load[id] == fair:
+            extra -= 1
+        load[id] += 1
+        owners[lane] = id
+    return owners
+
+
+@lru_cache(maxsize=4096)
+def _score(name: str, lane: int) -> int:
+    return int.from_bytes(blake2b(f"{name}\0{lane}".encode(), digest_size=8).digest())
