@@ -44,7 +44,9 @@ def modules(write: Write) -> None:
     write("platform/chassis/src/chassis/errors.py", "")
     write("platform/chassis/src/chassis/database.py", "")
     write("platform/chassis/src/chassis/events/__init__.py", "")
-    write("platform/chassis/src/chassis/events/wire/ids.py", "")
+    for module in ("wire/ids", "jetstream/streams", "handlers/binding", "producer/relay"):
+        package = write(f"platform/chassis/src/chassis/events/{module}.py", "").parent
+        write(f"{package}/__init__.py", "")
 
 
 def test_members_that_keep_the_rules_pass(workspace: Workspace, write: Write) -> None:
@@ -72,6 +74,17 @@ def test_members_that_keep_the_rules_pass(workspace: Workspace, write: Write) ->
         ("platform/chassis/src/chassis/errors.py", "import lending", "nothing above it"),
         ("platform/chassis/src/chassis/errors.py", "import devkit", "nothing above it"),
         ("platform/chassis/src/chassis/errors.py", "import library", "nothing above it"),
+        (
+            "platform/chassis/src/chassis/events/wire/ids.py",
+            "import chassis.events.jetstream.streams",
+            "chassis.events has layers",
+        ),
+        (
+            "platform/chassis/src/chassis/events/producer/relay.py",
+            "import chassis.events.handlers.binding",
+            "chassis.events has layers",
+        ),
+        ("platform/chassis/src/chassis/events/unplaced.py", "", "chassis.events has layers"),
         ("platform/devkit/src/devkit/__init__.py", "import library", "devkit knows no contracts"),
         ("contracts/library/__init__.py", "import lending", "contracts are data"),
     ],

@@ -18,6 +18,18 @@ __all__ = ["check_imports", "foreign_imports_of_tests", "import_rules", "to_toml
 
 _INNER = ("domain", "tables")
 _OUTER = ("handlers", "rpc", "api", "service", "__main__")
+# From the top: a module imports those below it only, and none beside it ("|").
+_EVENT_PATH = (
+    "path",
+    "gauges | cleanup | jobs | operator_changes | release",
+    "held_up",
+    "consumer",
+    "tasks",
+    "handlers | producer | membership",
+    "jetstream",
+    "settings | waiting",
+    "wire",
+)
 _INPUT_OUTPUT = (
     "aiohttp", "alembic", "fastapi", "grpc", "httpx", "nats", "psycopg", "pydantic_settings",
     "requests", "sqlalchemy", "sqlite3", "starlette", "uvicorn",
@@ -34,6 +46,7 @@ class ImportRule:
     forbidden: tuple[str, ...] = ()
     direct_only: bool = False
     allowed: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
 
 
 def check_imports(workspace: Workspace) -> None:
@@ -88,6 +101,7 @@ def import_rules(workspace: Workspace) -> list[ImportRule]:
                    allowed=("** -> chassis.rpc.client",)),
     ]  # fmt: skip
     rules = [rule for rule in forbidden if rule.modules and rule.forbidden]
+    rules += _layered(workspace.chassis, "chassis", "events", _EVENT_PATH)
     if len(services) > 1:
         rules.append(ImportRule("services don't import each other", "independence", services))
     for member in workspace.services:
@@ -96,13 +110,29 @@ def import_rules(workspace: Workspace) -> list[ImportRule]:
     return rules
 
 
+def _layered(
+    member: Member, package: str, folder: str, layers: Iterable[str]
+) -> Iterator[ImportRule]:
+    """No import upwards among the modules of a folder; each has its place in a layer."""
+    home = member.source_root / package / folder
+    present = [" | ".join(n for n in layer.split(" | ") if _is_module(home, n)) for layer in layers]
+    if any(present):
+        name = f"{package}.{folder} has layers"
+        yield ImportRule(
+            name, "layers", (f"{package}.{folder}",), layers=tuple(filter(None, present))
+        )
+
+
+def _is_module(folder: Path, name: str) -> bool:
+    return (folder / f"{name}.py").exists() or (folder / name).is_dir()
+
+
 def _inside(member: Member, package: str) -> Iterator[ImportRule]:
     """The direction of imports in one service, for the modules that it has."""
 
     def present(names: Iterable[str]) -> tuple[str, ...]:
         folder = member.source_root / package
-        found = (n for n in names if (folder / f"{n}.py").exists() or (folder / n).is_dir())
-        return tuple(f"{package}.{name}" for name in found)
+        return tuple(f"{package}.{name}" for name in names if _is_module(folder, name))
 
     inner, outer = present(_INNER), present(_OUTER)
     if inner and outer:
@@ -118,6 +148,10 @@ def _inside(member: Member, package: str) -> Iterator[ImportRule]:
         )
 
 
+# What import-linter calls the modules that a rule is about.
+_KEYS = {"forbidden": "source_modules", "independence": "modules", "layers": "containers"}
+
+
 def to_toml(packages: Sequence[str], rules: Iterable[ImportRule]) -> str:
     """The configuration of import-linter."""
     lines = [
@@ -126,9 +160,10 @@ def to_toml(packages: Sequence[str], rules: Iterable[ImportRule]) -> str:
         "include_external_packages = true",
     ]
     for rule in rules:
-        key = "modules" if rule.type == "independence" else "source_modules"
         lines += ["[[tool.importlinter.contracts]]", f'name = "{rule.name}"']
-        lines += [f'type = "{rule.type}"', f"{key} = {_array(rule.modules)}"]
+        lines += [f'type = "{rule.type}"', f"{_KEYS[rule.type]} = {_array(rule.modules)}"]
+        if rule.layers:
+            lines += [f"layers = {_array(rule.layers)}", "exhaustive = true"]
         if rule.forbidden:
             lines += [f"forbidden_modules = {_array(rule.forbidden)}"]
         if rule.direct_only:

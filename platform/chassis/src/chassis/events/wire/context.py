@@ -32,7 +32,7 @@ class EventContext:
     causation_id: str | None = None
     """The id of the event that this one follows from."""
     traceparent: str | None = None
-    """The trace context of the start; a header of the transport names the span that published it."""
+    """The trace context of the start; a transport header names the publishing span."""
     tracestate: str | None = None
     extensions: Mapping[str, str] = field(default_factory=dict, hash=False)
     """All other extensions, in their canonical string form."""
