@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from chassis._lazy import lazily
 
 if TYPE_CHECKING:
+    from chassis._commands import run
     from chassis.database import ReadTransaction, Transaction
     from chassis.errors import (
         AlreadyExists,
@@ -41,6 +42,7 @@ __all__ = [
     "Transact",
     "Transaction",
     "Unavailable",
+    "run",
 ]
 
 # Imported when first used: reading a service's settings must not cost gRPC, FastAPI and SQLAlchemy.
@@ -62,6 +64,7 @@ _HOMES = {
     "Transact": "chassis.events.handlers.binding",
     "Transaction": "chassis.database",
     "Unavailable": "chassis.errors",
+    "run": "chassis._commands",
 }
 
 

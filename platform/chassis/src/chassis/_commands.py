@@ -1,7 +1,7 @@
 """What `python -m <service>` does, by its arguments."""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from chassis.exit_codes import CONFIGURATION, OK, SOFTWARE, USAGE
 from chassis.settings import ServiceSettings, SettingsInvalid, describe, load, unknown_variables
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from chassis.service import Service
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 # What the operator's verbs are about: chassis.operations.command_line has a module for each.
 _NOUNS = ("dead-letters", "events", "outbox")
@@ -20,6 +20,17 @@ usage: python -m {name} [--settings]
        python -m {name} migrate [--wait SECONDS]
        python -m {name} broker apply [--help]
        python -m {name} ({nouns}) [--help]"""
+
+
+def run(service: "Service") -> NoReturn:
+    """Run the process of a service by its arguments, and exit: call it in `__main__.py`.
+
+    No argument starts the service; `--settings` prints its settings, a command runs alone.
+    """
+    from chassis.command_output import command_output
+
+    with command_output():
+        sys.exit(main(service, sys.argv[1:]))
 
 
 def main(service: "Service", arguments: list[str]) -> int:
@@ -82,43 +93,43 @@ def _parse_migrate(program: str, arguments: list[str]) -> "Namespace":
 
 
 def _operate(service: "Service", settings: ServiceSettings, asked: "Namespace") -> int:
-    from chassis import definition
+    from chassis import checks
     from chassis.operations import command_line
 
-    unset = definition.unset(service, settings)
+    unset = checks.missing_settings(service, settings)
     if unset:
         return _refused(unset, CONFIGURATION)
     return command_line.main(service, settings, asked)
 
 
 def _apply(service: "Service", settings: ServiceSettings, asked: "Namespace") -> int:
-    from chassis import _broker, definition
+    from chassis import _broker, checks
     from chassis.events.jetstream import nats_options
 
     url = settings.database_url.get_secret_value()
     broken = [
-        *(definition.unusable(url) if url else ()),
+        *(checks.wrong_database_url(url) if url else ()),
         *nats_options.problems(settings.nats_url, settings),
     ]
     return _refused(broken, CONFIGURATION) if broken else _broker.main(service, settings, asked)
 
 
 def _migrate(service: "Service", settings: ServiceSettings, asked: "Namespace") -> int:
-    from chassis import _lifecycle, definition
+    from chassis import _lifecycle, checks
 
-    unset = definition.unset(service, settings)
+    unset = checks.missing_settings(service, settings)
     if unset:
         return _refused(unset, CONFIGURATION)
     return _lifecycle.migrate(service, settings, asked.wait)
 
 
 def _run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> int:
-    from chassis import definition
+    from chassis import checks
 
-    broken = definition.problems(service, settings)
+    broken = checks.find_problems(service, settings)
     if broken:
         return _refused(broken, SOFTWARE)
-    unset = definition.unset(service, settings)
+    unset = checks.missing_settings(service, settings)
     if unset:
         return _refused(unset, CONFIGURATION)
 

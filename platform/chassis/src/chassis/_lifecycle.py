@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from chassis import definition, exit_codes
+from chassis import exit_codes
 from chassis.database import (
     ConnectionLost,
     Database,
@@ -30,6 +30,7 @@ from chassis.database import migrate as migrate_database
 from chassis.database.engine import place_of
 from chassis.database.migrate import Diverged
 from chassis.events.handlers.binding import bind_all
+from chassis.events.jobs import bind_job
 from chassis.events.path import EventPath
 from chassis.events.producer.publisher import Publisher
 from chassis.http.app import create_app
@@ -301,7 +302,7 @@ class _Process:
             handlers=handlers,
             broadcasts=broadcasts,
             publishes=[message.DESCRIPTOR.full_name for message in service.publishes],
-            jobs=[definition.bind_job(job, settings) for job in service.jobs],
+            jobs=[bind_job(job, settings) for job in service.jobs],
             on_fatal=self._die,
         )
 

@@ -34,8 +34,8 @@ class Job:
 class Service:
     """A service: its name, its settings, and everything it takes in, gives out and calls.
 
-    Nothing is opened and nothing runs before `run()`, so that tools may import the definition to
-    read from it.
+    Nothing is opened and nothing runs before `chassis.run(service)`, so that tools may import the
+    definition to read from it.
 
     Args:
         name: also its stream's name and its `source` in events.
@@ -97,13 +97,3 @@ class Service:
             or self.jobs
             or any(s.kind != "broadcast" for router in self.events for s in router.subscriptions)
         )
-
-    def run(self) -> None:
-        """Run the process by its arguments and exit: nothing, `--settings`, or a command."""
-        import sys
-
-        from chassis._commands import main
-        from chassis.command_output import command_output
-
-        with command_output():
-            sys.exit(main(self, sys.argv[1:]))

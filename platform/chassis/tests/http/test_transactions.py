@@ -9,9 +9,9 @@ from sqlalchemy import func, insert, select
 
 from bookstore.v1 import BookSold
 from chassis import ReadTransaction, Service, ServiceSettings, Transaction
+from chassis.checks import find_problems
 from chassis.database import Database
 from chassis.database.tables import outbox
-from chassis.definition import problems
 from chassis.events.producer.publisher import Publisher
 from chassis.http import RouteRead, RouteTransact
 from chassis.testing import PostgresServer
@@ -80,8 +80,8 @@ def test_a_route_that_cannot_have_a_transaction_is_refused_at_the_start() -> Non
     def get_plain(read: RouteRead) -> None: ...
 
     service = Service("bookstore", settings=ServiceSettings, http=[plain, router])
-    lines = problems(service, ServiceSettings())
+    lines = find_problems(service, ServiceSettings())
     assert [line for line in lines if "/plain: a route that takes RouteRead" in line]
     assert len([line for line in lines if "takes a transaction; give bookstore" in line]) == 3
     service = Service("bookstore", settings=ServiceSettings, http=[router], publishes=[BookSold])
-    assert problems(service, ServiceSettings()) == []
+    assert find_problems(service, ServiceSettings()) == []

@@ -21,8 +21,8 @@ from bookstore.v1 import (
     SellBookResponse,
 )
 from chassis import EventContext, EventRouter, Service, ServiceSettings, Transact, deadline
+from chassis.checks import find_problems
 from chassis.database import Database
-from chassis.definition import problems
 from chassis.events.handlers.binding import DeclarationError
 from chassis.rpc import client
 from chassis.rpc.methods import bind
@@ -138,11 +138,11 @@ def service(**parts: object) -> Service:
 
 def test_what_calls_a_service_that_is_not_declared_is_refused() -> None:
     parts = {"events": [asking()], "grpc": [(BooksService, Front)]}
-    in_handler, in_method = problems(service(**parts), ServiceSettings())
+    in_handler, in_method = find_problems(service(**parts), ServiceSettings())
     line = "calls bookstore.v1.BooksService; add it to calls=[...] of front"
     assert in_handler.endswith(f"look_up(books): {line}")
     assert in_method.endswith(f"Front.get_book(books): {line}")
-    assert problems(service(**parts, calls=[BooksService]), ServiceSettings()) == []
+    assert find_problems(service(**parts, calls=[BooksService]), ServiceSettings()) == []
 
 
 def test_a_def_that_calls_a_service_is_refused() -> None:
@@ -152,11 +152,11 @@ def test_a_def_that_calls_a_service_is_refused() -> None:
     for form, handler in (("on", one), ("on_batch", many)):
         router = EventRouter()
         getattr(router, form)(BookSold)(handler)
-        (line,) = problems(service(events=[router], calls=[BooksService]), ServiceSettings())
+        (line,) = find_problems(service(events=[router], calls=[BooksService]), ServiceSettings())
         assert "(books): a def calls no service" in line
         assert line.endswith("make the handler an async def")
     parts = {"grpc": [(BooksService, DefMethod)], "calls": [BooksService]}
-    (line,) = problems(service(**parts), ServiceSettings())
+    (line,) = find_problems(service(**parts), ServiceSettings())
     assert line.endswith("DefMethod.get_book(books): a def calls no service; make it an async def")
 
 

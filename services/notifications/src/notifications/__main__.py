@@ -1,3 +1,4 @@
+from chassis import run
 from notifications.service import service
 
-service.run()
+run(service)

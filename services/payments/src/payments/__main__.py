@@ -1,3 +1,4 @@
+from chassis import run
 from payments.service import service
 
-service.run()
+run(service)

@@ -7,9 +7,12 @@ idle_in_transaction_session_timeout).
 """
 
 import asyncio
+import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, get_type_hints
 
 import structlog
 from sqlalchemy import select, update
@@ -26,7 +29,11 @@ from chassis.database.tables import jobs
 from chassis.events.handlers.binding import FAILURES
 from chassis.events.waiting import is_being_cancelled
 
-__all__ = ["PeriodicJob", "run_periodically"]
+if TYPE_CHECKING:
+    from chassis.service import Job
+    from chassis.settings import ServiceSettings
+
+__all__ = ["PeriodicJob", "bind_job", "run_periodically"]
 
 _log = structlog.get_logger(__name__)
 # A replica that wakes a little before the time is up takes the run: its next look is far off.
@@ -40,6 +47,23 @@ class PeriodicJob:
     name: str
     work: Callable[[Transaction], object]
     seconds: float
+
+
+def bind_job(job: "Job", settings: "ServiceSettings") -> PeriodicJob:
+    """Resolve what each parameter of a job is. `chassis.checks` has found nothing wrong with it."""
+    hints = get_type_hints(job.function)
+    fixed, transactions = {}, []
+    for parameter in inspect.signature(job.function).parameters:
+        if hints[parameter] is Transaction:
+            transactions.append(parameter)
+        else:
+            fixed[parameter] = settings
+    call: Callable[..., object] = partial(job.function, **fixed)
+
+    def work(tx: Transaction) -> object:
+        return call(**dict.fromkeys(transactions, tx))
+
+    return PeriodicJob(job.name, work, job.interval(settings))
 
 
 async def run_periodically(database: Database, job: PeriodicJob) -> None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from chassis.definition import problems
+from chassis.checks import find_problems
 from chassis.events.handlers.binding import DeclarationError
 from chassis.source_use import undeclared_use
 
@@ -22,5 +22,5 @@ def check_declarations(service: "Service", settings: "ServiceSettings | None" = 
         DeclarationError: a line for each thing that is wrong, and where to put it right.
     """
     settings = settings or service.settings_type()
-    if lines := [*problems(service, settings), *undeclared_use(service)]:
+    if lines := [*find_problems(service, settings), *undeclared_use(service)]:
         raise DeclarationError("\n".join(lines))

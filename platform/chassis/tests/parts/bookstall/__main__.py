@@ -1,3 +1,4 @@
 from bookstall.service import service
+from chassis import run
 
-service.run()
+run(service)

@@ -2,7 +2,7 @@
 
 from bookstall.service import Settings
 from bookstore.v1 import BooksService
-from chassis import Service
+from chassis import Service, run
 
 
 class Nothing:
@@ -12,4 +12,4 @@ class Nothing:
 service = Service("bookstore", settings=Settings, grpc=[(BooksService, Nothing)])
 
 if __name__ == "__main__":
-    service.run()
+    run(service)

@@ -2,7 +2,7 @@
 
 from bookstall.service import Books, Settings, events
 from bookstore.v1 import BookReturned, BookSold, BooksService
-from chassis import Service
+from chassis import Service, run
 
 service = Service(
     "bookstore",
@@ -13,4 +13,4 @@ service = Service(
 )
 
 if __name__ == "__main__":
-    service.run()
+    run(service)

@@ -19,7 +19,8 @@ from bookstore.v1 import (
     SellBookResponse,
 )
 from chassis import EventRouter, ReadTransaction, Service, ServiceSettings, Transaction
-from chassis.definition import bind_job, problems, unset
+from chassis.checks import find_problems, missing_settings
+from chassis.events.jobs import bind_job
 from chassis.rpc import client
 from chassis.rpc.methods import snake
 
@@ -118,7 +119,7 @@ def serving(contract: ServiceDescriptor, implementation: type) -> Service:
 
 
 def test_a_class_with_a_method_for_each_rpc_is_accepted() -> None:
-    assert problems(serving(BooksService, Books), Settings()) == []
+    assert find_problems(serving(BooksService, Books), Settings()) == []
 
 
 @pytest.mark.parametrize(
@@ -146,20 +147,20 @@ def test_a_class_with_a_method_for_each_rpc_is_accepted() -> None:
     ],
 )
 def test_a_class_that_does_not_fit_its_contract_is_refused(implementation: type, line: str) -> None:
-    lines = problems(serving(BooksService, implementation), Settings())
+    lines = find_problems(serving(BooksService, implementation), Settings())
     assert any(line in found and implementation.__name__ in found for found in lines), lines
 
 
 def test_a_service_that_is_named_otherwise_than_its_events_package_is_refused() -> None:
     """Its events would go into one stream, and its consumers wait for them in another."""
     named = Service("book-store", settings=Settings, publishes=[BookSold])
-    (line,) = problems(named, Settings())
+    (line,) = find_problems(named, Settings())
     assert "book-store publishes bookstore.v1.BookSold" in line
     assert "<area>.<service>.<version>; call the service 'bookstore'" in line
 
 
 def test_a_method_with_a_transaction_in_a_service_without_a_database_is_refused() -> None:
-    (line,) = problems(service(grpc=[(BooksService, Books)]), Settings())
+    (line,) = find_problems(service(grpc=[(BooksService, Books)]), Settings())
     assert "Books.sell_book: takes a transaction; give bookstore its tables=" in line
 
 
@@ -180,14 +181,14 @@ def test_two_handlers_of_one_event_type_are_refused() -> None:
     @second.on(BookSold)
     def count(event: BookSold, tx: Transaction) -> None: ...
 
-    (line,) = problems(service(events=[first, second]), Settings())
+    (line,) = find_problems(service(events=[first, second]), Settings())
     assert "ship" in line
     assert "count" in line
     assert "one handler per event type" in line
 
 
 def test_publishing_what_has_no_partition_key_is_refused() -> None:
-    (line,) = problems(service(publishes=[GetBookRequest]), Settings())
+    (line,) = find_problems(service(publishes=[GetBookRequest]), Settings())
     assert "bookstore.v1.GetBookRequest" in line
 
 
@@ -198,22 +199,22 @@ def test_a_route_that_calls_what_is_not_declared_is_refused() -> None:
     @router.get("/books")
     async def books_of_the_day(stub: Annotated[BooksServiceAsyncStub, books]) -> None: ...
 
-    (line,) = problems(service(http=[router]), Settings())
+    (line,) = find_problems(service(http=[router]), Settings())
     assert re.search(r"/books.*bookstore\.v1\.BooksService.*calls=", line)
-    assert problems(service(http=[router], calls=[BooksService]), Settings()) == []
+    assert find_problems(service(http=[router], calls=[BooksService]), Settings()) == []
 
 
 def test_a_called_service_without_a_target_is_a_missing_setting() -> None:
     calling = service(calls=[BooksService])
-    (line,) = unset(calling, Settings())
+    (line,) = missing_settings(calling, Settings())
     assert line.startswith("APP_TARGETS: has no target for bookstore")
-    assert unset(calling, Settings(targets={"bookstore": "ipv4:127.0.0.1:1"})) == []
+    assert missing_settings(calling, Settings(targets={"bookstore": "ipv4:127.0.0.1:1"})) == []
 
 
 def test_a_service_that_keeps_anything_needs_a_database() -> None:
-    (line,) = unset(service(publishes=[BookSold]), Settings())
+    (line,) = missing_settings(service(publishes=[BookSold]), Settings())
     assert line.startswith("APP_DATABASE_URL: is missing")
-    assert unset(service(grpc=[(BooksService, Books)]), Settings()) == []
+    assert missing_settings(service(grpc=[(BooksService, Books)]), Settings()) == []
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def test_a_service_that_keeps_anything_needs_a_database() -> None:
     ],
 )
 def test_a_database_that_cannot_be_used_is_a_wrong_setting(url: str, accepted: bool) -> None:
-    lines = unset(service(publishes=[BookSold]), Settings(database_url=SecretStr(url)))
+    lines = missing_settings(service(publishes=[BookSold]), Settings(database_url=SecretStr(url)))
     assert [line.split(":")[0] for line in lines] == ([] if accepted else ["APP_DATABASE_URL"])
     assert "s3cret" not in str(lines)
 
@@ -243,7 +244,7 @@ def test_a_job_that_asks_for_what_nobody_gives_is_refused() -> None:
     @shop.every(seconds=1)
     async def wait(tx: Transaction) -> None: ...
 
-    first, second = problems(shop, Settings())
+    first, second = find_problems(shop, Settings())
     assert "expire(when)" in first
     assert "wait: a job is a def" in second
 
@@ -256,7 +257,7 @@ def test_a_job_gets_its_transaction_and_settings_and_may_take_its_interval_from_
     def expire(tx: Transaction, settings: Settings) -> None:
         seen.append((tx, settings.limit))
 
-    assert problems(shop, Settings()) == []
+    assert find_problems(shop, Settings()) == []
     job = bind_job(shop.jobs[0], Settings())
     transaction = object()
     job.work(transaction)  # type: ignore[arg-type]

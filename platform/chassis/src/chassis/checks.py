@@ -1,7 +1,7 @@
 """Holds a service's definition against its contracts and settings before anything runs."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -14,7 +14,6 @@ from chassis.database import Transaction, tls
 from chassis.database.engine import database_file, is_sqlite
 from chassis.events.handlers.binding import DeclarationError, bind_all
 from chassis.events.jetstream import nats_options
-from chassis.events.jobs import PeriodicJob
 from chassis.events.producer.publisher import Publisher
 from chassis.events.wire.contracts import ContractError, event_type, source_service
 from chassis.http.transactions import takes_transaction
@@ -26,11 +25,11 @@ from chassis.telemetry import export
 if TYPE_CHECKING:
     from chassis.service import Job, Service
 
-__all__ = ["bind_job", "problems", "unset", "unusable"]
+__all__ = ["find_problems", "missing_settings", "wrong_database_url"]
 
 
-def problems(service: "Service", settings: ServiceSettings) -> list[str]:
-    """What is wrong with the definition, a line each; empty if it can run."""
+def find_problems(service: "Service", settings: ServiceSettings) -> list[str]:
+    """Return what is wrong with the definition, a line each; empty if it can run."""
     return [
         *_event_problems(service, settings),
         *methods.problems(service),
@@ -39,15 +38,15 @@ def problems(service: "Service", settings: ServiceSettings) -> list[str]:
     ]
 
 
-def unset(service: "Service", settings: ServiceSettings) -> list[str]:
-    """What the service needs by its definition and its settings do not say, a line each."""
+def missing_settings(service: "Service", settings: ServiceSettings) -> list[str]:
+    """Return the settings that the definition needs and that are missing or wrong, a line each."""
     lines = []
     if service.has_database:
         url = settings.database_url.get_secret_value()
         if not url:
             lines.append(f"APP_DATABASE_URL: is missing; {service.name} keeps its tables there")
         else:
-            lines += unusable(url)
+            lines += wrong_database_url(url)
     for contract in service.calls:
         name = target_name(contract)
         if name not in settings.targets:
@@ -60,7 +59,7 @@ def unset(service: "Service", settings: ServiceSettings) -> list[str]:
     return [*lines, *export.problems(settings)]
 
 
-def unusable(database_url: str) -> list[str]:
+def wrong_database_url(database_url: str) -> list[str]:
     """What is wrong with the URL of a database, a line each."""
     if not _is_database(database_url):
         return [
@@ -144,23 +143,6 @@ def _job_problems(job: "Job", settings_type: type[ServiceSettings]) -> Iterator[
                 f"{job.name}({parameter}): is annotated {hint!r}; "
                 f"it can be Transaction or {settings_type.__name__}"
             )
-
-
-def bind_job(job: "Job", settings: ServiceSettings) -> PeriodicJob:
-    """A job that `problems` has nothing against."""
-    hints = get_type_hints(job.function)
-    fixed, transactions = {}, []
-    for parameter in inspect.signature(job.function).parameters:
-        if hints[parameter] is Transaction:
-            transactions.append(parameter)
-        else:
-            fixed[parameter] = settings
-    call: Callable[..., object] = partial(job.function, **fixed)
-
-    def work(tx: Transaction) -> object:
-        return call(**dict.fromkeys(transactions, tx))
-
-    return PeriodicJob(job.name, work, job.interval(settings))
 
 
 def _is_settings(hint: Any, settings_type: type[ServiceSettings]) -> bool:
