@@ -42,9 +42,9 @@ def modules(write: Write) -> None:
     for module in ("domain", "tables", "handlers", "rpc", "service"):
         write(f"services/lending/src/lending/{module}.py", "")
     write("platform/chassis/src/chassis/errors.py", "")
-    write("platform/chassis/src/chassis/database.py", "")
+    write("platform/chassis/src/chassis/database.py", "from chassis import errors\n")
     write("platform/chassis/src/chassis/events/__init__.py", "")
-    for module in ("wire/ids", "jetstream/streams", "handlers/binding", "producer/relay"):
+    for module in ("wire/lanes", "jetstream/streams", "handlers/binding", "producer/relay"):
         package = write(f"platform/chassis/src/chassis/events/{module}.py", "").parent
         write(f"{package}/__init__.py", "")
 
@@ -62,7 +62,11 @@ def test_members_that_keep_the_rules_pass(workspace: Workspace, write: Write) ->
     [
         ("services/lending/src/lending/rpc.py", "import shelves", "services don't import each"),
         ("services/lending/src/lending/rpc.py", "import devkit", "services import no tools"),
-        ("services/lending/src/lending/rpc.py", "import chassis.events.wire.ids", "right below it"),
+        (
+            "services/lending/src/lending/rpc.py",
+            "import chassis.events.wire.lanes",
+            "right below it",
+        ),
         ("services/lending/src/lending/handlers.py", "import grpc.aio", "by the chassis only"),
         ("services/lending/src/lending/rpc.py", "from nats import connect", "by the chassis only"),
         ("services/lending/src/lending/handlers.py", "import extra", "services import no tools"),
@@ -75,7 +79,7 @@ def test_members_that_keep_the_rules_pass(workspace: Workspace, write: Write) ->
         ("platform/chassis/src/chassis/errors.py", "import devkit", "nothing above it"),
         ("platform/chassis/src/chassis/errors.py", "import library", "nothing above it"),
         (
-            "platform/chassis/src/chassis/events/wire/ids.py",
+            "platform/chassis/src/chassis/events/wire/lanes.py",
             "import chassis.events.jetstream.streams",
             "chassis.events has layers",
         ),
@@ -85,6 +89,11 @@ def test_members_that_keep_the_rules_pass(workspace: Workspace, write: Write) ->
             "chassis.events has layers",
         ),
         ("platform/chassis/src/chassis/events/unplaced.py", "", "chassis.events has layers"),
+        (
+            "platform/chassis/src/chassis/errors.py",
+            "import chassis.database",
+            "no imports in a circle",
+        ),
         ("platform/devkit/src/devkit/__init__.py", "import library", "devkit knows no contracts"),
         ("contracts/library/__init__.py", "import lending", "contracts are data"),
     ],

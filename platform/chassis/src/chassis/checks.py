@@ -23,7 +23,8 @@ from chassis.settings import ServiceSettings
 from chassis.telemetry import export
 
 if TYPE_CHECKING:
-    from chassis.service import Job, Service
+    from chassis.job import Job
+    from chassis.service import Service
 
 __all__ = ["find_problems", "missing_settings", "wrong_database_url"]
 

@@ -1,8 +1,9 @@
 """What a service is made of: declared once, in its service.py, and run from its __main__.py."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from chassis.job import Job
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -13,22 +14,9 @@ if TYPE_CHECKING:
     from chassis.events.handlers.router import EventRouter
     from chassis.settings import ServiceSettings
 
-__all__ = ["Job", "Service"]
+__all__ = ["Service"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A function run every so many seconds, by one replica at a time."""
-
-    name: str
-    function: Callable[..., Any]
-    seconds: float | Callable[[Any], float]
-
-    def interval(self, settings: "ServiceSettings") -> float:
-        """Seconds between two runs."""
-        return self.seconds(settings) if callable(self.seconds) else self.seconds
 
 
 class Service:

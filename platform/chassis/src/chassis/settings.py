@@ -23,7 +23,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from chassis.events.settings import EventSettings
+from chassis.event_settings import EventSettings
 from chassis.forwarding import HeaderName
 from chassis.limits import LimitSettings
 

@@ -16,9 +16,9 @@ from trade import Patience, Statements, in_one_batch, trading
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
 from chassis.database.engine import is_sqlite
+from chassis.event_settings import EventSettings
 from chassis.events import gauges
 from chassis.events.producer import relay
-from chassis.events.settings import EventSettings
 from chassis.events.tasks import runner
 from chassis.testing import NatsServer
 

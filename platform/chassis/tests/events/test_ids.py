@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chassis.events.wire import ids
-from chassis.events.wire.ids import uuid7
+from chassis import ids
+from chassis.ids import uuid7
 
 
 def test_it_is_a_uuid_of_version_7_with_the_present_time() -> None:
@@ -58,7 +58,7 @@ def test_they_go_on_in_the_next_millisecond_when_the_counter_is_full(
 def test_a_forked_child_counts_from_elsewhere() -> None:
     program = """
 import os, time
-from chassis.events.wire.ids import uuid7
+from chassis.ids import uuid7
 now = time.time_ns()
 time.time_ns = lambda: now
 uuid7()

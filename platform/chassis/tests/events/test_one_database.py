@@ -12,8 +12,8 @@ from relaying import Shop, StreamView
 from structlog.testing import capture_logs
 
 from bookstore.v1 import BookSold
-from chassis.events.wire.ids import uuid7
 from chassis.events.wire.lanes import LANES
+from chassis.ids import uuid7
 from chassis.testing import NatsServer
 
 NewDatabase = Callable[[str], str]

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis.database import Database
+from chassis.event_settings import EventSettings
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.owned_stream import LaneCountChanged
@@ -18,7 +19,6 @@ from chassis.events.jetstream.streams import api
 from chassis.events.producer import outbox
 from chassis.events.release.applying import Applied, Known, SubjectsHeld, apply_members_stream
 from chassis.events.release.applying import apply_own_stream as apply_own
-from chassis.events.settings import EventSettings
 from chassis.events.wire.contracts import event_type
 from chassis.testing import NatsServer
 

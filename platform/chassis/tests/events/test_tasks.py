@@ -17,7 +17,7 @@ from trade import Patience, dead, rows_of_tasks, settled, take_in, trading
 from bookstore.v1 import BookReturned, BookSold, BooksServiceStub, GetBookRequest
 from chassis import EventContext, EventRouter, Reject, Transact, Transaction, Unavailable
 from chassis.database import tables
-from chassis.events.settings import EventSettings
+from chassis.event_settings import EventSettings
 from chassis.events.tasks import dead_letter_rows
 from chassis.events.tasks.runner import backoff
 from chassis.testing import NatsServer, free_port

@@ -25,10 +25,10 @@ from sqlalchemy import (
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database import Database, migrate
+from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import bind_all
 from chassis.events.path import EventPath
 from chassis.events.producer.publisher import Publisher
-from chassis.events.settings import EventSettings
 from chassis.events.wire.contracts import event_type
 
 metadata = MetaData()

@@ -13,9 +13,9 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter
 from chassis.calls import StubOf, no_stub
 from chassis.database import Database, tables
+from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import bind_all
 from chassis.events.producer.publisher import Publisher
-from chassis.events.settings import EventSettings
 from chassis.events.tasks import rows as task_rows
 from chassis.events.tasks.gate import Gate
 from chassis.events.tasks.runner import TaskRunner

@@ -15,7 +15,7 @@ from chassis.events.producer.publisher import Publisher
 from chassis.events.wire import transport
 from chassis.events.wire.cloudevents import to_structured
 from chassis.events.wire.contracts import subjects_of
-from chassis.events.wire.ids import uuid7
+from chassis.ids import uuid7
 
 __all__ = ["Forge"]
 

@@ -14,13 +14,13 @@ from google.protobuf.message import Message
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext
 from chassis.database import Database
+from chassis.event_settings import EventSettings
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.streams import Stored, api, read_from, stream_state
 from chassis.events.producer import outbox
 from chassis.events.producer.publisher import Publisher
 from chassis.events.producer.relay import Relay
-from chassis.events.settings import EventSettings
 from chassis.events.waiting import end
 from chassis.events.wire import transport
 from chassis.events.wire.contracts import event_type

@@ -15,8 +15,8 @@ from sqlalchemy import Engine, event, select
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventRouter
 from chassis.database.tables import dead_letters, tasks
+from chassis.event_settings import EventSettings
 from chassis.events.jetstream.streams import StreamGone, stream_state
-from chassis.events.settings import EventSettings
 from chassis.testing import NatsServer
 
 __all__ = [

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from chassis.database import tables
-from chassis.events.wire.ids import uuid7
+from chassis.ids import uuid7
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

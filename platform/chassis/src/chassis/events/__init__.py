@@ -6,7 +6,7 @@ from chassis._lazy import lazily
 
 if TYPE_CHECKING:
     from chassis.events.wire.cloudevents import decode, to_structured
-    from chassis.events.wire.ids import uuid7
+    from chassis.ids import uuid7
 
 __all__ = ["decode", "to_structured", "uuid7"]
 
@@ -14,7 +14,7 @@ __all__ = ["decode", "to_structured", "uuid7"]
 _HOMES = {
     "decode": "chassis.events.wire.cloudevents",
     "to_structured": "chassis.events.wire.cloudevents",
-    "uuid7": "chassis.events.wire.ids",
+    "uuid7": "chassis.ids",
 }
 
 

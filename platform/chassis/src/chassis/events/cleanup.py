@@ -6,10 +6,10 @@ import time
 import structlog
 
 from chassis.database import ConnectionLost, Database, DatabaseDown
+from chassis.event_settings import EventSettings
 from chassis.events.membership import lane_marks
 from chassis.events.membership.lane_marks import Mark
 from chassis.events.membership.members import Members
-from chassis.events.settings import EventSettings
 from chassis.events.tasks import dead_letter_rows
 
 __all__ = ["Cleanup"]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, get_type_hints
+from typing import get_type_hints
 
 import structlog
 from sqlalchemy import select, update
@@ -28,10 +28,7 @@ from chassis.database import (
 from chassis.database.tables import jobs
 from chassis.events.handlers.binding import FAILURES
 from chassis.events.waiting import is_being_cancelled
-
-if TYPE_CHECKING:
-    from chassis.service import Job
-    from chassis.settings import ServiceSettings
+from chassis.job import Job
 
 __all__ = ["PeriodicJob", "bind_job", "run_periodically"]
 
@@ -49,7 +46,7 @@ class PeriodicJob:
     seconds: float
 
 
-def bind_job(job: "Job", settings: "ServiceSettings") -> PeriodicJob:
+def bind_job(job: Job, settings: object) -> PeriodicJob:
     """Resolve what each parameter of a job is. `chassis.checks` has found nothing wrong with it."""
     hints = get_type_hints(job.function)
     fixed, transactions = {}, []

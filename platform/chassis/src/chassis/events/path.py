@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 
 from chassis.database import Database
 from chassis.database.long_transactions import LongTransactions
+from chassis.event_settings import EventSettings
 from chassis.events.cleanup import Cleanup
 from chassis.events.consumer.foreign_reader import ForeignReader
 from chassis.events.consumer.reader import Reader
@@ -30,14 +31,13 @@ from chassis.events.producer import outbox
 from chassis.events.producer import refused as refused_rows
 from chassis.events.producer.relay import Relay
 from chassis.events.producer.resending import Resender
-from chassis.events.settings import EventSettings
 from chassis.events.tasks import rows as task_rows
 from chassis.events.tasks.gate import Gate
 from chassis.events.tasks.runner import TaskRunner
 from chassis.events.waiting import end
 from chassis.events.wire import transport
 from chassis.events.wire.contracts import source_service, stream_of
-from chassis.events.wire.ids import uuid7
+from chassis.ids import uuid7
 
 __all__ = ["EventLedger", "EventPath"]
 

@@ -18,13 +18,13 @@ from sqlalchemy.orm import Session
 from chassis.calls import StubOf, undeclared
 from chassis.database import Database, Transaction, tables
 from chassis.database.engine import sqlite_url
+from chassis.event_settings import EventSettings
 from chassis.events.consumer import batch, positions
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.positions import Position
 from chassis.events.handlers.binding import DeclarationError, Handler, bind_all
 from chassis.events.handlers.router import EventRouter
 from chassis.events.producer.publisher import Publisher
-from chassis.events.settings import EventSettings
 from chassis.events.tasks import queue
 from chassis.events.tasks.attempts import Attempts
 from chassis.events.tasks.queue import Look
@@ -32,8 +32,8 @@ from chassis.events.tasks.rows import Task
 from chassis.events.wire.cloudevents import decode, encode, from_data, to_data
 from chassis.events.wire.context import EventContext
 from chassis.events.wire.contracts import ContractError, event_type, source_service, stream_of
-from chassis.events.wire.ids import uuid7
 from chassis.events.wire.transport import NUMBER, number_value
+from chassis.ids import uuid7
 from chassis.source_use import undeclared_use
 
 if TYPE_CHECKING:

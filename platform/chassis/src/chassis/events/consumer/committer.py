@@ -8,13 +8,13 @@ import structlog
 from sqlalchemy.orm import Session
 
 from chassis.database import ConnectionLost, Database, DatabaseAtFault, DatabaseDown
+from chassis.event_settings import EventSettings
 from chassis.events.consumer import batch, positions
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.batch import HandlerFailed, TakeIn, Taken
 from chassis.events.consumer.positions import Position, PositionMoved
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.failures import failure, log_handled
-from chassis.events.settings import EventSettings
 from chassis.events.tasks.gate import Gate
 from chassis.events.tasks.runner import backoff
 from chassis.telemetry import metrics, tracing

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from chassis.database import Database
 from chassis.database.tables import LONGEST_NAME
+from chassis.event_settings import EventSettings
 from chassis.events.consumer import foreign_rows
 from chassis.events.consumer.arrival import Arrival, fill
 from chassis.events.consumer.committer import Committer
@@ -35,7 +36,6 @@ from chassis.events.jetstream.streams import (
     stream_state,
 )
 from chassis.events.membership.members import Members
-from chassis.events.settings import EventSettings
 from chassis.events.tasks.gate import Gate
 from chassis.events.wire import transport
 from chassis.events.wire.cloudevents import Undecodable, decode

@@ -17,7 +17,7 @@ from nats.aio.subscription import Subscription
 from chassis.events.jetstream.nats_options import api_subject
 from chassis.events.jetstream.streams import create_consumer, delete_consumer
 from chassis.events.waiting import wait_at_most
-from chassis.events.wire.ids import uuid7
+from chassis.ids import uuid7
 
 __all__ = ["Pull", "PullBroken"]
 

@@ -13,6 +13,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from chassis.database import Database
+from chassis.event_settings import EventSettings
 from chassis.events.consumer import positions
 from chassis.events.consumer import stopped_lane_rows as stopped_lanes
 from chassis.events.consumer.arrival import Arrival, arrival_of
@@ -33,7 +34,6 @@ from chassis.events.handlers.pauses import Pauses
 from chassis.events.jetstream.broker import Broker
 from chassis.events.jetstream.streams import JetStreamError, StreamState, stream_state
 from chassis.events.membership.members import Members
-from chassis.events.settings import EventSettings
 from chassis.events.tasks.gate import Gate
 from chassis.events.wire import transport
 from chassis.events.wire.contracts import lane_of_subject, subject_of, subjects_of

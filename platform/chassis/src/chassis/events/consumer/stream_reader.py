@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 import structlog
 
 from chassis.database import ConnectionLost, Database, DatabaseDown
+from chassis.event_settings import EventSettings
 from chassis.events.consumer.held_lanes import HeldLanes
 from chassis.events.consumer.positions import PositionMoved
 from chassis.events.consumer.pull import Pull, PullBroken
@@ -17,7 +18,6 @@ from chassis.events.jetstream.broker import Broker
 from chassis.events.jetstream.hindrance import Hindrance
 from chassis.events.jetstream.streams import StreamGone
 from chassis.events.membership.members import Members
-from chassis.events.settings import EventSettings
 from chassis.events.waiting import wait_at_most
 from chassis.events.wire import transport
 

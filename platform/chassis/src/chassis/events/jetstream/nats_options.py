@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.errors import Error, SecureConnWantedError
 
 from chassis.certificates import Certificates, unreadable
-from chassis.events.settings import EventSettings
+from chassis.event_settings import EventSettings
 from chassis.events.wire import transport
 
 __all__ = ["COPY_OF_A_COPY", "JetStreamClient", "NatsOptions", "api_subject", "problems"]

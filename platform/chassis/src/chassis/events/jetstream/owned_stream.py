@@ -6,9 +6,9 @@ from typing import Any
 
 from nats.aio.client import Client
 
+from chassis.event_settings import EventSettings
 from chassis.events.jetstream.stream_drift import drift
 from chassis.events.jetstream.streams import StreamGone, StreamState, api, stream_state
-from chassis.events.settings import EventSettings
 from chassis.events.wire.contracts import subjects_of
 from chassis.events.wire.lanes import LANES
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from chassis.events.settings import EventSettings
+from chassis.event_settings import EventSettings
 
 __all__ = ["ADDED_BYTES", "drift"]
 

@@ -19,7 +19,7 @@ from nats.errors import ConnectionClosedError, NoRespondersError
 
 from chassis.events.jetstream.nats_options import COPY_OF_A_COPY, api_subject
 from chassis.events.wire import transport
-from chassis.events.wire.ids import uuid7
+from chassis.ids import uuid7
 
 __all__ = [
     "BATCH_MAX",

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import outbox, relay, subjects
-from chassis.events.wire.ids import uuid7
+from chassis.ids import uuid7
 
 __all__ = [
     "Counters",

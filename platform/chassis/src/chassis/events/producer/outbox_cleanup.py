@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 
 from chassis.database import Database
 from chassis.database.tables import outbox, relay
+from chassis.event_settings import EventSettings
 from chassis.events.jetstream.streams import StreamState
 from chassis.events.producer import sent_marks
-from chassis.events.settings import EventSettings
 
 __all__ = ["Cleaned", "Cleaner", "clean", "keep_seconds"]
 

@@ -11,8 +11,8 @@ from chassis.database.tables import LONGEST_NAME
 from chassis.events.wire.cloudevents import EventFormat, encode, to_data
 from chassis.events.wire.context import EventContext
 from chassis.events.wire.contracts import event_type, partition_key_field, subject_of
-from chassis.events.wire.ids import uuid7
 from chassis.events.wire.lanes import LANES, lane_of
+from chassis.ids import uuid7
 from chassis.telemetry import tracing
 from chassis.telemetry.tracing import TraceContext
 

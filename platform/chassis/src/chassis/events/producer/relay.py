@@ -16,6 +16,7 @@ from nats.aio.client import Client
 
 from chassis.database import Database, Transaction
 from chassis.database.leadership import Lock
+from chassis.event_settings import EventSettings
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.hindrance import Hindrance
 from chassis.events.jetstream.nats_options import NatsOptions
@@ -33,7 +34,6 @@ from chassis.events.producer.outbox import Counters, Outgoing
 from chassis.events.producer.outbox_cleanup import Cleaner
 from chassis.events.producer.recovery import Recovery
 from chassis.events.producer.sending import Sender, StreamRefuses
-from chassis.events.settings import EventSettings
 from chassis.events.waiting import end, wait_at_most
 from chassis.events.wire import transport
 from chassis.events.wire.contracts import subjects_of

@@ -20,7 +20,7 @@ from chassis.events.producer.outbox import Counters, Outgoing
 from chassis.events.producer.outbox_lift import take_numbers_back
 from chassis.events.producer.stream_end import only_strangers
 from chassis.events.wire import transport
-from chassis.events.wire.ids import uuid7
+from chassis.ids import uuid7
 
 __all__ = ["Sender", "StreamRefuses"]
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from nats.aio.client import Client
 
+from chassis.event_settings import EventSettings
 from chassis.events.jetstream.owned_stream import extend_stream, look_at_stream, make_stream
 from chassis.events.jetstream.streams import (
     JetStreamError,
@@ -23,7 +24,6 @@ from chassis.events.jetstream.streams import (
     stream_state,
 )
 from chassis.events.membership.members import members_config
-from chassis.events.settings import EventSettings
 from chassis.events.wire.contracts import subjects_of
 from chassis.events.wire.transport import MEMBERS_STREAM
 

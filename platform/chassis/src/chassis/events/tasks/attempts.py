@@ -14,11 +14,11 @@ from chassis.database import (
     DatabaseDown,
     Transaction,
 )
+from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import FAILURES, Handler
 from chassis.events.handlers.call import call_one
 from chassis.events.handlers.decode import read_stored
 from chassis.events.handlers.spans import event_span
-from chassis.events.settings import EventSettings
 from chassis.events.tasks import rows as task_rows
 from chassis.events.tasks.rows import Task
 from chassis.events.wire.context import EventContext

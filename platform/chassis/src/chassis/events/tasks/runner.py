@@ -20,10 +20,10 @@ from chassis.database import (
 )
 from chassis.database.faults import away
 from chassis.errors import is_unavailable
+from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import FAILURES, Handler, Reject
 from chassis.events.handlers.failures import failure, log_handled
 from chassis.events.handlers.pauses import Pauses
-from chassis.events.settings import EventSettings
 from chassis.events.tasks import dead_letter_rows, queue
 from chassis.events.tasks import rows as task_rows
 from chassis.events.tasks.attempts import Attempts
