@@ -1,0 +1,158 @@
+"""What goes on while a platform runs: its state is kept, logs are followed, what dies restarts."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+from devkit.errors import DevkitError
+from devkit.log_tail import LogTail
+from devkit.platform.options import PlatformOptions
+from devkit.platform.servers import Servers
+from devkit.service_process import POLL_SECONDS, ServiceProcess
+from devkit.services import ServiceDefinition
+from devkit.supervisor import supervise, supervise_servers
+from devkit.workspace import Workspace
+
+__all__ = ["Background"]
+
+# A process that is running may be killed at any moment: a developer need not wait long for its end.
+_GRACE_SECONDS = 1.5
+
+
+class Background:
+    """The tasks beside the processes of a platform.
+
+    `write_state` is called whenever a process has been started again.
+    """
+
+    def __init__(
+        self,
+        options: PlatformOptions,
+        processes: Sequence[ServiceProcess],
+        servers: Servers,
+        write_state: Callable[[], None],
+    ) -> None:
+        self._options = options
+        self._processes = processes
+        self._servers = servers
+        self._write_state = write_state
+        self._tails: dict[str, LogTail] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._follower: list[asyncio.Task[None]] = []
+        self._readiness: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, workspace: Workspace, definitions: Sequence[ServiceDefinition]) -> None:
+        """Begin with all that the options ask for."""
+        options = self._options
+        tasks = [self._keep_state()]
+        if options.on_line is not None:
+            self._tails = {process.name: LogTail(process.log) for process in self._processes}
+            self._follower = [self._in_background(self._follow_logs())]
+        if options.restart:
+            tasks.append(supervise(self._processes, self.tell))
+        if options.restart_servers:
+            tasks.append(supervise_servers(self._servers.made, self.tell))
+        if options.watch:
+            tasks.append(self._watch(workspace, definitions))
+        self._tasks = [self._in_background(task) for task in tasks]
+
+    def cancel(self) -> list[asyncio.Task[None]]:
+        """Tell everything but the following of logs to end; returns what ends."""
+        tasks = [*self._tasks, *self._readiness.values()]
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    async def end(self) -> None:
+        """End everything but the following of logs."""
+        await asyncio.gather(*self.cancel(), return_exceptions=True)
+
+    async def end_following(self) -> None:
+        """End the following of logs."""
+        for task in self._follower:
+            task.cancel()
+        await asyncio.gather(*self._follower, return_exceptions=True)
+
+    def pass_on_lines(self) -> None:
+        """Pass on what has been written since the last call."""
+        if self._options.on_line is not None:
+            for name, tail in self._tails.items():
+                for line in tail.new_lines():
+                    self._options.on_line(name, line)
+
+    def tell(self, name: str, what: str) -> None:
+        """Say what was done to a process; what it wrote came before."""
+        if self._options.on_event is not None:
+            self.pass_on_lines()
+            self._options.on_event(name, what)
+
+    async def restart(self, services: Iterable[str]) -> None:
+        """Stop every replica of these services, and start it again."""
+        chosen = set(services)
+
+        async def restart(process: ServiceProcess) -> None:
+            await process.stop(grace=_GRACE_SECONDS)
+            process.start()
+
+        await asyncio.gather(*(restart(p) for p in self._processes if p.service in chosen))
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._tell_of_failure)
+        return task
+
+    def _tell_of_failure(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.tell("runner", f"{type(error).__name__}: {error}")
+
+    async def _keep_state(self) -> None:
+        known = self._pids()
+        while True:
+            await asyncio.sleep(2 * POLL_SECONDS)
+            if known != (known := self._pids()):
+                self._write_state()
+
+    def _pids(self) -> list[int]:
+        servers = (self._servers.pid(name) for name in self._servers.made)
+        return [*(process.pid for process in self._processes), *servers]
+
+    async def _follow_logs(self) -> None:
+        while True:
+            self.pass_on_lines()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _watch(self, workspace: Workspace, definitions: Sequence[ServiceDefinition]) -> None:
+        # Imported here: its library is needed by nobody else.
+        from devkit.watch import changed_services
+
+        async for services, files in changed_services(workspace, definitions, self._polling):
+            here = [process for process in self._processes if process.service in services]
+            names = ", ".join(sorted({file.name for file in files}))
+            for service in dict.fromkeys(process.service for process in here):
+                self.tell(service, f"{names} changed, restarting")
+            began = time.monotonic()
+            await self.restart(process.service for process in here)
+            for process in here:
+                if process.name in self._readiness:  # it waits for a run that is no more
+                    self._readiness[process.name].cancel()
+                self._readiness[process.name] = self._in_background(
+                    self._tell_when_ready(process, began)
+                )
+
+    def _polling(self, reason: str) -> None:
+        self.tell(
+            "runner",
+            f"the system does not tell of changed files ({reason}): they are looked at once a "
+            "second; `slipway doctor` says what to do",
+        )
+
+    async def _tell_when_ready(self, process: ServiceProcess, began: float) -> None:
+        try:
+            await process.wait_ready()
+        except DevkitError as error:
+            self.tell(process.name, str(error))
+        else:
+            self.tell(process.name, f"ready again after {time.monotonic() - began:.1f} s")
