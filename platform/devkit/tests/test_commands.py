@@ -16,9 +16,9 @@ import pytest
 from rich.console import Console
 
 from chassis.testing import free_port
+from devkit.commands.logs import choose_logs, last_lines
 from devkit.console import LinePrinter, console
 from devkit.errors import DevkitError
-from devkit.logs_command import choose_logs, last_lines
 from devkit.options import parse_numbers
 from devkit.workspace import Workspace
 

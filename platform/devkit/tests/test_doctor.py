@@ -13,7 +13,8 @@ import pytest
 import typer
 
 from chassis.testing import free_port, postgres_files
-from devkit import doctor, doctor_command
+from devkit import doctor
+from devkit.commands import doctor as doctor_command
 from devkit.doctor import Finding
 from devkit.ports import FixedPort
 from devkit.state import PlatformState, ServerState, write_state

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from chassis.testing import free_port
-from devkit.logs_command import choose_logs
+from devkit.commands.logs import choose_logs
+from devkit.commands.ps import state_table
+from devkit.commands.run import address_table
 from devkit.platform import Platform
-from devkit.ps_command import state_table
-from devkit.run_command import address_table
 from devkit.state import read_state
 from devkit.workspace import Workspace
 

@@ -13,9 +13,9 @@ __all__ = ["command_line"]
 
 # What is not known here is passed on to the services' own commands, whose help it is too.
 _OPERATING = {
-    "dead-letters": ("devkit.operate_command", "dead_letters"),
-    "events": ("devkit.operate_command", "events"),
-    "outbox": ("devkit.operate_command", "outbox"),
+    "dead-letters": ("devkit.commands.operate", "dead_letters"),
+    "events": ("devkit.commands.operate", "events"),
+    "outbox": ("devkit.commands.operate", "outbox"),
 }
 _PASSED_ON: dict[str, Any] = {
     "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
@@ -23,18 +23,18 @@ _PASSED_ON: dict[str, Any] = {
 }
 # Imported only when asked for: most commands run in a fraction of a second.
 _OWN = {
-    "run": ("devkit.run_command", "run"),
-    "ps": ("devkit.ps_command", "ps"),
-    "logs": ("devkit.logs_command", "logs"),
+    "run": ("devkit.commands.run", "run"),
+    "ps": ("devkit.commands.ps", "ps"),
+    "logs": ("devkit.commands.logs", "logs"),
     **_OPERATING,
-    "describe": ("devkit.describe_command", "describe"),
-    "render": ("devkit.render_command", "render"),
+    "describe": ("devkit.commands.describe", "describe"),
+    "render": ("devkit.commands.render", "render"),
     "broker": ("devkit.broker.command", "app"),
-    "doctor": ("devkit.doctor_command", "doctor"),
+    "doctor": ("devkit.commands.doctor", "doctor"),
     "contracts": ("devkit.contracts.command", "app"),
     "images": ("devkit.images.command", "app"),
     "compose": ("devkit.compose.command", "app"),
-    "workspace": ("devkit.workspace_command", "app"),
+    "workspace": ("devkit.commands.workspace", "app"),
 }
 
 
