@@ -12,9 +12,9 @@ import yaml
 
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
-from chassis.events.producer.resending import MOST_ANSWERS
 from chassis.events.release.permissions import Listener, of_release, of_service
 from chassis.events.wire import transport
+from chassis.events.wire.resending import MOST_ANSWERS
 from chassis.testing import NatsServer
 from devkit.broker.keys import make_keys, names_of, public_keys, secret_manifests
 from devkit.broker.server_config import authorization

@@ -44,7 +44,7 @@ def modules(write: Write) -> None:
     write("platform/chassis/src/chassis/errors.py", "")
     write("platform/chassis/src/chassis/database.py", "from chassis import errors\n")
     write("platform/chassis/src/chassis/events/__init__.py", "")
-    for module in ("wire/lanes", "jetstream/streams", "handlers/binding", "producer/relay"):
+    for module in ("wire/lanes", "jetstream/streams", "consumer/reader", "producer/relay"):
         package = write(f"platform/chassis/src/chassis/events/{module}.py", "").parent
         write(f"{package}/__init__.py", "")
 
@@ -85,7 +85,7 @@ def test_members_that_keep_the_rules_pass(workspace: Workspace, write: Write) ->
         ),
         (
             "platform/chassis/src/chassis/events/producer/relay.py",
-            "import chassis.events.handlers.binding",
+            "import chassis.events.consumer.reader",
             "chassis.events has layers",
         ),
         ("platform/chassis/src/chassis/events/unplaced.py", "", "chassis.events has layers"),

@@ -1,6 +1,7 @@
 """A stop ends everything, whatever happens meanwhile."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from chassis.testing import free_port
 from devkit.errors import DevkitError
 from devkit.log_tail import current_logs
 from devkit.platform import Platform, PlatformOptions
+from devkit.platform.background import Background
 from devkit.state import read_state
 from devkit.stop_signals import stop_requested
 from devkit.workspace import Workspace
@@ -53,10 +55,12 @@ async def test_lines_are_passed_on_until_a_service_has_ended(
 async def test_a_terminal_that_is_gone_ends_no_stop_half_way(
     run: Callable[..., Platform], desk: str
 ) -> None:
-    gone = False
+    gone = refused = False
 
     def on_line(name: str, line: str) -> None:
+        nonlocal refused
         if gone:
+            refused = True
             raise OSError("no such terminal")
 
     platform = run(on_line=on_line)
@@ -65,10 +69,12 @@ async def test_a_terminal_that_is_gone_ends_no_stop_half_way(
     pids = [platform.broker.pid, *(process.pid for process in platform.processes)]
     gone = True
 
-    with pytest.raises(OSError, match="no such terminal"):
+    # The follower may have met the last line: then it was the follower that failed.
+    with contextlib.suppress(OSError):
         await platform.stop()
 
     gone = False
+    assert refused
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
     assert read_state(platform.data) is None
 
@@ -115,7 +121,7 @@ async def test_the_loop_goes_on_while_processes_are_started(
 
     monkeypatch.setattr(ServiceProcess, "start", lambda process: started_at.append(turns))
     monkeypatch.setattr(Platform, "write_state", lambda platform: None)
-    monkeypatch.setattr(Platform, "_start_background", lambda platform: None)
+    monkeypatch.setattr(Background, "start", lambda *arguments: None)
     counting = asyncio.create_task(count())
     await run(replicas={desk: 3}).start()
     counting.cancel()

@@ -20,8 +20,8 @@ from chassis.events.handlers.router import Start
 from chassis.events.jetstream.streams import JetStreamError
 from chassis.events.producer import outbox
 from chassis.events.wire import transport
-from chassis.events.wire.ids import uuid7
 from chassis.events.wire.lanes import LANES, lane_of
+from chassis.ids import uuid7
 from chassis.testing import NatsServer
 
 SOLD = "bookstore.v1.BookSold"

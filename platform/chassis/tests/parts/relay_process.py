@@ -41,7 +41,8 @@ def _die_with_parent() -> None:
 def _arm(step: str) -> None:
     """Let the relay of this process kill itself at a step."""
     client_class: Any = import_module("nats.aio.client").Client
-    outbox, sending = (import_module(f"chassis.events.{name}") for name in ("outbox", "sending"))
+    outbox = import_module("chassis.events.producer.outbox")
+    sending = import_module("chassis.events.producer.sending")
 
     def before(target: Any, name: str, *, call: int = 1) -> None:
         _wrap(target, name, lambda calls: calls == call, lambda _calls: False)

@@ -30,7 +30,7 @@ from chassis.events.operator_changes import OperatorChange
 from chassis.events.producer import outbox
 from chassis.events.producer import refused as refused_rows
 from chassis.events.producer.relay import Relay
-from chassis.events.producer.resending import Resender
+from chassis.events.producer.resender import Resender
 from chassis.events.tasks import rows as task_rows
 from chassis.events.tasks.gate import Gate
 from chassis.events.tasks.runner import TaskRunner

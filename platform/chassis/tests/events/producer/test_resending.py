@@ -17,12 +17,13 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext
 from chassis.database import Database, tables
 from chassis.events.consumer import positions
+from chassis.events.consumer.resend_request import Gone, ask
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
-from chassis.events.producer import resending
+from chassis.events.producer import resender
 from chassis.events.producer.publisher import Publisher
-from chassis.events.producer.resending import Gone, Missing, ask
 from chassis.events.wire import transport
+from chassis.events.wire.resending import Missing
 from chassis.telemetry import metrics
 from chassis.testing import NatsServer
 
@@ -76,7 +77,7 @@ async def test_what_is_missing_in_the_stream_is_taken_from_the_producer_once_and
 async def test_many_that_are_missing_come_in_several_answers(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resending, "_MOST_EVENTS", 4)
+    monkeypatch.setattr(resender, "MOST_EVENTS", 4)
     lost_before = metrics.EVENTS_LOST.labels(TYPE)._value.get()
     async with shop(new_database("shop"), nats) as producer:
         events, _ = await sell_and_lose(producer, nats, range(3, 17))
@@ -157,15 +158,15 @@ async def test_a_skip_goes_only_forward_and_leaves_what_others_took(
 async def test_what_lies_far_down_in_the_outbox_is_found_in_parts_and_remembered(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resending, "_RANKS_AT_ONCE", 7)
+    monkeypatch.setattr(resender, "_RANKS_AT_ONCE", 7)
     parts: list[object] = []
-    found = resending._found
+    found = resender._found
 
     def counted(*arguments: Any) -> Any:
         parts.append(arguments)
         return found(*arguments)
 
-    monkeypatch.setattr(resending, "_found", counted)
+    monkeypatch.setattr(resender, "_found", counted)
     async with (
         shop(new_database("shop"), nats) as producer,
         connection(NatsOptions(nats.url), "test") as client,
@@ -218,7 +219,7 @@ async def test_only_what_the_asked_database_has_numbered_is_sent_again(
         assert again == (as_relayed, held[2].data)
         assert await numbers(missing) == [3, 4, 5, 6]
         assert await numbers(replace(missing, below_rank=6)) == [3, 4, 5]
-        monkeypatch.setattr(resending, "_MOST_BYTES", 1)
+        monkeypatch.setattr(resender, "_MOST_BYTES", 1)
         assert await numbers(missing) == [3]
         for gone, why in {
             replace(missing, generation="another"): "not the one that numbered",
@@ -269,7 +270,7 @@ def test_looking_for_what_is_missing_reads_the_outbox_by_rank(
 ) -> None:
     database = Database(new_database("shop"), Publisher("bookstore", (BookSold,)))
     try:
-        statement = resending._found(Missing(SUBJECT, 3, 6, "", 100), 1, 100)
+        statement = resender._found(Missing(SUBJECT, 3, 6, "", 100), 1, 100)
         engine = database._read_engine
         compiled = statement.compile(engine, compile_kwargs={"literal_binds": True})
         with engine.connect() as connection:

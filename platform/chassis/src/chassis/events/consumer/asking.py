@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
+from chassis.events.consumer import resend_request
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.positions import Position, position_of
 from chassis.events.consumer.stopped_lanes import Stop, Stops
 from chassis.events.jetstream.broker import Broker
-from chassis.events.producer import resending
 
 __all__ = ["Asking"]
 
@@ -64,8 +64,8 @@ class Asking:
     async def _ask(self, stop: Stop) -> None:
         assert stop.missing
         try:
-            events = await resending.ask(self._broker.client, self._producer, stop.missing)
-        except resending.Gone as gone:
+            events = await resend_request.ask(self._broker.client, self._producer, stop.missing)
+        except resend_request.Gone as gone:
             why = f"{gone}, so it cannot send them again; `events skip` goes on without them"
             self._stops.explain(stop, why)
         except LookupError as error:

@@ -8,9 +8,9 @@ import structlog
 
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.positions import Position
-from chassis.events.producer.resending import Missing
 from chassis.events.wire import transport
 from chassis.events.wire.contracts import lane_of_subject
+from chassis.events.wire.resending import Missing
 from chassis.telemetry import metrics
 
 __all__ = ["Stop", "Stops"]

@@ -7,6 +7,7 @@ import structlog
 from nats.aio.client import Client
 
 from chassis.database import Database, Transaction
+from chassis.events.jetstream.stream_end import only_strangers
 from chassis.events.jetstream.streams import (
     EVENT_REFUSED,
     JetStreamError,
@@ -18,7 +19,6 @@ from chassis.events.producer import outbox, refused, sent_marks
 from chassis.events.producer.batch_size import BatchSize
 from chassis.events.producer.outbox import Counters, Outgoing
 from chassis.events.producer.outbox_lift import take_numbers_back
-from chassis.events.producer.stream_end import only_strangers
 from chassis.events.wire import transport
 from chassis.ids import uuid7
 

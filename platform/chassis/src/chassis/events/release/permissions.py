@@ -6,9 +6,9 @@ Each subject here has its use in this package. Everything else is denied by not 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from chassis.events.producer import resending
 from chassis.events.wire import transport
 from chassis.events.wire.contracts import source_service, stream_of, subjects_of
+from chassis.events.wire.resending import MOST_ANSWERS
 
 __all__ = ["API", "RELEASE", "Listener", "Permissions", "of_release", "of_service"]
 
@@ -78,7 +78,7 @@ def of_service(
         members = transport.members_subject(service, "*")
         publish |= {members, *(f"{api}.{call}.{transport.MEMBERS_STREAM}" for call in _OF_MEMBERS)}
         subscribe.add(members)
-    responses = resending.MOST_ANSWERS if publishes else 0
+    responses = MOST_ANSWERS if publishes else 0
     return Permissions(tuple(sorted(publish)), tuple(sorted(subscribe)), responses)
 
 

@@ -1,17 +1,10 @@
-"""A consumer that misses events asks their producer, which sends them again from its outbox.
+"""Sends events again from the outbox to a consumer that misses them."""
 
-Over plain requests, beside the stream: that stays a prefix of the rank order. Any replica of the
-producer may answer; it ends its answer by a message that says how many it sent, or why it cannot.
-"""
-
-import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
@@ -20,85 +13,14 @@ from chassis.database import Database
 from chassis.database.tables import outbox, relay
 from chassis.events.jetstream.broker import Broker
 from chassis.events.wire import transport
+from chassis.events.wire.resending import END, MOST_EVENTS, Missing
 
-__all__ = ["MOST_ANSWERS", "Gone", "Missing", "Resender", "ask"]
+__all__ = ["Resender"]
 
 _log = structlog.get_logger(__name__)
-_MOST_EVENTS = 500
-MOST_ANSWERS = _MOST_EVENTS + 1
-"""Messages that answer one request: events, and the end."""
 _MOST_BYTES = 8 * 1024 * 1024
-_ANSWER_SECONDS = 5.0
 _RANKS_AT_ONCE = 50_000
 _KNOWN_SECONDS = 300.0
-# The header of what ends an answer. Its data says why nothing can be sent again, if so.
-_END = "slipway-resend-end"
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """The numbers of a subject that are missing, and what is known of the event above them."""
-
-    subject: str
-    first: int
-    last: int
-    generation: str
-    below_rank: int
-
-    @classmethod
-    def of(cls, data: bytes) -> "Missing":
-        """As it was asked for.
-
-        Raises:
-            ValueError: it is no such request.
-        """
-        try:
-            given = cls(**json.loads(data))
-            numbers = given.first, given.last, given.below_rank
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"no request to send again: {error}") from None
-        if not all(isinstance(number, int) and 0 < number < 1 << 62 for number in numbers):
-            raise ValueError("no request to send again: numbers are above 0")
-        if not isinstance(given.subject, str) or not isinstance(given.generation, str):
-            raise ValueError("no request to send again: subject and generation are texts")
-        return given
-
-
-class Gone(Exception):
-    """The producer cannot send them again; the message says why."""
-
-
-async def ask(
-    client: Client, producer: str, missing: Missing
-) -> list[tuple[Mapping[str, str], bytes]]:
-    """Headers and data of the missing events, from the first on, as many as fit into one answer.
-
-    Raises:
-        Gone: the producer no longer has the first of them.
-        LookupError: nobody answered.
-    """
-    inbox = client.new_inbox()
-    subscription = await client.subscribe(inbox)
-    events: list[tuple[Mapping[str, str], bytes]] = []
-    try:
-        await client.publish(
-            transport.resend_subject(producer), json.dumps(asdict(missing)).encode(), reply=inbox
-        )
-        while True:
-            message = await subscription.next_msg(timeout=_ANSWER_SECONDS)
-            headers = message.headers or {}
-            if _END in headers:
-                break
-            if headers.get("Status") == "503" and transport.NUMBER not in headers:
-                raise LookupError(f"no replica of {producer} is there to send them again")
-            events.append((headers, message.data))
-    except TimeoutError:
-        raise LookupError(f"{producer} did not answer") from None
-    finally:
-        await subscription.unsubscribe()
-    if message.data:
-        raise Gone(message.data.decode(errors="replace"))
-    return events
 
 
 class Resender:
@@ -147,13 +69,14 @@ class Resender:
         if not self._told_unanswered:
             self._told_unanswered = True
             _log.warning(
-                f"a request to send events again names no inbox below {transport.INBOX} for the answer; "
-                "it gets none, nor do later ones",
+                "a request to send events again names no inbox for its answer; it is not answered, "
+                "nor are later ones",
+                inboxes_begin_with=transport.INBOX,
                 reply=reply,
             )
 
     async def _end(self, reply: str, why_not: str) -> None:
-        await self._broker.client.publish(reply, why_not.encode(), headers={_END: "1"})
+        await self._broker.client.publish(reply, why_not.encode(), headers={END: "1"})
 
     async def _find(self, missing: Missing) -> tuple[list[tuple[dict[str, str], bytes]], str]:
         """The events as the relay would send them, from the first missing one on; or why not."""
@@ -211,7 +134,7 @@ def _lowest_rank(session: Session) -> int:
 def _found(missing: Missing, from_rank: int, below_rank: int) -> Select[tuple[int, int, int]]:
     """Events of the subject up to the last missing one, the latest first."""
     size = func.length(outbox.c.headers) + func.length(outbox.c.data)
-    last = min(missing.last, missing.first + _MOST_EVENTS - 1)
+    last = min(missing.last, missing.first + MOST_EVENTS - 1)
     return (
         select(outbox.c.number, outbox.c.rank, size.label("size"))
         .where(
