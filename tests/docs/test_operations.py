@@ -34,25 +34,6 @@ def test_every_exit_code_is_explained() -> None:
     assert explained == codes - {exit_codes.SOFTWARE}  # no verb ends so
 
 
-def test_every_link_leads_to_a_heading_or_a_file() -> None:
-    headings = {
-        re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
-        for heading in re.findall(r"^#+ (.+)$", TEXT, re.M)
-    }
-    links = re.findall(r"\]\(([^)]+)\)", TEXT)
-    assert links
-    wrong = [
-        link
-        for link in links
-        if not (
-            link.removeprefix("#") in headings
-            if link.startswith("#")
-            else (ROOT / "docs" / link.partition("#")[0]).exists()
-        )
-    ]
-    assert wrong == []
-
-
 def test_every_setting_that_it_names_is_one() -> None:
     settings = {f"APP_{name.upper()}" for name in ServiceSettings.model_fields}
     named = set(re.findall(r"\bAPP_[A-Z_]+[A-Z]\b", TEXT))

@@ -48,12 +48,6 @@ def test_the_diagram_has_every_event_that_one_service_publishes_and_another_hand
     }
 
 
-def test_every_link_leads_to_a_file() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
-
-
 def test_every_make_target_it_names_exists() -> None:
     named = set(re.findall(r"\bmake ([a-z-]+)", README))
     targets = set(
