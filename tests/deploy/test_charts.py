@@ -129,6 +129,18 @@ def test_services_of_one_track_stand_beside_that_of_all(charts: Charts) -> None:
         assert selector == {"app": "orders", "track": track}
 
 
+def test_what_comes_in_is_split_over_the_tracks_by_weight(charts: Charts) -> None:
+    weights = ("entry.kind=gateway", "entry.weights.stable=90", "entry.weights.canary=10")
+    rendered = charts.service("gateway", "development", *weights, "trackServices=true")
+    (rule,) = one(rendered, "HTTPRoute", "gateway")["spec"]["rules"]
+    assert rule["backendRefs"] == [
+        {"name": "gateway-canary", "port": 8080, "weight": 10},
+        {"name": "gateway-stable", "port": 8080, "weight": 90},
+    ]
+    with pytest.raises(Refused, match="trackServices=true makes them"):
+        charts.service("gateway", "development", *weights)
+
+
 @pytest.mark.parametrize("kind", ["hpa", "keda"])
 def test_what_scales_is_the_only_one_to_say_how_many(charts: Charts, kind: str) -> None:
     rendered = charts.service("inventory", "development", f"autoscaling.kind={kind}")

@@ -18,6 +18,9 @@ begins with it; only the first changes anything.
 {{- if gt ($drain.delaySeconds | int) ($drain.graceSeconds | int) -}}
 {{- fail "drain.delaySeconds is above drain.graceSeconds: the service would cut its delay short" -}}
 {{- end -}}
+{{- if and $merged.entry.weights (not $merged.trackServices) -}}
+{{- fail "entry.weights leads to the Services <name>-stable and <name>-canary: trackServices=true makes them" -}}
+{{- end -}}
 {{- $scaling := $merged.autoscaling -}}
 {{- $lanes := dig "lanes" 0 $merged.facts | int -}}
 {{- if and (ne $scaling.kind "none") $lanes (gt ($scaling.maxReplicas | int) $lanes) -}}
