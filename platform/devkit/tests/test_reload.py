@@ -53,7 +53,8 @@ class Reloader:
             self.write(version, rest)
             return until in self.printed
 
-        self.wait_for(shown, seconds_between=1)
+        # Longer than the rest after which a mistake is told.
+        self.wait_for(shown, seconds_between=3)
 
     def write(self, version: int, rest: str = _WAITS) -> None:
         text = _PROGRAM.format(version=version, rest=rest)
@@ -174,6 +175,8 @@ def test_a_program_that_failed_is_started_by_the_next_change(
     reloader.wait_for_text("running 1")
 
     reloader.save(2, "import nothing_of_this_name", until="the program ended with 1")
+    # Skaffold shows nothing of what is printed while it copies.
+    reloader.wait_for(lambda: reloader.printed.count("No module named 'nothing_of") == 2)
     reloader.save(3, until="running 3")
 
 

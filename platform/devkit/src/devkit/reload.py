@@ -2,7 +2,7 @@
 
 It is process 1 of a development image, into which this file is copied alone; so it imports nothing
 but watchfiles. A change that does not parse is printed, and what runs goes on. A program that ends
-by itself is started again by the next save. With arguments, such as `migrate`, it runs once.
+by itself is started again by the next change. With arguments, such as `migrate`, it runs once.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from hashlib import sha256
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -23,6 +23,8 @@ __all__ = ["main"]
 _STEP_MILLISECONDS = 20
 _DEBOUNCE_MILLISECONDS = 400
 _POLL_MILLISECONDS = 500
+# Skaffold copies a file once for each release that it deploys, each time in a fifth of a second.
+_REST_MILLISECONDS = 1000
 # What the program has not finished until then is cut off, as by a crash, for the new code's sake.
 _RESTART_SECONDS = 3.0
 # Nobody is told of a restart in place, so that a service needs no time in which that gets about.
@@ -49,30 +51,49 @@ async def _reload(command: Sequence[str], folders: Sequence[str]) -> int:
         loop.add_signal_handler(number, stop.set)
     known = _digests(file for folder in folders for file in Path(folder).rglob("*.py"))
     program = await _Program.start(command)
+    broken: list[str] = []
+    seen = True
+    async for files in _changes(folders, known, stop):
+        if files:
+            seen = False
+            broken = [error for file in files if (error := _syntax_error(file))]
+            if not broken:
+                _say(f"restarting after a change of {', '.join(file.name for file in files)}")
+                await program.end(_RESTART_SECONDS)
+                _forget_bytecode(files)
+                program = await _Program.start(command)
+        elif not seen:
+            # Skaffold shows nothing of what is printed while it copies files. So a mistake is told
+            # after that, and a program that has ended by itself is started again to tell its own.
+            seen = True
+            for error in broken:
+                _say(f"{error}; what ran before goes on")
+            if not program.runs:
+                program = await _Program.start(command)
+    code = await program.end(None)
+    return 128 - code if code < 0 else code
+
+
+async def _changes(
+    folders: Sequence[str], known: dict[Path, bytes | None], stop: asyncio.Event
+) -> AsyncIterator[list[Path]]:
+    """Yield the files that differ from what is known; none if there was no change for a while."""
     async for changes in awatch(
         *folders,
         watch_filter=PythonFilter(),
         stop_event=stop,
         step=_STEP_MILLISECONDS,
         debounce=_DEBOUNCE_MILLISECONDS,
+        rust_timeout=_REST_MILLISECONDS,
+        yield_on_timeout=True,
         force_polling=_must_poll(folders),
         poll_delay_ms=_POLL_MILLISECONDS,
     ):
-        files = sorted({Path(path) for _, path in changes})
-        before, known = known, known | _digests(files)
-        if known == before and program.runs:
-            # Skaffold copies a file once for each release that it deploys.
-            continue
-        broken = [error for file in files if (error := _syntax_error(file))]
-        for error in broken:
-            _say(f"{error}; what ran before goes on")
-        if not broken:
-            _say(f"restarting after a change of {', '.join(file.name for file in files)}")
-            await program.end(_RESTART_SECONDS)
-            _forget_bytecode(files)
-            program = await _Program.start(command)
-    code = await program.end(None)
-    return 128 - code if code < 0 else code
+        found = _digests(Path(path) for _, path in changes)
+        changed = sorted(file for file in found if found[file] != known.get(file))
+        known = known | found
+        if changed or not changes:
+            yield changed
 
 
 class _Program:
