@@ -22,6 +22,7 @@ class Target(StrEnum):
 
     SERVICE = "service"
     DEV = "dev"
+    DEBUG = "debug"
 
 
 @dataclass(frozen=True)

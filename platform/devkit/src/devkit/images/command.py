@@ -31,7 +31,7 @@ def list_command() -> None:
 def build(
     services: Services = None,
     tag: Annotated[str, typer.Option(help="The images' tag, and the version they tell.")] = "dev",
-    target: Annotated[Target, typer.Option(help="What runs, or what reloads.")] = Target.SERVICE,
+    target: Annotated[Target, typer.Option(help="Target of the Dockerfile.")] = Target.SERVICE,
     push: Annotated[str, typer.Option(metavar="REGISTRY", help="Push them there.")] = "",
     platforms: Annotated[
         str, typer.Option(help="For these platforms (linux/amd64,linux/arm64); needs --push.")
@@ -54,7 +54,7 @@ def build(
 def for_skaffold(
     name: Annotated[str, typer.Argument(help="Of a service, or demo.")],
     image: Annotated[str, typer.Option(envvar="IMAGE", help="The image's whole name.")],
-    target: Annotated[Target, typer.Option(help="What runs, or what reloads.")] = Target.SERVICE,
+    target: Annotated[Target, typer.Option(help="Target of the Dockerfile.")] = Target.SERVICE,
     push: Annotated[bool, typer.Option(envvar="PUSH_IMAGE", help="Push it.")] = False,
     platforms: Annotated[str, typer.Option(envvar="PLATFORMS", help="For these platforms.")] = "",
 ) -> None:

@@ -5,7 +5,16 @@ from pathlib import Path
 
 from devkit.rendering.artifact import Artifact, yaml_text
 
-__all__ = ["DEMO", "IGNORED", "ROOT", "SHARED_INPUTS", "configuration", "image", "profiles"]
+__all__ = [
+    "DEMO",
+    "IGNORED",
+    "ROOT",
+    "SHARED_INPUTS",
+    "build_command",
+    "configuration",
+    "image",
+    "profiles",
+]
 
 DEMO = "demo"
 """The folder of the demo, and the label `app` of its pods."""
@@ -41,26 +50,29 @@ def configuration(path: str, additions: str, name: str, content: dict[str, objec
 def image(name: str, context: str, command: str, inputs: Iterable[str]) -> dict[str, object]:
     """An image that is built again when one of its inputs changes, and only then."""
     dependencies = {"paths": [*SHARED_INPUTS, *inputs], "ignore": list(IGNORED)}
-    custom = {
-        # The environment is made on the first build of a clone.
-        "buildCommand": f"make -s setup && .venv/bin/slipway images for-skaffold {command}",
-        "dependencies": dependencies,
-    }
+    custom = {"buildCommand": build_command(command), "dependencies": dependencies}
     return {"image": name, "context": context, "custom": custom}
+
+
+def build_command(arguments: str) -> str:
+    """What Skaffold runs to build an image; the first time it makes the clone's environment."""
+    return f"make -s setup && .venv/bin/slipway images for-skaffold {arguments}"
 
 
 def profiles(**patches: list[dict[str, object]]) -> dict[str, object]:
     """The same everywhere, with these patches; `development` is what holds without a profile.
 
     `without_volumes` is for clusters that have no volumes, or none that others than root may use.
+    `debug` is where it changes something, and comes by itself with `skaffold debug`.
     """
-    names = ("development", "production", "kustomize", "without_volumes")
-    return {
-        "profiles": [
-            {
-                "name": name.replace("_", "-"),
-                **({"patches": patches[name]} if name in patches else {}),
-            }
-            for name in names
-        ]
-    }
+    content: list[dict[str, object]] = [
+        {
+            "name": name.replace("_", "-"),
+            **({"patches": patches[name]} if name in patches else {}),
+        }
+        for name in ("development", "production", "kustomize", "without_volumes")
+    ]
+    if "debug" in patches:
+        by_itself = [{"command": "debug"}]
+        content.append({"name": "debug", "activation": by_itself, "patches": patches["debug"]})
+    return {"profiles": content}

@@ -4,7 +4,13 @@ from collections.abc import Iterator
 
 from devkit.describing.description import ServiceDescription
 from devkit.rendering.artifact import Artifact
-from devkit.rendering.skaffold.configuration import ROOT, configuration, image, profiles
+from devkit.rendering.skaffold.configuration import (
+    ROOT,
+    build_command,
+    configuration,
+    image,
+    profiles,
+)
 
 __all__ = ["of_service"]
 
@@ -24,6 +30,7 @@ def of_service(service: ServiceDescription) -> Artifact:
     patches = profiles(
         production=list(_production(service)),
         kustomize=[{"op": "remove", "path": "/deploy/helm"}],
+        debug=[_built_for(service, "debug")],
     )
     return configuration(path, "values.yaml beside it", service.name, content | patches)
 
@@ -55,18 +62,21 @@ def _release(service: ServiceDescription) -> dict[str, object]:
 
 
 def _production(service: ServiceDescription) -> Iterator[dict[str, object]]:
-    command = image("", ROOT, _target(service, "service"), ())["custom"]
-    assert isinstance(command, dict)
-    yield {
-        "op": "replace",
-        "path": "/build/artifacts/0/custom/buildCommand",
-        "value": command["buildCommand"],
-    }
+    yield _built_for(service, "service")
     yield {"op": "remove", "path": "/build/artifacts/0/sync"}
     yield {
         "op": "replace",
         "path": f"{_RELEASE}/valuesFiles/2",
         "value": _values("production"),
+    }
+
+
+def _built_for(service: ServiceDescription, target: str) -> dict[str, object]:
+    """The patch that builds another target of the Dockerfile."""
+    return {
+        "op": "replace",
+        "path": "/build/artifacts/0/custom/buildCommand",
+        "value": build_command(_target(service, target)),
     }
 
 
