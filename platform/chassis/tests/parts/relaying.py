@@ -10,15 +10,16 @@ from typing import Any, Self
 
 from bookshop import TestSettings, eventually, prepare_database, sold
 from google.protobuf.message import Message
+from sqlalchemy import update
 
 from bookstore.v1 import BookReturned, BookSold
-from chassis import EventContext
-from chassis.database import Database
+from chassis import EventContext, Transaction
+from chassis.database import Database, tables
 from chassis.event_settings import EventSettings
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.streams import Stored, api, read_from, stream_state
-from chassis.events.producer import outbox
+from chassis.events.producer import outbox, sent_marks
 from chassis.events.producer.publisher import Publisher
 from chassis.events.producer.relay import Relay
 from chassis.events.waiting import end
@@ -115,6 +116,29 @@ class Shop:
             return await self.unsent() == 0
 
         await eventually(is_sent, seconds)
+
+    async def marked(self, rank: int) -> None:
+        """Wait until it is written down when the event of this rank had been sent."""
+
+        async def is_marked() -> bool:
+            return await self.database.read(lambda tx: sent_marks.highest(tx.session)) >= rank
+
+        for running in self.relays:
+            running.relay.ask()
+        await eventually(is_marked)
+
+    async def pass_time(self, seconds: float, *, broker: bool = True, host: bool = True) -> None:
+        """As if events had been sent so long ago, by one clock or by both."""
+
+        def change(tx: Transaction) -> None:
+            at = tables.sent_marks.c
+            tx.session.execute(
+                update(tables.sent_marks).values(
+                    sent_at=at.sent_at - seconds * broker, noted_at=at.noted_at - seconds * host
+                )
+            )
+
+        await self.database.transaction(change)
 
 
 @contextlib.asynccontextmanager

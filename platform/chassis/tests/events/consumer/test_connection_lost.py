@@ -15,7 +15,7 @@ from chassis.events.consumer.committer import Committer
 from chassis.events.consumer.positions import Position
 from chassis.testing import NatsServer, PostgresServer
 
-FORGETFUL = TestSettings(stream_max_age_seconds=1)
+AN_HOUR = TestSettings(stream_max_age_seconds=3600)
 
 
 class Parts:
@@ -47,7 +47,7 @@ async def test_in_a_stream_made_anew_what_has_the_sequences_of_a_batch_that_was_
         write_down(tx, event)
 
     postgres.create_database("lost_connection")
-    async with Shop(f"sqlite:///{tmp_path}/shop.db", settings=FORGETFUL) as shop:
+    async with Shop(f"sqlite:///{tmp_path}/shop.db", settings=AN_HOUR) as shop:
         relay = shop.start_relay(nats.url)
         async with Node("books", postgres.url("lost_connection"), nats.url, router=events) as books:
             await shop.sell(range(40))
@@ -64,7 +64,7 @@ async def test_in_a_stream_made_anew_what_has_the_sequences_of_a_batch_that_was_
 async def test_a_stream_that_ends_before_the_lost_batch_holds_none_of_it(
     nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Shop(f"sqlite:///{tmp_path}/shop.db", settings=FORGETFUL) as shop:
+    async with Shop(f"sqlite:///{tmp_path}/shop.db", settings=AN_HOUR) as shop:
         relay = shop.start_relay(nats.url)
         async with Node(
             "books", f"sqlite:///{tmp_path}/books.db", nats.url, router=accountant()
@@ -81,14 +81,15 @@ async def test_a_stream_that_ends_before_the_lost_batch_holds_none_of_it(
 
 
 async def stream_made_anew(nats: NatsServer, shop: Shop, relay: RunningRelay) -> None:
-    """Empty: what it held is too old to be sent again."""
+    """Empty: what it held was sent too long ago to be sent again."""
     view = StreamView(nats.url)
 
     async def is_empty() -> bool:
         return bool((await view.api(f"STREAM.INFO.{STREAM}"))["state"]["messages"] == 0)
 
-    await eventually(is_empty)
+    await shop.marked(40)
     await relay.stop()
+    await shop.pass_time(2 * AN_HOUR.stream_max_age_seconds)
     nats.kill()
     nats.erase()
     nats.start()

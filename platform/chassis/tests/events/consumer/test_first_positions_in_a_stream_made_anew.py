@@ -11,10 +11,9 @@ from relaying import STREAM, Shop, StreamView, in_order
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.events.handlers.router import Start
-from chassis.events.producer import sent_marks
 from chassis.testing import NatsServer
 
-FORGETFUL = TestSettings(stream_max_age_seconds=1)
+AN_HOUR = TestSettings(stream_max_age_seconds=3600)
 
 
 def of_sold(start: Start = "oldest") -> EventRouter:
@@ -32,15 +31,15 @@ async def test_numbers_that_go_on_in_a_stream_made_anew_are_no_gap_for_a_new_ser
     there: bool, nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     view = StreamView(nats.url)
-    async with Shop(new_database("shop"), settings=FORGETFUL) as shop:
+    async with Shop(new_database("shop"), settings=AN_HOUR) as shop:
         relay = shop.start_relay(nats.url)
         await shop.sell(range(5))
         await shop.publish(*(sold(0) for _ in range(5)))
         await shop.sent()
         assert in_order(await view.ids(), shop.published)
-        await is_marked(shop, 10)
+        await shop.marked(10)
         await relay.stop()
-        await gone_by_age(view)
+        await shop.pass_time(2 * AN_HOUR.stream_max_age_seconds)
         nats.kill()
         nats.erase()
         nats.start()
@@ -59,15 +58,6 @@ async def test_numbers_that_go_on_in_a_stream_made_anew_are_no_gap_for_a_new_ser
             await has_taken(books, len(after))
             assert in_order(await taken_ids(books), after)
             assert (await books.path.ledger()).stopped == ()
-
-
-async def is_marked(shop: Shop, rank: int) -> None:
-    """Wait until it is written down when the event of this rank had been sent."""
-
-    async def holds() -> bool:
-        return await shop.database.read(lambda tx: sent_marks.highest(tx.session)) >= rank
-
-    await eventually(holds)
 
 
 async def sent_and_erased(shop: Shop, nats: NatsServer) -> None:
@@ -89,7 +79,7 @@ async def test_what_is_sent_again_is_taken_from_the_oldest_on_by_a_new_service(
         await sent_and_erased(shop, nats)
         async with Node("books", new_database("books"), nats.url, router=of_sold()) as books:
             await has_found_no_stream(books)
-            shop.start_relay(nats.url, batch_events=1)
+            shop.start_relay(nats.url, batch_events=4)
             await has_taken(books, 120)
             assert in_order(await taken_ids(books), shop.published)
             assert (await books.path.ledger()).stopped == ()
@@ -101,7 +91,7 @@ async def test_what_is_sent_again_is_not_new_to_a_service_that_begins_at_the_new
     view = StreamView(nats.url)
     async with Shop(new_database("shop")) as shop:
         await sent_and_erased(shop, nats)
-        second = shop.start_relay(nats.url, batch_events=1)
+        second = shop.start_relay(nats.url, batch_events=4)
 
         async def begun() -> bool:
             return len(await view.ids()) > 3
@@ -116,13 +106,6 @@ async def test_what_is_sent_again_is_not_new_to_a_service_that_begins_at_the_new
             await shop.sent()
             await b.settled()
             assert in_order(await taken_ids(b), after)
-
-
-async def gone_by_age(view: StreamView) -> None:
-    async def holds() -> bool:
-        return await view.ids() == []
-
-    await eventually(holds)
 
 
 async def is_there(view: StreamView) -> None:

@@ -20,31 +20,6 @@ AN_HOUR = TestSettings(stream_max_age_seconds=3600)
 LONG = 7200.0
 
 
-async def is_marked(shop: Shop, rank: int) -> None:
-    """Wait until it is written down when the event of this rank had been sent."""
-
-    async def holds() -> bool:
-        return await shop.database.read(lambda tx: marks.highest(tx.session)) >= rank
-
-    for running in shop.relays:
-        running.relay.ask()
-    await eventually(holds)
-
-
-async def pass_time(shop: Shop, seconds: float, *, broker: bool = True, host: bool = True) -> None:
-    """As if marks had been made so long ago, by one clock or by both."""
-
-    def change(tx: Transaction) -> None:
-        at = sent_marks.c
-        tx.session.execute(
-            update(sent_marks).values(
-                sent_at=at.sent_at - seconds * broker, noted_at=at.noted_at - seconds * host
-            )
-        )
-
-    await shop.database.transaction(change)
-
-
 async def lose_the_disk(nats: NatsServer) -> None:
     nats.kill()
     nats.erase()
@@ -67,8 +42,8 @@ async def test_events_that_waited_long_are_sent_again_and_those_sent_long_ago_ar
         async with Node("books", url, nats.url, router=accountant()) as books:
             await shop.sell(range(40))
             await has_taken(books, 40)
-        await is_marked(shop, 40)
-        await pass_time(shop, LONG)
+        await shop.marked(40)
+        await shop.pass_time(LONG)
         await shop.sell(range(40, 80))
         await shop.sent()
         # They had waited for the broker, longer than its stream keeps anything.
@@ -91,8 +66,8 @@ async def test_one_clock_that_jumped_ahead_makes_nothing_old(
         shop.start_relay(nats.url)
         await shop.sell(range(20))
         await shop.sent()
-        await is_marked(shop, 20)
-        await pass_time(shop, LONG, broker=jumped == "broker", host=jumped == "host")
+        await shop.marked(20)
+        await shop.pass_time(LONG, broker=jumped == "broker", host=jumped == "host")
         await lose_the_disk(nats)
         await holds(nats, list(range(1, 21)))
 
@@ -119,13 +94,13 @@ async def test_what_never_was_sent_goes_out_however_long_it_waited(
         relay = shop.start_relay(nats.url)
         await shop.sell(range(20))
         await shop.sent()
-        await is_marked(shop, 20)
+        await shop.marked(20)
         await relay.stop()
         await shop.sell(range(20, 30))
         await shop.database.transaction(
             lambda tx: tx.session.execute(update(outbox).values(created_at=time.time() - LONG))
         )
-        await pass_time(shop, LONG)
+        await shop.pass_time(LONG)
         await lose_the_disk(nats)
         shop.start_relay(nats.url)
         await holds(nats, list(range(21, 31)))
