@@ -91,6 +91,16 @@ def test_a_cluster_without_a_default_storage_class_is_told_how_to_get_one() -> N
     assert cluster.storage({"items": [thing("slow"), chosen]}).found == "the default class is fast"
 
 
+def test_volumes_that_only_root_may_write_to_are_named() -> None:
+    chosen = thing("standard") | {"provisioner": "kubernetes.io/host-path"}
+    chosen["metadata"]["annotations"] = {"storageclass.kubernetes.io/is-default-class": "true"}
+
+    finding = cluster.storage({"items": [chosen]})
+
+    assert finding.found == "the default class is standard: only root may write to it"
+    assert "--profile without-volumes" in finding.advice
+
+
 @pytest.mark.parametrize("context", ["kind-shop", "minikube", "k3d-shop"])
 def test_local_clusters_need_no_registry_and_others_do(context: str) -> None:
     assert cluster.registry(context, {}).well

@@ -25,6 +25,8 @@ __all__ = [
     "storage",
 ]
 
+# The controller manager's own provisioner: its folders are root's, whatever group a pod has.
+_ROOTS_ONLY = "kubernetes.io/host-path"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 # Skaffold hands built images to these itself.
 _LOCAL_CONTEXTS = ("kind-", "k3d-", "minikube", "docker-desktop", "docker-for-desktop")
@@ -132,13 +134,20 @@ def nodes(listed: Mapping[str, Any]) -> Finding:
 
 def storage(listed: Mapping[str, Any]) -> Finding:
     """A default StorageClass gives the in-cluster NATS and PostgreSQL their volumes."""
-    defaults = [
-        item["metadata"]["name"]
+    defaults = {
+        item["metadata"]["name"]: item.get("provisioner")
         for item in listed["items"]
         if item["metadata"].get("annotations", {}).get(_DEFAULT_CLASS) == "true"
-    ]
+    }
     if defaults:
-        return Finding("storage", f"the default class is {', '.join(defaults)}")
+        found = f"the default class is {', '.join(defaults)}"
+        if _ROOTS_ONLY not in defaults.values():
+            return Finding("storage", found)
+        advice = (
+            "`skaffold dev --profile without-volumes`, or for helm"
+            " `--set nats.storage.enabled=false,postgresql.storage.enabled=false`, keeps data in pods"
+        )
+        return Finding("storage", f"{found}: only root may write to it", advice, needed=False)
     names = [item["metadata"]["name"] for item in listed["items"]]
     advice = (
         f"`kubectl annotate storageclass {names[0] if names else 'NAME'} {_DEFAULT_CLASS}=true`;"
