@@ -5,7 +5,7 @@ nodes. Each makes a namespace of its own and leaves nothing behind.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -92,11 +92,21 @@ def values() -> Mapping[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def shop(tag: str, values: Mapping[str, Any]) -> Iterator[ClusterShop]:
+def objects() -> Iterable[Mapping[str, Any]]:
+    """What is in the namespace before the shop is installed."""
+    return ()
+
+
+@pytest.fixture(scope="module")
+def shop(
+    tag: str, values: Mapping[str, Any], objects: Iterable[Mapping[str, Any]]
+) -> Iterator[ClusterShop]:
     """A shop for the tests of a module, each of which leaves it as ready as it was."""
     shop = ClusterShop(find_workspace(), _new_namespace(), REGISTRY, tag)
     try:
         shop.make_namespace()
+        if objects:
+            shop.namespace.apply(*objects)
         shop.open_entry()
         names = [service.name for service in shop.platform.services]
         small = dict.fromkeys((*names, "nats", "postgresql"), _LITTLE)

@@ -50,6 +50,17 @@ def test_what_kustomize_builds_is_taken_changed_and_taken_back(
     assert server_side(namespace, before, "diff") == ""
 
 
+def test_the_database_of_production_is_taken_changed_and_taken_back(namespace: Namespace) -> None:
+    text = (DEPLOY / "helm/production/postgresql.yaml").read_text(encoding="utf-8")
+    before = list(yaml.safe_load_all(text))
+    after = [changed(each) for each in before]
+
+    for objects in (before, after, before):
+        server_side(namespace, objects, "apply", "--validate=strict")
+
+    assert server_side(namespace, before, "diff") == ""
+
+
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("scaler", ["hpa", "keda"])
 def test_a_release_with_everything_on_is_upgraded_and_rolled_back(

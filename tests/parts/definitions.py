@@ -18,6 +18,9 @@ __all__ = ["definitions", "why_not_to_be_had"]
 # Module and version, and the files in it.
 _MODULES = {
     "github.com/argoproj/argo-cd/v3@v3.5.0": "manifests/crds/app*-crd.yaml",
+    "github.com/cloudnative-pg/cloudnative-pg@v1.28.0": (
+        "config/crd/bases/postgresql.cnpg.io_[cd]*s.yaml"
+    ),
     "github.com/fluxcd/helm-controller@v1.4.0": "config/crd/bases/*.yaml",
     "github.com/fluxcd/kustomize-controller@v1.7.3": "config/crd/bases/*.yaml",
     "github.com/fluxcd/notification-controller@v1.6.0": "config/crd/bases/*.yaml",

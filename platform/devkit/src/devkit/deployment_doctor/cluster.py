@@ -145,7 +145,8 @@ def storage(listed: Mapping[str, Any]) -> Finding:
             return Finding("storage", found)
         advice = (
             "`skaffold dev --profile without-volumes`, or for helm"
-            " `--set nats.storage.enabled=false,postgresql.storage.enabled=false`, keeps data in pods"
+            " `--set nats.storage.enabled=false,postgresql.storage.enabled=false`, keeps data"
+            " in pods"
         )
         return Finding("storage", f"{found}: only root may write to it", advice, needed=False)
     names = [item["metadata"]["name"] for item in listed["items"]]

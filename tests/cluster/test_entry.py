@@ -1,0 +1,101 @@
+"""An Ingress, whose controller alone is let in, and Services that lead to one track each."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from charts import ROOT
+
+from demo.cluster.pod import DemoPod
+from demo.cluster.shop import ClusterShop
+from devkit.cluster.namespace import Namespace
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+_CONTROLLER = "controller"
+# What the gateway says of its own version, once for each time it is asked; a new connection each.
+_ASK = """
+import json, sys, urllib.request
+for _ in range(int(sys.argv[2])):
+    try:
+        with urllib.request.urlopen(sys.argv[1] + "/openapi.json", timeout=3) as answer:
+            print(json.load(answer)["info"]["version"])
+    except OSError:
+        print("refused")
+"""
+
+
+@pytest.fixture(scope="module")
+def edge(cluster: None) -> Iterator[Namespace]:
+    """The namespace of the Ingress's controller."""
+    namespace = Namespace(f"test-edge-{uuid4().hex[:8]}")
+    namespace.create("restricted")
+    try:
+        yield namespace
+    finally:
+        namespace.delete()
+
+
+@pytest.fixture(scope="module")
+def values(edge: Namespace) -> Mapping[str, Any]:
+    """The gateway has an Ingress, and Services of its tracks."""
+    peer = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": edge.name}},
+        "podSelector": {"matchLabels": {"app": _CONTROLLER}},
+    }
+    entry = {"entry": {"kind": "ingress"}, "networkPolicy": {"entry": [peer]}}
+    return {"gateway": {**entry, "trackServices": True}}
+
+
+def _versions(pod: DemoPod, url: str, times: int = 1) -> list[str]:
+    command = ("exec", f"pod/{pod.name}", "--", "python", "-c", _ASK, url, str(times))
+    return pod.namespace.kubectl(*command).split()
+
+
+def test_the_api_server_has_an_ingress_of_the_api_and_of_nothing_else(shop: ClusterShop) -> None:
+    (gateway,) = (service for service in shop.platform.services if service.name == "gateway")
+    (rule,) = shop.namespace.read("ingress", "gateway")["spec"]["rules"]
+    paths = [each["path"] for each in rule["http"]["paths"]]
+    ports = {each["backend"]["service"]["port"]["name"] for each in rule["http"]["paths"]}
+
+    assert (paths, ports) == (list(gateway.http.paths), {"http"})
+
+
+def test_the_controller_of_the_ingress_is_let_in_and_nobody_else(
+    shop: ClusterShop, edge: Namespace
+) -> None:
+    pods = [DemoPod(edge, _CONTROLLER), DemoPod(edge, "other"), DemoPod(shop.namespace, "other")]
+    for pod in pods:
+        pod.start(shop.demo_image)
+    gateway = f"http://gateway.{shop.namespace.name}:8080"
+
+    assert [_versions(pod, gateway) for pod in pods] == [[shop.tag], ["refused"], ["refused"]]
+
+
+def test_the_service_of_a_track_leads_to_the_pods_of_that_track(shop: ClusterShop) -> None:
+    folder = ROOT / "services/gateway/deploy"
+    files = (
+        folder / "facts.yaml",
+        folder / "values.yaml",
+        ROOT / "deploy/helm/environments/development.yaml",
+    )
+    canary = f"image.registry={shop.registry},image.tag={shop.tag},track=canary"
+    shop.namespace.helm(
+        *("install", "gateway-canary", str(ROOT / "deploy/helm/service"), "--wait"),
+        *(f"--values={file}" for file in files),
+        f"--set={canary},settings.APP_VERSION=canary",
+    )
+    try:
+        seen = {
+            name: set(_versions(shop.pod, f"http://{name}:8080", times=40))
+            for name in ("gateway-stable", "gateway-canary", "gateway")
+        }
+    finally:
+        shop.namespace.helm("uninstall", "gateway-canary", "--wait")
+
+    assert seen == {
+        "gateway-stable": {shop.tag},
+        "gateway-canary": {"canary"},
+        "gateway": {shop.tag, "canary"},
+    }
