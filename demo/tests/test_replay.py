@@ -35,6 +35,7 @@ class Gateway:
         self.in_flight = 0
         self.most_in_flight = 0
         self.hold: asyncio.Event | None = None
+        self.status = "confirmed"
         self._silence = asyncio.Event()
 
     def fail(self, basket: str, *faults: str) -> None:
@@ -58,6 +59,9 @@ class Gateway:
                 while True:
                     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                     headers = dict(line.split(": ", 1) for line in head.splitlines()[1:] if line)
+                    if head.startswith("get "):
+                        writer.write(response(200, {"status": self.status}))
+                        continue
                     body = json.loads(await reader.readexactly(int(headers["content-length"])))
                     if not await self._answer(headers["idempotency-key"], body, writer):
                         return
@@ -164,6 +168,70 @@ class TestPlacing:
         async with gateway.serve() as url:
             await replay(url, baskets(5), 1, lambda record: seen.append(len(record.placed)))
         assert seen == [1, 2, 3, 4, 5]
+
+
+class TestABacklog:
+    async def test_nothing_is_placed_while_what_was_placed_does_not_end(
+        self, gateway: Gateway
+    ) -> None:
+        gateway.status = "pending"
+        seen = asyncio.Event()
+
+        def see(record: Record) -> None:
+            if record.held:
+                seen.set()
+
+        async with gateway.serve() as url:
+            running = asyncio.create_task(
+                replay(url, baskets(200), 1, see, per_second=50, ends_within=0.1)
+            )
+            await asyncio.wait_for(seen.wait(), 30)
+            held = len(gateway.orders)
+            await asyncio.sleep(1)
+            # The one that was on its way is placed.
+            assert len(gateway.orders) <= held + 1 < 200
+            gateway.status = "confirmed"
+            record = await asyncio.wait_for(running, 60)
+        assert_placed_once(record, gateway, 200)
+        assert record.held_seconds >= 1
+        assert not record.held
+
+    async def test_a_platform_that_ends_what_it_takes_is_never_waited_for(
+        self, gateway: Gateway
+    ) -> None:
+        async with gateway.serve() as url:
+            record = await replay(url, baskets(40), 4, per_second=20, ends_within=0.1)
+        assert_placed_once(record, gateway, 40)
+        assert record.held_seconds == 0
+
+    async def test_fewer_are_in_flight_once_the_gateway_is_too_busy(self, gateway: Gateway) -> None:
+        for number in range(16):
+            gateway.fail(str(number), BUSY)
+        gateway.hold = asyncio.Event()
+
+        async def some_are_in_flight() -> None:
+            while gateway.in_flight == 0:
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.5)
+
+        async with gateway.serve() as url:
+            running = asyncio.create_task(replay(url, baskets(40), 16, ends_within=60))
+            await some_are_in_flight()
+            assert gateway.in_flight == 16
+            answered, gateway.hold = gateway.hold, asyncio.Event()
+            answered.set()
+            await some_are_in_flight()
+            assert 1 <= gateway.in_flight <= 8
+            gateway.hold.set()
+            record = await running
+        assert_placed_once(record, gateway, 40)
+
+    async def test_who_waits_in_vain_places_on(self, gateway: Gateway) -> None:
+        gateway.status = "pending"
+        async with gateway.serve() as url:
+            record = await replay(url, baskets(40), 4, per_second=20, ends_within=0.1, patience=0.5)
+        assert_placed_once(record, gateway, 40)
+        assert record.held_seconds >= 0.5
 
 
 class TestFailures:

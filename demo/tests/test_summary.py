@@ -88,11 +88,19 @@ class TestText:
         self, summary: Summary
     ) -> None:
         troubled = replace(
-            summary, refused=1, sent_again={"503": 2, "ReadError": 1}, restarts={"orders": 2}
+            summary,
+            refused=1,
+            sent_again={"503": 2, "ReadError": 1},
+            held_seconds=41.4,
+            restarts={"orders": 2},
         )
         lines = shown(troubled, [])
         assert "refused          1" in lines
         assert "sent again       3 (2 503, 1 ReadError)" in lines
+        assert (
+            "held back        41 s, in which no basket was sent: this machine takes orders faster"
+            " than it ends them"
+        ) in lines
         assert "restarted        2 (2 orders); their events count from then on" in lines
 
     def test_marks_each_law_and_lists_what_breaks_it(

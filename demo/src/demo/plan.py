@@ -18,6 +18,11 @@ from devkit.stop_signals import STOPPING, Killable, stop_requested
 
 __all__ = ["Outcome", "Plan", "place", "show", "until_signal", "wait_for_the_end"]
 
+# Orders cancels an order that is pending after APP_ORDER_TIMEOUT_SECONDS, 60 by default; what has
+# been placed by the time at which the replay holds back needs time to end, too.
+_ENDS_WITHIN_SECONDS = 10.0
+_HELD = "waits for orders to end before more are placed"
+
 T = TypeVar("T")
 Outcome = tuple[Summary, list[Law]]
 
@@ -42,8 +47,11 @@ async def place(plan: Plan, gateways: Sequence[str], run: str = "") -> Record:
             gateways,
             plan.selection.baskets(),
             plan.in_flight,
-            lambda record: placed(len(record.placed) + len(record.refused)),
+            lambda record: placed(
+                len(record.placed) + len(record.refused), _HELD if record.held else ""
+            ),
             run=run,
+            ends_within=_ENDS_WITHIN_SECONDS,
         )
 
 

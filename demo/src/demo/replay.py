@@ -3,8 +3,9 @@
 import asyncio
 import random
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +19,12 @@ __all__ = ["PlacedOrder", "Record", "Refusal", "ReplayStuck", "replay"]
 ACCEPTED = 202
 PASSING = frozenset((429, 502, 503, 504))
 """Answers after which the same request may succeed."""
+_TOO_BUSY = frozenset(("429", "503", "504", "ReadTimeout"))
 
 _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
+_PENDING = "pending"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,10 @@ class Record:
     """How often a basket was sent again, by why: a status, or the kind of lost connection."""
     seconds: float = 0.0
     """From the first request to the last answer."""
+    held_seconds: float = 0.0
+    """How long no basket was sent because orders took too long to end."""
+    held: bool = False
+    """Whether that is so now."""
 
 
 class ReplayStuck(DevkitError):
@@ -70,11 +78,18 @@ async def replay(
     answer_within: float = 15,
     run: str = "",
     per_second: float | None = None,
+    ends_within: float | None = None,
 ) -> Record:
     """Place every basket exactly once, `in_flight` of them at a time; returns when all are placed.
 
     A basket is sent again, under the same Idempotency-Key, when the gateway says 503 or the like,
     when the connection breaks, and when there is no answer within `answer_within` seconds.
+
+    An order is answered before it has ended. A machine that answers faster than it ends orders
+    gathers ever more of them, until each waits for longer than the time after which it is
+    cancelled. With `ends_within` the replay adapts to such a machine: no basket is sent while an
+    order that was placed so many seconds ago is pending, and fewer are in flight while the gateway
+    is too busy to answer in time.
 
     Args:
         url: the gateway, or its replicas: who is not answered by one asks the next.
@@ -86,6 +101,8 @@ async def replay(
         run: begins every Idempotency-Key, which is the basket's id without it: a platform answers
             a key that it knows with the order of that time.
         per_second: maximum number of baskets a second over all shoppers; None for no limit.
+        ends_within: longest time for an order to end before others are placed, in seconds; None
+            to place on, whatever becomes of those that were placed.
 
     Raises:
         ReplayStuck: a basket could not be placed in time.
@@ -99,20 +116,25 @@ async def replay(
     ) as client:
         rest = iter(baskets)
         pace = _Pace(per_second)
+        told = on_progress or _ignore
+        backlog = _Backlog(client, urls, record, patience, told)
+        crowd = _Crowd(in_flight, adapts=ends_within is not None)
         shoppers = [
             asyncio.create_task(
-                _Shopper(client, urls, at, record, patience, run, pace).buy(
-                    rest, on_progress or _ignore
+                _Shopper(client, urls, at, record, patience, run, pace, backlog, crowd).buy(
+                    rest, told
                 )
             )
             for at in range(in_flight)
         ]
+        watch = asyncio.create_task(backlog.watch(ends_within)) if ends_within else None
         try:
             await asyncio.gather(*shoppers)
         finally:
-            for shopper in shoppers:
-                shopper.cancel()
-            await asyncio.gather(*shoppers, return_exceptions=True)
+            tasks = [*shoppers, *([watch] if watch else [])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
     record.seconds = time.perf_counter() - began
     return record
 
@@ -129,6 +151,8 @@ class _Shopper:
         patience: float,
         run: str,
         pace: "_Pace",
+        backlog: "_Backlog",
+        crowd: "_Crowd",
     ) -> None:
         self._client = client
         self._urls = urls
@@ -137,10 +161,13 @@ class _Shopper:
         self._patience = patience
         self._run = run
         self._pace = pace
+        self._backlog = backlog
+        self._crowd = crowd
 
     async def buy(self, rest: Iterator[Basket], on_progress: Callable[[Record], None]) -> None:
         for basket in rest:
             await self._pace.turn()
+            await self._backlog.is_short()
             self._record.asked += 1
             await self._place(basket)
             on_progress(self._record)
@@ -149,7 +176,9 @@ class _Shopper:
         deadline = time.monotonic() + self._patience
         tries = 0
         while True:
-            why, retry_after = await self._try(basket)
+            async with self._crowd.one():
+                why, retry_after = await self._try(basket)
+            self._crowd.answered(why)
             if why is None:
                 return
             tries += 1
@@ -181,6 +210,7 @@ class _Shopper:
             body = answer.json()
             total = body["total"]["amount"]
             self._record.placed.append(PlacedOrder(body["order_id"], basket, total))
+            self._backlog.placed(body["order_id"])
             return None, 0.0
         if answer.status_code in PASSING:
             return str(answer.status_code), _seconds(answer.headers.get("retry-after", ""))
@@ -201,6 +231,106 @@ class _Pace:
             at = max(self._next, now)
             self._next = at + self._gap
             await asyncio.sleep(at - now)
+
+
+class _Crowd:
+    """How many are in flight: half as many after an answer that the gateway is too busy, at most
+    once a second, and one more after as many answers as there are in flight (as TCP does)."""
+
+    def __init__(self, most: int, *, adapts: bool) -> None:
+        self._most = most
+        self._adapts = adapts
+        self._limit = float(most)
+        self._inside = 0
+        self._cut_at = 0.0
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._inside < int(self._limit))
+            self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            async with self._changed:
+                self._changed.notify_all()
+
+    def answered(self, why: str | None) -> None:
+        """`why` the basket has to be sent again, None if it has not."""
+        if not self._adapts:
+            return
+        now = time.monotonic()
+        if why is None:
+            self._limit = min(self._most, self._limit + 1 / self._limit)
+        elif why in _TOO_BUSY and now - self._cut_at > 1:
+            self._limit = max(1.0, self._limit / 2)
+            self._cut_at = now
+
+
+class _Backlog:
+    """Holds the shoppers back while an order that was placed long enough ago is pending."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        urls: Sequence[str],
+        record: Record,
+        patience: float,
+        on_progress: Callable[[Record], None],
+    ) -> None:
+        self._client = client
+        self._urls = urls
+        self._record = record
+        self._patience = patience
+        self._on_progress = on_progress
+        self._placed: deque[tuple[float, str]] = deque()
+        self._short = asyncio.Event()
+        self._short.set()
+
+    def placed(self, order_id: str) -> None:
+        self._placed.append((time.monotonic(), order_id))
+
+    async def is_short(self) -> None:
+        await self._short.wait()
+
+    async def watch(self, ends_within: float) -> None:
+        """Ask for one order a look, the newest that should have ended: before it are older ones."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            order_id = ""
+            while self._placed and time.monotonic() - self._placed[0][0] > ends_within:
+                _, order_id = self._placed.popleft()
+            if order_id and await self._is_pending(order_id):
+                await self._hold(order_id)
+
+    async def _hold(self, order_id: str) -> None:
+        """Until it has ended. An order always ends; who doubts it for too long places on, and is
+        told by the laws."""
+        began = time.monotonic()
+        held_before = self._record.held_seconds
+        self._record.held = True
+        self._short.clear()
+        try:
+            while await self._is_pending(order_id) and time.monotonic() - began < self._patience:
+                self._on_progress(self._record)
+                await asyncio.sleep(_LOOK_SECONDS)
+                self._record.held_seconds = held_before + time.monotonic() - began
+        finally:
+            self._record.held = False
+            self._short.set()
+
+    async def _is_pending(self, order_id: str) -> bool:
+        """Also if nobody answers, or is too busy to say."""
+        for url in self._urls:
+            try:
+                answer = await self._client.get(f"{url}/orders/{order_id}")
+            except httpx.TransportError:
+                continue
+            if answer.status_code == httpx.codes.OK:
+                return bool(answer.json()["status"] == _PENDING)
+        return True
 
 
 def _order(basket: Basket) -> dict[str, Any]:

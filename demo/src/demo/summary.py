@@ -49,6 +49,8 @@ class Summary:
     """Placed and ended."""
     order_seconds: Mapping[str, float | None]
     """p50, p95 and p99 of ended_at − placed_at; None when no order has ended."""
+    held_seconds: float
+    """How long no basket was sent because orders took too long to end."""
     timing: Timing
     events: Mapping[str, EventCount]
     memory: Mapping[str, Memory]
@@ -78,6 +80,7 @@ def summarize(
         revenue=sum(paid.captured - paid.refunded for paid in ledgers.payments.values()),
         orders_per_second=len(record.placed) / timing.ending if timing.ending > 0 else 0.0,
         order_seconds={f"p{rank}": percentile(lasted, rank) for rank in (50, 95, 99)},
+        held_seconds=record.held_seconds,
         timing=timing,
         events=events,
         memory=memory,
@@ -142,6 +145,7 @@ def _figures(summary: Summary) -> Iterator[str]:
             f" all ended after {summary.timing.ending:.1f} s)",
         ),
         ("placed to ended", _latencies(summary.order_seconds)),
+        *_held(summary),
         ("ready", f"after {summary.timing.ready:.1f} s"),
     ]
     if summary.restarts:
@@ -149,6 +153,15 @@ def _figures(summary: Summary) -> Iterator[str]:
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
         yield f"{label:<{width}}  {escape(value)}"
+
+
+def _held(summary: Summary) -> Iterator[tuple[str, str]]:
+    if summary.held_seconds:
+        yield (
+            "held back",
+            f"{summary.held_seconds:.0f} s, in which no basket was sent: this machine takes orders"
+            " faster than it ends them",
+        )
 
 
 def _counts(counts: Mapping[str, int]) -> str:
