@@ -1,25 +1,58 @@
 """A gRPC server and those who call it, in this process, on free ports."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Annotated
 
 import grpc.aio
+from fastapi import Depends
 
 from bookstore.v1 import (
+    Book,
     BookReturned,
     BookSold,
     BooksService,
     BooksServiceAsyncStub,
     BooksServiceStub,
+    GetBookRequest,
+    GetBookResponse,
+    SellBookRequest,
+    SellBookResponse,
 )
-from chassis import ServiceSettings
+from chassis import ServiceSettings, deadline
+from chassis.calls import StubOf, no_stub
 from chassis.database import Database
 from chassis.events.producer.publisher import Publisher
-from chassis.rpc import Clients
+from chassis.rpc import Clients, client
 from chassis.rpc.methods import bind
 from chassis.rpc.server import RpcServer
 
-__all__ = ["Servers", "raw_channel", "servers"]
+__all__ = ["Books", "Clock", "Context", "Front", "Servers", "bare_server", "raw_channel", "servers"]
+
+Books = Annotated[BooksServiceAsyncStub, Depends(client(BooksService, BooksServiceStub))]
+Context = grpc.aio.ServicerContext[GetBookRequest, GetBookResponse]
+
+
+class Clock:
+    """Answers with the seconds it was given; sells nothing in any time."""
+
+    async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+        await asyncio.sleep(3600)
+        raise NotImplementedError
+
+    async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+        return GetBookResponse(book=Book(title=str(deadline.remaining())))
+
+
+class Front:
+    """Asks another bookstore."""
+
+    async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+        raise NotImplementedError
+
+    async def get_book(self, request: GetBookRequest, books: Books) -> GetBookResponse:
+        return await books.GetBook(request)
 
 
 class Servers:
@@ -35,9 +68,10 @@ class Servers:
         database: Database | None = None,
         port: int = 0,
         settings: ServiceSettings | None = None,
+        stub_of: StubOf = no_stub,
     ) -> RpcServer:
         settings = settings or ServiceSettings(grpc_port=port)
-        methods = bind(BooksService, implementation, settings)
+        methods = bind(BooksService, implementation, settings, stub_of)
         server = RpcServer([(BooksService.full_name, methods)], settings, database)
         await server.start()
         self._stack.push_async_callback(server.stop, 0)
@@ -67,6 +101,28 @@ class Servers:
 async def servers() -> AsyncIterator[Servers]:
     async with AsyncExitStack() as stack:
         yield Servers(stack)
+
+
+@asynccontextmanager
+async def bare_server(
+    get_book: Callable[[GetBookRequest, Context], Awaitable[GetBookResponse]],
+) -> AsyncIterator[int]:
+    """The port of a gRPC server with none of the chassis' care, which answers GetBook."""
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(
+        get_book,
+        request_deserializer=GetBookRequest.FromString,
+        response_serializer=GetBookResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(BooksService.full_name, {"GetBook": handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(None)
 
 
 def raw_channel(port: int) -> grpc.aio.Channel:

@@ -1,55 +1,24 @@
 """An async event handler, an async RPC method and a route call a declared service in one way."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated
 
 import pytest
-from books_rpc import Servers
+from books_rpc import Books, Clock, Front, Servers
 from bookshop import TestSettings, eventually, metadata, write_down
 from desk import Desk
-from fastapi import Depends
 
 from bookstore.v1 import (
     Book,
     BookSold,
     BooksService,
-    BooksServiceAsyncStub,
-    BooksServiceStub,
     GetBookRequest,
     GetBookResponse,
-    SellBookRequest,
-    SellBookResponse,
 )
-from chassis import EventContext, EventRouter, Service, ServiceSettings, Transact, deadline
+from chassis import EventContext, EventRouter, Service, ServiceSettings, Transact
 from chassis.checks import find_problems
 from chassis.database import Database
 from chassis.events.handlers.binding import DeclarationError
-from chassis.rpc import client
-from chassis.rpc.methods import bind
-from chassis.rpc.server import RpcServer
 from chassis.testing import HandlerHarness
-
-Books = Annotated[BooksServiceAsyncStub, Depends(client(BooksService, BooksServiceStub))]
-
-
-class Shelf:
-    """Answers with the seconds it was given."""
-
-    async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
-        raise NotImplementedError
-
-    async def get_book(self, request: GetBookRequest) -> GetBookResponse:
-        return GetBookResponse(book=Book(title=str(deadline.remaining())))
-
-
-class Front:
-    """Asks another."""
-
-    async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
-        raise NotImplementedError
-
-    async def get_book(self, request: GetBookRequest, books: Books) -> GetBookResponse:
-        return await books.GetBook(request)
 
 
 def asking(answers: list[float] | None = None) -> EventRouter:
@@ -75,7 +44,7 @@ def desk(database: Database) -> Iterator[Desk]:
 
 
 async def test_an_async_handler_calls_a_service_with_a_deadline(rpc: Servers, desk: Desk) -> None:
-    clients = await rpc.clients((await rpc.start(Shelf)).port, call_timeout_seconds=7)
+    clients = await rpc.clients((await rpc.start(Clock)).port, call_timeout_seconds=7)
     answers: list[float] = []
     (event,) = await desk.store(BookSold(book_id="b"))
     async with desk.member("m", asking(answers), stub_of=clients.stub):
@@ -88,7 +57,7 @@ async def test_an_async_handler_calls_a_service_with_a_deadline(rpc: Servers, de
 async def test_a_called_service_that_is_away_costs_an_event_time_and_no_tries(
     rpc: Servers, desk: Desk
 ) -> None:
-    server = await rpc.start(Shelf)
+    server = await rpc.start(Clock)
     clients = await rpc.clients(server.port)
     await server.stop(0)
     (event,) = await desk.store(BookSold(book_id="b"))
@@ -102,7 +71,7 @@ async def test_a_called_service_that_is_away_costs_an_event_time_and_no_tries(
         await eventually(asked_twice, 60)
         (task,) = await desk.rows()
         assert (task.tries, task.reason) == (0, "Unavailable: bookstore is unavailable")
-        await rpc.start(Shelf, port=server.port)
+        await rpc.start(Clock, port=server.port)
         await eventually(desk.is_empty, 60)
     assert await desk.written() == [event.id]
     assert await desk.dead() == []
@@ -111,23 +80,17 @@ async def test_a_called_service_that_is_away_costs_an_event_time_and_no_tries(
 async def test_an_async_method_calls_a_service_within_what_its_caller_has_left(
     rpc: Servers,
 ) -> None:
-    clients = await rpc.clients((await rpc.start(Shelf)).port, call_timeout_seconds=30)
-    settings = ServiceSettings(grpc_port=0)
-    methods = bind(BooksService, Front, settings, clients.stub)
-    front = RpcServer([(BooksService.full_name, methods)], settings, None)
-    await front.start()
-    try:
-        stub = await rpc.stub(front.port, call_timeout_seconds=5)
-        answer = await stub.GetBook(GetBookRequest())
-    finally:
-        await front.stop(0)
+    clients = await rpc.clients((await rpc.start(Clock)).port, call_timeout_seconds=30)
+    front = await rpc.start(Front, stub_of=clients.stub)
+    stub = await rpc.stub(front.port, call_timeout_seconds=5)
+    answer = await stub.GetBook(GetBookRequest())
     assert 0 < float(answer.book.title) < 10  # gRPC rounds up, to a hundredth and more
 
 
 # --- at start -----------------------------------------------------------------------------------
 
 
-class DefMethod(Shelf):
+class DefMethod(Clock):
     def get_book(self, request: GetBookRequest, books: Books) -> GetBookResponse:  # type: ignore[override]
         raise NotImplementedError
 

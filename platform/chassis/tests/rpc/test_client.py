@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import grpc
 import grpc.aio
 import pytest
-from books_rpc import Servers, raw_channel
+from books_rpc import Clock, Context, Front, Servers, bare_server, raw_channel
 
 from bookstore.v1 import (
     Book,
@@ -17,7 +17,6 @@ from bookstore.v1 import (
     GetBookRequest,
     GetBookResponse,
     SellBookRequest,
-    SellBookResponse,
 )
 from chassis import (
     AlreadyExists,
@@ -39,17 +38,6 @@ from slipway.v1 import LedgerService
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-class Clock:
-    """Answers with the seconds it was given."""
-
-    async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
-        await asyncio.sleep(3600)
-        raise NotImplementedError
-
-    async def get_book(self, request: GetBookRequest) -> GetBookResponse:
-        return GetBookResponse(book=Book(title=str(deadline.remaining())))
-
-
 async def seconds_given(stub: BooksServiceAsyncStub) -> float:
     return float((await stub.GetBook(GetBookRequest())).book.title)
 
@@ -61,16 +49,8 @@ async def test_a_call_without_a_deadline_gets_the_default(rpc: Servers) -> None:
 
 
 async def test_a_call_inside_a_call_gets_no_more_than_what_remains(rpc: Servers) -> None:
-    behind = await rpc.stub((await rpc.start(Clock)).port, call_timeout_seconds=3000)
-
-    class Front:
-        async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
-            raise NotImplementedError
-
-        async def get_book(self, request: GetBookRequest) -> GetBookResponse:
-            return await behind.GetBook(request)
-
-    front = await rpc.start(Front)
+    behind = await rpc.clients((await rpc.start(Clock)).port, call_timeout_seconds=3000)
+    front = await rpc.start(Front, stub_of=behind.stub)
     async with raw_channel(front.port) as channel:
         stub: BooksServiceAsyncStub = BooksServiceStub(channel)
         answer = await stub.GetBook(GetBookRequest(), timeout=1000)
@@ -151,36 +131,18 @@ async def test_an_internal_error_is_none_of_the_domain(rpc: Servers) -> None:
 
 
 class Flaky:
-    """A bare gRPC server that is unavailable for its first calls, as a proxy in front may be."""
+    """Is unavailable for its first calls, as a proxy in front may be."""
 
     def __init__(self, failures: int, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
         self.calls = 0
         self.failures = failures
         self.code = code
 
-    async def GetBook(
-        self,
-        request: GetBookRequest,
-        context: "grpc.aio.ServicerContext[GetBookRequest, GetBookResponse]",
-    ) -> GetBookResponse:
+    async def get_book(self, request: GetBookRequest, context: Context) -> GetBookResponse:
         self.calls += 1
         if self.calls <= self.failures:
             await context.abort(self.code)
         return GetBookResponse()
-
-    async def start(self) -> tuple[grpc.aio.Server, int]:
-        server = grpc.aio.server()
-        handler = grpc.unary_unary_rpc_method_handler(
-            self.GetBook,
-            request_deserializer=GetBookRequest.FromString,
-            response_serializer=GetBookResponse.SerializeToString,
-        )
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(BooksService.full_name, {"GetBook": handler}),)
-        )
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        return server, port
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
@@ -188,10 +150,9 @@ async def test_a_call_that_was_not_taken_is_repeated_a_few_times(
     rpc: Servers, code: grpc.StatusCode
 ) -> None:
     flaky = Flaky(2, code)
-    server, port = await flaky.start()
-    await (await rpc.stub(port)).GetBook(GetBookRequest())
+    async with bare_server(flaky.get_book) as port:
+        await (await rpc.stub(port)).GetBook(GetBookRequest())
     assert flaky.calls == 3
-    await server.stop(None)
 
 
 async def test_no_call_fails_when_one_of_two_replicas_stops(rpc: Servers) -> None:
@@ -222,20 +183,19 @@ async def test_no_call_fails_when_one_of_two_replicas_stops(rpc: Servers) -> Non
 
 async def test_repeats_are_limited_and_share_a_budget(rpc: Servers) -> None:
     flaky = Flaky(failures=10_000)
-    server, port = await flaky.start()
-    stub = await rpc.stub(port)
-    with pytest.raises(Unavailable):
-        await stub.GetBook(GetBookRequest())
-    assert flaky.calls == 4
-    await asyncio.gather(
-        *(stub.GetBook(GetBookRequest()) for _ in range(60)), return_exceptions=True
-    )
-    spent = flaky.calls
-    await asyncio.gather(
-        *(stub.GetBook(GetBookRequest()) for _ in range(60)), return_exceptions=True
-    )
-    assert flaky.calls - spent == 60, "with the budget spent a call is made once"
-    await server.stop(None)
+    async with bare_server(flaky.get_book) as port:
+        stub = await rpc.stub(port)
+        with pytest.raises(Unavailable):
+            await stub.GetBook(GetBookRequest())
+        assert flaky.calls == 4
+        await asyncio.gather(
+            *(stub.GetBook(GetBookRequest()) for _ in range(60)), return_exceptions=True
+        )
+        spent = flaky.calls
+        await asyncio.gather(
+            *(stub.GetBook(GetBookRequest()) for _ in range(60)), return_exceptions=True
+        )
+        assert flaky.calls - spent == 60, "with the budget spent a call is made once"
 
 
 async def test_what_a_service_has_answered_is_not_repeated(rpc: Servers) -> None:

@@ -2,15 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated
 
-import grpc.aio
 import httpx
 import pytest
 import pytest_asyncio
-from books_rpc import Servers
+from books_rpc import Books, Context, Front, Servers, bare_server
 from bookshop import Node
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from http_app import serving
 from opentelemetry import baggage
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -19,24 +17,17 @@ from structlog.testing import capture_logs
 
 from bookstore.v1 import (
     BookSold,
-    BooksService,
-    BooksServiceAsyncStub,
-    BooksServiceStub,
     GetBookRequest,
     GetBookResponse,
-    SellBookRequest,
-    SellBookResponse,
 )
 from chassis import EventRouter, ServiceSettings, Transaction, forwarding
 from chassis.http.app import create_app
 from chassis.readiness import Readiness
-from chassis.rpc import client
 from chassis.telemetry import tracing
 from chassis.testing import NatsServer
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
-Books = Annotated[BooksServiceAsyncStub, Depends(client(BooksService, BooksServiceStub))]
 router = APIRouter()
 
 
@@ -47,37 +38,17 @@ async def book(books: Books) -> str:
 
 
 class Last:
-    """A bare gRPC server at the end of the chain, which writes down what calls carry."""
+    """The end of the chain, which writes down what calls carry."""
 
     def __init__(self) -> None:
         self.metadata: list[tuple[str, str | bytes]] = []
 
-    async def get_book(
-        self,
-        request: GetBookRequest,
-        context: "grpc.aio.ServicerContext[GetBookRequest, GetBookResponse]",
-    ) -> GetBookResponse:
+    async def get_book(self, request: GetBookRequest, context: Context) -> GetBookResponse:
         self.metadata = list(context.invocation_metadata() or ())
         return GetBookResponse()
 
     def of(self, name: str) -> list[str | bytes]:
         return [value for key, value in self.metadata if key == name]
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[int]:
-        server = grpc.aio.server()
-        handler = grpc.unary_unary_rpc_method_handler(
-            self.get_book,
-            request_deserializer=GetBookRequest.FromString,
-            response_serializer=GetBookResponse.SerializeToString,
-        )
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(BooksService.full_name, {"GetBook": handler}),)
-        )
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        yield port
-        await server.stop(None)
 
 
 @asynccontextmanager
@@ -87,17 +58,9 @@ async def chain(
     """A client of an HTTP service, which calls a gRPC service, which calls the last one."""
     settings = settings or ServiceSettings(http_port=0, grpc_port=0)
     last = Last()
-    async with last.serving() as port:
-        behind = await rpc.stub(port)
-
-        class Between:
-            async def get_book(self, request: GetBookRequest) -> GetBookResponse:
-                return await behind.GetBook(request)
-
-            async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
-                raise NotImplementedError
-
-        between = await rpc.start(Between, settings=settings)
+    async with bare_server(last.get_book) as port:
+        behind = await rpc.clients(port)
+        between = await rpc.start(Front, settings=settings, stub_of=behind.stub)
         clients = await rpc.clients(between.port)
         app = create_app("gateway", [router], settings, Readiness(), clients)
         async with (
@@ -203,7 +166,7 @@ async def test_baggage_of_any_size_breaks_no_request(rpc: Servers) -> None:
 
 async def test_metadata_that_a_call_is_given_is_not_overruled(rpc: Servers) -> None:
     last = Last()
-    async with last.serving() as port:
+    async with bare_server(last.get_book) as port:
         stub = await rpc.stub(port)
         forwarding.begin((("end-user", "jason"),))
         await stub.GetBook(GetBookRequest(), metadata=[("end-user", "anna")])

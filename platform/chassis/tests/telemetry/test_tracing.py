@@ -5,14 +5,13 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
-from typing import Annotated
 
 import httpx
 import pytest
 import pytest_asyncio
 import structlog
-from books_rpc import Servers, raw_channel
-from fastapi import APIRouter, Depends
+from books_rpc import Books, Servers, raw_channel
+from fastapi import APIRouter
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -20,9 +19,6 @@ from opentelemetry.trace import SpanKind, StatusCode
 from sqlalchemy import text
 
 from bookstore.v1 import (
-    BooksService,
-    BooksServiceAsyncStub,
-    BooksServiceStub,
     GetBookRequest,
     GetBookResponse,
     SellBookRequest,
@@ -31,14 +27,12 @@ from bookstore.v1 import (
 from chassis import ReadTransaction, ServiceSettings, Transaction
 from chassis.http.app import create_app
 from chassis.readiness import Readiness
-from chassis.rpc import client
 from chassis.telemetry import logging as service_logging
 from chassis.telemetry import tracing
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NewDatabase = Callable[[str], str]
 Spans = Callable[[], list[ReadableSpan]]
-Books = Annotated[BooksServiceAsyncStub, Depends(client(BooksService, BooksServiceStub))]
 router = APIRouter()
 
 
