@@ -31,8 +31,9 @@ test: setup ## Pass all tests (TESTS=tests/e2e ARGS="-k probes")
 	@pytest -n $${TEST_PROCESSES:-4} $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
 
 .PHONY: lint
-lint: setup ## Code, types, imports, contracts, migrations, derived files
+lint: setup ## Code, spelling, types, imports, contracts, derived files
 	@ruff check . && ruff format --check .
+	@typos
 	@slipway workspace types
 	@slipway workspace imports
 	@slipway workspace migrations

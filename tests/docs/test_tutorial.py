@@ -118,7 +118,8 @@ def test_make_installs_the_new_service(clone: Clone) -> None:
 
 def test_the_lint_has_nothing_against_the_new_service(clone: Clone) -> None:
     mine = "services/loyalty contracts"
-    clone.passes(f"PATH=.venv/bin:$PATH; ruff check {mine} && ruff format --check {mine}")
+    ruff = f"ruff check {mine} && ruff format --check {mine}"
+    clone.passes(f"PATH=.venv/bin:$PATH; {ruff} && typos {mine}")
     for check in (
         "workspace types services/loyalty/src services/loyalty/tests",
         "workspace imports",
