@@ -29,8 +29,8 @@ NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "dist")
 WITHOUT_HELM = "deploy/k8s/hashes: its inputs have changed"
 SECONDS = 120.0
 
-# The whole service is built, and all services start.
-pytestmark = pytest.mark.timeout(600)
+# The service is built once, for all tests; then all services start.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("tutorial")]
 
 
 @dataclass(frozen=True)
