@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from chassis.events.wire.lanes import LANES
-from devkit.describing.http_paths import prefix
 from devkit.workspace import Workspace
 
 Slipway = Callable[..., subprocess.CompletedProcess[str]]
@@ -45,25 +44,6 @@ def test_a_service_is_described_by_its_composition_root(slipway: Slipway) -> Non
     assert bookstore["callers"] == [{"service": "window", "full_name": "bookstore.v1.BooksService"}]
     assert bookstore["database"] is True
     assert bookstore["probes"]["ready"] == "/readyz"
-
-
-@pytest.mark.parametrize(
-    ("route", "known_by"),
-    [
-        ("/books", "/books"),
-        ("/books/{isbn}/reviews", "/books"),
-        ("/books/by-{author}", "/books"),
-        ("/books/", "/books"),
-        ("/", "/"),
-        ("/{anything}", "/*"),
-        ("/b{anything}", "/*"),
-        ("", "/*"),
-    ],
-)
-def test_a_route_is_known_by_what_comes_before_its_first_parameter(
-    route: str, known_by: str
-) -> None:
-    assert prefix(route) == known_by
 
 
 def test_a_service_without_database_and_grpc_says_so(slipway: Slipway) -> None:

@@ -15,9 +15,14 @@ def http_paths(service: "Service") -> tuple[str, ...]:
     Sorted, each once; one that lies below another is left out. The probes and /metrics are no
     part of the API.
     """
+    from fastapi.routing import iter_route_contexts
+
     from chassis.http import docs
 
-    routes = [route.path for router in service.http for route in router.routes]  # type: ignore[attr-defined]
+    # A route without a path may answer any.
+    routes = [
+        route.path or "" for router in service.http for route in iter_route_contexts(router.routes)
+    ]
     if not routes:
         return ()
     found = {prefix(route) for route in (*routes, *docs.PATHS)}
