@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from cluster_customers import Customers
 from cluster_node import Node
+from mesh import has_istio
 
 from demo.cluster.shop import ClusterShop, push_shop
 from devkit.cluster.namespace import Namespace, PodSecurity, why_unreachable
@@ -98,11 +99,19 @@ def objects() -> Iterable[Mapping[str, Any]]:
 
 
 @pytest.fixture(scope="module")
+def sidecars() -> bool:
+    """Whether the shop of a module is in a mesh."""
+    return False
+
+
+@pytest.fixture(scope="module")
 def shop(
-    tag: str, values: Mapping[str, Any], objects: Iterable[Mapping[str, Any]]
+    tag: str, values: Mapping[str, Any], objects: Iterable[Mapping[str, Any]], sidecars: bool
 ) -> Iterator[ClusterShop]:
     """A shop for the tests of a module, each of which leaves it as ready as it was."""
-    shop = ClusterShop(find_workspace(), _new_namespace(), REGISTRY, tag)
+    if sidecars and not has_istio():
+        pytest.skip("the cluster has no Istio with the Gateway API")
+    shop = ClusterShop(find_workspace(), _new_namespace(), REGISTRY, tag, mesh=sidecars)
     try:
         shop.make_namespace()
         if objects:

@@ -4,10 +4,9 @@ Each service has one replica, which is the hardest case: what comes has to be th
 says no.
 """
 
-from collections.abc import Callable
-
 import pytest
-from cluster_customers import Customers, Seen
+from cluster_customers import Customers
+from cluster_upgrades import assert_nothing_failed, push_again, versions
 
 from demo.cluster.shop import ClusterShop
 from devkit.cluster.images import push_as
@@ -29,57 +28,28 @@ def upgrade() -> None:
 """
 
 
-@pytest.fixture(scope="module")
-def new_tag(shop: ClusterShop) -> Callable[[str], str]:
-    """Gives the images of all services a further tag, which a registry takes for a new version."""
-
-    def make(name: str) -> str:
-        tag = f"{shop.tag}-{name}"
-        for service in shop.platform.services:
-            image = service.distribution
-            push_as(shop.workspace, f"{image}:{shop.tag}", f"{image}:{tag}", shop.registry)
-        return tag
-
-    return make
-
-
-def _nothing_failed(seen: Seen) -> None:
-    assert (seen.failed, seen.broken) == ({}, {})
-    assert seen.placed > 20
-
-
-def _versions(shop: ClusterShop) -> set[str]:
-    """The tags of the images that ready pods of services run."""
-    pods = shop.namespace.read("pods", "--selector", "track=stable")["items"]
-    return {
-        pod["spec"]["containers"][0]["image"].rpartition(":")[2]
-        for pod in pods
-        if "deletionTimestamp" not in pod["metadata"]
-    }
-
-
 def test_an_upgrade_of_one_service_after_the_other_fails_no_request(
-    shop: ClusterShop, customers: Customers, new_tag: Callable[[str], str]
+    shop: ClusterShop, customers: Customers
 ) -> None:
-    tag = new_tag("one")
+    tag = push_again(shop, "one")
     with customers.ordering() as seen:
         for service in shop.platform.services:
             shop.release.upgrade({service.name: {"image": {"tag": tag}}})
 
-    assert _versions(shop) == {tag}
-    _nothing_failed(seen)
+    assert versions(shop) == {tag}
+    assert_nothing_failed(seen)
 
 
 def test_an_upgrade_of_all_services_at_once_fails_no_request(
-    shop: ClusterShop, customers: Customers, new_tag: Callable[[str], str]
+    shop: ClusterShop, customers: Customers
 ) -> None:
-    tag = new_tag("all")
+    tag = push_again(shop, "all")
     each = {service.name: {"image": {"tag": tag}} for service in shop.platform.services}
     with customers.ordering() as seen:
         shop.release.upgrade(each)
 
-    assert _versions(shop) == {tag}
-    _nothing_failed(seen)
+    assert versions(shop) == {tag}
+    assert_nothing_failed(seen)
 
 
 def test_a_migration_and_its_roll_back_fail_no_request(
@@ -103,6 +73,6 @@ def test_a_migration_and_its_roll_back_fail_no_request(
         shop.release.roll_back()
 
     assert migrated.strip().endswith("orders_9999")
-    assert tag not in _versions(shop)
-    _nothing_failed(forward)
-    _nothing_failed(back)
+    assert tag not in versions(shop)
+    assert_nothing_failed(forward)
+    assert_nothing_failed(back)

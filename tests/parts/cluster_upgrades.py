@@ -1,0 +1,33 @@
+"""New versions of a shop on a cluster, and what its customers may see of an upgrade to them."""
+
+from cluster_customers import Seen
+
+from demo.cluster.shop import ClusterShop
+from devkit.cluster.images import push_as
+
+__all__ = ["assert_nothing_failed", "push_again", "versions"]
+
+
+def push_again(shop: ClusterShop, name: str) -> str:
+    """Give the images of all services a further tag, which a registry takes for a new version."""
+    tag = f"{shop.tag}-{name}"
+    for service in shop.platform.services:
+        image = service.distribution
+        push_as(shop.workspace, f"{image}:{shop.tag}", f"{image}:{tag}", shop.registry)
+    return tag
+
+
+def versions(shop: ClusterShop) -> set[str]:
+    """The tags of the images that pods of services run, but for pods that are leaving."""
+    pods = shop.namespace.read("pods", "--selector", "track=stable")["items"]
+    return {
+        pod["spec"]["containers"][0]["image"].rpartition(":")[2]
+        for pod in pods
+        if "deletionTimestamp" not in pod["metadata"]
+    }
+
+
+def assert_nothing_failed(seen: Seen) -> None:
+    """No request failed, every law holds, and customers did order meanwhile."""
+    assert (seen.failed, seen.broken) == ({}, {})
+    assert seen.placed > 20
