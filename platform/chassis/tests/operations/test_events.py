@@ -243,14 +243,15 @@ async def test_tasks_of_a_paused_type_wait_too(nats: NatsServer, new_database: N
 
         await eventually(has_failed)
         await shell.run("events", "pause", "BookSold", "--yes")
+        assert books.path.consuming
+        runner = books.path.consuming.task_runner
 
         async def is_known() -> bool:
-            runner = books.path.task_runner
-            return runner is not None and runner._what.types == [] and not runner._running
+            return runner._what.types == [] and not runner._running
 
         await eventually(is_known)
         tries = [row.tries for row in await rows_of_tasks(books)]
-        looks = books.path.task_runner._woken  # type: ignore[union-attr]
+        looks = runner._woken
         due = max(row.due_at for row in await rows_of_tasks(books))
 
         async def is_overdue() -> bool:

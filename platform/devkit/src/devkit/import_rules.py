@@ -21,7 +21,8 @@ _OUTER = ("handlers", "rpc", "api", "service", "__main__")
 # From the top: a module imports those below it only, and none beside it ("|").
 _EVENT_PATH = (
     "path",
-    "gauges | cleanup | jobs | operator_changes | release",
+    "consuming | gauges | jobs | ledger | operator_changes | producing | release",
+    "cleanup",
     "held_up",
     "consumer | producer",
     "tasks",

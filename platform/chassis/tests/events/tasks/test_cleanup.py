@@ -65,8 +65,8 @@ async def test_without_that_age_they_stay_until_somebody_decides(
 ) -> None:
     await die(desk, 2, hours_ago=24 * 365)
     async with node(desk, nats, TestSettings()) as books:
-        assert books.path.cleanup
-        await books.path.cleanup.look()
+        assert books.path.consuming
+        await books.path.consuming.cleanup.look()
     assert len(await desk.dead()) == 2
 
 
@@ -77,9 +77,10 @@ async def test_marks_go_when_their_member_has_been_gone_for_long_and_not_before(
     await desk.database.transaction(lambda tx: tx.session.execute(insert(marks).values(left)))
     mark = ("gone", "no longer read")
     async with node(desk, nats, TestSettings(mark_max_age_seconds=HOUR)) as books:
-        members, cleanup = books.path.members, books.path.cleanup
+        members = books.path.members
         assert members
-        assert cleanup
+        assert books.path.consuming
+        cleanup = books.path.consuming.cleanup
 
         async def is_known() -> bool:
             return members.known

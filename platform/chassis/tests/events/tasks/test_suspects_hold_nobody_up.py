@@ -71,8 +71,8 @@ async def test_an_async_handler_that_hangs_stops_neither_lanes_nor_suspects(
 
         await eventually(hangs)
         contexts += await desk.store(BookReturned(book_id="suspect"), alone=True)
-        assert node.path.task_runner
-        node.path.task_runner.wake()
+        assert node.path.consuming
+        node.path.consuming.task_runner.wake()
         contexts += await shop.publish(*(BookReturned(book_id=f"key {n}") for n in range(20)))
         await shop.sent()
 

@@ -1,0 +1,125 @@
+"""What takes a service's events: a reader for each stream, and what runs tasks."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import structlog
+
+from chassis.database import Database
+from chassis.event_settings import EventSettings
+from chassis.events.cleanup import Cleanup
+from chassis.events.consumer.foreign_reader import ForeignReader
+from chassis.events.consumer.reader import Reader
+from chassis.events.handlers.binding import Handler
+from chassis.events.handlers.pauses import Pauses
+from chassis.events.handlers.router import Foreign
+from chassis.events.jetstream.broker import Broker
+from chassis.events.membership.members import Members
+from chassis.events.tasks.gate import Gate
+from chassis.events.tasks.runner import TaskRunner
+from chassis.events.wire.contracts import source_service, stream_of
+
+__all__ = ["Consuming"]
+
+_log = structlog.get_logger(__name__)
+
+
+class Consuming:
+    """The parts that handle events, and what they share: the gate, and the types that pause."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        *,
+        database: Database,
+        broker: Broker,
+        members: Members,
+        settings: EventSettings,
+    ) -> None:
+        gate = Gate()
+        self.pauses = Pauses(database, settings.net_seconds)
+        self.task_runner = TaskRunner(
+            database,
+            handlers,
+            member=members.member,
+            version=members.version,
+            versions_of=members.versions_of,
+            settings=settings,
+            gate=gate,
+            pauses=self.pauses,
+        )
+        self.pauses.on_change(self.task_runner.wake)
+        self.cleanup = Cleanup(database, members, settings)
+        shared: dict[str, Any] = {
+            "database": database,
+            "broker": broker,
+            "members": members,
+            "gate": gate,
+            "pauses": self.pauses,
+            "settings": settings,
+            "on_tasks": self.task_runner.wake,
+        }
+        self.readers = [
+            Reader(stream, of_stream, **shared)
+            for stream, of_stream in sorted(_by_stream(handlers).items())
+        ]
+        self.foreign_readers = [
+            ForeignReader(foreign, of_foreign, **shared)
+            for foreign, of_foreign in sorted(_by_foreign(handlers).items())
+        ]
+
+    @property
+    def all_readers(self) -> list[Reader | ForeignReader]:
+        """The readers of the platform's own streams and of foreign ones."""
+        return [*self.readers, *self.foreign_readers]
+
+    def start(self) -> list[Coroutine[Any, Any, None]]:
+        """What is to run in the background beside `reading`."""
+        return [self.pauses.run(), self.task_runner.run(), self.cleanup.run()]
+
+    async def let_go(self, reading: list[asyncio.Task[None]], seconds: float) -> None:
+        """Take no more: finish what is in hand within `seconds`, then let the lanes go.
+
+        `reading` are the tasks in which the readers run.
+        """
+        for reader in self.all_readers:
+            await reader.stop()
+        await self.task_runner.stop(seconds)
+        if reading:
+            _, late = await asyncio.wait(reading, timeout=seconds)
+            for task in late:
+                task.cancel()
+        for reader in self.all_readers:
+            try:
+                await reader.let_go()
+            except Exception as error:
+                _log.warning("lanes stay marked", stream=reader.stream, error=str(error))
+
+    def look_again(self) -> None:
+        """Look at once at what an operator may have changed. Call on the event loop."""
+        self.pauses.look_again()
+        for reader in self.all_readers:
+            reader.look_again()
+        self.task_runner.wake()
+
+    @property
+    def hindrance(self) -> str:
+        """Why streams cannot be read, if so."""
+        return "; ".join(sorted({r.hindrance.reason for r in self.readers if r.hindrance.reason}))
+
+
+def _by_stream(handlers: Mapping[str, Handler]) -> dict[str, dict[str, Handler]]:
+    streams: dict[str, dict[str, Handler]] = {}
+    for type, handler in handlers.items():
+        if handler.foreign is None:
+            streams.setdefault(stream_of(source_service(type)), {})[type] = handler
+    return streams
+
+
+def _by_foreign(handlers: Mapping[str, Handler]) -> dict[Foreign, dict[str, Handler]]:
+    foreign: dict[Foreign, dict[str, Handler]] = {}
+    for type, handler in handlers.items():
+        if handler.foreign:
+            foreign.setdefault(handler.foreign, {})[type] = handler
+    return foreign

@@ -1,0 +1,114 @@
+"""What publishes a service's events: its relay, and the answers to consumers that miss some."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+from nats.aio.msg import Msg
+
+from chassis.database import Database
+from chassis.event_settings import EventSettings
+from chassis.events.jetstream.broker import Broker
+from chassis.events.membership.members import Members
+from chassis.events.producer.relay import Relay
+from chassis.events.producer.resender import Resender
+from chassis.events.waiting import end
+from chassis.events.wire import transport
+from chassis.events.wire.contracts import stream_of
+
+__all__ = ["Producing"]
+
+_log = structlog.get_logger(__name__)
+
+
+class Producing:
+    """Wakes a relay after each commit: its own, or through the broker that of the replica which
+    holds the lock."""
+
+    def __init__(
+        self,
+        service: str,
+        types: Sequence[str],
+        *,
+        database: Database,
+        broker: Broker,
+        members: Members,
+        nats_url: str,
+        settings: EventSettings,
+        on_fatal: Callable[[Exception], None],
+    ) -> None:
+        self._database = database
+        self._broker = broker
+        self._members = members
+        self._wake_subject = transport.wake_subject(service)
+        self._waking: set[asyncio.Task[None]] = set()
+        self.relay = Relay(
+            database,
+            stream=stream_of(service),
+            types=tuple(types),
+            nats_url=nats_url,
+            settings=settings,
+            on_fatal=on_fatal,
+        )
+        broker.subscribe(self._wake_subject, self._woken)
+        Resender(service, database, broker)
+
+    def start(self) -> list[Coroutine[Any, Any, None]]:
+        """Listen to commits; returns what is to run in the background."""
+        loop = asyncio.get_running_loop()
+        self._database.on_published(partial(_call_soon, loop, self._wake_relays))
+        return [self._relay_while_member()]
+
+    async def flush(self, seconds: float) -> None:
+        """Wait until the outbox is empty, for at most `seconds`; what stays is sent later."""
+        if not self._broker.connected.is_set() or self._members.refused:
+            return
+        try:
+            await asyncio.wait_for(self.relay.flushed(), seconds)
+        except Exception as error:
+            _log.warning("events stay in the outbox", error=str(error) or "out of time")
+
+    @property
+    def hindrance(self) -> str | None:
+        """Why nothing is published, if so."""
+        return self.relay.hindrance.reason or self.relay.refusing
+
+    async def _relay_while_member(self) -> None:
+        """Two databases that publish into one stream would number over each other for ever."""
+        while True:
+            await self._members.joined.wait()
+            relaying = asyncio.create_task(self.relay.run())
+            barred = asyncio.create_task(self._members.barred.wait())
+            try:
+                await asyncio.wait({relaying, barred}, return_when=asyncio.FIRST_COMPLETED)
+                if relaying.done():
+                    return relaying.result()
+            finally:
+                await end([relaying, barred])
+
+    def _wake_relays(self) -> None:
+        self.relay.wake()
+        if self._broker.connected.is_set() and not self.relay.leading:
+            waking = asyncio.create_task(self._broker.client.publish(self._wake_subject, b""))
+            # asyncio holds its tasks weakly.
+            self._waking.add(waking)
+            waking.add_done_callback(self._woke)
+
+    def _woke(self, waking: asyncio.Task[None]) -> None:
+        self._waking.discard(waking)
+        if not waking.cancelled():
+            waking.exception()  # a hint only: a relay looks by itself
+
+    async def _woken(self, message: Msg) -> None:
+        if message.data == transport.ASK:
+            self.relay.ask()
+        else:
+            self.relay.wake()
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to wake
+        loop.call_soon_threadsafe(call)
