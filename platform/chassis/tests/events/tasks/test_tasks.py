@@ -19,7 +19,7 @@ from chassis import EventContext, EventRouter, Reject, Transact, Transaction, Un
 from chassis.database import tables
 from chassis.event_settings import EventSettings
 from chassis.events.tasks import dead_letter_rows
-from chassis.events.tasks.runner import backoff
+from chassis.events.tasks.backoff import backoff
 from chassis.testing import NatsServer, free_port
 
 NewDatabase = Callable[[str], str]

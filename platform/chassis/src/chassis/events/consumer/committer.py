@@ -15,8 +15,8 @@ from chassis.events.consumer.batch import HandlerFailed, TakeIn, Taken
 from chassis.events.consumer.positions import Position, PositionMoved
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.failures import failure, log_handled
+from chassis.events.tasks.backoff import backoff
 from chassis.events.tasks.gate import Gate
-from chassis.events.tasks.runner import backoff
 from chassis.telemetry import metrics, tracing
 
 __all__ = ["Committer"]
