@@ -22,7 +22,7 @@ __all__ = ["Upheaval", "assert_streams_in_order", "during_a_replay", "kill_and_s
 ENVIRONMENT = {
     "APP_MEMBER_TTL_SECONDS": "2",
     "APP_TASK_LEASE_SECONDS": "2",
-    "APP_RELAY_ASK_SECONDS": "5",
+    "APP_RELAY_RECONCILE_SECONDS": "5",
     "APP_LOG_FORMAT": "json",
 }
 

@@ -115,7 +115,7 @@ class EventSettings(BaseSettings):
     relay_sweep_seconds: float = Field(
         5, gt=0, description="interval at which the relay checks the outbox even if nothing woke it"
     )
-    relay_ask_seconds: float = Field(
+    relay_reconcile_seconds: float = Field(
         60, gt=0, description="interval at which the relay compares the stream with the outbox"
     )
     net_seconds: float = Field(

@@ -91,7 +91,7 @@ async def test_a_purged_stream_is_filled_again(
         await books.settled()
         stream = StreamView(nats.url)
         await stream.api(f"STREAM.PURGE.{STREAM}")
-        relay.relay.ask()
+        relay.relay.reconcile()
 
         async def whole() -> bool:
             return await stream.ranks() == list(range(1, 51))

@@ -24,7 +24,7 @@ from chassis.testing import NatsServer
 
 NewDatabase = Callable[[str], str]
 # Nothing but a wake makes a relay look.
-WOKEN = TestSettings(relay_sweep_seconds=600, relay_ask_seconds=600)
+WOKEN = TestSettings(relay_sweep_seconds=600, relay_reconcile_seconds=600)
 
 
 @pytest.fixture(params=[1, 100])
@@ -275,7 +275,7 @@ async def test_each_look_of_one_with_nothing_to_do_is_a_read_of_one_statement(
     monkeypatch.setattr(runner, "_POLL_SECONDS", 0.02)
     monkeypatch.setattr(gauges, "_MEASURE_SECONDS", 0.02)
     looks = {module.__name__: waits_of(module, monkeypatch) for module in (relay, runner)}
-    settings = TestSettings(relay_sweep_seconds=0.02, relay_ask_seconds=600)
+    settings = TestSettings(relay_sweep_seconds=0.02, relay_reconcile_seconds=600)
     node = Node(
         "bookstore",
         new_database("shop"),

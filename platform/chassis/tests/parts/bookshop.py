@@ -53,7 +53,7 @@ class TestSettings(EventSettings):
     task_backoff_seconds: float = 0.02
     task_lease_seconds: float = 1
     relay_sweep_seconds: float = 0.2
-    relay_ask_seconds: float = 1
+    relay_reconcile_seconds: float = 1
     net_seconds: float = 0.5
     stopped_retry_seconds: float = 0.5
 

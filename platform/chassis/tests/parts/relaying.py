@@ -124,7 +124,7 @@ class Shop:
             return await self.database.read(lambda tx: sent_marks.highest(tx.session)) >= rank
 
         for running in self.relays:
-            running.relay.ask()
+            running.relay.reconcile()
         await eventually(is_marked)
 
     async def pass_time(self, seconds: float, *, broker: bool = True, host: bool = True) -> None:

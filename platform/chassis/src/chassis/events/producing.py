@@ -103,8 +103,8 @@ class Producing:
             waking.exception()  # a hint only: a relay looks by itself
 
     async def _woken(self, message: Msg) -> None:
-        if message.data == transport.ASK:
-            self.relay.ask()
+        if message.data == transport.RECONCILE:
+            self.relay.reconcile()
         else:
             self.relay.wake()
 

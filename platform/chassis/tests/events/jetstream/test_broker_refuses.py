@@ -18,7 +18,7 @@ from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.wire.lanes import LANES
 from chassis.testing import NatsServer
 
-PATIENT = TestSettings(member_ttl_seconds=60, relay_sweep_seconds=60, relay_ask_seconds=60)
+PATIENT = TestSettings(member_ttl_seconds=60, relay_sweep_seconds=60, relay_reconcile_seconds=60)
 NOBODY = "authorization { user: somebody, password: else }\n"
 
 

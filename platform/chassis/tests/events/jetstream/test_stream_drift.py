@@ -84,7 +84,7 @@ async def test_what_changes_is_told_once_and_so_is_that_it_is_right_again(
             for limit in (1000, -1):
                 await view.api(f"STREAM.UPDATE.{STREAM}", {**config, "max_msgs": limit})
                 for _ in range(2):
-                    running.relay.ask()
+                    running.relay.reconcile()
 
                     async def is_seen(limit: int = limit) -> bool:
                         return bool(running.relay.drift) == (limit > 0)

@@ -75,7 +75,7 @@ async def test_one_clock_that_jumped_ahead_makes_nothing_old(
 async def test_what_bears_no_mark_is_sent_again(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    never = TestSettings(stream_max_age_seconds=3600, relay_ask_seconds=600)
+    never = TestSettings(stream_max_age_seconds=3600, relay_reconcile_seconds=600)
     async with Shop(new_database("shop"), settings=never) as shop:
         running = shop.start_relay(nats.url)
         await shop.sell(range(20))
@@ -109,7 +109,7 @@ async def test_what_never_was_sent_goes_out_however_long_it_waited(
 async def test_a_relay_that_has_always_something_to_send_makes_marks_nevertheless(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = TestSettings(stream_max_age_seconds=3600, relay_ask_seconds=0.1)
+    settings = TestSettings(stream_max_age_seconds=3600, relay_reconcile_seconds=0.1)
     send = Sender.send
     async with Shop(new_database("shop"), settings=settings) as shop:
 

@@ -46,16 +46,16 @@ async def all_taken(books: Node, published: list[EventContext]) -> None:
 async def ask_again(relay: Relay) -> None:
     """Let it compare outbox and stream once more."""
     asked = asyncio.Event()
-    ask = relay._ask
+    reconcile = relay._reconcile
 
     async def and_tell(client: Client) -> float:
-        at = await ask(client)
+        at = await reconcile(client)
         asked.set()
         return at
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(relay, "_ask", and_tell)
-        relay.ask()
+        patch.setattr(relay, "_reconcile", and_tell)
+        relay.reconcile()
         await asyncio.wait_for(asked.wait(), 10)
 
 
@@ -263,7 +263,7 @@ async def test_numbers_given_before_the_loss_was_noticed_are_given_anew(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("shop")
-    patient = TestSettings(relay_sweep_seconds=60, relay_ask_seconds=600)
+    patient = TestSettings(relay_sweep_seconds=60, relay_reconcile_seconds=600)
     async with Shop(url, settings=patient) as shop:
         one = shop.start_relay(nats.url, alone=False).relay
         other = shop.start_relay(nats.url, alone=False).relay
@@ -307,7 +307,7 @@ async def test_a_backup_from_before_the_stream_was_made_anew_doubles_nothing(
         await shop.sent()
         view = StreamView(nats.url)
         await view.api(f"STREAM.PURGE.{STREAM}")
-        relay.relay.ask()
+        relay.relay.reconcile()
 
         async def filled() -> bool:
             # At higher sequences than it will have when it is made anew.

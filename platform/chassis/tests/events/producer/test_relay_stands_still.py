@@ -85,7 +85,9 @@ async def test_the_end_of_a_purged_stream_is_found_without_a_look_at_each_place(
 ) -> None:
     asked: list[str] = []
 
-    async with Shop(new_database("shop"), settings=TestSettings(relay_ask_seconds=600)) as shop:
+    async with Shop(
+        new_database("shop"), settings=TestSettings(relay_reconcile_seconds=600)
+    ) as shop:
         running = shop.start_relay(nats.url)
         await shop.sell(range(200))
         await shop.sent()
@@ -100,7 +102,7 @@ async def test_the_end_of_a_purged_stream_is_found_without_a_look_at_each_place(
             return await api(client, subject, body)  # type: ignore[arg-type]
 
         monkeypatch.setattr("chassis.events.jetstream.streams.api", counted)
-        running.relay.ask()
+        running.relay.reconcile()
 
         async def whole() -> bool:
             return len(await view.messages()) > 100

@@ -15,7 +15,7 @@ from chassis.events.producer.relay import Relay
 from chassis.testing import NatsServer
 
 # Nothing but a wake sends an event within a test's time.
-PATIENT = TestSettings(relay_sweep_seconds=60, relay_ask_seconds=600)
+PATIENT = TestSettings(relay_sweep_seconds=60, relay_reconcile_seconds=600)
 
 
 async def test_a_commit_wakes_the_relay_of_the_replica_that_holds_the_lock(

@@ -183,7 +183,7 @@ async def test_a_stream_that_takes_nothing_sets_nothing_apart_and_says_why(
 ) -> None:
     monkeypatch.setattr(relay, "_REFUSED_SECONDS", 0.1)
     async with limited(nats, new_database("shop"), **limits) as (shop, running, view):
-        running.relay.ask()
+        running.relay.reconcile()
         await shop.sell(range(20, 100))
 
         async def is_refused() -> bool:
@@ -210,7 +210,7 @@ async def test_a_stream_without_atomic_batches_gets_events_one_by_one(
     async with limited(nats, new_database("shop"), allow_atomic=False) as (shop, running, view):
         await shop.sell(range(20, 60))
         await shop.sent()
-        running.relay.ask()
+        running.relay.reconcile()
         assert await view.ranks() == list(range(1, 61))
 
         async def is_told() -> bool:

@@ -157,7 +157,7 @@ async def test_who_finishes_after_its_lease_ran_out_is_refused(desk: Desk) -> No
             return bool(order)
 
         await eventually(begun)
-        first._leases._held.clear()  # nobody renews its lease: the process hangs, or cannot be heard
+        first._leases._held.clear()  # as if its process hung: no lease is renewed
         await leases_run_out(desk.database)
         async with desk.member("second", handler("second"), PATIENT):
             await asyncio.wait_for(second_has_begun.wait(), 20)

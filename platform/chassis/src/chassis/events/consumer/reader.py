@@ -377,4 +377,6 @@ class Reader(StreamReader):
     async def _ask_producer(self) -> None:
         """Let the stream's owner compare it with its outbox now; a hint, nothing rests on it."""
         if self._broker.client.is_connected:
-            await self._broker.client.publish(transport.wake_subject(self.stream), transport.ASK)
+            await self._broker.client.publish(
+                transport.wake_subject(self.stream), transport.RECONCILE
+            )

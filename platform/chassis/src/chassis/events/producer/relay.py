@@ -15,7 +15,6 @@ import structlog
 from nats.aio.client import Client
 
 from chassis.database import Database, Transaction
-from chassis.database.leadership import Lock
 from chassis.event_settings import EventSettings
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.hindrance import Hindrance
@@ -30,6 +29,7 @@ from chassis.events.jetstream.streams import (
     WrongLastSequence,
 )
 from chassis.events.producer import outbox
+from chassis.events.producer.leadership import Leadership
 from chassis.events.producer.outbox import Counters, Outgoing
 from chassis.events.producer.outbox_cleanup import Cleaner
 from chassis.events.producer.recovery import Recovery
@@ -47,8 +47,6 @@ _BATCH_BYTES = 4 * 1024 * 1024
 _ROWS_LEAST = 50
 _STANDBY_SECONDS = 1.0
 _FLUSH_SECONDS = 0.05
-# So long events wait for who holds the lock, before a standby sends them beside it.
-_STUCK_SECONDS = 5.0
 _REFUSED_SECONDS = 5.0
 
 
@@ -77,16 +75,14 @@ class Relay:
         self._nats = NatsOptions.of(nats_url, settings, stream)
         self._settings = settings
         self._on_fatal = on_fatal
-        self._alone = alone
         self._batch_events = batch_events
+        self._leadership = Leadership(database, stream, locks=alone)
         self._sender = Sender(database, stream, batch_events)
         self._recovery = Recovery(database, stream, types, settings)
         self._cleaner = Cleaner(database, settings)
         self._woken = asyncio.Event()
-        self._ask_again = False
+        self._reconcile_again = False
         self._rank = 0
-        self._progress = (0, 0.0)
-        self._beside = False
         self.leading = False
         self.drift: tuple[str, ...] = ()
         """Where the stream differs from what it should be, as this replica last saw it."""
@@ -102,23 +98,22 @@ class Relay:
         """There is something in the outbox. Call on the event loop."""
         self._woken.set()
 
-    def ask(self) -> None:
+    def reconcile(self) -> None:
         """Compare outbox and stream before going on. Call on the event loop."""
-        self._ask_again = True
+        self._reconcile_again = True
         self._woken.set()
 
     async def run(self) -> None:
         """Relay until cancelled, whenever this replica holds the lock."""
-        lock = Lock(self._database.url, "relay")
         pause = 0.05
         try:
             while True:
                 try:
-                    if self._alone and not await self._may_lead(lock):
-                        self.hindrance.reason = None  # who leads knows
+                    if not await self._leadership.may_lead():
+                        self.hindrance.reason = None  # the replica that leads knows
                         await asyncio.sleep(_STANDBY_SECONDS)
                         continue
-                    await self._lead(lock)
+                    await self._lead()
                     pause = 0.05
                 except (LaneCountChanged, BrokerTooSmall) as error:
                     self._on_fatal(error)
@@ -131,7 +126,7 @@ class Relay:
                     await asyncio.sleep(pause)
                     pause = min(1.0, pause * 2)
         finally:
-            await asyncio.to_thread(lock.release)
+            await self._leadership.release()
 
     async def flushed(self) -> None:
         """Wait until nothing is unsent. What is set apart stays."""
@@ -142,71 +137,50 @@ class Relay:
     async def _has_unsent(self) -> bool:
         return await self._database.read(lambda tx: outbox.has_unsent(tx.session))
 
-    async def _lead(self, lock: Lock) -> None:
+    async def _lead(self) -> None:
         async with connection(self._nats, f"{self._stream}-relay") as client:
             self._check_size(client)
             cleaning = asyncio.create_task(self._cleaner.run())
             try:
-                asked = await self._ask(client)
+                reconciled_at = await self._reconcile(client)
                 self.leading = True
                 pause = 0.01
-                while not await self._is_standby(lock):
+                while not await self._is_standby():
                     try:
                         await self._drain_if_needed(client)
                         pause = 0.01
                     except (WrongLastSequence, BatchIncomplete, StreamGone) as error:
                         if not self._is_lack(error):
                             _log.info("the stream does not end where it should", error=_line(error))
-                        self._ask_again, self._beside = True, False
+                        self._reconcile_again = True
+                        self._leadership.give_way()
                         await asyncio.sleep(pause)
                         pause = min(1.0, pause * 2)
                     except StreamRefuses as error:
-                        asked = await self._ask(client)  # what limits it has now
+                        reconciled_at = await self._reconcile(client)  # what limits it has now
                         self._sender.say_refusing(_line(error), self.drift)
                         await asyncio.sleep(pause)
                         pause = min(_REFUSED_SECONDS, pause * 2)
-                    if self._ask_again or self._is_due(asked):
-                        self._ask_again = False
-                        asked = await self._ask(client)
+                    if self._reconcile_again or self._is_due(reconciled_at):
+                        self._reconcile_again = False
+                        reconciled_at = await self._reconcile(client)
                         continue
                     await wait_at_most(self._woken, self._settings.relay_sweep_seconds)
             finally:
                 self.leading = False
                 await end([cleaning])
 
-    def _is_due(self, asked: float) -> bool:
+    def _is_due(self, reconciled_at: float) -> bool:
         # In time to see when events were sent, before the stream forgets them.
         settings = self._settings
-        often = min(settings.relay_ask_seconds, settings.stream_max_age_seconds / 4)
+        often = min(settings.relay_reconcile_seconds, settings.stream_max_age_seconds / 4)
         if self.hindrance.reason is not None:
             often = min(often, settings.relay_sweep_seconds)
-        return time.monotonic() - asked > often
+        return time.monotonic() - reconciled_at > often
 
-    async def _is_standby(self, lock: Lock) -> bool:
-        """Whether another replica is to send; asked before a round that nobody woke."""
-        if not self._alone or self._woken.is_set():
-            return False
-        return not await self._may_lead(lock)
-
-    async def _may_lead(self, lock: Lock) -> bool:
-        if await asyncio.to_thread(lock.acquire):
-            self._beside = False
-            return True
-        if not self._beside and await self._nobody_sends():
-            _log.warning("who holds the lock sends nothing: sending beside it", stream=self._stream)
-            self._beside = True
-        return self._beside
-
-    async def _nobody_sends(self) -> bool:
-        """Whether events wait, and none is sent, for so long: who has the lock may stand still."""
-        sent, waits = await self._database.read(
-            lambda tx: (outbox.sent_rank(tx.session), outbox.has_unsent(tx.session))
-        )
-        before, since = self._progress
-        if sent != before or not waits:
-            self._progress = sent, time.monotonic()
-            return False
-        return time.monotonic() - since > _STUCK_SECONDS
+    async def _is_standby(self) -> bool:
+        """Whether another replica is to send; looked at before a round that nobody woke."""
+        return not self._woken.is_set() and not await self._leadership.may_lead()
 
     def _check_size(self, client: Client) -> None:
         most = self._settings.event_max_bytes + ADDED_BYTES
@@ -230,7 +204,7 @@ class Relay:
     async def _drain(self, client: Client) -> None:
         began = time.monotonic()
         rows, counters = await self._database.transaction(partial(self._advance, sent=None))
-        while rows and not self._is_due(began):  # however much there is, the stream is asked
+        while rows and not self._is_due(began):  # however much there is, it is reconciled
             stored = await self._sender.send(client, rows, counters)
             sent = None
             if stored:
@@ -253,7 +227,7 @@ class Relay:
         session = tx.session
         counters = outbox.lock_counters(session)
         if counters.rank < self._rank:
-            self._ask_again = True  # an older database was put in place under this relay
+            self._reconcile_again = True  # an older database was put in place under this relay
             return [], counters
         if sent:
             rank, sequence = sent
@@ -267,7 +241,7 @@ class Relay:
         rows = outbox.unsent(session, counters.sent_rank, limit, _BATCH_BYTES)
         return rows, counters
 
-    async def _ask(self, client: Client) -> float:
+    async def _reconcile(self, client: Client) -> float:
         """Compare outbox and stream; when that was, in monotonic seconds."""
         async with self.hindrance.seen(client, [subjects_of(type) for type in self._types]):
             compared = await self._recovery.compare(client)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from chassis.database.tables import LONGEST_NAME
 
 __all__ = [
-    "ASK",
     "COPIED_FROM",
     "GENERATION",
     "INBOX",
@@ -16,6 +15,7 @@ __all__ = [
     "MEMBERS_SUBJECTS",
     "NUMBER",
     "RANK",
+    "RECONCILE",
     "STORED_AT",
     "event_id",
     "generation",
@@ -103,7 +103,7 @@ def is_delivered_copy(headers: Mapping[str, str], reply: str) -> bool:
     return COPIED_FROM in headers or reply.startswith(_ACKNOWLEDGE)
 
 
-ASK = b"ask"
+RECONCILE = b"reconcile"
 
 
 def relayed(
@@ -149,7 +149,10 @@ def resend_subject(service: str) -> str:
 
 
 def wake_subject(service: str) -> str:
-    """Where a service's relay hears that there is something to do; the payload ASK: to compare."""
+    """Return the subject on which a service's relay is notified.
+
+    An empty payload announces new events; RECONCILE asks it to compare outbox and stream.
+    """
     return f"slipway.relay.{service}"
 
 
