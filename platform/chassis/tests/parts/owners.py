@@ -1,7 +1,7 @@
 """Members that believe what they should not, or that are there and do nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from itertools import count
 
@@ -69,9 +69,12 @@ def before_commits(node: Node, wait: Callable[[Collection[str]], Awaitable[None]
     (reader,) = node.path.readers
     committer = reader._committer
 
-    async def commit(arrivals: list[Arrival], at: dict[str, Position]) -> None:
+    async def commit(
+        arrivals: list[Arrival], at: Mapping[str, Position]
+    ) -> AsyncIterator[list[Arrival]]:
         await wait([arrival.event_id for arrival in arrivals])
-        await Committer.commit(committer, arrivals, at)
+        async for taken in Committer.commit(committer, arrivals, at):
+            yield taken
 
     vars(committer)["commit"] = commit
 

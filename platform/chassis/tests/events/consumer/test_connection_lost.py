@@ -1,5 +1,6 @@
 """Events run alone after a lost connection to the database: those of that batch, and no others."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import text
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.events.consumer.arrival import Arrival
+from chassis.events.consumer.batch import Taken
 from chassis.events.consumer.committer import Committer
 from chassis.events.consumer.positions import Position
 from chassis.testing import NatsServer, PostgresServer
@@ -26,8 +28,8 @@ class Parts:
         commit = Committer._commit_part
 
         async def counted(
-            committer: Committer, part: list[Arrival], at: dict[str, Position]
-        ) -> list[list[Arrival]]:
+            committer: Committer, part: list[Arrival], at: Mapping[str, Position]
+        ) -> Taken | list[list[Arrival]]:
             self.sizes.append(len(part))
             return await commit(committer, part, at)
 

@@ -1,6 +1,6 @@
 """What a member holds in memory is bounded in bytes, however many and large the events are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import pytest
 from bookshop import Node, TestSettings, accountant
@@ -32,11 +32,12 @@ class Held:
             deliver(pull, message)
 
         async def committed(
-            committer: Committer, arrivals: list[Arrival], at: dict[str, Position]
-        ) -> None:
+            committer: Committer, arrivals: list[Arrival], at: Mapping[str, Position]
+        ) -> AsyncIterator[list[Arrival]]:
             size = sum(len(arrival.data) for arrival in arrivals)
             self.most_in_commit = max(self.most_in_commit, size)
-            await commit(committer, arrivals, at)
+            async for taken in commit(committer, arrivals, at):
+                yield taken
             self.now -= size
 
         monkeypatch.setattr(Pull, "_deliver", delivered)

@@ -1,7 +1,7 @@
 """Lets events take effect in as few commits as can be, and finds out which one fails."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
 
 import structlog
@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Committer:
-    """Commits the events of one stream. `on_taken` is called with each after its commit.
+    """Commits the events of one stream.
 
     `take_in` and `load` move and load the positions, if they are not those of numbered subjects.
     """
@@ -39,7 +39,6 @@ class Committer:
         gate: Gate,
         settings: EventSettings,
         version: str,
-        on_taken: Callable[[Arrival], None],
         on_tasks: Callable[[], None],
         take_in: TakeIn | None = None,
         load: Callable[[Session], Mapping[str, Position]] | None = None,
@@ -50,7 +49,6 @@ class Committer:
         self._gate = gate
         self._settings = settings
         self._version = version
-        self._on_taken = on_taken
         self._on_tasks = on_tasks
         self._take_in = take_in
         self._load = load or partial(positions.load, stream=stream)
@@ -62,8 +60,12 @@ class Committer:
         if last_sequence < self._alone_until:
             self._alone_until = 0
 
-    async def commit(self, arrivals: list[Arrival], at: dict[str, Position]) -> None:
-        """Take the next events of their subjects, and move the positions of `at` with them.
+    async def commit(
+        self, arrivals: list[Arrival], at: Mapping[str, Position]
+    ) -> AsyncIterator[list[Arrival]]:
+        """Let events take effect that are the next ones after these positions.
+
+        Yields the events of each commit after it.
 
         Raises:
             PositionMoved: another member took some of them.
@@ -72,21 +74,28 @@ class Committer:
         alone = [a for a in arrivals if a.position.sequence <= self._alone_until]
         rest = arrivals[len(alone) :]
         parts = [[arrival] for arrival in alone] + ([rest] if rest else [])
+        before = {arrival.place: at[arrival.place] for arrival in arrivals}
         while parts:
             part = parts.pop(0)
-            parts[:0] = await self._commit_part(part, at)
+            outcome = await self._commit_part(part, before)
+            if isinstance(outcome, Taken):
+                before |= {arrival.place: arrival.position for arrival in part}
+                self._tell(part, outcome)
+                yield part
+            else:
+                parts[:0] = outcome
         if arrivals[-1].position.sequence >= self._alone_until:
             self._alone_until = 0
 
     async def _commit_part(
-        self, part: list[Arrival], at: dict[str, Position]
-    ) -> list[list[Arrival]]:
-        """One transaction; what is left to be run in smaller parts, if a handler failed."""
+        self, part: list[Arrival], at: Mapping[str, Position]
+    ) -> Taken | list[list[Arrival]]:
+        """Commit in one transaction; if a handler failed, return smaller parts to commit."""
         links = _traceparents(part) if tracing.enabled else []
         try:
             async with self._gate.shared():
                 with tracing.start_span(f"take {self._stream}", root=True, links=links):
-                    taken = await self._database.transaction(
+                    return await self._database.transaction(
                         lambda tx: batch.take(tx, part, at, self._handlers, self._take_in)
                     )
         except (PositionMoved, DatabaseDown):
@@ -98,17 +107,15 @@ class Committer:
             if len(part) > 1:
                 failed = error.__cause__
                 return _split(part, failed.arrivals if isinstance(failed, HandlerFailed) else part)
-            taken = await self._failed_alone(part[0], at, error)
+            return await self._failed_alone(part[0], at, error)
         except HandlerFailed as error:
             if len(part) > 1:
                 return _split(part, error.arrivals)
-            taken = await self._failed_alone(part[0], at, error.__cause__ or error)
+            return await self._failed_alone(part[0], at, error.__cause__ or error)
         except Exception as error:  # it failed at the commit: no telling whose it is
             if len(part) > 1:
                 return [[arrival] for arrival in part]
-            taken = await self._failed_alone(part[0], at, error)
-        self._tell(part, at, taken)
-        return []
+            return await self._failed_alone(part[0], at, error)
 
     async def _failed_alone(
         self, arrival: Arrival, at: Mapping[str, Position], error: BaseException
@@ -151,11 +158,8 @@ class Committer:
         if known[arrival.place] == at[arrival.place]:
             await self._failed_alone(arrival, at, error)
 
-    def _tell(self, part: list[Arrival], at: dict[str, Position], taken: Taken) -> None:
+    def _tell(self, part: list[Arrival], taken: Taken) -> None:
         now = time.time()
-        for arrival in part:
-            at[arrival.place] = arrival.position
-            self._on_taken(arrival)
         if taken.seen:
             metrics.EVENTS_SEEN_AGAIN.labels(part[0].type).inc(taken.seen)
         for arrival in taken.handled:

@@ -87,7 +87,6 @@ class ForeignReader(StreamReader):
             gate=gate,
             settings=settings,
             version=members.version,
-            on_taken=self._suspicions.taken,
             on_tasks=on_tasks,
             take_in=partial(foreign_rows.take_in, foreign=foreign),
             load=self._load_places,
@@ -190,7 +189,10 @@ class ForeignReader(StreamReader):
         arrivals[-1].position = end  # past those that are passed over
         self._suspicions.mark(arrivals)
         try:
-            await self._committer.commit(arrivals, at)
+            async for taken in self._committer.commit(arrivals, at):
+                for arrival in taken:
+                    at[arrival.place] = arrival.position
+                    self._suspicions.taken(arrival)
         except PositionMoved:
             self._lanes.contest([self._lane])
             raise

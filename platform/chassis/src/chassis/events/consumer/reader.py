@@ -7,7 +7,6 @@ new consumer is made.
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 
 import structlog
 from nats.aio.msg import Msg
@@ -23,8 +22,10 @@ from chassis.events.consumer.committer import Committer
 from chassis.events.consumer.first_positions import write_first_positions
 from chassis.events.consumer.judge import judge
 from chassis.events.consumer.lag import Lag, LagUnknown
+from chassis.events.consumer.net import Net
 from chassis.events.consumer.positions import Position, PositionMoved, position_of
 from chassis.events.consumer.pull import Pull
+from chassis.events.consumer.sift import sift
 from chassis.events.consumer.start import next_of_subject, start_sequence
 from chassis.events.consumer.stopped_lanes import Stops
 from chassis.events.consumer.stream_reader import Reopen, StreamReader
@@ -32,7 +33,7 @@ from chassis.events.handlers import pauses
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.pauses import Pauses
 from chassis.events.jetstream.broker import Broker
-from chassis.events.jetstream.streams import JetStreamError, StreamState, stream_state
+from chassis.events.jetstream.streams import JetStreamError, stream_state
 from chassis.events.membership.members import Members
 from chassis.events.tasks.gate import Gate
 from chassis.events.wire import transport
@@ -75,15 +76,11 @@ class Reader(StreamReader):
             gate=gate,
             settings=settings,
             version=members.version,
-            on_taken=self._taken,
             on_tasks=on_tasks,
         )
         self._passed_over: set[str] = set()
-        self._behind: set[tuple[str, int]] = set()
-        self._all_taken: StreamState | None = None
+        self._net = Net()
         self._waited = False
-        self._read_to = 0
-        self._arrived = 0
         self._known_types: set[str] = set()
         self._asking = Asking(stream, broker, self.stops, self._sent_again)
         self._lag = Lag(stream, handlers, database=database, broker=broker)
@@ -175,7 +172,7 @@ class Reader(StreamReader):
 
     async def _take_batches(self, pull: Pull, at: dict[str, Position]) -> None:
         checked = time.monotonic()
-        self._behind, self._read_to, self._all_taken = set(), 0, None
+        self._net = Net()
         while not self._stopping and not self._changed.is_set():
             messages = await pull.next_batch(
                 self._settings.batch_max_events, self._until_next_look()
@@ -257,28 +254,22 @@ class Reader(StreamReader):
     async def _check(self, at: Mapping[str, Position]) -> None:
         """The net: a subject is missed that was passed, or stays behind though nothing arrives."""
         state = await stream_state(self._broker.client, self.stream)
-        if state == self._all_taken:
+        if self._net.knows(state):
             return
-        behind = {s: b for s, b in (await self._subjects_behind(at)).items() if b.certain}
-        passed = {s for s, b in behind.items() if b.last_sequence <= self._read_to}
-        now = {(s, at[s].number) for s in behind}
-        silent = set() if self._arrived else {s for s, _ in now & self._behind}
-        self._behind, self._arrived = now, 0
-        if missed := passed | silent:
+        if missed := self._net.missed(state, await self._subjects_behind(at), at):
             raise Reopen(f"{len(missed)} subjects stay behind")
-        self._all_taken = None if behind else state
 
     # --- judging by number ----------------------------------------------------------------------
 
     async def _take(self, messages: Iterable[Msg], at: dict[str, Position]) -> None:
         arrivals: list[Arrival] = []
         for message in messages:
-            self._arrived += 1
+            self._net.message_arrived()
             arrival = arrival_of(message)
             if arrival is None:
                 self._pass_over(message.subject)
                 continue
-            self._read_to = arrival.position.sequence
+            self._net.read_to(arrival.position.sequence)
             if arrival.subject in at:
                 arrivals.append(arrival)
         doubtful = await self._take_next(arrivals, at)
@@ -292,37 +283,19 @@ class Reader(StreamReader):
             raise Reopen("numbers are missing")
 
     async def _take_next(self, arrivals: Iterable[Arrival], at: dict[str, Position]) -> set[int]:
-        """Judge each event by its number and let those that are next take effect.
-
-        Lanes in doubt go no further: they are returned.
-        """
-        ahead: dict[str, Position] = {}
-        next_ones: list[Arrival] = []
-        doubtful: set[int] = set()
-        for arrival in arrivals:
-            if arrival.lane in doubtful:
-                continue
-            position = ahead.get(arrival.subject) or at[arrival.subject]
-            here = arrival.position
-            verdict = judge(here, position)
-            if verdict.kind == "next":
-                if not here.generation:  # no relay's: it says nothing of the counters
-                    here = arrival.position = replace(
-                        here, generation=position.generation, lineage=position.lineage
-                    )
-                ahead[arrival.subject] = here
-                next_ones.append(arrival)
-            elif verdict.kind == "seen":
-                metrics.EVENTS_SEEN_AGAIN.labels(arrival.type).inc()
+        """Let those that are next take effect. Returns the lanes in doubt: they go no further."""
+        sifted = sift(arrivals, at)
+        for arrival in sifted.seen:
+            metrics.EVENTS_SEEN_AGAIN.labels(arrival.type).inc()
+        for doubt in sifted.doubts:
+            if doubt.verdict.kind == "ahead":
+                self.stops.gap(doubt.arrival, doubt.position)
             else:
-                doubtful.add(arrival.lane)
-                if verdict.kind == "ahead":
-                    self.stops.gap(arrival, position)
-                else:
-                    self.stops.stop(arrival.lane, arrival.subject, verdict.reason, position)
-        if next_ones:
-            await self._commit(next_ones, at)
-        return doubtful
+                here = doubt.arrival
+                self.stops.stop(here.lane, here.subject, doubt.verdict.reason, doubt.position)
+        if sifted.next:
+            await self._commit(sifted.next, at)
+        return {doubt.arrival.lane for doubt in sifted.doubts}
 
     async def _take_sent_again(self, at: dict[str, Position]) -> None:
         """What the producer has sent again for lanes that were stopped, and are marked now."""
@@ -343,14 +316,14 @@ class Reader(StreamReader):
     async def _commit(self, arrivals: list[Arrival], at: dict[str, Position]) -> None:
         self._suspicions.mark(arrivals)
         try:
-            await self._committer.commit(arrivals, at)
+            async for taken in self._committer.commit(arrivals, at):
+                for arrival in taken:
+                    at[arrival.place] = arrival.position
+                    self.stops.taken(arrival)
+                    self._suspicions.taken(arrival)
         except PositionMoved:
             await self._refused(at)
             raise
-
-    def _taken(self, arrival: Arrival) -> None:
-        self.stops.taken(arrival)
-        self._suspicions.taken(arrival)
 
     async def _refused(self, at: Mapping[str, Position]) -> None:
         """Leave the contested lanes alone for a moment; the others go on."""
