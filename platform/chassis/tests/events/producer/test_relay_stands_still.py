@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from chassis.database.leadership import Lock
 from chassis.events.jetstream.streams import api
-from chassis.events.producer import relay
+from chassis.events.producer import leadership, relay
 from chassis.testing import NatsServer
 
 
@@ -19,7 +19,7 @@ async def test_what_waits_while_the_holder_of_the_lock_stands_still_is_sent_besi
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "_STANDBY_SECONDS", 0.05)
-    monkeypatch.setattr(relay, "_STUCK_SECONDS", 0.3)
+    monkeypatch.setattr(leadership, "_STALLED_SECONDS", 0.3)
     url = new_database("shop")
     # To others a process held by SIGSTOP is one that has the lock and does nothing.
     stopped = Lock(url, "relay")
@@ -35,14 +35,14 @@ async def test_what_waits_while_the_holder_of_the_lock_stands_still_is_sent_besi
             await shop.sell(range(60, 80))
             await shop.sent()
             assert in_order(await StreamView(nats.url).ids(), shop.published)
-    assert len([line for line in logs if "sending beside it" in line["event"]]) == 1
+    assert len([line for line in logs if "publishing without the lock" in line["event"]]) == 1
 
 
 async def test_a_standby_keeps_out_of_it_while_the_holder_sends(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "_STANDBY_SECONDS", 0.02)
-    monkeypatch.setattr(relay, "_STUCK_SECONDS", 2)
+    monkeypatch.setattr(leadership, "_STALLED_SECONDS", 2)
     url = new_database("shop")
     stopped = Lock(url, "relay")
     async with Shop(url) as shop:
