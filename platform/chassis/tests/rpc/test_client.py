@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from typing import NoReturn
 
 import grpc
 import grpc.aio
@@ -30,7 +31,7 @@ from chassis import (
     Unavailable,
     deadline,
 )
-from chassis.rpc import Clients
+from chassis.rpc import Clients, server
 from chassis.rpc.client import target_name
 from chassis.telemetry import tracing
 from slipway.v1 import LedgerService
@@ -179,6 +180,29 @@ async def test_no_call_fails_when_one_of_two_replicas_stops(rpc: Servers) -> Non
             await leaving.drain()
             await leaving.stop(60)
             stopped.set()
+
+
+async def test_a_call_that_grpc_hands_to_no_method_as_its_server_stops_is_made_elsewhere(
+    rpc: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under load gRPC does so once in hundreds of stops, and the call waited for its deadline."""
+    arrived = asyncio.Event()
+
+    class Kept(grpc.aio.ServerInterceptor):
+        async def intercept_service(self, *_: object) -> NoReturn:
+            arrived.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    staying = await rpc.start(Clock)
+    monkeypatch.setattr(server, "_interceptors", lambda: [Kept()])
+    leaving = await rpc.start(Clock)
+    stub = await rpc.stub(leaving.port, staying.port, call_timeout_seconds=3000)
+    calls = [asyncio.create_task(seconds_given(stub)) for _ in range(8)]
+    await arrived.wait()
+    async with asyncio.timeout(60):
+        await leaving.stop(3000)
+        assert len(await asyncio.gather(*calls)) == 8
 
 
 async def test_repeats_are_limited_and_share_a_budget(rpc: Servers) -> None:

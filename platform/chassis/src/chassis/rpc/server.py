@@ -37,6 +37,9 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _THREADS = 4
 _KEEPALIVE_TIMEOUT_MS = 20_000
+# So long after the last method has ended its answer is on its way.
+_ANSWERED_SECONDS = 2.0
+_LOOK_SECONDS = 0.1
 
 
 def _options(limits: LimitSettings) -> list[tuple[str, int]]:
@@ -82,6 +85,8 @@ class RpcServer:
         self._forwarding = forwarding.Forwarding(
             settings.forward_headers, settings.forward_max_bytes
         )
+        self._running = 0
+        self._busy_at = 0.0
         self._names = [name for name, _ in contracts]
         self._server = grpc.aio.server(interceptors=_interceptors(), options=_options(settings))
         for name, methods in contracts:
@@ -126,10 +131,22 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, seconds: float) -> None:
-        """Take no new calls, and let the running ones finish within so many seconds."""
+        """Take no new calls, and let the running ones finish within so many seconds.
+
+        A call that has reached the server as it stops, and that gRPC hands to no method, is
+        cancelled when the others have ended: its caller makes it elsewhere.
+        """
         self._draining.set()
-        await self._server.stop(seconds)
+        self._busy_at = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            stopping = group.create_task(self._server.stop(seconds))
+            while not (stopping.done() or self._is_idle()):
+                await asyncio.wait([stopping], timeout=_LOOK_SECONDS)
+            await self._server.stop(None)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _is_idle(self) -> bool:
+        return not self._running and time.monotonic() - self._busy_at > _ANSWERED_SECONDS
 
     def _handler(self, service: str, method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
         answer = self._answer(method)
@@ -138,11 +155,16 @@ class RpcServer:
         handled = metrics.GRPC_HANDLED.labels(full_name, "OK")
 
         async def handle(request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Message:
-            deadline.begin(context.time_remaining())
-            metadata = context.invocation_metadata() or ()
-            forwarding.begin(self._forwarding.of(metadata))
-            with tracing.carried(*_incoming(metadata)):
-                return await timed(request, context)
+            self._running += 1
+            try:
+                deadline.begin(context.time_remaining())
+                metadata = context.invocation_metadata() or ()
+                forwarding.begin(self._forwarding.of(metadata))
+                with tracing.carried(*_incoming(metadata)):
+                    return await timed(request, context)
+            finally:
+                self._running -= 1
+                self._busy_at = time.monotonic()
 
         async def timed(request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Message:
             started = time.perf_counter()
