@@ -19,8 +19,7 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database.tables import marks
-from chassis.events.membership import members as membership
-from chassis.events.membership.members import Members
+from chassis.events.membership import members_stream
 from chassis.events.wire.lanes import LANES, lane_of
 from chassis.testing import NatsServer
 
@@ -170,29 +169,6 @@ async def test_one_that_died_while_the_broker_was_away_is_believed_no_longer(
             await reads(stays, LANES)
 
 
-async def test_a_member_is_believed_for_the_time_it_asked_for(
-    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looked: list[Members] = []
-    expire = Members._expire
-
-    def counted(self: Members) -> None:
-        expire(self)
-        looked.append(self)
-
-    monkeypatch.setattr(Members, "_expire", counted)
-    async with (
-        bystander(nats.url, "patient", ttl_seconds=60),
-        bystander(nats.url, "hasty", ttl_seconds=1) as hasty,
-    ):
-
-        async def has_looked() -> bool:
-            return len(looked) >= 5  # each third of its TTL
-
-        await eventually(has_looked)
-        assert hasty.living == {"patient", "hasty"}
-
-
 async def test_a_newcomer_hears_of_all_at_once(nats: NatsServer) -> None:
     async with (
         bystander(nats.url, "one"),
@@ -222,7 +198,7 @@ async def test_a_dead_member_is_forgotten_by_the_server_too(nats: NatsServer) ->
 async def test_a_member_that_could_not_join_at_first_joins_later(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ensure, asked = membership._ensure_stream, []
+    ensure, asked = members_stream.ensure_stream, []
 
     async def not_yet(client: Client, replicas: int) -> None:
         asked.append(client)
@@ -230,7 +206,7 @@ async def test_a_member_that_could_not_join_at_first_joins_later(
             raise TimeoutError("JetStream is not ready yet")
         await ensure(client, replicas)
 
-    monkeypatch.setattr(membership, "_ensure_stream", not_yet)
+    monkeypatch.setattr(members_stream, "ensure_stream", not_yet)
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
         await shop.sell(range(20))

@@ -23,7 +23,7 @@ from chassis.events.jetstream.streams import (
     names_holding,
     stream_state,
 )
-from chassis.events.membership.members import members_config
+from chassis.events.membership.members_stream import members_config
 from chassis.events.wire.contracts import subjects_of
 from chassis.events.wire.transport import MEMBERS_STREAM
 

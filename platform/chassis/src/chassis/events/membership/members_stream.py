@@ -1,0 +1,145 @@
+"""The stream that keeps the last announcement of each member, for those that come later."""
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from nats.aio.client import Client
+
+from chassis.events.jetstream.streams import (
+    JetStreamError,
+    StreamGone,
+    api,
+    last_messages,
+    stream_state,
+)
+from chassis.events.membership.announcement import Announcement
+from chassis.events.wire import transport
+
+__all__ = ["MembersStream", "RunningMember", "ensure_stream", "members_config", "running_members"]
+
+_log = structlog.get_logger(__name__)
+_STREAM = transport.MEMBERS_STREAM
+
+
+class MembersStream:
+    """The announcements of one service's members.
+
+    Where `makes` is false the stream is only looked for; `hindrance` says that it is missing.
+    """
+
+    def __init__(self, service: str, *, makes: bool, replicas: int) -> None:
+        self._service = service
+        self._replicas = replicas
+        self.makes = makes
+        self.hindrance = ""
+
+    async def open(self, client: Client) -> None:
+        """Make the stream, or see that it is there.
+
+        Raises:
+            LookupError: it is missing, and a release is to make it.
+            JetStreamError, nats.errors.Error, TimeoutError: it cannot be told now.
+        """
+        if self.makes:
+            await ensure_stream(client, self._replicas)
+        elif not await self.look(client):
+            raise LookupError(self.hindrance)
+
+    async def look(self, client: Client) -> bool:
+        """Whether the stream is there; that it is missing is logged once."""
+        try:
+            await stream_state(client, _STREAM)
+        except StreamGone:
+            missing = transport.missing_stream(_STREAM, self._service)
+            if missing != self.hindrance:
+                _log.error("announcements are not kept", reason=missing)
+            self.hindrance = missing
+            return False
+        if self.hindrance:
+            _log.info("announcements are kept again", stream=_STREAM)
+        self.hindrance = ""
+        return True
+
+    async def kept(self, client: Client) -> AsyncIterator[tuple[str, Announcement, float]]:
+        """Each member's id, its last announcement, and the age of that in seconds."""
+        subjects = [transport.members_subject(self._service, "*")]
+        async for stored in last_messages(client, _STREAM, subjects):
+            headers = stored.headers
+            if "KV-Operation" in headers or "Nats-Marker-Reason" in headers:
+                continue
+            said = Announcement.from_json(stored.data)
+            if said is not None and transport.COPIED_FROM not in headers:
+                id = stored.subject.rpartition(".")[2]
+                yield id, said, _age(headers.get("Nats-Time-Stamp"))
+
+
+@dataclass(frozen=True, slots=True)
+class RunningMember:
+    """A replica as its last announcement tells of it; `types` is None if that does not say."""
+
+    member: str
+    version: str
+    types: frozenset[str] | None
+
+
+async def running_members(client: Client, service: str) -> list[RunningMember]:
+    """The replicas of a service that run, as somebody sees them who is none of them.
+
+    Raises:
+        JetStreamError, nats.errors.Error: it cannot be told.
+    """
+    kept = MembersStream(service, makes=False, replicas=1).kept(client)
+    try:
+        return [
+            RunningMember(id, said.version, said.types)
+            async for id, said, age in kept
+            if age < said.ttl_seconds
+        ]
+    except StreamGone:  # nobody has ever run
+        return []
+
+
+async def ensure_stream(client: Client, replicas: int) -> None:
+    """Make the stream if it is missing; another member may be faster."""
+    try:
+        await stream_state(client, _STREAM)
+        return
+    except StreamGone:
+        pass
+    try:
+        await api(client, f"STREAM.CREATE.{_STREAM}", members_config(replicas))
+    except JetStreamError:
+        await stream_state(client, _STREAM)
+
+
+def members_config(replicas: int) -> dict[str, Any]:
+    """The stream that keeps the last announcement of each member (as ADR-8 does), with a TTL each
+    (ADR-43). On the disk, so that a server that is started again has it."""
+    return {
+        "name": _STREAM,
+        "subjects": [transport.MEMBERS_SUBJECTS],
+        "max_msgs_per_subject": 1,
+        "storage": "file",
+        "discard": "new",
+        "allow_rollup_hdrs": True,
+        "allow_direct": True,
+        "allow_msg_ttl": True,
+        "subject_delete_marker_ttl": 1_000_000_000,
+        "deny_delete": True,
+        "num_replicas": replicas,
+    }
+
+
+def _age(stamp: str | None) -> float:
+    """Seconds since the server stored a message. Needs clocks that agree within a TTL."""
+    if not stamp:
+        return 0
+    # Nanoseconds are more than Python reads.
+    seconds, _, rest = stamp.partition(".")
+    fraction = rest.rstrip("Z")[:6] or "0"
+    when = datetime.fromisoformat(f"{seconds.rstrip('Z')}.{fraction:0<6}+00:00")
+    return max(0.0, time.time() - when.timestamp())

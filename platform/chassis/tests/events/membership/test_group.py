@@ -1,0 +1,102 @@
+"""Who is believed to run: what each member asked for, and one database for all."""
+
+from uuid import UUID
+
+import pytest
+
+from chassis.events.membership.announcement import Announcement
+from chassis.events.membership.group import Group
+
+FIRST = str(UUID(int=1))
+SECOND = str(UUID(int=2))
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def group(clock: Clock) -> Group:
+    group = Group(clock)
+    group.database = FIRST
+    group.listen()
+    return group
+
+
+def said(ttl: float = 10, database: str | None = FIRST, *, joined: bool = True) -> Announcement:
+    return Announcement("1", ttl, database, joined=joined)
+
+
+def test_a_member_is_believed_for_the_time_it_asked_for(group: Group, clock: Clock) -> None:
+    group.hear("patient", said(ttl=60))
+    group.hear("hasty", said(ttl=1))
+
+    clock.now += 5
+
+    assert group.expire() == ["hasty"]
+    assert set(group.members) == {"patient"}
+
+
+def test_an_announcement_that_was_kept_for_longer_than_it_holds_says_nothing(group: Group) -> None:
+    assert not group.hear("late", said(ttl=10), age=10)
+    assert group.members == {}
+
+
+def test_nobody_expires_while_nobody_could_be_heard(group: Group, clock: Clock) -> None:
+    group.hear("one", said(ttl=10))
+    clock.now += 60  # the broker was away
+    group.listen()
+
+    assert group.expire() == []
+    clock.now += 11
+    assert group.expire() == ["one"]
+
+
+def test_only_what_changes_the_group_is_told(group: Group) -> None:
+    assert group.hear("one", said())
+    assert not group.hear("one", said())
+    assert group.hear("one", said(database=SECOND))
+    assert group.forget("one")
+    assert not group.forget("one")
+
+
+def test_a_member_with_another_database_is_no_member(group: Group) -> None:
+    group.hear("stranger", said(database=SECOND))
+    group.hear("of an older version", said(database=None))
+
+    assert set(group.members) == {"of an older version"}
+
+
+@pytest.mark.parametrize(
+    ("joined", "rival_joined", "rival"),
+    [
+        (True, True, None),  # this database was made first
+        (True, False, None),
+        (False, False, None),
+        (False, True, (SECOND, "stranger")),  # a newcomer's mistake stops no group that works
+    ],
+)
+def test_of_two_databases_the_one_that_works_goes_first_then_the_one_made_first(
+    group: Group, *, joined: bool, rival_joined: bool, rival: tuple[str, str] | None
+) -> None:
+    group.hear("stranger", said(database=SECOND, joined=rival_joined))
+
+    assert group.rival(joined=joined) == rival
+
+
+def test_a_database_that_was_made_later_gives_way(group: Group) -> None:
+    group.database = SECOND
+    group.hear("stranger", said(database=FIRST))
+
+    assert group.rival(joined=True) == (FIRST, "stranger")
