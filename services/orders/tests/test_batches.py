@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from chassis import EventContext, Reject, Transaction
 from chassis.testing.harness import HandlerHarness
-from orders import progress
-from orders.domain import News
-from orders.progress import Heard
+from orders import saga
+from orders.domain import Trigger
 from orders.rpc import Orders
+from orders.saga import Received
 from shop.inventory.v1 import StockRejected, StockReserved
 from shop.money.v1 import Money
 from shop.orders.v1 import (
@@ -118,7 +118,7 @@ def test_an_event_in_the_record_keeps_an_amount_of_zero(harness: HandlerHarness)
 
 def test_all_that_is_overdue_is_cancelled_at_once(harness: HandlerHarness) -> None:
     place(harness, *(f"o-{number}" for number in range(401)))
-    harness.transact(lambda tx: progress.cancel_overdue(tx, timeout_seconds=-1))
+    harness.transact(lambda tx: saga.cancel_overdue(tx, timeout_seconds=-1))
     asked = GetOrdersLedgerRequest()
     ledger = harness.transact(lambda tx: Orders().get_orders_ledger(asked, tx))
     assert [order.endings for order in ledger.orders] == [1] * 401
@@ -133,13 +133,13 @@ def test_batches_about_the_same_orders_crosswise_take_turns(harness: HandlerHarn
     def batch(*order_ids: str) -> None:
         context = EventContext("e", "shop.inventory.v1.StockReserved", "inventory")
         heard = [
-            Heard(order_id, News.STOCK_RESERVED, context, StockReserved(order_id=order_id))
+            Received(order_id, Trigger.STOCK_RESERVED, context, StockReserved(order_id=order_id))
             for order_id in order_ids
         ]
 
         def work(tx: Transaction) -> None:
             begun.append(order_ids[0])
-            progress.hear(tx, heard)
+            saga.receive(tx, heard)
 
         harness.transact(work)
 

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from orders.domain import (
     MAX_LINES,
     MAX_QUANTITY,
+    Action,
     Draft,
     Invalid,
     Line,
-    News,
     Reason,
     Status,
-    Step,
+    Trigger,
     draft,
     overdue_before,
-    step,
+    transition,
 )
 
 MILK = Line("milk", 2, 199)
@@ -127,31 +127,35 @@ def test_a_request_for_something_else_is_told_apart(other: Draft) -> None:
 
 
 @pytest.mark.parametrize(
-    ("news", "expected"),
+    ("trigger", "expected"),
     [
-        (News.STOCK_RESERVED, (Step.NOTHING, None)),
-        (News.STOCK_REJECTED, (Step.CANCEL, Reason.OUT_OF_STOCK)),
-        (News.PAYMENT_AUTHORIZED, (Step.CONFIRM, None)),
-        (News.PAYMENT_DECLINED, (Step.CANCEL, Reason.PAYMENT_DECLINED)),
-        (News.PAYMENT_REFUNDED, (Step.NOTHING, None)),
-        (News.TIME_IS_UP, (Step.CANCEL, Reason.TIMED_OUT)),
+        (Trigger.STOCK_RESERVED, (Action.NOTHING, None)),
+        (Trigger.STOCK_REJECTED, (Action.CANCEL, Reason.OUT_OF_STOCK)),
+        (Trigger.PAYMENT_AUTHORIZED, (Action.CONFIRM, None)),
+        (Trigger.PAYMENT_DECLINED, (Action.CANCEL, Reason.PAYMENT_DECLINED)),
+        (Trigger.PAYMENT_REFUNDED, (Action.NOTHING, None)),
+        (Trigger.TIME_IS_UP, (Action.CANCEL, Reason.TIMED_OUT)),
     ],
 )
-def test_a_pending_order_follows_the_news(news: News, expected: tuple[Step, Reason | None]) -> None:
-    assert step(Status.PENDING, news) == expected
+def test_a_pending_order_follows_its_trigger(
+    trigger: Trigger, expected: tuple[Action, Reason | None]
+) -> None:
+    assert transition(Status.PENDING, trigger) == expected
 
 
 @pytest.mark.parametrize(
-    ("status", "news"), list(product([Status.CONFIRMED, Status.CANCELLED], News))
+    ("status", "trigger"), list(product([Status.CONFIRMED, Status.CANCELLED], Trigger))
 )
-def test_an_ended_order_never_ends_again(status: Status, news: News) -> None:
-    assert step(status, news)[0] in (Step.NOTHING, Step.REFUND)
+def test_an_ended_order_never_ends_again(status: Status, trigger: Trigger) -> None:
+    assert transition(status, trigger)[0] in (Action.NOTHING, Action.REFUND)
 
 
-@pytest.mark.parametrize(("status", "news"), list(product(Status, News)))
-def test_only_a_payment_for_a_cancelled_order_is_given_back(status: Status, news: News) -> None:
-    late = status is Status.CANCELLED and news is News.PAYMENT_AUTHORIZED
-    assert (step(status, news)[0] is Step.REFUND) == late
+@pytest.mark.parametrize(("status", "trigger"), list(product(Status, Trigger)))
+def test_only_a_payment_for_a_cancelled_order_is_given_back(
+    status: Status, trigger: Trigger
+) -> None:
+    late = status is Status.CANCELLED and trigger is Trigger.PAYMENT_AUTHORIZED
+    assert (transition(status, trigger)[0] is Action.REFUND) == late
 
 
 def test_an_order_is_overdue_once_the_timeout_has_passed() -> None:

@@ -8,10 +8,10 @@ from prometheus_client import REGISTRY
 from chassis import EventContext, Transaction
 from chassis.events import uuid7
 from chassis.testing.harness import HandlerHarness
-from orders import progress
-from orders.domain import News
-from orders.progress import Heard
+from orders import saga
+from orders.domain import Trigger
 from orders.rpc import Orders
+from orders.saga import Received
 from shop.inventory.v1 import StockRejected, StockReserved
 from shop.money.v1 import Money
 from shop.orders.v1 import OrderLine, PlaceOrderRequest
@@ -58,7 +58,7 @@ def test_an_order_is_counted_once_when_placed_and_once_by_its_outcome(
     harness.handle(StockReserved(order_id="paid", total=PRICE))
     harness.handle(PaymentAuthorized(order_id="paid", payment_id="p", amount=PRICE))
     harness.handle(StockRejected(order_id="short", skus=["milk"]))
-    harness.transact(lambda tx: progress.cancel_overdue(tx, timeout_seconds=-1))
+    harness.transact(lambda tx: saga.cancel_overdue(tx, timeout_seconds=-1))
     assert counted.more() == {"placed": 3, "confirmed": 1, "out_of_stock": 1, "timed_out": 1}
 
 
@@ -69,7 +69,7 @@ def test_what_is_rolled_back_is_not_counted(harness: HandlerHarness) -> None:
     def cancel_and_fail(tx: Transaction) -> None:
         message = StockRejected(order_id="o-1", skus=["milk"])
         event = EventContext(uuid7(), message.DESCRIPTOR.full_name, "somewhere")
-        progress.hear(tx, [Heard("o-1", News.STOCK_REJECTED, event, message)])
+        saga.receive(tx, [Received("o-1", Trigger.STOCK_REJECTED, event, message)])
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -12,10 +12,10 @@ from google.protobuf.message import Message
 from chassis import EventContext, InvalidArgument, NotFound, Reject, Transaction
 from chassis.events import uuid7
 from chassis.testing.harness import HandlerHarness
-from orders import progress
-from orders.domain import News
-from orders.progress import Heard
+from orders import saga
+from orders.domain import Trigger
 from orders.rpc import Orders
+from orders.saga import Received
 from shop.inventory.v1 import StockRejected, StockReserved
 from shop.money.v1 import Money
 from shop.orders.v1 import (
@@ -99,15 +99,15 @@ def ledger(harness: HandlerHarness) -> dict[str, OrderEntry]:
         asked.cursor = page.next_cursor
 
 
-def hear(tx: Transaction, message: Message, news: News) -> None:
+def hear(tx: Transaction, message: Message, trigger: Trigger) -> None:
     """What a handler does, without the broker's order between two of them."""
     event = EventContext(uuid7(), message.DESCRIPTOR.full_name, "somewhere")
-    progress.hear(tx, [Heard("o-1", news, event, message, paid=TOTAL)])
+    saga.receive(tx, [Received("o-1", trigger, event, message, paid=TOTAL)])
 
 
 def time_passes(harness: HandlerHarness) -> None:
     """All orders that are pending now are overdue."""
-    harness.transact(lambda tx: progress.cancel_overdue(tx, timeout_seconds=-1))
+    harness.transact(lambda tx: saga.cancel_overdue(tx, timeout_seconds=-1))
 
 
 RESERVED = StockReserved(order_id="o-1", total=TOTAL)
@@ -165,7 +165,7 @@ def test_an_order_without_stock_or_payment_is_cancelled(
 
 def test_an_order_that_takes_too_long_is_cancelled(harness: HandlerHarness) -> None:
     place(harness)
-    harness.transact(lambda tx: progress.cancel_overdue(tx, timeout_seconds=60))
+    harness.transact(lambda tx: saga.cancel_overdue(tx, timeout_seconds=60))
     assert order(harness).status == ORDER_STATUS_PENDING
     time_passes(harness)
     time_passes(harness)
@@ -284,8 +284,8 @@ def test_two_answers_at_the_same_moment_end_an_order_once(harness: HandlerHarnes
 
     with ThreadPoolExecutor(3) as pool:
         acts: list[Callable[[], Any]] = [
-            lambda: harness.transact(lambda tx: hear(tx, AUTHORIZED, News.PAYMENT_AUTHORIZED)),
-            lambda: harness.transact(lambda tx: hear(tx, DECLINED, News.PAYMENT_DECLINED)),
+            lambda: harness.transact(lambda tx: hear(tx, AUTHORIZED, Trigger.PAYMENT_AUTHORIZED)),
+            lambda: harness.transact(lambda tx: hear(tx, DECLINED, Trigger.PAYMENT_DECLINED)),
             lambda: time_passes(harness),
         ]
         list(pool.map(at_once, acts))

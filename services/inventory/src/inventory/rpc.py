@@ -3,6 +3,7 @@
 from chassis import InvalidArgument, NotFound, ReadTransaction, Transaction
 from inventory import domain, tables
 from inventory.domain import Invalid, Product
+from inventory.mapping import product_message, product_of
 from shop.inventory.v1 import (
     GetProductRequest,
     GetProductResponse,
@@ -16,8 +17,6 @@ from shop.inventory.v1 import (
     QuoteProductsResponse,
     StockEntry,
 )
-from shop.inventory.v1 import Product as ProductMessage
-from shop.money.v1 import Money
 
 __all__ = ["Inventory"]
 
@@ -32,7 +31,7 @@ class Inventory:
         loaded: dict[str, Product] = {}
         for position, message in enumerate(request.products):
             try:
-                product = domain.checked(_product(message))
+                product = domain.checked(product_of(message))
             except Invalid as wrong:
                 field = f"products.{position}.{wrong.field}"
                 raise InvalidArgument(f"{field} {wrong}", field=field) from wrong
@@ -45,7 +44,7 @@ class Inventory:
             found = tables.find_products(tx.session, [request.sku])
         if not found:
             raise NotFound(f"there is no product {request.sku[:64]!r}")
-        return GetProductResponse(product=_message(found[0]))
+        return GetProductResponse(product=product_message(found[0]))
 
     def list_products(
         self, request: ListProductsRequest, tx: ReadTransaction
@@ -53,7 +52,7 @@ class Inventory:
         limit = _limit(request.limit, default=20, most=100)
         found = tables.list_products(tx.session, _after(request.cursor), limit + 1)
         return ListProductsResponse(
-            products=[_message(product) for product in found[:limit]],
+            products=[product_message(product) for product in found[:limit]],
             next_cursor=found[limit - 1].sku if len(found) > limit else "",
         )
 
@@ -63,7 +62,7 @@ class Inventory:
         _check_count(len(request.skus), "skus")
         known = [sku for sku in set(request.skus) if domain.is_identifier(sku)]
         found = tables.find_products(tx.session, known)
-        return QuoteProductsResponse(products=[_message(product) for product in found])
+        return QuoteProductsResponse(products=[product_message(product) for product in found])
 
     def get_stock_ledger(
         self, request: GetStockLedgerRequest, tx: ReadTransaction
@@ -96,24 +95,3 @@ def _after(cursor: str) -> str:
     if cursor and not domain.is_identifier(cursor):
         raise InvalidArgument("cursor is not a next_cursor of this service", field="cursor")
     return cursor
-
-
-def _product(message: ProductMessage) -> Product:
-    return Product(
-        sku=message.sku,
-        name=message.name,
-        department=message.department,
-        price=message.price.amount,
-        currency=message.price.currency,
-        stock=message.stock,
-    )
-
-
-def _message(product: Product) -> ProductMessage:
-    return ProductMessage(
-        sku=product.sku,
-        name=product.name,
-        department=product.department,
-        price=Money(amount=product.price, currency=product.currency),
-        stock=product.stock,
-    )

@@ -1,4 +1,4 @@
-"""The rules of orders: what can be ordered, and how an order gets from placed to its end."""
+"""The rules of orders: the transitions of its saga, and what can be ordered."""
 
 import hashlib
 import json
@@ -12,28 +12,20 @@ from enum import Enum, StrEnum
 __all__ = [
     "MAX_LINES",
     "MAX_QUANTITY",
+    "Action",
     "Draft",
     "Invalid",
     "Line",
-    "News",
     "Reason",
     "Status",
-    "Step",
+    "Trigger",
     "draft",
     "fingerprint",
     "is_idempotency_key",
     "is_identifier",
     "overdue_before",
-    "step",
+    "transition",
 ]
-
-MAX_LINES = 250
-MAX_QUANTITY = 1000
-MAX_PRICE = 1_000_000_000
-
-_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}", re.ASCII)
-_CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
-_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 
 class Status(StrEnum):
@@ -52,8 +44,8 @@ class Reason(StrEnum):
     TIMED_OUT = "timed_out"
 
 
-class News(Enum):
-    """What orders hears about an order, in whichever order it arrives."""
+class Trigger(Enum):
+    """What may change an order, in whichever order it arrives."""
 
     STOCK_RESERVED = "stock reserved"
     STOCK_REJECTED = "stock rejected"
@@ -63,13 +55,45 @@ class News(Enum):
     TIME_IS_UP = "time is up"
 
 
-class Step(Enum):
-    """What orders does on news."""
+class Action(Enum):
+    """What orders does on a trigger."""
 
     NOTHING = "nothing"
     CONFIRM = "confirm"
     CANCEL = "cancel"
     REFUND = "ask for a refund"
+
+
+_FROM_PENDING: dict[Trigger, tuple[Action, Reason | None]] = {
+    Trigger.STOCK_RESERVED: (Action.NOTHING, None),
+    Trigger.STOCK_REJECTED: (Action.CANCEL, Reason.OUT_OF_STOCK),
+    Trigger.PAYMENT_AUTHORIZED: (Action.CONFIRM, None),
+    Trigger.PAYMENT_DECLINED: (Action.CANCEL, Reason.PAYMENT_DECLINED),
+    Trigger.PAYMENT_REFUNDED: (Action.NOTHING, None),
+    Trigger.TIME_IS_UP: (Action.CANCEL, Reason.TIMED_OUT),
+}
+
+
+def transition(status: Status, trigger: Trigger) -> tuple[Action, Reason | None]:
+    """Return what to do on `trigger` with an order in `status`, and why if that is to cancel it.
+
+    A payment authorizes only what was reserved, so it is enough to confirm an order. One for an
+    order that was cancelled meanwhile is given back. All else that comes late changes nothing.
+    """
+    if trigger is Trigger.PAYMENT_AUTHORIZED and status is Status.CANCELLED:
+        return Action.REFUND, None
+    if status is not Status.PENDING:
+        return Action.NOTHING, None
+    return _FROM_PENDING[trigger]
+
+
+MAX_LINES = 250
+MAX_QUANTITY = 1000
+MAX_PRICE = 1_000_000_000
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}", re.ASCII)
+_CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 
 class Invalid(ValueError):
@@ -173,29 +197,6 @@ def _added_up(lines: Sequence[Line]) -> tuple[Line, ...]:
             )
         merged[line.sku] = replace(line, quantity=quantity)
     return tuple(merged.values())
-
-
-def step(status: Status, news: News) -> tuple[Step, Reason | None]:
-    """What to do on `news` about an order in `status`, and why if that is to cancel it.
-
-    A payment authorizes only what was reserved, so it is enough to confirm an order. One for an
-    order that was cancelled meanwhile is given back. All else that comes late changes nothing.
-    """
-    if news is News.PAYMENT_AUTHORIZED and status is Status.CANCELLED:
-        return Step.REFUND, None
-    if status is not Status.PENDING:
-        return Step.NOTHING, None
-    return _WHILE_PENDING[news]
-
-
-_WHILE_PENDING: dict[News, tuple[Step, Reason | None]] = {
-    News.STOCK_RESERVED: (Step.NOTHING, None),
-    News.STOCK_REJECTED: (Step.CANCEL, Reason.OUT_OF_STOCK),
-    News.PAYMENT_AUTHORIZED: (Step.CONFIRM, None),
-    News.PAYMENT_DECLINED: (Step.CANCEL, Reason.PAYMENT_DECLINED),
-    News.PAYMENT_REFUNDED: (Step.NOTHING, None),
-    News.TIME_IS_UP: (Step.CANCEL, Reason.TIMED_OUT),
-}
 
 
 def overdue_before(now: datetime, timeout_seconds: float) -> datetime:

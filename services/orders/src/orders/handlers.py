@@ -1,11 +1,11 @@
-"""What orders does when it hears from inventory and payments.
+"""Events of inventory and payments trigger the transitions of an order.
 
-One by one, so that each step belongs to its order's trace.
+One by one, so that each transition belongs to its order's trace.
 """
 
 from chassis import EventContext, EventRouter, Transaction
-from orders.domain import News
-from orders.progress import Heard, hear
+from orders.domain import Trigger
+from orders.saga import Received, receive
 from shop.inventory.v1 import StockRejected, StockReserved
 from shop.payments.v1 import PaymentAuthorized, PaymentDeclined, PaymentRefunded
 
@@ -15,25 +15,32 @@ events = EventRouter()
 
 
 @events.on(StockReserved)
-def note_reservation(news: StockReserved, tx: Transaction, event: EventContext) -> None:
-    hear(tx, [Heard(news.order_id, News.STOCK_RESERVED, event, news)])
+def note_reservation(message: StockReserved, tx: Transaction, event: EventContext) -> None:
+    receive(tx, [Received(message.order_id, Trigger.STOCK_RESERVED, event, message)])
 
 
 @events.on(StockRejected)
-def cancel_out_of_stock(news: StockRejected, tx: Transaction, event: EventContext) -> None:
-    hear(tx, [Heard(news.order_id, News.STOCK_REJECTED, event, news)])
+def cancel_out_of_stock(message: StockRejected, tx: Transaction, event: EventContext) -> None:
+    receive(tx, [Received(message.order_id, Trigger.STOCK_REJECTED, event, message)])
 
 
 @events.on(PaymentAuthorized)
-def confirm_or_refund(news: PaymentAuthorized, tx: Transaction, event: EventContext) -> None:
-    hear(tx, [Heard(news.order_id, News.PAYMENT_AUTHORIZED, event, news, paid=news.amount)])
+def confirm_or_refund(message: PaymentAuthorized, tx: Transaction, event: EventContext) -> None:
+    receive(
+        tx,
+        [
+            Received(
+                message.order_id, Trigger.PAYMENT_AUTHORIZED, event, message, paid=message.amount
+            )
+        ],
+    )
 
 
 @events.on(PaymentDeclined)
-def cancel_unpaid(news: PaymentDeclined, tx: Transaction, event: EventContext) -> None:
-    hear(tx, [Heard(news.order_id, News.PAYMENT_DECLINED, event, news)])
+def cancel_unpaid(message: PaymentDeclined, tx: Transaction, event: EventContext) -> None:
+    receive(tx, [Received(message.order_id, Trigger.PAYMENT_DECLINED, event, message)])
 
 
 @events.on(PaymentRefunded)
-def note_refund(news: PaymentRefunded, tx: Transaction, event: EventContext) -> None:
-    hear(tx, [Heard(news.order_id, News.PAYMENT_REFUNDED, event, news)])
+def note_refund(message: PaymentRefunded, tx: Transaction, event: EventContext) -> None:
+    receive(tx, [Received(message.order_id, Trigger.PAYMENT_REFUNDED, event, message)])

@@ -4,9 +4,9 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from chassis import InvalidArgument, NotFound, ReadTransaction, Transaction
-from orders import domain, progress, tables
+from orders import domain, saga, tables
 from orders.domain import Draft, Invalid, Line
-from orders.messages import entry_message, order_message
+from orders.mapping import entry_message, order_message
 from shop.orders.v1 import (
     GetOrderRequest,
     GetOrderResponse,
@@ -34,7 +34,7 @@ class Orders:
 
     def place_order(self, request: PlaceOrderRequest, tx: Transaction) -> PlaceOrderResponse:
         draft = _draft(request)
-        placed = progress.place(tx, draft)
+        placed = saga.place(tx, draft)
         if placed is None:
             placed = tables.find_placed(tx.session, draft)
             if placed.fingerprint != draft.fingerprint:

@@ -1,7 +1,7 @@
 """What orders is made of."""
 
 from chassis import Service, Transaction
-from orders import handlers, progress, tables
+from orders import handlers, saga, tables
 from orders.rpc import Orders
 from orders.settings import OrdersSettings
 from shop.orders.v1 import (
@@ -27,4 +27,4 @@ service = Service(
 
 @service.every(seconds=lambda settings: min(5, settings.order_timeout_seconds / 4))
 def cancel_overdue(tx: Transaction, settings: OrdersSettings) -> None:
-    progress.cancel_overdue(tx, settings.order_timeout_seconds)
+    saga.cancel_overdue(tx, settings.order_timeout_seconds)

@@ -1,4 +1,4 @@
-"""Moves an order on: what the rules say is written, published and recorded in one transaction."""
+"""The saga of an order: each transition is written, published and recorded in one transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from google.protobuf.message import Message
 from chassis import EventContext, Reject, Transaction
 from chassis.events import decode, to_structured
 from orders import domain, metrics, tables
-from orders.domain import Draft, News, Reason, Status, Step
-from orders.messages import line_messages, reason_message, timestamp
+from orders.domain import Action, Draft, Reason, Status, Trigger
+from orders.mapping import line_messages, reason_message, timestamp
 from orders.tables import Change, Ending, Entry, Order
 from shop.money.v1 import Money
 from shop.orders.v1 import OrderCancelled, OrderConfirmed, OrderPlaced, PaymentRefundRequested
 
-__all__ = ["Heard", "cancel_overdue", "hear", "place"]
+__all__ = ["Received", "cancel_overdue", "place", "receive"]
 
 # How many overdue orders a statement is about, and how many times over one transaction cancels
 # as many: it holds their rows meanwhile.
@@ -43,34 +43,34 @@ def place(tx: Transaction, draft: Draft) -> Order | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What another service says about an order, and the event that says it.
+class Received:
+    """What triggers a transition of an order, and the event that says so.
 
     `paid` is what has to be given back if the order has been cancelled meanwhile.
     """
 
     order_id: str
-    news: News
+    trigger: Trigger
     event: EventContext
     message: Message
     paid: Money | None = None
 
 
-def hear(tx: Transaction, heard: Sequence[Heard]) -> None:
-    """Record what is heard about orders, and take the steps that follow from it, one by one.
+def receive(tx: Transaction, received: Sequence[Received]) -> None:
+    """Record events about orders, and make the transitions that follow from them, one by one.
 
     Raises:
         Reject: there is no such order, and there never will be.
     """
-    ids = {item.order_id for item in heard if domain.is_identifier(item.order_id)}
+    ids = {item.order_id for item in received if domain.is_identifier(item.order_id)}
     orders = tables.lock_orders(tx.session, ids)
     changes = {order_id: Change(order) for order_id, order in orders.items()}
-    for item in heard:
+    for item in received:
         if item.order_id not in changes:
             raise Reject(f"there is no order {item.order_id[:64]!r}")
         change = changes[item.order_id]
         change.entries.append(Entry(to_structured(item.event, item.message).decode()))
-        _advance(tx, change, item.news, item.event, paid=item.paid)
+        _advance(tx, change, item.trigger, item.event, paid=item.paid)
     tables.record(tx.session, list(changes.values()))
 
 
@@ -91,24 +91,29 @@ def _cancel_some(tx: Transaction, before: datetime) -> int:
     for change in changes:
         # No event leads here but the one the order began with.
         cause = decode(_STRUCTURED, placed[change.order.order_id].encode()).context
-        _advance(tx, change, News.TIME_IS_UP, cause)
+        _advance(tx, change, Trigger.TIME_IS_UP, cause)
     tables.record(tx.session, changes)
     return len(overdue)
 
 
 def _advance(
-    tx: Transaction, change: Change, news: News, cause: EventContext, *, paid: Money | None = None
+    tx: Transaction,
+    change: Change,
+    trigger: Trigger,
+    cause: EventContext,
+    *,
+    paid: Money | None = None,
 ) -> None:
-    step, reason = domain.step(change.status, news)
+    action, reason = domain.transition(change.status, trigger)
     order, now = change.order, datetime.now(UTC)
-    if step is Step.CONFIRM:
+    if action is Action.CONFIRM:
         _end(tx, change, Ending(Status.CONFIRMED, None, now))
         change.entries.append(Entry(_publish(tx, _confirmed(order, now), cause), terminal=True))
-    elif step is Step.CANCEL:
+    elif action is Action.CANCEL:
         _end(tx, change, Ending(Status.CANCELLED, reason, now))
         cancelled = _cancelled(order, reason, now)
         change.entries.append(Entry(_publish(tx, cancelled, cause), terminal=True))
-    elif step is Step.REFUND:
+    elif action is Action.REFUND:
         refund = PaymentRefundRequested(order_id=order.order_id, amount=paid)
         change.entries.append(Entry(_publish(tx, refund, cause)))
 
