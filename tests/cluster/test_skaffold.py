@@ -2,7 +2,9 @@
 
 import shutil
 import time
+import urllib.error
 import urllib.request
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -13,10 +15,15 @@ import yaml
 from cluster_node import Node
 from cluster_volumes import volumes_for_the_platform
 from debug_adapter import Debugger
+from definitions import definitions, why_not_to_be_had
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from mesh import has_istio
+from production_servers import start_broker, start_database
 from skaffolds import ROOT, Living, clone_into, living, skaffold
 
+from demo.cluster.entry import wait_open
 from devkit.cluster.namespace import Namespace
+from devkit.cluster.tools import run
 from devkit.workspace import find_workspace
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
@@ -26,6 +33,29 @@ SERVICES = [member.path.name for member in find_workspace(ROOT).services]
 MODULES = ("gateway", "inventory", "orders")
 HANDLER = "services/gateway/src/gateway/api.py"
 SAVES = 5
+LOAD_A_PRODUCT = """
+import grpc
+from shop.inventory.v1 import InventoryServiceStub, LoadProductsRequest, Product
+from shop.money.v1 import Money
+product = Product(sku="any", name="any", department="any", stock=1,
+                  price=Money(amount=100, currency="USD"))
+with grpc.insecure_channel("127.0.0.1:9082") as channel:
+    InventoryServiceStub(channel).LoadProducts(LoadProductsRequest(products=[product]), timeout=10)
+"""
+# Prints how an order has ended.
+ORDER = """
+import json, sys, time, urllib.request
+def ask(path, order=None):
+    headers = {"content-type": "application/json"}
+    body = order and json.dumps(order).encode()
+    request = urllib.request.Request(sys.argv[1] + path, body, headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+placed = ask("/orders", {"customer_id": "me", "lines": [{"sku": "any", "quantity": 1}]})
+while (status := ask("/orders/" + placed["order_id"])["status"]) == "pending":
+    time.sleep(0.2)
+print(status)
+"""
 # What every namespace has, whoever made it, a moment later.
 _EVERYWHERE = ("kube-root-ca.crt", "istio-ca-root-cert", "istio-ca-crl", "serviceaccount/default")
 
@@ -151,10 +181,79 @@ def test_a_debugger_stops_in_a_handler_and_the_pod_stays_ready(
             time.sleep(30)
             assert running(namespace) == pods
             debugger.resume(frame)
-            assert answer.result() == 200
+            # By then its time was over.
+            assert answer.result() == 504
         # The debugger has gone, and the service goes on.
         assert status(f"http://{gateway}/products?limit=7") == 200
     assert_nothing_runs(namespace)
+
+
+def test_the_profile_production_runs_with_what_comes_from_outside(
+    make_namespace: Callable[..., Namespace], tmp_path: Path
+) -> None:
+    if reason := why_not_to_be_had():
+        pytest.skip(reason)
+    if not has_istio():
+        pytest.skip("the cluster has no Istio with the Gateway API")
+    broker = make_namespace("privileged")
+    # Without istio-cni a sidecar's init container changes the pod's network.
+    shop = make_namespace("privileged", **{"istio-injection": "enabled"})
+    copy = clone_into(tmp_path)
+    edit(copy / "deploy/helm/environments/production.yaml", {
+        "nats.nats:": f"nats.{broker.name}:",
+        "metadata.name: nats": f"metadata.name: {broker.name}",
+    })  # fmt: skip
+    keys = str(tmp_path / "keys")
+    secrets = run("slipway", "broker", "keys", "--out", keys, "--kubernetes")
+    where = ("--profile=production", f"--namespace={shop.name}")
+
+    with definitions():
+        start_broker(broker, run("slipway", "broker", "permissions", "--keys", keys))
+        start_database(shop, SERVICES)
+        shop.kubectl("apply", "--filename=-", input=secrets)
+        shop.kubectl("apply", f"--kustomize={copy}/deploy/istio")
+        wait_open(shop)
+        before = objects(shop)
+        try:
+            skaffold(copy, "run", *where, "--port-forward=off")
+            shop.kubectl(*python("deploy/inventory", LOAD_A_PRODUCT))
+            visitor = start_visitor(shop)
+            assert_ended(shop.kubectl(*python(visitor, ORDER, "http://slipway-istio")))
+            shop.kubectl("delete", visitor)
+        finally:
+            skaffold(copy, "delete", *where)
+        shop.kubectl("wait", "--for=delete", "pods", "--selector=track", "--timeout=120s")
+        assert objects(shop) - before == set()
+
+
+def edit(file: Path, changes: Mapping[str, str]) -> None:
+    """Change what a user changes; each of these texts is there."""
+    text = file.read_text(encoding="utf-8")
+    for before, after in changes.items():
+        assert before in text, f"{file}: {before}"
+        text = text.replace(before, after)
+    file.write_text(text, encoding="utf-8")
+
+
+def start_visitor(namespace: Namespace) -> str:
+    """Start a pod that no policy is for, and return what kubectl calls it."""
+    gateway = namespace.read("deployment", "gateway")["spec"]["template"]["spec"]["containers"][0]
+    container = {"name": "app", "image": gateway["image"], "command": ["sleep", "infinity"]}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 1}
+    namespace.apply(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "visitor"}, "spec": spec}
+    )
+    namespace.kubectl("wait", "--for=condition=Ready", "pod/visitor", "--timeout=120s")
+    return "pod/visitor"
+
+
+def python(where: str, program: str, *arguments: str) -> tuple[str, ...]:
+    """What kubectl is given to run a program in a pod."""
+    return ("exec", where, "--container=app", "--", "python", "-c", program, *arguments)
+
+
+def assert_ended(status: str) -> None:
+    assert status.strip() in {"confirmed", "cancelled"}
 
 
 def options(namespace: Namespace) -> tuple[str, ...]:
@@ -176,7 +275,7 @@ def running(namespace: Namespace) -> set[tuple[str, bool, int]]:
 
 def assert_nothing_runs(namespace: Namespace) -> None:
     namespace.kubectl("wait", "--for=delete", "pods", "--all", "--timeout=120s")
-    assert namespace.helm("list", "--all", "--short").split() == []
+    assert namespace.helm("list", "--short").split() == []
 
 
 def forwards_lead_to_it(dev: Living, service: str) -> None:
@@ -194,19 +293,21 @@ def forwards_lead_to_it(dev: Living, service: str) -> None:
 
 def until_answered(url: str) -> None:
     deadline = time.monotonic() + 60
-    while True:
-        try:
-            assert status(url) == 200
-            return
-        except OSError:
-            assert time.monotonic() < deadline, url
-            # Asked more often, it would not come back: see until_described.
-            time.sleep(3)
+    while status(url) != 200:
+        assert time.monotonic() < deadline, url
+        # Asked more often, it would not come back: see until_described.
+        time.sleep(3)
 
 
-def status(url: str) -> int:
-    with urllib.request.urlopen(url, timeout=120) as answer:
-        return int(answer.status)
+def status(url: str) -> int | None:
+    """The status that is answered; None if nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=120) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
 
 
 def until_described(namespace: Namespace, text: str) -> None:
