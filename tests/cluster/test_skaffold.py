@@ -1,5 +1,6 @@
 """The real Skaffold on a cluster: built, rendered, run, verified, developed in, and deleted."""
 
+import os
 import shutil
 import time
 import urllib.error
@@ -8,6 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -224,6 +226,31 @@ def test_the_profile_production_runs_with_what_comes_from_outside(
             skaffold(copy, "delete", *where)
         shop.kubectl("wait", "--for=delete", "pods", "--selector=track", "--timeout=120s")
         assert objects(shop) - before == set()
+
+
+def test_the_profile_kustomize_runs_and_takes_its_namespace_away(
+    cluster: None, node: Node, tmp_path: Path
+) -> None:
+    copy = clone_into(tmp_path)
+    namespace = Namespace(f"{os.environ.get('CLUSTER_TEST_PREFIX', 'test')}-{uuid4().hex[:8]}")
+    overlay = copy / "deploy/k8s/overlays/development"
+    for file in overlay.glob("*.yaml"):
+        edit(file, {"slipway-development": namespace.name})
+    secrets = (copy / "deploy/k8s/secrets.example.yaml").read_text(encoding="utf-8")
+    try:
+        run("kubectl", "apply", f"--filename={overlay}/namespace.yaml")
+        namespace.kubectl("apply", "--filename=-", input=secrets.replace("change-me", uuid4().hex))
+        with volumes_for_the_platform(node, namespace):
+            skaffold(copy, "run", "--profile=kustomize", "--port-forward=off")
+            namespace.kubectl(*python("deploy/inventory", LOAD_A_PRODUCT))
+            assert_ended(
+                namespace.kubectl(*python("deploy/gateway", ORDER, "http://127.0.0.1:8080"))
+            )
+            skaffold(copy, "delete", "--profile=kustomize")
+            wait = ("--for=delete", f"namespace/{namespace.name}", "--timeout=120s")
+            run("kubectl", "wait", *wait)
+    finally:
+        namespace.delete()
 
 
 def edit(file: Path, changes: Mapping[str, str]) -> None:

@@ -1,9 +1,10 @@
 """Kustomize's lists of services: what base/ is made of, and where images are named."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from devkit.describing.description import PlatformDescription
+from devkit.describing.description import PlatformDescription, ServiceDescription
 from devkit.rendering.artifact import Artifact, yaml_text
 
 __all__ = ["artifacts"]
@@ -22,6 +23,7 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": resources,
+        "patches": [_without_a_key(service) for service in platform.services if service.migrations],
     }
     yield Artifact(_FOLDER / "base/kustomization.yaml", yaml_text(additions, base))
     images = {
@@ -35,6 +37,19 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
         ],
     }
     yield Artifact(_FOLDER / "images/kustomization.yaml", yaml_text(additions, images))
+
+
+def _without_a_key(service: ServiceDescription) -> dict[str, object]:
+    """A migration asks the database alone: it needs no key of the broker, nor that there is one."""
+    key = {"name": "APP_NATS_NKEY_SEED_FILE", "$patch": "delete"}
+    pod = {"initContainers": [{"name": "migrate", "env": [key]}]}
+    patch = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": service.name},
+        "spec": {"template": {"spec": pod}},
+    }
+    return {"patch": json.dumps(patch)}
 
 
 def _from_images(key: str, targets: list[dict[str, object]]) -> dict[str, object]:
