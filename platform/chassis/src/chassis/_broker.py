@@ -176,7 +176,7 @@ def _report(applied: Sequence[Applied], *, check: bool) -> None:
 
 
 def _unsure(stream: str, known: Known | None, url: str) -> Iterator[str]:
-    """What a stream that was made says of the events before it, where a table says nothing."""
+    """Yield a warning or a note if the database could not say how far events had been sent."""
     if known is None:
         yield (
             "warning: no database could be asked how far events had been sent before; "

@@ -51,21 +51,32 @@ class Consuming:
         )
         self.pauses.on_change(self.task_runner.wake)
         self.cleanup = Cleanup(database, members, settings)
-        shared: dict[str, Any] = {
-            "database": database,
-            "broker": broker,
-            "members": members,
-            "gate": gate,
-            "pauses": self.pauses,
-            "settings": settings,
-            "on_tasks": self.task_runner.wake,
-        }
         self.readers = [
-            Reader(stream, of_stream, **shared)
+            Reader(
+                stream,
+                of_stream,
+                database=database,
+                broker=broker,
+                members=members,
+                gate=gate,
+                pauses=self.pauses,
+                settings=settings,
+                on_tasks=self.task_runner.wake,
+            )
             for stream, of_stream in sorted(_by_stream(handlers).items())
         ]
         self.foreign_readers = [
-            ForeignReader(foreign, of_foreign, **shared)
+            ForeignReader(
+                foreign,
+                of_foreign,
+                database=database,
+                broker=broker,
+                members=members,
+                gate=gate,
+                pauses=self.pauses,
+                settings=settings,
+                on_tasks=self.task_runner.wake,
+            )
             for foreign, of_foreign in sorted(_by_foreign(handlers).items())
         ]
 
@@ -75,7 +86,7 @@ class Consuming:
         return [*self.readers, *self.foreign_readers]
 
     def start(self) -> list[Coroutine[Any, Any, None]]:
-        """What is to run in the background beside `reading`."""
+        """Return what is to run in the background, apart from the readers."""
         return [self.pauses.run(), self.task_runner.run(), self.cleanup.run()]
 
     async def let_go(self, reading: list[asyncio.Task[None]], seconds: float) -> None:

@@ -37,7 +37,8 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _THREADS = 4
 _KEEPALIVE_TIMEOUT_MS = 20_000
-# So long after the last method has ended its answer is on its way.
+# Time for the last answers to be sent after the last method has ended; then what is left is
+# cancelled, so that calls which gRPC has handed to no method are made elsewhere.
 _ANSWERED_SECONDS = 2.0
 _LOOK_SECONDS = 0.1
 

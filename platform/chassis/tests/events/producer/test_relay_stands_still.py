@@ -9,9 +9,12 @@ from bookshop import TestSettings, eventually
 from relaying import Shop, StreamView, in_order
 from structlog.testing import capture_logs
 
+from chassis.database import Database
 from chassis.database.leadership import Lock
 from chassis.events.jetstream.streams import api
 from chassis.events.producer import leadership, relay
+from chassis.events.producer.leadership import Leadership
+from chassis.events.producer.publisher import Publisher
 from chassis.testing import NatsServer
 
 
@@ -109,3 +112,19 @@ async def test_the_end_of_a_purged_stream_is_found_without_a_look_at_each_place(
 
         await eventually(whole)
     assert len([subject for subject in asked if "MSG.GET" in subject]) < 10
+
+
+async def test_a_replica_that_was_barred_for_a_while_leads_with_the_lock_again(
+    new_database: Callable[[str], str],
+) -> None:
+    database = Database(new_database("shop"), Publisher("shop"))
+    one, two = (Leadership(database, "shop", locks=True) for _ in range(2))
+    assert await one.may_lead()
+    await one.release()
+
+    assert await one.may_lead()
+    assert not await two.may_lead()
+    await one.release()
+    assert await two.may_lead()
+    await two.release()
+    await asyncio.to_thread(database.close)

@@ -80,7 +80,7 @@ class Arrival:
 
 
 def arrival_of(message: Msg) -> Arrival | None:
-    """A delivered message; None for one without number, which no relay of the platform has sent."""
+    """A delivered message; None for one without a number, and for a copy of an event."""
     headers = message.headers or {}
     type, _, lane = message.subject.rpartition(".")
     # The reply subject of a delivery tells the stream's sequence (ADR-15).

@@ -67,6 +67,7 @@ async def _first_positions(
     if handler.start == "newest" and not (waited and before == 0):
         await _refilled(client, stream, state, before or 0)
         last = await last_events(client, stream, subjects)
+        # The last event is not looked for behind many strangers: history is better than a stop.
         unknown = Position(ANY, "", 0)
         return {
             s: (last[s] if last[s].number else unknown) if s in last else empty for s in subjects

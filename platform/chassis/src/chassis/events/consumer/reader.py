@@ -311,7 +311,7 @@ class Reader(StreamReader):
     def _pass_over(self, subject: str) -> None:
         if subject not in self._passed_over:
             self._passed_over.add(subject)
-            _log.warning("messages without a number are passed over", subject=subject)
+            _log.warning("messages that no relay stored there are passed over", subject=subject)
 
     async def _commit(self, arrivals: list[Arrival], at: dict[str, Position]) -> None:
         self._suspicions.mark(arrivals)

@@ -41,7 +41,7 @@ def differ(told: Iterable[StoppedLane], stops: Iterable[Stop], lanes: Collection
 
 
 def write(session: Session, stream: str, stops: Iterable[Stop], lanes: Collection[int]) -> None:
-    """Of these lanes, which are a member's own, these are stopped and the others are not."""
+    """Replace the rows of these lanes by one for each stop."""
     session.execute(
         delete(stopped_lanes).where(
             stopped_lanes.c.stream == stream, stopped_lanes.c.lane.in_(sorted(lanes))

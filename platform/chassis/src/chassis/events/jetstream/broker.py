@@ -19,7 +19,10 @@ _RECONNECT_SECONDS = 0.25
 
 
 def _is_published_to(subject: str, message: Msg) -> bool:
-    """Whether it was published there, and is no copy from a stream, which may keep its subject."""
+    """Whether a message was published to the subject.
+
+    A copy that the broker sent from a stream was not, even if it keeps its subject.
+    """
     wanted, given = subject.split("."), message.subject.split(".")
     same = len(wanted) == len(given) and all(
         token in ("*", there) for token, there in zip(wanted, given, strict=True)

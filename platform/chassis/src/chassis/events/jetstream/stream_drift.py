@@ -7,7 +7,7 @@ from chassis.event_settings import EventSettings
 
 __all__ = ["ADDED_BYTES", "drift"]
 
-# What number, rank, generations and the batch's own headers add to an event, with room to spare.
+# What number, rank, place, generations and the batch's own headers add, with room to spare.
 ADDED_BYTES = 1024
 _READERS_INACTIVE_SECONDS = 30.0
 

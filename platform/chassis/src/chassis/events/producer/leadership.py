@@ -52,9 +52,12 @@ class Leadership:
         self._without_lock = False
 
     async def release(self) -> None:
-        """Let another replica have the lock."""
+        """Let another replica have the lock, until this one may lead again."""
         if self._lock is not None:
-            await asyncio.to_thread(self._lock.release)
+            # A lock is released for good: an `acquire` that is still on its thread takes nothing.
+            released, self._lock = self._lock, Lock(self._database.url, "relay")
+            self._without_lock = False
+            await asyncio.to_thread(released.release)
 
     async def _holder_stalls(self) -> bool:
         """Whether events have waited for `_STALLED_SECONDS` while none was sent."""

@@ -25,7 +25,7 @@ from chassis.ids import uuid7
 __all__ = ["Sender", "StreamRefuses"]
 
 _log = structlog.get_logger(__name__)
-# So often strangers may be faster than a batch, before the stream is compared with the outbox.
+# A batch may lose to strangers this many times before the stream is compared with the outbox.
 _RACES = 200
 
 

@@ -115,7 +115,12 @@ async def apply_own_stream(
         what = tuple(added) or lacks
         drift = tuple(line for line in owned.drift if not line.startswith(_TURNED_ON))
         return Applied(stream, "extended" if what else "unchanged", what, drift)
-    raise JetStreamError(503, 0, f"another client takes from stream {stream!r} what is added to it")
+    raise JetStreamError(
+        503,
+        0,
+        f"stream {stream!r} still lacks {', '.join(added)} after {_MOST_LOOKS} tries: "
+        "another client removes them, or the broker is too old for them",
+    )
 
 
 async def apply_members_stream(client: Client, replicas: int, *, change: bool = True) -> Applied:

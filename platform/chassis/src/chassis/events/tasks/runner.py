@@ -107,7 +107,11 @@ class TaskRunner:
                     waits = False
                 except Exception as error:
                     if not waits:  # said once, however long it lasts
-                        _log.warning("tasks wait", error=repr(error))
+                        _log.warning(
+                            "tasks could not be claimed; trying again",
+                            error=repr(error),
+                            again_seconds=_POLL_SECONDS,
+                        )
                     waits = True
                     self._leases.pause_takeovers()
                     await wait_at_most(self._stopped, _POLL_SECONDS)

@@ -15,7 +15,7 @@ from chassis.events.tasks.rows import Task
 __all__ = ["Suspects"]
 
 _MOMENT_SECONDS = 1.0
-# So often suspects wait for a moment without async handlers; then the handlers make room.
+# Suspects wait this many times for a moment without async handlers; then those make room.
 _PATIENT_DELAYS = 4
 
 Begin = Callable[[Task, AbstractAsyncContextManager[None]], asyncio.Task[None]]

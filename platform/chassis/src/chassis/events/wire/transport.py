@@ -38,7 +38,7 @@ NUMBER = "ce-sequence"  # CloudEvents sequence extension: counts within the subj
 GENERATION = "slipway-generation"
 LINEAGE = "slipway-lineage"  # the generations before it, the latest first; only if there are any
 RANK = "slipway-rank"
-STORED_AT = "slipway-stored-at"  # the sequence at which its stream takes it, or nothing
+STORED_AT = "slipway-stored-at"  # the sequence at which the stream is to store it
 COPIED_FROM = "Nats-Stream"  # in the broker's answer to a direct get
 _ACKNOWLEDGE = "$JS.ACK."  # where what a consumer delivers could be acknowledged
 INBOX = "_INBOX"
@@ -91,8 +91,9 @@ def integer(headers: Mapping[str, str], name: str) -> int:
 def is_copy(headers: Mapping[str, str], sequence: int) -> bool:
     """Whether the message at this sequence of a stream is a copy of one that is stored elsewhere.
 
-    Whoever may read a stream may name any subject for the answer, one of another service's stream
-    too. What the broker stores there, headers and all, is nobody's event.
+    A reader of a stream may name another stream's subject as the reply subject; the broker then
+    stores the message there, headers and all. Such a message is no event. What older relays sent,
+    and what is sent again beside the stream, names no sequence.
     """
     place = headers.get(STORED_AT)
     return COPIED_FROM in headers or (place is not None and place != str(sequence))
