@@ -155,6 +155,8 @@ def test_a_saved_handler_answers_and_the_forwarded_ports_lead_to_it(
         until_described(namespace, "so many and no more")
         for name in MODULES:
             forwards_lead_to_it(dev, name)
+        # What did not start was not ready for a while, and its pod is the same.
+        namespace.kubectl("wait", "--for=condition=Ready", "pods", "--all", "--timeout=60s")
         assert running(namespace) == pods
     assert_nothing_runs(namespace)
 
