@@ -1,15 +1,21 @@
 """The catalog is loaded in pieces that inventory takes."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
+from typer.testing import CliRunner
 
-from demo.catalog import Catalog
+from chassis.testing import free_port
+from demo import load_command
+from demo.catalog import Catalog, from_sample
 from demo.data import Product
-from demo.seed import load_products, seed
+from demo.seed import SAMPLE, load_products, seed
 from devkit.errors import DevkitError
 from devkit.platform import Platform, PlatformOptions
 from shop.inventory.v1 import LoadProductsRequest, LoadProductsResponse
@@ -38,6 +44,18 @@ class Inventory(grpc.GenericRpcHandler):
         return LoadProductsResponse(loaded=len(self.stock) - before)
 
 
+@asynccontextmanager
+async def serving(inventory: Inventory) -> AsyncIterator[int]:
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((inventory,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(0)
+
+
 async def test_every_product_is_loaded_with_its_price_and_stock_at_most_1000_at_once() -> None:
     products = {
         str(number): Product(str(number), f"Product {number}", "Grocery", number + 1)
@@ -45,15 +63,9 @@ async def test_every_product_is_loaded_with_its_price_and_stock_at_most_1000_at_
     }
     catalog = Catalog(products, {sku: int(sku) * 2 for sku in products})
     inventory = Inventory()
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((inventory,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
+    async with serving(inventory) as port:
         assert await load_products(f"127.0.0.1:{port}", catalog) == 2300
         assert await load_products(f"127.0.0.1:{port}", catalog) == 0
-    finally:
-        await server.stop(0)
     assert [len(request.products) for request in inventory.requests] == [1000, 1000, 300] * 2
     assert inventory.stock == catalog.stock
     first = inventory.requests[0].products[7]
@@ -65,3 +77,33 @@ async def test_without_an_inventory_it_says_that_nothing_is_loaded(tmp_path: Pat
     platform = Platform(PlatformOptions(data=tmp_path))
     with pytest.raises(DevkitError, match="inventory is not run here"):
         await seed(platform)
+
+
+async def test_a_shop_anywhere_gets_the_products_that_slipway_run_loads() -> None:
+    inventory = Inventory()
+    count = f"{len(from_sample(SAMPLE).catalog.products):,}"
+    async with serving(inventory) as port:
+        first, again = [await load(f"inventory=127.0.0.1:{port}") for _ in range(2)]
+
+    assert first == (0, f"loaded {count} of {count} products; the rest were there\n")
+    assert again == (0, f"loaded 0 of {count} products; the rest were there\n")
+    assert "995242" in inventory.stock  # what the README's first order buys
+
+
+async def test_a_shop_that_does_not_answer_is_named_with_what_to_do() -> None:
+    with pytest.raises(DevkitError, match=r"DEADLINE_EXCEEDED.*--at inventory=host:port"):
+        await load(f"inventory=127.0.0.1:{free_port()}", "--wait", "0.1")
+
+
+@pytest.mark.parametrize("at", ["localhost:9082", "orders=localhost:9081", "inventory=http://a:1"])
+async def test_an_address_that_is_not_inventorys_grpc_is_refused(at: str) -> None:
+    with pytest.raises(DevkitError, match="write --at inventory=host:port"):
+        await load(at)
+
+
+async def load(at: str, *options: str) -> tuple[int, str]:
+    command = ["--at", at, *options]
+    result = await asyncio.to_thread(
+        CliRunner().invoke, load_command.app, command, catch_exceptions=False
+    )
+    return result.exit_code, result.output

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from demo.laws import KEEP
 from devkit.errors import DevkitError
 
-__all__ = ["Address", "Elsewhere", "RemoteReplica", "find_platform"]
+__all__ = ["Address", "Elsewhere", "RemoteReplica", "find_platform", "grpc_address"]
 
 _ENTRY = "gateway"
 _HTTP = re.compile(r"https?://[^/?#]+/?$")
@@ -131,6 +131,14 @@ def find_platform(at: Iterable[str]) -> Elsewhere:
         missing = missing if gateways else [_ENTRY, *missing]
         raise DevkitError(f"--at is missing for {', '.join(missing)}; {_FORM}")
     return Elsewhere(gateways, tuple(_addresses(grpc, urls)))
+
+
+def grpc_address(at: str, service: str) -> str:
+    """The host and port of `service=host:port`. Raises DevkitError for anything else."""
+    name, _, address = at.partition("=")
+    if name != service or not _GRPC.match(address):
+        raise DevkitError(f"--at {at} is not understood; write --at {service}=host:port, its gRPC")
+    return address
 
 
 def _addresses(

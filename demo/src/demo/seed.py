@@ -21,11 +21,13 @@ from shop.money.v1 import Money
 if TYPE_CHECKING:
     from devkit.platform import Platform
 
-__all__ = ["load_products", "seed"]
+__all__ = ["SAMPLE", "load_products", "seed"]
+
+SAMPLE = 5000
+"""Of how many baskets the products are loaded into a shop that nothing is replayed at."""
 
 _AT_ONCE = 1000
 _SECONDS = 30.0
-_SAMPLE = 5000
 
 
 async def seed(platform: "Platform") -> None:
@@ -36,15 +38,17 @@ async def seed(platform: "Platform") -> None:
     inventories = platform.of("inventory")
     if not inventories:
         raise DevkitError("inventory is not run here")
-    selection = await asyncio.to_thread(catalogs.from_sample, _SAMPLE)
+    selection = await asyncio.to_thread(catalogs.from_sample, SAMPLE)
     await load_products(inventories[0].grpc_address, selection.catalog)
 
 
-async def load_products(inventory: str, catalog: Catalog, authority: str | None = None) -> int:
+async def load_products(
+    inventory: str, catalog: Catalog, authority: str | None = None, seconds: float = _SECONDS
+) -> int:
     """Load the catalog into the inventory at this gRPC address; returns how many were new.
 
-    `authority` is host and port as a proxy on the way knows them. Raises grpc.aio.AioRpcError if
-    inventory does not answer.
+    `authority` is host and port as a proxy on the way knows them; each thousand products may take
+    so many `seconds`. Raises grpc.aio.AioRpcError if inventory does not answer.
     """
     loaded = 0
     async with open_channel(inventory, authority) as channel:
@@ -52,7 +56,7 @@ async def load_products(inventory: str, catalog: Catalog, authority: str | None 
         products = iter(catalog.products.values())
         while chunk := list(islice(products, _AT_ONCE)):
             request = LoadProductsRequest(products=_messages(chunk, catalog))
-            answer = await stub.LoadProducts(request, timeout=_SECONDS, wait_for_ready=True)
+            answer = await stub.LoadProducts(request, timeout=seconds, wait_for_ready=True)
             loaded += answer.loaded
     return loaded
 
