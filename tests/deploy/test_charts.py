@@ -39,6 +39,15 @@ def one(documents: list[Document], kind: str, name: str) -> Document:
     return found
 
 
+def test_broker_and_database_ask_for_their_sidecars_in_a_mesh_alone(charts: Charts) -> None:
+    for sets, asked in (((), None), (("global.mesh.enabled=true",), "true")):
+        servers = [d for d in charts.umbrella("development", *sets) if d["kind"] == "StatefulSet"]
+        assert {d["metadata"]["name"] for d in servers} == {"nats", "postgresql"}
+        for server in servers:
+            labels = server["spec"]["template"]["metadata"]["labels"]
+            assert labels.get("sidecar.istio.io/inject") == asked
+
+
 @pytest.mark.parametrize("helm", HELMS)
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_charts_render_by_every_helm_there_is(

@@ -39,6 +39,21 @@ def is_hook(each: dict[str, Any]) -> bool:
     return "helm.sh/hook" in each["metadata"].get("annotations", {})
 
 
+def pod_of(each: dict[str, Any]) -> dict[str, Any]:
+    """The pod that an object is or makes; nothing if it makes none."""
+    if each["kind"] == "Pod":
+        return each
+    spec = each.get("spec", {})
+    found: dict[str, Any] = spec.get("jobTemplate", {}).get("spec", spec).get("template", {})
+    return found
+
+
+def sidecars(objects: list[dict[str, Any]]) -> Iterator[str | None]:
+    """What the label of each pod asks the mesh for."""
+    for pod in filter(None, map(pod_of, objects)):
+        yield pod["metadata"]["labels"].get("sidecar.istio.io/inject")
+
+
 def admitted(policy: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Who may ask which port for which path."""
     for rule in policy["spec"]["rules"]:
@@ -147,6 +162,19 @@ def test_a_mesh_that_prometheus_could_not_read_is_refused() -> None:
     with pytest.raises(ToolFailed, match=r"metrics\.port is missing"):
         rendered("inventory", monitored)
     rendered("inventory", monitored, "--set=metrics.port=9100")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_pod_asks_for_its_sidecar_in_a_mesh_alone(service: str) -> None:
+    again = "--set=nats.streamsSchedule=* * * * *"
+    assert set(sidecars(rendered(service, *MESH, again))) == {"true"}
+    assert set(sidecars(rendered(service, again))) == {None}
+
+
+def test_a_pod_label_of_ones_own_decides_about_the_sidecar() -> None:
+    own = "--set-string=podLabels.sidecar\\.istio\\.io/inject=false"
+    labels = pod_of(one(rendered("gateway", *MESH, own), "Deployment"))["metadata"]["labels"]
+    assert labels["sidecar.istio.io/inject"] == "false"
 
 
 def test_without_a_mesh_nothing_of_istio_is_there() -> None:

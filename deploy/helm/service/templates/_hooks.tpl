@@ -35,7 +35,7 @@ spec:
 {{- with index . 0 -}}
 metadata:
   labels:
-    {{- include "service.labels" . | nindent 4 }}
+    {{- include "service.podLabels" . | nindent 4 }}
     app: {{ $name }}
 spec:
   restartPolicy: OnFailure

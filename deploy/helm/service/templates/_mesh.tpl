@@ -1,3 +1,11 @@
+{{/* Labels of every pod. In a mesh it asks for its sidecar: pods from before the mesh are replaced. */}}
+{{- define "service.podLabels" -}}
+{{- include "service.labels" . }}
+{{- if and .Values.mesh.enabled (not (hasKey .Values.podLabels "sidecar.istio.io/inject")) }}
+sidecar.istio.io/inject: "true"
+{{- end }}
+{{- end -}}
+
 {{/* What a ServiceAccount is called in the mesh; takes the context, namespace and name. */}}
 {{- define "service.meshPrincipal" -}}
 {{- $context := index . 0 -}}

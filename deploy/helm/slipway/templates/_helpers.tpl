@@ -4,6 +4,14 @@ app.kubernetes.io/part-of: slipway
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
+{{/* Labels of the pods of broker and database: in a mesh they ask for their sidecars. */}}
+{{- define "slipway.podLabels" -}}
+{{- include "slipway.labels" . }}
+{{- if dig "mesh" "enabled" false .Values.global }}
+sidecar.istio.io/inject: "true"
+{{- end }}
+{{- end -}}
+
 {{/* Names of the services of this release, sorted. */}}
 {{- define "slipway.services" -}}
 {{- $names := list -}}
