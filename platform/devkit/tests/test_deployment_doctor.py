@@ -59,7 +59,7 @@ def test_a_tool_that_names_no_version_is_not_refused(only_path: Path) -> None:
     finding = tools.look_at(HELM)
 
     assert finding.well
-    assert finding.found == "a build without a version, 3.20 or newer is needed"
+    assert finding.found == "it names no version and is taken for 3.20 or newer"
 
 
 def test_a_tool_that_fails_says_why(only_path: Path) -> None:
@@ -177,6 +177,15 @@ def test_each_way_to_deploy_names_what_it_lacks() -> None:
     assert missing["compose"] == ("compose",)
     assert missing["helm"] == ()
     assert missing["scaling by events"] == ("keda",)
+
+
+@pytest.mark.parametrize("need", ["storage", "registry"])
+def test_ways_that_bring_broker_and_database_say_the_same_of(need: str) -> None:
+    ways = ways_to_deploy([Finding(need, "none", "name one", needed=False)])
+
+    missing = {way.name: way.missing for way in ways}
+
+    assert {missing[name] for name in ("skaffold", "helm", "kustomize")} == {(need,)}
 
 
 def test_without_kubectl_nothing_is_asked_and_the_command_fails(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def _print_ways(ways: Iterable["Way"]) -> None:
         table.add_row(way.name, missing)
     console().print("\nto deploy by")
     console().print(table)
+    console().print("the lines above say how to get what is missing, or how to do without it")
 
 
 def _table() -> Table:

@@ -161,15 +161,16 @@ def storage(listed: Mapping[str, Any]) -> Finding:
 def registry(context: str, environment: Mapping[str, str]) -> Finding:
     """Built images get to the nodes: the cluster takes them itself, or a registry is named."""
     if context.startswith(_LOCAL_CONTEXTS):
-        return Finding("registry", f"none is needed: Skaffold loads images into {context}")
+        found = f"Skaffold needs none, it loads images into {context}; Helm and Kustomize need one"
+        return Finding("registry", found)
     named = environment.get("SKAFFOLD_DEFAULT_REPO")
     if named:
         return Finding("registry", f"{named} (SKAFFOLD_DEFAULT_REPO)")
     return Finding(
         "registry",
         "none is named for built images",
-        "`export SKAFFOLD_DEFAULT_REPO=…` or `skaffold … --default-repo …`: a registry that you"
-        " may push to and the nodes pull from",
+        "`export SKAFFOLD_DEFAULT_REPO=…` for Skaffold, `--set global.image.registry=…` for Helm:"
+        " a registry that you may push to and the nodes pull from",
         needed=False,
     )
 

@@ -16,11 +16,12 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     "skaffold": (
         "docker", "kubectl", "helm", "skaffold", "cluster", "nodes", "storage", "registry",
     ),
-    "helm": ("kubectl", "helm", "cluster", "nodes"),
+    "helm": ("kubectl", "helm", "cluster", "nodes", "storage", "registry"),
     "helm in production": (
-        "kubectl", "helm", "cluster", "nodes", "gateway API", "istio", "keda", "prometheus",
+        "kubectl", "helm", "cluster", "nodes", "registry",
+        "gateway API", "istio", "keda", "prometheus",
     ),
-    "kustomize": ("kubectl", "cluster", "nodes"),
+    "kustomize": ("kubectl", "cluster", "nodes", "storage", "registry"),
     "argo cd": ("cluster", "argo cd"),
     "flux": ("cluster", "flux"),
     "scaling by CPU": ("cluster", "metrics"),

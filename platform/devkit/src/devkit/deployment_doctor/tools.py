@@ -80,7 +80,7 @@ def tool_findings(pool: Executor) -> Iterator[Finding]:
 def look_at(tool: Tool) -> Finding:
     """Find out whether the tool is there and new enough.
 
-    A build without a version counts as new enough: nobody can tell, and most say it.
+    A build that names no version counts as new enough, and the finding says so.
     """
     try:
         said = output(*tool.version_command)
@@ -89,8 +89,8 @@ def look_at(tool: Tool) -> Finding:
     shown = _shown(said)
     version = _version(shown)
     if version is None:
-        oldest = f", {_dotted(tool.oldest)} or newer is needed" if tool.oldest > (0, 0) else ""
-        return Finding(tool.name, f"{shown or 'a build'} without a version{oldest}")
+        taken = f" and is taken for {_dotted(tool.oldest)} or newer" if any(tool.oldest) else ""
+        return Finding(tool.name, f"{shown or 'it'} names no version{taken}")
     if version < tool.oldest:
         advice = f"{_dotted(tool.oldest)} or newer is needed: {tool.get}"
         return Finding(tool.name, shown, advice, tool.needed)
