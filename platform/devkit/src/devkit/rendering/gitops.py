@@ -108,4 +108,6 @@ def _values(service: ServiceDescription) -> list[str]:
         f"{service.folder}/deploy/values.yaml",
         "deploy/helm/environments/production.yaml",
         f"{_FOLDER}/versions/production.yaml",
+        # What differs for this service alone; it need not be there.
+        f"{_FOLDER}/versions/production/{service.name}.yaml",
     ]
