@@ -40,4 +40,5 @@ def load(
             f" {_INVENTORY}=host:port names where its gRPC answers, after `kubectl port-forward"
             f" service/{_INVENTORY} 9082` for example"
         ) from None
-    console().print(f"loaded {loaded:,} of {len(catalog.products):,} products; the rest were there")
+    there = len(catalog.products) - loaded
+    console().print(f"loaded {loaded:,} products; {there:,} were there and keep their stock")
