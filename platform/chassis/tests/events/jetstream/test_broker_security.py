@@ -1,5 +1,6 @@
 """Who connects to the broker says so, over TLS where that is wanted, by both connections."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -83,6 +84,25 @@ async def test_a_service_shows_who_it_is(tmp_path: Path, by: str) -> None:
             await shop.sells()
         refused = await refusal(nats.url, tmp_path / "stranger")
     assert "Authorization Violation" in refused
+
+
+async def test_of_a_broker_that_says_nothing_the_log_names_what_may_keep_it_silent(
+    tmp_path: Path,
+) -> None:
+    async def says_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        silent.append(writer)
+
+    silent: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(says_nothing, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        said = await refusal(f"nats://127.0.0.1:{port}", tmp_path / "shop")
+    finally:
+        server.close()
+        for writer in silent:
+            writer.close()
+    assert "NetworkPolicy" in said
+    assert "appProtocol: tcp" in said
 
 
 async def refusal(url: str, folder: Path, **settings: Any) -> str:

@@ -16,6 +16,12 @@ __all__ = ["Broker"]
 
 _log = structlog.get_logger(__name__)
 _RECONNECT_SECONDS = 0.25
+_CONNECT_SECONDS = 2
+# A broker greets whoever connects, so that its silence is the network's.
+_SILENT = (
+    f"it said nothing within {_CONNECT_SECONDS} seconds: a NetworkPolicy may keep it away,"
+    " or a mesh whose sidecar does not know that its Service's port is `appProtocol: tcp`"
+)
 
 
 def _is_published_to(subject: str, message: Msg) -> bool:
@@ -108,7 +114,7 @@ class Broker:
         await client.connect(
             self._options.url,
             name=self._name,
-            connect_timeout=2,
+            connect_timeout=_CONNECT_SECONDS,
             max_reconnect_attempts=-1,
             reconnect_time_wait=_RECONNECT_SECONDS,  # type: ignore[arg-type] # a float is fine
             pending_size=0,  # nothing is held back for a broker made anew
@@ -136,7 +142,8 @@ class Broker:
 
     def _tell_why(self, error: Exception) -> None:
         """Each reason once, until the broker is back."""
-        reason = str(error) or type(error).__name__
+        silent = isinstance(error, TimeoutError)
+        reason = _SILENT if silent else str(error) or type(error).__name__
         if reason != self._reason:
             _log.warning("waiting for the broker", url=self._options.url, error=reason)
             self._told_away, self._reason = True, reason
