@@ -87,9 +87,9 @@ async def replay(
 
     An order is answered before it has ended. A machine that answers faster than it ends orders
     gathers ever more of them, until each waits for longer than the time after which it is
-    cancelled. With `ends_within` the replay adapts to such a machine: no basket is sent while an
-    order that was placed so many seconds ago is pending, and fewer are in flight while the gateway
-    is too busy to answer in time.
+    cancelled. With `ends_within` the replay adapts to such a machine: it sends no basket while an
+    order is pending for more than `ends_within` seconds, and fewer at once while the gateway is
+    too busy to answer in time.
 
     Args:
         url: the gateway, or its replicas: who is not answered by one asks the next.

@@ -47,8 +47,8 @@ async def load_products(
 ) -> int:
     """Load the catalog into the inventory at this gRPC address; returns how many were new.
 
-    `authority` is host and port as a proxy on the way knows them; each thousand products may take
-    so many `seconds`. Raises grpc.aio.AioRpcError if inventory does not answer.
+    `authority` is host and port as a proxy on the way knows them. `seconds` is the time limit for
+    each thousand products. Raises grpc.aio.AioRpcError if inventory does not answer.
     """
     loaded = 0
     async with open_channel(inventory, authority) as channel:

@@ -60,7 +60,7 @@ _LOG_SECONDS = 1.0
 def migrate(service: "Service", settings: ServiceSettings, wait_seconds: float = 0) -> int:
     """Bring the service's database to its newest revision; returns the exit code.
 
-    A database that is away is waited for so long.
+    An unavailable database is waited for, for at most `wait_seconds`.
     """
     deadline = time.monotonic() + wait_seconds
     if not service.has_database:

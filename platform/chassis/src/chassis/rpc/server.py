@@ -132,7 +132,7 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, seconds: float) -> None:
-        """Take no new calls, and let the running ones finish within so many seconds.
+        """Take no new calls, and let the running ones finish within `seconds`.
 
         A call that has reached the server as it stops, and that gRPC hands to no method, is
         cancelled when the others have ended: its caller makes it elsewhere.
