@@ -48,7 +48,7 @@ class Clone:
     @property
     def environment(self) -> dict[str, str]:
         """The variables of a shell whose Python finds the members of this copy first."""
-        ours = ("MAKE", "PYTEST_", "TEST", "SLIPWAY_", "APP_", "PYTHONPATH")
+        ours = ("ARGS", "MAKE", "PYTEST_", "TEST", "SLIPWAY_", "APP_", "PYTHONPATH")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         members = Workspace(self.root).members
         paths = os.pathsep.join(str(member.source_root) for member in members)
