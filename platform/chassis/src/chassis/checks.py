@@ -61,7 +61,7 @@ def missing_settings(service: "Service", settings: ServiceSettings) -> list[str]
 
 
 def wrong_database_url(database_url: str) -> list[str]:
-    """What is wrong with the URL of a database, a line each."""
+    """Return the faults of a database URL, a line each; empty if a service can use it."""
     if not _is_database(database_url):
         return [
             "APP_DATABASE_URL: is neither sqlite:///<file> "

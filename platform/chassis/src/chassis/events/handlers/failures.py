@@ -1,4 +1,4 @@
-"""What is said of an event: why it was not handled, and its line in the log."""
+"""Reasons and log lines for events: failed, rejected or handled."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def log_handled(type: str, event_id: str, key: str, **said: object) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """What was raised and what it said, on one line that every database can hold."""
+    """Return the error's kind and message on one line that every database can hold."""
     if isinstance(error, Reject):
         kind = "rejected"
     elif isinstance(error, Undecodable):

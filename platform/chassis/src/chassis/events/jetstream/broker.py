@@ -102,7 +102,7 @@ class Broker:
             closed.set()
 
         async def failed(error: Exception) -> None:
-            # What is wrong with a connection shows where it is used, but for what is never heard.
+            # Callers see most errors of a connection; a denied subscription has no caller.
             self._tell_denied(error)
             if client.is_connected:
                 return

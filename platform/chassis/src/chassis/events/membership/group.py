@@ -79,9 +79,9 @@ class Group:
     def rival(self, *, joined: bool) -> tuple[str, str] | None:
         """Another living database that goes first, and one of its members.
 
-        Who has joined goes before who has not, so that a newcomer's mistake stops no group that
-        works. Of those who joined at once the database that was made first goes first. `joined` is
-        whether this member has.
+        A joined member's database goes before one that has not joined, so that a newcomer's
+        mistake stops no group that works. Among equals the database that was made first goes
+        first. `joined` is whether this member has joined.
         """
         others = {id: s.said for id, s in self._seen.items() if self._is_stranger(s.said)}
         for id in others.keys() - self._known_strangers:

@@ -64,8 +64,8 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What was done to a stream, or is to be done, and with what: subjects, settings. `drift` has a
-    line for each setting that differs and is left as it is."""
+    """The change of one stream, made or only proposed. `what` names the subjects and settings that
+    were added; `drift` has a line for each setting that differs and is left as it is."""
 
     stream: str
     done: Literal["made", "extended", "unchanged"]

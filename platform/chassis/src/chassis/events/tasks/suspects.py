@@ -1,4 +1,5 @@
-"""Runs tasks that are suspected of ending their process: each alone, nothing beside it."""
+"""Runs tasks that are suspected of ending their process: one at a time, while no other handler
+runs."""
 
 import asyncio
 import time
