@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from docker_parts import SavedImage, docker_output, running, save
+from docker_parts import SavedImage, remove_tagged, running, save
 
 from devkit.errors import DevkitError
 from devkit.images.build import Order, Target, build_image
@@ -36,12 +36,10 @@ def workspace() -> Workspace:
 
 @pytest.fixture(scope="session")
 def tag(engine: None) -> Iterator[str]:
-    """A tag of this session's own; whatever has it is removed at the end."""
+    """A tag of this session's own; every tag that begins with it is removed at the end."""
     tag = f"test-{uuid4().hex[:12]}"
     yield tag
-    made = docker_output("images", "--quiet", "--filter", f"reference=*:{tag}*").split()
-    if made:
-        docker_output("rmi", "--force", *dict.fromkeys(made))
+    remove_tagged(f"*:{tag}*")
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ __all__ = [
     "docker_output",
     "inspect",
     "random_name",
+    "remove_tagged",
     "running",
     "save",
     "wait_for",
@@ -47,6 +48,19 @@ def inspect(thing: str) -> dict[str, Any]:
 def random_name() -> str:
     """A name for a container or a network that nobody else has."""
     return f"slipway-test-{uuid4().hex[:12]}"
+
+
+def remove_tagged(pattern: str) -> None:
+    """Remove the tags that match a pattern, as in `*:test-1*`; an image goes with its last tag.
+
+    Images of the same content share one id: removing by id would also take the tags of another
+    test session, or fail while that session runs a container.
+    """
+    tags = docker_output(
+        "images", "--format={{.Repository}}:{{.Tag}}", f"--filter=reference={pattern}"
+    )
+    if tags:
+        docker_output("rmi", *tags.split())
 
 
 @contextmanager
