@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from docker_parts import docker_output, inspect, random_name, remove_tagged, running
 
-_IMAGE = "nats:2-alpine"
+_DOCKERFILE = b"FROM nats:2-alpine\nLABEL of=test_docker_parts\n"
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("engine")]
 
@@ -14,8 +14,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("engine")]
 def tags() -> Iterator[tuple[str, str]]:
     """The tags of two sessions that have built the same content, and so have one image."""
     ours, theirs = f"shop:{random_name()}", f"shop:{random_name()}"
-    docker_output("tag", _IMAGE, ours)
-    docker_output("tag", _IMAGE, theirs)
+    docker_output("build", "--tag", ours, "--tag", theirs, "-", stdin=_DOCKERFILE)
     yield ours, theirs
     for tag in (ours, theirs):
         remove_tagged(tag)
