@@ -16,8 +16,8 @@ from chassis.database import migrate
 from chassis.rpc import Clients
 from chassis.rpc.methods import bind
 from chassis.rpc.server import RpcServer
-from chassis.testing import PostgresServer
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
+from localservers import PostgresServer
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,13 @@ import grpc.aio
 import pytest
 from typer.testing import CliRunner
 
-from chassis.testing import free_port
 from demo import load_command
 from demo.catalog import Catalog, from_sample
 from demo.data import Product
 from demo.seed import SAMPLE, load_products, seed
 from devkit.errors import DevkitError
 from devkit.platform import Platform, PlatformOptions
+from localservers import free_port
 from shop.inventory.v1 import LoadProductsRequest, LoadProductsResponse
 
 

@@ -22,13 +22,13 @@ from nats.aio.client import Client
 
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
-from chassis.testing import NatsServer
 from devkit.broker.keys import make_keys
 from devkit.broker.permissions import permissions_of_all
 from devkit.describing.description import PlatformDescription
 from devkit.describing.reading import describe_platform
 from devkit.platform import Platform, PlatformOptions
 from devkit.workspace import find_workspace
+from localservers import NatsServer
 
 pytestmark = [pytest.mark.xdist_group("broker"), pytest.mark.timeout(300)]
 

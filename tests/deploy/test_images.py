@@ -158,7 +158,7 @@ def test_an_image_has_nothing_to_install_or_compile_with(images: dict[str, str])
 
     looked = "; ".join(f"command -v {tool}" for tool in tools)
     assert run(image, "sh", "-c", f"{looked}; true") == ""
-    modules = ["pip", "ensurepip", "setuptools", "uv", "pytest", "hatchling"]
+    modules = ["pip", "ensurepip", "setuptools", "uv", "pytest", "hatchling", "localservers"]
     found = f"from importlib.util import find_spec; print([m for m in {modules} if find_spec(m)])"
     assert run(image, "python", "-c", found) == "[]\n"
 

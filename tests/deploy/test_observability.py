@@ -17,11 +17,11 @@ import pytest
 import yaml
 from living_platform import running
 
-from chassis.testing import free_port
 from demo.catalog import from_sample
 from demo.replay import replay
 from demo.seed import load_products
 from devkit.platform import Platform, PlatformOptions
+from localservers import free_port
 
 pytestmark = [
     pytest.mark.xdist_group("restarts"),

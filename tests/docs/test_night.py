@@ -25,7 +25,7 @@ from chassis import EventContext, EventRouter, Reject, Transaction
 from chassis.events.wire import transport
 from chassis.exit_codes import NOTHING, OK
 from chassis.operations.command_line import parse
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

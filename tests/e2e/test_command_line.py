@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
-from chassis.testing import NatsServer, free_port
 from demo.channel import open_channel
 from devkit.service_process import ServiceProcess
+from localservers import NatsServer, free_port
 from shop.inventory.v1 import (
     InventoryServiceAsyncStub,
     InventoryServiceStub,

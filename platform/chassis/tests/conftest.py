@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from chassis.database.engine import sqlite_url
-from chassis.testing import NatsServer, PostgresServer
+from localservers import NatsServer, PostgresServer
 
 # Contracts of the tests' own (bookstore.v1), and what several of them use (parts).
 sys.path.insert(0, str(Path(__file__).parent / "contracts"))

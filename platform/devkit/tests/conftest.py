@@ -1,4 +1,4 @@
-"""A small workspace to break: two services, contracts, and the platform's two members."""
+"""A small workspace to break: two services, contracts, and the platform's members."""
 
 import os
 import shutil
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from chassis.testing import free_port
 from devkit.platform import Platform, PlatformOptions
 from devkit.workspace import Workspace
+from localservers import free_port
 
 ODD_NAME = "50% größer? c#1"
 
@@ -85,6 +85,7 @@ def workspace(root: Path, write: Write) -> Workspace:
         "contracts": "library",
         "platform/chassis/src": "chassis",
         "platform/devkit/src": "devkit",
+        "platform/localservers/src": "localservers",
         "services/lending/src": "lending",
         "services/shelves/src": "shelves",
         "extra/src": "extra",
@@ -247,7 +248,7 @@ def bookshop(workspace: Workspace, write: Write) -> Workspace:
 def slipway(root: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `slipway` in the workspace, whose services are imported in that process only."""
     platform = Path(__file__).parents[2]
-    paths = ("devkit/src", "chassis/src", "chassis/tests/contracts")
+    paths = ("devkit/src", "chassis/src", "localservers/src", "chassis/tests/contracts")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         # No other variable: what is derived depends on the code only.

@@ -15,10 +15,10 @@ from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.release.permissions import Listener, of_release, of_service
 from chassis.events.wire import transport
 from chassis.events.wire.resending import MOST_ANSWERS
-from chassis.testing import NatsServer
 from devkit.broker.keys import make_keys, names_of, public_keys, secret_manifests
 from devkit.broker.server_config import authorization
 from devkit.errors import DevkitError
+from localservers import NatsServer
 
 
 def mode(path: Path) -> int:

@@ -15,12 +15,12 @@ import psutil
 import pytest
 from rich.console import Console
 
-from chassis.testing import free_port
 from devkit.commands.logs import choose_logs, last_lines
 from devkit.console import LinePrinter, console
 from devkit.errors import DevkitError
 from devkit.options import parse_numbers
 from devkit.workspace import Workspace
+from localservers import free_port
 
 Write = Callable[[str, str], Path]
 

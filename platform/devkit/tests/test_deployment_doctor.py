@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from chassis.testing import free_port
 from devkit.deployment_doctor import cluster, tools
 from devkit.deployment_doctor.cluster import Cluster
 from devkit.deployment_doctor.examination import ways_to_deploy
 from devkit.deployment_doctor.workloads import read_workloads
 from devkit.doctor import Finding
+from localservers import free_port
 
 HELM = next(tool for tool in tools.TOOLS if tool.name == "helm")
 NO_CLUSTER = Cluster(frozenset(), ())

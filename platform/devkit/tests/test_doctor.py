@@ -12,13 +12,13 @@ import psutil
 import pytest
 import typer
 
-from chassis.testing import free_port, postgres_files
 from devkit import doctor
 from devkit.commands import doctor as doctor_command
 from devkit.doctor import Finding
 from devkit.ports import FixedPort
 from devkit.state import PlatformState, ServerState, write_state
 from devkit.workspace import Workspace, find_workspace
+from localservers import free_port, postgres_files
 
 Write = Callable[[str, str], Path]
 

@@ -62,6 +62,7 @@ def test_members_that_keep_the_rules_pass(workspace: Workspace, write: Write) ->
     [
         ("services/lending/src/lending/rpc.py", "import shelves", "services don't import each"),
         ("services/lending/src/lending/rpc.py", "import devkit", "services import no tools"),
+        ("services/lending/src/lending/rpc.py", "import localservers", "services import no tools"),
         (
             "services/lending/src/lending/rpc.py",
             "import chassis.events.wire.lanes",
@@ -77,6 +78,12 @@ def test_members_that_keep_the_rules_pass(workspace: Workspace, write: Write) ->
         ("services/lending/src/lending/domain.py", "import lending.tables", "domain does no I/O"),
         ("platform/chassis/src/chassis/errors.py", "import lending", "nothing above it"),
         ("platform/chassis/src/chassis/errors.py", "import devkit", "nothing above it"),
+        ("platform/chassis/src/chassis/errors.py", "import localservers", "nothing above it"),
+        (
+            "platform/localservers/src/localservers/__init__.py",
+            "import chassis.errors",
+            "no other member",
+        ),
         ("platform/chassis/src/chassis/errors.py", "import library", "nothing above it"),
         (
             "platform/chassis/src/chassis/events/wire/lanes.py",
@@ -113,10 +120,13 @@ def test_an_import_that_breaks_a_rule_is_named(
 def test_a_test_of_the_platform_that_imports_contracts_is_named(
     workspace: Workspace, write: Write
 ) -> None:
-    write("platform/chassis/tests/test_it.py", "import json\nfrom library.v1 import Book\n")
+    write("platform/chassis/tests/test_it.py", "import localservers\nfrom library.v1 import Book\n")
+    write("platform/localservers/tests/test_it.py", "import json, chassis.errors\n")
     write("platform/devkit/tests/deep/test_it.py", "def test() -> None:\n    import lending\n")
 
     assert list(foreign_imports_of_tests(workspace)) == [
+        "platform/localservers/tests/test_it.py:1: a test of slipway-localservers imports"
+        " chassis.errors",
         "platform/chassis/tests/test_it.py:2: a test of slipway-chassis imports library.v1",
         "platform/devkit/tests/deep/test_it.py:2: a test of slipway-devkit imports lending",
     ]

@@ -22,11 +22,11 @@ from rich.console import Console
 
 from chassis.exit_codes import NOTHING, OK, UNAVAILABLE, USAGE
 from chassis.operations.command_line import NOUNS
-from chassis.testing import free_port
 from devkit.commands.ps import state_table
 from devkit.doctor import events_held_up
 from devkit.state import PlatformState, ServiceState, read_state, write_state
 from devkit.workspace import Workspace
+from localservers import free_port
 
 Write = Callable[[str, str], Path]
 

@@ -16,12 +16,12 @@ import psutil
 import psycopg
 import pytest
 
-from chassis.testing import free_port
 from devkit.errors import DevkitError
 from devkit.platform import Platform
 from devkit.service_process import ServiceProcess
 from devkit.state import read_state
 from devkit.workspace import Workspace
+from localservers import free_port
 
 Write = Callable[[str, str], Path]
 WriteService = Callable[..., None]

@@ -8,13 +8,13 @@ import psycopg
 import pytest
 from rich.console import Console
 
-from chassis.testing import free_port
 from devkit.commands.logs import choose_logs
 from devkit.commands.ps import state_table
 from devkit.commands.run import address_table
 from devkit.platform import Platform
 from devkit.state import read_state
 from devkit.workspace import Workspace
+from localservers import free_port
 
 Said = list[tuple[str, str]]
 

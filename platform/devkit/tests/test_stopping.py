@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chassis.testing import free_port
 from devkit.errors import DevkitError
 from devkit.log_tail import current_logs
 from devkit.platform import Platform, PlatformOptions
@@ -18,6 +17,7 @@ from devkit.platform.background import Background
 from devkit.state import read_state
 from devkit.stop_signals import stop_requested
 from devkit.workspace import Workspace
+from localservers import free_port
 
 WriteService = Callable[..., None]
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from chassis.testing import free_port
 from devkit.console import LinePrinter
 from devkit.errors import DevkitError
 from devkit.platform import Platform, PlatformOptions
 from devkit.workspace import Workspace
+from localservers import free_port
 
 Write = Callable[[str, str], Path]
 WriteService = Callable[..., None]

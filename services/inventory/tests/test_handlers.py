@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.event import listens_for
 
 from chassis import Reject, Transaction
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from inventory import handlers
 from inventory.handlers import ReservationMissing
 from inventory.rpc import Inventory

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from chassis import Service
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from inventory.service import service
 
 

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from chassis import InvalidArgument, NotFound, Service
 from chassis.rpc import Clients
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from inventory.service import service
 from shop.inventory.v1 import (
     GetProductRequest,

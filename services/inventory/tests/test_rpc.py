@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from chassis import InvalidArgument, NotFound
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from inventory.rpc import Inventory
 from shop.inventory.v1 import (
     GetProductRequest,

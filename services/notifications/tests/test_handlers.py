@@ -3,7 +3,7 @@
 import pytest
 
 from chassis import InvalidArgument
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from notifications.rpc import Notifications
 from shop.money.v1 import Money
 from shop.notifications.v1 import (

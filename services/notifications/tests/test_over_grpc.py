@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from chassis import InvalidArgument, Service
 from chassis.rpc import Clients
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from notifications.service import service
 from shop.money.v1 import Money
 from shop.notifications.v1 import (

@@ -3,7 +3,7 @@
 import httpx
 from fastapi import FastAPI
 
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from notifications import api
 from shop.money.v1 import Money
 from shop.orders.v1 import CANCEL_REASON_OUT_OF_STOCK, OrderCancelled, OrderConfirmed

@@ -12,7 +12,7 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from chassis import EventContext, Reject, Transaction
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from orders import saga
 from orders.domain import Trigger
 from orders.rpc import Orders

@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY
 
 from chassis import EventContext, Transaction
 from chassis.events import uuid7
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from orders import saga
 from orders.domain import Trigger
 from orders.rpc import Orders

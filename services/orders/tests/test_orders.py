@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from chassis import EventContext, InvalidArgument, NotFound, Reject, Transaction
 from chassis.events import uuid7
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from orders import saga
 from orders.domain import Trigger
 from orders.rpc import Orders

@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from chassis import InvalidArgument, NotFound, Service
 from chassis.rpc import Clients
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from orders.service import service
 from shop.money.v1 import Money
 from shop.orders.v1 import (

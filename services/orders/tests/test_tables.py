@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from orders import tables
 from orders.domain import Draft, Line, Reason, Status
 from orders.tables import Change, Ending, Entry, Order, StaleOrder

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from chassis import Service, ServiceSettings
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from payments.service import service
 from payments.settings import PaymentsSettings
 

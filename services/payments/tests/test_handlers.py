@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.message import Message
 
 from chassis import Reject
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from payments import handlers
 from payments.rpc import Payments
 from payments.settings import PaymentsSettings

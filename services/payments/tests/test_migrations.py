@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from chassis import Service
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from payments.service import service
 
 

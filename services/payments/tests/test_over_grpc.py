@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from chassis import InvalidArgument, Service
 from chassis.rpc import Clients
-from chassis.testing.harness import HandlerHarness
+from chassis.testing import HandlerHarness
 from payments.service import service
 from shop.inventory.v1 import StockReserved
 from shop.money.v1 import Money

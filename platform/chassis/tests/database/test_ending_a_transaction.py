@@ -17,7 +17,7 @@ from chassis import ReadTransaction, Transaction
 from chassis.database import Database, TransactionMisused
 from chassis.database.tables import outbox
 from chassis.events.producer.publisher import Publisher
-from chassis.testing import PostgresServer
+from localservers import PostgresServer
 
 NewDatabase = Callable[[str], str]
 Misuse = Callable[[Session], object]

@@ -15,7 +15,7 @@ from chassis import ReadTransaction, Transaction
 from chassis.database import Database, DatabaseDown
 from chassis.database.leadership import Lock
 from chassis.events.producer.publisher import Publisher
-from chassis.testing import NatsServer, PostgresServer
+from localservers import NatsServer, PostgresServer
 
 
 def unique(name: str) -> str:

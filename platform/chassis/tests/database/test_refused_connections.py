@@ -5,7 +5,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from chassis.database import Database, DatabaseDown, Transaction
 from chassis.events.producer.publisher import Publisher
-from chassis.testing import PostgresServer
+from localservers import PostgresServer
 
 
 def allow_connections(postgres: PostgresServer, name: str, *, allowed: bool) -> None:

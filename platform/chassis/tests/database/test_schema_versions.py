@@ -14,7 +14,7 @@ from stall import Stall
 from chassis.database import migrate, schema
 from chassis.database.migrate import Diverged
 from chassis.database.schema import Code
-from chassis.testing import PostgresServer, free_port
+from localservers import PostgresServer, free_port
 
 NewDatabase = Callable[[str], str]
 pytestmark = pytest.mark.timeout(300)

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from bookstore.v1 import BookSold
 from chassis.database import Database, migrate
 from chassis.events.producer.publisher import Publisher
-from chassis.testing import PostgresServer, free_port
+from localservers import PostgresServer, free_port
 
 
 @pytest.mark.parametrize("encoding", ["UTF8", "SQL_ASCII", "LATIN1"])

@@ -15,7 +15,7 @@ from chassis.database import Database, DatabaseDown, migrate
 from chassis.database.leadership import Lock
 from chassis.database.tls import problems
 from chassis.events.producer.publisher import Publisher
-from chassis.testing import PostgresServer
+from localservers import PostgresServer
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from chassis.database import Database, DatabaseAtFault, DatabaseDown, ReadTransaction, Transaction
 from chassis.database.engine import place_of
 from chassis.events.producer.publisher import Publisher
-from chassis.testing import PostgresServer
+from localservers import PostgresServer
 
 NewDatabase = Callable[[str], str]
 LARGE = "x" * 100_000

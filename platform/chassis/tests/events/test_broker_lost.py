@@ -15,7 +15,7 @@ from bookstore.v1 import BookReturned
 from chassis.events.jetstream.broker import Broker
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.waiting import end, wait_at_most
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 Disaster = Callable[[NatsServer, Path], Awaitable[None]]
 

@@ -22,7 +22,7 @@ from chassis.events.producer import outbox
 from chassis.events.wire import transport
 from chassis.events.wire.lanes import LANES, lane_of
 from chassis.ids import uuid7
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 SOLD = "bookstore.v1.BookSold"
 FORGED = {

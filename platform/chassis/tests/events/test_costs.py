@@ -20,7 +20,7 @@ from chassis.event_settings import EventSettings
 from chassis.events import gauges
 from chassis.events.producer import relay
 from chassis.events.tasks import runner
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 # Nothing but a wake makes a relay look.

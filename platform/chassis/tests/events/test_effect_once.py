@@ -13,7 +13,7 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis.events.producer.publisher import Publisher
 from chassis.events.wire import transport
 from chassis.events.wire.cloudevents import EventFormat
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 TYPES = (BookSold, BookReturned)
 

@@ -23,7 +23,7 @@ from chassis.events.wire import transport
 from chassis.events.wire.lanes import LANES
 from chassis.rpc.ledger import ledger_service
 from chassis.telemetry import metrics
-from chassis.testing import NatsServer
+from localservers import NatsServer
 from slipway.v1 import GetEventLedgerRequest
 
 

@@ -10,7 +10,7 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
 from chassis.events.wire import transport
 from chassis.telemetry import tracing
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"

@@ -12,7 +12,7 @@ from http_app import ask, make
 from chassis.database import Database
 from chassis.events.producer.publisher import Publisher
 from chassis.readiness import Readiness
-from chassis.testing import PostgresServer
+from localservers import PostgresServer
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from chassis.database import Database
 from chassis.database.tables import outbox
 from chassis.events.producer.publisher import Publisher
 from chassis.http import RouteRead, RouteTransact
-from chassis.testing import PostgresServer
+from localservers import PostgresServer
 
 router = APIRouter()
 

@@ -12,7 +12,7 @@ from certificates import Authority
 from relaying import STREAM, Shop, StreamView
 from stall import Stall
 
-from chassis.testing import NatsServer, PostgresServer, free_port
+from localservers import NatsServer, PostgresServer, free_port
 
 # A process may take long to start beside many others.
 pytestmark = pytest.mark.timeout(300)

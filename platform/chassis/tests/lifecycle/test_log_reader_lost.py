@@ -18,7 +18,7 @@ from relaying import StreamView
 from stall import Stall
 
 from bookstore.v1 import BookSold, BooksServiceAsyncStub, BooksServiceStub, SellBookRequest
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 _SMALLEST_PIPE = 4096
 

@@ -10,7 +10,7 @@ import pytest
 from stall import Stall
 
 from bookstore.v1 import BooksServiceAsyncStub, BooksServiceStub, SellBookRequest
-from chassis.testing import NatsServer, free_port
+from localservers import NatsServer, free_port
 
 NewDatabase = Callable[[str], str]
 # A process may take long to start beside many others.

@@ -19,7 +19,7 @@ from bookstore.v1 import BooksServiceAsyncStub, BooksServiceStub, GetBookRequest
 from chassis.database import tables
 from chassis.events.producer import outbox
 from chassis.events.wire.lanes import LANES, lane_of
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 # A process may take long to start beside many others.

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from stall import Stall
 
 from chassis.database import migrate
-from chassis.testing import NatsServer, PostgresServer
+from localservers import NatsServer, PostgresServer
 from slipway.v1 import GetEventLedgerRequest, LedgerServiceAsyncStub, LedgerServiceStub
 
 NewDatabase = Callable[[str], str]

@@ -28,7 +28,7 @@ from chassis.events.producer.publisher import Publisher
 from chassis.events.tasks import dead_letter_rows
 from chassis.exit_codes import CONFIGURATION, FAILED, NOTHING, OK, UNAVAILABLE, USAGE
 from chassis.operations import DeadLetterFilter, redrive_dead_letters
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 PUBLISHER = Publisher("bookstore", (BookSold, BookReturned))

@@ -20,7 +20,7 @@ from chassis.events.consumer.pull import Pull
 from chassis.events.wire import transport
 from chassis.events.wire.lanes import LANES
 from chassis.exit_codes import NOTHING, OK, UNAVAILABLE, USAGE
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 SOLD, RETURNED = "bookstore.v1.BookSold", "bookstore.v1.BookReturned"

@@ -16,7 +16,7 @@ from chassis import EventContext, EventRouter, Reject, Transact, Unavailable
 from chassis.database import Transaction
 from chassis.settings import ServiceSettings
 from chassis.telemetry import logging
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 

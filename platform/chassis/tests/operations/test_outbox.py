@@ -10,7 +10,7 @@ from sqlalchemy import update
 from bookstore.v1 import BookSold
 from chassis.database import tables
 from chassis.exit_codes import NOTHING, OK, USAGE
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 async def test_what_waits_to_be_sent_is_told_though_the_broker_is_away(

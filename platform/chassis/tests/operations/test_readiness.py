@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, insert
 from stall import Stall
 
 from chassis.database.tables import dead_letters, paused_types, stopped_lanes
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 # A process may take long to start beside many others.
 pytestmark = pytest.mark.timeout(300)

@@ -14,7 +14,7 @@ from chassis import EventContext, EventRouter, Transaction
 from chassis.database import tables
 from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE, USAGE
 from chassis.operations.retired_types import bury_tasks_of
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 SOLD, RETURNED = "bookstore.v1.BookSold", "bookstore.v1.BookReturned"

@@ -18,7 +18,7 @@ from chassis.events.consumer.positions import Position
 from chassis.events.wire import transport
 from chassis.exit_codes import FAILED, NOTHING, OK, USAGE
 from chassis.operations import lanes
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 SUBJECT = subject_of_key("book-0")

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 from testcontainers.core.container import DockerContainer
 
-from chassis.testing import NatsServer, PostgresServer, free_port
-from chassis.testing.postgres import create_database
+from localservers import NatsServer, PostgresServer, free_port
+from localservers.postgres import create_database
 
 __all__ = ["ContainerNats", "ContainerPostgres"]
 

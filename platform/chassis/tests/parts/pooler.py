@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from chassis.testing import PostgresServer, free_port
+from localservers import PostgresServer, free_port
 
 __all__ = ["pooler", "through"]
 

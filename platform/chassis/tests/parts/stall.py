@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import httpx
 
-from chassis.testing import free_port
+from localservers import free_port
 
 __all__ = ["Stall"]
 

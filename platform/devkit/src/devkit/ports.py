@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from chassis.ports import HTTP, PortInUse, why_not
-from chassis.testing import free_port
 from devkit.errors import DevkitError
 from devkit.services import ServiceDefinition
+from localservers import free_port
 
 __all__ = ["FixedPort", "ReplicaPorts", "assign_ports", "check_free", "port_holder"]
 

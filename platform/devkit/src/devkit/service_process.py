@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from chassis.testing.process import ChildProcess
 from devkit.errors import DevkitError
 from devkit.readiness import is_ready
+from localservers.process import ChildProcess
 
 __all__ = ["HOPELESS", "POLL_SECONDS", "ServiceProcess"]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from chassis.testing import ServerFailed
 from devkit.service_process import HOPELESS, POLL_SECONDS, ServiceProcess
 from devkit.threads import run_to_its_end
+from localservers import ServerFailed
 
 __all__ = ["Server", "back_off_seconds", "supervise", "supervise_servers"]
 

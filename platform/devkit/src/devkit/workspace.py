@@ -98,6 +98,11 @@ class Workspace:
         return self._at("platform/devkit")
 
     @property
+    def localservers(self) -> Member:
+        """The member with the servers that tests and local runs start."""
+        return self._at("platform/localservers")
+
+    @property
     def contracts(self) -> Member | None:
         """The member with the promises between services; none where they have been deleted."""
         return next((member for member in self.members if member.relative == "contracts"), None)
@@ -105,7 +110,7 @@ class Workspace:
     @property
     def others(self) -> tuple[Member, ...]:
         """What is neither platform nor contracts nor a service, for example a demo."""
-        known = {self.chassis, self.devkit, self.contracts, *self.services}
+        known = {self.chassis, self.devkit, self.localservers, self.contracts, *self.services}
         return tuple(member for member in self.members if member not in known)
 
     @property

@@ -19,7 +19,7 @@ from chassis.events.consumer import batch
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.positions import Position
 from chassis.events.handlers.binding import Handler
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 EVENTS = 40

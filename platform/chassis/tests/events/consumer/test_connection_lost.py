@@ -15,7 +15,7 @@ from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.batch import Taken
 from chassis.events.consumer.committer import Committer
 from chassis.events.consumer.positions import Position
-from chassis.testing import NatsServer, PostgresServer
+from localservers import NatsServer, PostgresServer
 
 AN_HOUR = TestSettings(stream_max_age_seconds=3600)
 

@@ -11,7 +11,7 @@ from sqlalchemy import event
 
 from chassis.database import DatabaseDown
 from chassis.telemetry import metrics
-from chassis.testing import NatsServer, PostgresServer
+from localservers import NatsServer, PostgresServer
 
 TYPE = "bookstore.v1.BookSold"
 

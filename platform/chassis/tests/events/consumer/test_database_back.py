@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from chassis.database import Database, DatabaseDown
 from chassis.events.producer.publisher import Publisher
-from chassis.testing import PostgresServer
+from localservers import PostgresServer
 
 
 async def test_the_first_transaction_after_the_database_is_back_succeeds(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from chassis.database import ConnectionLost, Database, DatabaseDown, engine, tab
 from chassis.events.producer.publisher import Publisher
 from chassis.events.tasks.queue import Seen
 from chassis.events.tasks.runner import TaskRunner
-from chassis.testing import NatsServer, PostgresServer
+from localservers import NatsServer, PostgresServer
 
 NewDatabase = Callable[[str], str]
 

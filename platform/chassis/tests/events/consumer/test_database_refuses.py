@@ -19,7 +19,7 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
 from chassis.database import DatabaseDown
 from chassis.readiness import Readiness
-from chassis.testing import NatsServer, PostgresServer
+from localservers import NatsServer, PostgresServer
 
 NewDatabase = Callable[[str], str]
 

@@ -25,7 +25,7 @@ from chassis.database.tables import positions
 from chassis.events.consumer import first_positions
 from chassis.events.handlers.router import Start
 from chassis.events.wire.lanes import lane_of
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 def of_sold(start: Start = "oldest") -> EventRouter:

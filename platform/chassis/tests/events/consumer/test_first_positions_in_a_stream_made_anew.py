@@ -11,7 +11,7 @@ from relaying import STREAM, Shop, StreamView, in_order
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.events.handlers.router import Start
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 AN_HOUR = TestSettings(stream_max_age_seconds=3600)
 

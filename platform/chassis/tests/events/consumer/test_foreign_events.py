@@ -22,7 +22,8 @@ from chassis.events.consumer.lag import LagUnknown
 from chassis.events.consumer.positions import Position, PositionMoved
 from chassis.events.handlers import pauses
 from chassis.events.handlers.binding import DeclarationError, bind_all
-from chassis.testing import HandlerHarness, NatsServer
+from chassis.testing import HandlerHarness
+from localservers import NatsServer
 
 asked = {"stream": Foreigner.STREAM, "subject": "legacy.books.*", "type": Foreigner.TYPE}
 

@@ -15,7 +15,7 @@ from chassis.events import gauges
 from chassis.events.wire import transport
 from chassis.events.wire.lanes import lane_of
 from chassis.telemetry import metrics
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 TYPE = "bookstore.v1.BookSold"
 

@@ -15,7 +15,7 @@ from trade import dead, take_in
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.events.wire import transport
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 Garbage = tuple[dict[str, str | None], bytes | None]
 """Headers instead of the right ones, None for one that is missing; data, None for the right."""

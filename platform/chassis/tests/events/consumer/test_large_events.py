@@ -14,7 +14,7 @@ from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.committer import Committer
 from chassis.events.consumer.positions import Position
 from chassis.events.consumer.pull import Pull
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 SMALL = TestSettings(event_max_bytes=100_000)
 

@@ -16,7 +16,7 @@ from chassis.events.jetstream.streams import api, last_messages, stream_state
 from chassis.events.producer.publisher import Publisher
 from chassis.events.producer.relay import Relay
 from chassis.events.wire.contracts import event_type
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 async def test_their_events_are_taken_and_their_lag_is_counted(

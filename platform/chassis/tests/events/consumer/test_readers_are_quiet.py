@@ -26,7 +26,7 @@ from chassis.events.jetstream import streams
 from chassis.events.membership.shares import Member, share_of_lanes
 from chassis.events.wire.lanes import lane_of
 from chassis.telemetry import metrics
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 @pytest.fixture

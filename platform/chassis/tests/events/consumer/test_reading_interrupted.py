@@ -18,7 +18,7 @@ from chassis.events.consumer.pull import Pull
 from chassis.events.jetstream import streams
 from chassis.events.jetstream.streams import JetStreamError
 from chassis.events.wire import transport
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 async def consumers(view: StreamView) -> list[str]:

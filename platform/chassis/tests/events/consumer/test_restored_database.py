@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, select
 
 from chassis import Transaction
 from chassis.database.tables import positions
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 @pytest.mark.parametrize("is_running", [True, False], ids=["under a running service", "stopped"])

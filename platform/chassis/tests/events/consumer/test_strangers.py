@@ -8,7 +8,7 @@ from bookshop import Node, accountant, sold
 from reading import has_taken
 from relaying import Shop
 
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 @pytest.mark.parametrize(

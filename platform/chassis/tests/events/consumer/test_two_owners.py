@@ -20,7 +20,7 @@ from chassis import EventContext, EventRouter, Transaction
 from chassis.database.tables import positions
 from chassis.events.wire.contracts import subject_of
 from chassis.events.wire.lanes import lane_of
-from chassis.testing import NatsServer, PostgresServer
+from localservers import NatsServer, PostgresServer
 
 
 def slow_accountant(member: str, begun: Callable[[], object]) -> EventRouter:

@@ -15,7 +15,7 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.events.handlers.binding import bind_all
 from chassis.events.path import EventPath
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 

@@ -12,7 +12,7 @@ from trade import dead, in_one_batch, settled, trading
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 

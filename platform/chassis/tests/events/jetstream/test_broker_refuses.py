@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from chassis.events.jetstream.broker import Broker
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.wire.lanes import LANES
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 PATIENT = TestSettings(member_ttl_seconds=60, relay_sweep_seconds=60, relay_reconcile_seconds=60)
 NOBODY = "authorization { user: somebody, password: else }\n"

@@ -16,7 +16,7 @@ from bookstore.v1 import BookSold
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions, problems
 from chassis.events.jetstream.streams import stream_state
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 @asynccontextmanager

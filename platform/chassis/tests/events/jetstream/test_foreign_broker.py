@@ -10,7 +10,7 @@ from bookshop import Node, accountant, eventually, sold
 from relaying import TYPES
 from structlog.testing import capture_logs
 
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 USERS = """
 authorization {{ users: [{{user: us, password: us, permissions: {{

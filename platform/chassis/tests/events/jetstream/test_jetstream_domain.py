@@ -10,7 +10,7 @@ from relaying import StreamView, in_order
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis.events.wire.lanes import LANES
-from chassis.testing import NatsServer, free_port
+from localservers import NatsServer, free_port
 
 Servers = tuple[NatsServer, NatsServer]
 

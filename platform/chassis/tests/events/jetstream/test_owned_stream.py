@@ -7,7 +7,7 @@ from relaying import STREAM, Shop, StreamView
 from structlog.testing import capture_logs
 
 from bookstore.v1 import BookReturned, BookSold
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 async def test_a_stream_with_another_number_of_lanes_is_refused_with_what_to_do(

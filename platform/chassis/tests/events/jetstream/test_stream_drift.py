@@ -9,7 +9,7 @@ from relaying import STREAM, Shop, StreamView
 from structlog.testing import capture_logs
 
 from chassis.events.jetstream.stream_drift import drift
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 AS_MADE: dict[str, Any] = {
     "name": STREAM,

@@ -20,7 +20,7 @@ from chassis.events.producer import outbox
 from chassis.events.release.applying import Applied, Known, SubjectsHeld, apply_members_stream
 from chassis.events.release.applying import apply_own_stream as apply_own
 from chassis.events.wire.contracts import event_type
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 VERIFY = TestSettings(streams="verify")
 MISSING = f"stream '{STREAM}' is missing: `python -m {STREAM} broker apply` makes it"

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from chassis.events.membership.members import Members
 from chassis.events.wire.lanes import LANES
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from chassis import EventContext, EventRouter, Transaction
 from chassis.database.tables import marks
 from chassis.events.membership import members_stream
 from chassis.events.wire.lanes import LANES, lane_of
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 PATIENT = TestSettings(member_ttl_seconds=60)  # longer than any of these tests waits
 

@@ -14,7 +14,7 @@ from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.membership.members import Members
 from chassis.events.waiting import end
 from chassis.events.wire.lanes import LANES
-from chassis.testing import NatsServer, free_port
+from localservers import NatsServer, free_port
 
 DENIED = '"$JS.API.*.*.slipway-members"'
 NO_STREAM = (

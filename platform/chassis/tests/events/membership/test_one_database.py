@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookSold
 from chassis.events.wire.lanes import LANES
 from chassis.ids import uuid7
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 

@@ -9,7 +9,7 @@ from reading import taken_ids
 from relaying import Shop, in_order
 from replicas import Replica, Replicas
 
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 async def test_nothing_is_lost_doubled_or_out_of_order(

@@ -10,7 +10,7 @@ from relaying import Shop, in_order
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.events.wire.lanes import LANES, lane_of
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 def old_version() -> EventRouter:

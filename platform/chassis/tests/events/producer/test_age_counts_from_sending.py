@@ -14,7 +14,7 @@ from chassis.database import ReadTransaction, Transaction
 from chassis.database.tables import outbox, sent_marks
 from chassis.events.producer import sent_marks as marks
 from chassis.events.producer.sending import Sender
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 AN_HOUR = TestSettings(stream_max_age_seconds=3600)
 LONG = 7200.0

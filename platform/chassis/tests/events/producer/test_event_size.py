@@ -12,7 +12,7 @@ from bookstore.v1 import BookReturned
 from chassis.events.jetstream.streams import publish_batch
 from chassis.events.producer import outbox
 from chassis.events.producer.publisher import EventTooLarge
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 Messages = Sequence[tuple[str, bytes, dict[str, str]]]
 

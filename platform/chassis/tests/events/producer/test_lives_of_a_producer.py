@@ -16,7 +16,7 @@ from chassis import EventContext, EventRouter, Transaction
 from chassis.events.producer import outbox
 from chassis.events.wire import transport
 from chassis.events.wire.lanes import lane_of
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 # UUIDs of a host whose clock is years behind, and of one whose clock is years ahead.
 LONG_AGO = "00000001-0000-7000-8000-000000000000"

@@ -16,7 +16,7 @@ from chassis.events.producer import outbox as outbox_rows
 from chassis.events.producer import outbox_cleanup
 from chassis.events.producer import sent_marks as marks
 from chassis.events.producer.outbox_cleanup import clean, keep_seconds
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 DAY = 24 * 3600.0
 KEPT = TestSettings(stream_max_age_seconds=7 * DAY, outbox_keep_seconds=0)

@@ -9,7 +9,7 @@ from bookshop import Node, accountant, eventually, sold
 from reading import has_taken, is_stopped, returned_by
 from relaying import Shop
 
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 async def test_new_events_under_numbers_that_were_taken_stop_their_lane(

@@ -17,7 +17,7 @@ from chassis import EventContext
 from chassis.events.jetstream.streams import publish_batch
 from chassis.events.producer.relay import Relay
 from chassis.events.wire.lanes import LANES
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 Log = list[MutableMapping[str, Any]]
 

@@ -15,7 +15,7 @@ from chassis.events.jetstream.streams import api
 from chassis.events.producer import leadership, relay
 from chassis.events.producer.leadership import Leadership
 from chassis.events.producer.publisher import Publisher
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 async def test_what_waits_while_the_holder_of_the_lock_stands_still_is_sent_beside_it(

@@ -12,7 +12,7 @@ from relaying import TYPES, Shop, StreamView, in_order, relay_process
 from chassis import Transaction
 from chassis.database.leadership import Lock
 from chassis.events.producer.relay import Relay
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 # Nothing but a wake sends an event within a test's time.
 PATIENT = TestSettings(relay_sweep_seconds=60, relay_reconcile_seconds=600)

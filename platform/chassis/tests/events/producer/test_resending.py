@@ -25,7 +25,7 @@ from chassis.events.producer.publisher import Publisher
 from chassis.events.wire import transport
 from chassis.events.wire.resending import Missing
 from chassis.telemetry import metrics
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 TYPE = "bookstore.v1.BookSold"
 SUBJECT = subject_of_key("book-0")

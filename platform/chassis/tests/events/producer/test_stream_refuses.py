@@ -26,7 +26,7 @@ from chassis.events.producer.outbox_lift import lift, take_numbers_back
 from chassis.events.producer.publisher import EventTooLarge
 from chassis.events.wire import transport
 from chassis.events.wire.lanes import LANES
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 Log = list[MutableMapping[str, Any]]
 

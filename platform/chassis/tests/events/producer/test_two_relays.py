@@ -17,7 +17,7 @@ from chassis.database.tables import outbox
 from chassis.events.producer import outbox as outbox_rows
 from chassis.events.producer.publisher import Publisher
 from chassis.events.wire import transport
-from chassis.testing import NatsServer, PostgresServer
+from localservers import NatsServer, PostgresServer
 
 
 async def test_two_relays_at_once_number_and_publish_each_event_once(

@@ -6,7 +6,7 @@ from bookshop import eventually, sold
 from relaying import Shop, StreamView, in_order
 
 from bookstore.v1 import BookReturned, BookSold
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 async def test_types_that_only_a_newer_version_declares_are_sent_by_an_older_one(

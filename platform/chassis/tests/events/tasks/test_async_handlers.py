@@ -10,7 +10,7 @@ from trade import Patience, dead, failures, rows_of_tasks, trading
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 

@@ -11,7 +11,7 @@ from sqlalchemy import insert, select
 from chassis.database import Database
 from chassis.database.tables import marks
 from chassis.events.tasks import dead_letter_rows
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 HOUR = 3600.0

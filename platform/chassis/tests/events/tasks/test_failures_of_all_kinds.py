@@ -11,7 +11,7 @@ from trade import dead, open_shop, take_in
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Reject, Transact, Transaction, Unavailable
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 EVENTS = 240
 KEYS = 12

@@ -17,7 +17,7 @@ from trade import open_shop
 
 from bookstore.v1 import BookSold
 from chassis import EventContext
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 EVENTS = 24

@@ -14,7 +14,7 @@ from chassis.events.consumer.positions import Position
 from chassis.events.consumer.suspicions import Suspicions
 from chassis.events.membership import lane_marks
 from chassis.events.wire.lanes import LANES
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 
 async def test_of_all_lanes_of_a_dead_member_as_many_are_suspect_as_a_batch_may_hold(

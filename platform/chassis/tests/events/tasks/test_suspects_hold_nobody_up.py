@@ -15,7 +15,7 @@ from chassis import EventContext, EventRouter, Transact, Transaction
 from chassis.events.tasks import queue
 from chassis.events.tasks.gate import Gate
 from chassis.events.tasks.queue import Look
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 SETTINGS = TestSettings(task_lease_seconds=2, task_tries=2)
 TYPES = ["bookstore.v1.BookSold", "bookstore.v1.BookReturned"]

@@ -20,7 +20,7 @@ from chassis.database import tables
 from chassis.event_settings import EventSettings
 from chassis.events.tasks import dead_letter_rows
 from chassis.events.tasks.backoff import backoff
-from chassis.testing import NatsServer, free_port
+from localservers import NatsServer, free_port
 
 NewDatabase = Callable[[str], str]
 

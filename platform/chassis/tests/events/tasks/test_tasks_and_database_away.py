@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
-from chassis.testing import PostgresServer
+from localservers import PostgresServer
 
 
 @pytest.fixture

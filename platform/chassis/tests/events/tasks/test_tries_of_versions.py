@@ -13,7 +13,7 @@ from relaying import Shop
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.events.tasks.tries import written
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 SOLD = "bookstore.v1.BookSold"
 TWO_TRIES = TestSettings(task_tries=2, task_lease_seconds=600)

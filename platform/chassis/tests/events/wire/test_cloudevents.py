@@ -28,7 +28,7 @@ from chassis.events.wire.cloudevents import (
     to_structured,
 )
 from chassis.events.wire.context import EventContext
-from chassis.testing import NatsServer
+from localservers import NatsServer
 from slipway.v1 import GetEventLedgerResponse
 
 # A busy machine is no failure.

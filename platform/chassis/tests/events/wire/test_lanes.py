@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chassis.events.membership.shares import Member, share_of_lanes
 from chassis.events.wire.lanes import LANES, lane_of
-from chassis.testing import NatsServer
+from localservers import NatsServer
 
 # A busy machine is no failure.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

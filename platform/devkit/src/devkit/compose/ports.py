@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from chassis.testing import free_port
 from devkit.describing.description import ServiceDescription
+from localservers import free_port
 
 __all__ = ["free_ports", "ports_of"]
 

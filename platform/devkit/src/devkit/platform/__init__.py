@@ -16,7 +16,6 @@ from typing import Self
 
 import psutil
 
-from chassis.testing import NatsServer, PostgresServer
 from devkit.errors import DevkitError
 from devkit.log_tail import set_logs_aside
 from devkit.platform.background import Background
@@ -29,6 +28,7 @@ from devkit.services import ServiceDefinition, read_services
 from devkit.state import PlatformState, ServiceState, read_state, remove_state, write_state
 from devkit.threads import run_to_its_end
 from devkit.workspace import find_workspace
+from localservers import NatsServer, PostgresServer
 
 __all__ = ["Platform", "PlatformOptions"]
 

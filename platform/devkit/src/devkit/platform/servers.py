@@ -5,12 +5,12 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from chassis.testing import NatsServer, PostgresServer, ServerFailed
 from devkit.errors import DevkitError
 from devkit.platform.options import PlatformOptions
 from devkit.services import nats_port
 from devkit.state import ServerState
 from devkit.supervisor import Server
+from localservers import NatsServer, PostgresServer, ServerFailed
 
 __all__ = ["Servers"]
 

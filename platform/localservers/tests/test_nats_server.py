@@ -14,7 +14,7 @@ import nats
 import pytest
 from nats.js import JetStreamContext
 
-from chassis.testing import NatsServer, PortInUse, ServerFailed
+from localservers import NatsServer, PortInUse, ServerFailed
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_a_missing_program_is_named_with_its_package(
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's signal is Linux's")
 def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     program = (
-        "import pathlib, sys, time; from chassis.testing import NatsServer;"
+        "import pathlib, sys, time; from localservers import NatsServer;"
         "server = NatsServer(pathlib.Path(sys.argv[1])); server.start();"
         "print(server.pid, flush=True); time.sleep(60)"
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from chassis.testing.process import ServerFailed
+from localservers.process import ServerFailed
 
 __all__ = [
     "cluster_of",

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from chassis.testing.ports import free_port
-from chassis.testing.process import ChildProcess, PortInUse, ServerFailed
+from localservers.ports import free_port
+from localservers.process import ChildProcess, PortInUse, ServerFailed
 
 __all__ = ["NatsServer"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from chassis.testing import PortInUse, PostgresServer, ServerFailed, postgres_files
-from chassis.testing.postgres_files import cluster_of
+from localservers import PortInUse, PostgresServer, ServerFailed, postgres_files
+from localservers.postgres_files import cluster_of
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,15 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
-from chassis.testing.ports import free_port
-from chassis.testing.postgres_files import (
+from localservers.ports import free_port
+from localservers.postgres_files import (
     cluster_of,
     erase_cluster,
     install_for_everybody,
     unprivileged_user,
     wheel_binaries,
 )
-from chassis.testing.process import ChildProcess, Descendants, PortInUse, ServerFailed
+from localservers.process import ChildProcess, Descendants, PortInUse, ServerFailed
 
 __all__ = ["PostgresServer"]
 
