@@ -9,6 +9,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from pydantic import SecretStr
 
 from bookstore.v1 import (
+    BookReturned,
     BookSold,
     BooksService,
     BooksServiceAsyncStub,
@@ -128,8 +129,8 @@ def test_a_class_with_a_method_for_each_rpc_is_accepted() -> None:
         (Incomplete, "has no method get_book for the RPC bookstore.v1.BooksService.GetBook"),
         (WrongRequest, "must take the GetBookRequest of bookstore.v1.BooksService.GetBook once"),
         (WrongResponse, "must return GetBookResponse, not SellBookResponse"),
-        (Unannotated, "(tx): is annotated nothing; it can be GetBookRequest, Transaction"),
-        (SettingsOfAnother, "(settings): is annotated OtherSettings; it can be GetBookRequest"),
+        (Unannotated, "(tx) has no annotation; it can be GetBookRequest, Transaction"),
+        (SettingsOfAnother, "(settings) is annotated OtherSettings; it can be GetBookRequest"),
         (TwoTransactions, "takes one transaction at most"),
         (AsyncTransaction, "an async def takes no transaction"),
         (
@@ -185,6 +186,21 @@ def test_two_handlers_of_one_event_type_are_refused() -> None:
     assert "ship" in line
     assert "count" in line
     assert "one handler per event type" in line
+
+
+def test_each_fault_of_each_handler_has_a_line() -> None:
+    router = EventRouter()
+
+    @router.on(BookSold)
+    def ship(event: BookSold, when: int, to) -> None: ...  # type: ignore[no-untyped-def]
+
+    @router.on(BookReturned)
+    def restock(event: "Missing", tx: Transaction) -> None: ...  # type: ignore[name-defined] # noqa: F821
+
+    when, to, missing = find_problems(service(events=[router]), Settings())
+    assert "ship(when) is annotated int; it can be BookSold, Transaction, EventContext or" in when
+    assert "ship(to) has no annotation; it can be" in to
+    assert "restock: cannot read its annotations, name 'Missing' is not defined" in missing
 
 
 def test_publishing_what_has_no_partition_key_is_refused() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from bookstore.v1 import BookReturned, BookSold, BooksService
 from chassis import EventRouter, Service, ServiceSettings
-from chassis.events.handlers.binding import DeclarationError
+from chassis.parameters import DeclarationError
 from chassis.source_use import undeclared_use
 from chassis.testing import HandlerHarness, check_declarations
 

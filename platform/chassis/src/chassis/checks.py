@@ -3,27 +3,28 @@
 import inspect
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import ServiceDescriptor
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from chassis.calls import undeclared
-from chassis.database import Transaction, tls
+from chassis.calls import Call, StubOf, undeclared_call
+from chassis.database import tls
 from chassis.database.engine import database_file, is_sqlite
-from chassis.events.handlers.binding import DeclarationError, bind_all
+from chassis.events.handlers.binding import bind_all
 from chassis.events.jetstream import nats_options
+from chassis.events.jobs import job_problems
 from chassis.events.producer.publisher import Publisher
 from chassis.events.wire.contracts import ContractError, event_type, source_service
 from chassis.http.transactions import takes_transaction
+from chassis.parameters import DeclarationError
 from chassis.rpc import methods, security
 from chassis.rpc.client import target_name
 from chassis.settings import ServiceSettings
 from chassis.telemetry import export
 
 if TYPE_CHECKING:
-    from chassis.job import Job
     from chassis.service import Service
 
 __all__ = ["find_problems", "missing_settings", "wrong_database_url"]
@@ -31,10 +32,11 @@ __all__ = ["find_problems", "missing_settings", "wrong_database_url"]
 
 def find_problems(service: "Service", settings: ServiceSettings) -> list[str]:
     """Return what is wrong with the definition, a line each; empty if it can run."""
+    stub_of = partial(_placeholder, service)
     return [
-        *_event_problems(service, settings),
-        *methods.problems(service),
-        *(line for job in service.jobs for line in _job_problems(job, service.settings_type)),
+        *_event_problems(service, settings, stub_of),
+        *methods.problems(service, settings, stub_of),
+        *(line for job in service.jobs for line in job_problems(job, settings)),
         *_route_problems(service),
     ]
 
@@ -80,12 +82,27 @@ def _is_database(url: str) -> bool:
         return False
 
 
-def _event_problems(service: "Service", settings: ServiceSettings) -> Iterator[str]:
+def _placeholder(service: "Service", contract: ServiceDescriptor, _stub: object) -> None:
+    """Stand for a stub while the service does not run.
+
+    Raises:
+        LookupError: the service does not declare that it calls this contract.
+    """
+    if problem := undeclared_call(contract, service.calls, service.name):
+        raise LookupError(problem)
+
+
+def _event_problems(
+    service: "Service", settings: ServiceSettings, stub_of: StubOf
+) -> Iterator[str]:
     try:
-        bind_all(service.events, settings, partial(_declared, service))
+        bind_all(service.events, settings, stub_of)
+    except DeclarationError as error:
+        yield from str(error).splitlines()
+    try:
         Publisher(service.name, service.publishes)
         yield from _foreign_contracts(service)
-    except (ContractError, DeclarationError, NameError) as error:
+    except ContractError as error:
         yield str(error)
 
 
@@ -102,22 +119,17 @@ def _foreign_contracts(service: "Service") -> Iterator[str]:
             )
 
 
-def _declared(service: "Service", contract: ServiceDescriptor, _stub: object) -> None:
-    if contract not in service.calls:
-        raise LookupError(undeclared(contract.full_name, service.name))
-
-
 def _route_problems(service: "Service") -> Iterator[str]:
     """Dependencies of HTTP routes that the service cannot give them."""
-    declared = {contract.full_name for contract in service.calls}
     for router in service.http:
         for route in router.routes:
             where = getattr(route, "path", router)
             calls = list(_dependencies(getattr(route, "dependant", None)))
             for call in calls:
-                contract = getattr(call, "contract", None)
-                if contract is not None and contract.full_name not in declared:
-                    yield f"{where}: {undeclared(contract.full_name, service.name)}"
+                if isinstance(call, Call):
+                    problem = undeclared_call(call.contract, service.calls, service.name)
+                    if problem:
+                        yield f"{where}: {problem}"
             if not any(map(takes_transaction, calls)):
                 continue
             if not service.has_database:
@@ -130,21 +142,3 @@ def _dependencies(dependant: Any) -> Iterator[Any]:
     for dependency in dependant.dependencies if dependant is not None else ():
         yield dependency.call
         yield from _dependencies(dependency)
-
-
-def _job_problems(job: "Job", settings_type: type[ServiceSettings]) -> Iterator[str]:
-    if inspect.iscoroutinefunction(job.function):
-        yield f"{job.name}: a job is a def; it runs in a transaction"
-        return
-    hints = get_type_hints(job.function)
-    for parameter in inspect.signature(job.function).parameters:
-        hint = hints.get(parameter)
-        if hint is not Transaction and not _is_settings(hint, settings_type):
-            yield (
-                f"{job.name}({parameter}): is annotated {hint!r}; "
-                f"it can be Transaction or {settings_type.__name__}"
-            )
-
-
-def _is_settings(hint: Any, settings_type: type[ServiceSettings]) -> bool:
-    return inspect.isclass(hint) and hint is not object and issubclass(settings_type, hint)

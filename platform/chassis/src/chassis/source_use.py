@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
-from chassis.calls import undeclared
+from chassis.calls import undeclared_call
 from chassis.events.wire.contracts import ContractError, event_type, source_service
 from slipway.v1 import partition_key
 
@@ -53,13 +53,14 @@ def _sources(service: "Service") -> list[Path]:
 def _found(
     tree: ast.Module, names: dict[str, tuple[str, str]], service: "Service"
 ) -> Iterator[tuple[int, str]]:
-    called = {contract.full_name for contract in service.calls}
     published = {event_type(message) for message in service.publishes}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name | ast.Attribute) and _last(node).endswith(_STUB):
             contract = _contract(_resolve(node, names))
-            if contract is not None and contract.full_name not in called:
-                yield node.lineno, undeclared(contract.full_name, service.name)
+            if contract is not None:
+                problem = undeclared_call(contract, service.calls, service.name)
+                if problem:
+                    yield node.lineno, problem
         if isinstance(node, ast.Call):
             type = _event(_made(node, names, service))
             if type is not None and type not in published:

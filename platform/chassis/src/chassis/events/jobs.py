@@ -9,12 +9,12 @@ idle_in_transaction_session_timeout).
 import asyncio
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import get_type_hints
 
 import structlog
+from pydantic_settings import BaseSettings
 from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql
 
@@ -29,8 +29,9 @@ from chassis.database.tables import jobs
 from chassis.events.handlers.binding import FAILURES
 from chassis.events.waiting import is_being_cancelled
 from chassis.job import Job
+from chassis.parameters import Parameters, resolve_parameters
 
-__all__ = ["PeriodicJob", "bind_job", "run_periodically"]
+__all__ = ["PeriodicJob", "bind_job", "job_problems", "run_periodically"]
 
 _log = structlog.get_logger(__name__)
 # A replica that wakes a little before the time is up takes the run: its next look is far off.
@@ -46,21 +47,27 @@ class PeriodicJob:
     seconds: float
 
 
-def bind_job(job: Job, settings: object) -> PeriodicJob:
-    """Resolve what each parameter of a job is. `chassis.checks` has found nothing wrong with it."""
-    hints = get_type_hints(job.function)
-    fixed, transactions = {}, []
-    for parameter in inspect.signature(job.function).parameters:
-        if hints[parameter] is Transaction:
-            transactions.append(parameter)
-        else:
-            fixed[parameter] = settings
-    call: Callable[..., object] = partial(job.function, **fixed)
+def job_problems(job: Job, settings: BaseSettings) -> Iterator[str]:
+    """Yield what keeps a job from running, a line each."""
+    if inspect.iscoroutinefunction(job.function):
+        yield f"{job.name}: a job is a def; it runs in a transaction"
+    else:
+        yield from _parameters(job, settings).problems
+
+
+def bind_job(job: Job, settings: BaseSettings) -> PeriodicJob:
+    """Bind a job for which `job_problems` yields nothing to its arguments."""
+    parameters = _parameters(job, settings)
+    call = partial(job.function, **parameters.fixed)
 
     def work(tx: Transaction) -> object:
-        return call(**dict.fromkeys(transactions, tx))
+        return call(**dict.fromkeys(parameters.per_call, tx))
 
     return PeriodicJob(job.name, work, job.interval(settings))
+
+
+def _parameters(job: Job, settings: BaseSettings) -> Parameters:
+    return resolve_parameters(job.function, {Transaction: "tx"}, settings, stubs=False)
 
 
 async def run_periodically(database: Database, job: PeriodicJob) -> None:

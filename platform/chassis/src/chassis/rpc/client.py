@@ -18,7 +18,7 @@ from fastapi.requests import HTTPConnection
 from google.protobuf.descriptor import ServiceDescriptor
 
 from chassis import deadline, forwarding
-from chassis.calls import Call
+from chassis.calls import Call, undeclared_call
 from chassis.errors import DeadlineExceeded
 from chassis.rpc.security import RenewedChannel, calls_of, channel_credentials
 from chassis.rpc.status import from_rpc_error
@@ -67,7 +67,7 @@ class Clients:
         self._settings = settings
         self._channels: dict[str, RenewedChannel] = {}
         self._stubs: dict[tuple[str, Callable[..., Any]], Any] = {}
-        self._calls = {contract.full_name for contract in calls}
+        self._calls = tuple(calls)
 
     def stub(self, contract: ServiceDescriptor, stub: Callable[..., T]) -> T:
         """The stub of a contract; `await stub.Method(request)` raises domain errors.
@@ -77,11 +77,8 @@ class Clients:
         """
         key = (contract.full_name, stub)
         if key not in self._stubs:
-            if contract.full_name not in self._calls:
-                raise LookupError(
-                    f"{self._service} does not call {contract.full_name}: "
-                    "add it to calls=[...] of its Service"
-                )
+            if problem := undeclared_call(contract, self._calls, self._service):
+                raise LookupError(problem)
             name = target_name(contract)
             if name not in self._channels:
                 self._channels[name] = RenewedChannel(

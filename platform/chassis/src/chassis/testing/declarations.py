@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from chassis.checks import find_problems
-from chassis.events.handlers.binding import DeclarationError
+from chassis.parameters import DeclarationError
 from chassis.source_use import undeclared_use
 
 if TYPE_CHECKING:

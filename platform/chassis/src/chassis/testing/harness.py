@@ -15,14 +15,14 @@ from google.protobuf.message import Message
 from sqlalchemy import MetaData, delete, select
 from sqlalchemy.orm import Session
 
-from chassis.calls import StubOf, undeclared
+from chassis.calls import StubOf, undeclared_call
 from chassis.database import Database, Transaction, tables
 from chassis.database.engine import sqlite_url
 from chassis.event_settings import EventSettings
 from chassis.events.consumer import batch, positions
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.positions import Position
-from chassis.events.handlers.binding import DeclarationError, Handler, bind_all
+from chassis.events.handlers.binding import Handler, bind_all
 from chassis.events.handlers.router import EventRouter
 from chassis.events.producer.publisher import Publisher
 from chassis.events.tasks import queue
@@ -34,6 +34,7 @@ from chassis.events.wire.context import EventContext
 from chassis.events.wire.contracts import ContractError, event_type, source_service, stream_of
 from chassis.events.wire.transport import NUMBER, number_value
 from chassis.ids import uuid7
+from chassis.parameters import DeclarationError
 from chassis.source_use import undeclared_use
 
 if TYPE_CHECKING:
@@ -223,8 +224,8 @@ def _given(
     stubs: Mapping[ServiceDescriptor, object],
 ) -> StubOf:
     def stub_of(contract: ServiceDescriptor, _stub: object) -> object:
-        if calls is not None and contract not in calls:
-            raise LookupError(undeclared(contract.full_name, service))
+        if calls is not None and (problem := undeclared_call(contract, calls, service)):
+            raise LookupError(problem)
         if contract not in stubs:
             raise LookupError(
                 f"calls {contract.full_name}; give the harness its stub: stubs={{...}}"

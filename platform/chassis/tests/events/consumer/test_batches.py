@@ -228,7 +228,7 @@ async def test_what_a_handler_says_when_it_fails_may_be_anything(
 # --- grouping -----------------------------------------------------------------------------------
 
 TYPES = {
-    type: Handler(BookSold, type, "one", "oldest", type, lambda: None, ())
+    type: Handler(BookSold, type, "one", "oldest", type, lambda: None, (), {})
     for type in ("A", "B", "C")
 }
 ARRIVING = st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("xyz")), max_size=30)

@@ -21,7 +21,8 @@ from chassis.events.consumer.held_lanes import HeldLanes
 from chassis.events.consumer.lag import LagUnknown
 from chassis.events.consumer.positions import Position, PositionMoved
 from chassis.events.handlers import pauses
-from chassis.events.handlers.binding import DeclarationError, bind_all
+from chassis.events.handlers.binding import bind_all
+from chassis.parameters import DeclarationError
 from chassis.testing import HandlerHarness
 from localservers import NatsServer
 

@@ -8,7 +8,8 @@ from bookshop import TestSettings
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
-from chassis.events.handlers.binding import DeclarationError, bind_all
+from chassis.events.handlers.binding import bind_all
+from chassis.parameters import DeclarationError
 
 
 class OtherSettings(TestSettings):
@@ -41,19 +42,23 @@ WRONG: list[tuple[str, Callable[..., Any], str]] = [
     ("on", no_message, "no_message: no parameter takes the bookstore.v1.BookSold"),
     ("on", other_message, "other_message(book) is annotated"),
     ("on", unannotated, "unannotated(tx) has no annotation; it can be BookSold, Transaction,"),
-    ("on", wrong, "wrong(count) is annotated <class 'int'>; it can be BookSold, Transaction,"),
+    ("on", wrong, "wrong(count) is annotated int; it can be BookSold, Transaction,"),
     ("on", optional, "optional(book) is annotated"),
     ("on", others_settings, "others_settings(settings) is annotated"),
     ("on", variadic, "variadic(rest) is annotated"),
     ("on", transact_in_def, "transact_in_def(transact) is annotated"),
-    ("on", transaction_in_async, "it can be BookSold, EventContext, Transact or settings"),
+    (
+        "on",
+        transaction_in_async,
+        "it can be BookSold, EventContext, Transact, TestSettings or",
+    ),
     ("on_batch", one, "it can be Sequence[BookSold], Transaction, Sequence[EventContext] or"),
     ("on_batch", bare, "bare(books) is annotated"),
     ("on_batch", empty, "empty(books) is annotated"),
     ("on_batch", pairs, "pairs(books) is annotated"),
     ("on_batch", others, "others(books) is annotated"),
     ("on_batch", single_event, "single_event(event) is annotated"),
-    ("broadcast", with_transaction, "it can be BookSold, EventContext or settings"),
+    ("broadcast", with_transaction, "it can be BookSold, EventContext, TestSettings or a stub as"),
 ]
 
 

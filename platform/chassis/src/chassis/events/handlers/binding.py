@@ -1,49 +1,41 @@
-"""Handlers made callable: each parameter is filled by its annotation."""
+"""Event handlers bound to their arguments, when the service starts."""
 
-import collections.abc
-import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import (
-    Any,
-    Concatenate,
-    ParamSpec,
-    Protocol,
-    TypeVar,
-    get_args,
-    get_origin,
-)
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from google.protobuf.message import Message
 from pydantic_settings import BaseSettings
 
-from chassis.calls import Call, StubOf, hints_of, no_stub
+from chassis.calls import StubOf, no_stub
 from chassis.database import Transaction
 from chassis.database.tables import LONGEST_NAME
 from chassis.events.handlers.router import EventRouter, Foreign, Kind, Start, Subscription
 from chassis.events.wire.context import EventContext
+from chassis.parameters import DeclarationError, full_name, resolve_parameters
 
-__all__ = ["FAILURES", "DeclarationError", "Handler", "Reject", "Transact", "bind", "bind_all"]
+__all__ = ["FAILURES", "Handler", "Reject", "Transact", "bind_all"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Reject(Exception):
-    """Raised by a handler: this event can never be handled. It becomes a dead letter at once."""
+    """An error that a handler raises for an event that can never be handled.
+
+    The event becomes a dead letter at once.
+    """
 
 
-# What a handler may fail with: a library's sys.exit is its event's failure too.
+# Errors that count as a handler's failure. SystemExit is one of them, because a library that calls
+# sys.exit must not end the process.
 FAILURES = (Exception, SystemExit)
 
 
-class DeclarationError(TypeError):
-    """A service is declared in a way that cannot work; it refuses to start."""
-
-
 class Transact(Protocol):
-    """Finishes an `async def` handler: its changes and the end of its task in one commit."""
+    """Function that finishes an `async def` handler: it commits the changes that `work(tx, ...)`
+    makes together with the end of the event's task."""
 
     async def __call__(
         self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
@@ -52,16 +44,18 @@ class Transact(Protocol):
 
 _STREAM = re.compile(r"[^\s.*>/\\]{1,80}")
 _SUBJECT = re.compile(r"[^\s.]+(\.[^\s.]+)*")
-# What an on_batch handler may call its lists.
-_LISTS = {collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection, list}
-_A_STUB = "or a stub as Annotated[..., Depends(client(...))]"
-# What a call of a handler may be made of.
+_LONGEST_SUBJECT = 160
+# Names of the arguments that a handler is called with.
 _MESSAGE, _EVENT, _TRANSACTION, _TRANSACT = "message", "event", "tx", "transact"
 
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A subscription with its parameters resolved."""
+    """A handler of a type of event, with the sources of its arguments.
+
+    `per_call` names for each parameter the argument that fills it in each call, `fixed` has the
+    arguments that are the same in all calls.
+    """
 
     message: type[Message]
     type: str
@@ -69,7 +63,8 @@ class Handler:
     start: Start
     name: str
     function: Callable[..., Any]
-    parameters: tuple[tuple[str, object], ...]
+    per_call: tuple[tuple[str, str], ...]
+    fixed: Mapping[str, object]
     foreign: Foreign | None = None
 
     def __call__(
@@ -78,114 +73,83 @@ class Handler:
         """Call the handler; for an on_batch handler `message` and `event` are lists."""
         given = {_MESSAGE: message, _EVENT: event, _TRANSACTION: tx, _TRANSACT: transact}
         return self.function(
-            **{
-                name: given[source] if isinstance(source, str) else source
-                for name, source in self.parameters
-            }
+            **{name: given[source] for name, source in self.per_call}, **self.fixed
         )
 
 
 def bind_all(
     routers: Sequence[EventRouter], settings: BaseSettings, stub_of: StubOf = no_stub
 ) -> tuple[Mapping[str, Handler], Mapping[str, list[Handler]]]:
-    """The handlers of all routers by type, and the broadcast handlers by type.
+    """Return the handlers of all routers by type, and the broadcast handlers by type.
 
     Raises:
-        DeclarationError: two handlers for one type, or a parameter nobody can fill.
+        DeclarationError: a handler cannot be called as it is declared, or two handle one type.
     """
     handlers: dict[str, Handler] = {}
     broadcasts: dict[str, list[Handler]] = {}
-    for router in routers:
-        for subscription in router.subscriptions:
-            handler = bind(subscription, settings, stub_of)
-            if handler.kind == "broadcast":
-                broadcasts.setdefault(handler.type, []).append(handler)
-            elif handler.type in handlers:
-                raise DeclarationError(
-                    f"{handler.name} and {handlers[handler.type].name} both handle {handler.type}: "
-                    "a service has one handler per event type"
-                )
-            else:
-                handlers[handler.type] = handler
+    problems: list[str] = []
+    for subscription in (s for router in routers for s in router.subscriptions):
+        try:
+            handler = _bind(subscription, settings, stub_of)
+        except DeclarationError as error:
+            problems.append(str(error))
+            continue
+        if handler.kind == "broadcast":
+            broadcasts.setdefault(handler.type, []).append(handler)
+        elif (first := handlers.setdefault(handler.type, handler)) is not handler:
+            problems.append(
+                f"{handler.name} and {first.name} both handle {handler.type}: "
+                "a service has one handler per event type"
+            )
+    if problems:
+        raise DeclarationError("\n".join(problems))
     return handlers, broadcasts
 
 
-def bind(subscription: Subscription, settings: BaseSettings, stub_of: StubOf = no_stub) -> Handler:
-    """Resolve what each parameter of a handler is.
-
-    Raises:
-        DeclarationError: a parameter has no annotation, or one nobody can fill.
-    """
-    function, kind = subscription.function, subscription.kind
-    name = f"{function.__module__}.{function.__qualname__}"
-    hints = hints_of(function)
-
-    def source(parameter: str) -> object:
-        hint, where = hints.get(parameter), f"{name}({parameter})"
-        if isinstance(hint, Call):
-            return _stub(hint, kind, stub_of, where)
-        return _source(hint, subscription, settings, where)
-
-    if subscription.foreign:
-        _check_foreign(subscription.foreign, subscription.type, name)
-    parameters = tuple((p, source(p)) for p in inspect.signature(function).parameters)
-    if not any(source is _MESSAGE for _, source in parameters):
-        raise DeclarationError(f"{name}: no parameter takes the {subscription.type}")
+def _bind(subscription: Subscription, settings: BaseSettings, stub_of: StubOf) -> Handler:
+    function, type, foreign = subscription.function, subscription.type, subscription.foreign
+    name = full_name(function)
+    parameters = resolve_parameters(function, _offers(subscription), settings, stub_of)
+    problems = [*parameters.problems]
+    if foreign is not None:
+        problems += (f"{name}: {problem}" for problem in _foreign_problems(foreign, type))
+    if not problems and _MESSAGE not in parameters.per_call.values():
+        problems.append(f"{name}: no parameter takes the {type}")
+    if problems:
+        raise DeclarationError("\n".join(problems))
     return Handler(
-        subscription.message,
-        subscription.type,
-        kind,
-        subscription.start,
-        name,
-        function,
-        parameters,
-        subscription.foreign,
+        message=subscription.message,
+        type=type,
+        kind=subscription.kind,
+        start=subscription.start,
+        name=name,
+        function=function,
+        per_call=tuple(parameters.per_call.items()),
+        fixed=parameters.fixed,
+        foreign=foreign,
     )
 
 
-def _check_foreign(foreign: Foreign, type: str, name: str) -> None:
+def _offers(subscription: Subscription) -> Mapping[Any, str]:
+    """Return the arguments of a call by the annotations that ask for them."""
+    message: Any = subscription.message
+    if subscription.kind == "one":
+        return {message: _MESSAGE, Transaction: _TRANSACTION, EventContext: _EVENT}
+    if subscription.kind == "batch":
+        return {
+            Sequence[message]: _MESSAGE,
+            Transaction: _TRANSACTION,
+            Sequence[EventContext]: _EVENT,
+        }
+    if subscription.kind == "async":
+        return {message: _MESSAGE, EventContext: _EVENT, Transact: _TRANSACT}
+    return {message: _MESSAGE, EventContext: _EVENT}
+
+
+def _foreign_problems(foreign: Foreign, type: str) -> Iterator[str]:
     if not _STREAM.fullmatch(foreign.stream):
-        raise DeclarationError(f"{name}: no stream can be named {foreign.stream!r}")
-    if not _SUBJECT.fullmatch(foreign.subject) or len(foreign.subject) > 160:
-        raise DeclarationError(f"{name}: {foreign.subject!r} is no subject of a stream's messages")
+        yield f"{foreign.stream!r} is not a valid name of a stream"
+    if not _SUBJECT.fullmatch(foreign.subject) or len(foreign.subject) > _LONGEST_SUBJECT:
+        yield f"{foreign.subject!r} is not a valid subject of a stream's messages"
     if len(type) > LONGEST_NAME:
-        raise DeclarationError(f"{name}: a type has at most {LONGEST_NAME} characters")
-
-
-def _stub(call: Call, kind: Kind, stub_of: StubOf, where: str) -> object:
-    if kind in ("one", "batch"):
-        raise DeclarationError(
-            f"{where}: a def calls no service, since a transaction never waits on the network; "
-            "make the handler an async def"
-        )
-    try:
-        return stub_of(call.contract, call.stub)
-    except LookupError as error:
-        raise DeclarationError(f"{where}: {error}") from None
-
-
-def _source(hint: Any, subscription: Subscription, settings: BaseSettings, where: str) -> object:
-    kind, message = subscription.kind, subscription.message
-    if kind == "batch" and get_origin(hint) in _LISTS:
-        if get_args(hint) == (message,):
-            return _MESSAGE
-        if get_args(hint) == (EventContext,):
-            return _EVENT
-    if kind != "batch" and hint is message:
-        return _MESSAGE
-    if kind != "batch" and hint is EventContext:
-        return _EVENT
-    if kind in ("one", "batch") and hint is Transaction:
-        return _TRANSACTION
-    if kind == "async" and hint is Transact:
-        return _TRANSACT
-    if inspect.isclass(hint) and issubclass(hint, BaseSettings) and isinstance(settings, hint):
-        return settings
-    wanted = {
-        "one": f"{message.__name__}, Transaction, EventContext or settings",
-        "batch": f"Sequence[{message.__name__}], Transaction, Sequence[EventContext] or settings",
-        "async": f"{message.__name__}, EventContext, Transact or settings, {_A_STUB}",
-        "broadcast": f"{message.__name__}, EventContext or settings, {_A_STUB}",
-    }[kind]
-    said = "has no annotation" if hint is None else f"is annotated {hint!r}"
-    raise DeclarationError(f"{where} {said}; it can be {wanted}")
+        yield f"a type has at most {LONGEST_NAME} characters"
