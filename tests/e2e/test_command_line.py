@@ -142,8 +142,8 @@ def inventory(tmp_path: Path, **variables: str) -> ServiceProcess:
     """A process of inventory on free ports, not started yet."""
     http, grpc = free_port(), free_port()
     return ServiceProcess(
-        "inventory",
-        0,
+        service="inventory",
+        replica=0,
         package="inventory",
         http_port=http,
         grpc_port=grpc,
@@ -154,7 +154,7 @@ def inventory(tmp_path: Path, **variables: str) -> ServiceProcess:
         }
         | variables,
         log=tmp_path / "inventory.log",
-        cwd=tmp_path,
+        folder=tmp_path,
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -13,7 +13,8 @@ import pytest
 from devkit.errors import DevkitError
 from devkit.log_tail import current_logs
 from devkit.platform import Platform, PlatformOptions
-from devkit.platform.background import Background
+from devkit.platform.replicas import Replicas
+from devkit.service_process import ServiceProcess
 from devkit.state import read_state
 from devkit.stop_signals import stop_requested
 from devkit.workspace import Workspace
@@ -79,13 +80,15 @@ async def test_a_terminal_that_is_gone_ends_no_stop_half_way(
     assert read_state(platform.data) is None
 
 
-async def test_what_was_killed_is_not_started_again(run: Callable[..., Platform]) -> None:
+async def test_a_killed_platform_starts_nothing_again(run: Callable[..., Platform]) -> None:
     said: list[str] = []
     platform = run(restart_servers=True, on_event=lambda _, what: said.append(what))
+    before = asyncio.all_tasks()
     await platform.start()
+    assert asyncio.all_tasks() > before
 
     platform.kill()
-    await asyncio.sleep(1)
+    await until(lambda: asyncio.all_tasks() == before)
 
     assert said == []
     assert not platform.broker.running
@@ -105,11 +108,7 @@ async def test_a_start_that_is_cancelled_leaves_no_server(run: Callable[..., Pla
     assert not [line for line in command_lines if str(platform.data) in " ".join(line)]
 
 
-async def test_the_loop_goes_on_while_processes_are_started(
-    run: Callable[..., Platform], desk: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from devkit.service_process import ServiceProcess
-
+async def test_the_event_loop_runs_between_two_starts(tmp_path: Path) -> None:
     started_at: list[int] = []
     turns = 0
 
@@ -119,11 +118,24 @@ async def test_the_loop_goes_on_while_processes_are_started(
             turns += 1
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(ServiceProcess, "start", lambda process: started_at.append(turns))
-    monkeypatch.setattr(Platform, "write_state", lambda platform: None)
-    monkeypatch.setattr(Background, "start", lambda *arguments: None)
+    class Recorded(ServiceProcess):
+        def start(self, environment: Mapping[str, str] | None = None) -> None:
+            started_at.append(turns)
+
+    def process(replica: int) -> ServiceProcess:
+        return Recorded(
+            service="desk",
+            replica=replica,
+            package="desk",
+            http_port=0,
+            grpc_port=None,
+            environment={},
+            log=tmp_path / "desk.log",
+            folder=tmp_path,
+        )
+
     counting = asyncio.create_task(count())
-    await run(replicas={desk: 3}).start()
+    await Replicas([process(replica) for replica in range(3)]).start()
     counting.cancel()
 
     assert len(set(started_at)) == 3

@@ -1,4 +1,4 @@
-"""One replica of a service: a process that keeps its ports and its log file over restarts."""
+"""The process of one replica of a service: start, signals, and waiting for it."""
 
 import asyncio
 import os
@@ -6,87 +6,45 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from devkit.errors import DevkitError
 from devkit.readiness import is_ready
+from devkit.replica import Replica
 from localservers.process import ChildProcess
 
 __all__ = ["HOPELESS", "POLL_SECONDS", "ServiceProcess"]
 
-# Wrong settings, or a service put together wrongly: trying again changes nothing (sysexits.h).
+# Exit codes of sysexits.h for wrong settings or a wrong definition: a restart changes nothing.
 HOPELESS = (70, 78)
 
 POLL_SECONDS = 0.05
 _LOG_TAIL_LINES = 15
-_DEATHS = 3
+_MOST_DEATHS_WHILE_WAITING = 3
 
 
-class _Child(ChildProcess):
-    @property
-    def exit_code(self) -> int | None:
-        return self._popen.poll()
+@dataclass(kw_only=True, eq=False)
+class ServiceProcess(Replica):
+    """A replica run by `python -m <package>`, as in production.
 
+    On Linux the kernel kills it when the runner ends, however the runner ends.
 
-class ServiceProcess:
-    """`python -m <package>`, started as in production.
-
-    It is killed by the kernel (Linux) when the runner ends, however that happens. `kept_up` says
-    that somebody starts it again when it dies.
+    Attributes:
+        supervised: whether the runner starts it again when it dies.
+        wanted: whether it should run: True from `start` to `terminate`.
+        restarts: how many times the runner has started it again.
+        started_at: the time of the last start, by the monotonic clock.
     """
 
-    def __init__(
-        self,
-        service: str,
-        replica: int,
-        *,
-        package: str,
-        http_port: int,
-        grpc_port: int | None,
-        environment: Mapping[str, str],
-        log: Path,
-        cwd: Path,
-        kept_up: bool = False,
-    ) -> None:
-        self.service = service
-        self.replica = replica
-        self.package = package
-        self.http_port = http_port
-        self.grpc_port = grpc_port
-        self.log = log
-        self.restarts = 0
-        self.wanted = False
-        self.kept_up = kept_up
-        self.started_at = 0.0
-        self._command = [sys.executable, "-m", package]
-        self._environment = dict(environment)
-        self._cwd = cwd
-        self._child: _Child | None = None
-
-    @property
-    def name(self) -> str:
-        """`orders`, and for further replicas `orders-1`."""
-        return f"{self.service}-{self.replica}" if self.replica else self.service
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The variables it is given beside those of the runner."""
-        return dict(self._environment)
-
-    @property
-    def http_url(self) -> str:
-        return f"http://127.0.0.1:{self.http_port}"
-
-    @property
-    def grpc_address(self) -> str:
-        """Host and port. Raises DevkitError if the service serves no gRPC."""
-        if self.grpc_port is None:
-            raise DevkitError(f"{self.service} serves no gRPC")
-        return f"127.0.0.1:{self.grpc_port}"
+    supervised: bool = False
+    wanted: bool = field(default=False, init=False)
+    restarts: int = field(default=0, init=False)
+    started_at: float = field(default=0.0, init=False)
+    _child: ChildProcess | None = field(default=None, init=False)
 
     @property
     def pid(self) -> int:
-        """The process's id, also when it has ended. Raises DevkitError before its first start."""
+        """The id of the running or last process. Raises DevkitError before the first start."""
         return self._started().pid
 
     @property
@@ -96,68 +54,74 @@ class ServiceProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """How the last run ended; negative is a signal, None while it runs."""
+        """The exit code of the last run, negative for a signal; None while it runs."""
         return self._child.exit_code if self._child else None
 
     def start(self, environment: Mapping[str, str] | None = None) -> None:
-        """Start it on its ports; returns at once. Nothing happens when it runs.
+        """Start the process and return at once; do nothing if it runs.
 
-        `environment` is added to its variables from now on.
+        `environment` is added to its variables for this and every later start.
         """
         self.wanted = True
-        self._environment |= environment or {}
+        self.environment |= environment or {}
         if not self.running:
-            self._child = _Child(
-                self._command,
+            self._child = ChildProcess(
+                [sys.executable, "-m", self.package],
                 log=self.log,
-                cwd=self._cwd,
-                environment=os.environ | self._environment,
+                cwd=self.folder,
+                environment=os.environ | self.environment,
             )
             self.started_at = time.monotonic()
 
     def kill(self) -> None:
-        """SIGKILL, and wait till it is gone: a crash, after which the runner may restart it."""
+        """Send SIGKILL and wait for the end, as in a crash: a supervised process is restarted."""
         if self._child is not None:
             self._child.kill()
 
     def terminate(self) -> None:
-        """SIGTERM; returns at once. The runner leaves it down until `start`."""
+        """Send SIGTERM and return at once. The runner restarts it only after `start`."""
         self.wanted = False
         if self._child is not None:
             self._child.send(signal.SIGCONT)
             self._child.send(signal.SIGTERM)
 
     def pause(self) -> None:
-        """SIGSTOP: its connections stay open and nothing answers."""
+        """Send SIGSTOP: connections stay open and the process does not answer."""
         self._started().send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self._started().send(signal.SIGCONT)
 
     async def is_ready(self) -> bool:
-        """Whether it answers /readyz with 200 now."""
+        """Return whether /readyz answers 200 now."""
         return self.running and await is_ready(self.http_port)
 
     async def wait_ready(self, timeout: float = 30) -> None:
-        """Return once /readyz answers 200.
+        """Wait for at most `timeout` seconds until /readyz answers 200.
 
-        Raises DevkitError with the end of its log, also if it dies three times meanwhile.
+        Raises:
+            DevkitError: the time is over, the process ended and is not restarted, or it died three
+                times meanwhile; the message has the end of its log.
         """
         deadline = time.monotonic() + timeout
-        before = self.restarts
+        restarts_before = self.restarts
         while not await self.is_ready():
-            if not self.running and not self._comes_back():
+            if not self.running and not self._will_be_restarted():
                 raise DevkitError(self._report("ended"))
-            deaths = self.restarts - before + (not self.running)
-            if deaths >= _DEATHS:
+            deaths = self.restarts - restarts_before + (not self.running)
+            if deaths >= _MOST_DEATHS_WHILE_WAITING:
                 raise DevkitError(self._report(f"ended {deaths} times"))
             if time.monotonic() > deadline:
                 raise DevkitError(self._report(f"was not ready after {timeout:g} s"))
             await asyncio.sleep(POLL_SECONDS)
 
     async def wait_ended(self, timeout: float = 30) -> int:
-        """Return its exit code once it has ended. Raises DevkitError if it does not."""
+        """Wait for at most `timeout` seconds until the process ends; return its exit code.
+
+        Raises:
+            DevkitError: it still runs.
+        """
         deadline = time.monotonic() + timeout
         while self.running:
             if time.monotonic() > deadline:
@@ -166,25 +130,17 @@ class ServiceProcess:
         return self.exit_code or 0
 
     async def stop(self, grace: float = 25) -> None:
-        """SIGTERM, wait, and SIGKILL when `grace` seconds are over."""
+        """Send SIGTERM and wait; send SIGKILL after `grace` seconds."""
         self.terminate()
         try:
             await self.wait_ended(grace)
         except DevkitError:
             self.kill()
 
-    def lines(self) -> list[str]:
-        """What all its runs have written."""
-        return (
-            self.log.read_text(errors="replace", encoding="utf-8").splitlines()
-            if self.log.exists()
-            else []
-        )
+    def _will_be_restarted(self) -> bool:
+        return self.wanted and self.supervised and self.exit_code not in HOPELESS
 
-    def _comes_back(self) -> bool:
-        return self.wanted and self.kept_up and self.exit_code not in HOPELESS
-
-    def _started(self) -> _Child:
+    def _started(self) -> ChildProcess:
         if self._child is None:
             raise DevkitError(f"{self.name} was never started")
         return self._child

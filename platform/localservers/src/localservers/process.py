@@ -84,7 +84,12 @@ class ChildProcess:
     @property
     def running(self) -> bool:
         """Whether the process lives, paused or not. A dead one is reaped by asking."""
-        return self._popen.poll() is None
+        return self.exit_code is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, negative for a signal; None while the process lives."""
+        return self._popen.poll()
 
     def output(self) -> str:
         """What this run has written so far."""
@@ -98,7 +103,7 @@ class ChildProcess:
         while True:
             if not self.running:
                 raise ServerFailed(
-                    f"{name} ended at its start with code {self._popen.returncode}:\n"
+                    f"{name} ended at its start with code {self.exit_code}:\n"
                     f"{self.output().strip()}"
                 )
             if ready():

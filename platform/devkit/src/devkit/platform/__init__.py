@@ -6,26 +6,22 @@ async with Platform(PlatformOptions(data=folder, free_ports=True)) as platform:
 """
 
 import asyncio
-import os
-import tempfile
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import psutil
-
 from devkit.errors import DevkitError
 from devkit.log_tail import set_logs_aside
 from devkit.platform.background import Background
+from devkit.platform.data_folder import StateFile, prepare_data_folder
 from devkit.platform.options import PlatformOptions, check_options
-from devkit.platform.plan import Surroundings, callers_first, processes_of
+from devkit.platform.plan import Surroundings, processes_of
+from devkit.platform.replicas import Replicas
 from devkit.platform.servers import Servers
-from devkit.ports import FixedPort, assign_ports, check_free
+from devkit.ports import assign_ports, check_free
 from devkit.service_process import ServiceProcess
-from devkit.services import ServiceDefinition, read_services
-from devkit.state import PlatformState, ServiceState, read_state, remove_state, write_state
+from devkit.services import read_services
 from devkit.threads import run_to_its_end
 from devkit.workspace import find_workspace
 from localservers import NatsServer, PostgresServer
@@ -34,18 +30,16 @@ __all__ = ["Platform", "PlatformOptions"]
 
 
 class Platform:
-    """A platform and its processes. Nothing of it outlives the process that started it (Linux)."""
+    """A platform and its processes. On Linux all end with the process that started them."""
 
     def __init__(self, options: PlatformOptions) -> None:
         self.options = options
         self.workspace = options.workspace or find_workspace()
         self.data = options.data.absolute()
-        self.processes: list[ServiceProcess] = []
         self._servers = Servers(options, self.data)
-        self._definitions: tuple[ServiceDefinition, ...] = ()
+        self._replicas = Replicas()
+        self._state_file = StateFile(self.data)
         self._background: Background | None = None
-        self._told_others = False
-        self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
 
     @property
     def broker(self) -> NatsServer:
@@ -59,26 +53,32 @@ class Platform:
         """The database server's process; None where databases are files."""
         return self._servers.postgres
 
+    @property
+    def processes(self) -> list[ServiceProcess]:
+        """Every replica of every service that runs here."""
+        return self._replicas.processes
+
     def of(self, service: str) -> list[ServiceProcess]:
-        """The replicas of a service; none if it was left out."""
-        return [process for process in self.processes if process.service == service]
+        """Return the replicas of a service; none if it was left out."""
+        return self._replicas.of(service)
 
     def url(self, service: str) -> str:
-        """The HTTP address of a service's first replica."""
+        """Return the HTTP address of a service's first replica."""
         for process in self.of(service):
             return process.http_url
         raise DevkitError(f"{service} is not run here")
 
     def folder(self, name: str) -> Path:
-        """The folder of what belongs to one kind of database, such as a stream to its writer."""
+        """Return the folder of data that belong to one kind of database, such as the streams."""
         return self._servers.folder(name)
 
     def databases_left_out(self) -> dict[str, str]:
-        """The URL of the database of every service that somebody else runs."""
-        return {name: url for name, url in self._database_urls().items() if not self.of(name)}
+        """Return the database URL of every service that is left out, by the service's name."""
+        urls = self._servers.database_urls
+        return {name: url for name, url in urls.items() if not self.of(name)}
 
     async def start(self) -> None:
-        """Start everything; returns once the processes run, ready or not.
+        """Start everything; return once the processes run, ready or not.
 
         Raises:
             DevkitError: something cannot be started; everything is stopped again.
@@ -92,76 +92,36 @@ class Platform:
     async def wait_ready(
         self, timeout: float = 60, on_ready: Callable[[str], None] | None = None
     ) -> None:
-        """Wait until every service says that it is ready, for at most `timeout` seconds.
+        """Wait for at most `timeout` seconds until every service is ready.
 
-        `on_ready` is called with the name of each process as it gets ready.
+        `on_ready` is called with the name of each process as it becomes ready.
 
         Raises:
             DevkitError: names every process that is not.
         """
-
-        async def wait(process: ServiceProcess) -> None:
-            await process.wait_ready(timeout)
-            if on_ready is not None:
-                on_ready(process.name)
-
-        results = await asyncio.gather(*map(wait, self.processes), return_exceptions=True)
-        errors = [str(result) for result in results if isinstance(result, DevkitError)]
-        if errors:
-            raise DevkitError("\n".join(errors))
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        await self._replicas.wait_ready(timeout, on_ready)
 
     async def is_ready(self) -> bool:
-        """Whether every service says now that it is ready."""
-        return all(await asyncio.gather(*(process.is_ready() for process in self.processes)))
-
-    async def restart(self, services: Iterable[str]) -> None:
-        """Stop every replica of these services, and start it again."""
-        if self._background is not None:
-            await self._background.restart(services)
+        """Return whether every service is ready now."""
+        return await self._replicas.are_ready()
 
     async def stop(self) -> None:
-        """Stop callers before those they call, then the broker and the database server."""
+        """Stop callers before the services that they call, then the broker and the database."""
         try:
             await self._stop_services()
-        finally:  # also if nobody is there any more to print a last line for
+        finally:  # The servers must end even if the terminal that printed the last line is gone.
             await self._stop_servers()
 
     def kill(self) -> None:
-        """SIGKILL to everything: it is safe at any moment, only less polite."""
+        """Send SIGKILL to everything, which is safe at any moment."""
         if self._background is not None:
             self._background.cancel()
-        for process in self.processes:
-            process.wanted = False
-            process.kill()
+        self._replicas.kill()
         self._servers.kill()
 
     def write_state(self) -> None:
-        """Tell other terminals what runs."""
-        state = PlatformState(
-            runner_pid=os.getpid(),
-            runner_started=psutil.Process().create_time(),
-            started_at=self._started_at,
-            servers=self._servers.states(),
-            services=[
-                ServiceState(
-                    name=process.name,
-                    service=process.service,
-                    replica=process.replica,
-                    pid=process.pid,
-                    http_port=process.http_port,
-                    grpc_port=process.grpc_port,
-                    restarts=process.restarts,
-                    log=str(process.log),
-                    environment=process.environment,
-                )
-                for process in self.processes
-            ],
-        )
-        write_state(self.data, state)
-        self._told_others = True
+        """Tell other terminals what runs now."""
+        self._state_file.write(self._servers.states(), self._replicas.states())
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -175,86 +135,41 @@ class Platform:
     ) -> None:
         await self.stop()
 
-    # --- start ----------------------------------------------------------------------------------
-
     async def _start(self) -> None:
-        self._refuse_a_second_one()
-        self._make_folders()
+        prepare_data_folder(self.data)
         options, servers = self.options, self._servers
-        self._definitions = await asyncio.to_thread(read_services, self.workspace)
-        check_options(options, self._definitions)
-        chosen = [service for service in self._definitions if options.chooses(service.name)]
+        definitions = await asyncio.to_thread(read_services, self.workspace)
+        check_options(options, definitions)
+        chosen = [service for service in definitions if options.chooses(service.name)]
         ports, fixed = assign_ports(
             chosen, replicas=options.replicas, ports=options.ports, free_ports=options.free_ports
         )
-        of_servers = (FixedPort(port, name) for name, port in servers.ports.items() if port)
-        check_free([*of_servers, *fixed])
+        check_free([*servers.fixed_ports(), *fixed])
         keys = self.data / "keys" if options.broker_keys else None
-        await run_to_its_end(self._start_servers, keys)
+        await run_to_its_end(servers.start, self.workspace, definitions, keys)
         set_logs_aside(self.data)
-        around = Surroundings(
+        surroundings = Surroundings(
             broker_url=self.broker.url,
-            database_urls=self._database_urls(),
+            database_urls=servers.database_urls,
             keys=keys,
             logs=self.data / "logs",
             folder=self.workspace.root,
         )
-        self.processes = processes_of(chosen, options, ports, around)
+        processes = processes_of(chosen, options, ports, surroundings)
+        self._replicas = Replicas(processes, definitions)
         if keys is not None:
             from devkit.platform.broker_keys import apply_all_streams
 
-            await run_to_its_end(apply_all_streams, self.processes, keys)
-        for process in self.processes:
-            process.start()
-            await asyncio.sleep(0)  # it takes a while on a busy machine, and somebody may stop it
+            await run_to_its_end(apply_all_streams, processes, keys)
+        await self._replicas.start()
         self.write_state()
-        self._background = Background(options, self.processes, servers, self.write_state)
-        self._background.start(self.workspace, self._definitions)
-
-    def _refuse_a_second_one(self) -> None:
-        state = read_state(self.data)
-        if state is not None and state.alive:
-            raise DevkitError(
-                f"a platform with its data in {self.data} is running already"
-                f" (process {state.runner_pid}, since {state.started_at})."
-                " `slipway ps` shows it; stop it with Ctrl-C in its terminal."
-            )
-
-    def _make_folders(self) -> None:
-        try:
-            (self.data / "data").mkdir(parents=True, exist_ok=True)
-            (self.data / "logs").mkdir(exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.data):
-                pass
-        except OSError as error:
-            raise DevkitError(
-                f"{self.data} cannot be written ({error.strerror}), and databases, streams and logs"
-                " go there: name another folder with SLIPWAY_STATE=…"
-            ) from error
-
-    def _start_servers(self, keys: Path | None) -> None:
-        config = ""
-        if keys is not None:
-            from devkit.platform.broker_keys import authorize
-
-            config = authorize(self.workspace, keys)
-        # Databases also for services that somebody else runs.
-        self._servers.start(config, [s.name for s in self._definitions if s.has_database])
-
-    def _database_urls(self) -> dict[str, str]:
-        return {
-            service.name: self._servers.database_url(service.name)
-            for service in self._definitions
-            if service.has_database
-        }
-
-    # --- stop -----------------------------------------------------------------------------------
+        self._background = Background(options, self._replicas, servers, self.write_state)
+        self._background.start(self.workspace, definitions)
 
     async def _stop_services(self) -> None:
         if self._background is not None:
             await self._background.end()
-        for group in callers_first(self.processes, self._definitions):
-            await asyncio.gather(*(process.stop() for process in group))
+        await self._replicas.stop()
         if self._background is not None:
             await self._background.end_following()
             self._background.pass_on_lines()
@@ -265,6 +180,4 @@ class Platform:
         try:
             await self._servers.stop()
         finally:
-            if self._told_others:
-                remove_state(self.data)
-                self._told_others = False
+            self._state_file.remove()

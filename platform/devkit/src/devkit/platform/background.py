@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from devkit.errors import DevkitError
 from devkit.log_tail import LogTail
 from devkit.platform.options import PlatformOptions
+from devkit.platform.replicas import Replicas
 from devkit.platform.servers import Servers
 from devkit.service_process import POLL_SECONDS, ServiceProcess
 from devkit.services import ServiceDefinition
@@ -15,9 +16,6 @@ from devkit.supervisor import supervise, supervise_servers
 from devkit.workspace import Workspace
 
 __all__ = ["Background"]
-
-# A process that is running may be killed at any moment: a developer need not wait long for its end.
-_GRACE_SECONDS = 1.5
 
 
 class Background:
@@ -29,12 +27,12 @@ class Background:
     def __init__(
         self,
         options: PlatformOptions,
-        processes: Sequence[ServiceProcess],
+        replicas: Replicas,
         servers: Servers,
         write_state: Callable[[], None],
     ) -> None:
         self._options = options
-        self._processes = processes
+        self._replicas = replicas
         self._servers = servers
         self._write_state = write_state
         self._tails: dict[str, LogTail] = {}
@@ -47,12 +45,14 @@ class Background:
         options = self._options
         tasks = [self._keep_state()]
         if options.on_line is not None:
-            self._tails = {process.name: LogTail(process.log) for process in self._processes}
+            self._tails = {
+                process.name: LogTail(process.log) for process in self._replicas.processes
+            }
             self._follower = [self._in_background(self._follow_logs())]
         if options.restart:
-            tasks.append(supervise(self._processes, self.tell))
+            tasks.append(supervise(self._replicas.processes, self.tell))
         if options.restart_servers:
-            tasks.append(supervise_servers(self._servers.made, self.tell))
+            tasks.append(supervise_servers(self._servers.started, self.tell))
         if options.watch:
             tasks.append(self._watch(workspace, definitions))
         self._tasks = [self._in_background(task) for task in tasks]
@@ -87,16 +87,6 @@ class Background:
             self.pass_on_lines()
             self._options.on_event(name, what)
 
-    async def restart(self, services: Iterable[str]) -> None:
-        """Stop every replica of these services, and start it again."""
-        chosen = set(services)
-
-        async def restart(process: ServiceProcess) -> None:
-            await process.stop(grace=_GRACE_SECONDS)
-            process.start()
-
-        await asyncio.gather(*(restart(p) for p in self._processes if p.service in chosen))
-
     # --- inside ---------------------------------------------------------------------------------
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -116,8 +106,8 @@ class Background:
                 self._write_state()
 
     def _pids(self) -> list[int]:
-        servers = (self._servers.pid(name) for name in self._servers.made)
-        return [*(process.pid for process in self._processes), *servers]
+        servers = (self._servers.pid(name) for name in self._servers.started)
+        return [*(process.pid for process in self._replicas.processes), *servers]
 
     async def _follow_logs(self) -> None:
         while True:
@@ -129,12 +119,12 @@ class Background:
         from devkit.watch import changed_services
 
         async for services, files in changed_services(workspace, definitions, self._polling):
-            here = [process for process in self._processes if process.service in services]
+            here = [process for process in self._replicas.processes if process.service in services]
             names = ", ".join(sorted({file.name for file in files}))
             for service in dict.fromkeys(process.service for process in here):
                 self.tell(service, f"{names} changed, restarting")
             began = time.monotonic()
-            await self.restart(process.service for process in here)
+            await self._replicas.restart(process.service for process in here)
             for process in here:
                 if process.name in self._readiness:  # it waits for a run that is no more
                     self._readiness[process.name].cancel()

@@ -64,15 +64,15 @@ def _process(
         variables["APP_NATS_NKEY_SEED_FILE"] = str(around.keys / f"{service.name}.nk")
         variables["APP_STREAMS"] = "verify"
     return ServiceProcess(
-        service.name,
-        replica,
+        service=service.name,
+        replica=replica,
         package=service.package,
         http_port=own.http,
         grpc_port=own.grpc if service.grpc_port is not None else None,
         environment=variables | dict(options.environment),
         log=around.logs / f"{service.name}-{replica}.log",
-        cwd=around.folder,
-        kept_up=options.restart,
+        folder=around.folder,
+        supervised=options.restart,
     )
 
 

@@ -7,16 +7,18 @@ from pathlib import Path
 
 from devkit.errors import DevkitError
 from devkit.platform.options import PlatformOptions
-from devkit.services import nats_port
+from devkit.ports import FixedPort
+from devkit.services import ServiceDefinition, nats_port
 from devkit.state import ServerState
 from devkit.supervisor import Server
+from devkit.workspace import Workspace
 from localservers import NatsServer, PostgresServer, ServerFailed
 
 __all__ = ["Servers"]
 
 
 class Servers:
-    """The broker, and a PostgreSQL where databases are not files. Their data outlive them."""
+    """The broker, and a PostgreSQL unless databases are files. Their data stay after a stop."""
 
     def __init__(self, options: PlatformOptions, data: Path) -> None:
         self._options = options
@@ -24,24 +26,30 @@ class Servers:
         self._pids: dict[str, int] = {}
         self.broker: NatsServer | None = None
         self.postgres: PostgresServer | None = None
+        self.database_urls: dict[str, str] = {}
 
-    @property
-    def ports(self) -> dict[str, int]:
-        """Each server's port, by name; 0 for one that is free at the start."""
-        options = self._options
-        ports = {"nats": options.ports.get("nats", 0 if options.free_ports else nats_port())}
-        if options.database == "postgres":
-            ports["postgres"] = options.ports.get("postgres", 0)
-        return ports
+    def fixed_ports(self) -> list[FixedPort]:
+        """Return the ports that must be free at the start."""
+        return [FixedPort(port, name) for name, port in self._ports().items() if port]
 
-    def start(self, broker_config: str, databases: Iterable[str]) -> None:
-        """Start them, and make the databases of these services.
+    def start(
+        self, workspace: Workspace, services: Iterable[ServiceDefinition], keys: Path | None
+    ) -> None:
+        """Start the servers and create the databases, also of services that are left out.
+
+        Broker and services use the keys in the folder `keys`, if there is one.
 
         Raises:
             DevkitError: a server does not start.
         """
-        ports = self.ports
-        self.broker = NatsServer(self.folder("nats"), ports["nats"], config=broker_config)
+        config = ""
+        if keys is not None:
+            from devkit.platform.broker_keys import authorize
+
+            config = authorize(workspace, keys)
+        ports = self._ports()
+        databases = [service.name for service in services if service.has_database]
+        self.broker = NatsServer(self.folder("nats"), ports["nats"], config=config)
         try:
             self.broker.start()
             if "postgres" in ports:
@@ -50,42 +58,35 @@ class Servers:
                 _create_databases(self.postgres, databases)
         except ServerFailed as error:
             raise DevkitError(str(error)) from error
+        self.database_urls = {name: self._database_url(name) for name in databases}
 
     async def stop(self) -> None:
-        """Stop them; the error of one that cannot be stopped is raised when all have been told."""
-        stops = (asyncio.to_thread(server.stop) for server in self.made.values())
+        """Stop the servers. Raises the error of one that cannot be stopped after stopping both."""
+        stops = (asyncio.to_thread(server.stop) for server in self.started.values())
         results = await asyncio.gather(*stops, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
 
     def kill(self) -> None:
-        """SIGKILL to both."""
-        for server in self.made.values():
+        """Send SIGKILL to both."""
+        for server in self.started.values():
             server.kill()
 
     @property
-    def made(self) -> dict[str, Server]:
-        """Those that have been started, by name."""
+    def started(self) -> dict[str, Server]:
+        """The servers that have been started, by name."""
         servers = {"nats": self.broker, "postgres": self.postgres}
         return {name: server for name, server in servers.items() if server is not None}
 
-    def database_url(self, service: str) -> str:
-        """Where a service keeps its tables."""
-        if self.postgres is not None:
-            return self.postgres.url(service)
-        from chassis.database.engine import sqlite_url
-
-        return sqlite_url(self._data / "data" / f"{service}.db")
-
     def pid(self, name: str) -> int:
-        """The process of a server, also of one that has ended: so others see that it is down."""
+        """Return the id of a server's running or last process; 0 before its first start."""
         with contextlib.suppress(ServerFailed):
-            self._pids[name] = self.made[name].pid
+            self._pids[name] = self.started[name].pid
         return self._pids.get(name, 0)
 
     def states(self) -> list[ServerState]:
-        """What other terminals are told of them."""
+        """Return what the state file says of each server."""
         urls = {}
         if self.broker is not None:
             urls["nats"] = self.broker.url
@@ -93,13 +94,28 @@ class Servers:
             urls["postgres"] = self.postgres.url()
         return [
             ServerState(name, urls[name], self.pid(name), str(server.log))
-            for name, server in self.made.items()
+            for name, server in self.started.items()
         ]
 
     def folder(self, name: str) -> Path:
-        """The folder of what belongs to one kind of database, such as a stream to its writer."""
+        """Return the folder of data that belong to one kind of database, such as the streams."""
         kind = self._options.database
         return self._data / (name if kind == "sqlite" else f"{name}-{kind}")
+
+    def _ports(self) -> dict[str, int]:
+        """Return each server's port by its name; 0 stands for any free port."""
+        options = self._options
+        ports = {"nats": options.ports.get("nats", 0 if options.free_ports else nats_port())}
+        if options.database == "postgres":
+            ports["postgres"] = options.ports.get("postgres", 0)
+        return ports
+
+    def _database_url(self, service: str) -> str:
+        if self.postgres is not None:
+            return self.postgres.url(service)
+        from chassis.database.engine import sqlite_url
+
+        return sqlite_url(self._data / "data" / f"{service}.db")
 
 
 def _create_databases(postgres: PostgresServer, names: Iterable[str]) -> None:
