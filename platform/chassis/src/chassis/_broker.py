@@ -21,10 +21,10 @@ from chassis.database import (
     tables,
 )
 from chassis.database.engine import database_file, is_sqlite, place_of
+from chassis.events.jetstream.api import JetStreamError
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.owned_stream import LaneCountChanged
-from chassis.events.jetstream.streams import JetStreamError
 from chassis.events.producer import outbox
 from chassis.events.producer.publisher import Publisher
 from chassis.events.release.applying import (

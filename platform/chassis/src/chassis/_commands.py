@@ -104,12 +104,12 @@ def _operate(service: "Service", settings: ServiceSettings, asked: "Namespace") 
 
 def _apply(service: "Service", settings: ServiceSettings, asked: "Namespace") -> int:
     from chassis import _broker, checks
-    from chassis.events.jetstream import nats_options
+    from chassis.events.jetstream import nats_settings
 
     url = settings.database_url.get_secret_value()
     broken = [
         *(checks.wrong_database_url(url) if url else ()),
-        *nats_options.problems(settings.nats_url, settings),
+        *nats_settings.find_problems(settings.nats_url, settings),
     ]
     return _refused(broken, CONFIGURATION) if broken else _broker.main(service, settings, asked)
 

@@ -13,7 +13,7 @@ from chassis.calls import Call, StubOf, undeclared_call
 from chassis.database import tls
 from chassis.database.engine import database_file, is_sqlite
 from chassis.events.handlers.binding import bind_all
-from chassis.events.jetstream import nats_options
+from chassis.events.jetstream import nats_settings
 from chassis.events.jobs import job_problems
 from chassis.events.producer.publisher import Publisher
 from chassis.events.wire.contracts import ContractError, event_type, source_service
@@ -57,7 +57,7 @@ def missing_settings(service: "Service", settings: ServiceSettings) -> list[str]
                 f"APP_TARGETS: has no target for {name}, which {service.name} calls; "
                 f'give it like {{"{name}": "dns:///{name}:9090"}}'
             )
-    lines += nats_options.problems(settings.nats_url, settings)
+    lines += nats_settings.find_problems(settings.nats_url, settings)
     lines += security.problems(settings)
     return [*lines, *export.problems(settings)]
 

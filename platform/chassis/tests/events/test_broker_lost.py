@@ -111,7 +111,7 @@ async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_noth
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "chassis.events.jetstream.streams._TIMEOUT", 60
+        "chassis.events.jetstream.atomic_batch.TIMEOUT_SECONDS", 60
     )  # nobody waits for the dead
     async with Shop(new_database("shop")) as shop, Proxy(nats.port) as proxy:
         stream = StreamView(nats.url)
@@ -148,7 +148,7 @@ async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_noth
 async def test_a_broker_that_no_longer_reads_does_not_hold_its_relay(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chassis.events.jetstream.streams._TIMEOUT", 0.2)
+    monkeypatch.setattr("chassis.events.jetstream.atomic_batch.TIMEOUT_SECONDS", 0.2)
     async with Shop(new_database("shop")) as shop, Proxy(nats.port) as proxy:
         shop.start_relay(proxy.url)
         await shop.sell(range(1))

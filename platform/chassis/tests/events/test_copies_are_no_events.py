@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.events.handlers.router import Start
-from chassis.events.jetstream.streams import JetStreamError
+from chassis.events.jetstream.api import JetStreamError
 from chassis.events.producer import outbox
 from chassis.events.wire import transport
 from chassis.events.wire.lanes import LANES, lane_of

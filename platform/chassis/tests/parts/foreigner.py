@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import nats as nats_py
 
-from chassis.events.jetstream.streams import api
+from chassis.events.jetstream.api import api_request
 
 __all__ = ["Foreigner"]
 
@@ -31,13 +31,13 @@ class Foreigner:
 
     async def make_stream(self) -> None:
         config = {"name": self.STREAM, "subjects": ["legacy.>"]}
-        await api(self._client, f"STREAM.CREATE.{self.STREAM}", config)
+        await api_request(self._client, f"STREAM.CREATE.{self.STREAM}", config)
 
     async def delete_stream(self) -> None:
-        await api(self._client, f"STREAM.DELETE.{self.STREAM}")
+        await api_request(self._client, f"STREAM.DELETE.{self.STREAM}")
 
     async def purge(self, up_to: int) -> None:
-        await api(self._client, f"STREAM.PURGE.{self.STREAM}", {"seq": up_to})
+        await api_request(self._client, f"STREAM.PURGE.{self.STREAM}", {"seq": up_to})
 
     async def tell(self, id: str, *, key: str = "book-0", **attributes: str) -> None:
         """An event in binary mode, its data as JSON."""

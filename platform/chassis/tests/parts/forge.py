@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext
-from chassis.events.jetstream.streams import api
+from chassis.events.jetstream.api import api_request
 from chassis.events.producer.publisher import Publisher
 from chassis.events.wire import transport
 from chassis.events.wire.cloudevents import to_structured
@@ -33,7 +33,7 @@ class Forge:
         self._client = await nats_py.connect(self._url)
         subjects = [subjects_of(f"bookstore.v1.{name}") for name in ("BookSold", "BookReturned")]
         config = {"name": "bookstore", "subjects": subjects, "allow_direct": True}
-        await api(self._client, "STREAM.CREATE.bookstore", config)
+        await api_request(self._client, "STREAM.CREATE.bookstore", config)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -75,7 +75,7 @@ class Forge:
 
     async def api(self, subject: str, body: Mapping[str, object]) -> None:
         """A request to the JetStream API, as an administrator makes it."""
-        await api(self._client, subject, body)
+        await api_request(self._client, subject, body)
 
     async def publish_again(self, subject: str, data: bytes, headers: Mapping[str, str]) -> None:
         """Put a message into the stream as it is."""

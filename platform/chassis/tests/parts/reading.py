@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis.database.tables import positions
-from chassis.events.jetstream.streams import Stored
+from chassis.events.jetstream.stored_messages import Stored
 from chassis.events.wire import transport
 from chassis.events.wire.contracts import event_type, subject_of
 from chassis.events.wire.lanes import lane_of

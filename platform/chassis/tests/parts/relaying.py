@@ -16,9 +16,11 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, Transaction
 from chassis.database import Database, tables
 from chassis.event_settings import EventSettings
+from chassis.events.jetstream.api import api_request
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
-from chassis.events.jetstream.streams import Stored, api, read_from, stream_state
+from chassis.events.jetstream.stored_messages import Stored, read_from
+from chassis.events.jetstream.streams import stream_state
 from chassis.events.producer import outbox, sent_marks
 from chassis.events.producer.publisher import Publisher
 from chassis.events.producer.relay import Relay
@@ -177,7 +179,7 @@ class StreamView:
     async def api(self, subject: str, body: dict[str, Any] | None = None) -> Any:
         """A request to the JetStream API, as an administrator makes it."""
         async with connection(NatsOptions(self._url), "view") as client:
-            return await api(client, subject, body)
+            return await api_request(client, subject, body)
 
 
 def in_order(view: Sequence[str], published: Sequence[EventContext]) -> bool:

@@ -16,7 +16,8 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventRouter
 from chassis.database.tables import dead_letters, tasks
 from chassis.event_settings import EventSettings
-from chassis.events.jetstream.streams import StreamGone, stream_state
+from chassis.events.jetstream.api import StreamGone
+from chassis.events.jetstream.streams import stream_state
 from localservers import NatsServer
 
 __all__ = [

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from chassis.events.consumer import positions
 from chassis.events.consumer.positions import Position, position_of
 from chassis.events.consumer.start import next_of_subject
-from chassis.events.jetstream.streams import read_from, stream_state
+from chassis.events.jetstream.stored_messages import read_from
+from chassis.events.jetstream.streams import stream_state
 
 __all__ = ["CannotMove", "Move", "move_positions", "plan_begin_anew", "plan_skip"]
 

@@ -7,7 +7,7 @@ from nats.errors import Error as NatsError
 
 from chassis.errors import Unavailable
 from chassis.events.consumer.lag import LagUnknown
-from chassis.events.jetstream.streams import JetStreamError
+from chassis.events.jetstream.api import JetStreamError
 from chassis.events.ledger import EventLedger
 from chassis.rpc.methods import Method
 from slipway.v1 import GetEventLedgerRequest, GetEventLedgerResponse, LedgerService

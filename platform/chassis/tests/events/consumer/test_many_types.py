@@ -9,10 +9,12 @@ from relaying import RunningRelay
 
 from chassis import EventRouter, Transaction
 from chassis.database import Database
-from chassis.events.jetstream import streams
+from chassis.events.jetstream import stored_messages
+from chassis.events.jetstream.api import api_request
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
-from chassis.events.jetstream.streams import api, last_messages, stream_state
+from chassis.events.jetstream.stored_messages import last_messages
+from chassis.events.jetstream.streams import stream_state
 from chassis.events.producer.publisher import Publisher
 from chassis.events.producer.relay import Relay
 from chassis.events.wire.contracts import event_type
@@ -66,11 +68,11 @@ async def test_their_events_are_taken_and_their_lag_is_counted(
 async def test_the_last_messages_of_all_subjects_are_read_in_parts(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "_PAGE_BYTES", 10_000)
+    monkeypatch.setattr(stored_messages, "_PAGE_BYTES", 10_000)
     subjects = all_subjects(many_types(60))
     async with connection(NatsOptions(nats.url), "test") as client:
         config = {"name": "bookstore", "subjects": ["many.>"], "allow_direct": True}
-        await api(client, "STREAM.CREATE.bookstore", config)
+        await api_request(client, "STREAM.CREATE.bookstore", config)
         for data in (b"first", b"last" * 20):
             for subject in subjects:
                 await client.publish(subject, data)

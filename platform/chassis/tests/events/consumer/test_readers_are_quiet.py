@@ -22,7 +22,7 @@ from chassis import EventContext, EventRouter, Transaction
 from chassis.database.tables import marks
 from chassis.events.consumer import pull, reader
 from chassis.events.consumer.held_lanes import HeldLanes
-from chassis.events.jetstream import streams
+from chassis.events.jetstream import consumers
 from chassis.events.membership.shares import Member, share_of_lanes
 from chassis.events.wire.lanes import lane_of
 from chassis.telemetry import metrics
@@ -33,7 +33,7 @@ from localservers import NatsServer
 def openings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The consumers made since."""
     made: list[Any] = []
-    create = streams.create_consumer
+    create = consumers.create_consumer
 
     async def create_consumer(*arguments: Any) -> None:
         made.append(arguments)

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from chassis.events.consumer import pull, reader
 from chassis.events.consumer.pull import Pull
-from chassis.events.jetstream import streams
-from chassis.events.jetstream.streams import JetStreamError
+from chassis.events.jetstream import api, streams
+from chassis.events.jetstream.api import JetStreamError
 from chassis.events.wire import transport
 from localservers import NatsServer
 
@@ -77,7 +77,7 @@ async def test_a_pull_that_the_server_never_heard_of_is_noticed_by_its_silence(
 async def test_connections_cut_between_and_within_messages_lose_and_double_nothing(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "_TIMEOUT", 1)  # of a request whose answer was cut off
+    monkeypatch.setattr(api, "TIMEOUT_SECONDS", 1)  # of a request whose answer was cut off
     async with Proxy(nats.port) as proxy, Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
         settings = TestSettings(batch_max_events=20)
@@ -102,7 +102,7 @@ async def test_a_stalled_connection_is_waited_for(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pull, "_HEARTBEAT_SECONDS", 0.2)
-    monkeypatch.setattr(streams, "_TIMEOUT", 0.3)
+    monkeypatch.setattr(api, "TIMEOUT_SECONDS", 0.3)
     failed = asyncio.Event()
 
     async def stream_state(*arguments: Any) -> Any:

@@ -14,7 +14,8 @@ from nats_keys import Operator, user_key
 
 from bookstore.v1 import BookSold
 from chassis.events.jetstream.connection import connection
-from chassis.events.jetstream.nats_options import NatsOptions, problems
+from chassis.events.jetstream.nats_options import NatsOptions
+from chassis.events.jetstream.nats_settings import find_problems
 from chassis.events.jetstream.streams import stream_state
 from localservers import NatsServer
 
@@ -79,7 +80,7 @@ async def test_a_service_shows_who_it_is(tmp_path: Path, by: str) -> None:
         file.write_text(operator.credentials(), encoding="utf-8")
         settings = {"nats_credentials_file": str(file)}
     with NatsServer(tmp_path / "nats", config=config) as nats:
-        assert list(problems(nats.url, TestSettings(**settings))) == []
+        assert list(find_problems(nats.url, TestSettings(**settings))) == []
         async with shop_at(nats.url, tmp_path, **settings) as shop:
             await shop.sells()
         refused = await refusal(nats.url, tmp_path / "stranger")
@@ -234,7 +235,7 @@ async def test_what_the_files_hold_is_read_anew_at_each_connection(tmp_path: Pat
         ),
         (
             {"nats_credentials_file": "TEXT"},
-            "APP_NATS_CREDENTIALS_FILE: cannot be used: no NATS USER JWT in it",
+            "APP_NATS_CREDENTIALS_FILE: cannot be used: it has no NATS USER JWT",
         ),
         ({"nats_nkey_seed_file": "TEXT"}, "APP_NATS_NKEY_SEED_FILE: cannot be used: "),
     ],
@@ -251,6 +252,6 @@ def test_settings_that_do_not_fit_are_one_line(
         "TEXT": str(text),
     }
     given: dict[str, Any] = {name: stands_for.get(v, v) for name, v in settings.items()}
-    (line,) = problems("nats://broker:4222", TestSettings(**given))
+    (line,) = find_problems("nats://broker:4222", TestSettings(**given))
     assert line.startswith(said)
     assert "s3cret" not in line

@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookReturned, BookSold
 from chassis.database import Database
 from chassis.event_settings import EventSettings
+from chassis.events.jetstream.api import api_request
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.owned_stream import LaneCountChanged
-from chassis.events.jetstream.streams import api
 from chassis.events.producer import outbox
 from chassis.events.release.applying import Applied, Known, SubjectsHeld, apply_members_stream
 from chassis.events.release.applying import apply_own_stream as apply_own
@@ -279,7 +279,9 @@ async def test_members_that_an_older_release_makes_at_once_are_looked_at_again(
             connection(NatsOptions(nats.url), "release") as client,
         ):
             applying = asyncio.create_task(apply_members_stream(client, 1))
-            making = asyncio.create_task(api(older, "STREAM.CREATE.slipway-members", IN_MEMORY))
+            making = asyncio.create_task(
+                api_request(older, "STREAM.CREATE.slipway-members", IN_MEMORY)
+            )
             await asyncio.wait({applying, making})
         members = applying.result()
         if making.exception():

@@ -9,7 +9,7 @@ from bookshop import TestSettings
 from relaying import Shop, StreamView, in_order
 
 from bookstore.v1 import BookReturned
-from chassis.events.jetstream.streams import publish_batch
+from chassis.events.jetstream.atomic_batch import publish_batch
 from chassis.events.producer import outbox
 from chassis.events.producer.publisher import EventTooLarge
 from localservers import NatsServer

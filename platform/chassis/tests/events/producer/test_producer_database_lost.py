@@ -14,7 +14,7 @@ from relaying import STREAM, Shop, StreamView, in_order
 from structlog.testing import capture_logs
 
 from chassis import EventContext
-from chassis.events.jetstream.streams import publish_batch
+from chassis.events.jetstream.atomic_batch import publish_batch
 from chassis.events.producer.relay import Relay
 from chassis.events.wire.lanes import LANES
 from localservers import NatsServer

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from chassis.database import Database
 from chassis.database.leadership import Lock
-from chassis.events.jetstream.streams import api
+from chassis.events.jetstream.api import api_request
 from chassis.events.producer import leadership, relay
 from chassis.events.producer.leadership import Leadership
 from chassis.events.producer.publisher import Publisher
@@ -102,9 +102,9 @@ async def test_the_end_of_a_purged_stream_is_found_without_a_look_at_each_place(
 
         async def counted(client: object, subject: str, body: object = None) -> object:
             asked.append(subject)
-            return await api(client, subject, body)  # type: ignore[arg-type]
+            return await api_request(client, subject, body)  # type: ignore[arg-type]
 
-        monkeypatch.setattr("chassis.events.jetstream.streams.api", counted)
+        monkeypatch.setattr("chassis.events.jetstream.stored_messages.api_request", counted)
         running.relay.reconcile()
 
         async def whole() -> bool:

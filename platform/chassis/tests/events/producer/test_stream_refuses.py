@@ -18,7 +18,8 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookSold
 from chassis import EventContext, Transaction
 from chassis.database.tables import outbox
-from chassis.events.jetstream.streams import publish_batch
+from chassis.events.jetstream.api import api_request
+from chassis.events.jetstream.atomic_batch import publish_batch
 from chassis.events.producer import outbox as outbox_rows
 from chassis.events.producer import refused, relay, sending, sent_marks
 from chassis.events.producer.outbox import lock_counters, number_new, record_sent
@@ -253,18 +254,18 @@ async def test_strangers_who_publish_all_the_time_do_not_stop_the_relay(
 async def test_the_end_behind_many_strangers_is_found_in_few_requests(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chassis.events.jetstream import streams
+    from chassis.events.jetstream import stored_messages
 
     asked: list[str] = []
-    request, direct = streams.api, streams._direct
+    read_page = stored_messages._read_page
 
     async def counted(client: Any, subject: str, body: Any = None) -> Any:
         asked.append(subject)
-        return await request(client, subject, body)
+        return await api_request(client, subject, body)
 
     def counted_too(client: Any, stream: str, *arguments: Any) -> Any:
         asked.append("DIRECT.GET")
-        return direct(client, stream, *arguments)
+        return read_page(client, stream, *arguments)
 
     async with Shop(new_database("shop")) as shop:
         running = shop.start_relay(nats.url)
@@ -275,8 +276,8 @@ async def test_the_end_behind_many_strangers_is_found_in_few_requests(
             for n in range(3000):
                 await stranger.publish(f"bookstore.v1.BookSold.{n % LANES}", b"plain")
             await stranger.flush()
-        monkeypatch.setattr(streams, "api", counted)
-        monkeypatch.setattr(streams, "_direct", counted_too)
+        monkeypatch.setattr(stored_messages, "api_request", counted)
+        monkeypatch.setattr(stored_messages, "_read_page", counted_too)
         shop.start_relay(nats.url, types=TYPES)
         await shop.sell(range(5, 10))
         await shop.sent()

@@ -7,7 +7,7 @@ from nats.aio.client import Client
 
 from chassis.events.consumer.judge import judge
 from chassis.events.consumer.positions import Position, position_of
-from chassis.events.jetstream.streams import last_before, last_messages
+from chassis.events.jetstream.stored_messages import last_before, last_messages
 
 __all__ = ["Behind", "last_events", "subjects_behind"]
 

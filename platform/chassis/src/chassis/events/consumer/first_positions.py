@@ -16,9 +16,11 @@ from chassis.events.consumer.behind import last_events
 from chassis.events.consumer.positions import ANY, Position, position_of
 from chassis.events.consumer.start import first_event
 from chassis.events.handlers.binding import Handler
+from chassis.events.jetstream.api import StreamGone
 from chassis.events.jetstream.owned_stream import made_after_rank
+from chassis.events.jetstream.stored_messages import Stored
 from chassis.events.jetstream.stream_end import last_event, rank_of
-from chassis.events.jetstream.streams import Stored, StreamGone, StreamState, stream_state
+from chassis.events.jetstream.streams import StreamState, stream_state
 from chassis.events.wire.contracts import subject_of
 from chassis.events.wire.lanes import LANES
 

@@ -27,14 +27,11 @@ from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.failures import reason_of
 from chassis.events.handlers.pauses import Pauses
 from chassis.events.handlers.router import Foreign
+from chassis.events.jetstream.api import StreamGone
 from chassis.events.jetstream.broker import Broker
-from chassis.events.jetstream.streams import (
-    StreamGone,
-    StreamState,
-    count_from,
-    stored_at,
-    stream_state,
-)
+from chassis.events.jetstream.consumers import count_from
+from chassis.events.jetstream.stored_messages import stored_at
+from chassis.events.jetstream.streams import StreamState, stream_state
 from chassis.events.membership.members import Members
 from chassis.events.tasks.gate import Gate
 from chassis.events.wire import transport

@@ -6,8 +6,9 @@ from chassis.database import Database
 from chassis.events.consumer import positions
 from chassis.events.consumer.behind import last_events, subjects_behind
 from chassis.events.consumer.positions import Position
+from chassis.events.jetstream.api import StreamGone
 from chassis.events.jetstream.broker import Broker
-from chassis.events.jetstream.streams import StreamGone, StreamState, stream_state
+from chassis.events.jetstream.streams import StreamState, stream_state
 from chassis.events.wire.contracts import subject_of
 
 __all__ = ["Lag", "LagUnknown"]

@@ -14,8 +14,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from chassis.events.jetstream.nats_options import api_subject
-from chassis.events.jetstream.streams import create_consumer, delete_consumer
+from chassis.events.jetstream.client import api_subject
+from chassis.events.jetstream.consumers import create_consumer, delete_consumer
 from chassis.events.waiting import wait_at_most
 from chassis.ids import uuid7
 

@@ -32,8 +32,9 @@ from chassis.events.consumer.stream_reader import Reopen, StreamReader
 from chassis.events.handlers import pauses
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.pauses import Pauses
+from chassis.events.jetstream.api import JetStreamError
 from chassis.events.jetstream.broker import Broker
-from chassis.events.jetstream.streams import JetStreamError, stream_state
+from chassis.events.jetstream.streams import stream_state
 from chassis.events.membership.members import Members
 from chassis.events.tasks.gate import Gate
 from chassis.events.wire import transport

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from chassis.events.consumer.behind import Behind
 from chassis.events.consumer.positions import ANY, Position
-from chassis.events.jetstream.streams import Stored, first_stored, stored_at
+from chassis.events.jetstream.stored_messages import Stored, first_stored, stored_at
 from chassis.events.wire import transport
 
 __all__ = ["first_event", "next_of_subject", "start_sequence"]

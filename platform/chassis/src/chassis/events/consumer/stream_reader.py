@@ -14,9 +14,9 @@ from chassis.events.consumer.held_lanes import HeldLanes
 from chassis.events.consumer.positions import PositionMoved
 from chassis.events.consumer.pull import Pull, PullBroken
 from chassis.events.consumer.suspicions import Suspicions
+from chassis.events.jetstream.api import StreamGone
 from chassis.events.jetstream.broker import Broker
 from chassis.events.jetstream.hindrance import Hindrance
-from chassis.events.jetstream.streams import StreamGone
 from chassis.events.membership.members import Members
 from chassis.events.waiting import wait_at_most
 from chassis.events.wire import transport

@@ -8,6 +8,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from chassis.events.jetstream.client import JetStreamClient
 from chassis.events.jetstream.connection import close
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.wire import transport
@@ -45,7 +46,7 @@ class Broker:
     def __init__(self, options: NatsOptions, name: str) -> None:
         self._options = options
         self._name = name
-        self.client: Client = options.client()
+        self.client: Client = JetStreamClient(options)
         self.connected = asyncio.Event()
         self._subscriptions: list[tuple[str, str, Callable[[Msg], Awaitable[None]]]] = []
         self._on_connected: list[Callable[[], Awaitable[None]]] = []
@@ -83,7 +84,7 @@ class Broker:
         The client reconnects by itself, but for what the server has refused for good.
         """
         while True:
-            client, closed = self._options.client(), asyncio.Event()
+            client, closed = JetStreamClient(self._options), asyncio.Event()
             self.client = client
             try:
                 await self._connect(client, closed)
@@ -124,7 +125,7 @@ class Broker:
             disconnected_cb=self._lost,
             reconnected_cb=self._found,
             closed_cb=is_closed,
-            **self._options.arguments(),
+            **self._options.connect_arguments(),
         )
         for subject, queue, hear in self._subscriptions:
             await client.subscribe(subject, queue, cb=hear)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from nats.aio.client import Client
 
+from chassis.events.jetstream.client import JetStreamClient
 from chassis.events.jetstream.nats_options import NatsOptions
 
 __all__ = ["close", "connection"]
@@ -26,7 +27,7 @@ async def connection(options: NatsOptions, name: str) -> AsyncIterator[Client]:
         ConnectionError: the connection was lost.
         OSError, nats.errors.Error: there was none to be had.
     """
-    client = options.client()
+    client = JetStreamClient(options)
     try:
         async with asyncio.timeout(None) as block:
 
@@ -43,7 +44,7 @@ async def connection(options: NatsOptions, name: str) -> AsyncIterator[Client]:
                 connect_timeout=_CONNECT_SECONDS,
                 error_cb=_quiet,
                 closed_cb=lost,
-                **options.arguments(),
+                **options.connect_arguments(),
             )
             yield client
     except TimeoutError as error:

@@ -8,12 +8,8 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 
-from chassis.events.jetstream.streams import (
-    STREAM_NOT_FOUND,
-    JetStreamError,
-    StreamGone,
-    names_holding,
-)
+from chassis.events.jetstream.api import STREAM_NOT_FOUND, JetStreamError, StreamGone
+from chassis.events.jetstream.streams import streams_with_subject
 
 __all__ = ["Hindrance"]
 
@@ -92,7 +88,7 @@ class Hindrance:
         held: dict[str, list[str]] = {}
         try:
             for subject in sorted(subjects):
-                for name in await names_holding(client, subject):
+                for name in await streams_with_subject(client, subject):
                     if name != self._stream:
                         held.setdefault(name, []).append(subject)
         except (JetStreamError, nats.errors.Error, TimeoutError):

@@ -7,8 +7,9 @@ from typing import Any
 from nats.aio.client import Client
 
 from chassis.event_settings import EventSettings
+from chassis.events.jetstream.api import StreamGone, api_request
 from chassis.events.jetstream.stream_drift import drift
-from chassis.events.jetstream.streams import StreamGone, StreamState, api, stream_state
+from chassis.events.jetstream.streams import StreamState, stream_state
 from chassis.events.wire.contracts import subjects_of
 from chassis.events.wire.lanes import LANES
 
@@ -104,7 +105,7 @@ async def make_stream(
     if sent_rank is not None:
         metadata[_MADE_AFTER_KEY] = str(sent_rank)
     config = _config(stream, types, settings) | {"metadata": metadata}
-    await api(client, f"STREAM.CREATE.{stream}", config)
+    await api_request(client, f"STREAM.CREATE.{stream}", config)
 
 
 async def extend_stream(client: Client, stream: str, owned: OwnedStream, **more: Any) -> None:
@@ -115,7 +116,7 @@ async def extend_stream(client: Client, stream: str, owned: OwnedStream, **more:
     """
     subjects = sorted({*(owned.state.config.get("subjects") or ()), *owned.lacks})
     config = {**owned.state.config, "subjects": subjects, **more}
-    await api(client, f"STREAM.UPDATE.{stream}", config)
+    await api_request(client, f"STREAM.UPDATE.{stream}", config)
 
 
 def made_after_rank(state: StreamState) -> int | None:

@@ -8,7 +8,8 @@ from contextlib import aclosing
 
 from nats.aio.client import Client
 
-from chassis.events.jetstream.streams import Stored, StreamState, last_stored, read_from, stored_at
+from chassis.events.jetstream.stored_messages import Stored, last_stored, read_from, stored_at
+from chassis.events.jetstream.streams import StreamState
 from chassis.events.wire import transport
 from chassis.events.wire.contracts import is_of_stream
 

@@ -9,13 +9,9 @@ from typing import Any
 import structlog
 from nats.aio.client import Client
 
-from chassis.events.jetstream.streams import (
-    JetStreamError,
-    StreamGone,
-    api,
-    last_messages,
-    stream_state,
-)
+from chassis.events.jetstream.api import JetStreamError, StreamGone, api_request
+from chassis.events.jetstream.stored_messages import last_messages
+from chassis.events.jetstream.streams import stream_state
 from chassis.events.membership.announcement import Announcement
 from chassis.events.wire import transport
 
@@ -111,7 +107,7 @@ async def ensure_stream(client: Client, replicas: int) -> None:
     except StreamGone:
         pass
     try:
-        await api(client, f"STREAM.CREATE.{_STREAM}", members_config(replicas))
+        await api_request(client, f"STREAM.CREATE.{_STREAM}", members_config(replicas))
     except JetStreamError:
         await stream_state(client, _STREAM)
 

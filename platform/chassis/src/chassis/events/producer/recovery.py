@@ -17,8 +17,9 @@ from nats.aio.client import Client
 from chassis.database import Database, Transaction
 from chassis.event_settings import EventSettings
 from chassis.events.jetstream.owned_stream import OwnedStream, ensure_stream, look_at_stream
+from chassis.events.jetstream.stored_messages import Stored, read_from, stored_at
 from chassis.events.jetstream.stream_end import CopyLags, last_event, rank_of
-from chassis.events.jetstream.streams import Stored, StreamState, read_from, stored_at
+from chassis.events.jetstream.streams import StreamState
 from chassis.events.producer import outbox, refused, sent_marks
 from chassis.events.producer.outbox import Counters
 from chassis.events.producer.outbox_lift import Held, lift

@@ -16,18 +16,18 @@ from nats.aio.client import Client
 
 from chassis.database import Database, Transaction
 from chassis.event_settings import EventSettings
-from chassis.events.jetstream.connection import connection
-from chassis.events.jetstream.hindrance import Hindrance
-from chassis.events.jetstream.nats_options import NatsOptions
-from chassis.events.jetstream.owned_stream import LaneCountChanged
-from chassis.events.jetstream.stream_drift import ADDED_BYTES
-from chassis.events.jetstream.streams import (
-    BATCH_MAX,
+from chassis.events.jetstream.api import (
     BatchIncomplete,
     JetStreamError,
     StreamGone,
     WrongLastSequence,
 )
+from chassis.events.jetstream.atomic_batch import BATCH_MAX
+from chassis.events.jetstream.connection import connection
+from chassis.events.jetstream.hindrance import Hindrance
+from chassis.events.jetstream.nats_options import NatsOptions
+from chassis.events.jetstream.owned_stream import LaneCountChanged
+from chassis.events.jetstream.stream_drift import ADDED_BYTES
 from chassis.events.producer import outbox
 from chassis.events.producer.leadership import Leadership
 from chassis.events.producer.outbox import Counters, Outgoing

@@ -7,14 +7,14 @@ import structlog
 from nats.aio.client import Client
 
 from chassis.database import Database, Transaction
-from chassis.events.jetstream.stream_end import only_strangers
-from chassis.events.jetstream.streams import (
+from chassis.events.jetstream.api import (
     EVENT_REFUSED,
     JetStreamError,
     StreamGone,
     WrongLastSequence,
-    publish_batch,
 )
+from chassis.events.jetstream.atomic_batch import publish_batch
+from chassis.events.jetstream.stream_end import only_strangers
 from chassis.events.producer import outbox, refused, sent_marks
 from chassis.events.producer.batch_size import BatchSize
 from chassis.events.producer.outbox import Counters, Outgoing

@@ -15,14 +15,9 @@ from typing import Literal
 from nats.aio.client import Client
 
 from chassis.event_settings import EventSettings
+from chassis.events.jetstream.api import JetStreamError, StreamGone, api_request
 from chassis.events.jetstream.owned_stream import extend_stream, look_at_stream, make_stream
-from chassis.events.jetstream.streams import (
-    JetStreamError,
-    StreamGone,
-    api,
-    names_holding,
-    stream_state,
-)
+from chassis.events.jetstream.streams import stream_state, streams_with_subject
 from chassis.events.membership.members_stream import members_config
 from chassis.events.wire.contracts import subjects_of
 from chassis.events.wire.transport import MEMBERS_STREAM
@@ -135,7 +130,7 @@ async def apply_members_stream(client: Client, replicas: int, *, change: bool = 
     try:
         config = (await stream_state(client, MEMBERS_STREAM)).config
     except StreamGone:
-        making = partial(api, client, f"STREAM.CREATE.{MEMBERS_STREAM}", wanted)
+        making = partial(api_request, client, f"STREAM.CREATE.{MEMBERS_STREAM}", wanted)
         if not change or await _make(client, MEMBERS_STREAM, subjects, making):
             return Applied(MEMBERS_STREAM, "made", subjects)
         config = (await stream_state(client, MEMBERS_STREAM)).config
@@ -186,7 +181,7 @@ async def _told_who_holds(
         held = [
             f"stream {name!r} holds {subject}"
             for subject in (subjects if error.error_code == _SUBJECTS_OVERLAP else ())
-            for name in await names_holding(client, subject)
+            for name in await streams_with_subject(client, subject)
             if name != stream
         ]
         if not held:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from chassis.database import ConnectionLost, DatabaseAtFault, DatabaseDown, identity
 from chassis.database.engine import database_file, is_sqlite
 from chassis.database.identity import WrongDatabase
-from chassis.events.jetstream.streams import JetStreamError
+from chassis.events.jetstream.api import JetStreamError
 from chassis.exit_codes import CONFIGURATION, FAILED, NOTHING, UNAVAILABLE, USAGE
 from chassis.operations.command_line.arguments import ArgumentParser, Verbs
 from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage

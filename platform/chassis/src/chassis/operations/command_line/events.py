@@ -6,7 +6,7 @@ from sqlalchemy.exc import IntegrityError
 
 from chassis.events.consumer.behind import last_events
 from chassis.events.consumer.positions import Position, PositionMoved
-from chassis.events.jetstream.streams import JetStreamError
+from chassis.events.jetstream.api import JetStreamError
 from chassis.events.membership.members_stream import running_members
 from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE
 from chassis.operations.command_line.arguments import Verbs

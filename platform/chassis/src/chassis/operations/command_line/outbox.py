@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 
 from chassis.database import Transaction
 from chassis.database.chunks import chunks
+from chassis.events.jetstream.api import StreamGone
 from chassis.events.jetstream.stream_drift import drift
-from chassis.events.jetstream.streams import StreamGone, stream_state
+from chassis.events.jetstream.streams import stream_state
 from chassis.events.producer import refused
 from chassis.events.producer.refused import Refused
 from chassis.events.wire.contracts import stream_of

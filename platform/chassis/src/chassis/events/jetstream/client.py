@@ -1,0 +1,106 @@
+"""The NATS client of all connections: it reads credentials at each connect, and checks TLS."""
+
+import base64
+import ssl
+from typing import Any
+
+from nats.aio.client import Client
+from nats.errors import Error, SecureConnWantedError
+
+from chassis.events.jetstream.nats_options import NatsOptions
+from chassis.events.jetstream.signing import describe_without_secrets, key_pair
+from chassis.events.wire import transport
+
+__all__ = ["COPY_OF_A_COPY", "JetStreamClient", "api_subject"]
+
+COPY_OF_A_COPY = "slipway-copy-of-a-copy"
+"""Header of a message that was read from a stream and was stored there as a copy already."""
+_COPIED_FROM = f"\r\n{transport.COPIED_FROM}:".encode()
+
+
+class JetStreamClient(Client):
+    """A client that presents what the files of its options hold at each connect.
+
+    `api_prefix` is the prefix of the JetStream API, which depends on the domain.
+    """
+
+    def __init__(self, options: NatsOptions) -> None:
+        super().__init__()
+        domain = options.domain
+        self.api_prefix = f"$JS.{domain}.API" if domain else "$JS.API"
+        # `options` is an attribute of the library's.
+        self._nats_options = options
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """A TLS context of the certificates as they are now."""
+        try:
+            return self._nats_options.certificates.context()
+        except ValueError as error:
+            raise Error(f"nats: the certificate cannot be used: {error}") from error
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        parsed: dict[str, str] | None = await super()._process_headers(headers)
+        if parsed and headers.count(_COPIED_FROM) > 1:
+            # The library keeps only one value of a header, so that a second one has to be noted.
+            parsed[COPY_OF_A_COPY] = "1"
+        return parsed
+
+    async def _process_connect_init(self) -> None:
+        try:
+            await super()._process_connect_init()
+        except ssl.SSLCertVerificationError as error:
+            raise Error(f"nats: {self._nats_options.explain_distrust(error)}") from error
+        except (ConnectionError, ssl.SSLError) as error:
+            if self._server_info.get("tls_verify"):
+                raise Error(
+                    "nats: the broker refused the certificate of APP_NATS_TLS_CERTIFICATE_FILE: "
+                    f"{error}"
+                ) from error
+            raise
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        # The check is needed because an attacker in between may remove the offer of TLS from the
+        # broker's greeting.
+        options = self._nats_options
+        encrypted = options.tls_first or info.get("tls_required")
+        if initial_connection and options.encrypted and not encrypted:
+            raise SecureConnWantedError
+        if initial_connection and info.get("tls_verify") and not options.certificates.key:
+            raise Error(
+                "nats: the broker asks for a certificate: set APP_NATS_TLS_CERTIFICATE_FILE and "
+                "APP_NATS_TLS_KEY_FILE"
+            )
+        await super()._process_info(info, initial_connection)
+
+    def _connect_command(self) -> bytes:
+        # Any other kind of error would end the library's reconnecting permanently.
+        try:
+            self._set_signature()
+            command: bytes = super()._connect_command()
+        except (OSError, Error):
+            raise
+        except Exception as error:
+            said = describe_without_secrets(error)
+            raise Error(f"nats: credentials cannot be used: {said}") from error
+        return command
+
+    def _set_signature(self) -> None:
+        """Sign the broker's nonce with the key of the options, if there is one."""
+        jwt, seed = self._nats_options.jwt_and_seed()
+        if seed is None:
+            return
+        pair = key_pair(seed)
+        nonce = str(self._server_info.get("nonce", ""))
+        signature = base64.b64encode(pair.sign(nonce.encode()))
+        self._public_nkey = pair.public_key.decode()
+        pair.wipe()
+        self._signature_cb = lambda _nonce: signature
+        self._user_jwt_cb = None if jwt is None else lambda: bytearray(jwt)
+        self._auth_configured = True
+
+
+def api_subject(client: Client, subject: str) -> str:
+    """Return a subject of the JetStream API with the client's prefix."""
+    prefix = client.api_prefix if isinstance(client, JetStreamClient) else "$JS.API"
+    return f"{prefix}.{subject}"
