@@ -46,7 +46,7 @@ class Stored:
 
     @property
     def number(self) -> int:
-        """The event's number within its subject; 0 for a foreign message or a copy of an event."""
+        """The event's number within its subject; 0 for a copy, and if no relay sent it."""
         return 0 if self.is_copy else transport.integer(self.headers, transport.NUMBER)
 
     @property
