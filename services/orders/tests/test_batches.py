@@ -1,4 +1,4 @@
-"""News of many orders at once: one lock, one update and one insert, whatever the order it is in."""
+"""Several events in one transaction, and what an event costs in statements."""
 
 import json
 import time
@@ -31,17 +31,17 @@ from shop.payments.v1 import PaymentAuthorized, PaymentDeclined, PaymentRefunded
 
 def place(harness: HandlerHarness, *order_ids: str, price: int = 199) -> None:
     line = OrderLine(sku="milk", quantity=1, price=Money(amount=price, currency="USD"))
-    asked = [
+    requests = [
         PlaceOrderRequest(order_id=order_id, customer_id="c-1", lines=[line])
         for order_id in order_ids
     ]
-    harness.transact(lambda tx: [Orders().place_order(order, tx) for order in asked])
+    harness.transact(lambda tx: [Orders().place_order(request, tx) for request in requests])
 
 
-def record(harness: HandlerHarness, order_id: str = "o-1") -> list[tuple[int, str, bool]]:
-    """Sequence, type and whether it is the end."""
-    asked = ListOrderEventsRequest(order_id=order_id)
-    page = harness.transact(lambda tx: Orders().list_order_events(asked, tx))
+def history(harness: HandlerHarness, order_id: str = "o-1") -> list[tuple[int, str, bool]]:
+    """Return sequence, type and `terminal` of each event of an order."""
+    request = ListOrderEventsRequest(order_id=order_id)
+    page = harness.transact(lambda tx: Orders().list_order_events(request, tx))
     return [
         (entry.sequence, json.loads(entry.cloudevent)["type"].split(".")[-1], entry.terminal)
         for entry in page.events
@@ -50,7 +50,7 @@ def record(harness: HandlerHarness, order_id: str = "o-1") -> list[tuple[int, st
 
 @contextmanager
 def statements(harness: HandlerHarness) -> Iterator[list[str]]:
-    """What is sent to the tables of orders."""
+    """Collect the statements on the tables of orders."""
     sent: list[str] = []
 
     def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
@@ -65,7 +65,7 @@ def statements(harness: HandlerHarness) -> Iterator[list[str]]:
 @pytest.mark.parametrize(
     "type", [StockReserved, StockRejected, PaymentAuthorized, PaymentDeclined, PaymentRefunded]
 )
-def test_news_of_an_order_costs_a_lock_an_update_and_an_insert(
+def test_an_event_costs_a_lock_an_update_and_an_insert(
     harness: HandlerHarness, type: Callable[..., Message]
 ) -> None:
     place(harness, "o-1")
@@ -79,7 +79,7 @@ def test_events_of_one_order_in_a_batch_follow_each_other(harness: HandlerHarnes
     amount = Money(amount=199, currency="USD")
     paid = [PaymentAuthorized(order_id=order_id, amount=amount) for order_id in ("o-1", "o-2")]
     contexts = harness.handle(paid[0], paid[1], paid[0])
-    assert record(harness) == [
+    assert history(harness) == [
         (1, "OrderPlaced", False),
         (2, "PaymentAuthorized", False),
         (3, "OrderConfirmed", True),
@@ -95,51 +95,53 @@ def test_events_of_one_order_in_a_batch_follow_each_other(harness: HandlerHarnes
 
 def test_a_batch_with_an_unknown_order_changes_nothing(harness: HandlerHarness) -> None:
     place(harness, "o-1")
-    with pytest.raises(Reject, match="'nobody'"):
-        harness.handle(PaymentAuthorized(order_id="o-1"), PaymentAuthorized(order_id="nobody"))
-    assert record(harness) == [(1, "OrderPlaced", False)]
+    with pytest.raises(Reject, match="'unknown'"):
+        harness.handle(PaymentAuthorized(order_id="o-1"), PaymentAuthorized(order_id="unknown"))
+    assert history(harness) == [(1, "OrderPlaced", False)]
 
 
 @pytest.mark.parametrize("order_id", ["o" * 65, "a b"])
-def test_news_of_what_cannot_be_an_order_is_rejected(
+def test_an_event_with_a_malformed_order_id_is_rejected(
     harness: HandlerHarness, order_id: str
 ) -> None:
     with pytest.raises(Reject):
         harness.handle(StockReserved(order_id=order_id))
 
 
-def test_an_event_in_the_record_keeps_an_amount_of_zero(harness: HandlerHarness) -> None:
+def test_an_event_in_the_history_keeps_an_amount_of_zero(harness: HandlerHarness) -> None:
     place(harness, "o-1", price=0)
-    asked = ListOrderEventsRequest(order_id="o-1")
-    page = harness.transact(lambda tx: Orders().list_order_events(asked, tx))
+    request = ListOrderEventsRequest(order_id="o-1")
+    page = harness.transact(lambda tx: Orders().list_order_events(request, tx))
     data = json.loads(page.events[0].cloudevent)["data"]
     assert data["total"] == {"amount": "0", "currency": "USD"}
 
 
-def test_all_that_is_overdue_is_cancelled_at_once(harness: HandlerHarness) -> None:
+def test_all_overdue_orders_are_cancelled_in_one_run(harness: HandlerHarness) -> None:
     place(harness, *(f"o-{number}" for number in range(401)))
     harness.transact(lambda tx: saga.cancel_overdue(tx, timeout_seconds=-1))
-    asked = GetOrdersLedgerRequest()
-    ledger = harness.transact(lambda tx: Orders().get_orders_ledger(asked, tx))
+    request = GetOrdersLedgerRequest()
+    ledger = harness.transact(lambda tx: Orders().get_orders_ledger(request, tx))
     assert [order.endings for order in ledger.orders] == [1] * 401
 
 
-def test_batches_about_the_same_orders_crosswise_take_turns(harness: HandlerHarness) -> None:
+def test_transactions_about_the_same_orders_in_opposite_order_do_not_deadlock(
+    harness: HandlerHarness,
+) -> None:
     if harness.database.sqlite:
-        pytest.skip("has one writer")
+        pytest.skip("SQLite has one writer")
     place(harness, "o-1", "o-2")
     begun: list[str] = []
 
     def batch(*order_ids: str) -> None:
         context = EventContext("e", "shop.inventory.v1.StockReserved", "inventory")
-        heard = [
+        received = [
             Received(order_id, Trigger.STOCK_RESERVED, context, StockReserved(order_id=order_id))
             for order_id in order_ids
         ]
 
         def work(tx: Transaction) -> None:
             begun.append(order_ids[0])
-            saga.receive(tx, heard)
+            saga.receive(tx, *received)
 
         harness.transact(work)
 
@@ -151,13 +153,13 @@ def test_batches_about_the_same_orders_crosswise_take_turns(harness: HandlerHarn
             holder.rollback()
         for done in batches:
             done.result()
-    # A deadlock would have been run again.
+    # After a deadlock, a transaction would have been run a second time.
     assert sorted(begun) == ["o-1", "o-2"]
-    assert [len(record(harness, order_id)) for order_id in ("o-1", "o-2")] == [3, 3]
+    assert [len(history(harness, order_id)) for order_id in ("o-1", "o-2")] == [3, 3]
 
 
 def waiting(session: Session) -> int:
-    """How many wait for a lock on this server."""
+    """Return how many connections wait for a lock on this server."""
     waits = text("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
     return int(session.scalar(waits) or 0)
 

@@ -25,7 +25,7 @@ from orders.domain import (
 MILK = Line("milk", 2, 199)
 
 
-def make(
+def make_draft(
     *lines: Line,
     order_id: str = "o-1",
     customer_id: str = "c-1",
@@ -36,17 +36,17 @@ def make(
 
 
 def test_the_total_is_the_sum_over_the_lines() -> None:
-    assert make(MILK, Line("bread", 3, 250)).total == 2 * 199 + 3 * 250
+    assert make_draft(MILK, Line("bread", 3, 250)).total == 2 * 199 + 3 * 250
 
 
-def test_lines_of_one_product_are_added_up_where_it_first_stood() -> None:
-    placed = make(Line("milk", 2, 199), Line("bread", 1, 250), Line("milk", 1, 199))
+def test_lines_of_one_product_are_merged_into_the_first_of_them() -> None:
+    placed = make_draft(Line("milk", 2, 199), Line("bread", 1, 250), Line("milk", 1, 199))
     assert placed.lines == (Line("milk", 3, 199), Line("bread", 1, 250))
 
 
 def test_one_product_at_two_prices_is_refused() -> None:
     with pytest.raises(Invalid) as refused:
-        make(Line("milk", 2, 199), Line("milk", 1, 198))
+        make_draft(Line("milk", 2, 199), Line("milk", 1, 198))
     assert refused.value.field == "lines.1.price"
 
 
@@ -88,13 +88,13 @@ def test_lines_that_cannot_be_ordered_are_named(lines: list[Line], field: str) -
 )
 def test_a_malformed_part_of_an_order_is_named(changed: dict[str, str], field: str) -> None:
     with pytest.raises(Invalid) as refused:
-        make(**changed)
+        make_draft(**changed)
     assert refused.value.field == field
 
 
-def test_no_idempotency_key_is_none() -> None:
-    assert make(key="").idempotency_key is None
-    assert make(key="k-1").idempotency_key == "k-1"
+def test_an_empty_idempotency_key_is_none() -> None:
+    assert make_draft(key="").idempotency_key is None
+    assert make_draft(key="k-1").idempotency_key == "k-1"
 
 
 @given(
@@ -108,22 +108,22 @@ def test_a_request_sent_again_in_another_order_and_at_other_prices_is_the_same(
     case: tuple[dict[str, int], list[tuple[str, int]], int],
 ) -> None:
     quantities, shuffled, price = case
-    first = make(*(Line(sku, quantity, 100) for sku, quantity in quantities.items()))
-    again = make(*(Line(sku, quantity, price) for sku, quantity in shuffled), order_id="o-2")
+    first = make_draft(*(Line(sku, quantity, 100) for sku, quantity in quantities.items()))
+    again = make_draft(*(Line(sku, quantity, price) for sku, quantity in shuffled), order_id="o-2")
     assert again.fingerprint == first.fingerprint
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        make(Line("milk", 3, 199)),
-        make(Line("bread", 2, 199)),
-        make(MILK, Line("bread", 1, 1)),
-        make(customer_id="c-2"),
+        make_draft(Line("milk", 3, 199)),
+        make_draft(Line("bread", 2, 199)),
+        make_draft(MILK, Line("bread", 1, 1)),
+        make_draft(customer_id="c-2"),
     ],
 )
-def test_a_request_for_something_else_is_told_apart(other: Draft) -> None:
-    assert other.fingerprint != make().fingerprint
+def test_a_request_for_something_else_has_another_fingerprint(other: Draft) -> None:
+    assert other.fingerprint != make_draft().fingerprint
 
 
 @pytest.mark.parametrize(
@@ -151,9 +151,7 @@ def test_an_ended_order_never_ends_again(status: Status, trigger: Trigger) -> No
 
 
 @pytest.mark.parametrize(("status", "trigger"), list(product(Status, Trigger)))
-def test_only_a_payment_for_a_cancelled_order_is_given_back(
-    status: Status, trigger: Trigger
-) -> None:
+def test_only_a_payment_for_a_cancelled_order_is_refunded(status: Status, trigger: Trigger) -> None:
     late = status is Status.CANCELLED and trigger is Trigger.PAYMENT_AUTHORIZED
     assert (transition(status, trigger)[0] is Action.REFUND) == late
 

@@ -1,4 +1,4 @@
-"""The tables of orders, as migrated."""
+"""The migrations of orders."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""An order from placed to its end, on both databases and without a broker."""
+"""The saga of an order, on both databases and without a broker."""
 
 import json
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def usd(amount: int) -> Money:
     return Money(amount=amount, currency="USD")
 
 
-def request(
+def place_request(
     order_id: str = "o-1",
     *,
     key: str = "",
@@ -69,18 +69,18 @@ def request(
     )
 
 
-def place(harness: HandlerHarness, asked: PlaceOrderRequest | None = None) -> Order:
-    return harness.transact(lambda tx: Orders().place_order(asked or request(), tx)).order
+def place(harness: HandlerHarness, request: PlaceOrderRequest | None = None) -> Order:
+    return harness.transact(lambda tx: Orders().place_order(request or place_request(), tx)).order
 
 
 def order(harness: HandlerHarness, order_id: str = "o-1") -> Order:
-    asked = GetOrderRequest(order_id=order_id)
-    return harness.transact(lambda tx: Orders().get_order(asked, tx)).order
+    request = GetOrderRequest(order_id=order_id)
+    return harness.transact(lambda tx: Orders().get_order(request, tx)).order
 
 
-def record(harness: HandlerHarness, after: int = 0) -> ListOrderEventsResponse:
-    asked = ListOrderEventsRequest(order_id="o-1", after=after)
-    return harness.transact(lambda tx: Orders().list_order_events(asked, tx))
+def history(harness: HandlerHarness, after: int = 0) -> ListOrderEventsResponse:
+    request = ListOrderEventsRequest(order_id="o-1", after=after)
+    return harness.transact(lambda tx: Orders().list_order_events(request, tx))
 
 
 def types(page: ListOrderEventsResponse) -> list[str]:
@@ -88,25 +88,25 @@ def types(page: ListOrderEventsResponse) -> list[str]:
 
 
 def ledger(harness: HandlerHarness) -> dict[str, OrderEntry]:
-    """By order, two to a page."""
+    """Read the ledger two orders a page, and return its entries by order id."""
     entries: dict[str, OrderEntry] = {}
-    asked = GetOrdersLedgerRequest(limit=2)
+    request = GetOrdersLedgerRequest(limit=2)
     while True:
-        page = harness.transact(lambda tx: Orders().get_orders_ledger(asked, tx))
+        page = harness.transact(lambda tx: Orders().get_orders_ledger(request, tx))
         entries |= {entry.order_id: entry for entry in page.orders}
         if not page.next_cursor:
             return entries
-        asked.cursor = page.next_cursor
+        request.cursor = page.next_cursor
 
 
-def hear(tx: Transaction, message: Message, trigger: Trigger) -> None:
-    """What a handler does, without the broker's order between two of them."""
+def receive(tx: Transaction, message: Message, trigger: Trigger) -> None:
+    """Do what a handler does, in a transaction that may run concurrently with others."""
     event = EventContext(uuid7(), message.DESCRIPTOR.full_name, "somewhere")
-    saga.receive(tx, [Received("o-1", trigger, event, message, paid=TOTAL)])
+    saga.receive(tx, Received("o-1", trigger, event, message, paid=TOTAL))
 
 
-def time_passes(harness: HandlerHarness) -> None:
-    """All orders that are pending now are overdue."""
+def cancel_all_pending(harness: HandlerHarness) -> None:
+    """Cancel all pending orders as overdue."""
     harness.transact(lambda tx: saga.cancel_overdue(tx, timeout_seconds=-1))
 
 
@@ -146,14 +146,14 @@ def test_a_paid_order_is_confirmed(harness: HandlerHarness) -> None:
 
 
 @pytest.mark.parametrize(
-    ("news", "reason"),
+    ("message", "reason"),
     [(REJECTED, CANCEL_REASON_OUT_OF_STOCK), (DECLINED, CANCEL_REASON_PAYMENT_DECLINED)],
 )
 def test_an_order_without_stock_or_payment_is_cancelled(
-    harness: HandlerHarness, news: Message, reason: CancelReason.ValueType
+    harness: HandlerHarness, message: Message, reason: CancelReason.ValueType
 ) -> None:
     place(harness)
-    harness.handle(news)
+    harness.handle(message)
     ended = order(harness)
     assert (ended.status, ended.reason) == (ORDER_STATUS_CANCELLED, reason)
     assert harness.published[1:] == [
@@ -163,42 +163,42 @@ def test_an_order_without_stock_or_payment_is_cancelled(
     ]
 
 
-def test_an_order_that_takes_too_long_is_cancelled(harness: HandlerHarness) -> None:
+def test_an_overdue_order_is_cancelled(harness: HandlerHarness) -> None:
     place(harness)
     harness.transact(lambda tx: saga.cancel_overdue(tx, timeout_seconds=60))
     assert order(harness).status == ORDER_STATUS_PENDING
-    time_passes(harness)
-    time_passes(harness)
+    cancel_all_pending(harness)
+    cancel_all_pending(harness)
     assert order(harness).reason == CANCEL_REASON_TIMED_OUT
     assert [type(message) for message in harness.published] == [
         OrderPlaced,
         OrderCancelled,
     ]
-    assert types(record(harness)) == ["OrderPlaced", "OrderCancelled"]
+    assert types(history(harness)) == ["OrderPlaced", "OrderCancelled"]
 
 
 def test_only_pending_orders_time_out(harness: HandlerHarness) -> None:
     place(harness)
     harness.handle(AUTHORIZED)
-    time_passes(harness)
+    cancel_all_pending(harness)
     assert order(harness).status == ORDER_STATUS_CONFIRMED
 
 
-def test_a_payment_for_a_cancelled_order_is_asked_back(harness: HandlerHarness) -> None:
+def test_a_payment_for_a_cancelled_order_is_refunded(harness: HandlerHarness) -> None:
     place(harness)
-    time_passes(harness)
+    cancel_all_pending(harness)
     harness.handle(AUTHORIZED)
     harness.handle(REFUNDED)
     assert order(harness).status == ORDER_STATUS_CANCELLED
     assert harness.published[2:] == [PaymentRefundRequested(order_id="o-1", amount=TOTAL)]
 
 
-def test_a_confirmed_order_stays_confirmed_whatever_comes(harness: HandlerHarness) -> None:
+def test_a_confirmed_order_stays_confirmed_after_any_event(harness: HandlerHarness) -> None:
     place(harness)
     harness.handle(AUTHORIZED)
     for late in (RESERVED, REJECTED, DECLINED, AUTHORIZED, REFUNDED):
         harness.handle(late)
-    time_passes(harness)
+    cancel_all_pending(harness)
     assert order(harness).status == ORDER_STATUS_CONFIRMED
     assert [type(message) for message in harness.published] == [
         OrderPlaced,
@@ -206,24 +206,24 @@ def test_a_confirmed_order_stays_confirmed_whatever_comes(harness: HandlerHarnes
     ]
 
 
-def test_the_record_counts_an_orders_events_up_to_its_end(harness: HandlerHarness) -> None:
+def test_the_history_counts_an_orders_events_up_to_its_end(harness: HandlerHarness) -> None:
     place(harness)
-    assert record(harness).terminal_sequence == 0
+    assert history(harness).terminal_sequence == 0
     harness.handle(RESERVED)
     harness.handle(AUTHORIZED)
-    page = record(harness)
+    page = history(harness)
     assert types(page) == ["OrderPlaced", "StockReserved", "PaymentAuthorized", "OrderConfirmed"]
     assert [event.sequence for event in page.events] == [1, 2, 3, 4]
     assert [event.terminal for event in page.events] == [False, False, False, True]
     assert page.terminal_sequence == 4
 
 
-def test_the_record_goes_on_behind_the_end(harness: HandlerHarness) -> None:
+def test_the_history_continues_after_the_end(harness: HandlerHarness) -> None:
     place(harness)
-    time_passes(harness)
+    cancel_all_pending(harness)
     harness.handle(AUTHORIZED)
     harness.handle(REFUNDED)
-    page = record(harness)
+    page = history(harness)
     assert types(page) == [
         "OrderPlaced",
         "OrderCancelled",
@@ -235,19 +235,19 @@ def test_the_record_goes_on_behind_the_end(harness: HandlerHarness) -> None:
     assert [event.terminal for event in page.events] == [False, True, False, False, False]
 
 
-def test_the_record_is_read_from_where_one_left_off(harness: HandlerHarness) -> None:
+def test_the_history_is_read_from_any_sequence(harness: HandlerHarness) -> None:
     place(harness)
     harness.handle(RESERVED)
     harness.handle(AUTHORIZED)
-    assert [event.sequence for event in record(harness, after=2).events] == [3, 4]
-    end = record(harness, after=4)
+    assert [event.sequence for event in history(harness, after=2).events] == [3, 4]
+    end = history(harness, after=4)
     assert (list(end.events), end.terminal_sequence) == ([], 4)
 
 
-def test_the_record_holds_the_events_as_they_were_published(harness: HandlerHarness) -> None:
+def test_the_history_holds_the_events_as_they_were_published(harness: HandlerHarness) -> None:
     place(harness)
     harness.handle(RESERVED)
-    placed, reserved = (json.loads(event.cloudevent) for event in record(harness).events)
+    placed, reserved = (json.loads(event.cloudevent) for event in history(harness).events)
     assert {name: placed[name] for name in ("specversion", "type", "source", "subject")} == {
         "specversion": "1.0",
         "type": "shop.orders.v1.OrderPlaced",
@@ -261,39 +261,43 @@ def test_the_record_holds_the_events_as_they_were_published(harness: HandlerHarn
     )
 
 
-def test_a_cancelled_overdue_order_names_the_event_it_began_with(harness: HandlerHarness) -> None:
+def test_a_time_out_names_the_placing_of_the_order_as_its_cause(harness: HandlerHarness) -> None:
     place(harness)
-    time_passes(harness)
-    placed, cancelled = (json.loads(event.cloudevent) for event in record(harness).events)
+    cancel_all_pending(harness)
+    placed, cancelled = (json.loads(event.cloudevent) for event in history(harness).events)
     assert (cancelled["causationid"], cancelled["correlationid"]) == (placed["id"], placed["id"])
 
 
-@pytest.mark.parametrize("news", [RESERVED, REJECTED, AUTHORIZED, DECLINED, REFUNDED])
-def test_news_of_an_unknown_order_is_rejected(harness: HandlerHarness, news: Message) -> None:
+@pytest.mark.parametrize("message", [RESERVED, REJECTED, AUTHORIZED, DECLINED, REFUNDED])
+def test_an_event_about_an_unknown_order_is_rejected(
+    harness: HandlerHarness, message: Message
+) -> None:
     with pytest.raises(Reject):
-        harness.handle(news)
+        harness.handle(message)
 
 
-def test_two_answers_at_the_same_moment_end_an_order_once(harness: HandlerHarness) -> None:
+def test_concurrent_triggers_end_an_order_once(harness: HandlerHarness) -> None:
     place(harness)
     ready = Barrier(3)
 
-    def at_once(act: Callable[[], Any]) -> None:
+    def run(action: Callable[[], Any]) -> None:
         ready.wait()
-        act()
+        action()
 
     with ThreadPoolExecutor(3) as pool:
-        acts: list[Callable[[], Any]] = [
-            lambda: harness.transact(lambda tx: hear(tx, AUTHORIZED, Trigger.PAYMENT_AUTHORIZED)),
-            lambda: harness.transact(lambda tx: hear(tx, DECLINED, Trigger.PAYMENT_DECLINED)),
-            lambda: time_passes(harness),
+        actions: list[Callable[[], Any]] = [
+            lambda: harness.transact(
+                lambda tx: receive(tx, AUTHORIZED, Trigger.PAYMENT_AUTHORIZED)
+            ),
+            lambda: harness.transact(lambda tx: receive(tx, DECLINED, Trigger.PAYMENT_DECLINED)),
+            lambda: cancel_all_pending(harness),
         ]
-        list(pool.map(at_once, acts))
-    time_passes(harness)
+        list(pool.map(run, actions))
+    cancel_all_pending(harness)
     endings = (OrderConfirmed, OrderCancelled)
     assert sum(isinstance(message, endings) for message in harness.published) == 1
     assert ledger(harness)["o-1"].endings == 1
-    events = record(harness).events
+    events = history(harness).events
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
 
 
@@ -303,78 +307,78 @@ def test_an_order_is_placed_once_by_its_id(harness: HandlerHarness) -> None:
     assert len(harness.published) == 1
 
 
-def test_an_id_that_is_taken_by_something_else_is_refused(harness: HandlerHarness) -> None:
+def test_an_id_of_an_order_with_other_contents_is_refused(harness: HandlerHarness) -> None:
     place(harness)
     with pytest.raises(InvalidArgument) as refused:
-        place(harness, request(milk=3))
+        place(harness, place_request(milk=3))
     assert refused.value.field == "order_id"
 
 
 def test_an_order_is_placed_once_under_its_customers_key(harness: HandlerHarness) -> None:
-    first = place(harness, request("o-1", key="k-1"))
-    assert place(harness, request("o-2", key="k-1")) == first
+    first = place(harness, place_request("o-1", key="k-1"))
+    assert place(harness, place_request("o-2", key="k-1")) == first
     assert len(harness.published) == 1
     with pytest.raises(NotFound):
         order(harness, "o-2")
 
 
-def test_a_key_is_its_customers_own(harness: HandlerHarness) -> None:
-    place(harness, request("o-1", key="k-1", customer_id="c-1"))
-    assert place(harness, request("o-2", key="k-1", customer_id="c-2")).order_id == "o-2"
+def test_a_key_counts_for_its_customer_only(harness: HandlerHarness) -> None:
+    place(harness, place_request("o-1", key="k-1", customer_id="c-1"))
+    assert place(harness, place_request("o-2", key="k-1", customer_id="c-2")).order_id == "o-2"
 
 
 def test_orders_without_a_key_are_all_placed(harness: HandlerHarness) -> None:
-    place(harness, request("o-1"))
-    assert place(harness, request("o-2")).order_id == "o-2"
+    place(harness, place_request("o-1"))
+    assert place(harness, place_request("o-2")).order_id == "o-2"
 
 
 def test_a_key_sent_again_after_a_price_has_changed_gets_the_first_order(
     harness: HandlerHarness,
 ) -> None:
-    first = place(harness, request("o-1", key="k-1"))
-    assert place(harness, request("o-2", key="k-1", price=299)) == first
+    first = place(harness, place_request("o-1", key="k-1"))
+    assert place(harness, place_request("o-2", key="k-1", price=299)) == first
 
 
 def test_a_key_sent_again_with_another_body_is_refused(harness: HandlerHarness) -> None:
-    place(harness, request("o-1", key="k-1"))
+    place(harness, place_request("o-1", key="k-1"))
     with pytest.raises(InvalidArgument) as refused:
-        place(harness, request("o-2", key="k-1", milk=3))
+        place(harness, place_request("o-2", key="k-1", milk=3))
     assert refused.value.field == "Idempotency-Key"
 
 
-def placed_before(harness: HandlerHarness, asked: PlaceOrderRequest) -> Order:
+def placed_before(harness: HandlerHarness, request: PlaceOrderRequest) -> Order:
     again = GetPlacedOrderRequest(
-        customer_id=asked.customer_id,
-        idempotency_key=asked.idempotency_key,
-        lines=[OrderLine(sku=line.sku, quantity=line.quantity) for line in asked.lines],
+        customer_id=request.customer_id,
+        idempotency_key=request.idempotency_key,
+        lines=[OrderLine(sku=line.sku, quantity=line.quantity) for line in request.lines],
     )
     return harness.transact(lambda tx: Orders().get_placed_order(again, tx)).order
 
 
-def test_what_a_key_has_placed_is_found_without_any_price(harness: HandlerHarness) -> None:
-    first = place(harness, request("o-1", key="k-1"))
-    assert placed_before(harness, request(key="k-1")) == first
+def test_the_order_of_a_key_is_found_without_prices(harness: HandlerHarness) -> None:
+    first = place(harness, place_request("o-1", key="k-1"))
+    assert placed_before(harness, place_request(key="k-1")) == first
     with pytest.raises(InvalidArgument) as refused:
-        placed_before(harness, request(key="k-1", milk=3))
+        placed_before(harness, place_request(key="k-1", milk=3))
     assert refused.value.field == "Idempotency-Key"
 
 
 @pytest.mark.parametrize(("key", "customer_id"), [("k-2", "c-1"), ("k-1", "c-2"), ("", "c-1")])
-def test_a_key_that_has_placed_nothing_finds_nothing(
+def test_a_key_without_an_order_is_not_found(
     harness: HandlerHarness, key: str, customer_id: str
 ) -> None:
-    place(harness, request("o-1", key="k-1"))
-    place(harness, request("o-2"))
+    place(harness, place_request("o-1", key="k-1"))
+    place(harness, place_request("o-2"))
     with pytest.raises(NotFound):
-        placed_before(harness, request(key=key, customer_id=customer_id))
+        placed_before(harness, place_request(key=key, customer_id=customer_id))
 
 
-def test_requests_under_one_key_at_the_same_moment_get_one_order(harness: HandlerHarness) -> None:
+def test_concurrent_requests_with_one_key_get_one_order(harness: HandlerHarness) -> None:
     ready = Barrier(4)
 
     def send(number: int) -> Order:
         ready.wait()
-        return place(harness, request(f"o-{number}", key="k-1"))
+        return place(harness, place_request(f"o-{number}", key="k-1"))
 
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(send, range(4)))
@@ -403,38 +407,42 @@ def test_requests_under_one_key_at_the_same_moment_get_one_order(harness: Handle
 def test_a_malformed_request_is_refused_by_its_field(
     harness: HandlerHarness, changes: dict[str, Any], field: str
 ) -> None:
-    given: dict[str, Any] = {"order_id": "o-1", "customer_id": "c-1", "lines": request().lines}
-    asked = PlaceOrderRequest(**given | changes)
+    given: dict[str, Any] = {
+        "order_id": "o-1",
+        "customer_id": "c-1",
+        "lines": place_request().lines,
+    }
+    request = PlaceOrderRequest(**given | changes)
     with pytest.raises(InvalidArgument) as refused:
-        place(harness, asked)
+        place(harness, request)
     assert refused.value.field == field
 
 
 @pytest.mark.parametrize("order_id", ["o-2", "", "\x00", "o" * 10_000])
-def test_an_order_that_is_not_there_is_not_found(harness: HandlerHarness, order_id: str) -> None:
+def test_an_unknown_order_is_not_found(harness: HandlerHarness, order_id: str) -> None:
     place(harness)
     with pytest.raises(NotFound) as missing:
         order(harness, order_id)
     assert len(missing.value.detail) < 200
-    asked = ListOrderEventsRequest(order_id=order_id)
+    request = ListOrderEventsRequest(order_id=order_id)
     with pytest.raises(NotFound):
-        harness.transact(lambda tx: Orders().list_order_events(asked, tx))
+        harness.transact(lambda tx: Orders().list_order_events(request, tx))
 
 
-def listed(harness: HandlerHarness, asked: ListOrdersRequest) -> list[list[str]]:
-    """The ids on each page."""
+def listed(harness: HandlerHarness, request: ListOrdersRequest) -> list[list[str]]:
+    """Return the ids on each page."""
     pages = []
     while True:
-        page = harness.transact(lambda tx: Orders().list_orders(asked, tx))
+        page = harness.transact(lambda tx: Orders().list_orders(request, tx))
         pages.append([order.order_id for order in page.orders])
         if not page.next_cursor:
             return pages
-        asked.cursor = page.next_cursor
+        request.cursor = page.next_cursor
 
 
 def test_orders_are_listed_newest_first_and_page_by_page(harness: HandlerHarness) -> None:
     for number in range(5):
-        place(harness, request(f"o-{number}", customer_id=f"c-{number % 2}"))
+        place(harness, place_request(f"o-{number}", customer_id=f"c-{number % 2}"))
     assert listed(harness, ListOrdersRequest(limit=2)) == [["o-4", "o-3"], ["o-2", "o-1"], ["o-0"]]
     assert listed(harness, ListOrdersRequest(limit=5)) == [["o-4", "o-3", "o-2", "o-1", "o-0"]]
     assert listed(harness, ListOrdersRequest(customer_id="c-1", limit=1)) == [["o-3"], ["o-1"]]
@@ -442,7 +450,7 @@ def test_orders_are_listed_newest_first_and_page_by_page(harness: HandlerHarness
 
 
 @pytest.mark.parametrize(
-    ("asked", "field"),
+    ("invalid", "field"),
     [
         (ListOrdersRequest(limit=-1), "limit"),
         (ListOrdersRequest(limit=101), "limit"),
@@ -452,23 +460,23 @@ def test_orders_are_listed_newest_first_and_page_by_page(harness: HandlerHarness
         (ListOrdersRequest(customer_id="\x00"), "customer_id"),
     ],
 )
-def test_a_list_that_cannot_be_made_is_refused_by_its_field(
-    harness: HandlerHarness, asked: ListOrdersRequest, field: str
+def test_an_invalid_request_for_a_list_is_refused_by_its_field(
+    harness: HandlerHarness, invalid: ListOrdersRequest, field: str
 ) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        harness.transact(lambda tx: Orders().list_orders(asked, tx))
+        harness.transact(lambda tx: Orders().list_orders(invalid, tx))
     assert refused.value.field == field
 
 
-def test_the_furthest_cursor_is_still_one(harness: HandlerHarness) -> None:
+def test_the_largest_cursor_is_valid(harness: HandlerHarness) -> None:
     place(harness)
-    asked = ListOrdersRequest(cursor="9999999999999999.o-1")
-    assert listed(harness, asked) == [["o-1"]]
+    request = ListOrdersRequest(cursor="9999999999999999.o-1")
+    assert listed(harness, request) == [["o-1"]]
 
 
 def test_the_ledger_counts_endings_and_time_from_the_rows(harness: HandlerHarness) -> None:
     for order_id in ("o-1", "o-2", "o-3"):
-        place(harness, request(order_id))
+        place(harness, place_request(order_id))
     harness.handle(AUTHORIZED)
     entries = ledger(harness)
     assert list(entries) == ["o-1", "o-2", "o-3"]

@@ -1,4 +1,4 @@
-"""Orders over the wire, on both databases."""
+"""The gRPC server of orders, on both databases."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -36,7 +36,7 @@ def request(order_id: str, quantity: int = 1) -> PlaceOrderRequest:
     )
 
 
-async def test_requests_under_one_key_at_the_same_moment_get_one_order(
+async def test_concurrent_requests_with_one_key_get_one_order(
     orders: OrdersServiceAsyncStub,
 ) -> None:
     answers = await asyncio.gather(*(orders.PlaceOrder(request(f"o-{n}")) for n in range(8)))
@@ -45,14 +45,14 @@ async def test_requests_under_one_key_at_the_same_moment_get_one_order(
     assert len(ledger.orders) == 1
 
 
-async def test_what_is_wrong_comes_with_its_field(orders: OrdersServiceAsyncStub) -> None:
+async def test_an_invalid_argument_names_its_field(orders: OrdersServiceAsyncStub) -> None:
     with pytest.raises(InvalidArgument) as refused:
         await orders.PlaceOrder(request("o-1", quantity=0))
     assert refused.value.field == "lines.0.quantity"
     assert refused.value.detail.startswith("lines.0.quantity must be 1 to 1000")
 
 
-async def test_an_unknown_order_is_not_found_whatever_it_is_called(
+async def test_an_unknown_order_is_not_found_by_any_name(
     orders: OrdersServiceAsyncStub,
 ) -> None:
     for order_id in ("o-1", "", "\x00", "o" * 10_000):

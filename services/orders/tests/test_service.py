@@ -1,4 +1,4 @@
-"""What orders is made of is what its service.py declares."""
+"""The declarations in the service.py of orders are complete."""
 
 from chassis.testing import check_declarations
 from orders.service import service

@@ -1,4 +1,4 @@
-"""The statements of orders that guard against what another transaction did meanwhile."""
+"""Statements of orders that refuse a row which another transaction has changed."""
 
 from datetime import UTC, datetime
 
@@ -7,18 +7,18 @@ import pytest
 from chassis.testing import HandlerHarness
 from orders import tables
 from orders.domain import Draft, Line, Reason, Status
-from orders.tables import Change, Ending, Entry, Order, StaleOrder
+from orders.tables import Change, Ending, HistoryEntry, Order, StaleOrder
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DRAFT = Draft("o-1", "c-1", None, (Line("milk", 1, 199),), "USD")
 ENDING = Ending(Status.CANCELLED, Reason.TIMED_OUT, NOW)
-LAST = Entry("{}", terminal=True)
+LAST = HistoryEntry("{}", terminal=True)
 
 
 def added(harness: HandlerHarness) -> Order:
     order = harness.transact(lambda tx: tables.add_order(tx.session, DRAFT, NOW))
     assert order is not None
-    harness.transact(lambda tx: tables.start_record(tx.session, "o-1", "{}"))
+    harness.transact(lambda tx: tables.start_history(tx.session, "o-1", "{}"))
     return order
 
 
@@ -32,18 +32,24 @@ def test_an_order_is_found_as_it_was_added(harness: HandlerHarness) -> None:
     assert added(harness) == found(harness)
 
 
-def test_a_record_is_not_continued_from_what_is_no_longer_its_end(harness: HandlerHarness) -> None:
+def test_a_change_of_a_stale_order_is_refused(harness: HandlerHarness) -> None:
     order = added(harness)
-    harness.transact(lambda tx: tables.record(tx.session, [Change(order, [Entry("{}")])]))
+    harness.transact(
+        lambda tx: tables.apply_changes(tx.session, [Change(order, [HistoryEntry("{}")])])
+    )
     with pytest.raises(StaleOrder):
-        harness.transact(lambda tx: tables.record(tx.session, [Change(order, [Entry("{}")])]))
-    assert found(harness).recorded == 2
+        harness.transact(
+            lambda tx: tables.apply_changes(tx.session, [Change(order, [HistoryEntry("{}")])])
+        )
+    assert found(harness).history_length == 2
 
 
 def test_an_order_that_has_ended_does_not_end_again(harness: HandlerHarness) -> None:
     order = added(harness)
-    harness.transact(lambda tx: tables.record(tx.session, [Change(order, [LAST], ENDING)]))
+    harness.transact(lambda tx: tables.apply_changes(tx.session, [Change(order, [LAST], ENDING)]))
     ended, again = found(harness), Ending(Status.CONFIRMED, None, NOW)
     with pytest.raises(StaleOrder):
-        harness.transact(lambda tx: tables.record(tx.session, [Change(ended, [LAST], again)]))
+        harness.transact(
+            lambda tx: tables.apply_changes(tx.session, [Change(ended, [LAST], again)])
+        )
     assert found(harness).status is Status.CANCELLED

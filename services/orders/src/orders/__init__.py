@@ -1,1 +1,1 @@
-"""Orders: takes them, follows each to its end, keeps the record of what happened to it."""
+"""Orders: accepts orders, runs the saga of each until it ends, and keeps its history."""

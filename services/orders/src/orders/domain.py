@@ -1,4 +1,4 @@
-"""The rules of orders: the transitions of its saga, and what can be ordered."""
+"""The rules of orders: the transitions of the saga, and what a valid order is."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class Status(StrEnum):
-    """Where an order is. It leaves `pending` once and never comes back."""
+    """The state of an order. An order leaves `pending` once and never returns to it."""
 
     PENDING = "pending"
     CONFIRMED = "confirmed"
@@ -45,7 +45,7 @@ class Reason(StrEnum):
 
 
 class Trigger(Enum):
-    """What may change an order, in whichever order it arrives."""
+    """Something that may change an order. Triggers may arrive in any order."""
 
     STOCK_RESERVED = "stock reserved"
     STOCK_REJECTED = "stock rejected"
@@ -56,7 +56,7 @@ class Trigger(Enum):
 
 
 class Action(Enum):
-    """What orders does on a trigger."""
+    """The reaction to a trigger."""
 
     NOTHING = "nothing"
     CONFIRM = "confirm"
@@ -75,10 +75,11 @@ _FROM_PENDING: dict[Trigger, tuple[Action, Reason | None]] = {
 
 
 def transition(status: Status, trigger: Trigger) -> tuple[Action, Reason | None]:
-    """Return what to do on `trigger` with an order in `status`, and why if that is to cancel it.
+    """Return the action that `trigger` causes in an order in `status`, and the reason to cancel.
 
-    A payment authorizes only what was reserved, so it is enough to confirm an order. One for an
-    order that was cancelled meanwhile is given back. All else that comes late changes nothing.
+    An authorized payment is enough to confirm an order, because payments authorizes only orders
+    whose stock is reserved. A payment for an order that was cancelled in the meantime is refunded.
+    Any other trigger after the end of an order changes nothing.
     """
     if trigger is Trigger.PAYMENT_AUTHORIZED and status is Status.CANCELLED:
         return Action.REFUND, None
@@ -97,7 +98,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 
 class Invalid(ValueError):
-    """What was asked for cannot be ordered: `field` names the part, the text goes on from there."""
+    """An invalid request for an order. The message is a predicate of `field`: "must be 1 to 9"."""
 
     def __init__(self, detail: str, field: str) -> None:
         super().__init__(detail)
@@ -106,7 +107,7 @@ class Invalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A product, how many of it, and the price of one in minor units."""
+    """A product, its quantity, and the price of one piece in minor units."""
 
     sku: str
     quantity: int
@@ -115,7 +116,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An order that can be placed."""
+    """A valid order that is not placed yet."""
 
     order_id: str
     customer_id: str
@@ -125,46 +126,46 @@ class Draft:
 
     @property
     def total(self) -> int:
-        """In minor units."""
+        """The price of all lines, in minor units."""
         return sum(line.quantity * line.price for line in self.lines)
 
     @property
     def fingerprint(self) -> str:
-        """Equal for two drafts that ask for the same."""
-        asked = ((line.sku, line.quantity) for line in self.lines)
-        return fingerprint(self.customer_id, asked)
+        """The fingerprint of this draft, see `fingerprint()`."""
+        quantities = ((line.sku, line.quantity) for line in self.lines)
+        return fingerprint(self.customer_id, quantities)
 
 
 def fingerprint(customer_id: str, lines: Iterable[tuple[str, int]]) -> str:
-    """Equal for two requests of a customer that ask for as many pieces of the same products.
+    """Return a hash of an order's content: the customer, and the quantity of each product.
 
-    Prices and the order of lines don't count: a request that is sent again after a price has
-    changed is still the same request.
+    Prices and the order of the lines don't count, so that a request that is sent again after a
+    price has changed is still the same request.
     """
-    pieces: Counter[str] = Counter()
+    quantities: Counter[str] = Counter()
     for sku, quantity in lines:
-        pieces[sku] += quantity
-    asked = [customer_id, sorted(pieces.items())]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+        quantities[sku] += quantity
+    content = [customer_id, sorted(quantities.items())]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def is_identifier(text: str) -> bool:
-    """Whether `text` has the form of an order's, a customer's or a product's id."""
+    """Return whether `text` has the form of an order's, a customer's or a product's id."""
     return _IDENTIFIER.fullmatch(text) is not None
 
 
 def is_idempotency_key(text: str) -> bool:
-    """Whether `text` can be an idempotency key."""
+    """Return whether `text` has the form of an idempotency key."""
     return _IDEMPOTENCY_KEY.fullmatch(text) is not None
 
 
 def draft(
     order_id: str, customer_id: str, idempotency_key: str, lines: Sequence[Line], currency: str
 ) -> Draft:
-    """An order that can be placed; lines of the same product are added up.
+    """Return a valid order; lines of the same product are merged.
 
     Raises:
-        Invalid: something is missing, malformed or too much.
+        Invalid: something is missing, malformed or too large.
     """
     if not is_identifier(order_id):
         raise Invalid("must be 1 to 64 letters, digits or . _ : @ -", "order_id")
@@ -173,13 +174,13 @@ def draft(
     if idempotency_key and not is_idempotency_key(idempotency_key):
         raise Invalid("must be 1 to 255 visible ASCII characters", "Idempotency-Key")
     if not 1 <= len(lines) <= MAX_LINES:
-        raise Invalid(f"must have 1 to {MAX_LINES} lines", "lines")
+        raise Invalid(f"must contain 1 to {MAX_LINES} items", "lines")
     if not _CURRENCY.fullmatch(currency):
-        raise Invalid("must be a currency's three letters", "lines.0.price.currency")
-    return Draft(order_id, customer_id, idempotency_key or None, _added_up(lines), currency)
+        raise Invalid("must be three letters (ISO 4217)", "lines.0.price.currency")
+    return Draft(order_id, customer_id, idempotency_key or None, _merge_lines(lines), currency)
 
 
-def _added_up(lines: Sequence[Line]) -> tuple[Line, ...]:
+def _merge_lines(lines: Sequence[Line]) -> tuple[Line, ...]:
     merged: dict[str, Line] = {}
     for position, line in enumerate(lines):
         if not is_identifier(line.sku):
@@ -188,11 +189,13 @@ def _added_up(lines: Sequence[Line]) -> tuple[Line, ...]:
             raise Invalid(f"must be 0 to {MAX_PRICE}", f"lines.{position}.price.amount")
         before = merged.get(line.sku, replace(line, quantity=0))
         if before.price != line.price:
-            raise Invalid(f"differs from another line's of {line.sku}", f"lines.{position}.price")
+            raise Invalid(
+                f"must equal the price of the other line with {line.sku}", f"lines.{position}.price"
+            )
         quantity = before.quantity + line.quantity
         if line.quantity < 1 or quantity > MAX_QUANTITY:
             raise Invalid(
-                f"must be 1 to {MAX_QUANTITY}, over all lines of a product",
+                f"must be 1 to {MAX_QUANTITY}, summed over all lines of a product",
                 f"lines.{position}.quantity",
             )
         merged[line.sku] = replace(line, quantity=quantity)
@@ -200,5 +203,5 @@ def _added_up(lines: Sequence[Line]) -> tuple[Line, ...]:
 
 
 def overdue_before(now: datetime, timeout_seconds: float) -> datetime:
-    """Orders placed before this moment have waited too long."""
+    """Return the time before which a pending order must have been placed to be overdue."""
     return now - timedelta(seconds=timeout_seconds)

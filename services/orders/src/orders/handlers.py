@@ -1,6 +1,6 @@
-"""Events of inventory and payments trigger the transitions of an order.
+"""The events of inventory and payments, which trigger the transitions of an order.
 
-One by one, so that each transition belongs to its order's trace.
+The handlers get the events one by one, so that each transition belongs to its order's trace.
 """
 
 from chassis import EventContext, EventRouter, Transaction
@@ -16,31 +16,25 @@ events = EventRouter()
 
 @events.on(StockReserved)
 def note_reservation(message: StockReserved, tx: Transaction, event: EventContext) -> None:
-    receive(tx, [Received(message.order_id, Trigger.STOCK_RESERVED, event, message)])
+    receive(tx, Received(message.order_id, Trigger.STOCK_RESERVED, event, message))
 
 
 @events.on(StockRejected)
 def cancel_out_of_stock(message: StockRejected, tx: Transaction, event: EventContext) -> None:
-    receive(tx, [Received(message.order_id, Trigger.STOCK_REJECTED, event, message)])
+    receive(tx, Received(message.order_id, Trigger.STOCK_REJECTED, event, message))
 
 
 @events.on(PaymentAuthorized)
 def confirm_or_refund(message: PaymentAuthorized, tx: Transaction, event: EventContext) -> None:
-    receive(
-        tx,
-        [
-            Received(
-                message.order_id, Trigger.PAYMENT_AUTHORIZED, event, message, paid=message.amount
-            )
-        ],
-    )
+    paid = message.amount
+    receive(tx, Received(message.order_id, Trigger.PAYMENT_AUTHORIZED, event, message, paid))
 
 
 @events.on(PaymentDeclined)
-def cancel_unpaid(message: PaymentDeclined, tx: Transaction, event: EventContext) -> None:
-    receive(tx, [Received(message.order_id, Trigger.PAYMENT_DECLINED, event, message)])
+def cancel_declined(message: PaymentDeclined, tx: Transaction, event: EventContext) -> None:
+    receive(tx, Received(message.order_id, Trigger.PAYMENT_DECLINED, event, message))
 
 
 @events.on(PaymentRefunded)
 def note_refund(message: PaymentRefunded, tx: Transaction, event: EventContext) -> None:
-    receive(tx, [Received(message.order_id, Trigger.PAYMENT_REFUNDED, event, message)])
+    receive(tx, Received(message.order_id, Trigger.PAYMENT_REFUNDED, event, message))

@@ -1,12 +1,16 @@
-"""OrdersService: what others ask of orders."""
-
-import re
-from datetime import UTC, datetime, timedelta
+"""The RPCs of OrdersService."""
 
 from chassis import InvalidArgument, NotFound, ReadTransaction, Transaction
 from orders import domain, saga, tables
-from orders.domain import Draft, Invalid, Line
-from orders.mapping import entry_message, order_message
+from orders.domain import Draft, Invalid
+from orders.mapping import (
+    draft_of,
+    event_message,
+    from_cursor,
+    ledger_entry,
+    order_message,
+    to_cursor,
+)
 from shop.orders.v1 import (
     GetOrderRequest,
     GetOrderResponse,
@@ -18,28 +22,26 @@ from shop.orders.v1 import (
     ListOrderEventsResponse,
     ListOrdersRequest,
     ListOrdersResponse,
-    OrderEvent,
     PlaceOrderRequest,
     PlaceOrderResponse,
 )
 
 __all__ = ["Orders"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CURSOR = re.compile(r"(\d{1,16})\.(.+)", re.ASCII)
+_LAST_SEQUENCE = 2**31 - 1
 
 
 class Orders:
-    """The service, method by method."""
+    """The implementation of OrdersService."""
 
     def place_order(self, request: PlaceOrderRequest, tx: Transaction) -> PlaceOrderResponse:
-        draft = _draft(request)
+        draft = _valid_draft(request)
         placed = saga.place(tx, draft)
         if placed is None:
             placed = tables.find_placed(tx.session, draft)
             if placed.fingerprint != draft.fingerprint:
                 field = "order_id" if placed.order_id == draft.order_id else "Idempotency-Key"
-                raise _used(field, placed)
+                raise _already_used(field, placed)
         return PlaceOrderResponse(order=order_message(placed))
 
     def get_placed_order(
@@ -51,11 +53,11 @@ class Orders:
             placed = tables.find_by_key(tx.session, customer_id, key)
         if placed is None:
             raise NotFound("no order was placed with this key")
-        asked = domain.fingerprint(
+        requested = domain.fingerprint(
             customer_id, ((line.sku, line.quantity) for line in request.lines)
         )
-        if placed.fingerprint != asked:
-            raise _used("Idempotency-Key", placed)
+        if placed.fingerprint != requested:
+            raise _already_used("Idempotency-Key", placed)
         return GetPlacedOrderResponse(order=order_message(placed))
 
     def get_order(self, request: GetOrderRequest, tx: ReadTransaction) -> GetOrderResponse:
@@ -68,31 +70,33 @@ class Orders:
 
     def list_orders(self, request: ListOrdersRequest, tx: ReadTransaction) -> ListOrdersResponse:
         if request.customer_id and not domain.is_identifier(request.customer_id):
-            raise InvalidArgument("customer_id is malformed", field="customer_id")
-        limit = _limit(request.limit, default=20, most=100)
-        before = _parse_cursor(request.cursor) if request.cursor else None
+            raise InvalidArgument(
+                "customer_id must be 1 to 64 letters, digits or . _ : @ -", field="customer_id"
+            )
+        limit = _page_size(request.limit, default=20, largest=100)
+        before = from_cursor(request.cursor) if request.cursor else None
         found = tables.list_orders(tx.session, request.customer_id or None, before, limit + 1)
         return ListOrdersResponse(
             orders=[order_message(order) for order in found[:limit]],
-            next_cursor=_cursor(found[limit - 1]) if len(found) > limit else "",
+            next_cursor=to_cursor(found[limit - 1]) if len(found) > limit else "",
         )
 
     def list_order_events(
         self, request: ListOrderEventsRequest, tx: ReadTransaction
     ) -> ListOrderEventsResponse:
-        if not 0 <= request.after < 2**31:
-            raise InvalidArgument("after must be a sequence of the order's record", field="after")
-        recorded, ended = 0, 0
+        if not 0 <= request.after <= _LAST_SEQUENCE:
+            raise InvalidArgument(f"after must be 0 to {_LAST_SEQUENCE}", field="after")
+        length, terminal_sequence = 0, 0
         if domain.is_identifier(request.order_id):
-            recorded, ended = tables.recorded_and_ended(tx.session, request.order_id)
-        if not recorded:
+            length, terminal_sequence = tables.measure_history(tx.session, request.order_id)
+        if not length:
             raise NotFound(f"there is no order {request.order_id[:64]!r}")
         return ListOrderEventsResponse(
             events=[
-                OrderEvent(sequence=row.sequence, cloudevent=row.cloudevent, terminal=row.terminal)
-                for row in tables.list_events(tx.session, request.order_id, request.after)
+                event_message(row)
+                for row in tables.list_history(tx.session, request.order_id, request.after)
             ],
-            terminal_sequence=ended,
+            terminal_sequence=terminal_sequence,
         )
 
     def get_orders_ledger(
@@ -100,51 +104,29 @@ class Orders:
     ) -> GetOrdersLedgerResponse:
         if request.cursor and not domain.is_identifier(request.cursor):
             raise InvalidArgument("cursor is not a next_cursor of this service", field="cursor")
-        limit = _limit(request.limit, default=1000, most=1000)
-        found = tables.ledger(tx.session, request.cursor, limit + 1)
+        limit = _page_size(request.limit, default=1000, largest=1000)
+        found = tables.list_ledger(tx.session, request.cursor, limit + 1)
         return GetOrdersLedgerResponse(
-            orders=[entry_message(row) for row in found[:limit]],
+            orders=[ledger_entry(row) for row in found[:limit]],
             next_cursor=found[limit - 1].order_id if len(found) > limit else "",
         )
 
 
-def _used(field: str, placed: tables.Order) -> InvalidArgument:
+def _already_used(field: str, placed: tables.Order) -> InvalidArgument:
     return InvalidArgument(
-        f"{field} was used for order {placed.order_id}, which asked for something else; "
-        "send another one",
+        f"{field} was used for order {placed.order_id}, which has other contents; send another one",
         field=field,
     )
 
 
-def _draft(request: PlaceOrderRequest) -> Draft:
-    lines = [Line(line.sku, line.quantity, line.price.amount) for line in request.lines]
-    currencies = {line.price.currency for line in request.lines}
+def _valid_draft(request: PlaceOrderRequest) -> Draft:
     try:
-        if len(currencies) > 1:
-            raise Invalid("must have prices in one currency", "lines")
-        return domain.draft(
-            request.order_id,
-            request.customer_id,
-            request.idempotency_key,
-            lines,
-            currency=next(iter(currencies), ""),
-        )
-    except Invalid as wrong:
-        raise InvalidArgument(f"{wrong.field} {wrong}", field=wrong.field) from wrong
+        return draft_of(request)
+    except Invalid as error:
+        raise InvalidArgument(f"{error.field} {error}", field=error.field) from error
 
 
-def _limit(asked: int, *, default: int, most: int) -> int:
-    if not 0 <= asked <= most:
-        raise InvalidArgument(f"limit must be 1 to {most}", field="limit")
-    return asked or default
-
-
-def _cursor(order: tables.Order) -> str:
-    return f"{(order.placed_at - _EPOCH) // timedelta(microseconds=1)}.{order.order_id}"
-
-
-def _parse_cursor(cursor: str) -> tuple[datetime, str]:
-    parts = _CURSOR.fullmatch(cursor)
-    if not parts or not domain.is_identifier(parts[2]):
-        raise InvalidArgument("cursor is not a next_cursor of this service", field="cursor")
-    return _EPOCH + timedelta(microseconds=int(parts[1])), parts[2]
+def _page_size(requested: int, *, default: int, largest: int) -> int:
+    if not 0 <= requested <= largest:
+        raise InvalidArgument(f"limit must be 1 to {largest}", field="limit")
+    return requested or default

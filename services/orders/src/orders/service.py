@@ -1,4 +1,4 @@
-"""What orders is made of."""
+"""The composition root of orders."""
 
 from chassis import Service, Transaction
 from orders import handlers, saga, tables

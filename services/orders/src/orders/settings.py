@@ -8,7 +8,7 @@ __all__ = ["OrdersSettings"]
 
 
 class OrdersSettings(ServiceSettings):
-    """What orders can be told."""
+    """The settings of orders, in addition to those of every service."""
 
     http_port: int = Field(8081, ge=0, le=65535, description="port of the HTTP server")
     grpc_port: int = Field(9081, ge=0, le=65535, description="port of the gRPC server")
@@ -17,5 +17,5 @@ class OrdersSettings(ServiceSettings):
         description="URL of the database: sqlite:///<file> or postgresql://…",
     )
     order_timeout_seconds: float = Field(
-        60, gt=0, description="time after which an order that has not ended is cancelled"
+        60, gt=0, description="time after which a pending order is cancelled"
     )

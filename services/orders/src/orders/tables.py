@@ -41,30 +41,30 @@ from orders.domain import Draft, Line, Reason, Status
 __all__ = [
     "Change",
     "Ending",
-    "Entry",
-    "EventRow",
+    "HistoryEntry",
+    "HistoryRow",
     "LedgerRow",
     "Order",
     "StaleOrder",
     "add_order",
+    "apply_changes",
     "find_by_key",
+    "find_first_events",
     "find_order",
     "find_placed",
-    "first_events",
-    "ledger",
-    "list_events",
+    "list_history",
+    "list_ledger",
     "list_orders",
     "lock_orders",
     "lock_overdue",
+    "measure_history",
     "metadata",
-    "record",
-    "recorded_and_ended",
-    "start_record",
+    "start_history",
 ]
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A moment in UTC. SQLite keeps no time zone, so it is put back on the way out."""
+    """A time in UTC. SQLite stores no time zone, so it is added to what SQLite returns."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -89,13 +89,13 @@ orders = Table(
     Column("fingerprint", String(64), nullable=False),
     Column("status", String(16), nullable=False),
     Column("reason", String(32)),
-    # [[sku, quantity, price], …]: written once, read as a whole.
+    # [[sku, quantity, price], …], because lines are written once and always read as a whole.
     Column("lines", JSON, nullable=False),
     Column("total", BigInteger, nullable=False),
     Column("currency", String(3), nullable=False),
     Column("placed_at", UtcTime, nullable=False),
     Column("ended_at", UtcTime),
-    # How many events the order's record holds: the last one's sequence.
+    # The length of the order's history, which is also the sequence of its last event.
     Column("recorded", Integer, nullable=False),
     UniqueConstraint("customer_id", "idempotency_key", name="orders_idempotency_key"),
     Index("orders_of_customer", "customer_id", "placed_at", "order_id"),
@@ -115,7 +115,7 @@ order_events = Table(
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order as its row says."""
+    """An order as stored in its row. Amounts are in minor units."""
 
     order_id: str
     customer_id: str
@@ -127,7 +127,7 @@ class Order:
     placed_at: datetime
     ended_at: datetime | None
     fingerprint: str
-    recorded: int
+    history_length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +140,8 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What is added to an order's record: a structured CloudEvent; the terminal one ends it."""
+class HistoryEntry:
+    """A structured CloudEvent to add to an order's history. The terminal one ends the order."""
 
     cloudevent: str
     terminal: bool = False
@@ -149,25 +149,25 @@ class Entry:
 
 @dataclass(slots=True)
 class Change:
-    """What becomes of a locked order, which is as `order` says until this is written."""
+    """The changes to make to a locked order. `order` is its state before them."""
 
     order: Order
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[HistoryEntry] = field(default_factory=list)
     ending: Ending | None = None
 
     @property
     def status(self) -> Status:
-        """Where the order is with this change."""
+        """The status of the order after this change."""
         return self.ending.status if self.ending else self.order.status
 
 
 class StaleOrder(RuntimeError):
-    """An order's row changed between reading and writing it."""
+    """An order's row was changed between reading and writing it."""
 
 
 @dataclass(frozen=True, slots=True)
-class EventRow:
-    """An entry of an order's record."""
+class HistoryRow:
+    """An event of an order's history."""
 
     sequence: int
     cloudevent: str
@@ -176,7 +176,7 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """What the conservation laws need to know of an order."""
+    """The data of an order for the conservation laws. Amounts are in minor units."""
 
     order_id: str
     status: Status
@@ -189,12 +189,12 @@ class LedgerRow:
 
 
 def add_order(session: Session, draft: Draft, placed_at: datetime) -> Order | None:
-    """Insert a pending order; None if its id, or its customer's idempotency key, is taken.
+    """Insert a pending order, or return None if its id or its customer's key is in use.
 
-    Waits for a transaction that is inserting the same, so that exactly one of them gets it. The
-    caller adds the first event of its record by `start_record`.
+    The statement waits for a transaction that is inserting the same id or key, so that exactly one
+    of them succeeds. The caller must add the first event of the history by `start_history`.
     """
-    # PostgreSQL's ON CONFLICT DO NOTHING; SQLite understands the same text.
+    # SQLite understands the text of PostgreSQL's ON CONFLICT DO NOTHING.
     statement = postgresql.insert(orders).on_conflict_do_nothing().returning(orders.c.order_id)
     values = {
         "order_id": draft.order_id,
@@ -221,12 +221,12 @@ def add_order(session: Session, draft: Draft, placed_at: datetime) -> Order | No
         placed_at=placed_at,
         ended_at=None,
         fingerprint=draft.fingerprint,
-        recorded=1,
+        history_length=1,
     )
 
 
-def start_record(session: Session, order_id: str, cloudevent: str) -> None:
-    """Write the first event of a new order's record: that it was placed."""
+def start_history(session: Session, order_id: str, cloudevent: str) -> None:
+    """Insert the first event of a new order's history: that it was placed."""
     session.execute(
         insert(order_events),
         {"order_id": order_id, "sequence": 1, "cloudevent": cloudevent, "terminal": False},
@@ -234,40 +234,41 @@ def start_record(session: Session, order_id: str, cloudevent: str) -> None:
 
 
 def find_placed(session: Session, draft: Draft) -> Order:
-    """The order that has taken the draft's id or its idempotency key.
+    """Return the order that has the draft's id or its customer's idempotency key.
 
     Raises:
-        sqlalchemy.exc.NoResultFound: neither is taken.
+        sqlalchemy.exc.NoResultFound: there is none.
     """
-    taken = orders.c.order_id == draft.order_id
+    same = orders.c.order_id == draft.order_id
     if draft.idempotency_key is not None:
-        taken = or_(
-            taken,
+        same = or_(
+            same,
             (orders.c.customer_id == draft.customer_id)
             & (orders.c.idempotency_key == draft.idempotency_key),
         )
-    # The order of that very id first, should the two point at different ones.
+    # If id and key belong to different orders, the order with the id counts.
     by_id_first = (orders.c.order_id == draft.order_id).desc()
-    found = select(orders).where(taken).order_by(by_id_first).limit(1)
-    return _order(session.execute(found).one())
+    found = select(orders).where(same).order_by(by_id_first).limit(1)
+    return _order_of(session.execute(found).one())
 
 
 def find_by_key(session: Session, customer_id: str, idempotency_key: str) -> Order | None:
-    """The order that a customer's idempotency key has placed."""
+    """Return the order that was placed with a customer's idempotency key."""
     of_key = (orders.c.customer_id == customer_id) & (orders.c.idempotency_key == idempotency_key)
     row = session.execute(select(orders).where(of_key)).first()
-    return _order(row) if row else None
+    return _order_of(row) if row else None
 
 
 def find_order(session: Session, order_id: str) -> Order | None:
     row = session.execute(select(orders).where(orders.c.order_id == order_id)).first()
-    return _order(row) if row else None
+    return _order_of(row) if row else None
 
 
 def lock_orders(session: Session, order_ids: Collection[str]) -> dict[str, Order]:
-    """Those of these orders that there are, held against others until the transaction ends.
+    """Return those of the orders that exist, and lock their rows until the transaction ends.
 
-    Locked in the order of their ids: two transactions that want the same ones take turns.
+    The rows are locked in the order of their ids, so that two transactions that lock the same
+    orders don't deadlock.
     """
     found = (
         select(orders)
@@ -275,11 +276,14 @@ def lock_orders(session: Session, order_ids: Collection[str]) -> dict[str, Order
         .order_by(orders.c.order_id)
         .with_for_update()
     )
-    return {row.order_id: _order(row) for row in session.execute(found)}
+    return {row.order_id: _order_of(row) for row in session.execute(found)}
 
 
 def lock_overdue(session: Session, before: datetime, limit: int) -> list[Order]:
-    """Pending orders placed before that moment, oldest first, that nobody holds."""
+    """Return pending orders placed before a time, oldest first, and lock their rows.
+
+    Rows that another transaction has locked are skipped.
+    """
     overdue = (
         select(orders)
         .where(orders.c.status == Status.PENDING, orders.c.placed_at < before)
@@ -287,28 +291,28 @@ def lock_overdue(session: Session, before: datetime, limit: int) -> list[Order]:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [_order(row) for row in session.execute(overdue)]
+    return [_order_of(row) for row in session.execute(overdue)]
 
 
-def record(session: Session, changes: Sequence[Change]) -> None:
-    """Write what has become of locked orders, and continue their records.
+def apply_changes(session: Session, changes: Sequence[Change]) -> None:
+    """Write the changes of locked orders to their rows and histories.
 
     Raises:
-        StaleOrder: a row is no longer as its `order` says, or is not pending and cannot end.
+        StaleOrder: a row was changed after it was read, or an order that has ended would end again.
     """
     rows = [
         {
             "of": change.order.order_id,
-            "before": change.order.recorded,
-            "last": change.order.recorded + len(change.entries),
+            "before": change.order.history_length,
+            "last": change.order.history_length + len(change.entries),
             "to": change.status,
             "why": change.ending.reason if change.ending else change.order.reason,
             "at": change.ending.at if change.ending else change.order.ended_at,
         }
         for change in changes
     ]
-    if cast(CursorResult[Any], session.execute(_MOVED, rows)).rowcount != len(rows):
-        raise StaleOrder("an order was changed by another transaction")
+    if cast(CursorResult[Any], session.execute(_APPLY, rows)).rowcount != len(rows):
+        raise StaleOrder("an order has changed since it was read, or would end twice")
     entries = [
         {
             "order_id": change.order.order_id,
@@ -317,12 +321,12 @@ def record(session: Session, changes: Sequence[Change]) -> None:
             "terminal": entry.terminal,
         }
         for change in changes
-        for sequence, entry in enumerate(change.entries, change.order.recorded + 1)
+        for sequence, entry in enumerate(change.entries, change.order.history_length + 1)
     ]
     session.execute(insert(order_events), entries)
 
 
-_MOVED = (
+_APPLY = (
     update(orders)
     .where(
         orders.c.order_id == bindparam("of"),
@@ -338,38 +342,41 @@ _MOVED = (
 )
 
 
-def first_events(session: Session, order_ids: Sequence[str]) -> dict[str, str]:
-    """The event each of these orders began with."""
+def find_first_events(session: Session, order_ids: Sequence[str]) -> dict[str, str]:
+    """Return the first event of each order's history, by order id."""
     found = select(order_events.c.order_id, order_events.c.cloudevent).where(
         order_events.c.order_id.in_(order_ids), order_events.c.sequence == 1
     )
     return dict(session.execute(found).all())
 
 
-def list_events(session: Session, order_id: str, after: int) -> list[EventRow]:
-    """The order's record after that sequence."""
+def list_history(session: Session, order_id: str, after: int) -> list[HistoryRow]:
+    """Return the events of an order's history whose sequence is greater than `after`."""
     found = (
         select(order_events.c.sequence, order_events.c.cloudevent, order_events.c.terminal)
         .where(order_events.c.order_id == order_id, order_events.c.sequence > after)
         .order_by(order_events.c.sequence)
     )
-    return [EventRow(*row) for row in session.execute(found)]
+    return [HistoryRow(*row) for row in session.execute(found)]
 
 
-def recorded_and_ended(session: Session, order_id: str) -> tuple[int, int]:
-    """How many events the order's record holds, and which of them ended it; 0 for none."""
-    ended = case((order_events.c.terminal, order_events.c.sequence), else_=0)
-    found = select(func.count(), func.coalesce(func.max(ended), 0)).where(
+def measure_history(session: Session, order_id: str) -> tuple[int, int]:
+    """Return the length of an order's history, and the sequence of its terminal event.
+
+    The length is 0 if there is no such order, the sequence 0 if the order has not ended.
+    """
+    terminal = case((order_events.c.terminal, order_events.c.sequence), else_=0)
+    found = select(func.count(), func.coalesce(func.max(terminal), 0)).where(
         order_events.c.order_id == order_id
     )
-    count, sequence = session.execute(found).one()
-    return count, sequence
+    length, terminal_sequence = session.execute(found).one()
+    return length, terminal_sequence
 
 
 def list_orders(
     session: Session, customer_id: str | None, before: tuple[datetime, str] | None, limit: int
 ) -> list[Order]:
-    """Orders, newest first, that were placed before that (placed_at, order_id)."""
+    """Return up to `limit` orders, newest first, that are older than (placed_at, order_id)."""
     found = select(orders).order_by(orders.c.placed_at.desc(), orders.c.order_id.desc())
     if customer_id is not None:
         found = found.where(orders.c.customer_id == customer_id)
@@ -379,11 +386,14 @@ def list_orders(
             tuple_(orders.c.placed_at, orders.c.order_id)
             < tuple_(literal(placed_at, UtcTime), literal(order_id, String))
         )
-    return [_order(row) for row in session.execute(found.limit(limit))]
+    return [_order_of(row) for row in session.execute(found.limit(limit))]
 
 
-def ledger(session: Session, after: str, limit: int) -> list[LedgerRow]:
-    """Every order by id, its endings counted from its record."""
+def list_ledger(session: Session, after: str, limit: int) -> list[LedgerRow]:
+    """Return up to `limit` orders by id, from the first id greater than `after`.
+
+    `endings` is counted in the history.
+    """
     endings = (
         select(func.count())
         .where(order_events.c.order_id == orders.c.order_id, order_events.c.terminal)
@@ -410,7 +420,7 @@ def ledger(session: Session, after: str, limit: int) -> list[LedgerRow]:
     ]
 
 
-def _order(row: Row[Any]) -> Order:
+def _order_of(row: Row[Any]) -> Order:
     return Order(
         order_id=row.order_id,
         customer_id=row.customer_id,
@@ -422,5 +432,5 @@ def _order(row: Row[Any]) -> Order:
         placed_at=row.placed_at,
         ended_at=row.ended_at,
         fingerprint=row.fingerprint,
-        recorded=row.recorded,
+        history_length=row.recorded,
     )

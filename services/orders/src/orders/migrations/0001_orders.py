@@ -1,4 +1,4 @@
-"""Orders and their records."""
+"""Orders and their histories."""
 
 import sqlalchemy as sa
 from alembic import op

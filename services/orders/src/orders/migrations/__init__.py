@@ -1,1 +1,1 @@
-"""Revisions of the tables of orders."""
+"""The alembic revisions of the tables of orders."""
