@@ -1,4 +1,4 @@
-"""What inventory does with orders, on both databases and without a broker."""
+"""The handlers of inventory, on both databases and without a broker."""
 
 import time
 from collections.abc import Callable
@@ -28,12 +28,12 @@ from shop.orders.v1 import OrderCancelled, OrderConfirmed, OrderLine, OrderPlace
 
 TOTAL = Money(amount=500, currency="USD")
 Stock = tuple[int, int, int]
-"""On hand, reserved, sold."""
+"""Pieces on hand, reserved and sold."""
 
 
 @pytest.fixture(autouse=True)
 def stock(harness: HandlerHarness) -> None:
-    """Ten of milk, five of bread, one of tea."""
+    """A stock of 10 milk, 5 bread and 1 tea."""
     products = [
         Product(
             sku=sku,
@@ -70,17 +70,17 @@ def cancel(harness: HandlerHarness, order_id: str = "o-1") -> None:
 
 
 def ledger(harness: HandlerHarness) -> dict[str, Stock]:
-    """By product, two to a page."""
+    """Read the ledger two products a page, and return the stock by sku."""
     entries: dict[str, Stock] = {}
-    asked = GetStockLedgerRequest(limit=2)
+    request = GetStockLedgerRequest(limit=2)
     while True:
-        page = harness.transact(lambda tx: Inventory().get_stock_ledger(asked, tx))
+        page = harness.transact(lambda tx: Inventory().get_stock_ledger(request, tx))
         entries |= {
             entry.sku: (entry.on_hand, entry.reserved, entry.sold) for entry in page.entries
         }
         if not page.next_cursor:
             return entries
-        asked.cursor = page.next_cursor
+        request.cursor = page.next_cursor
 
 
 def test_an_order_is_reserved_with_all_its_lines(harness: HandlerHarness) -> None:
@@ -89,7 +89,7 @@ def test_an_order_is_reserved_with_all_its_lines(harness: HandlerHarness) -> Non
     assert ledger(harness) == {"bread": (0, 5, 0), "milk": (7, 3, 0), "tea": (1, 0, 0)}
 
 
-def test_an_order_that_one_line_is_missing_for_is_rejected_as_a_whole(
+def test_an_order_is_rejected_as_a_whole_if_the_stock_of_one_line_is_too_low(
     harness: HandlerHarness,
 ) -> None:
     place(harness, milk=3, tea=2, sugar=1)
@@ -117,14 +117,14 @@ def test_a_confirmed_order_is_sold(harness: HandlerHarness) -> None:
     assert ledger(harness)["milk"] == (7, 0, 3)
 
 
-def test_many_orders_are_sold_at_once(harness: HandlerHarness) -> None:
+def test_several_orders_are_sold_in_one_batch(harness: HandlerHarness) -> None:
     place(harness, "o-1", milk=3)
     place(harness, "o-2", milk=2, bread=1)
     confirm(harness, "o-1", "o-2")
     assert ledger(harness) == {"bread": (4, 0, 1), "milk": (5, 0, 5), "tea": (1, 0, 0)}
 
 
-def test_a_cancelled_orders_stock_is_given_back_once(harness: HandlerHarness) -> None:
+def test_a_cancelled_orders_stock_is_released_once(harness: HandlerHarness) -> None:
     place(harness, milk=3, tea=1)
     cancel(harness)
     cancel(harness)
@@ -132,13 +132,13 @@ def test_a_cancelled_orders_stock_is_given_back_once(harness: HandlerHarness) ->
     assert len(harness.published) == 1
 
 
-def test_a_rejected_order_has_nothing_to_give_back(harness: HandlerHarness) -> None:
+def test_a_rejected_order_has_nothing_to_release(harness: HandlerHarness) -> None:
     place(harness, tea=2)
     cancel(harness)
     assert ledger(harness)["tea"] == (1, 0, 0)
 
 
-def test_an_order_cancelled_before_it_was_asked_for_is_never_reserved(
+def test_an_order_cancelled_before_its_reservation_is_never_reserved(
     harness: HandlerHarness,
 ) -> None:
     cancel(harness)
@@ -148,7 +148,7 @@ def test_an_order_cancelled_before_it_was_asked_for_is_never_reserved(
 
 
 @pytest.mark.parametrize("order", sorted(set(permutations(["place", "place", "cancel", "cancel"]))))
-def test_a_cancelled_order_leaves_nothing_behind_in_whichever_order_its_events_come(
+def test_a_cancelled_order_reserves_nothing_in_any_order_of_its_events(
     harness: HandlerHarness, order: tuple[str, ...]
 ) -> None:
     for event in order:
@@ -166,7 +166,7 @@ def test_an_order_confirmed_before_it_was_reserved_is_tried_again(harness: Handl
     assert ledger(harness)["milk"] == (9, 1, 0)
 
 
-def test_a_confirmation_against_what_was_decided_is_rejected(harness: HandlerHarness) -> None:
+def test_a_confirmation_of_a_rejected_order_is_rejected(harness: HandlerHarness) -> None:
     place(harness, tea=2)
     with pytest.raises(Reject):
         confirm(harness)
@@ -181,7 +181,7 @@ def test_a_confirmation_against_what_was_decided_is_rejected(harness: HandlerHar
         [OrderLine(sku="milk", quantity=2**31 - 1), OrderLine(sku="milk", quantity=2**31 - 1)],
     ],
 )
-def test_an_order_without_sense_is_rejected(
+def test_an_order_with_invalid_lines_is_rejected(
     harness: HandlerHarness, lines: list[OrderLine]
 ) -> None:
     with pytest.raises(Reject):
@@ -189,77 +189,77 @@ def test_an_order_without_sense_is_rejected(
 
 
 @pytest.mark.parametrize("order_id", ["o" * 65, "a b"])
-def test_what_cannot_be_an_order_is_rejected(harness: HandlerHarness, order_id: str) -> None:
-    for act in (partial(place, milk=1), confirm, cancel):
+def test_a_malformed_order_id_is_rejected(harness: HandlerHarness, order_id: str) -> None:
+    for handle in (partial(place, milk=1), confirm, cancel):
         with pytest.raises(Reject):
-            act(harness, order_id)
+            handle(harness, order_id)
 
 
-def test_the_last_piece_is_reserved_once_however_many_ask_at_the_same_moment(
+def test_the_last_piece_is_reserved_once_by_concurrent_orders(
     harness: HandlerHarness,
 ) -> None:
     ready = Barrier(4)
 
-    def ask(number: int) -> None:
+    def reserve(number: int) -> None:
         ready.wait()
         order = placed(f"o-{number}", tea=1, milk=1)
         harness.transact(lambda tx: handlers.reserve_stock(order, tx))
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(ask, range(4)))
+        list(pool.map(reserve, range(4)))
     answers = [type(message) for message in harness.published]
     assert sorted(answers, key=str) == [StockRejected] * 3 + [StockReserved]
     assert ledger(harness) == {"bread": (5, 0, 0), "milk": (9, 1, 0), "tea": (0, 1, 0)}
 
 
-def test_orders_for_the_same_products_in_any_order_all_get_through(harness: HandlerHarness) -> None:
-    def ask(number: int) -> None:
+def test_concurrent_orders_for_the_same_products_all_succeed(harness: HandlerHarness) -> None:
+    def reserve(number: int) -> None:
         names = ("milk", "bread") if number % 2 else ("bread", "milk")
         order = placed(f"o-{number}", **dict.fromkeys(names, 1))
         harness.transact(lambda tx: handlers.reserve_stock(order, tx))
         cancelled = OrderCancelled(order_id=order.order_id)
-        harness.transact(lambda tx: handlers.give_stock_back(cancelled, tx))
+        harness.transact(lambda tx: handlers.release_stock(cancelled, tx))
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(ask, range(24)))
+        list(pool.map(reserve, range(24)))
     assert len(harness.published) == 24
     assert ledger(harness) == {"bread": (5, 0, 0), "milk": (10, 0, 0), "tea": (1, 0, 0)}
 
 
-def test_batches_that_want_the_same_products_crosswise_take_turns(
+def test_transactions_for_the_same_products_in_opposite_order_do_not_deadlock(
     harness: HandlerHarness,
 ) -> None:
-    first_holds_one = Event()
-    begun: list[str] = []
-    taken: list[str] = []
-    waits = watch_for_one_who_waits(harness)
+    first_holds_lock = Event()
+    started: list[str] = []
+    reserved: list[str] = []
+    is_blocking = watch_blocked_transactions(harness)
 
     def batch(*skus: str) -> None:
         def work(tx: Transaction) -> None:
-            begun.append(skus[0])
+            started.append(skus[0])
             for sku in skus:
                 handlers.reserve_stock(placed(f"{skus[0]}-{sku}", **{sku: 1}), tx)
-                taken.append(sku)
-                if taken == ["milk"]:
-                    first_holds_one.set()
-                    eventually(lambda: waits(tx) or len(taken) > 1)
+                reserved.append(sku)
+                if reserved == ["milk"]:
+                    first_holds_lock.set()
+                    eventually(lambda: is_blocking(tx) or len(reserved) > 1)
 
         harness.transact(work)
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(batch, "milk", "bread")
-        assert first_holds_one.wait(60)
+        assert first_holds_lock.wait(60)
         second = pool.submit(batch, "bread", "milk")
         first.result()
         second.result()
-    assert taken == ["milk", "bread", "bread", "milk"]
-    # A deadlock would have been run again.
-    assert begun == ["milk", "bread"]
+    assert reserved == ["milk", "bread", "bread", "milk"]
+    # After a deadlock, a transaction would have been run a second time.
+    assert started == ["milk", "bread"]
     assert ledger(harness) == {"bread": (3, 2, 0), "milk": (8, 2, 0), "tea": (1, 0, 0)}
 
 
-def watch_for_one_who_waits(harness: HandlerHarness) -> Callable[[Transaction], bool]:
-    """Whether, beside the transaction that asks, another one wants what it holds."""
+def watch_blocked_transactions(harness: HandlerHarness) -> Callable[[Transaction], bool]:
+    """Return a function that tells whether a transaction blocks another one."""
     if harness.database.sqlite:
         beginning: list[str] = []
 

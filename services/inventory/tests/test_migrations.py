@@ -1,4 +1,4 @@
-"""The tables of inventory, as migrated."""
+"""The migrations of inventory."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Inventory over the wire, on both databases."""
+"""The gRPC server of inventory, on both databases."""
 
 from collections.abc import Awaitable, Callable
 
@@ -36,7 +36,7 @@ def products(count: int) -> list[Product]:
     ]
 
 
-async def test_a_thousand_products_are_loaded_and_quoted_at_once(
+async def test_a_thousand_products_are_loaded_and_quoted_in_one_call(
     inventory: InventoryServiceAsyncStub,
 ) -> None:
     loaded = products(1000)
@@ -46,7 +46,7 @@ async def test_a_thousand_products_are_loaded_and_quoted_at_once(
     assert list((await inventory.QuoteProducts(quote)).products) == loaded
 
 
-async def test_what_is_wrong_comes_with_its_field(inventory: InventoryServiceAsyncStub) -> None:
+async def test_an_invalid_argument_names_its_field(inventory: InventoryServiceAsyncStub) -> None:
     first, second = products(2)
     second.stock = -1
     with pytest.raises(InvalidArgument) as refused:
@@ -54,7 +54,7 @@ async def test_what_is_wrong_comes_with_its_field(inventory: InventoryServiceAsy
     assert refused.value.field == "products.1.stock"
 
 
-async def test_an_unknown_product_is_not_found_whatever_it_is_called(
+async def test_an_unknown_product_is_not_found_by_any_name(
     inventory: InventoryServiceAsyncStub,
 ) -> None:
     for sku in ("p-1", "", "\x00", "p" * 10_000):

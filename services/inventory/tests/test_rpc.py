@@ -1,4 +1,4 @@
-"""What others ask of inventory, on both databases."""
+"""The RPCs of inventory, on both databases."""
 
 from typing import Any
 
@@ -50,7 +50,9 @@ def test_a_loaded_product_is_shown(harness: HandlerHarness) -> None:
     assert get(harness, "milk") == product("milk")
 
 
-def test_loading_again_describes_anew_and_keeps_the_stock(harness: HandlerHarness) -> None:
+def test_loading_a_product_again_updates_its_description_and_keeps_its_stock(
+    harness: HandlerHarness,
+) -> None:
     load(harness, product("milk"))
     changed = {"name": "Oat milk", "price": Money(amount=299, currency="USD"), "department": "D"}
     assert load(harness, product("milk", stock=99, **changed), product("bread")) == 1
@@ -61,7 +63,7 @@ def test_loading_nothing_changes_nothing(harness: HandlerHarness) -> None:
     assert load(harness) == 0
 
 
-def test_a_product_loaded_twice_in_one_call_is_there_once(harness: HandlerHarness) -> None:
+def test_a_product_loaded_twice_in_one_call_exists_once(harness: HandlerHarness) -> None:
     assert load(harness, product("milk", name="First"), product("milk", name="Last")) == 1
     assert get(harness, "milk").name == "Last"
 
@@ -74,7 +76,7 @@ def test_a_malformed_product_is_named_and_nothing_is_loaded(harness: HandlerHarn
         get(harness, "milk")
 
 
-def test_too_many_at_once_are_refused(harness: HandlerHarness) -> None:
+def test_more_than_a_thousand_products_in_one_call_are_refused(harness: HandlerHarness) -> None:
     with pytest.raises(InvalidArgument):
         load(harness, *(product(f"p{number}") for number in range(1001)))
     with pytest.raises(InvalidArgument):
@@ -82,14 +84,14 @@ def test_too_many_at_once_are_refused(harness: HandlerHarness) -> None:
 
 
 @pytest.mark.parametrize("sku", ["tea", "", "\x00", "s" * 10_000])
-def test_a_product_that_is_not_there_is_not_found(harness: HandlerHarness, sku: str) -> None:
+def test_an_unknown_product_is_not_found(harness: HandlerHarness, sku: str) -> None:
     load(harness, product("milk"))
     with pytest.raises(NotFound) as missing:
         get(harness, sku)
     assert len(missing.value.detail) < 200
 
 
-def test_a_quote_leaves_out_what_is_unknown(harness: HandlerHarness) -> None:
+def test_a_quote_omits_unknown_products(harness: HandlerHarness) -> None:
     load(harness, product("milk"), product("bread"))
     assert quoted(harness, "milk", "tea", "milk", "\x00", "bread") == ["bread", "milk"]
 
@@ -97,28 +99,28 @@ def test_a_quote_leaves_out_what_is_unknown(harness: HandlerHarness) -> None:
 def test_products_are_listed_by_sku_and_page_by_page(harness: HandlerHarness) -> None:
     load(harness, *(product(sku) for sku in "edcba"))
     pages = []
-    asked = ListProductsRequest(limit=2)
+    request = ListProductsRequest(limit=2)
     while True:
-        page = harness.transact(lambda tx: Inventory().list_products(asked, tx))
+        page = harness.transact(lambda tx: Inventory().list_products(request, tx))
         pages.append([found.sku for found in page.products])
         if not page.next_cursor:
             break
-        asked.cursor = page.next_cursor
+        request.cursor = page.next_cursor
     assert pages == [["a", "b"], ["c", "d"], ["e"]]
 
 
 @pytest.mark.parametrize(
-    ("asked", "field"),
+    ("arguments", "field"),
     [
         ({"limit": -1}, "limit"),
         ({"limit": 10_000}, "limit"),
         ({"cursor": "\x00"}, "cursor"),
     ],
 )
-def test_a_list_that_cannot_be_made_is_refused_by_its_field(
-    harness: HandlerHarness, asked: dict[str, Any], field: str
+def test_an_invalid_request_for_a_list_is_refused_by_its_field(
+    harness: HandlerHarness, arguments: dict[str, Any], field: str
 ) -> None:
-    products, stock = ListProductsRequest(**asked), GetStockLedgerRequest(**asked)
+    products, stock = ListProductsRequest(**arguments), GetStockLedgerRequest(**arguments)
     with pytest.raises(InvalidArgument) as refused:
         harness.transact(lambda tx: Inventory().list_products(products, tx))
     assert refused.value.field == field

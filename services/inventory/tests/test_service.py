@@ -1,4 +1,4 @@
-"""What inventory is made of is what its service.py declares."""
+"""The declarations in the service.py of inventory are complete."""
 
 from chassis.testing import check_declarations
 from inventory.service import service

@@ -1,17 +1,17 @@
-"""What customers are told."""
+"""The texts of notifications."""
 
 import pytest
 
-from notifications.domain import Cancelled, text_of_cancellation, text_of_confirmation
+from notifications.domain import CancelReason, cancellation_text, confirmation_text
 
 
 def test_a_confirmation_names_order_and_total() -> None:
-    text = text_of_confirmation("o-1", 1999, "USD")
+    text = confirmation_text("o-1", 1999, "USD")
     assert text == "Your order o-1 is confirmed: 19.99 USD."
 
 
-@pytest.mark.parametrize("why", Cancelled)
-def test_a_cancellation_names_order_and_reason(why: Cancelled) -> None:
-    text = text_of_cancellation("o-1", why)
+@pytest.mark.parametrize("reason", CancelReason)
+def test_a_cancellation_names_order_and_reason(reason: CancelReason) -> None:
+    text = cancellation_text("o-1", reason)
     assert "o-1" in text
-    assert why in text
+    assert reason in text

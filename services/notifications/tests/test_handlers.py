@@ -1,4 +1,4 @@
-"""What notifications does with events, on both databases and without a broker."""
+"""The handlers of notifications, on both databases and without a broker."""
 
 import pytest
 
@@ -33,24 +33,24 @@ def cancel(harness: HandlerHarness, reason: CancelReason.ValueType) -> None:
 
 
 def listed(harness: HandlerHarness, customer_id: str = "", limit: int = 0) -> list[Notification]:
-    asked = ListNotificationsRequest(customer_id=customer_id, limit=limit)
-    answer = harness.transact(lambda tx: Notifications().list_notifications(asked, tx))
+    request = ListNotificationsRequest(customer_id=customer_id, limit=limit)
+    answer = harness.transact(lambda tx: Notifications().list_notifications(request, tx))
     return list(answer.notifications)
 
 
 def ledger(harness: HandlerHarness) -> dict[str, int]:
-    """Notifications by order, two to a page."""
+    """Read the ledger two orders a page, and return the number of notifications by order id."""
     counts: dict[str, int] = {}
-    asked = GetNotificationsLedgerRequest(limit=2)
+    request = GetNotificationsLedgerRequest(limit=2)
     while True:
-        page = harness.transact(lambda tx: Notifications().get_notifications_ledger(asked, tx))
+        page = harness.transact(lambda tx: Notifications().get_notifications_ledger(request, tx))
         counts |= {entry.order_id: entry.count for entry in page.entries}
         if not page.next_cursor:
             return counts
-        asked.cursor = page.next_cursor
+        request.cursor = page.next_cursor
 
 
-def test_a_confirmed_orders_customer_is_told(harness: HandlerHarness) -> None:
+def test_the_customer_of_a_confirmed_order_is_notified(harness: HandlerHarness) -> None:
     confirm(harness)
     assert listed(harness) == [
         Notification(
@@ -68,7 +68,7 @@ def test_a_confirmed_orders_customer_is_told(harness: HandlerHarness) -> None:
         (CANCEL_REASON_UNSPECIFIED, "could not fulfil"),
     ],
 )
-def test_a_cancelled_orders_customer_is_told_why(
+def test_the_customer_of_a_cancelled_order_is_notified_of_the_reason(
     harness: HandlerHarness, reason: CancelReason.ValueType, words: str
 ) -> None:
     cancel(harness, reason)
@@ -76,14 +76,14 @@ def test_a_cancelled_orders_customer_is_told_why(
     assert words in notification.text
 
 
-def test_an_order_is_told_of_once(harness: HandlerHarness) -> None:
+def test_an_order_gets_one_notification(harness: HandlerHarness) -> None:
     confirm(harness)
     confirm(harness)
     cancel(harness, CANCEL_REASON_OUT_OF_STOCK)
     assert ledger(harness) == {"o-1": 1}
 
 
-def test_the_newest_come_first_and_each_customers_apart(harness: HandlerHarness) -> None:
+def test_notifications_are_listed_newest_first_and_by_customer(harness: HandlerHarness) -> None:
     for number in range(4):
         confirm(harness, f"o-{number}", f"c-{number % 2}")
     assert [n.order_id for n in listed(harness)] == ["o-3", "o-2", "o-1", "o-0"]
@@ -98,7 +98,7 @@ def test_the_ledger_is_read_page_by_page(harness: HandlerHarness) -> None:
 
 
 @pytest.mark.parametrize("limit", [-1, 101])
-def test_a_list_that_is_too_long_is_refused(harness: HandlerHarness, limit: int) -> None:
+def test_an_invalid_limit_is_refused(harness: HandlerHarness, limit: int) -> None:
     with pytest.raises(InvalidArgument) as refused:
         listed(harness, limit=limit)
     assert refused.value.field == "limit"

@@ -1,4 +1,4 @@
-"""The tables of notifications, as migrated."""
+"""The migrations of notifications."""
 
 from collections.abc import Callable
 

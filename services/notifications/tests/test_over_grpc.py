@@ -1,4 +1,4 @@
-"""Notifications over the wire, on both databases."""
+"""The gRPC server of notifications, on both databases."""
 
 from collections.abc import Awaitable, Callable
 
@@ -38,7 +38,7 @@ async def test_a_notification_is_listed_and_counted(
     assert [(entry.order_id, entry.count) for entry in ledger.entries] == [("o-1", 1)]
 
 
-async def test_what_is_wrong_comes_with_its_field(
+async def test_an_invalid_argument_names_its_field(
     notifications: NotificationsServiceAsyncStub,
 ) -> None:
     with pytest.raises(InvalidArgument) as refused:

@@ -1,4 +1,4 @@
-"""Notifications over HTTP, on both databases."""
+"""The HTTP API of notifications, on both databases."""
 
 import httpx
 from fastapi import FastAPI

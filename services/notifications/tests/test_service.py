@@ -1,4 +1,4 @@
-"""What notifications is made of is what its service.py declares."""
+"""The declarations in the service.py of notifications are complete."""
 
 from chassis.testing import check_declarations
 from notifications.service import service

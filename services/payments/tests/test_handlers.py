@@ -1,4 +1,4 @@
-"""What payments does with events, on both databases and without a broker."""
+"""The handlers of payments, on both databases and without a broker."""
 
 from threading import Barrier, Thread
 
@@ -25,7 +25,7 @@ def reserved(total: int = 800, order_id: str = "o-1") -> StockReserved:
     return StockReserved(order_id=order_id, total=Money(amount=total, currency="USD"))
 
 
-def decide(harness: HandlerHarness, event: StockReserved) -> None:
+def reserve(harness: HandlerHarness, event: StockReserved) -> None:
     harness.handle(event)
 
 
@@ -35,7 +35,7 @@ def refund(harness: HandlerHarness, order_id: str = "o-1") -> None:
 
 
 def ledger(harness: HandlerHarness) -> dict[str, tuple[int, int]]:
-    """Captured and refunded by order, two to a page."""
+    """Read the ledger two orders a page, and return (captured, refunded) by order id."""
     entries: dict[str, tuple[int, int]] = {}
     request = GetPaymentsLedgerRequest(limit=2)
     while True:
@@ -52,7 +52,7 @@ def kinds(messages: list[Message]) -> list[type[Message]]:
 
 
 def test_a_total_within_the_limit_is_captured(harness: HandlerHarness) -> None:
-    decide(harness, reserved(1000))
+    reserve(harness, reserved(1000))
     (authorized,) = harness.published
     assert isinstance(authorized, PaymentAuthorized)
     assert authorized.amount == Money(amount=1000, currency="USD")
@@ -61,7 +61,7 @@ def test_a_total_within_the_limit_is_captured(harness: HandlerHarness) -> None:
 
 
 def test_a_total_over_the_limit_is_declined(harness: HandlerHarness) -> None:
-    decide(harness, reserved(1001))
+    reserve(harness, reserved(1001))
     assert harness.published == [
         PaymentDeclined(order_id="o-1", reason="1001 is over the limit of 1000")
     ]
@@ -69,18 +69,18 @@ def test_a_total_over_the_limit_is_declined(harness: HandlerHarness) -> None:
 
 
 def test_an_order_pays_once(harness: HandlerHarness) -> None:
-    decide(harness, reserved())
-    decide(harness, reserved())
+    reserve(harness, reserved())
+    reserve(harness, reserved())
     assert kinds(harness.published) == [PaymentAuthorized]
     assert ledger(harness) == {"o-1": (800, 0)}
 
 
-def test_an_order_reserved_twice_at_the_same_moment_pays_once(harness: HandlerHarness) -> None:
+def test_an_order_reserved_twice_concurrently_pays_once(harness: HandlerHarness) -> None:
     ready, settings = Barrier(2), PaymentsSettings()
 
     def run() -> None:
         ready.wait()
-        harness.transact(lambda tx: handlers.decide(reserved(), tx, settings))
+        harness.transact(lambda tx: handlers.authorize_or_decline(reserved(), tx, settings))
 
     threads = [Thread(target=run) for _ in range(2)]
     for thread in threads:
@@ -90,8 +90,8 @@ def test_an_order_reserved_twice_at_the_same_moment_pays_once(harness: HandlerHa
     assert kinds(harness.published) == [PaymentAuthorized]
 
 
-def test_a_payment_is_given_back_once(harness: HandlerHarness) -> None:
-    decide(harness, reserved())
+def test_a_payment_is_refunded_once(harness: HandlerHarness) -> None:
+    reserve(harness, reserved())
     refund(harness)
     refund(harness)
     authorized, refunded = harness.published
@@ -102,19 +102,19 @@ def test_a_payment_is_given_back_once(harness: HandlerHarness) -> None:
     assert ledger(harness) == {"o-1": (800, 800)}
 
 
-def test_a_declined_payment_is_not_given_back(harness: HandlerHarness) -> None:
-    decide(harness, reserved(5000))
+def test_a_declined_payment_is_not_refunded(harness: HandlerHarness) -> None:
+    reserve(harness, reserved(5000))
     refund(harness)
     assert kinds(harness.published) == [PaymentDeclined]
     assert ledger(harness) == {"o-1": (0, 0)}
 
 
-def test_a_refund_that_comes_before_its_payment_is_kept_for_it(harness: HandlerHarness) -> None:
+def test_a_refund_requested_before_its_payment_follows_the_payment(harness: HandlerHarness) -> None:
     refund(harness)
     assert harness.published == []
     assert ledger(harness) == {"o-1": (0, 0)}
-    decide(harness, reserved())
-    decide(harness, reserved())
+    reserve(harness, reserved())
+    reserve(harness, reserved())
     authorized, refunded = harness.published
     assert isinstance(authorized, PaymentAuthorized)
     assert refunded == PaymentRefunded(
@@ -126,23 +126,23 @@ def test_a_refund_that_comes_before_its_payment_is_kept_for_it(harness: HandlerH
 @pytest.mark.parametrize(
     "total", [Money(), Money(amount=-1, currency="USD"), Money(amount=1, currency="DOLLAR")]
 )
-def test_what_is_no_amount_is_rejected(harness: HandlerHarness, total: Money) -> None:
+def test_an_invalid_amount_is_rejected(harness: HandlerHarness, total: Money) -> None:
     event = StockReserved(order_id="o-1", total=total)
     with pytest.raises(Reject):
-        decide(harness, event)
+        reserve(harness, event)
     assert ledger(harness) == {}
 
 
 def test_the_ledger_is_read_page_by_page(harness: HandlerHarness) -> None:
     for number in range(5):
-        decide(harness, reserved(100 + number, order_id=f"o-{number}"))
+        reserve(harness, reserved(100 + number, order_id=f"o-{number}"))
     assert ledger(harness) == {f"o-{number}": (100 + number, 0) for number in range(5)}
 
 
 @pytest.mark.parametrize("order_id", ["o" * 65, "a b"])
-def test_what_cannot_be_an_order_pays_nothing(harness: HandlerHarness, order_id: str) -> None:
+def test_a_malformed_order_id_is_rejected(harness: HandlerHarness, order_id: str) -> None:
     with pytest.raises(Reject):
-        decide(harness, reserved(order_id=order_id))
+        reserve(harness, reserved(order_id=order_id))
     with pytest.raises(Reject):
         refund(harness, order_id)
     assert ledger(harness) == {}

@@ -1,4 +1,4 @@
-"""The tables of payments, as migrated."""
+"""The migrations of payments."""
 
 from collections.abc import Callable
 

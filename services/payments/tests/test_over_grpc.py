@@ -1,4 +1,4 @@
-"""Payments over the wire, on both databases."""
+"""The gRPC server of payments, on both databases."""
 
 from collections.abc import Awaitable, Callable
 
@@ -26,7 +26,7 @@ async def payments(
     return clients.stub(PaymentsService, PaymentsServiceAsyncStub)
 
 
-async def test_the_ledger_shows_what_was_captured(
+async def test_the_ledger_shows_the_captured_amount(
     harness: HandlerHarness, payments: PaymentsServiceAsyncStub
 ) -> None:
     total = Money(amount=800, currency="USD")
@@ -36,7 +36,7 @@ async def test_the_ledger_shows_what_was_captured(
     assert entry.refunded == Money(amount=0, currency="USD")
 
 
-async def test_what_is_wrong_comes_with_its_field(payments: PaymentsServiceAsyncStub) -> None:
+async def test_an_invalid_argument_names_its_field(payments: PaymentsServiceAsyncStub) -> None:
     for request, field in (
         (GetPaymentsLedgerRequest(limit=1001), "limit"),
         (GetPaymentsLedgerRequest(cursor="\x00"), "cursor"),

@@ -1,4 +1,4 @@
-"""What payments is made of is what its service.py declares."""
+"""The declarations in the service.py of payments are complete."""
 
 from chassis.testing import check_declarations
 from payments.service import service

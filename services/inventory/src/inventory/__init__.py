@@ -1,1 +1,1 @@
-"""Inventory: what the shop sells, how much of it is there, and for whom it is set aside."""
+"""Inventory: the products of the shop, their stock, and the reservations for orders."""

@@ -1,4 +1,4 @@
-"""The rules of inventory: what a product is, and when an order's lines can be set aside."""
+"""The rules of inventory: what a valid product is, and when an order can be reserved."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,15 +9,15 @@ __all__ = [
     "Invalid",
     "Product",
     "ReservationStatus",
-    "checked",
+    "check_product",
+    "find_shortages",
     "is_identifier",
-    "short_of",
-    "wanted",
+    "sum_quantities",
 ]
 
 MAX_PRICE = 1_000_000_000
 MAX_STOCK = 1_000_000_000_000
-# Far above what can be ordered; a reservation keeps no more.
+# Far above the limit of an order, and within the range of the column `quantity`.
 MAX_QUANTITY = 1_000_000_000
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}", re.ASCII)
@@ -25,20 +25,20 @@ _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 
 
 class ReservationStatus(StrEnum):
-    """What became of an order's wish for stock. Only `reserved` ever changes."""
+    """The state of an order's reservation. Only `reserved` ever changes."""
 
     RESERVED = "reserved"
-    # There was not enough of something.
+    # The stock of at least one product was too low.
     REJECTED = "rejected"
     SOLD = "sold"
-    # The order was cancelled and its stock given back.
+    # The order was cancelled, and its pieces are on hand again.
     RELEASED = "released"
-    # The order was cancelled before its stock was asked for: it must not be reserved any more.
+    # OrderCancelled arrived before OrderPlaced, which therefore must not reserve anything.
     TOO_LATE = "too_late"
 
 
 class Invalid(ValueError):
-    """A product or an order's lines are malformed: `field` names the part, the text goes on."""
+    """An invalid product or order. The message is a predicate of `field`: "must be 1 to 9"."""
 
     def __init__(self, detail: str, field: str) -> None:
         super().__init__(detail)
@@ -47,7 +47,7 @@ class Invalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What is sold, at what price in minor units, and how many can still be reserved."""
+    """A product, its price in minor units, and the number of pieces that can be reserved."""
 
     sku: str
     name: str
@@ -58,15 +58,15 @@ class Product:
 
 
 def is_identifier(text: str) -> bool:
-    """Whether `text` has the form of a product's or an order's id."""
+    """Return whether `text` has the form of a product's or an order's id."""
     return _IDENTIFIER.fullmatch(text) is not None
 
 
-def checked(product: Product) -> Product:
-    """The product, if it can be sold.
+def check_product(product: Product) -> None:
+    """Raise if a product cannot be sold.
 
     Raises:
-        Invalid: something about it is malformed.
+        Invalid: a field is malformed.
     """
     if not is_identifier(product.sku):
         raise Invalid("must be 1 to 64 letters, digits or . _ : @ -", "sku")
@@ -77,30 +77,28 @@ def checked(product: Product) -> Product:
     if not 0 <= product.price <= MAX_PRICE:
         raise Invalid(f"must be 0 to {MAX_PRICE}", "price.amount")
     if not _CURRENCY.fullmatch(product.currency):
-        raise Invalid("must be a currency's three letters", "price.currency")
+        raise Invalid("must be three letters (ISO 4217)", "price.currency")
     if not 0 <= product.stock <= MAX_STOCK:
         raise Invalid(f"must be 0 to {MAX_STOCK}", "stock")
-    return product
 
 
-def wanted(lines: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """The quantity an order's lines ask for, by sku and in sku's order.
+def sum_quantities(lines: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Return the quantity of each product over all lines (sku, quantity), sorted by sku.
 
     Raises:
-        Invalid: there is no line, or one asks for what is no product, or for none of it, or for
-            too many.
+        Invalid: there is no line, a sku is malformed, or a quantity is not 1 to MAX_QUANTITY.
     """
     quantities: dict[str, int] = {}
     for sku, quantity in lines:
         total = quantities.get(sku, 0) + quantity
         if quantity < 1 or total > MAX_QUANTITY or not is_identifier(sku):
-            raise Invalid(f"ask for {total} of {sku[:64]!r}", "lines")
+            raise Invalid(f"must not contain {total} pieces of {sku[:64]!r}", "lines")
         quantities[sku] = total
     if not quantities:
-        raise Invalid("are missing", "lines")
+        raise Invalid("must not be empty", "lines")
     return dict(sorted(quantities.items()))
 
 
-def short_of(wanted: Mapping[str, int], on_hand: Mapping[str, int]) -> list[str]:
-    """The products there is not enough of; all or nothing is reserved."""
-    return [sku for sku, quantity in wanted.items() if on_hand.get(sku, 0) < quantity]
+def find_shortages(quantities: Mapping[str, int], on_hand: Mapping[str, int]) -> list[str]:
+    """Return the products whose stock is too low. An order is reserved only if there is none."""
+    return [sku for sku, quantity in quantities.items() if on_hand.get(sku, 0) < quantity]

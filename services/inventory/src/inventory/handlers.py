@@ -1,4 +1,4 @@
-"""What inventory does when an order is placed, and when it ends."""
+"""The events of orders, which reserve, sell and release stock."""
 
 from collections.abc import Sequence
 
@@ -14,26 +14,27 @@ events = EventRouter()
 
 
 class ReservationMissing(LookupError):
-    """An order was confirmed whose reservation is not known yet."""
+    """OrderConfirmed arrived before OrderPlaced. A later attempt finds the reservation."""
 
 
 @events.on(OrderPlaced)
 def reserve_stock(order: OrderPlaced, tx: Transaction) -> None:
-    """Set all lines aside, or nothing."""
-    _check(order.order_id)
+    """Reserve all lines of an order, or nothing."""
+    _check_ids(order.order_id)
     try:
-        wanted = domain.wanted((line.sku, line.quantity) for line in order.lines)
-    except Invalid as wrong:
-        raise Reject(f"{wrong.field} {wrong}") from wrong
+        quantities = domain.sum_quantities((line.sku, line.quantity) for line in order.lines)
+    except Invalid as error:
+        raise Reject(f"{error.field} {error}") from error
     if not tables.add_reservation(tx.session, order.order_id, ReservationStatus.RESERVED):
-        return  # decided before, or cancelled before it came here
+        return  # The reservation was decided before, or the order was cancelled first.
     tables.lock_stock(tx.session)
-    short = domain.short_of(wanted, tables.on_hand(tx.session, list(wanted)))
-    if short:
+    on_hand = tables.find_on_hand(tx.session, list(quantities))
+    shortages = domain.find_shortages(quantities, on_hand)
+    if shortages:
         tables.reject(tx.session, order.order_id)
-        tx.publish(StockRejected(order_id=order.order_id, skus=short))
+        tx.publish(StockRejected(order_id=order.order_id, skus=shortages))
     else:
-        tables.take(tx.session, order.order_id, wanted)
+        tables.reserve(tx.session, order.order_id, quantities)
         tx.publish(
             StockReserved(order_id=order.order_id, customer_id=order.customer_id, total=order.total)
         )
@@ -41,33 +42,35 @@ def reserve_stock(order: OrderPlaced, tx: Transaction) -> None:
 
 @events.on_batch(OrderConfirmed)
 def record_sales(orders: Sequence[OrderConfirmed], tx: Transaction) -> None:
-    """Turn reservations into sales."""
+    """Turn the reservations of confirmed orders into sales."""
     confirmed = [order.order_id for order in orders]
-    _check(*confirmed)
-    not_open = set(confirmed) - tables.sell(tx.session, confirmed)
-    if not not_open:
+    _check_ids(*confirmed)
+    unsold = sorted(set(confirmed) - tables.sell(tx.session, confirmed))
+    if not unsold:
         return
-    known = tables.statuses(tx.session, sorted(not_open))
-    for order_id in sorted(not_open):
-        if order_id not in known:
+    statuses = tables.find_statuses(tx.session, unsold)
+    for order_id in unsold:
+        if order_id not in statuses:
             raise ReservationMissing(f"order {order_id} was confirmed before it was reserved")
-        if known[order_id] is not ReservationStatus.SOLD:
-            raise Reject(f"order {order_id} was confirmed, its stock is {known[order_id]}")
+        if statuses[order_id] is not ReservationStatus.SOLD:
+            raise Reject(
+                f"order {order_id} was confirmed, but its reservation is {statuses[order_id]}"
+            )
 
 
 @events.on(OrderCancelled)
-def give_stock_back(order: OrderCancelled, tx: Transaction) -> None:
-    """Give back what was set aside; remember an order that has not been asked for yet."""
-    _check(order.order_id)
+def release_stock(order: OrderCancelled, tx: Transaction) -> None:
+    """Release the reservation of a cancelled order, or prevent it if OrderPlaced comes later."""
+    _check_ids(order.order_id)
     if tables.add_reservation(tx.session, order.order_id, ReservationStatus.TOO_LATE):
         return
     if tables.release(tx.session, order.order_id):
         tables.lock_stock(tx.session)
-        tables.give_back(tx.session, order.order_id)
+        tables.restock(tx.session, order.order_id)
 
 
-def _check(*order_ids: str) -> None:
-    """Raises Reject for what cannot be an order's id."""
+def _check_ids(*order_ids: str) -> None:
+    """Raise Reject if an order's id is malformed."""
     for order_id in order_ids:
         if not domain.is_identifier(order_id):
-            raise Reject(f"{order_id[:64]!r} is no order's id")
+            raise Reject(f"{order_id[:64]!r} is not a valid order id")

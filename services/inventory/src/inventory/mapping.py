@@ -1,10 +1,12 @@
-"""Products as messages of the contract, and back."""
+"""Rows of inventory as messages of the contract, and back."""
 
 from inventory.domain import Product
+from inventory.tables import StockRow
 from shop.inventory.v1 import Product as ProductMessage
+from shop.inventory.v1 import StockEntry
 from shop.money.v1 import Money
 
-__all__ = ["product_message", "product_of"]
+__all__ = ["ledger_entry", "product_message", "product_of"]
 
 
 def product_of(message: ProductMessage) -> Product:
@@ -26,3 +28,7 @@ def product_message(product: Product) -> ProductMessage:
         price=Money(amount=product.price, currency=product.currency),
         stock=product.stock,
     )
+
+
+def ledger_entry(row: StockRow) -> StockEntry:
+    return StockEntry(sku=row.sku, on_hand=row.on_hand, reserved=row.reserved, sold=row.sold)

@@ -1,4 +1,4 @@
-"""What inventory is made of."""
+"""The composition root of inventory."""
 
 from chassis import Service
 from inventory import handlers, tables

@@ -8,7 +8,7 @@ __all__ = ["InventorySettings"]
 
 
 class InventorySettings(ServiceSettings):
-    """What inventory can be told."""
+    """The settings of inventory, in addition to those of every service."""
 
     http_port: int = Field(8082, ge=0, le=65535, description="port of the HTTP server")
     grpc_port: int = Field(9082, ge=0, le=65535, description="port of the gRPC server")

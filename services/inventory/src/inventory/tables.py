@@ -30,22 +30,22 @@ from inventory.domain import Product, ReservationStatus
 __all__ = [
     "StockRow",
     "add_reservation",
+    "find_on_hand",
     "find_products",
-    "give_back",
-    "ledger",
+    "find_statuses",
+    "list_ledger",
     "list_products",
     "load_products",
     "lock_stock",
     "metadata",
-    "on_hand",
     "reject",
     "release",
+    "reserve",
+    "restock",
     "sell",
-    "statuses",
-    "take",
 ]
 
-_STOCK = "inventory.stock"
+_STOCK_LOCK = "inventory.stock"
 
 metadata = MetaData()
 
@@ -57,7 +57,7 @@ products = Table(
     Column("department", String(100), nullable=False),
     Column("price", BigInteger, nullable=False),
     Column("currency", String(3), nullable=False),
-    # What can still be reserved. What is reserved or sold is counted from the reservations.
+    # The pieces that can be reserved. Reserved and sold pieces are counted in the reservations.
     Column("on_hand", BigInteger, nullable=False),
     CheckConstraint("on_hand >= 0", name="products_on_hand"),
 )
@@ -81,7 +81,7 @@ reservation_lines = Table(
 
 @dataclass(frozen=True, slots=True)
 class StockRow:
-    """Where the pieces of a product are."""
+    """The numbers of pieces of a product on hand, reserved and sold."""
 
     sku: str
     on_hand: int
@@ -90,11 +90,11 @@ class StockRow:
 
 
 def add_reservation(session: Session, order_id: str, status: ReservationStatus) -> bool:
-    """Insert the order's reservation and hold it; False if it has one.
+    """Insert the order's reservation and lock it, or return False if the order has one.
 
-    Waits for a transaction that is inserting the same one.
+    The statement waits for a transaction that is inserting the reservation of the same order.
     """
-    # PostgreSQL's ON CONFLICT DO NOTHING; SQLite understands the same text.
+    # SQLite understands the text of PostgreSQL's ON CONFLICT DO NOTHING.
     added = (
         postgresql.insert(reservations)
         .values(order_id=order_id, status=status)
@@ -105,24 +105,28 @@ def add_reservation(session: Session, order_id: str, status: ReservationStatus) 
 
 
 def lock_stock(session: Session) -> None:
-    """Wait for whoever changes stock; from here to its end this transaction is the only one.
+    """Make this transaction the only one that changes stock until it ends.
 
-    A transaction takes many orders one after the other: with locks on single products two of them
-    would hold popular ones crosswise and deadlock. SQLite has one writer anyway.
+    The lock covers all products, because a transaction reserves many orders one after the other:
+    with a lock per product, two transactions that lock popular products in opposite order would
+    deadlock. SQLite needs no lock, because it has one writer.
     """
-    if session.get_bind().dialect.name == "postgresql" and not session.info.get(_STOCK):
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtext(_STOCK), 0)))
-        session.info[_STOCK] = True
+    if session.get_bind().dialect.name == "postgresql" and not session.info.get(_STOCK_LOCK):
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtext(_STOCK_LOCK), 0)))
+        session.info[_STOCK_LOCK] = True
 
 
-def on_hand(session: Session, skus: Sequence[str]) -> dict[str, int]:
-    """What can still be reserved of those of these products that there are."""
+def find_on_hand(session: Session, skus: Sequence[str]) -> dict[str, int]:
+    """Return the pieces on hand of those of the products that exist, by sku."""
     found = select(products.c.sku, products.c.on_hand).where(products.c.sku.in_(skus))
     return dict(session.execute(found).all())
 
 
-def take(session: Session, order_id: str, quantities: Mapping[str, int]) -> None:
-    """Set these quantities aside for the order; the stock is locked and there is enough."""
+def reserve(session: Session, order_id: str, quantities: Mapping[str, int]) -> None:
+    """Move these quantities from on hand to the order's reservation.
+
+    The caller must hold the stock lock and have checked that the stock is sufficient.
+    """
     session.execute(
         insert(reservation_lines),
         [
@@ -130,18 +134,18 @@ def take(session: Session, order_id: str, quantities: Mapping[str, int]) -> None
             for sku, quantity in quantities.items()
         ],
     )
-    less = (
+    decrease = (
         update(products)
         .where(products.c.sku == bindparam("of"))
         .values(on_hand=products.c.on_hand - bindparam("quantity"))
     )
     session.execute(
-        less, [{"of": sku, "quantity": quantity} for sku, quantity in quantities.items()]
+        decrease, [{"of": sku, "quantity": quantity} for sku, quantity in quantities.items()]
     )
 
 
 def reject(session: Session, order_id: str) -> None:
-    """Turn the reservation just added into a refusal."""
+    """Mark the order's new reservation as rejected."""
     session.execute(
         update(reservations)
         .where(reservations.c.order_id == order_id)
@@ -150,16 +154,21 @@ def reject(session: Session, order_id: str) -> None:
 
 
 def sell(session: Session, order_ids: Sequence[str]) -> set[str]:
-    """Turn open reservations into sales; the orders that had one."""
-    return _close(session, order_ids, ReservationStatus.SOLD)
+    """Turn open reservations into sales, and return the orders that had one."""
+    return _close_reservations(session, order_ids, ReservationStatus.SOLD)
 
 
 def release(session: Session, order_id: str) -> bool:
-    """Close the order's open reservation; whether it had one. `give_back` must follow."""
-    return bool(_close(session, [order_id], ReservationStatus.RELEASED))
+    """Close the order's open reservation, and return whether it had one.
+
+    If so, the caller must put its pieces on hand again by `restock`.
+    """
+    return bool(_close_reservations(session, [order_id], ReservationStatus.RELEASED))
 
 
-def _close(session: Session, order_ids: Sequence[str], status: ReservationStatus) -> set[str]:
+def _close_reservations(
+    session: Session, order_ids: Sequence[str], status: ReservationStatus
+) -> set[str]:
     closed = (
         update(reservations)
         .where(
@@ -172,28 +181,29 @@ def _close(session: Session, order_ids: Sequence[str], status: ReservationStatus
     return set(session.execute(closed).scalars())
 
 
-def give_back(session: Session, order_id: str) -> None:
-    """Put what was set aside for the order on hand again; the stock is locked."""
+def restock(session: Session, order_id: str) -> None:
+    """Add the pieces of the order's reservation to on hand. The caller must hold the stock lock."""
     lines = select(reservation_lines.c.sku, reservation_lines.c.quantity).where(
         reservation_lines.c.order_id == order_id
     )
-    more = (
+    increase = (
         update(products)
         .where(products.c.sku == bindparam("of"))
         .values(on_hand=products.c.on_hand + bindparam("quantity"))
     )
     session.execute(
-        more, [{"of": sku, "quantity": quantity} for sku, quantity in session.execute(lines)]
+        increase, [{"of": sku, "quantity": quantity} for sku, quantity in session.execute(lines)]
     )
 
 
-def statuses(session: Session, order_ids: Sequence[str]) -> dict[str, ReservationStatus]:
+def find_statuses(session: Session, order_ids: Sequence[str]) -> dict[str, ReservationStatus]:
+    """Return the statuses of the reservations that exist, by order id."""
     found = select(reservations).where(reservations.c.order_id.in_(order_ids))
     return {row.order_id: ReservationStatus(row.status) for row in session.execute(found)}
 
 
 def load_products(session: Session, loaded: Sequence[Product]) -> int:
-    """Insert products, and describe those anew that are there already; how many were new."""
+    """Insert products, update the descriptions of existing ones, and return the number inserted."""
     rows = [
         {
             "sku": product.sku,
@@ -206,39 +216,42 @@ def load_products(session: Session, loaded: Sequence[Product]) -> int:
         for product in sorted(loaded, key=lambda product: product.sku)
     ]
     added = postgresql.insert(products).on_conflict_do_nothing().returning(products.c.sku)
-    new = set(session.execute(added, rows).scalars()) if rows else set()
-    described = (
+    inserted = set(session.execute(added, rows).scalars()) if rows else set()
+    describe = (
         update(products)
         .where(products.c.sku == bindparam("of"))
-        .values({name: bindparam(f"new_{name}") for name in _DESCRIPTION})
+        .values({name: bindparam(f"new_{name}") for name in _DESCRIPTION_COLUMNS})
     )
-    known = [
-        {"of": row["sku"]} | {f"new_{name}": row[name] for name in _DESCRIPTION}
+    existing = [
+        {"of": row["sku"]} | {f"new_{name}": row[name] for name in _DESCRIPTION_COLUMNS}
         for row in rows
-        if row["sku"] not in new
+        if row["sku"] not in inserted
     ]
-    if known:
-        session.execute(described, known)
-    return len(new)
+    if existing:
+        session.execute(describe, existing)
+    return len(inserted)
 
 
-_DESCRIPTION = ("name", "department", "price", "currency")
+_DESCRIPTION_COLUMNS = ("name", "department", "price", "currency")
 
 
 def find_products(session: Session, skus: Sequence[str]) -> list[Product]:
-    """Those of these products that there are."""
+    """Return those of the products that exist, sorted by sku."""
     found = select(products).where(products.c.sku.in_(skus)).order_by(products.c.sku)
-    return [_product(row) for row in session.execute(found)]
+    return [_product_of(row) for row in session.execute(found)]
 
 
 def list_products(session: Session, after: str, limit: int) -> list[Product]:
-    """Products by sku, from the first one after that."""
+    """Return up to `limit` products by sku, from the first sku greater than `after`."""
     found = select(products).where(products.c.sku > after).order_by(products.c.sku).limit(limit)
-    return [_product(row) for row in session.execute(found)]
+    return [_product_of(row) for row in session.execute(found)]
 
 
-def ledger(session: Session, after: str, limit: int) -> list[StockRow]:
-    """Where every product's pieces are, summed from the reservations."""
+def list_ledger(session: Session, after: str, limit: int) -> list[StockRow]:
+    """Return the pieces of up to `limit` products, from the first sku greater than `after`.
+
+    Reserved and sold pieces are summed from the reservations.
+    """
     line, reservation = reservation_lines.c, reservations.c
 
     def pieces(status: ReservationStatus) -> Any:
@@ -264,5 +277,5 @@ def ledger(session: Session, after: str, limit: int) -> list[StockRow]:
     return [StockRow(*row) for row in session.execute(found)]
 
 
-def _product(row: Row[Any]) -> Product:
+def _product_of(row: Row[Any]) -> Product:
     return Product(row.sku, row.name, row.department, row.price, row.currency, row.on_hand)

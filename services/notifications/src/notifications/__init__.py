@@ -1,1 +1,1 @@
-"""Notifications: tells the customer how an order has ended."""
+"""Notifications: tells customers whether their orders were confirmed or cancelled."""

@@ -1,4 +1,4 @@
-"""HTTP in: what a customer was told, for a page that shows it."""
+"""The HTTP API of notifications."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ router = APIRouter(tags=["notifications"])
 
 
 class Notification(BaseModel):
-    """What a customer was told about an order."""
+    """A notification to a customer about an order."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -27,10 +27,10 @@ class Notification(BaseModel):
 async def customer_notifications(
     customer_id: str, read: RouteRead, limit: Annotated[int, Query(ge=1, le=100)] = 20
 ) -> list[Notification]:
-    """The newest notifications of a customer, newest first."""
-    return await read(_newest, customer_id, limit)
+    """Return the newest notifications of a customer, newest first."""
+    return await read(_list_newest, customer_id, limit)
 
 
-def _newest(tx: ReadTransaction, customer_id: str, limit: int) -> list[Notification]:
+def _list_newest(tx: ReadTransaction, customer_id: str, limit: int) -> list[Notification]:
     found = tables.list_notifications(tx.session, customer_id, limit)
     return [Notification.model_validate(notification) for notification in found]

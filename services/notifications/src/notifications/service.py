@@ -1,4 +1,4 @@
-"""What notifications is made of."""
+"""The composition root of notifications."""
 
 from chassis import Service
 from notifications import api, handlers, tables

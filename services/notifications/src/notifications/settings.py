@@ -8,7 +8,7 @@ __all__ = ["NotificationsSettings"]
 
 
 class NotificationsSettings(ServiceSettings):
-    """What notifications can be told."""
+    """The settings of notifications, in addition to those of every service."""
 
     http_port: int = Field(8084, ge=0, le=65535, description="port of the HTTP server")
     grpc_port: int = Field(9084, ge=0, le=65535, description="port of the gRPC server")

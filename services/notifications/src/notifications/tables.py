@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Tab
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-__all__ = ["Notification", "add_notification", "ledger", "list_notifications", "metadata"]
+__all__ = ["Notification", "add_notification", "list_ledger", "list_notifications", "metadata"]
 
 metadata = MetaData()
 
@@ -23,7 +23,7 @@ notifications = Table(
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What a customer is told about an order."""
+    """A notification to a customer about an order."""
 
     order_id: str
     customer_id: str
@@ -31,14 +31,14 @@ class Notification:
 
 
 def add_notification(session: Session, notification: Notification) -> None:
-    """Insert the order's notification, unless it has one."""
-    # PostgreSQL's ON CONFLICT DO NOTHING; SQLite understands the same text.
+    """Insert the order's notification, unless the order has one."""
+    # SQLite understands the text of PostgreSQL's ON CONFLICT DO NOTHING.
     added = postgresql.insert(notifications).values(asdict(notification))
     session.execute(added.on_conflict_do_nothing())
 
 
 def list_notifications(session: Session, customer_id: str | None, limit: int) -> list[Notification]:
-    """The newest ones, newest first."""
+    """Return up to `limit` notifications, newest first; of all customers if none is given."""
     found = select(
         notifications.c.order_id, notifications.c.customer_id, notifications.c.text
     ).order_by(notifications.c.id.desc())
@@ -47,8 +47,11 @@ def list_notifications(session: Session, customer_id: str | None, limit: int) ->
     return [Notification(*row) for row in session.execute(found.limit(limit))]
 
 
-def ledger(session: Session, after: str, limit: int) -> list[tuple[str, int]]:
-    """How many notifications each order got, by order."""
+def list_ledger(session: Session, after: str, limit: int) -> list[tuple[str, int]]:
+    """Return up to `limit` orders and the number of their notifications, by order id.
+
+    The list begins with the first id greater than `after`.
+    """
     found = (
         select(notifications.c.order_id, func.count())
         .where(notifications.c.order_id > after)

@@ -1,1 +1,1 @@
-"""Payments: authorizes what was reserved, and gives back what was paid for nothing."""
+"""Payments: authorizes the payments of reserved orders, and refunds those of cancelled ones."""

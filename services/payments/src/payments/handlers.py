@@ -1,4 +1,4 @@
-"""What payments does when an order's stock is reserved, and when its money has to go back."""
+"""The events of inventory and orders, which authorize, decline and refund payments."""
 
 from dataclasses import replace
 
@@ -6,12 +6,12 @@ from chassis import EventRouter, Reject, Transaction
 from chassis.events import uuid7
 from payments import domain, tables
 from payments.domain import PaymentStatus
+from payments.mapping import payment_authorized, payment_declined, payment_refunded
 from payments.settings import PaymentsSettings
 from payments.tables import Payment
 from shop.inventory.v1 import StockReserved
 from shop.money.v1 import Money
 from shop.orders.v1 import PaymentRefundRequested
-from shop.payments.v1 import PaymentAuthorized, PaymentDeclined, PaymentRefunded
 
 __all__ = ["events"]
 
@@ -19,61 +19,49 @@ events = EventRouter()
 
 
 @events.on(StockReserved)
-def decide(reserved: StockReserved, tx: Transaction, settings: PaymentsSettings) -> None:
+def authorize_or_decline(
+    reserved: StockReserved, tx: Transaction, settings: PaymentsSettings
+) -> None:
     """Authorize or decline the order's payment, once."""
     total = reserved.total
-    _check(reserved.order_id, total)
-    authorized = domain.authorizes(total.amount, settings.payment_limit)
+    _check_payable(reserved.order_id, total)
+    authorized = domain.is_authorized(total.amount, settings.payment_limit)
     status = PaymentStatus.AUTHORIZED if authorized else PaymentStatus.DECLINED
     payment = Payment(reserved.order_id, uuid7(), status, total.amount, total.currency)
     if tables.add_payment(tx.session, payment):
         _publish_decision(tx, payment, settings.payment_limit)
         return
-    due = tables.lock_payment(tx.session, reserved.order_id)
-    if due.status is PaymentStatus.REFUND_DUE:
-        payment = replace(payment, payment_id=due.payment_id)
-        tables.decide_due(tx.session, payment)
+    existing = tables.lock_payment(tx.session, reserved.order_id)
+    if existing.status is PaymentStatus.REFUND_DUE:
+        payment = replace(payment, payment_id=existing.payment_id)
+        tables.update_payment(tx.session, payment)
         _publish_decision(tx, payment, settings.payment_limit)
-        _refund(tx, payment.order_id)
+        _refund_if_authorized(tx, payment.order_id)
 
 
 @events.on(PaymentRefundRequested)
 def refund(request: PaymentRefundRequested, tx: Transaction) -> None:
-    """Give an authorized payment back, once."""
-    _check(request.order_id, request.amount)
+    """Refund the order's authorized payment, once; if there is none yet, when it is authorized."""
+    _check_payable(request.order_id, request.amount)
     currency = request.amount.currency
     due = Payment(request.order_id, uuid7(), PaymentStatus.REFUND_DUE, 0, currency)
     if not tables.add_payment(tx.session, due):
-        _refund(tx, request.order_id)
+        _refund_if_authorized(tx, request.order_id)
 
 
-def _check(order_id: str, total: Money) -> None:
-    """Raises Reject where no payment of that amount can be for an order of that id."""
+def _check_payable(order_id: str, total: Money) -> None:
+    """Raise Reject if order id, amount or currency is invalid."""
     if not domain.is_payable(order_id, total.amount, total.currency):
         raise Reject(f"{total.amount} {total.currency[:64]!r} for {order_id[:64]!r} cannot be paid")
 
 
-def _refund(tx: Transaction, order_id: str) -> None:
+def _refund_if_authorized(tx: Transaction, order_id: str) -> None:
     if tables.refund(tx.session, order_id):
-        payment = tables.lock_payment(tx.session, order_id)
-        tx.publish(
-            PaymentRefunded(
-                order_id=order_id,
-                payment_id=payment.payment_id,
-                amount=Money(amount=payment.amount, currency=payment.currency),
-            )
-        )
+        tx.publish(payment_refunded(tables.lock_payment(tx.session, order_id)))
 
 
 def _publish_decision(tx: Transaction, payment: Payment, limit: int) -> None:
     if payment.status is PaymentStatus.AUTHORIZED:
-        tx.publish(
-            PaymentAuthorized(
-                order_id=payment.order_id,
-                payment_id=payment.payment_id,
-                amount=Money(amount=payment.amount, currency=payment.currency),
-            )
-        )
+        tx.publish(payment_authorized(payment))
     else:
-        reason = f"{payment.amount} is over the limit of {limit}"
-        tx.publish(PaymentDeclined(order_id=payment.order_id, reason=reason))
+        tx.publish(payment_declined(payment, f"{payment.amount} is over the limit of {limit}"))

@@ -1,4 +1,4 @@
-"""What payments is made of."""
+"""The composition root of payments."""
 
 from chassis import Service
 from payments import handlers, tables

@@ -8,7 +8,7 @@ __all__ = ["PaymentsSettings"]
 
 
 class PaymentsSettings(ServiceSettings):
-    """What payments can be told."""
+    """The settings of payments, in addition to those of every service."""
 
     http_port: int = Field(8083, ge=0, le=65535, description="port of the HTTP server")
     grpc_port: int = Field(9083, ge=0, le=65535, description="port of the gRPC server")
@@ -17,5 +17,5 @@ class PaymentsSettings(ServiceSettings):
         description="URL of the database: sqlite:///<file> or postgresql://…",
     )
     payment_limit: int = Field(
-        15_000, ge=0, description="the highest total that is authorized, in minor units"
+        15_000, ge=0, description="highest total that is authorized, in minor units"
     )

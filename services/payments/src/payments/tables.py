@@ -12,11 +12,11 @@ __all__ = [
     "LedgerRow",
     "Payment",
     "add_payment",
-    "decide_due",
-    "ledger",
+    "list_ledger",
     "lock_payment",
     "metadata",
     "refund",
+    "update_payment",
 ]
 
 metadata = MetaData()
@@ -34,7 +34,7 @@ payments = Table(
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """An order's payment as its row says; the amount is in minor units."""
+    """An order's payment as stored in its row. The amount is in minor units."""
 
     order_id: str
     payment_id: str
@@ -45,7 +45,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """What was captured and refunded for an order, in minor units."""
+    """The amounts captured and refunded for an order, in minor units."""
 
     order_id: str
     captured: int
@@ -54,11 +54,11 @@ class LedgerRow:
 
 
 def add_payment(session: Session, payment: Payment) -> bool:
-    """Insert the order's payment and hold it; False if it has one.
+    """Insert the order's payment and lock it, or return False if the order has one.
 
-    Waits for a transaction that is inserting the same one.
+    The statement waits for a transaction that is inserting the payment of the same order.
     """
-    # PostgreSQL's ON CONFLICT DO NOTHING; SQLite understands the same text.
+    # SQLite understands the text of PostgreSQL's ON CONFLICT DO NOTHING.
     added = (
         postgresql.insert(payments)
         .values(
@@ -75,10 +75,10 @@ def add_payment(session: Session, payment: Payment) -> bool:
 
 
 def lock_payment(session: Session, order_id: str) -> Payment:
-    """The order's payment, held against others until the transaction ends.
+    """Return the order's payment, and lock its row until the transaction ends.
 
     Raises:
-        sqlalchemy.exc.NoResultFound: it has none.
+        sqlalchemy.exc.NoResultFound: the order has no payment.
     """
     found = select(payments).where(payments.c.order_id == order_id).with_for_update()
     row = session.execute(found).one()
@@ -88,7 +88,7 @@ def lock_payment(session: Session, order_id: str) -> Payment:
 
 
 def refund(session: Session, order_id: str) -> bool:
-    """Turn an authorized payment into a refunded one; whether there was one."""
+    """Mark the order's authorized payment as refunded, and return whether there was one."""
     refunded = (
         update(payments)
         .where(payments.c.order_id == order_id, payments.c.status == PaymentStatus.AUTHORIZED)
@@ -98,8 +98,8 @@ def refund(session: Session, order_id: str) -> bool:
     return session.execute(refunded).first() is not None
 
 
-def decide_due(session: Session, payment: Payment) -> None:
-    """Write what was decided about a payment that only a refund had been asked for."""
+def update_payment(session: Session, payment: Payment) -> None:
+    """Write status, amount and currency of the order's payment."""
     session.execute(
         update(payments)
         .where(payments.c.order_id == payment.order_id)
@@ -107,18 +107,18 @@ def decide_due(session: Session, payment: Payment) -> None:
     )
 
 
-def ledger(session: Session, after: str, limit: int) -> list[LedgerRow]:
-    """Every payment by order."""
-    taken = case(
+def list_ledger(session: Session, after: str, limit: int) -> list[LedgerRow]:
+    """Return up to `limit` payments by order id, from the first id greater than `after`."""
+    captured = case(
         (
             payments.c.status.in_([PaymentStatus.AUTHORIZED, PaymentStatus.REFUNDED]),
             payments.c.amount,
         ),
         else_=0,
     )
-    returned = case((payments.c.status == PaymentStatus.REFUNDED, payments.c.amount), else_=0)
+    refunded = case((payments.c.status == PaymentStatus.REFUNDED, payments.c.amount), else_=0)
     found = (
-        select(payments.c.order_id, taken, returned, payments.c.currency)
+        select(payments.c.order_id, captured, refunded, payments.c.currency)
         .where(payments.c.order_id > after)
         .order_by(payments.c.order_id)
         .limit(limit)

@@ -1,4 +1,4 @@
-"""Products, and what is set aside of them."""
+"""Products and reservations."""
 
 import sqlalchemy as sa
 from alembic import op

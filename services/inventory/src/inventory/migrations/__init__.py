@@ -1,1 +1,1 @@
-"""Revisions of the tables of inventory."""
+"""The alembic revisions of the tables of inventory."""

@@ -1,1 +1,1 @@
-"""Revisions of the table of notifications."""
+"""The alembic revisions of the table of notifications."""

@@ -1,1 +1,1 @@
-"""Revisions of the table of payments."""
+"""The alembic revisions of the table of payments."""
