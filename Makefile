@@ -54,8 +54,8 @@ format: setup ## Format the code
 	@ruff check --fix-only --quiet . ; ruff format .
 
 .PHONY: soak
-soak: setup ## Kill everything for five seeds on both databases
-	@pytest -n 0 -m soak $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
+soak: setup ## Kill everything for five seeds; all tests on PostgreSQL
+	@pytest -n $${TEST_PROCESSES:-4} -m 'soak or twin' $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
 
 .PHONY: cluster-test
 cluster-test: setup ## Test on a cluster (KUBECONFIG=... REGISTRY=localhost:5000)

@@ -32,6 +32,8 @@ ODD_NAME = "50% größer? c#1"
 
 NewDatabase = Callable[[str], str]
 
+DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.twin)]
+
 
 @pytest.fixture
 def nats(tmp_path: Path) -> Iterator[NatsServer]:
@@ -54,13 +56,13 @@ def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=DATABASES)
 def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
     """Gives the URL of a new database with the chassis' tables and the tests' own."""
     return _new_database(request, tmp_path, request.getfixturevalue(f"prepared_{request.param}"))
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=DATABASES)
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
     """Gives the URL of a new database without any table."""
     return _new_database(request, tmp_path)

@@ -17,6 +17,8 @@ from shop.inventory.v1 import (
 )
 from shop.money.v1 import Money
 
+pytestmark = pytest.mark.dialect
+
 
 def product(sku: str, **changes: Any) -> Product:
     given: dict[str, Any] = {

@@ -19,6 +19,8 @@ from shop.orders.v1 import (
     OrderConfirmed,
 )
 
+pytestmark = pytest.mark.dialect
+
 
 def confirm(harness: HandlerHarness, order_id: str = "o-1", customer_id: str = "c-1") -> None:
     order = OrderConfirmed(

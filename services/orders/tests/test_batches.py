@@ -28,6 +28,8 @@ from shop.orders.v1 import (
 )
 from shop.payments.v1 import PaymentAuthorized, PaymentDeclined, PaymentRefunded
 
+pytestmark = pytest.mark.dialect
+
 
 def place(harness: HandlerHarness, *order_ids: str, price: int = 199) -> None:
     line = OrderLine(sku="milk", quantity=1, price=Money(amount=price, currency="USD"))

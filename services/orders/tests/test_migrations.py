@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from chassis import Service
 from chassis.testing import HandlerHarness
 from orders.service import service
+
+pytestmark = pytest.mark.dialect
 
 
 def test_the_migrations_make_the_tables_that_the_code_declares(

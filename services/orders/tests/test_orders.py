@@ -43,6 +43,8 @@ from shop.orders.v1 import (
 )
 from shop.payments.v1 import PaymentAuthorized, PaymentDeclined, PaymentRefunded
 
+pytestmark = pytest.mark.dialect
+
 TOTAL = Money(amount=2 * 199 + 250, currency="USD")
 
 

@@ -9,6 +9,8 @@ from orders import tables
 from orders.domain import Draft, Line, Reason, Status
 from orders.tables import Change, Ending, HistoryEntry, Order, StaleOrder
 
+pytestmark = pytest.mark.dialect
+
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DRAFT = Draft("o-1", "c-1", None, (Line("milk", 1, 199),), "USD")
 ENDING = Ending(Status.CANCELLED, Reason.TIMED_OUT, NOW)

@@ -20,6 +20,8 @@ from shop.payments.v1 import (
     PaymentRefunded,
 )
 
+pytestmark = pytest.mark.dialect
+
 
 def reserved(total: int = 800, order_id: str = "o-1") -> StockReserved:
     return StockReserved(order_id=order_id, total=Money(amount=total, currency="USD"))

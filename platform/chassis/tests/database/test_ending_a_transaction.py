@@ -19,6 +19,8 @@ from chassis.database.tables import outbox
 from chassis.events.producer.publisher import Publisher
 from localservers import PostgresServer
 
+pytestmark = pytest.mark.dialect
+
 NewDatabase = Callable[[str], str]
 Misuse = Callable[[Session], object]
 

@@ -13,6 +13,8 @@ from chassis.database import Database, WrongDatabase, migrate
 from chassis.database.identity import claim
 from chassis.events.producer.publisher import Publisher
 
+pytestmark = pytest.mark.dialect
+
 NewDatabase = Callable[[str], str]
 
 

@@ -4,11 +4,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import NullPool, create_engine
 
 from chassis.database import migrate, tables
+
+pytestmark = pytest.mark.dialect
 
 NewDatabase = Callable[[str], str]
 _MIGRATES = """

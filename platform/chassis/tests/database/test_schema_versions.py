@@ -17,7 +17,7 @@ from chassis.database.schema import Code
 from localservers import PostgresServer, free_port
 
 NewDatabase = Callable[[str], str]
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.dialect, pytest.mark.timeout(300)]
 
 FIRST = """
 import sqlalchemy as sa

@@ -15,6 +15,8 @@ from chassis.database.engine import place_of
 from chassis.events.producer.publisher import Publisher
 from localservers import PostgresServer
 
+pytestmark = pytest.mark.dialect
+
 NewDatabase = Callable[[str], str]
 LARGE = "x" * 100_000
 

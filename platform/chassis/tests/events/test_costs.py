@@ -22,6 +22,8 @@ from chassis.events.producer import relay
 from chassis.events.tasks import runner
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 NewDatabase = Callable[[str], str]
 # Nothing but a wake makes a relay look.
 WOKEN = TestSettings(relay_sweep_seconds=600, relay_reconcile_seconds=600)

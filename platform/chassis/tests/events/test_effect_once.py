@@ -15,6 +15,8 @@ from chassis.events.wire import transport
 from chassis.events.wire.cloudevents import EventFormat
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 TYPES = (BookSold, BookReturned)
 
 

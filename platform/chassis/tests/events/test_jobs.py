@@ -21,6 +21,8 @@ from chassis.database import DatabaseDown
 from chassis.database.tables import jobs
 from chassis.events.jobs import PeriodicJob, run_periodically
 
+pytestmark = pytest.mark.dialect
+
 
 @pytest.fixture
 async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:

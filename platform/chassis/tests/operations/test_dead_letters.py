@@ -30,6 +30,8 @@ from chassis.exit_codes import CONFIGURATION, FAILED, NOTHING, OK, UNAVAILABLE, 
 from chassis.operations import DeadLetterFilter, redrive_dead_letters
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 NewDatabase = Callable[[str], str]
 PUBLISHER = Publisher("bookstore", (BookSold, BookReturned))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from bookshop import Node, eventually, sold
 from relaying import STREAM, TYPES, Shop, StreamView
 from shell import Shell
@@ -11,6 +12,8 @@ from bookstore.v1 import BookSold
 from chassis.database import tables
 from chassis.exit_codes import NOTHING, OK, USAGE
 from localservers import NatsServer
+
+pytestmark = pytest.mark.dialect
 
 
 async def test_what_waits_to_be_sent_is_told_though_the_broker_is_away(

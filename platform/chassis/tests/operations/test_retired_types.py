@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from bookshop import Node, TestSettings, eventually, sold, write_down
 from desk import Desk
 from reading import returned_by
@@ -15,6 +16,8 @@ from chassis.database import tables
 from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE, USAGE
 from chassis.operations.retired_types import bury_tasks_of
 from localservers import NatsServer
+
+pytestmark = pytest.mark.dialect
 
 NewDatabase = Callable[[str], str]
 SOLD, RETURNED = "bookstore.v1.BookSold", "bookstore.v1.BookReturned"

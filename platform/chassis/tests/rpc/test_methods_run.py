@@ -176,7 +176,7 @@ async def test_a_method_is_not_started_once_nobody_waits_for_its_answer(
     assert Slow.began == ["first", "last"]
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.twin)])
 def standing_still(request: pytest.FixtureRequest, tmp_path: Path) -> StandingStill:
     """A database, and what makes every transaction wait before its first statement."""
     if request.param == "sqlite":

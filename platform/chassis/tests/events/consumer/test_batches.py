@@ -21,6 +21,8 @@ from chassis.events.consumer.positions import Position
 from chassis.events.handlers.binding import Handler
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 NewDatabase = Callable[[str], str]
 EVENTS = 40
 BAD = 17

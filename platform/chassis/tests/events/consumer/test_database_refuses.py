@@ -21,6 +21,8 @@ from chassis.database import DatabaseDown
 from chassis.readiness import Readiness
 from localservers import NatsServer, PostgresServer
 
+pytestmark = pytest.mark.dialect
+
 NewDatabase = Callable[[str], str]
 
 

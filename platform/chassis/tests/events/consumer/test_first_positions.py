@@ -27,6 +27,8 @@ from chassis.events.handlers.router import Start
 from chassis.events.wire.lanes import lane_of
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 
 def of_sold(start: Start = "oldest") -> EventRouter:
     events = EventRouter()

@@ -26,6 +26,8 @@ from chassis.parameters import DeclarationError
 from chassis.testing import HandlerHarness
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 asked = {"stream": Foreigner.STREAM, "subject": "legacy.books.*", "type": Foreigner.TYPE}
 
 

@@ -22,6 +22,8 @@ from chassis.events.wire.contracts import subject_of
 from chassis.events.wire.lanes import lane_of
 from localservers import NatsServer, PostgresServer
 
+pytestmark = pytest.mark.dialect
+
 
 def slow_accountant(member: str, begun: Callable[[], object]) -> EventRouter:
     """It tells when it has begun, and takes its time, once a batch."""

@@ -14,6 +14,8 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 NewDatabase = Callable[[str], str]
 
 

@@ -18,6 +18,8 @@ from chassis.events.wire import transport
 from chassis.events.wire.lanes import lane_of
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 # UUIDs of a host whose clock is years behind, and of one whose clock is years ahead.
 LONG_AGO = "00000001-0000-7000-8000-000000000000"
 FAR_OFF = "f0000001-0000-7000-8000-000000000000"

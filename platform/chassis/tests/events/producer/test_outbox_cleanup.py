@@ -18,6 +18,8 @@ from chassis.events.producer import sent_marks as marks
 from chassis.events.producer.outbox_cleanup import clean, keep_seconds
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 DAY = 24 * 3600.0
 KEPT = TestSettings(stream_max_age_seconds=7 * DAY, outbox_keep_seconds=0)
 

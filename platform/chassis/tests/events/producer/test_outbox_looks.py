@@ -13,6 +13,8 @@ from chassis.database.engine import is_sqlite
 from chassis.events.producer import outbox
 from chassis.events.producer.outbox_lift import Held, lift
 
+pytestmark = pytest.mark.dialect
+
 Look = Callable[[Any], object]
 SENT = 3000
 OFTEN: dict[str, Look] = {

@@ -19,6 +19,8 @@ from chassis.events.producer.relay import Relay
 from chassis.events.wire.lanes import LANES
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 Log = list[MutableMapping[str, Any]]
 
 

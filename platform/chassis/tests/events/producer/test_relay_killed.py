@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 
+import pytest
 from bookshop import Node, accountant
 from relay_process import STEPS
 from relaying import Shop, StreamView, in_order, relay_process
 
 from localservers import NatsServer
+
+pytestmark = pytest.mark.dialect
 
 
 async def test_a_relay_killed_at_each_step_leaves_a_stream_as_if_it_had_never_died(

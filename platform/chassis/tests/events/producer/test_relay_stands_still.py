@@ -17,6 +17,8 @@ from chassis.events.producer.leadership import Leadership
 from chassis.events.producer.publisher import Publisher
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 
 async def test_what_waits_while_the_holder_of_the_lock_stands_still_is_sent_beside_it(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch

@@ -29,6 +29,8 @@ from chassis.events.wire import transport
 from chassis.events.wire.lanes import LANES
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 Log = list[MutableMapping[str, Any]]
 
 

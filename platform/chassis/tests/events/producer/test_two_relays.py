@@ -19,6 +19,8 @@ from chassis.events.producer.publisher import Publisher
 from chassis.events.wire import transport
 from localservers import NatsServer, PostgresServer
 
+pytestmark = pytest.mark.dialect
+
 
 async def test_two_relays_at_once_number_and_publish_each_event_once(
     nats: NatsServer, new_database: Callable[[str], str]

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 
+import pytest
 from bookshop import eventually, sold
 from relaying import Shop, StreamView, in_order
 
 from bookstore.v1 import BookReturned, BookSold
 from localservers import NatsServer
+
+pytestmark = pytest.mark.dialect
 
 
 async def test_types_that_only_a_newer_version_declares_are_sent_by_an_older_one(

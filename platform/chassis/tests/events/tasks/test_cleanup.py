@@ -13,6 +13,8 @@ from chassis.database.tables import marks
 from chassis.events.tasks import dead_letter_rows
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 NewDatabase = Callable[[str], str]
 HOUR = 3600.0
 

@@ -13,6 +13,8 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Reject, Transact, Transaction, Unavailable
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 EVENTS = 240
 KEYS = 12
 

@@ -20,6 +20,8 @@ from chassis.events.tasks import rows as task_rows
 from chassis.events.tasks.queue import Look
 from chassis.events.tasks.rows import Task
 
+pytestmark = pytest.mark.dialect
+
 TYPE = "bookstore.v1.BookSold"
 
 

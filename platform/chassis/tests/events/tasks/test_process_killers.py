@@ -19,6 +19,8 @@ from bookstore.v1 import BookSold
 from chassis import EventContext
 from localservers import NatsServer
 
+pytestmark = pytest.mark.dialect
+
 NewDatabase = Callable[[str], str]
 EVENTS = 24
 KILLER = 9

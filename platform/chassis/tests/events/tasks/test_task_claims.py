@@ -20,6 +20,8 @@ from chassis.events.tasks import rows as task_rows
 from chassis.events.tasks.queue import Look, Seen
 from chassis.events.tasks.rows import Task, TaskTaken
 
+pytestmark = pytest.mark.dialect
+
 TYPES = ["bookstore.v1.BookSold"]
 PATIENT = TestSettings(task_lease_seconds=600)  # it runs out when a test says so
 

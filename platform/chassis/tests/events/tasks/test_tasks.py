@@ -22,6 +22,8 @@ from chassis.events.tasks import dead_letter_rows
 from chassis.events.tasks.backoff import backoff
 from localservers import NatsServer, free_port
 
+pytestmark = pytest.mark.dialect
+
 NewDatabase = Callable[[str], str]
 
 

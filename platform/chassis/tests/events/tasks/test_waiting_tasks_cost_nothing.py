@@ -15,6 +15,8 @@ from chassis.events.tasks import rows as task_rows
 from chassis.events.tasks.queue import Look
 from chassis.events.tasks.unhandled import old_tasks, waiting_types
 
+pytestmark = pytest.mark.dialect
+
 TYPES = [f"bookstore.v1.Type{n}" for n in range(8)] + ["bookstore.v1.BookSold"]
 PILES = {
     "not due yet": ("bookstore.v1.BookSold", 86400.0, False),
