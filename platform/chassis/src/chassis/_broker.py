@@ -1,4 +1,4 @@
-"""`python -m <service> broker apply`: a release makes what the service needs at the broker."""
+"""`python -m <service> broker apply`: create or extend what the service needs at the broker."""
 
 import asyncio
 import sys
@@ -8,25 +8,15 @@ from typing import TYPE_CHECKING
 
 import nats.errors
 from nats.aio.client import Client
-from sqlalchemy import func, inspect, select
 
-from chassis.database import (
-    ConnectionLost,
-    Database,
-    DatabaseAtFault,
-    DatabaseDown,
-    ReadTransaction,
-    WrongDatabase,
-    identity,
-    tables,
-)
-from chassis.database.engine import database_file, is_sqlite, place_of
+from chassis import _sent_events
+from chassis._wait_notice import WaitNotice
+from chassis.database import WrongDatabase
+from chassis.database.engine import place_of
 from chassis.events.jetstream.api import JetStreamError
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.owned_stream import LaneCountChanged
-from chassis.events.producer import outbox
-from chassis.events.producer.publisher import Publisher
 from chassis.events.release.applying import (
     Applied,
     Known,
@@ -47,17 +37,15 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "parse"]
 
-_AGAIN_SECONDS = 1.0
-_DATABASE_AWAY = (DatabaseDown, ConnectionLost, DatabaseAtFault)
-_BROKER_AWAY = (JetStreamError, OSError, nats.errors.Error, TimeoutError)
-_CURRENT_SCHEMA = select(func.current_schema())
+_RETRY_SECONDS = 1.0
+_BROKER_ERRORS = (JetStreamError, OSError, nats.errors.Error, TimeoutError)
 _ABOUT = """\
-Make the service's stream and the stream of its members, or add what they lack. It may be run again
-at any time: nothing is deleted, and settings that differ are reported and left as they are."""
+Create the service's stream and the stream of its members, or add what they lack. The command can be
+run again at any time: it deletes nothing, and only reports settings that differ."""
 
 
 def parse(program: str, arguments: Sequence[str]) -> "Namespace":
-    """The arguments of `broker apply`.
+    """Return the arguments of `broker apply`.
 
     Raises:
         SystemExit: they are wrong, or ask for help.
@@ -70,7 +58,7 @@ def parse(program: str, arguments: Sequence[str]) -> "Namespace":
         dest="verb", metavar="apply", required=True
     )
     apply = verbs.add_parser(
-        "apply", help="make the streams, or add what they lack", description=_ABOUT
+        "apply", help="create the streams, or add what they lack", description=_ABOUT
     )
     apply.add_argument(
         "--check",
@@ -82,70 +70,74 @@ def parse(program: str, arguments: Sequence[str]) -> "Namespace":
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="how long to wait for a database or a broker that is away (default: 30)",
+        help="how long to wait for an unavailable database or broker (default: 30)",
     )
     return parser.parse_args(arguments)
 
 
 def main(service: "Service", settings: ServiceSettings, arguments: "Namespace") -> int:
-    """Apply, and return the exit code."""
+    """Run `broker apply` and return the exit code."""
     logging.configure(service.name, settings, sys.stderr)
-    takes = any(s.kind != "broadcast" for router in service.events for s in router.subscriptions)
-    if not (service.publishes or takes):
+    reads = any(s.kind != "broadcast" for router in service.events for s in router.subscriptions)
+    if not (service.publishes or reads):
         print(f"{service.name} needs no stream")
         return OK
-    deadline = time.monotonic() + arguments.wait
+    ends_at = time.monotonic() + arguments.wait
     url = settings.database_url.get_secret_value()
     try:
-        known = _known_in_time(service, settings, deadline)
+        known = _sent_events.read_known(service, settings, ends_at)
         applied = asyncio.run(
-            _apply_in_time(service, settings, known, deadline, change=not arguments.check)
+            _apply_with_retries(service, settings, known, ends_at, change=not arguments.check)
         )
     except WrongDatabase as error:
         return _refused(str(error), CONFIGURATION)
     except (LaneCountChanged, SubjectsHeld) as error:
         return _refused(str(error), FAILED)
-    except _DATABASE_AWAY as error:
+    except _sent_events.UNAVAILABLE_ERRORS as error:
         return _refused(
-            f"{_why(error, settings)}; nothing was made: apply again when it can, or wait for it "
-            "with --wait SECONDS",
+            f"{_sent_events.unavailable_reason(error, url)}; nothing was created: run the command "
+            "again when the database is available, or wait for it with --wait SECONDS",
             UNAVAILABLE,
         )
-    except _BROKER_AWAY as error:
-        return _refused(_why(error, settings), UNAVAILABLE)
+    except _BROKER_ERRORS as error:
+        return _refused(_broker_reason(error, settings), UNAVAILABLE)
     _report(applied, check=arguments.check)
     if service.publishes and applied[0].done == "made" and not arguments.check:
-        for line in _unsure(applied[0].stream, known, url):
+        for line in _notes_on_known(applied[0].stream, known, url):
             print(line, file=sys.stderr)
     differs = any(each.done != "unchanged" or each.drift for each in applied)
     return FAILED if arguments.check and differs else OK
 
 
-async def _apply_in_time(
+async def _apply_with_retries(
     service: "Service",
     settings: ServiceSettings,
     known: Known | None,
-    deadline: float,
+    ends_at: float,
     *,
     change: bool,
 ) -> list[Applied]:
-    """Apply, and try again until the time is up: a broker that has just started is away at first,
-    and its JetStream a little longer."""
-    waiting = _Waiting()
+    """Apply; if the broker is unavailable, retry until `ends_at` on the monotonic clock.
+
+    A broker that has just started answers before its JetStream does.
+    """
+    notice = WaitNotice()
     while True:
         try:
             options = NatsOptions.of(settings.nats_url, settings, RELEASE)
             async with connection(options, f"{service.name}-broker-apply") as client:
                 try:
                     return await _apply(client, service, settings, known, change)
-                except TimeoutError as error:  # a broker that denies a request does not answer it
+                except TimeoutError as error:
+                    # The broker sends no answer to a request that it denies, but an error to the
+                    # connection.
                     raise TimeoutError(str(client.last_error or error) or "no answer") from error
-        except _BROKER_AWAY as error:
-            for_good = isinstance(error, JetStreamError) and error.code < 500
-            if for_good or time.monotonic() > deadline:
+        except _BROKER_ERRORS as error:
+            permanent = isinstance(error, JetStreamError) and error.code < 500
+            if permanent or time.monotonic() > ends_at:
                 raise
-            waiting.say(_why(error, settings))
-        await asyncio.sleep(_AGAIN_SECONDS)
+            notice.print(_broker_reason(error, settings))
+        await asyncio.sleep(_RETRY_SECONDS)
 
 
 async def _apply(
@@ -166,21 +158,22 @@ async def _apply(
 
 
 def _report(applied: Sequence[Applied], *, check: bool) -> None:
+    """Print a line per stream on standard output, and a warning per setting that differs."""
     width = max(len(each.stream) for each in applied)
     for each in applied:
-        made = {"made": "missing", "extended": "lacks"} if check else {}
-        done = " ".join([made.get(each.done, each.done), *each.what])
+        proposed = {"made": "missing", "extended": "lacks"} if check else {}
+        done = " ".join([proposed.get(each.done, each.done), *each.what])
         print(f"stream {each.stream:<{width}}  {done}")
         for line in each.drift:
             print(f"warning: stream {each.stream}: {line}", file=sys.stderr)
 
 
-def _unsure(stream: str, known: Known | None, url: str) -> Iterator[str]:
+def _notes_on_known(stream: str, known: Known | None, url: str) -> Iterator[str]:
     """Yield a warning or a note if the database could not say how far events had been sent."""
     if known is None:
         yield (
             "warning: no database could be asked how far events had been sent before; "
-            "a new consumer of this stream takes any number as the first"
+            "a new consumer of this stream accepts any number as the first"
         )
     elif known.no_tables:
         yield (
@@ -189,68 +182,8 @@ def _unsure(stream: str, known: Known | None, url: str) -> Iterator[str]:
         )
 
 
-def _known_in_time(service: "Service", settings: ServiceSettings, deadline: float) -> Known | None:
-    """What the service's database knows; None if there is none that could know. It is asked until
-    it answers or the time is up: a stream that is made without its answer would never say how far
-    events had been sent.
-
-    Raises:
-        WrongDatabase: it is another service's.
-        DatabaseDown, ConnectionLost, DatabaseAtFault: it does not answer, or cannot say.
-    """
-    url = settings.database_url.get_secret_value()
-    if not service.publishes or not url:
-        return None
-    if is_sqlite(url) and not database_file(url).exists():
-        # A file that was named and is not there yet has sent nothing; a default says nothing.
-        named = "database_url" in settings.model_fields_set
-        return Known(0, frozenset(), no_tables=True) if named else None
-    waiting = _Waiting()
-    while True:
-        try:
-            return _known(service.name, url)
-        except _DATABASE_AWAY as error:
-            if time.monotonic() > deadline:
-                raise
-            waiting.say(_why(error, settings))
-        time.sleep(_AGAIN_SECONDS)
-
-
-def _known(service: str, url: str) -> Known:
-    database = Database(url, Publisher(service), threads=1, read_threads=1)
-    try:
-        return asyncio.run(database.read(lambda tx: _read(tx, service)))
-    finally:
-        database.close()
-
-
-def _read(tx: ReadTransaction, service: str) -> Known:
-    connection = tx.session.connection()
-    if not inspect(connection).has_table(tables.outbox.name):
-        if not is_sqlite(connection.engine.url) and connection.scalar(_CURRENT_SCHEMA) is None:
-            raise DatabaseAtFault("no schema of its search_path may be used")
-        return Known(0, frozenset(), no_tables=True)
-    identity.check(connection, service)
-    return Known(outbox.sent_rank(tx.session), frozenset(outbox.types(tx.session)))
-
-
-class _Waiting:
-    """Says what is waited for, each time that it is another."""
-
-    def __init__(self) -> None:
-        self._said = ""
-
-    def say(self, why: str) -> None:
-        if why != self._said:
-            print(without_credentials(f"waiting: {why}"), file=sys.stderr, flush=True)
-        self._said = why
-
-
-def _why(error: Exception, settings: ServiceSettings) -> str:
-    """What a database or a broker that is away has said, and which one it is."""
-    if isinstance(error, _DATABASE_AWAY):
-        place = place_of(settings.database_url.get_secret_value())
-        return f"the database {place} cannot say how far events were sent: {error}"
+def _broker_reason(error: Exception, settings: ServiceSettings) -> str:
+    """Return a line that names the broker and what it said."""
     if isinstance(error, JetStreamError):
         return f"the broker refused: {error}"
     reason = str(error) or type(error).__name__

@@ -115,12 +115,12 @@ def _apply(service: "Service", settings: ServiceSettings, asked: "Namespace") ->
 
 
 def _migrate(service: "Service", settings: ServiceSettings, asked: "Namespace") -> int:
-    from chassis import _lifecycle, checks
+    from chassis import _migrate, checks
 
     unset = checks.missing_settings(service, settings)
     if unset:
         return _refused(unset, CONFIGURATION)
-    return _lifecycle.migrate(service, settings, asked.wait)
+    return _migrate.migrate(service, settings, asked.wait)
 
 
 def _run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> int:
@@ -133,9 +133,9 @@ def _run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> 
     if unset:
         return _refused(unset, CONFIGURATION)
 
-    from chassis import _lifecycle
+    from chassis import _process
 
-    return _lifecycle.run(service, settings, warnings)
+    return _process.run(service, settings, warnings)
 
 
 def _refused(lines: list[str], code: int) -> int:

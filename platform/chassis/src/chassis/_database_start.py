@@ -1,0 +1,99 @@
+"""The opening of a service's database at the start of its process."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from chassis.database import (
+    ConnectionLost,
+    Database,
+    DatabaseAtFault,
+    DatabaseDown,
+    ReadTransaction,
+    identity,
+    schema,
+)
+from chassis.database import migrate as migrate_database
+from chassis.database.migrate import Diverged
+from chassis.events.producer.publisher import Publisher
+from chassis.readiness import Readiness
+from chassis.settings import ServiceSettings, without_credentials
+from chassis.telemetry import tracing
+
+if TYPE_CHECKING:
+    from chassis.service import Service
+
+__all__ = ["open_database"]
+
+_log = structlog.get_logger("chassis")
+_RETRY_SECONDS = 1.0
+
+
+async def open_database(
+    service: "Service", settings: ServiceSettings, readiness: Readiness
+) -> Database:
+    """Return the service's database as soon as it is available and has the schema of this code.
+
+    Until then `readiness` reports what the start waits for.
+
+    Raises:
+        WrongDatabase: it belongs to another service.
+    """
+    publisher = Publisher(
+        service.name,
+        service.publishes,
+        format=settings.event_format,
+        max_bytes=settings.event_max_bytes,
+    )
+    database = Database(settings.database_url.get_secret_value(), publisher)
+    tracing.instrument_engines(database._engine, database._read_engine)
+    lacks = ""
+    readiness.depend_on(database, lambda: {"schema": f"lacks {lacks}"} if lacks else {})
+    waits_for = None
+    while True:
+        try:
+            await database.check()
+            found = await _compare_schema(database, service, settings)
+            if not found.missing:
+                await database.identify(service.name)
+                break
+            lacks = ", ".join(found.missing)
+            reason = f"migrations: run `python -m {service.name} migrate`"
+        except Diverged as error:
+            lacks = str(error)
+            reason = "migrations that this code can not run"
+        except (DatabaseDown, ConnectionLost, DatabaseAtFault, TimeoutError) as error:
+            reason = f"the database: {without_credentials(str(error))}"
+        if reason != waits_for:
+            said = {"lacks": lacks} if lacks else {}
+            _log.warning(f"waiting for {reason}", **said)
+            waits_for = reason
+        await asyncio.sleep(_RETRY_SECONDS)
+    lacks = ""
+    if found.unknown:
+        _log.warning("the database is newer than this code", unknown=", ".join(found.unknown))
+    return database
+
+
+async def _compare_schema(
+    database: Database, service: "Service", settings: ServiceSettings
+) -> schema.Schema:
+    """Return how the database differs from this code; in development, migrate it first.
+
+    Raises:
+        DatabaseDown, Diverged, WrongDatabase.
+    """
+    if settings.environment == "development":
+        migration = await asyncio.to_thread(
+            migrate_database, database.url, service.migrations, service=service.name
+        )
+        return migration.after
+    code = schema.Code(service.migrations)
+
+    def compare(tx: ReadTransaction) -> schema.Schema:
+        connection = tx.session.connection()
+        identity.check(connection, service.name)
+        return schema.compare(connection, code)
+
+    return await database.read(compare)

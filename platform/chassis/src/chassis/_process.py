@@ -1,0 +1,95 @@
+"""The process of a service: its event loop, its signals, its exit code."""
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING, NoReturn
+
+import structlog
+
+from chassis import exit_codes
+from chassis._lifecycle import Lifecycle
+from chassis.database import WrongDatabase
+from chassis.ports import CannotListen
+from chassis.settings import ServiceSettings, without_credentials
+from chassis.telemetry import logging
+
+if TYPE_CHECKING:
+    from chassis.service import Service
+
+__all__ = ["run"]
+
+_log = structlog.get_logger("chassis")
+_LOG_SECONDS = 1.0
+
+
+def run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> NoReturn:
+    """Run the service until a signal or a fatal error stops it, then exit the process.
+
+    The `warnings` are logged first.
+    """
+    logging.take_over(service.name, settings)
+    for line in warnings:
+        _log.warning(line)
+    try:
+        import uvloop
+
+        loop_factory = uvloop.new_event_loop
+    except ImportError:
+        loop_factory = None
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        code = runner.run(_Process(service, settings).live())
+        logging.drain(_LOG_SECONDS)
+        # Exit without closing the loop, because that would wait for threads that hang. All work
+        # has had its grace time.
+        os._exit(code)
+
+
+class _Process:
+    """Start of a service, wait for a signal or a fatal error, and stop."""
+
+    def __init__(self, service: "Service", settings: ServiceSettings) -> None:
+        self._told_to_stop = asyncio.Event()
+        self._fatal: Exception | None = None
+        self._lifecycle = Lifecycle(service, settings, on_fatal=self._fail)
+
+    async def live(self) -> int:
+        """Return the exit code once the service has stopped."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        starting = asyncio.create_task(self._lifecycle.start())
+        stop = asyncio.create_task(self._told_to_stop.wait())
+        try:
+            await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+            else:
+                starting.cancel()
+                await asyncio.wait({starting})
+            await stop
+        except (CannotListen, WrongDatabase) as error:
+            self._fatal = error
+        except Exception as error:
+            _log.exception("the start failed")
+            self._fatal = error
+        stop.cancel()
+        if isinstance(self._fatal, (CannotListen, WrongDatabase)):
+            _log.error(str(self._fatal))
+        elif self._fatal is not None:
+            _log.error("stopping", reason=without_credentials(str(self._fatal)))
+        await self._lifecycle.stop()
+        if isinstance(self._fatal, CannotListen):
+            return self._fatal.exit_code
+        return exit_codes.OK if self._fatal is None else exit_codes.FAILED
+
+    def _on_signal(self, number: int) -> None:
+        """Stop at the first signal; exit at once at a second one."""
+        if self._told_to_stop.is_set():
+            os._exit(128 + number)
+        self._told_to_stop.set()
+
+    def _fail(self, error: Exception) -> None:
+        """Stop with a failure: the configuration can never work, or a background task has died."""
+        self._fatal = self._fatal or error
+        self._told_to_stop.set()
