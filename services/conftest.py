@@ -1,4 +1,4 @@
-"""For the tests of all services: their handlers on a migrated database of each kind."""
+"""Fixtures for the tests of all services: handlers on a migrated database of each kind."""
 
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -32,7 +32,10 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
 def copy_of_migrated(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[Service], str]:
-    """The URL of a new database with a service's tables. Each service's are made once."""
+    """A function that returns the URL of a new database with a service's tables.
+
+    The migrations run once per service and kind of database; each database is a copy of the result.
+    """
     if request.param == "sqlite":
         folder: Path = tmp_path_factory.mktemp("sqlite")
 
@@ -62,7 +65,7 @@ def copy_of_migrated(
 def make_harness(
     copy_of_migrated: Callable[[Service], str],
 ) -> Iterator[Callable[[Service, ServiceSettings], HandlerHarness]]:
-    """A service's handlers on a new database, on SQLite and on PostgreSQL."""
+    """A function that makes a harness on a new database, once on SQLite and once on PostgreSQL."""
     made: list[HandlerHarness] = []
 
     def make(service: Service, settings: ServiceSettings) -> HandlerHarness:
@@ -77,7 +80,7 @@ def make_harness(
 
 @pytest_asyncio.fixture
 async def serve() -> AsyncIterator[Callable[[Service, HandlerHarness], Awaitable[Clients]]]:
-    """Serves a service's contracts on its harness' database; what others call them by."""
+    """A function that serves a service's contracts on a harness' database and returns clients."""
     async with AsyncExitStack() as stack:
 
         async def start(service: Service, harness: HandlerHarness) -> Clients:
@@ -100,19 +103,19 @@ async def serve() -> AsyncIterator[Callable[[Service, HandlerHarness], Awaitable
 
 @pytest.fixture
 def drift() -> Callable[[HandlerHarness, Service], list[object]]:
-    """Where a service's tables in the database differ from those in its tables.py."""
+    """A function that returns the differences between a database and the service's tables.py."""
 
     def compare(harness: HandlerHarness, service: Service) -> list[object]:
         declared = service.tables
         assert declared is not None
-        ours = set(declared.tables)
+        names = set(declared.tables)
 
-        def is_ours(table: object, name: str | None, kind: str, *_: object) -> bool:
-            return kind != "table" or name in ours
+        def is_declared(table: object, name: str | None, kind: str, *_: object) -> bool:
+            return kind != "table" or name in names
 
         def differences(tx: ReadTransaction) -> list[object]:
             context = MigrationContext.configure(
-                tx.session.connection(), opts={"include_object": is_ours, "compare_type": True}
+                tx.session.connection(), opts={"include_object": is_declared, "compare_type": True}
             )
             found: list[object] = compare_metadata(context, declared)
             return found

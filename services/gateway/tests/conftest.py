@@ -1,4 +1,4 @@
-"""The gateway's surface in this process, before a small shop behind real gRPC servers."""
+"""The gateway's REST API in this process, with gRPC servers of a small shop behind it."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ def shop() -> Shop:
 
 @pytest_asyncio.fixture
 async def servers(shop: Shop) -> AsyncIterator[dict[str, RpcServer]]:
-    """Orders and inventory, by name."""
+    """The gRPC servers of orders and inventory, by name."""
     settings = GatewaySettings(grpc_port=0)
     orders = type("Orders", (Orders,), {"shop": shop})
     async with AsyncExitStack() as stack:
@@ -46,8 +46,8 @@ async def servers(shop: Shop) -> AsyncIterator[dict[str, RpcServer]]:
 
 
 @pytest_asyncio.fixture
-async def rest(servers: dict[str, RpcServer]) -> AsyncIterator[httpx.AsyncClient]:
-    """The gateway's REST surface."""
+async def transport(servers: dict[str, RpcServer]) -> AsyncIterator[httpx.ASGITransport]:
+    """The gateway's REST API."""
     settings = GatewaySettings(
         targets={name: f"ipv4:127.0.0.1:{server.port}" for name, server in servers.items()},
         order_events_poll_seconds=0.05,
@@ -55,7 +55,12 @@ async def rest(servers: dict[str, RpcServer]) -> AsyncIterator[httpx.AsyncClient
     )
     clients = Clients(service.name, service.calls, settings)
     app = create_app(service.name, service.http, settings, Readiness(), clients)
-    transport = httpx.ASGITransport(app)
+    yield httpx.ASGITransport(app)
+    await clients.close()
+
+
+@pytest_asyncio.fixture
+async def rest(transport: httpx.ASGITransport) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the gateway's REST API."""
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         yield client
-    await clients.close()

@@ -1,13 +1,15 @@
-"""The REST surface, from its URLs to the calls behind it."""
+"""The REST API, from its URLs to the calls behind it."""
 
 import asyncio
 from typing import Any
 
 import httpx
 import pytest
+from following import until_followed
 from small_shop import Inventory, Shop
 
 from chassis.rpc.server import RpcServer
+from gateway.wakeups import wakeups
 
 ORDER = {"customer_id": "c-1", "lines": [{"sku": "milk", "quantity": 2}]}
 
@@ -17,12 +19,12 @@ async def place(rest: httpx.AsyncClient, **headers: str) -> httpx.Response:
 
 
 def fields(answer: httpx.Response) -> list[str]:
-    """The parts of the request that a problem names."""
+    """Return the fields of the request that a problem names."""
     assert answer.headers["content-type"] == "application/problem+json"
     return [error["field"] for error in answer.json()["errors"]]
 
 
-async def test_products_come_page_by_page(rest: httpx.AsyncClient) -> None:
+async def test_products_are_listed_page_by_page(rest: httpx.AsyncClient) -> None:
     first = (await rest.get("/products", params={"limit": 1})).json()
     assert first["items"] == [
         {
@@ -38,14 +40,16 @@ async def test_products_come_page_by_page(rest: httpx.AsyncClient) -> None:
     assert second.json()["next_cursor"] is None
 
 
-async def test_a_product_is_shown_and_another_is_not_found(rest: httpx.AsyncClient) -> None:
+async def test_a_product_is_returned_and_an_unknown_one_is_not_found(
+    rest: httpx.AsyncClient,
+) -> None:
     assert (await rest.get("/products/milk")).json()["name"] == "Milk"
     missing = await rest.get("/products/tea")
     assert missing.status_code == 404
     assert missing.json()["detail"] == "there is no product 'tea'"
 
 
-async def test_an_order_is_taken_with_an_id_and_where_to_find_it(
+async def test_an_order_is_accepted_with_its_id_and_location(
     rest: httpx.AsyncClient, shop: Shop
 ) -> None:
     answer = await place(rest, **{"Idempotency-Key": "k-1"})
@@ -62,16 +66,15 @@ async def test_an_order_is_taken_with_an_id_and_where_to_find_it(
     assert (await rest.get(answer.headers["location"])).json()["placed_at"].endswith("Z")
 
 
-async def test_links_have_the_prefix_that_a_proxy_publishes_them_below(
-    rest: httpx.AsyncClient,
+async def test_links_have_the_prefix_of_the_proxy(
+    rest: httpx.AsyncClient, transport: httpx.ASGITransport
 ) -> None:
-    assert isinstance(rest._transport, httpx.ASGITransport)
-    rest._transport.root_path = "/shop"
+    transport.root_path = "/shop"
     placed = await place(rest)
     assert placed.headers["location"] == f"/shop/orders/{placed.json()['order_id']}"
 
 
-async def test_half_a_character_is_refused(rest: httpx.AsyncClient) -> None:
+async def test_a_lone_surrogate_is_refused(rest: httpx.AsyncClient) -> None:
     body = rb'{"customer_id": "\ud800", "lines": [{"sku": "milk", "quantity": 2}]}'
     answer = await rest.post("/orders", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 422
@@ -104,7 +107,7 @@ async def test_each_order_gets_an_id_of_its_own(rest: httpx.AsyncClient, shop: S
         ),
     ],
 )
-async def test_a_body_that_cannot_be_ordered_is_refused_by_its_field(
+async def test_an_invalid_order_is_refused_by_its_field(
     rest: httpx.AsyncClient, shop: Shop, body: dict[str, Any], field: str
 ) -> None:
     answer = await rest.post("/orders", json=body)
@@ -114,13 +117,13 @@ async def test_a_body_that_cannot_be_ordered_is_refused_by_its_field(
 
 
 @pytest.mark.parametrize("key", ["", "a b", "k" * 256, "taken"])
-async def test_a_key_that_cannot_be_used_is_refused(rest: httpx.AsyncClient, key: str) -> None:
+async def test_an_invalid_key_is_refused(rest: httpx.AsyncClient, key: str) -> None:
     answer = await place(rest, **{"Idempotency-Key": key})
     assert answer.status_code == 422
     assert fields(answer) == ["Idempotency-Key"]
 
 
-async def test_an_order_sent_again_is_answered_while_inventory_is_away(
+async def test_an_order_sent_again_is_returned_while_inventory_is_unavailable(
     rest: httpx.AsyncClient, shop: Shop, servers: dict[str, RpcServer]
 ) -> None:
     first = await place(rest, **{"Idempotency-Key": "k-1"})
@@ -136,15 +139,15 @@ async def test_an_order_sent_again_is_answered_while_inventory_is_away(
     assert len(shop.placed) == 1
 
 
-async def test_an_order_sent_again_is_answered_when_its_product_is_no_longer_sold(
+async def test_an_order_sent_again_is_returned_when_its_product_is_no_longer_sold(
     rest: httpx.AsyncClient, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await place(rest, **{"Idempotency-Key": "k-1"})
-    monkeypatch.setattr(Inventory, "_products", ())
+    monkeypatch.setattr(Inventory, "products", ())
     again = await place(rest, **{"Idempotency-Key": "k-1"})
     assert (again.status_code, again.json()) == (202, first.json())
-    gone = await place(rest, **{"Idempotency-Key": "k-2"})
-    assert (gone.status_code, fields(gone)) == (422, ["lines.0.sku"])
+    refused = await place(rest, **{"Idempotency-Key": "k-2"})
+    assert (refused.status_code, fields(refused)) == (422, ["lines.0.sku"])
 
 
 async def test_orders_are_listed_for_a_customer(rest: httpx.AsyncClient, shop: Shop) -> None:
@@ -162,7 +165,7 @@ async def test_orders_are_listed_for_a_customer(rest: httpx.AsyncClient, shop: S
 @pytest.mark.parametrize(
     ("parameter", "value"), [("limit", "0"), ("limit", "101"), ("limit", "x"), ("cursor", "%")]
 )
-async def test_a_page_that_cannot_be_is_refused_by_its_parameter(
+async def test_an_invalid_page_is_refused_by_its_parameter(
     rest: httpx.AsyncClient, path: str, parameter: str, value: str
 ) -> None:
     answer = await rest.get(path, params={parameter: value})
@@ -181,15 +184,15 @@ async def test_an_orders_events_are_streamed_up_to_its_end(
     rest: httpx.AsyncClient, shop: Shop
 ) -> None:
     path = f"{(await place(rest)).headers['location']}/events"
-    shop.record("Placed")
-    shop.record("Reserved")
+    shop.add_event("Placed")
+    shop.add_event("Reserved")
 
-    async def go_on() -> None:
-        await asyncio.sleep(0.1)
-        shop.record("Confirmed", terminal=True)
-        shop.record("Refunded")
+    async def end_the_order_later() -> None:
+        await until_followed(wakeups, shop.placed[0].order_id)
+        shop.add_event("Confirmed", terminal=True)
+        shop.add_event("Refunded")
 
-    later = asyncio.create_task(go_on())
+    later = asyncio.create_task(end_the_order_later())
     answer = await rest.get(path)
     await later
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -204,22 +207,22 @@ async def test_an_orders_events_are_streamed_up_to_its_end(
 
 async def test_an_empty_last_event_id_is_none(rest: httpx.AsyncClient, shop: Shop) -> None:
     path = f"{(await place(rest)).headers['location']}/events"
-    shop.record("Placed", terminal=True)
+    shop.add_event("Placed", terminal=True)
     answer = await rest.get(path, headers={"Last-Event-ID": ""})
     assert answer.text == 'id: 1\nevent: Placed\ndata: {"type":"Placed"}\n\n'
 
 
-async def test_who_has_seen_the_end_is_told_not_to_come_back(
+async def test_a_client_that_has_received_the_last_event_is_told_not_to_reconnect(
     rest: httpx.AsyncClient, shop: Shop
 ) -> None:
     path = f"{(await place(rest)).headers['location']}/events"
-    shop.record("Placed", terminal=True)
+    shop.add_event("Placed", terminal=True)
     answer = await rest.get(path, headers={"Last-Event-ID": "1"})
     assert (answer.status_code, answer.content) == (204, b"")
 
 
 @pytest.mark.parametrize("seen", ["-1", "x", "99999999999"])
-async def test_a_last_event_id_that_was_never_sent_is_refused(
+async def test_an_invalid_last_event_id_is_refused(
     rest: httpx.AsyncClient, shop: Shop, seen: str
 ) -> None:
     path = f"{(await place(rest)).headers['location']}/events"
@@ -228,7 +231,7 @@ async def test_a_last_event_id_that_was_never_sent_is_refused(
     assert fields(answer) == ["Last-Event-ID"]
 
 
-async def test_without_inventory_products_are_unavailable_and_orders_are_shown(
+async def test_orders_are_available_while_inventory_is_not(
     rest: httpx.AsyncClient, servers: dict[str, RpcServer]
 ) -> None:
     location = (await place(rest)).headers["location"]
@@ -239,7 +242,9 @@ async def test_without_inventory_products_are_unavailable_and_orders_are_shown(
     assert (await rest.get(location)).status_code == 200
 
 
-async def test_the_document_says_what_can_be_answered(rest: httpx.AsyncClient) -> None:
+async def test_the_openapi_document_lists_the_statuses_of_each_route(
+    rest: httpx.AsyncClient,
+) -> None:
     document = (await rest.get("/openapi.json")).json()
     assert {
         (path, method): sorted(operation["responses"])

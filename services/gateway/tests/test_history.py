@@ -1,7 +1,9 @@
-"""An order's record as a stream."""
+"""An order's history as a stream."""
 
 import asyncio
 from typing import cast
+
+from following import until_followed
 
 from chassis import Unavailable
 from gateway.history import follow, has_ended
@@ -16,22 +18,20 @@ from shop.orders.v1 import (
 LONG = 60.0
 
 
-class Record:
-    """Answers like orders, from a list that a test adds to."""
+class History:
+    """A fake of OrdersService with the history of one order, to which a test adds events."""
 
     def __init__(self) -> None:
         self.events: list[OrderEvent] = []
-        self.away = 0
-        self.asked = asyncio.Event()
+        self.unavailable = 0
 
     def add(self, *, terminal: bool = False) -> None:
         self.events.append(OrderEvent(sequence=len(self.events) + 1, terminal=terminal))
 
     async def ListOrderEvents(self, request: ListOrderEventsRequest) -> ListOrderEventsResponse:
-        self.asked.set()
-        if self.away:
-            self.away -= 1
-            raise Unavailable("orders is away")
+        if self.unavailable:
+            self.unavailable -= 1
+            raise Unavailable("orders is unavailable")
         return ListOrderEventsResponse(
             events=[event for event in self.events if event.sequence > request.after],
             terminal_sequence=next((e.sequence for e in self.events if e.terminal), 0),
@@ -39,10 +39,10 @@ class Record:
 
 
 async def collect(
-    record: Record, wakeups: Wakeups, after: int = 0, poll_seconds: float = LONG
+    history: History, wakeups: Wakeups, after: int = 0, poll_seconds: float = LONG
 ) -> list[int]:
-    stub = cast(OrdersServiceAsyncStub, record)
-    page = await record.ListOrderEvents(ListOrderEventsRequest(after=after))
+    stub = cast(OrdersServiceAsyncStub, history)
+    page = await history.ListOrderEvents(ListOrderEventsRequest(after=after))
     return [
         event.sequence
         async for event in follow(
@@ -51,90 +51,90 @@ async def collect(
     ]
 
 
-async def asked_again(record: Record) -> None:
-    record.asked.clear()
-    await asyncio.wait_for(record.asked.wait(), 5)
-    await asyncio.sleep(0.01)
+async def test_an_ended_order_is_streamed_from_its_first_to_its_terminal_event() -> None:
+    history = History()
+    history.add()
+    history.add(terminal=True)
+    assert await collect(history, Wakeups()) == [1, 2]
 
 
-async def test_an_ended_order_is_told_from_its_beginning_to_its_end() -> None:
-    record = Record()
-    record.add()
-    record.add(terminal=True)
-    assert await collect(record, Wakeups()) == [1, 2]
+async def test_events_after_the_terminal_one_are_not_streamed() -> None:
+    history = History()
+    history.add()
+    history.add(terminal=True)
+    history.add()
+    assert await collect(history, Wakeups()) == [1, 2]
 
 
-async def test_what_follows_the_end_is_not_told() -> None:
-    record = Record()
-    record.add()
-    record.add(terminal=True)
-    record.add()
-    assert await collect(record, Wakeups()) == [1, 2]
+async def test_a_resumed_stream_continues_after_the_last_received_event() -> None:
+    history = History()
+    history.add()
+    history.add()
+    history.add(terminal=True)
+    assert await collect(history, Wakeups(), after=1) == [2, 3]
 
 
-async def test_a_resumed_stream_goes_on_behind_what_was_seen() -> None:
-    record = Record()
-    record.add()
-    record.add()
-    record.add(terminal=True)
-    assert await collect(record, Wakeups(), after=1) == [2, 3]
-
-
-async def test_a_stream_resumed_beyond_what_there_is_ends_with_the_order() -> None:
-    record, wakeups = Record(), Wakeups()
-    record.add()
-    stream = asyncio.create_task(collect(record, wakeups, after=7))
-    await asked_again(record)
-    record.add(terminal=True)
+async def test_a_stream_resumed_after_a_future_event_ends_with_the_order() -> None:
+    history, wakeups = History(), Wakeups()
+    history.add()
+    stream = asyncio.create_task(collect(history, wakeups, after=7))
+    await until_followed(wakeups, "o-1")
+    history.add(terminal=True)
     wakeups.wake("o-1")
     assert await asyncio.wait_for(stream, 5) == []
 
 
-async def test_news_wakes_a_waiting_stream() -> None:
-    record, wakeups = Record(), Wakeups()
-    record.add()
-    stream = asyncio.create_task(collect(record, wakeups))
-    await asked_again(record)
-    record.add(terminal=True)
-    wakeups.wake("o-2")
-    await asyncio.sleep(0.05)
-    assert not stream.done()
+async def test_an_event_of_its_order_wakes_a_stream() -> None:
+    history, wakeups = History(), Wakeups()
+    history.add()
+    stream = asyncio.create_task(collect(history, wakeups))
+    await until_followed(wakeups, "o-1")
+    history.add(terminal=True)
     wakeups.wake("o-1")
     assert await asyncio.wait_for(stream, 5) == [1, 2]
 
 
-async def test_a_stream_that_nobody_wakes_looks_by_itself() -> None:
-    record = Record()
-    record.add()
-    stream = asyncio.create_task(collect(record, Wakeups(), poll_seconds=0.05))
-    await asked_again(record)
-    record.add(terminal=True)
-    assert await asyncio.wait_for(stream, 5) == [1, 2]
-
-
-async def test_a_stream_outlasts_orders_being_away() -> None:
-    record = Record()
-    record.add()
-    stream = asyncio.create_task(collect(record, Wakeups(), poll_seconds=0.01))
-    await asked_again(record)
-    record.away = 3
-    record.add(terminal=True)
-    assert await asyncio.wait_for(stream, 5) == [1, 2]
-
-
-async def test_nobody_is_waiting_for_once_the_stream_is_closed() -> None:
+def test_an_event_of_another_order_wakes_no_stream() -> None:
     wakeups = Wakeups()
-    record = Record()
-    record.add()
-    stream = asyncio.create_task(collect(record, wakeups))
-    await asked_again(record)
-    assert [*wakeups._waiting] == ["o-1"]
+    with wakeups.waiting_for("o-1") as woken:
+        wakeups.wake("o-2")
+        assert not woken.is_set()
+        wakeups.wake("o-1")
+        assert woken.is_set()
+
+
+async def test_a_stream_reads_its_order_again_without_being_woken() -> None:
+    history, wakeups = History(), Wakeups()
+    history.add()
+    stream = asyncio.create_task(collect(history, wakeups, poll_seconds=0.05))
+    await until_followed(wakeups, "o-1")
+    history.add(terminal=True)
+    assert await asyncio.wait_for(stream, 5) == [1, 2]
+
+
+async def test_a_stream_continues_after_orders_was_unavailable() -> None:
+    history, wakeups = History(), Wakeups()
+    history.add()
+    stream = asyncio.create_task(collect(history, wakeups, poll_seconds=0.01))
+    await until_followed(wakeups, "o-1")
+    history.unavailable = 3
+    history.add(terminal=True)
+    assert await asyncio.wait_for(stream, 5) == [1, 2]
+
+
+async def test_a_closed_stream_no_longer_waits() -> None:
+    wakeups = Wakeups()
+    history = History()
+    history.add()
+    stream = asyncio.create_task(collect(history, wakeups))
+    await until_followed(wakeups, "o-1")
+    assert wakeups.order_ids() == {"o-1"}
     stream.cancel()
     await asyncio.gather(stream, return_exceptions=True)
-    assert [*wakeups._waiting] == []
+    assert wakeups.order_ids() == set()
 
 
-def test_nothing_is_left_to_tell_behind_the_terminal_event() -> None:
+def test_nothing_is_left_to_stream_after_the_terminal_event() -> None:
     assert has_ended(ListOrderEventsResponse(terminal_sequence=4), 4)
     assert has_ended(ListOrderEventsResponse(terminal_sequence=4), 9)
     assert not has_ended(ListOrderEventsResponse(terminal_sequence=4), 3)

@@ -1,4 +1,4 @@
-"""Between the REST surface and the contracts."""
+"""Models of the REST API as messages of the contracts, and back."""
 
 from datetime import UTC, datetime
 
@@ -34,7 +34,7 @@ def timestamp(moment: datetime) -> Timestamp:
     return message
 
 
-def test_an_order_gets_the_price_of_each_product() -> None:
+def test_each_line_of_an_order_gets_its_price() -> None:
     request = mapping.place_order_request("o-1", NEW, {"milk": PRICE, "bread": PRICE}, None)
     assert [(line.sku, line.quantity, line.price) for line in request.lines] == [
         ("milk", 2, PRICE),
@@ -49,8 +49,8 @@ def test_a_product_without_a_price_is_named_by_its_line() -> None:
     assert refused.value.field == "lines.1.sku"
 
 
-def test_an_ended_order_is_shown_in_utc() -> None:
-    shown = mapping.order(
+def test_the_times_of_an_order_are_in_utc() -> None:
+    model = mapping.order(
         Order(
             order_id="o-1",
             customer_id="c-1",
@@ -62,7 +62,7 @@ def test_an_ended_order_is_shown_in_utc() -> None:
             ended_at=timestamp(datetime(2026, 1, 2, 3, 5, 5, tzinfo=UTC)),
         )
     )
-    assert shown.model_dump(mode="json") == {
+    assert model.model_dump(mode="json") == {
         "order_id": "o-1",
         "customer_id": "c-1",
         "status": "cancelled",
@@ -75,14 +75,14 @@ def test_an_ended_order_is_shown_in_utc() -> None:
 
 
 def test_a_pending_order_has_no_reason_and_no_end() -> None:
-    shown = mapping.order(
+    model = mapping.order(
         Order(status=ORDER_STATUS_PENDING, placed_at=timestamp(datetime.now(UTC)))
     )
-    assert (shown.status, shown.reason, shown.ended_at) == ("pending", None, None)
+    assert (model.status, model.reason, model.ended_at) == ("pending", None, None)
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), min_size=1))
-def test_a_cursor_comes_back_as_it_was(cursor: str) -> None:
+def test_a_cursor_round_trips(cursor: str) -> None:
     page = mapping.product_page(ListProductsResponse(next_cursor=cursor))
     assert page.next_cursor is not None
     assert page.next_cursor.isascii()
@@ -96,7 +96,7 @@ def test_the_last_page_has_no_cursor() -> None:
 
 
 @pytest.mark.parametrize("cursor", ["a", "%%%%", "ü", "_w==", "bWls\n", "cHJvZHVjdHM6"])
-def test_a_cursor_that_was_never_given_out_is_refused(cursor: str) -> None:
+def test_an_invalid_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
         mapping.from_cursor("products", cursor)
     assert refused.value.field == "cursor"

@@ -1,4 +1,4 @@
-"""What the gateway is made of is what its service.py declares."""
+"""The declarations in the service.py of the gateway are complete."""
 
 from chassis.testing import check_declarations
 from gateway.service import service

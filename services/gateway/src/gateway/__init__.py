@@ -1,1 +1,1 @@
-"""The gateway: the shop's REST surface. It keeps nothing; it asks orders and inventory."""
+"""The gateway: the REST API of the shop. It stores nothing, but calls orders and inventory."""

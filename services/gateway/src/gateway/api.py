@@ -1,4 +1,4 @@
-"""The shop's REST surface."""
+"""The REST API of the shop."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -44,8 +44,8 @@ Orders = Annotated[OrdersServiceAsyncStub, Depends(client(OrdersService, OrdersS
 Inventory = Annotated[
     InventoryServiceAsyncStub, Depends(client(InventoryService, InventoryServiceStub))
 ]
-Limit = Annotated[int, Query(ge=1, le=100, description="most items on a page")]
-Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before")]
+Limit = Annotated[int, Query(ge=1, le=100, description="Maximum number of items on the page.")]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the previous page.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -53,8 +53,9 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="Sent again by the same customer with the same body, the first order is "
-        "answered and none is placed; with another body it is refused.",
+        description="Makes the request idempotent. If the customer has placed an order with this "
+        "key and the same body, that order is returned and none is placed. The key with another "
+        "body is refused.",
     ),
 ]
 
@@ -62,10 +63,14 @@ Sku = Annotated[str, Path(examples=["1029743"])]
 OrderId = Annotated[str, Path(examples=["0199c3d4-7a10-7c3e-8f6b-2d1f0a9b8c7d"])]
 LastEventId = Annotated[
     int,
-    # A client that has seen no event may send an empty one.
+    # A client that has received no event may send an empty header.
     BeforeValidator(lambda sent: sent or 0),
     Header(
-        alias="Last-Event-ID", ge=0, lt=2**31, description="goes on behind the event of this id"
+        alias="Last-Event-ID",
+        ge=0,
+        lt=2**31,
+        description="Id of the last event that the client has received; the stream continues "
+        "after it.",
     ),
 ]
 
@@ -77,12 +82,12 @@ products = APIRouter(prefix="/products", tags=["products"])
 async def list_products(
     inventory: Inventory, limit: Limit = 20, cursor: Cursor = None
 ) -> ProductPage:
-    """By sku."""
+    """Return the products, sorted by sku."""
     request = ListProductsRequest(limit=limit, cursor=mapping.from_cursor("products", cursor))
     return mapping.product_page(await inventory.ListProducts(request))
 
 
-@products.get("/{sku}", summary="Show a product", responses=problems(404, 422, 503, 504))
+@products.get("/{sku}", summary="Get a product", responses=problems(404, 422, 503, 504))
 async def get_product(
     sku: Annotated[str, Path(examples=["1029743"])], inventory: Inventory
 ) -> Product:
@@ -104,37 +109,38 @@ async def place_order(
     inventory: Inventory,
     idempotency_key: IdempotencyKey = None,
 ) -> PlacedOrder:
-    """The order is taken; stock and payment are seen to behind it. Follow it by its events."""
+    """Accept an order.
+
+    Stock and payment are processed asynchronously; follow the order's events for the outcome.
+    """
     try:
-        placing = await _priced(new, inventory, idempotency_key)
+        priced = await _price_order(new, inventory, idempotency_key)
     except (Unavailable, InvalidArgument):
-        # What was placed before is answered again, whatever can be bought by now.
-        before = idempotency_key and await _placed_before(new, orders, idempotency_key)
-        if not before:
+        # An order that was placed with this key is returned even if it could not be placed now.
+        existing = idempotency_key and await _find_placed(new, orders, idempotency_key)
+        if not existing:
             raise
-        order = before
+        order = existing
     else:
-        order = (await orders.PlaceOrder(placing)).order
+        order = (await orders.PlaceOrder(priced)).order
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/orders/{order.order_id}"
     return mapping.placed_order(order)
 
 
-async def _priced(
+async def _price_order(
     new: NewOrder, inventory: Inventory, idempotency_key: str | None
 ) -> PlaceOrderRequest:
-    asked = {line.sku for line in new.lines}
-    quote = await inventory.QuoteProducts(QuoteProductsRequest(skus=sorted(asked)))
+    skus = {line.sku for line in new.lines}
+    quote = await inventory.QuoteProducts(QuoteProductsRequest(skus=sorted(skus)))
     prices = {product.sku: product.price for product in quote.products}
     return mapping.place_order_request(uuid7(), new, prices, idempotency_key)
 
 
-async def _placed_before(
-    new: NewOrder, orders: Orders, idempotency_key: str
-) -> OrderMessage | None:
-    """The order that this key has placed; None if there is none.
+async def _find_placed(new: NewOrder, orders: Orders, idempotency_key: str) -> OrderMessage | None:
+    """Return the order that was placed with this key; None if there is none.
 
     Raises:
-        InvalidArgument: the key was used for something else.
+        InvalidArgument: the key was used for an order with other contents.
     """
     try:
         request = mapping.get_placed_order_request(new, idempotency_key)
@@ -147,19 +153,19 @@ async def _placed_before(
 async def list_orders(
     orders: Orders,
     customer_id: Annotated[
-        Identifier | None, Query(description="only the orders of this customer")
+        Identifier | None, Query(description="Return only the orders of this customer.")
     ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> OrderPage:
-    """Newest first."""
+    """Return the orders, newest first."""
     request = ListOrdersRequest(
         customer_id=customer_id or "", limit=limit, cursor=mapping.from_cursor("orders", cursor)
     )
     return mapping.order_page(await orders.ListOrders(request))
 
 
-@orders.get("/{order_id}", summary="Show an order", responses=problems(404, 422, 503, 504))
+@orders.get("/{order_id}", summary="Get an order", responses=problems(404, 422, 503, 504))
 async def get_order(order_id: OrderId, orders: Orders) -> Order:
     answer = await orders.GetOrder(GetOrderRequest(order_id=order_id))
     return mapping.order(answer.order)
@@ -174,17 +180,17 @@ async def get_order(order_id: OrderId, orders: Orders) -> Order:
 async def follow_order(
     order_id: OrderId, request: Request, orders: Orders, last_event_id: LastEventId = 0
 ) -> Response:
-    """What has happened to the order, then what happens, as server-sent events up to its end.
+    """Stream the past and future events of an order as server-sent events, until it ends.
 
-    Each is a CloudEvent in the JSON format; its id counts 1, 2, 3, … within the order. Its data is
-    in protobuf's JSON, where 64-bit numbers, as an amount of money, are strings.
+    Each event is a CloudEvent in the JSON format; the ids are 1, 2, 3, … within the order. `data`
+    is protobuf's JSON, in which a 64-bit number, such as an amount of money, is a string.
     """
     settings: GatewaySettings = request.app.state.settings
     page = await orders.ListOrderEvents(
         ListOrderEventsRequest(order_id=order_id, after=last_event_id)
     )
     if has_ended(page, last_event_id):
-        # To a browser's EventSource this says: do not come back.
+        # The status tells a browser's EventSource not to reconnect.
         return Response(status_code=status.HTTP_204_NO_CONTENT)
     history = follow(
         orders,
@@ -194,10 +200,12 @@ async def follow_order(
         wakeups=wakeups,
         poll_seconds=settings.order_events_poll_seconds,
     )
-    return event_stream(request, _sent(history))
+    return event_stream(request, _server_sent_events(history))
 
 
-async def _sent(history: AsyncGenerator[OrderEvent]) -> AsyncIterator[ServerSentEvent]:
+async def _server_sent_events(
+    history: AsyncGenerator[OrderEvent],
+) -> AsyncIterator[ServerSentEvent]:
     async with aclosing(history):
         async for event in history:
             type = json.loads(event.cloudevent)["type"]

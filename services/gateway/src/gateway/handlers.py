@@ -1,4 +1,4 @@
-"""News of orders, heard by every replica: it wakes the event streams that wait for them."""
+"""The events that tell of an order: every replica wakes its event streams that follow the order."""
 
 from chassis import EventRouter
 from gateway.wakeups import wakeups
@@ -11,31 +11,15 @@ __all__ = ["events"]
 events = EventRouter()
 
 
-@events.broadcast(StockReserved)
-async def stock_reserved(news: StockReserved) -> None:
-    wakeups.wake(news.order_id)
-
-
-@events.broadcast(StockRejected)
-async def stock_rejected(news: StockRejected) -> None:
-    wakeups.wake(news.order_id)
-
-
-@events.broadcast(PaymentAuthorized)
-async def payment_authorized(news: PaymentAuthorized) -> None:
-    wakeups.wake(news.order_id)
-
-
-@events.broadcast(PaymentDeclined)
-async def payment_declined(news: PaymentDeclined) -> None:
-    wakeups.wake(news.order_id)
-
-
-@events.broadcast(OrderConfirmed)
-async def order_confirmed(news: OrderConfirmed) -> None:
-    wakeups.wake(news.order_id)
-
-
-@events.broadcast(OrderCancelled)
-async def order_cancelled(news: OrderCancelled) -> None:
-    wakeups.wake(news.order_id)
+@events.broadcast(
+    StockReserved, StockRejected, PaymentAuthorized, PaymentDeclined, OrderConfirmed, OrderCancelled
+)
+async def wake_streams(
+    message: StockReserved
+    | StockRejected
+    | PaymentAuthorized
+    | PaymentDeclined
+    | OrderConfirmed
+    | OrderCancelled,
+) -> None:
+    wakeups.wake(message.order_id)

@@ -1,4 +1,4 @@
-"""An order's record as a stream: what has happened, then what happens, up to its end."""
+"""An order's history as a stream of past and future events, up to the terminal one."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -17,7 +17,7 @@ __all__ = ["follow", "has_ended"]
 
 
 def has_ended(page: ListOrderEventsResponse, after: int) -> bool:
-    """Whether the order's terminal event is not after that sequence: there is nothing to stream."""
+    """Return whether nothing is left to stream: the terminal event is not after `after`."""
     return 0 < page.terminal_sequence <= after
 
 
@@ -30,12 +30,12 @@ async def follow(
     wakeups: Wakeups,
     poll_seconds: float,
 ) -> AsyncGenerator[OrderEvent]:
-    """The order's events after that sequence, up to and with the terminal one.
+    """Yield the order's events with a sequence greater than `after`, up to the terminal one.
 
-    `page` is what orders has answered already. Looks again whenever it is woken, and every
-    `poll_seconds` in any case; orders being away for a while is waited out.
+    `page` is the first answer of orders. Further events are read when `wakeups` wakes the order,
+    and every `poll_seconds` in any case. While orders is unavailable, the stream waits.
     """
-    with wakeups.waiting_for(order_id) as news:
+    with wakeups.waiting_for(order_id) as woken:
         while not has_ended(page, after):
             for event in page.events:
                 if event.sequence > after:
@@ -45,8 +45,8 @@ async def follow(
                         return
             if not page.events:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), poll_seconds)
-            news.clear()
+                    await asyncio.wait_for(woken.wait(), poll_seconds)
+            woken.clear()
             request = ListOrderEventsRequest(order_id=order_id, after=after)
             try:
                 page = await orders.ListOrderEvents(request)

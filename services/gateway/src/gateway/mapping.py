@@ -1,4 +1,4 @@
-"""Between the REST surface and the contracts: the one place that knows both."""
+"""Models of the REST API as messages of the contracts, and back."""
 
 import base64
 import binascii
@@ -80,10 +80,10 @@ def place_order_request(
     prices: Mapping[str, MoneyMessage],
     idempotency_key: str | None,
 ) -> PlaceOrderRequest:
-    """The order with a price on each line.
+    """Return the request for an order, with a price on each line.
 
     Raises:
-        InvalidArgument: a product has no price, so there is no such product.
+        InvalidArgument: a product has no price, because it does not exist.
     """
     for position, line in enumerate(new.lines):
         if line.sku not in prices:
@@ -102,7 +102,7 @@ def place_order_request(
 
 
 def get_placed_order_request(new: NewOrder, idempotency_key: str) -> GetPlacedOrderRequest:
-    """The order as it was asked for, which needs no prices."""
+    """Return the request for the order that was placed with this key."""
     return GetPlacedOrderRequest(
         customer_id=new.customer_id,
         idempotency_key=idempotency_key,
@@ -142,11 +142,11 @@ def order_page(message: ListOrdersResponse) -> OrderPage:
     )
 
 
-def from_cursor(of: ListName, cursor: str | None) -> str:
-    """A service's own cursor; empty for none.
+def from_cursor(list_name: ListName, cursor: str | None) -> str:
+    """Return the service's cursor in a cursor of the REST API; empty for None.
 
     Raises:
-        InvalidArgument: it is not one that was given out for this list.
+        InvalidArgument: it is not a cursor of this list.
     """
     if not cursor:
         return ""
@@ -154,17 +154,17 @@ def from_cursor(of: ListName, cursor: str | None) -> str:
         text = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError):
         text = ""
-    name, _, own = text.partition(":")
-    if name != of or not own:
+    name, _, service_cursor = text.partition(":")
+    if name != list_name or not service_cursor:
         raise InvalidArgument(
-            "cursor is not a next_cursor of this list; leave it out to begin at its first page",
+            "cursor is not a next_cursor of this list; omit it to get the first page",
             field="cursor",
         )
-    return own
+    return service_cursor
 
 
-def _to_cursor(of: ListName, cursor: str) -> str | None:
-    return base64.urlsafe_b64encode(f"{of}:{cursor}".encode()).decode() if cursor else None
+def _to_cursor(list_name: ListName, cursor: str) -> str | None:
+    return base64.urlsafe_b64encode(f"{list_name}:{cursor}".encode()).decode() if cursor else None
 
 
 def _money(message: MoneyMessage) -> Money:

@@ -1,4 +1,4 @@
-"""The shapes of the REST surface. They change on their own, not with the contracts."""
+"""The models of the REST API. They are versioned independently of the contracts."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -24,7 +24,7 @@ Identifier = Annotated[
 OrderStatus = Literal["pending", "confirmed", "cancelled"]
 CancelReason = Literal["out_of_stock", "payment_declined", "timed_out"]
 NextCursor = Annotated[
-    str | None, Field(description="pass it as `cursor` for the next page; null on the last one")
+    str | None, Field(description="Value of `cursor` for the next page; null on the last page.")
 ]
 
 
@@ -32,28 +32,28 @@ class Money(BaseModel):
     """An amount in the currency's minor units: 1999 USD is $19.99."""
 
     amount: int = Field(examples=[1999])
-    currency: str = Field(description="ISO 4217", examples=["USD"])
+    currency: str = Field(description="ISO 4217 code.", examples=["USD"])
 
 
 class Product(BaseModel):
-    """Something the shop sells."""
+    """A product of the shop."""
 
     sku: str = Field(examples=["1029743"])
     name: str = Field(examples=["FLUID MILK WHITE ONLY 1 GA"])
     department: str = Field(examples=["GROCERY"])
     price: Money
-    stock: int = Field(description="how many can still be reserved", examples=[12])
+    stock: int = Field(description="Number of pieces that can be ordered.", examples=[12])
 
 
 class ProductPage(BaseModel):
-    """Products by sku."""
+    """A page of products, sorted by sku."""
 
     items: list[Product]
     next_cursor: NextCursor
 
 
 class NewLine(BaseModel):
-    """A product, and how many of it."""
+    """A product and its quantity."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -62,7 +62,7 @@ class NewLine(BaseModel):
 
 
 class NewOrder(BaseModel):
-    """An order to place. Lines of the same product are added up, to at most 1000 pieces."""
+    """An order to place. Lines of the same product are merged; at most 1000 pieces of each."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -71,7 +71,7 @@ class NewOrder(BaseModel):
 
 
 class PlacedOrder(BaseModel):
-    """An order that was taken. Whether it is confirmed shows a moment later."""
+    """An accepted order. It is confirmed or cancelled later, usually within a second."""
 
     order_id: str = Field(examples=["0199c3d4-7a10-7c3e-8f6b-2d1f0a9b8c7d"])
     status: OrderStatus
@@ -79,7 +79,7 @@ class PlacedOrder(BaseModel):
 
 
 class OrderLine(BaseModel):
-    """A product, how many of it, and the price of one when the order was placed."""
+    """A product, its quantity, and the price of one piece when the order was placed."""
 
     sku: str
     quantity: int
@@ -87,20 +87,24 @@ class OrderLine(BaseModel):
 
 
 class Order(BaseModel):
-    """An order and where it is."""
+    """An order and its status."""
 
     order_id: str
     customer_id: str
     status: OrderStatus
-    reason: CancelReason | None = Field(description="why the order was cancelled, if it was")
+    reason: CancelReason | None = Field(
+        description="Why the order was cancelled; null if it was not."
+    )
     lines: list[OrderLine]
     total: Money
     placed_at: datetime
-    ended_at: datetime | None = Field(description="when it was confirmed or cancelled")
+    ended_at: datetime | None = Field(
+        description="When the order was confirmed or cancelled; null while it is pending."
+    )
 
 
 class OrderPage(BaseModel):
-    """Orders, newest first."""
+    """A page of orders, newest first."""
 
     items: list[Order]
     next_cursor: NextCursor

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beside the models: problems, headers, the event stream."""
+"""Parts of the OpenAPI document besides the models: problems, headers, the event stream."""
 
 from http import HTTPStatus
 from typing import Any
@@ -9,21 +9,21 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def problems(*statuses: int) -> Responses:
-    """Answers with these statuses, as problem+json."""
-    return {code: _described(code) for code in statuses}
+    """Return the descriptions of responses with these statuses, which are problem+json."""
+    return {code: _problem_response(code) for code in statuses}
 
 
 _DESCRIPTIONS = {
-    HTTPStatus.NOT_FOUND: "There is no such thing.",
+    HTTPStatus.NOT_FOUND: "The resource does not exist.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than 1 MiB.",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not called JSON by its Content-Type.",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "A part of the request is wrong; `errors` names it.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "Something it needs is away; try again later.",
-    HTTPStatus.GATEWAY_TIMEOUT: "Something it needs did not answer in time; try again later.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The Content-Type is not JSON.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "The request is invalid; `errors` names the fields.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "A backend service is unavailable; try again later.",
+    HTTPStatus.GATEWAY_TIMEOUT: "A backend service did not answer in time; try again later.",
 }
 
 
-def _described(code: int) -> dict[str, Any]:
+def _problem_response(code: int) -> dict[str, Any]:
     return {
         "description": _DESCRIPTIONS[HTTPStatus(code)],
         "content": {"application/problem+json": {"schema": _PROBLEM}},
@@ -33,7 +33,7 @@ def _described(code: int) -> dict[str, Any]:
 _TEXT = {"type": "string"}
 _PROBLEM = {
     "title": "Problem",
-    "description": "What is wrong (RFC 9457).",
+    "description": "An error (RFC 9457).",
     "type": "object",
     "required": ["type", "title", "status"],
     "properties": {
@@ -42,7 +42,7 @@ _PROBLEM = {
         "status": {"type": "integer"},
         "detail": _TEXT,
         "errors": {
-            "description": "The parts of the request that are at fault.",
+            "description": "The invalid fields of the request.",
             "type": "array",
             "items": {
                 "type": "object",
@@ -60,7 +60,7 @@ ACCEPTED: Responses = {
     202: {
         "headers": {
             "Location": {
-                "description": "Where the order is shown.",
+                "description": "URL of the order.",
                 "schema": {
                     "type": "string",
                     "examples": ["/orders/0199c3d4-7a10-7c3e-8f6b-2d1f0a9b8c7d"],
@@ -72,9 +72,9 @@ ACCEPTED: Responses = {
 
 EVENT_STREAM: Responses = {
     200: {
-        "description": "The events, each a CloudEvent in the JSON format. The stream ends with "
-        "the order: OrderConfirmed or OrderCancelled is its last event. "
-        "In `data`, an int64 such as an amount is a string of digits, as proto JSON has it.",
+        "description": "The events, each a CloudEvent in the JSON format. The last event is "
+        "OrderConfirmed or OrderCancelled; the stream ends after it. In `data`, an int64 such as "
+        "an amount is a string of digits, because `data` is protobuf's JSON.",
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string"},
@@ -83,5 +83,7 @@ EVENT_STREAM: Responses = {
             }
         },
     },
-    204: {"description": "The order has ended, and its last event was seen before."},
+    204: {
+        "description": "The order has ended, and Last-Event-ID is its last event or a later one."
+    },
 }

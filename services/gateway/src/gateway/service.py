@@ -1,4 +1,4 @@
-"""What the gateway is made of."""
+"""The composition root of the gateway."""
 
 from chassis import Service
 from gateway import api, handlers

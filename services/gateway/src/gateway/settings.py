@@ -8,7 +8,7 @@ __all__ = ["GatewaySettings"]
 
 
 class GatewaySettings(ServiceSettings):
-    """What the gateway can be told."""
+    """The settings of the gateway, in addition to those of every service."""
 
     http_port: int = Field(8080, ge=0, le=65535, description="port of the HTTP server")
     targets: dict[str, str] = Field(
@@ -16,5 +16,5 @@ class GatewaySettings(ServiceSettings):
         description="gRPC targets of the services that this one calls, by service name",
     )
     order_events_poll_seconds: float = Field(
-        1, gt=0, description="longest time between two updates of an open event stream"
+        1, gt=0, description="longest time between two reads of an order for an open event stream"
     )

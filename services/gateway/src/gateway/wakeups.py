@@ -1,4 +1,4 @@
-"""Wakes the event streams that wait for news of an order."""
+"""Wakes the event streams that follow an order when an event about it arrives."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,29 +8,33 @@ __all__ = ["Wakeups", "wakeups"]
 
 
 class Wakeups:
-    """Who waits for which order, in this process."""
+    """The event streams of this process that wait, by order."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
     @contextmanager
     def waiting_for(self, order_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever there is news of the order, until the block is left."""
-        event = asyncio.Event()
+        """Yield an asyncio.Event that `wake` sets, until the block is left."""
+        woken = asyncio.Event()
         waiting = self._waiting.setdefault(order_id, set())
-        waiting.add(event)
+        waiting.add(woken)
         try:
-            yield event
+            yield woken
         finally:
-            waiting.discard(event)
+            waiting.discard(woken)
             if not waiting and self._waiting.get(order_id) is waiting:
                 del self._waiting[order_id]
 
     def wake(self, order_id: str) -> None:
-        """There is news of the order."""
-        for event in self._waiting.get(order_id, ()):
-            event.set()
+        """Wake all streams that wait for an event about the order."""
+        for woken in self._waiting.get(order_id, ()):
+            woken.set()
+
+    def order_ids(self) -> set[str]:
+        """Return the orders that streams wait for."""
+        return set(self._waiting)
 
 
 wakeups = Wakeups()
-"""Those of this process: the broadcast handlers and the HTTP surface meet here."""
+"""The wakeups of this process, which connect the broadcast handlers to the HTTP API."""

@@ -1,4 +1,4 @@
-"""A small shop for the gateway to stand before: orders and inventory as plain classes."""
+"""Orders and inventory as plain classes that keep everything in memory."""
 
 from dataclasses import dataclass, field
 
@@ -42,24 +42,24 @@ __all__ = ["Inventory", "Orders", "Shop"]
 
 @dataclass
 class Shop:
-    """What the stand-ins of orders and inventory keep; tests look into it and change it."""
+    """The state of both services, which tests read and change."""
 
     orders: list[Order] = field(default_factory=list)
     events: list[OrderEvent] = field(default_factory=list)
     placed: list[PlaceOrderRequest] = field(default_factory=list)
     listed: list[ListOrdersRequest] = field(default_factory=list)
 
-    def record(self, type: str, *, terminal: bool = False) -> None:
-        """Add to the record of every order."""
+    def add_event(self, type: str, *, terminal: bool = False) -> None:
+        """Add an event to the history, which is the same for every order."""
         sequence = len(self.events) + 1
         cloudevent = f'{{"type":"{type}"}}'
         self.events.append(OrderEvent(sequence=sequence, cloudevent=cloudevent, terminal=terminal))
 
 
 class Inventory:
-    """Sells bread and milk at 199 each."""
+    """A fake of InventoryService that sells bread and milk at 199 each."""
 
-    _products = tuple(
+    products = tuple(
         Product(
             sku=sku,
             name=sku.title(),
@@ -74,27 +74,27 @@ class Inventory:
         raise NotImplementedError
 
     async def get_product(self, request: GetProductRequest) -> GetProductResponse:
-        for product in self._products:
+        for product in self.products:
             if product.sku == request.sku:
                 return GetProductResponse(product=product)
         raise NotFound(f"there is no product {request.sku!r}")
 
     async def list_products(self, request: ListProductsRequest) -> ListProductsResponse:
-        rest = [product for product in self._products if product.sku > request.cursor]
-        page = rest[: request.limit]
+        remaining = [product for product in self.products if product.sku > request.cursor]
+        page = remaining[: request.limit]
         return ListProductsResponse(
-            products=page, next_cursor=page[-1].sku if len(rest) > len(page) else ""
+            products=page, next_cursor=page[-1].sku if len(remaining) > len(page) else ""
         )
 
     async def quote_products(self, request: QuoteProductsRequest) -> QuoteProductsResponse:
-        return QuoteProductsResponse(products=[p for p in self._products if p.sku in request.skus])
+        return QuoteProductsResponse(products=[p for p in self.products if p.sku in request.skus])
 
     async def get_stock_ledger(self, request: GetStockLedgerRequest) -> GetStockLedgerResponse:
         raise NotImplementedError
 
 
 class Orders:
-    """Takes every order, but the key `taken` for none."""
+    """A fake of OrdersService that accepts every order, except with the key `taken`."""
 
     shop: Shop
 
@@ -118,18 +118,18 @@ class Orders:
             if placed.idempotency_key == request.idempotency_key:
                 if [line.quantity for line in placed.lines] != [n.quantity for n in request.lines]:
                     raise InvalidArgument("Idempotency-Key was used", field="Idempotency-Key")
-                return GetPlacedOrderResponse(order=self._found(placed.order_id))
+                return GetPlacedOrderResponse(order=self._find(placed.order_id))
         raise NotFound("no order was placed with this key")
 
     async def get_order(self, request: GetOrderRequest) -> GetOrderResponse:
-        return GetOrderResponse(order=self._found(request.order_id))
+        return GetOrderResponse(order=self._find(request.order_id))
 
     async def list_orders(self, request: ListOrdersRequest) -> ListOrdersResponse:
         self.shop.listed.append(request)
         return ListOrdersResponse(orders=self.shop.orders, next_cursor="17.o-1")
 
     async def list_order_events(self, request: ListOrderEventsRequest) -> ListOrderEventsResponse:
-        self._found(request.order_id)
+        self._find(request.order_id)
         terminal = [event.sequence for event in self.shop.events if event.terminal]
         return ListOrderEventsResponse(
             events=[event for event in self.shop.events if event.sequence > request.after],
@@ -139,7 +139,7 @@ class Orders:
     async def get_orders_ledger(self, request: GetOrdersLedgerRequest) -> GetOrdersLedgerResponse:
         raise NotImplementedError
 
-    def _found(self, order_id: str) -> Order:
+    def _find(self, order_id: str) -> Order:
         for order in self.shop.orders:
             if order.order_id == order_id:
                 return order

@@ -153,6 +153,24 @@ async def test_several_handlers_hear_of_one_type_and_one_that_fails_keeps_it_fro
         await eventually(both)
 
 
+async def test_one_handler_hears_of_several_types(nats: NatsServer) -> None:
+    router = EventRouter()
+    heard: list[type[object]] = []
+
+    @router.broadcast(BookSold, BookReturned)
+    async def hear(event: BookSold | BookReturned) -> None:
+        heard.append(type(event))
+
+    async with Forge(nats.url) as forge, replica(router, nats.url):
+        await forge.publish(sold(1))
+        await forge.publish(BookReturned(book_id="1"))
+
+        async def both() -> bool:
+            return set(heard) == {BookSold, BookReturned}
+
+        await eventually(both)
+
+
 async def test_it_is_heard_again_after_the_broker_was_away(nats: NatsServer) -> None:
     hearing = Hearing()
     async with replica(hearing.router, nats.url) as path:

@@ -143,7 +143,7 @@ def _offers(subscription: Subscription) -> Mapping[Any, str]:
         }
     if subscription.kind == "async":
         return {message: _MESSAGE, EventContext: _EVENT, Transact: _TRANSACT}
-    return {message: _MESSAGE, EventContext: _EVENT}
+    return {subscription.union or message: _MESSAGE, EventContext: _EVENT}
 
 
 def _foreign_problems(foreign: Foreign, type: str) -> Iterator[str]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from inspect import iscoroutinefunction
+from operator import or_
 from typing import Any, Literal, TypeVar
 
 from google.protobuf.message import Message
@@ -34,6 +36,8 @@ class Subscription:
     kind: Kind
     start: Start
     foreign: Foreign | None = None
+    union: Any = None
+    """The union of `message` and others, if one handler handles all of them."""
 
 
 class EventRouter:
@@ -103,22 +107,32 @@ class EventRouter:
 
         return register
 
-    def broadcast(self, message: type[Message]) -> Callable[[F], F]:
-        """Hear of events of this type on every replica: no position, no retry, no effect.
+    def broadcast(self, *messages: type[Message]) -> Callable[[F], F]:
+        """Call the handler for events of these types in every replica: no position, no retry.
 
-        For waking a waiting stream or dropping a cache entry. Events may be missed, doubled or
-        come before the commit of what they tell of is visible elsewhere.
+        Use it to wake a waiting stream or drop a cache entry. Events may be missed, be doubled or
+        arrive before the commit that they tell of is visible. The handler of several types has a
+        parameter annotated with their union.
         """
 
         def register(function: F) -> F:
             if not iscoroutinefunction(function):
                 raise TypeError(f"{function.__name__}: a broadcast handler is an async def")
-            self._add(message, function, "broadcast", "newest")
+            union = reduce(or_, messages) if len(messages) > 1 else None
+            for message in messages:
+                self._add(message, function, "broadcast", "newest", union)
             return function
 
         return register
 
     def _add(
-        self, message: type[Message], function: Callable[..., Any], kind: Kind, start: Start
+        self,
+        message: type[Message],
+        function: Callable[..., Any],
+        kind: Kind,
+        start: Start,
+        union: Any = None,
     ) -> None:
-        self.subscriptions.append(Subscription(message, event_type(message), function, kind, start))
+        self.subscriptions.append(
+            Subscription(message, event_type(message), function, kind, start, union=union)
+        )
