@@ -9,7 +9,7 @@ from relaying import StreamView
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
 from chassis.events.wire import transport
-from chassis.telemetry import tracing
+from chassis.telemetry import trace_context
 from localservers import NatsServer
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -19,14 +19,14 @@ TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 def single(events: EventRouter, seen: list[str | None]) -> None:
     @events.on(BookSold)
     def handle(sold: BookSold, tx: Transaction) -> None:
-        seen.append(tracing.current_traceparent())
+        seen.append(trace_context.current_traceparent())
         tx.publish(BookReturned(book_id=sold.book_id))
 
 
 def waiting(events: EventRouter, seen: list[str | None]) -> None:
     @events.on(BookSold)
     async def handle(sold: BookSold, transact: Transact) -> None:
-        seen.append(tracing.current_traceparent())
+        seen.append(trace_context.current_traceparent())
         await transact(lambda tx: tx.publish(BookReturned(book_id=sold.book_id)))
 
 
@@ -50,7 +50,7 @@ async def test_an_event_of_an_event_carries_the_trace_that_all_began_with(
     async with Node(
         "bookstore", new_database("shop"), nats.url, router=events, publishes=types
     ) as shop:
-        with tracing.carried(TRACEPARENT, "vendor=1"):
+        with trace_context.attached(TRACEPARENT, "vendor=1"):
             await shop.publish(BookSold(book_id="1", customer_id="me"))
         view = StreamView(nats.url)
 

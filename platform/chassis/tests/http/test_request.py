@@ -6,7 +6,7 @@ from http_app import ask, make
 from structlog.testing import capture_logs
 
 from chassis import ServiceSettings, deadline
-from chassis.telemetry import tracing
+from chassis.telemetry import trace_context
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 router = APIRouter()
@@ -24,7 +24,7 @@ def seconds_on_a_thread() -> float | None:
 
 @router.get("/trace")
 async def trace() -> tuple[str | None, str | None]:
-    return tracing.current_trace()
+    return trace_context.current_trace()
 
 
 async def test_a_request_has_so_much_time_for_its_calls() -> None:

@@ -33,7 +33,7 @@ from chassis import (
 )
 from chassis.rpc import Clients, server
 from chassis.rpc.client import target_name
-from chassis.telemetry import tracing
+from chassis.telemetry import trace_context
 from slipway.v1 import LedgerService
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -299,10 +299,12 @@ async def is_answered(stub: BooksServiceAsyncStub) -> bool:
 async def test_a_trace_is_carried_on_though_nothing_is_recorded(rpc: Servers) -> None:
     class Traced(Clock):
         async def get_book(self, request: GetBookRequest) -> GetBookResponse:
-            return GetBookResponse(book=Book(title=" ".join(map(str, tracing.current_trace()))))
+            return GetBookResponse(
+                book=Book(title=" ".join(map(str, trace_context.current_trace())))
+            )
 
     stub = await rpc.stub((await rpc.start(Traced)).port)
-    with tracing.carried(TRACEPARENT, "vendor=1"):
+    with trace_context.attached(TRACEPARENT, "vendor=1"):
         inside = await stub.GetBook(GetBookRequest())
     outside = await stub.GetBook(GetBookRequest())
     assert inside.book.title == f"{TRACEPARENT} vendor=1"

@@ -23,7 +23,7 @@ from bookstore.v1 import (
 from chassis import EventRouter, ServiceSettings, Transaction, forwarding
 from chassis.http.app import create_app
 from chassis.readiness import Readiness
-from chassis.telemetry import tracing
+from chassis.telemetry import trace_context, tracing
 from localservers import NatsServer
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -183,12 +183,14 @@ async def test_an_event_carries_neither_headers_nor_baggage_on(
 
     @events.on(BookSold)
     def sold(book: BookSold, tx: Transaction) -> None:
-        seen.append((forwarding.current(), dict(baggage.get_all()), tracing.current_traceparent()))
+        seen.append(
+            (forwarding.current(), dict(baggage.get_all()), trace_context.current_traceparent())
+        )
 
     node = Node("bookstore", new_database("shop"), nats.url, router=events, publishes=[BookSold])
     async with node:
         forwarding.begin((("end-user", "jason"),))
-        with tracing.carried(TRACEPARENT, baggage="cohort=b"):
+        with trace_context.attached(TRACEPARENT, baggage="cohort=b"):
             await node.publish(BookSold(book_id="7", customer_id="me"))
         forwarding.begin(())
         await node.settled()

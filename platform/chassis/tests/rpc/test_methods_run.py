@@ -37,7 +37,7 @@ from chassis import (
     deadline,
 )
 from chassis.database import Database
-from chassis.telemetry import tracing
+from chassis.telemetry import trace_context
 from localservers import PostgresServer
 
 NewDatabase = Callable[[str], str]
@@ -53,20 +53,20 @@ class Observant:
     """Says where it runs."""
 
     def sell_book(self, request: SellBookRequest, tx: Transaction) -> SellBookResponse:
-        title = f"{threading.current_thread().name} {tracing.current_traceparent()}"
+        title = f"{threading.current_thread().name} {trace_context.current_traceparent()}"
         return SellBookResponse(book=Book(title=title))
 
     def get_book(self, request: GetBookRequest, tx: ReadTransaction) -> GetBookResponse:
-        return answer(f"{threading.current_thread().name} {tracing.current_traceparent()}")
+        return answer(f"{threading.current_thread().name} {trace_context.current_traceparent()}")
 
 
 class Plain:
     def sell_book(self, request: SellBookRequest) -> SellBookResponse:
-        title = f"{threading.current_thread().name} {tracing.current_traceparent()}"
+        title = f"{threading.current_thread().name} {trace_context.current_traceparent()}"
         return SellBookResponse(book=Book(title=title))
 
     async def get_book(self, request: GetBookRequest) -> GetBookResponse:
-        return answer(f"{threading.current_thread().name} {tracing.current_traceparent()}")
+        return answer(f"{threading.current_thread().name} {trace_context.current_traceparent()}")
 
 
 async def test_methods_with_a_transaction_run_on_its_threads_within_their_callers_trace(
@@ -74,7 +74,7 @@ async def test_methods_with_a_transaction_run_on_its_threads_within_their_caller
 ) -> None:
     server = await rpc.start(Observant, database=database)
     stub = await rpc.stub(server.port)
-    with tracing.carried(TRACEPARENT):
+    with trace_context.attached(TRACEPARENT):
         sold = await stub.SellBook(SellBookRequest())
         got = await stub.GetBook(GetBookRequest())
     thread, traceparent = sold.book.title.split()
@@ -88,7 +88,7 @@ async def test_a_def_without_a_transaction_runs_on_a_thread_and_an_async_def_on_
 ) -> None:
     server = await rpc.start(Plain)
     stub = await rpc.stub(server.port)
-    with tracing.carried(TRACEPARENT):
+    with trace_context.attached(TRACEPARENT):
         sold = await stub.SellBook(SellBookRequest())
         got = await stub.GetBook(GetBookRequest())
     thread, traceparent = sold.book.title.split()
@@ -274,12 +274,12 @@ async def test_the_log_of_an_unknown_error_names_its_trace(rpc: Servers) -> None
     traces = []
 
     def note(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        traces.append((line["event"], tracing.current_traceparent()))
+        traces.append((line["event"], trace_context.current_traceparent()))
         raise structlog.DropEvent
 
     structlog.configure(processors=[note])
     try:
-        with tracing.carried(TRACEPARENT), pytest.raises(grpc.aio.AioRpcError):
+        with trace_context.attached(TRACEPARENT), pytest.raises(grpc.aio.AioRpcError):
             await stub.GetBook(GetBookRequest())
     finally:
         structlog.reset_defaults()

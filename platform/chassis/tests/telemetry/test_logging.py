@@ -10,7 +10,7 @@ import structlog
 
 from chassis import ServiceSettings
 from chassis.telemetry import logging as service_logging
-from chassis.telemetry import tracing
+from chassis.telemetry import trace_context
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -50,7 +50,7 @@ def test_a_line_is_json_with_its_service_version_and_values() -> None:
 
 def test_a_line_within_a_trace_names_it_though_nothing_is_recorded() -> None:
     out = configured()
-    with tracing.carried(TRACEPARENT):
+    with trace_context.attached(TRACEPARENT):
         structlog.get_logger().info("inside")
     structlog.get_logger().info("outside")
     inside, outside = map(json.loads, out.getvalue().splitlines())
@@ -68,7 +68,7 @@ def test_a_line_within_a_handler_names_its_event() -> None:
 
 def test_what_libraries_log_comes_out_the_same_way() -> None:
     out = configured()
-    with tracing.carried(TRACEPARENT):
+    with trace_context.attached(TRACEPARENT):
         logging.getLogger("some.library").warning("%d retries", 3)
     line = json.loads(out.getvalue())
     assert (line["event"], line["logger"]) == ("3 retries", "some.library")
@@ -108,7 +108,7 @@ def test_lines_below_the_level_are_dropped() -> None:
 
 def test_on_a_console_a_line_is_short() -> None:
     out = configured(log_format="console")
-    with tracing.carried(TRACEPARENT):
+    with trace_context.attached(TRACEPARENT):
         structlog.get_logger().info("book sold", price=5)
     line = out.getvalue()
     assert "book sold" in line

@@ -28,7 +28,7 @@ from chassis import ReadTransaction, ServiceSettings, Transaction
 from chassis.http.app import create_app
 from chassis.readiness import Readiness
 from chassis.telemetry import logging as service_logging
-from chassis.telemetry import tracing
+from chassis.telemetry import trace_context, tracing
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NewDatabase = Callable[[str], str]
@@ -168,7 +168,7 @@ async def test_health_checks_are_not_traced(
 async def test_what_is_not_sampled_is_not_recorded_and_still_carried() -> None:
     async for spans in _recording(ServiceSettings(trace_sample_ratio=0)):
         with tracing.start_span("sale"):
-            traceparent = tracing.current_traceparent()
+            traceparent = trace_context.current_traceparent()
         assert traceparent is not None
         assert int(traceparent[-2:], 16) & 1 == 0
         assert spans() == []
@@ -186,7 +186,7 @@ async def test_a_span_has_its_parent_links_kind_and_attributes(spans: Spans) -> 
         attributes={"lane": 7},
     ) as handle:
         handle.set_attribute("own", True)
-        assert tracing.current_trace()[1] == "vendor=1"
+        assert trace_context.current_trace()[1] == "vendor=1"
         with tracing.start_span("batch", root=True, links=[TRACEPARENT]):
             pass
     batch, handled = spans()
@@ -210,15 +210,15 @@ async def test_an_exception_marks_its_span_as_failed(spans: Spans) -> None:
 
 def test_without_a_backend_a_span_records_nothing_and_carries_its_parent_on() -> None:
     assert not tracing.enabled
-    assert tracing.current_trace() == (None, None)
+    assert trace_context.current_trace() == (None, None)
     with tracing.start_span("sale"):
-        assert tracing.current_trace() == (None, None)
+        assert trace_context.current_trace() == (None, None)
     with tracing.start_span("sale", traceparent=TRACEPARENT, tracestate="vendor=1") as span:
         assert not span.is_recording()
-        assert tracing.current_trace() == (TRACEPARENT, "vendor=1")
+        assert trace_context.current_trace() == (TRACEPARENT, "vendor=1")
         with tracing.start_span("inner"):
-            assert tracing.current_traceparent() == TRACEPARENT
-    assert tracing.current_trace() == (None, None)
+            assert trace_context.current_traceparent() == TRACEPARENT
+    assert trace_context.current_trace() == (None, None)
 
 
 async def test_the_resource_names_the_service_its_version_and_environment() -> None:

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import deadline, forwarding
 from chassis.http import problems
-from chassis.telemetry import tracing
+from chassis.telemetry import trace_context, tracing
 
 __all__ = ["BodyLimit", "Edge"]
 
@@ -56,7 +56,7 @@ class Edge:
 
         deadline.begin(self._timeout)
         forwarding.begin(self._forwarding.of_http(scope["headers"]))
-        with tracing.carried(*_incoming(scope)):
+        with trace_context.attached(*_incoming(scope)):
             try:
                 await self._app(scope, receive, answer)
             except ClientDisconnect:

@@ -23,7 +23,7 @@ from chassis.errors import DeadlineExceeded
 from chassis.rpc.security import RenewedChannel, calls_of, channel_credentials
 from chassis.rpc.status import from_rpc_error
 from chassis.settings import ServiceSettings
-from chassis.telemetry import tracing
+from chassis.telemetry import trace_context, tracing
 
 __all__ = ["Clients", "client", "target_name"]
 
@@ -175,7 +175,7 @@ def _carried_on(
     carried = [*forwarding.current()]
     if not tracing.enabled:
         # An interceptor does this while spans are recorded.
-        carried += tracing.current_headers()
+        carried += trace_context.current_headers()
     if not carried:
         return metadata
     given = {name for name, _ in metadata or ()}

@@ -29,7 +29,7 @@ from chassis.rpc.methods import Method
 from chassis.rpc.security import server_credentials
 from chassis.rpc.status import to_code, to_detail, to_metadata
 from chassis.settings import ServiceSettings
-from chassis.telemetry import metrics, tracing
+from chassis.telemetry import metrics, trace_context, tracing
 
 __all__ = ["RpcServer"]
 
@@ -161,7 +161,7 @@ class RpcServer:
                 deadline.begin(context.time_remaining())
                 metadata = context.invocation_metadata() or ()
                 forwarding.begin(self._forwarding.of(metadata))
-                with tracing.carried(*_incoming(metadata)):
+                with trace_context.attached(*_incoming(metadata)):
                     return await timed(request, context)
             finally:
                 self._running -= 1

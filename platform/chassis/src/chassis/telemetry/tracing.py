@@ -1,8 +1,7 @@
-"""One trace from the first request to the last handler.
+"""Spans, from the first request to the last handler of the events that it caused.
 
-Spans are recorded only when an endpoint is set (`export.py`). Without one a trace context that
-comes in is still carried on, to the events and calls it causes and into the log lines, W3C baggage
-to the calls, and nothing else costs.
+Spans are recorded only if an endpoint is set (`export.py`). Otherwise the trace context alone is
+passed on (`trace_context.py`), and spans cost nothing.
 """
 
 import asyncio
@@ -11,17 +10,14 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
-from opentelemetry import baggage as otel_baggage
-from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from chassis.telemetry.export import export_of, resource_of, sampler_of
+from chassis.telemetry.trace_context import attached, extract
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -31,34 +27,14 @@ if TYPE_CHECKING:
 
     from chassis.settings import ServiceSettings
 
-__all__ = [
-    "TraceContext",
-    "carried",
-    "configure",
-    "current_headers",
-    "current_trace",
-    "current_traceparent",
-    "enabled",
-    "instrument_engines",
-    "provider",
-    "shutdown",
-    "start_span",
-]
+__all__ = ["configure", "enabled", "instrument_engines", "provider", "shutdown", "start_span"]
 
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
-
-
-class TraceContext(NamedTuple):
-    """A span as its headers name it (W3C Trace Context); None where a header is absent."""
-
-    traceparent: str | None = None
-    tracestate: str | None = None
-
 
 enabled = False
 """Whether spans are recorded."""
 provider: "TracerProvider | None" = None
-"""Where they are recorded, for instrumentations; None when they are not."""
+"""The provider that instrumentations record spans with; None if spans are not recorded."""
 
 _KINDS: dict[Kind, SpanKind] = {
     "internal": SpanKind.INTERNAL,
@@ -67,81 +43,15 @@ _KINDS: dict[Kind, SpanKind] = {
     "producer": SpanKind.PRODUCER,
     "consumer": SpanKind.CONSUMER,
 }
-_propagator = TraceContextTextMapPropagator()
-_baggage_propagator = W3CBaggagePropagator()
 _tracer: trace.Tracer = trace.NoOpTracer()
 
 
-def current_trace() -> TraceContext:
-    """The running span; without values if there is none."""
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        return TraceContext()
-    flags = int(context.trace_flags)
-    traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{flags:02x}"
-    return TraceContext(traceparent, context.trace_state.to_header() or None)
-
-
-def current_traceparent() -> str | None:
-    """The W3C traceparent of the running span, None if there is none."""
-    return current_trace()[0]
-
-
-def current_headers() -> list[tuple[str, str]]:
-    """The W3C headers of the running span and of the baggage, as far as there are such."""
-    traceparent, tracestate = current_trace()
-    headers = {"traceparent": traceparent, "tracestate": tracestate}
-    if otel_baggage.get_all():
-        _baggage_propagator.inject(headers)
-    return [(name, value) for name, value in headers.items() if value]
-
-
-def _extracted(traceparent: str, tracestate: str | None) -> Context:
-    carrier = {"traceparent": traceparent}
-    if tracestate:
-        carrier["tracestate"] = tracestate
-    return _propagator.extract(carrier, Context())
-
-
-class carried:
-    """Within it, the given trace context and baggage are the current ones; no span is begun."""
-
-    __slots__ = ("_baggage", "_token", "_traceparent", "_tracestate")
-
-    def __init__(
-        self,
-        traceparent: str | None,
-        tracestate: str | None = None,
-        baggage: str | None = None,
-    ) -> None:
-        self._traceparent = traceparent
-        self._tracestate = tracestate
-        self._baggage = baggage
-        self._token: Any = None
-
-    def __enter__(self) -> None:
-        if not (self._traceparent or self._baggage):
-            return
-        # On top of what else the context holds.
-        context = otel_context.get_current()
-        if self._traceparent:
-            span = trace.get_current_span(_extracted(self._traceparent, self._tracestate))
-            context = trace.set_span_in_context(span, context)
-        if self._baggage:
-            context = _baggage_propagator.extract({"baggage": self._baggage}, context)
-        self._token = otel_context.attach(context)
-
-    def __exit__(self, *_: object) -> None:
-        if self._token is not None:
-            otel_context.detach(self._token)
-
-
 class start_span:
-    """Within it, a span is the current one.
+    """A context manager that makes a new span the current one and returns it.
 
-    Its parent is the span of `traceparent`, else the current one; `root` begins a trace of its
-    own. `links` are traceparents. An exception that passes marks the span as failed. Entering it
-    gives the span, for attributes of one's own.
+    Its parent is the span of `traceparent` if given, otherwise the current span; with `root` it
+    has none and starts a trace. `links` are traceparents. An exception that leaves the block marks
+    the span as failed.
     """
 
     __slots__ = ("_arguments", "_manager", "_name", "_root", "_traceparent", "_tracestate")
@@ -166,13 +76,13 @@ class start_span:
 
     def __enter__(self) -> Span:
         if not enabled:
-            self._manager = carried(self._traceparent, self._tracestate)
+            self._manager = attached(self._traceparent, self._tracestate)
             self._manager.__enter__()
             return trace.INVALID_SPAN
         links, kind, attributes = self._arguments
         context = None
         if self._traceparent:
-            context = _extracted(self._traceparent, self._tracestate)
+            context = extract(self._traceparent, self._tracestate)
         elif self._root:
             context = Context()
         self._manager = _tracer.start_as_current_span(
@@ -181,8 +91,7 @@ class start_span:
             kind=_KINDS[kind],
             attributes=attributes,
             links=[
-                Link(trace.get_current_span(_extracted(link, None)).get_span_context())
-                for link in links
+                Link(trace.get_current_span(extract(link)).get_span_context()) for link in links
             ],
         )
         span: Span = self._manager.__enter__()
@@ -200,9 +109,12 @@ class start_span:
 def configure(
     service: str, settings: "ServiceSettings", exporter: "SpanExporter | None" = None
 ) -> None:
-    """Record spans from now on, if they are to go anywhere. Waits for nothing."""
-    wanted = export_of(settings)
-    if wanted is None and exporter is None:
+    """Record spans from now on if the settings or `exporter` say where they go.
+
+    The exporter connects when it has spans to send, so that this waits for nothing.
+    """
+    export = export_of(settings)
+    if export is None and exporter is None:
         return
     global enabled, provider, _tracer
     from opentelemetry.sdk.trace import TracerProvider
@@ -214,8 +126,8 @@ def configure(
         shutdown_on_exit=False,
     )
     if exporter is None:
-        assert wanted is not None
-        exporter = wanted.make()
+        assert export is not None
+        exporter = export.make()
     provider.add_span_processor(
         BatchSpanProcessor(
             exporter,
@@ -229,10 +141,11 @@ def configure(
 
 
 def instrument_engines(*engines: "Engine") -> None:
-    """A span for each statement of these engines within a trace, if spans are recorded."""
+    """Start a span for each statement of these engines within a trace, if spans are recorded."""
     if not enabled:
         return
-    # Not by SQLAlchemyInstrumentor: it does not know SQLAlchemy 2.1 and wants greenlet.
+    # EngineTracer is used without SQLAlchemyInstrumentor, because that does not support
+    # SQLAlchemy 2.1 and requires greenlet.
     from opentelemetry.instrumentation.sqlalchemy.engine import EngineTracer
     from opentelemetry.metrics import NoOpMeter
 
@@ -242,7 +155,7 @@ def instrument_engines(*engines: "Engine") -> None:
 
 
 class _WithinTraces:
-    """What the service asks its database by itself, all the time, makes no traces."""
+    """A tracer that starts no traces, so that the chassis' own polling of the database has none."""
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
@@ -254,13 +167,13 @@ class _WithinTraces:
 
 
 async def shutdown(seconds: float) -> None:
-    """Send what is recorded, for at most so many seconds; record nothing more."""
+    """Stop recording and send the recorded spans, waiting for at most `seconds`."""
     global enabled, provider, _tracer
     if provider is None:
         return
     closing, provider = provider, None
     enabled, _tracer = False, trace.NoOpTracer()
-    # A thread of its own, left behind if the backend keeps it: the process ends without it.
+    # A daemon thread sends the spans, because a backend that hangs must not keep the process.
     done = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -269,7 +182,7 @@ async def shutdown(seconds: float) -> None:
         try:
             loop.call_soon_threadsafe(done.set)
         except RuntimeError:
-            return  # nobody waits any more
+            return  # The loop is closed: the wait below has timed out.
 
     threading.Thread(target=close, name="flush-traces", daemon=True).start()
     try:

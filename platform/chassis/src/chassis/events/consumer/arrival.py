@@ -16,7 +16,7 @@ from chassis.events.handlers.failures import reason_of
 from chassis.events.wire.cloudevents import Received, Undecodable, decode
 from chassis.events.wire.context import EventContext
 from chassis.telemetry import tracing
-from chassis.telemetry.tracing import TraceContext
+from chassis.telemetry.trace_context import TraceContext
 
 __all__ = ["Arrival", "arrival_of", "fill", "read"]
 

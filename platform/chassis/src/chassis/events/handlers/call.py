@@ -8,7 +8,7 @@ from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.spans import event_span
 from chassis.events.wire.context import EventContext
 from chassis.telemetry import metrics, tracing
-from chassis.telemetry.tracing import TraceContext
+from chassis.telemetry.trace_context import TraceContext
 
 __all__ = ["call_batch", "call_one"]
 

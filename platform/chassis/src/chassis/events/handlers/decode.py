@@ -9,7 +9,7 @@ from chassis.events.handlers.binding import Handler
 from chassis.events.wire import transport
 from chassis.events.wire.cloudevents import Received, decode, from_data
 from chassis.events.wire.context import EventContext
-from chassis.telemetry.tracing import TraceContext
+from chassis.telemetry.trace_context import TraceContext
 
 __all__ = ["message_of", "read_stored", "trace_of"]
 

@@ -8,7 +8,7 @@ from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from chassis.events.wire.context import EventContext
 from chassis.telemetry import tracing
-from chassis.telemetry.tracing import TraceContext
+from chassis.telemetry.trace_context import TraceContext
 
 __all__ = ["event_span"]
 

@@ -14,7 +14,7 @@ from chassis.events.wire.contracts import event_type, partition_key_field, subje
 from chassis.events.wire.lanes import LANES, lane_of
 from chassis.ids import uuid7
 from chassis.telemetry import tracing
-from chassis.telemetry.tracing import TraceContext
+from chassis.telemetry.trace_context import TraceContext, current_trace
 
 __all__ = ["EventTooLarge", "Publisher"]
 
@@ -81,7 +81,7 @@ class Publisher:
             (cause.correlation_id or cause.id, cause.id) if cause else (id, None)
         )
         with tracing.start_span(f"publish {publication.type}", kind="producer"):
-            published = tracing.current_trace()
+            published = current_trace()
         of_cause = TraceContext(cause.traceparent, cause.tracestate) if cause else TraceContext()
         if not published.traceparent:
             published = of_cause
