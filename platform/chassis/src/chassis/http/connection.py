@@ -1,12 +1,13 @@
-"""An HTTP connection that its client can neither fill nor hold without end.
+"""An HTTP connection with limits: no client can fill the memory or keep a connection for ever.
 
-Uvicorn limits an idle connection and nothing else. This one counts the bytes its parser keeps,
-gives head, body and answer their times, and answers what it refuses with a problem. It relies on
-the inside of uvicorn's HttpToolsProtocol; nothing else does.
+Uvicorn limits only the time of an idle connection. This class also limits the bytes that the parser
+buffers and the time of head, body and response, and answers a refused request with a problem. It
+relies on internals of uvicorn's HttpToolsProtocol; no other module does.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -25,127 +26,124 @@ __all__ = ["Connection"]
 
 _log = structlog.get_logger(__name__)
 
-# Requests that a client may send ahead, without waiting for the answers to those before.
-_MOST_PIPELINED = 16
-# A close while the client still sends can cost it the answer, so that what it sends is read and
-# thrown away for a moment.
+# Requests that a client may send before it has received the responses to earlier ones.
+_MAX_PIPELINED = 16
+# After a refusal the connection stays open for a moment and received bytes are discarded, because
+# closing it while the client still sends could cost the client the response.
 _LINGER_BYTES = 64 * 1024
 _LINGER_SECONDS = 1.0
 
 
 class _Refused(Exception):
-    """Ends the parsing; the parser itself knows no other way."""
+    """The refusal of a request; raised in a callback, because the parser has no other way to stop.
+
+    The status and detail are in the connection's `_refusal`: the parser hides the exception.
+    """
 
 
 class Connection(HttpToolsProtocol):
-    """One client's connection.
+    """The connection of one client.
 
-    `waiting` is shared by all connections: those without a request at work, beginning with the one
-    that has been so longest. A newcomer takes its place when there are too many.
+    `idle` is shared by all connections: those without a running request, the one that has been
+    idle longest first. A new connection replaces that one when the limit is reached.
     """
 
     def __init__(
-        self, *, limits: LimitSettings, waiting: "dict[Connection, None]", **uvicorn: Any
+        self, *, limits: LimitSettings, idle: "dict[Connection, None]", **uvicorn: Any
     ) -> None:
         super().__init__(**uvicorn)
         self._limits = limits
-        self._all_waiting = waiting
-        self._coming: Literal["nothing", "head", "body"] = "nothing"
+        self._idle = idle
+        self._receiving: Literal["nothing", "head", "body"] = "nothing"
         self._head_is_timed = False
-        # Bytes the parser was given and has not told of: an unfinished head, or the framing and
-        # the trailers of a body. It keeps them until they are complete.
-        self._untold = 0
+        # Bytes that the parser was given and has not reported: an unfinished head, or the framing
+        # and the trailers of a body. It buffers them until they are complete.
+        self._buffered = 0
         self._running: RequestResponseCycle | None = None
         self._refusal: tuple[HTTPStatus, str] | None = None
-        self._thrown_away: int | None = None
+        self._discarded: int | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._reader_timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
 
-    # ---- its beginning and end
+    # ---- opening and closing
 
     def connection_made(  # type: ignore[override]
         self, transport: asyncio.Transport
     ) -> None:
         super().connection_made(transport)
-        if len(self.connections) > self._limits.http_max_connections and not self._make_room():
-            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections")
+        full = len(self.connections) > self._limits.http_max_connections
+        if full and not _close_longest_idle(self._idle):
+            self._respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections")
             self.transport.close()
             return
-        self._all_waiting[self] = None
-        # Nothing was asked yet, so nothing is answered: browsers open connections in advance.
-        self._after(self._limits.http_head_timeout_seconds, self._hang_up)
+        self._idle[self] = None
+        # The connection is closed without a response, because browsers open connections in advance
+        # and have sent no request.
+        self._after(self._limits.http_head_timeout_seconds, self._close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._all_waiting.pop(self, None)
+        self._idle.pop(self, None)
         self._after(0, None)
         self.resume_writing()
         self._unset_keepalive_if_required()
-        self._abandon()
+        self._abandon_requests()
         super().connection_lost(exc)
 
-    def _make_room(self) -> bool:
-        longest = next(iter(self._all_waiting), None)
-        if longest is None:
-            return False
-        del self._all_waiting[longest]
-        longest.transport.abort()
-        return True
+    def _abandon_requests(self) -> None:
+        """Drop waiting requests and tell the running one that its client has disconnected.
 
-    def _abandon(self) -> None:
-        """Tell whoever is at work for the client that it is gone. Uvicorn tells only the last."""
+        Uvicorn tells only the request that was received last.
+        """
         self.pipeline.clear()
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
 
-    def _hang_up(self) -> None:
-        # A close waits until all is sent: for ever, if the client doesn't read.
+    def _close(self) -> None:
+        # A close waits until all bytes are sent, which is for ever if the client does not read.
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
             self.transport.close()
 
-    # ---- times
+    # ---- timeouts
 
     def _after(self, seconds: float, call: Callable[[], object] | None) -> None:
-        """Set what happens if the client goes on doing nothing; replaces what was set before."""
+        """Call after `seconds` of silence; this replaces the call that was set before."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if call is None else self.loop.call_later(seconds, call)
 
-    def _head_timed_out(self) -> None:
-        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the headers took too long to come")
-
     def timeout_keep_alive_handler(self) -> None:
-        self._hang_up()
+        self._close()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._reader_timer = self.loop.call_later(
+        self._send_timer = self.loop.call_later(
             self._limits.http_send_timeout_seconds, self.transport.abort
         )
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._reader_timer is not None:
-            self._reader_timer.cancel()
-            self._reader_timer = None
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
 
-    # ---- what comes in
+    # ---- receiving
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        if self._thrown_away is not None:
-            self._thrown_away += len(data)
-            if self._thrown_away > _LINGER_BYTES:
+        if self._discarded is not None:
+            self._discarded += len(data)
+            if self._discarded > _LINGER_BYTES:
                 self.transport.abort()
             return
-        if self._coming == "nothing":
-            self._coming = "head"
+        if self._receiving == "nothing":
+            self._receiving = "head"
         most = self._limits.http_max_head_bytes
         try:
             while data:
-                room = most - self._untold
+                room = most - self._buffered
                 if not room:
                     self._refusal = (
                         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -153,23 +151,28 @@ class Connection(HttpToolsProtocol):
                     )
                     raise _Refused
                 piece, data = (data, b"") if len(data) <= room else (data[:room], data[room:])
-                self._untold += len(piece)
+                self._buffered += len(piece)
                 self.parser.feed_data(piece)
-            if self._coming == "head" and not self._head_is_timed:
-                # Most come as a whole: no timer is made for those.
+            if self._receiving == "head" and not self._head_is_timed:
+                # The timer starts only now, because most heads come as a whole and need none.
                 self._head_is_timed = True
-                self._after(self._limits.http_head_timeout_seconds, self._head_timed_out)
+                timed_out = partial(
+                    self._refuse,
+                    HTTPStatus.REQUEST_TIMEOUT,
+                    "the headers took too long to come",
+                )
+                self._after(self._limits.http_head_timeout_seconds, timed_out)
         except httptools.HttpParserUpgrade:
-            # The request is answered as if it had not asked for another protocol. What follows it
-            # can be anything.
+            # The request is answered over HTTP/1.1, although it asks for another protocol. The
+            # bytes after it may belong to that protocol, so that they are discarded.
             self.cycle.keep_alive = False
-            self._thrown_away = 0
+            self._discarded = 0
         except (_Refused, httptools.HttpParserError):
-            self._refuse(*(self._refusal or (HTTPStatus.BAD_REQUEST, "this is no HTTP request")))
+            self._refuse(*(self._refusal or (HTTPStatus.BAD_REQUEST, "not a valid HTTP request")))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._coming = "head"
+        self._receiving = "head"
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -190,27 +193,27 @@ class Connection(HttpToolsProtocol):
             raise _Refused
 
     def on_headers_complete(self) -> None:
-        self._coming = "body"
-        self._untold = 0
+        self._receiving = "body"
+        self._buffered = 0
         self._head_is_timed = False
         self._after(0, None)
-        self._all_waiting.pop(self, None)
-        if len(self.pipeline) >= _MOST_PIPELINED:
+        self._idle.pop(self, None)
+        if len(self.pipeline) >= _MAX_PIPELINED:
             raise _Refused
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        self._untold = 0
+        self._buffered = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._coming = "nothing"
-        self._untold = 0
+        self._receiving = "nothing"
+        self._buffered = 0
         if self.cycle.response_complete and not self.transport.is_closing():
-            self._after(self._limits.http_idle_timeout_seconds, self._hang_up)
+            self._after(self._limits.http_idle_timeout_seconds, self._close)
 
-    # ---- what goes out
+    # ---- responding
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -219,37 +222,57 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
-            # It is closed as soon as the client has read all.
+            # The transport closes as soon as the client has read the whole response.
             self._after(self._limits.http_send_timeout_seconds, self.transport.abort)
         elif self._running is not None and self._running.response_complete:
-            self._all_waiting[self] = None
-            if self._coming == "body":
-                # Answered before it was read. The rest of it is thrown away.
+            self._idle[self] = None
+            if self._receiving == "body":
+                # The response came before the whole body, whose rest uvicorn discards.
                 self._unset_keepalive_if_required()
-                self._after(self._limits.http_body_timeout_seconds, self._hang_up)
+                self._after(self._limits.http_body_timeout_seconds, self._close)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer by ourselves and end, if the client can still tell which request is answered."""
+        """Respond with a problem and close the connection.
+
+        Abort it instead if the client could take the response for that of another request.
+        """
         running = self._running
         if running is not None and not running.response_complete:
             started = running.response_started or running is not self.cycle
-            self._abandon()
-            if started or self._coming != "body":
+            self._abandon_requests()
+            if started or self._receiving != "body":
                 self.transport.abort()
                 return
-        self._answer(status, detail)
+        self._respond(status, detail)
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._thrown_away = 0
-        self._all_waiting[self] = None
+        self._discarded = 0
+        self._idle[self] = None
         self._after(_LINGER_SECONDS, self.transport.abort)
 
-    def _answer(self, status: HTTPStatus, detail: str) -> None:
-        headers = {"connection": "close"}
-        if status is HTTPStatus.SERVICE_UNAVAILABLE:
-            headers["retry-after"] = "1"
-        answer = problems.problem(status, status.phrase, detail, headers=headers)
-        fields = [*self.server_state.default_headers, *answer.raw_headers]
-        head = b"".join(name + b": " + value + b"\r\n" for name, value in fields)
-        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + bytes(answer.body))
+    def _respond(self, status: HTTPStatus, detail: str) -> None:
+        self.transport.write(_response(status, detail, self.server_state.default_headers))
         _log.info(f"refused: {status} {detail}", client=self.client[0] if self.client else None)
+
+
+def _close_longest_idle(idle: dict[Connection, None]) -> bool:
+    """Abort the connection that has been idle longest; return False if none is idle."""
+    longest = next(iter(idle), None)
+    if longest is None:
+        return False
+    del idle[longest]
+    longest.transport.abort()
+    return True
+
+
+def _response(
+    status: HTTPStatus, detail: str, default_headers: Sequence[tuple[bytes, bytes]]
+) -> bytes:
+    """Return a whole HTTP/1.1 response that has a problem and ends the connection."""
+    headers = {"connection": "close"}
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = "1"
+    problem = problems.problem(status, status.phrase, detail, headers=headers)
+    fields = [*default_headers, *problem.raw_headers]
+    head = b"".join(name + b": " + value + b"\r\n" for name, value in fields)
+    return STATUS_LINE[status] + head + b"\r\n" + bytes(problem.body)

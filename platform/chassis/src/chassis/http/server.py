@@ -41,7 +41,7 @@ class HttpServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=partial(Connection, limits=settings, waiting={}),  # type: ignore[arg-type]
+                http=partial(Connection, limits=settings, idle={}),  # type: ignore[arg-type]
                 access_log=False,
                 log_config=None,
                 lifespan="off",

@@ -6,7 +6,7 @@ replaced by the name of its type.
 """
 
 from collections.abc import MutableMapping, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 import structlog
 from opentelemetry import trace
