@@ -130,7 +130,7 @@ async def test_without_the_database_the_answer_is_503_with_retry_after(
 ) -> None:
     answer = await http.get(f"/errors/{name}")
     assert answer.status_code == 503
-    assert of(answer)["detail"] == "the database is away"
+    assert of(answer)["detail"] == "the database is unavailable"
     assert answer.headers["retry-after"] == "1"
     assert "s3cret" not in answer.text
 

@@ -326,7 +326,7 @@ async def test_without_its_database_a_call_is_unavailable_with_a_time_to_come_ba
     for _ in range(3):
         with pytest.raises(Unavailable) as refusal:
             await stub.GetBook(GetBookRequest())
-        assert refusal.value.detail == "the database is away"
+        assert refusal.value.detail == "the database is unavailable"
         assert refusal.value.retry_after == 1
     own_postgres.start()
     await stub.GetBook(GetBookRequest())

@@ -1,4 +1,4 @@
-"""HTTP: what a service adds to its probes."""
+"""HTTP for a service's own routes: transactions and server-sent events."""
 
 from chassis.http.sse import ServerSentEvent, event_stream
 from chassis.http.transactions import RouteRead, RouteTransact

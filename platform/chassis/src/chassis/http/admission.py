@@ -1,4 +1,4 @@
-"""Lets a bounded number of requests in, and of event streams apart: those are long."""
+"""Limits of concurrent HTTP requests and, separately because they last long, of event streams."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,23 +9,23 @@ from chassis.admission import Admission
 from chassis.errors import Overloaded
 from chassis.http import problems
 
-__all__ = ["Door", "Place", "place_of"]
+__all__ = ["AdmissionLimit", "Place", "place_of"]
 
 _PLACE = "slipway.place"
 
 
 class Place:
-    """What a request holds while it is at work."""
+    """The place that a running request occupies; `leave` frees it."""
 
     def __init__(self, requests: Admission, streams: Admission) -> None:
         self.leave: Callable[[], None] = requests.leave
         self._streams = streams
 
-    def becomes_stream(self) -> None:
-        """It holds the place of an event stream from now on, and no request's any more.
+    def become_stream(self) -> None:
+        """Exchange the place of a request for that of an event stream.
 
         Raises:
-            Overloaded: there are too many streams.
+            Overloaded: no place for a stream is free.
         """
         self._streams.enter_at_once()
         self.leave()
@@ -33,16 +33,15 @@ class Place:
 
 
 def place_of(scope: Scope) -> Place | None:
-    """The place of the request with this scope; None if nobody counts them."""
+    """Return the place of the request with this scope; None without this middleware."""
     place: Any = scope.get(_PLACE)
     return place if isinstance(place, Place) else None
 
 
-class Door:
-    """The middleware. Who waits too long, or finds too many waiting, is answered 503.
+class AdmissionLimit:
+    """Middleware that answers a request with 503 if it gets no place in time.
 
-    `open_to` are paths that are always let in: who asks how a service is must get an answer when
-    it has the most to do.
+    Requests for `exempt` paths need no place, because probes must be answered under any load.
     """
 
     def __init__(
@@ -51,15 +50,15 @@ class Door:
         *,
         requests: Admission,
         streams: Admission,
-        open_to: frozenset[str],
+        exempt: frozenset[str],
     ) -> None:
         self._app = app
         self._requests = requests
         self._streams = streams
-        self._open_to = open_to
+        self._exempt = exempt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._open_to:
+        if scope["type"] != "http" or scope["path"] in self._exempt:
             await self._app(scope, receive, send)
             return
         try:

@@ -1,4 +1,4 @@
-"""The HTTP side of a service: probes, and what routers it adds."""
+"""The HTTP application of a service: its probes and its own routers, within the middleware."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentato
 from chassis.admission import Admission
 from chassis.forwarding import Forwarding
 from chassis.http import docs, probes, problems, proxied
-from chassis.http.admission import Door
+from chassis.http.admission import AdmissionLimit
 from chassis.http.edge import BodyLimit, Edge
 from chassis.readiness import Readiness
 from chassis.rpc.client import Clients
@@ -21,7 +21,7 @@ from chassis.telemetry import tracing
 
 __all__ = ["create_app"]
 
-# Its own telemetry begins spans as soon as there is a provider, beside the instrumentation's.
+# FastAPI's own telemetry is off, because it would start spans in addition to the instrumentation's.
 _NO_TELEMETRY: TelemetryConfig = {
     "tracing": False,
     "metrics": False,
@@ -37,8 +37,11 @@ def create_app(
     readiness: Readiness,
     clients: Clients,
 ) -> FastAPI:
-    """The application. Its `state` has `settings`, `clients`, `database` (None until it is open),
-    and `closing`: an asyncio.Event that is set when long answers must come to their end."""
+    """Return the application.
+
+    Its `state` has `settings`, `clients`, `database` (None until it is open), and `closing`: an
+    asyncio.Event that is set when long responses must end.
+    """
     documented = bool(routers)
     app = FastAPI(
         title=service,
@@ -59,15 +62,15 @@ def create_app(
     app.state.database = None
     app.state.closing = asyncio.Event()
     problems.install(app)
-    # The last added is the outermost.
+    # The middleware that is added last is the outermost.
     app.add_middleware(
         BodyLimit, limit=settings.request_max_bytes, seconds=settings.http_body_timeout_seconds
     )
     app.add_middleware(
-        Door,
+        AdmissionLimit,
         requests=Admission("HTTP requests", settings.http_max_requests, settings.http_max_waiting),
         streams=Admission("event streams", settings.http_max_event_streams),
-        open_to=probes.PATHS,
+        exempt=probes.PATHS,
     )
     app.add_middleware(
         Edge,
@@ -84,24 +87,25 @@ def create_app(
     )
     proxied.install(app, settings)
     if tracing.enabled:
-        _trace(app)
+        _instrument(app)
     return app
 
 
 @cache
 def _instrumentations() -> tuple[Callable[[metrics.Info], None], ...]:
-    # Once per process: the registry refuses a second metric of the same name.
+    # The result is cached, because the registry refuses a second metric of the same name.
     made = (metrics.requests(), metrics.latency(should_exclude_streaming_duration=True))
-    return tuple(
-        _bounded(instrumentation) for instrumentation in made if instrumentation is not None
-    )
+    return tuple(_with_known_methods(each) for each in made if each is not None)
 
 
-# Of RFC 9110 and RFC 5789. Strangers ask by any other, and each would be a series of its own.
+# The methods of RFC 9110 and RFC 5789. Any other is counted as "other", because clients could
+# otherwise create metric series without limit.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def _bounded(instrumentation: Callable[[metrics.Info], None]) -> Callable[[metrics.Info], None]:
+def _with_known_methods(
+    instrumentation: Callable[[metrics.Info], None],
+) -> Callable[[metrics.Info], None]:
     def instrument(info: metrics.Info) -> None:
         if info.method not in _METHODS:
             info.method = "other"
@@ -110,7 +114,7 @@ def _bounded(instrumentation: Callable[[metrics.Info], None]) -> Callable[[metri
     return instrument
 
 
-def _trace(app: FastAPI) -> None:
+def _instrument(app: FastAPI) -> None:
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
     from opentelemetry.metrics import NoOpMeterProvider
 

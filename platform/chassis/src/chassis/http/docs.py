@@ -1,4 +1,4 @@
-"""/docs: the API's documentation, to read and to try out. Its page loads nothing from elsewhere."""
+"""/docs: the API's documentation, to read and try out. The page loads nothing from other hosts."""
 
 import mimetypes
 from importlib.util import find_spec
@@ -14,15 +14,15 @@ from starlette.routing import Route
 __all__ = ["PATHS", "install"]
 
 PATHS = ("/docs", "/openapi.json")
-"""What the documentation of an API is reached below."""
+"""The paths at and below which an API's documentation is served."""
 
 _FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
-_A_DAY = {"cache-control": "max-age=86400"}
+_CACHED_A_DAY = {"cache-control": "max-age=86400"}
 
 
 def install(app: FastAPI) -> None:
-    """Add the page. All it refers to is relative to it, so that it works below any prefix."""
-    folder = _folder()
+    """Add the page. Its links are relative, so that it works below any prefix."""
+    folder = _static_files()
     script, style, icon = (f"docs/{name}" for name in _FILES)
     page = get_swagger_ui_html(
         title=app.title,
@@ -40,13 +40,13 @@ def install(app: FastAPI) -> None:
         if name not in _FILES:
             raise HTTPException(404)
         kind, _ = mimetypes.guess_type(name)
-        return FileResponse(folder / name, media_type=kind, headers=_A_DAY)
+        return FileResponse(folder / name, media_type=kind, headers=_CACHED_A_DAY)
 
     app.router.routes += [Route("/docs", docs), Route("/docs/{name}", file)]
 
 
-def _folder() -> Path:
-    # Of this distribution only its files are of use: they are looked up without importing it.
+def _static_files() -> Path:
+    # The distribution is looked up without an import, because only its files are needed.
     found = find_spec("fastapi_offline")
     if found is None or found.origin is None:
         raise ModuleNotFoundError("fastapi-offline is missing: `make setup` installs it")

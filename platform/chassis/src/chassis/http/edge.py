@@ -1,4 +1,4 @@
-"""What happens to every HTTP request, in pure ASGI: Starlette's own base class loses context."""
+"""Middleware for every HTTP request, in pure ASGI: Starlette's base class loses contextvars."""
 
 import asyncio
 import time
@@ -18,10 +18,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Edge:
-    """Gives a request its deadline, its trace and what its calls carry on, and logs it.
+    """Middleware that sets a request's deadline, trace and forwarded headers, and logs it.
 
-    An unknown error is logged and answered without its text. While the service drains, each
-    answer asks its client to come back on another connection.
+    An unexpected error is logged and answered without its text. While the service drains, each
+    response closes its connection, so that the client's next request goes to another replica.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Edge:
         started = time.perf_counter()
         status = 0
 
-        async def answer(message: Message) -> None:
+        async def send_noting_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -56,18 +56,18 @@ class Edge:
 
         deadline.begin(self._timeout)
         forwarding.begin(self._forwarding.of_http(scope["headers"]))
-        with trace_context.attached(*_incoming(scope)):
+        with trace_context.attached(*_trace_headers(scope)):
             try:
-                await self._app(scope, receive, answer)
+                await self._app(scope, receive, send_noting_status)
             except ClientDisconnect:
                 _log.debug("the client went away before its body had come", path=scope["path"])
             except Exception as error:
                 _log.exception("request failed", method=scope["method"], path=scope["path"])
                 if not status:
-                    await problems.internal_error(error)(scope, receive, answer)
+                    await problems.internal_error(error)(scope, receive, send_noting_status)
             finally:
                 if scope["path"] not in self._unlogged:
-                    # As it came, percent-encoded: a decoded one may write lines of its own.
+                    # The path stays percent-encoded, because a decoded one could forge log lines.
                     path = scope["raw_path"].decode("ascii", "replace")
                     _log.info(
                         f"{scope['method']} {path} {status or 'gone'}",
@@ -76,8 +76,8 @@ class Edge:
                     )
 
 
-def _incoming(scope: Scope) -> tuple[str | None, str | None, str | None]:
-    """Trace and baggage of the caller, unless an instrumentation has read them already."""
+def _trace_headers(scope: Scope) -> tuple[str | None, str | None, str | None]:
+    """Return traceparent, tracestate and baggage, None if an instrumentation reads them."""
     if tracing.enabled:
         return None, None, None
     traceparent = tracestate = baggage = None
@@ -92,8 +92,11 @@ def _incoming(scope: Scope) -> tuple[str | None, str | None, str | None]:
 
 
 class BodyLimit:
-    """Refuses a body of more than `limit` bytes, whether its length is announced or not, and one
-    that takes longer than `seconds` to come."""
+    """Middleware that limits a request's body to `limit` bytes and `seconds`.
+
+    A body is limited whether its length is announced or not. The time starts when the application
+    first asks for the body.
+    """
 
     def __init__(self, app: ASGIApp, *, limit: int, seconds: float) -> None:
         self._app = app
@@ -117,7 +120,7 @@ class BodyLimit:
                 raise problems.too_large(self._limit)
             if not more:
                 return await receive()
-            # It counts from the moment at which somebody wants it: until then it may have to wait.
+            # The time starts here, because until then the request may have waited for its place.
             now = asyncio.get_running_loop().time()
             ends_at = ends_at or now + self._seconds
             try:

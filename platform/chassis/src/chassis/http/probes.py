@@ -1,4 +1,4 @@
-"""What orchestrators and scrapers ask: /livez, /readyz, /startupz, /metrics."""
+"""Routes for orchestrators and scrapers: /livez, /readyz, /startupz, /metrics."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ PATHS = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
 
 
 def routes(readiness: Readiness, *, metrics: bool = True) -> Sequence[BaseRoute]:
-    """The probes' routes, and that of the metrics unless they have a port of their own.
+    """Return the routes of the probes and, with `metrics`, that of the metrics.
 
-    Live says that the process runs; started, that it has been ready once; ready, that it can
-    answer requests now. It stays live while it is not ready, and while it drains.
+    /livez answers 200 while the process runs, /startupz once the start is over, /readyz while the
+    service can answer requests. A service that is not ready, or drains, is still live.
     """
 
     async def livez(_: Request) -> Response:
@@ -45,7 +45,7 @@ def routes(readiness: Readiness, *, metrics: bool = True) -> Sequence[BaseRoute]
 
 
 def metrics_app() -> Starlette:
-    """What is served on a port for metrics alone."""
+    """Return the application for a port that serves only metrics."""
     return Starlette(routes=[_METRICS])
 
 

@@ -20,9 +20,9 @@ from chassis.errors import DomainError, Unavailable
 __all__ = ["answer", "install", "internal_error", "problem", "too_large", "too_slow"]
 
 MEDIA_TYPE = "application/problem+json"
-# A caller may name as many unknown fields, and as long ones, as fit into a body.
-_MOST_ERRORS = 20
-_LONGEST_FIELD = 200
+# Limits, because a caller can name as many unknown fields, of any length, as fit into a body.
+_MAX_ERRORS = 20
+_MAX_FIELD_LENGTH = 200
 
 
 def problem(
@@ -34,7 +34,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     trace_id: str | None = None,
 ) -> Response:
-    """A problem. `errors` are {field, detail}, one for each part of the request at fault."""
+    """Return a problem. `errors` are {field, detail}, one for each invalid part of the request."""
     body: dict[str, object] = {"type": "about:blank", "title": title, "status": status}
     if detail is not None:
         body["detail"] = detail
@@ -46,36 +46,36 @@ def problem(
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error that is known with a problem."""
+    """Make `app` answer every expected error with a problem."""
     app.add_exception_handler(DomainError, _domain_error)
-    app.add_exception_handler(DatabaseDown, _database_away)
-    app.add_exception_handler(ConnectionLost, _database_away)
+    app.add_exception_handler(DatabaseDown, _database_unavailable)
+    app.add_exception_handler(ConnectionLost, _database_unavailable)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
 
 
 def internal_error(error: Exception) -> Response:
-    """What a caller may know of an error that nobody foresaw: that it was the database's, if so."""
+    """Return the response to an unexpected error: 503 if the database was unavailable, else 500."""
     if away(error) is not None:
-        return answer(Unavailable("the database is away"))
+        return answer(Unavailable("the database is unavailable"))
     context = trace.get_current_span().get_span_context()
     trace_id = f"{context.trace_id:032x}" if context.is_valid else None
     return problem(500, "Internal error", trace_id=trace_id)
 
 
 def too_large(limit: int) -> HTTPException:
-    """The body is larger than `limit` bytes."""
+    """Return the error for a body of more than `limit` bytes."""
     return HTTPException(413, f"the body is larger than {limit} bytes")
 
 
 def too_slow(seconds: float) -> HTTPException:
-    """The body has not come within so many seconds."""
+    """Return the error for a body that was not received within `seconds`."""
     detail = f"the body took longer than {seconds:g} s to come"
     return HTTPException(408, detail, headers={"connection": "close"})
 
 
 def answer(error: DomainError) -> Response:
-    """A domain error, as its caller gets it."""
+    """Return the response to a domain error."""
     errors = [] if error.field is None else [{"field": error.field, "detail": error.detail}]
     headers = {}
     if isinstance(error, Unavailable):
@@ -88,35 +88,36 @@ async def _domain_error(_: Request, error: Exception) -> Response:
     return answer(error)
 
 
-async def _database_away(_: Request, __: Exception) -> Response:
-    return answer(Unavailable("the database is away"))
+async def _database_unavailable(_: Request, __: Exception) -> Response:
+    return answer(Unavailable("the database is unavailable"))
 
 
 async def _invalid_request(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if error.body and isinstance(error.body, bytes):
-        # FastAPI hands on unread what is not called JSON.
+        # FastAPI hands on an unparsed body if its Content-Type is not JSON.
         return problem(415, "Unsupported Media Type", "Content-Type must be application/json")
     found = error.errors()
-    errors = [{"field": _field(e), "detail": str(e["msg"])} for e in found[:_MOST_ERRORS]]
-    said = [f"{e['field']}: {e['detail']}" for e in errors]
+    errors = [{"field": _field_path(e), "detail": str(e["msg"])} for e in found[:_MAX_ERRORS]]
+    details = [f"{e['field']}: {e['detail']}" for e in errors]
     if len(found) > len(errors):
-        said.append(f"and {len(found) - len(errors)} more")
-    return problem(422, "Invalid request", "; ".join(said), errors=errors)
+        details.append(f"and {len(found) - len(errors)} more")
+    return problem(422, "Invalid request", "; ".join(details), errors=errors)
 
 
-def _field(error: Mapping[str, Any]) -> str:
-    """The path of the field in its caller's words: lines.0.quantity."""
+def _field_path(error: Mapping[str, Any]) -> str:
+    """Return the path of the field in the request: lines.0.quantity."""
     place, *path = error["loc"]
     if error["type"] == "json_invalid" or not path:
         return str(place)
-    return ".".join(str(part) for part in path)[:_LONGEST_FIELD]
+    return ".".join(str(part) for part in path)[:_MAX_FIELD_LENGTH]
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 400 and isinstance(error.__cause__, (ValueError, RecursionError)):
-        # FastAPI tells a body that is no JSON from one that is no text, or nested too deeply.
+        # FastAPI raises 400 for a body that is not UTF-8 or is nested too deeply, but reports other
+        # invalid JSON as a field. The response is the same for both.
         errors = [{"field": "body", "detail": "JSON decode error"}]
         return problem(422, "Invalid request", "body: JSON decode error", errors=errors)
     title = HTTPStatus(error.status_code).phrase

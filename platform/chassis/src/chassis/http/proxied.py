@@ -1,4 +1,4 @@
-"""A service behind proxies: the prefix they publish it below, and the clients they speak for."""
+"""Middleware for a service behind proxies: the prefix of its URLs, its clients' addresses."""
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -10,7 +10,7 @@ __all__ = ["install"]
 
 
 def install(app: FastAPI, settings: ServiceSettings) -> None:
-    """Add what the settings ask for, outside of everything else."""
+    """Add the middleware that the settings ask for, outside of all other middleware."""
     if settings.http_root_path:
         app.add_middleware(Prefix, path=settings.http_root_path)
     if settings.http_trusted_proxies:
@@ -19,7 +19,7 @@ def install(app: FastAPI, settings: ServiceSettings) -> None:
 
 
 class Prefix:
-    """Tells the application the prefix of its URLs, whether a proxy cuts it off or leaves it."""
+    """Middleware that sets the prefix of public URLs, whether a proxy strips it or leaves it."""
 
     def __init__(self, app: ASGIApp, *, path: str) -> None:
         self._app = app

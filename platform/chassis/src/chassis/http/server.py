@@ -1,4 +1,4 @@
-"""Uvicorn inside the service's own event loop, which keeps the signals and the order of its end."""
+"""Uvicorn in the service's event loop; signals and the order of the stop stay with the service."""
 
 import asyncio
 import socket
@@ -14,17 +14,17 @@ from chassis.settings import ServiceSettings
 
 __all__ = ["HttpServer"]
 
-# How long a connection that is open when the server closes may take to send its next request.
+# Time in which an open connection may still send a request when the server stops.
 _LINGER_SECONDS = 0.25
-# Connections that the system keeps for the server until it looks at them.
+# Connections that the kernel queues until the server accepts them.
 _BACKLOG = 2048
 
 
 class HttpServer:
-    """Serves an application until it is stopped.
+    """An HTTP server for one application.
 
-    `port` and the `variables` that set its address are those of the service's HTTP server unless
-    given.
+    `port` and `variables`, the variables that set its address, are by default those of the
+    service's HTTP server.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class HttpServer:
                 lifespan="off",
                 server_header=False,
                 timeout_keep_alive=settings.http_idle_timeout_seconds,  # type: ignore[arg-type]
-                # A proxy in front of the service speaks for its clients.
+                # `proxied` reads the proxies' headers instead.
                 proxy_headers=False,
                 ws="none",
             )
@@ -60,7 +60,7 @@ class HttpServer:
         """Listen and serve.
 
         Raises:
-            CannotListen: with the reason.
+            CannotListen: the address cannot be listened on; the message says why.
         """
         listener = listen(self._host, self._port, self._variables, backlog=_BACKLOG)
         listener.setblocking(False)
@@ -73,46 +73,46 @@ class HttpServer:
         self._ticks = asyncio.create_task(self._tick())
 
     async def _tick(self) -> None:
-        # Uvicorn's own loop wakes ten times a second, for a header that changes once a second.
+        # Uvicorn's own loop would wake ten times a second, for a header that changes once a second.
         while True:
             await self._server.on_tick(0)
             await asyncio.sleep(1)
 
     async def stop(self, seconds: float) -> None:
-        """Accept no new connections, let running requests finish within so many seconds.
+        """Accept no new connections and let running requests finish, for at most `seconds`.
 
-        A client on an open connection may be writing its next request at this moment: it is
-        answered, and told that the connection ends with it. Only who stays silent is hung up on.
+        A client may be sending its next request on an open connection at this moment: that request
+        is answered, and its response closes the connection. Only silent connections are closed.
         """
         ends_at = asyncio.get_running_loop().time() + seconds
         await self._close_listener()
         state = self._server.server_state
-        await _until(lambda: not state.connections, min(_LINGER_SECONDS, seconds))
+        await _wait_until(lambda: not state.connections, min(_LINGER_SECONDS, seconds))
         for connection in list(state.connections):
             connection.shutdown()
         loop = asyncio.get_running_loop()
-        await _until(lambda: not state.connections and not state.tasks, ends_at - loop.time())
+        await _wait_until(lambda: not state.connections and not state.tasks, ends_at - loop.time())
         for task in list(state.tasks):
             task.cancel()
         if self._ticks is not None:
             self._ticks.cancel()
 
     async def _close_listener(self) -> None:
-        """Close it behind the last connection that has come, which a mere close would reset."""
+        """Close the listener, but serve the connections in its queue, which a close would reset."""
         if self._listener.fileno() == -1:
             return
-        came: list[socket.socket] = []
-        with self._listener.dup() as door:
+        queued: list[socket.socket] = []
+        with self._listener.dup() as listener:
             for server in self._server.servers:
                 server.close()
-            # All at once: while somebody is waited for, ever more would come.
+            # Accepted without awaiting, because more connections would be queued in the meantime.
             for _ in range(_BACKLOG):
                 try:
-                    came.append(door.accept()[0])
+                    queued.append(listener.accept()[0])
                 except BlockingIOError:
                     break
         loop = asyncio.get_running_loop()
-        for connection in came:
+        for connection in queued:
             connection.setblocking(False)
             await loop.connect_accepted_socket(self._protocol, connection)
 
@@ -125,7 +125,7 @@ class HttpServer:
         return protocol
 
 
-async def _until(condition: Callable[[], bool], seconds: float) -> None:
+async def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + seconds
     while not condition() and loop.time() < ends_at:

@@ -1,4 +1,4 @@
-"""Server-sent events that end when the service does."""
+"""Server-sent events: responses that last, and end when the service stops."""
 
 import asyncio
 import re
@@ -19,15 +19,15 @@ from chassis.http.admission import place_of
 __all__ = ["ServerSentEvent", "event_stream"]
 
 _log = structlog.get_logger(__name__)
-# The standard's line ends; str.splitlines knows more, which are data here.
+# The line ends of the HTML standard; str.splitlines also splits at others, which are data here.
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSentEvent:
-    """One event of a stream.
+    """An event of a stream.
 
-    A browser that comes back sends the `id` of the last one it got as Last-Event-ID.
+    A browser that reconnects sends the `id` of the last event it received as Last-Event-ID.
     """
 
     data: str
@@ -35,7 +35,7 @@ class ServerSentEvent:
     event: str | None = None
 
     def encoded(self) -> bytes:
-        """As it goes over the wire."""
+        """Return the event in the format of text/event-stream."""
         lines = []
         if self.id is not None:
             lines.append(f"id: {_one_line(self.id)}")
@@ -56,11 +56,13 @@ def event_stream(
     heartbeat_seconds: float = 15,
     retry_seconds: float = 1,
 ) -> Response:
-    """A response that sends `events` as they come, and comments in between to keep it open.
+    """Return a response that sends `events` as they come.
 
-    It ends when `events` do, when the client goes away (`events` is closed then), and when the
-    service shuts down or `events` fail: then with the hint to come back in `retry_seconds`.
-    Calls to other services have no common deadline in it, each has its own.
+    A comment is sent after each `heartbeat_seconds` of silence, so that proxies keep the connection
+    open. The response ends when `events` ends, when the client disconnects (then `events` is
+    closed), and when the service stops or `events` raises: the last two tell the client to
+    reconnect after `retry_seconds`. The deadline of a request does not apply: each call to another
+    service has its own.
     """
     closing: asyncio.Event = getattr(request.app.state, "closing", None) or asyncio.Event()
     return _EventStream(events, closing, heartbeat_seconds, retry_seconds)
@@ -86,34 +88,34 @@ class _EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if (place := place_of(scope)) is not None:
-                place.becomes_stream()
+                place.become_stream()
         except Overloaded:
             await _close(self._events)
             raise
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         deadline.begin(None)
-        gone = asyncio.create_task(_gone(receive))
+        disconnected = asyncio.create_task(_disconnected(receive))
         closing = asyncio.create_task(self._closing.wait())
         try:
-            last = await self._send_events(gone, closing, send)
+            last = await self._send_events(disconnected, closing, send)
         finally:
-            gone.cancel()
+            disconnected.cancel()
             closing.cancel()
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _send_events(
-        self, gone: "asyncio.Task[None]", closing: "asyncio.Task[bool]", send: Send
+        self, disconnected: "asyncio.Task[None]", closing: "asyncio.Task[bool]", send: Send
     ) -> bytes:
-        """Returns what is left to say."""
+        """Send events until the stream ends, and return the last bytes to send."""
         coming = asyncio.create_task(_next(self._events))
         try:
             while True:
                 done, _ = await asyncio.wait(
-                    {gone, closing, coming},
+                    {disconnected, closing, coming},
                     timeout=self._heartbeat_seconds,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
-                if gone in done:
+                if disconnected in done:
                     return b""
                 if coming in done:
                     event = coming.result()
@@ -135,7 +137,7 @@ class _EventStream(Response):
 
 
 async def _next(events: AsyncIterator[ServerSentEvent]) -> ServerSentEvent | None:
-    # A task cannot end with StopAsyncIteration.
+    # None instead of StopAsyncIteration, because a task cannot raise that.
     return await anext(events, None)
 
 
@@ -145,8 +147,9 @@ async def _close(events: AsyncIterator[ServerSentEvent]) -> None:
         await close()
 
 
-async def _gone(receive: Receive) -> None:
-    # A request for a stream has no body: one that is too large or too slow ends it.
+async def _disconnected(receive: Receive) -> None:
+    # A request for a stream needs no body: if it has one that is too large or too slow, the stream
+    # ends.
     with suppress(HTTPException):
         while (await receive())["type"] != "http.disconnect":
             continue

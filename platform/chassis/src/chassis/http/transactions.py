@@ -1,4 +1,4 @@
-"""A route's transactions: what touches the database runs on its threads, not on the event loop."""
+"""Transactions of routes, on the database's threads: they would block the event loop."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
@@ -48,16 +48,16 @@ def _database(connection: HTTPConnection) -> Database:
 
 
 RouteRead: TypeAlias = Annotated[_Read, Depends(_read)]
-"""The annotation of an `async def` route's parameter: `await read(work, …)` calls `work(tx, …)`
-on a reading thread, with a ReadTransaction, and returns what it returned.
+"""The annotation of an `async def` route's parameter: `await read(work, …)` calls `work(tx, …)` on
+a reading thread, with a ReadTransaction, and returns its result.
 
-While the database is away the route answers 503 with Retry-After."""
+While the database is unavailable, the route answers 503 with Retry-After."""
 
 RouteTransact: TypeAlias = Annotated[_Transact, Depends(_transact)]
-"""The same with a Transaction: what `work(tx, …)` changes and publishes is one commit. Each call
-is a transaction of its own."""
+"""As RouteRead, but with a Transaction: the changes and events of `work(tx, …)` are one commit.
+Each call is a transaction of its own."""
 
 
 def takes_transaction(call: object) -> bool:
-    """Whether a dependency of a route is one of these."""
+    """Return whether the dependency of a route is RouteRead's or RouteTransact's."""
     return call in (_read, _transact)

@@ -279,7 +279,7 @@ def _refusal(error: Exception) -> DomainError | None:
     said = away(error)
     if said is None or isinstance(said, Unavailable):
         return said
-    return Unavailable("the database is away")
+    return Unavailable("the database is unavailable")
 
 
 async def _abort(context: "grpc.aio.ServicerContext[Any, Any]", error: DomainError) -> NoReturn:
