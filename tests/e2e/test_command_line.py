@@ -170,7 +170,7 @@ async def test_in_production_a_service_waits_until_its_database_was_migrated(
     process = inventory(tmp_path, APP_ENVIRONMENT="production", APP_NATS_URL=broker.url)
     process.start()
     try:
-        while not any("waiting for migrations" in line for line in process.lines()):
+        while not any("waiting for the database" in line for line in process.lines()):
             assert process.running
             await asyncio.sleep(0.05)
         assert not await process.is_ready()

@@ -25,7 +25,9 @@ async def stopped_in_order(process: ServiceProcess) -> None:
     process.terminate()
     assert await process.wait_ended() == 0
     said = process.lines()[before:]
-    assert not [line for line in said if "cut short" in line or '"level": "error"' in line], said
+    assert not [
+        line for line in said if "shutdown step timed out" in line or '"level": "error"' in line
+    ], said
 
 
 async def started(process: ServiceProcess) -> None:

@@ -301,7 +301,7 @@ async def test_log_lines_of_handlers_name_the_event(observed: Observed, service:
     )
     one_by_one = set(HANDLED[service]) - ({CONFIRMED} if service == "inventory" else set())
 
-    assert told == {f"handled {type}": ORDERS for type in one_by_one}
+    assert told == {f"handler returned: {type}": ORDERS for type in one_by_one}
 
 
 async def test_no_service_complains_about_an_order(observed: Observed) -> None:

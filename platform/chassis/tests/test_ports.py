@@ -104,7 +104,7 @@ async def test_a_service_that_cannot_listen_ends_with_one_line(tmp_path: Path) -
         stall = Stall(tmp_path, **{f"{protocol}_host": "203.0.113.7"})
         with stall:
             assert await stall.ended() == 78
-        errors = [line["event"] for line in stall.lines() if line.get("level") == "error"]
+        errors = [line["reason"] for line in stall.lines() if line.get("level") == "error"]
         stall.log.unlink()
         assert errors == [
             "203.0.113.7 is no address of this machine: set "

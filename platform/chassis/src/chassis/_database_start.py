@@ -59,20 +59,23 @@ async def open_database(
                 await database.identify(service.name)
                 break
             lacks = ", ".join(found.missing)
-            reason = f"migrations: run `python -m {service.name} migrate`"
+            reason = f"migrations are missing: run `python -m {service.name} migrate`"
         except Diverged as error:
             lacks = str(error)
-            reason = "migrations that this code can not run"
+            reason = "it has migrations that this code cannot run"
         except (DatabaseDown, ConnectionLost, DatabaseAtFault, TimeoutError) as error:
-            reason = f"the database: {without_credentials(str(error))}"
+            reason = without_credentials(str(error))
         if reason != waits_for:
             said = {"lacks": lacks} if lacks else {}
-            _log.warning(f"waiting for {reason}", **said)
+            _log.warning("waiting for the database", reason=reason, **said)
             waits_for = reason
         await asyncio.sleep(_RETRY_SECONDS)
     lacks = ""
     if found.unknown:
-        _log.warning("the database is newer than this code", unknown=", ".join(found.unknown))
+        _log.warning(
+            "database schema is newer than this code; continuing",
+            unknown_revisions=list(found.unknown),
+        )
     return database
 
 

@@ -119,7 +119,7 @@ class Lifecycle:
         await self._readiness.begin()
         self._watch = asyncio.create_task(self._readiness.watch(settings.health_interval_seconds))
         self._watch.add_done_callback(self._watch_ended)
-        _log.info("listening", **self._addresses(http))
+        _log.info("service started", **self._addresses(http))
 
     def _make_event_path(self, clients: Clients) -> EventPath | None:
         """Return the event path, None if the service has neither handlers nor a database."""
@@ -210,7 +210,7 @@ class Lifecycle:
         )
 
         # Telemetry is last, so that what was logged and measured while draining is sent too.
-        _log.info("stopped")
+        _log.info("service stopped")
         await tracing.shutdown(min(_TELEMETRY_SECONDS, share(1)))
 
 
@@ -226,6 +226,6 @@ async def _stop_step(name: str, work: Awaitable[object]) -> None:
     try:
         await work
     except TimeoutError:
-        _log.warning("cut short by the end of the grace time", step=name)
+        _log.warning("shutdown step timed out; continuing", step=name)
     except Exception:
-        _log.exception("the stop goes on without it", step=name)
+        _log.exception("shutdown step failed; continuing", step=name)

@@ -29,8 +29,8 @@ def run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> N
     The `warnings` are logged first.
     """
     logging.take_over(service.name, settings)
-    for line in warnings:
-        _log.warning(line)
+    for warning in warnings:
+        _log.warning("environment variable ignored", reason=warning)
     try:
         import uvloop
 
@@ -71,13 +71,13 @@ class _Process:
         except (CannotListen, WrongDatabase) as error:
             self._fatal = error
         except Exception as error:
-            _log.exception("the start failed")
+            _log.exception("start failed; stopping the service")
             self._fatal = error
         stop.cancel()
         if isinstance(self._fatal, (CannotListen, WrongDatabase)):
-            _log.error(str(self._fatal))
+            _log.error("service cannot start; exiting", reason=str(self._fatal))
         elif self._fatal is not None:
-            _log.error("stopping", reason=without_credentials(str(self._fatal)))
+            _log.error("stopping after a fatal error", reason=without_credentials(str(self._fatal)))
         await self._lifecycle.stop()
         if isinstance(self._fatal, CannotListen):
             return self._fatal.exit_code

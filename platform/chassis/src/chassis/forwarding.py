@@ -84,7 +84,12 @@ class Forwarding:
         now = time.monotonic()
         if now >= self._tell_at:
             self._tell_at = now + _TOLD_SECONDS
-            _log.warning("a header is not forwarded", header=name, bytes=size, bytes_left=left)
+            _log.warning(
+                "header not forwarded; its value is invalid or too large",
+                header=name,
+                bytes=size,
+                bytes_left=left,
+            )
 
 
 def begin(headers: tuple[tuple[str, str], ...]) -> None:

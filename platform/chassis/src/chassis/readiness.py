@@ -119,9 +119,9 @@ class Readiness:
         self._last = status
         away = {name: state for name, state in self.dependencies.items() if state != OK}
         if status in ("unavailable", "degraded"):
-            _log.warning(status, **away)
+            _log.warning("readiness changed", status=status, **away)
         else:
-            _log.info(status)
+            _log.info("readiness changed", status=status)
         for call in self._on_change:
             await call(self.ready)
 

@@ -171,7 +171,7 @@ async def test_a_start_on_a_database_that_takes_no_writes_waits_for_it(
 
     only_reads("SET default_transaction_read_only = on")
     with Stall(tmp_path, database_url=url) as stall:
-        await stall.says("waiting for the database: the server is read-only")
+        await stall.says("waiting for the database", reason="the server is read-only")
         assert (await stall.answers("/readyz", 503)).json()["status"] == "starting"
         only_reads("RESET default_transaction_read_only")
         await stall.answers("/readyz", 200)
@@ -186,7 +186,11 @@ async def test_newer_code_in_production_is_not_ready_until_its_own_migrations_ha
     url = stall.environment["APP_DATABASE_URL"]
     migrate(url, "shelves_older")
     with stall:
-        await stall.says("waiting for migrations: run `python -m bookstore migrate`")
+        await stall.says(
+            "waiting for the database",
+            reason="migrations are missing: run `python -m bookstore migrate`",
+            lacks="shelves_0002",
+        )
         report = (await stall.answers("/readyz", 503)).json()
         assert report["status"] == "starting"
         assert report["dependencies"]["schema"] == "lacks shelves_0002"
@@ -206,4 +210,4 @@ async def test_older_code_runs_on_a_newer_database_with_a_warning(
     with stall:
         await stall.answers("/readyz", 200)
         (said,) = (line for line in stall.lines() if "newer than this code" in line["event"])
-        assert (said["level"], said["unknown"]) == ("warning", "shelves_0002")
+        assert (said["level"], said["unknown_revisions"]) == ("warning", ["shelves_0002"])

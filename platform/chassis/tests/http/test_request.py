@@ -49,7 +49,11 @@ async def test_without_a_header_and_a_backend_there_is_no_trace() -> None:
 async def logged(http: httpx.AsyncClient, path: str) -> list[str]:
     with capture_logs() as lines:
         await http.get(path)
-    return [line["event"] for line in lines]
+    return [
+        f"{line['method']} {line['path']} {line['status']}"
+        for line in lines
+        if line["event"] == "request ended"
+    ]
 
 
 async def test_each_request_is_a_log_line_and_a_probe_is_none() -> None:

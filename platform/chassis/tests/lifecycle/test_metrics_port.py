@@ -47,7 +47,7 @@ async def test_metrics_are_served_there_alone_and_as_long_as_the_process_works(
             assert draining.json()["status"] == "draining"
             assert (await monitoring.get("/metrics")).status_code == 200
             assert await stall.ended() == 0
-    assert stall.said()[-1] == "stopped"
+    assert stall.said()[-1] == "service stopped"
 
 
 async def test_metrics_are_served_until_the_last_handler_has_ended(
@@ -84,5 +84,6 @@ async def test_a_port_that_is_taken_is_told_by_its_variable(tmp_path: Path) -> N
     stall.environment["APP_METRICS_PORT"] = stall.environment["APP_HTTP_PORT"]
     with stall:
         assert await stall.ended() == 1
-    (told,) = [line for line in stall.said() if "is in use" in line]
+    (told,) = [line["reason"] for line in stall.lines() if line.get("level") == "error"]
+    assert "is in use" in told
     assert told.endswith("move this service with APP_METRICS_PORT")

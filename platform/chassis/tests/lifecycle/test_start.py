@@ -35,7 +35,7 @@ async def test_a_service_without_its_database_is_live_and_ready_once_it_comes(
         assert answer.json()["dependencies"]["database"] == "ok"
         stall.signal()
         assert await stall.ended() == 0
-    assert any(line.startswith("waiting for the database:") for line in stall.said())
+    assert "waiting for the database" in stall.said()
 
 
 async def test_a_service_without_the_broker_is_degraded_until_it_comes(
@@ -79,7 +79,7 @@ async def test_a_port_in_use_stops_the_start_with_one_line_that_names_what_moves
             taken.listen()
             with stall:
                 assert await stall.ended() == 1
-        errors = [line["event"] for line in stall.lines() if line.get("level") == "error"]
+        errors = [line["reason"] for line in stall.lines() if line.get("level") == "error"]
         stall.log.unlink()
         assert len(errors) == 1
         assert f"port {getattr(stall, port)} on 127.0.0.1 is in use" in errors[0]
@@ -91,7 +91,10 @@ async def test_in_production_a_start_waits_for_migrations_and_runs_none(
 ) -> None:
     stall = Stall(tmp_path, environment="production", database_url=empty_database("production"))
     with stall:
-        await stall.says("waiting for migrations: run `python -m bookstore migrate`")
+        await stall.says(
+            "waiting for the database",
+            reason="migrations are missing: run `python -m bookstore migrate`",
+        )
         assert (await stall.answers("/readyz", 503)).json()["status"] == "starting"
         migrated = await asyncio.to_thread(stall.command, "migrate")
         assert migrated.returncode == 0
@@ -117,7 +120,7 @@ async def test_another_services_database_is_refused_with_a_line(
         stall.environment["APP_ENVIRONMENT"] = environment
         with stall:
             assert await stall.ended() == 1
-        errors = [line["event"] for line in stall.lines() if line.get("level") == "error"]
+        errors = [line["reason"] for line in stall.lines() if line.get("level") == "error"]
         stall.log.unlink()
         assert len(errors) == 1
         assert told in errors[0]
@@ -141,15 +144,15 @@ async def test_an_unknown_setting_is_a_warning(tmp_path: Path) -> None:
     assert ran.returncode == 0
     assert warning in ran.stderr
     with stall:
-        await stall.says(warning)
-        assert {"event": warning, "level": "warning"}.items() <= stall.lines()[0].items()
+        await stall.says("environment variable ignored", reason=warning, level="warning")
+        assert stall.said()[0] == "environment variable ignored"
 
 
 async def test_what_it_listens_on_and_keeps_its_data_in_is_logged(tmp_path: Path) -> None:
     stall = Stall(tmp_path)
     with stall:
-        await stall.says("listening")
-        (line,) = (line for line in stall.lines() if line["event"] == "listening")
+        await stall.says("service started")
+        (line,) = (line for line in stall.lines() if line["event"] == "service started")
     assert line["http"] == f"127.0.0.1:{stall.http_port}"
     assert line["grpc"] == f"127.0.0.1:{stall.grpc_port}"
     assert line["database"] == str(tmp_path / "bookstore.db")

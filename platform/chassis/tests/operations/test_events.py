@@ -122,8 +122,8 @@ async def test_a_stopped_lane_is_seen_from_elsewhere_with_the_verb_that_helps_un
                 return bool(stop["help"] == f"python -m books events skip {subject}")
 
             await eventually(is_told)
-        (line,) = [line for line in logs if line["event"] == "a lane is stopped"]
-        assert line["helps"] == f"events skip {subject}"
+        (line,) = [line for line in logs if line["event"].startswith("lane stopped")]
+        assert line["command"] == f"events skip {subject}"
         shown = await shell.run("events", "status")
         assert f"\n  -> python -m books events skip {subject}\n" in shown.out
         ran = await shell.run("events", "lag", "BookReturned", "--json")

@@ -112,14 +112,16 @@ class Stall:
         return found
 
     def said(self) -> list[str]:
+        """The events it has logged."""
         return [line["event"] for line in self.lines()]
 
-    async def says(self, event: str, times: int = 1, seconds: float = 100) -> None:
-        """Wait until it has logged this so many times."""
+    async def says(self, event: str, seconds: float = 100, **values: object) -> None:
+        """Wait until it has logged this event with these values."""
+        expected = {"event": event, **values}.items()
         ends_at = time.monotonic() + seconds
-        while self.said().count(event) < times:
+        while not any(expected <= line.items() for line in self.lines()):
             assert time.monotonic() < ends_at, (
-                f"not said: {event}\n{self.log.read_text(encoding='utf-8')}"
+                f"not said: {expected}\n{self.log.read_text(encoding='utf-8')}"
             )
             await asyncio.sleep(0.05)
 

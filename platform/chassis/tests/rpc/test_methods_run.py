@@ -283,7 +283,7 @@ async def test_the_log_of_an_unknown_error_names_its_trace(rpc: Servers) -> None
             await stub.GetBook(GetBookRequest())
     finally:
         structlog.reset_defaults()
-    assert traces == [("rpc failed", TRACEPARENT)]
+    assert traces == [("RPC handler failed; answering with INTERNAL", TRACEPARENT)]
 
 
 class Patient:

@@ -185,10 +185,15 @@ async def test_bytes_that_are_no_message_are_an_invalid_argument_and_counted(rpc
 async def test_a_setting_logs_a_line_for_each_call_by_its_code(rpc: Servers, asked: bool) -> None:
     server = await rpc.start(Books, settings=ServiceSettings(grpc_port=0, log_rpcs=asked))
     stub = await rpc.stub(server.port)
+    called = "bookstore.v1.BooksService/GetBook"
+    expected = [(called, "OK"), (called, "NOT_FOUND")] if asked else []
     with capture_logs() as logs:
+
+        def ended() -> list[tuple[str, str]]:
+            return [(line["method"], line["code"]) for line in logs if line["event"] == "RPC ended"]
+
         await stub.GetBook(GetBookRequest())
         with pytest.raises(NotFound):
             await stub.GetBook(GetBookRequest(book_id="b-1"))
-    lines = [line["event"] for line in logs if line["log_level"] == "info"]
-    called = "bookstore.v1.BooksService/GetBook"
-    assert lines == ([f"{called} OK", f"{called} NOT_FOUND"] if asked else [])
+        await counted(lambda: len(ended()) == len(expected))
+    assert ended() == expected

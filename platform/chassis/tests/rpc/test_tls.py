@@ -68,7 +68,7 @@ async def test_a_server_is_called_by_who_trusts_its_certificate(
     for settings in ({"call_tls_ca_file": others.ca}, {"call_tls": True}, {}):
         with structlog.testing.capture_logs() as lines, pytest.raises(Unavailable):
             await asked(server.port, **settings)
-        (told,) = (x for x in lines if x["event"] == "a called service is unavailable")
+        (told,) = (x for x in lines if x["event"] == "called service is unavailable")
         assert "CERTIFICATE_VERIFY_FAILED" in told["reason"] or not settings
     async with raw_channel(server.port) as channel:
         plain: BooksServiceAsyncStub = BooksServiceStub(channel)

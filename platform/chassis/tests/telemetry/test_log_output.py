@@ -95,7 +95,7 @@ def test_once_lines_go_out_again_one_of_them_says_how_many_are_missing(tmp_path:
         os.close(reader)
     back, told, last = map(json.loads, text.splitlines())
     assert (back["event"], last["event"]) == ("back", "last")
-    assert told["event"] == "log lines were dropped"
+    assert told["event"] == "log lines dropped"
     assert (told["level"], told["lines"], told["reason"]) == ("warning", 2, "Broken pipe")
 
 
@@ -117,12 +117,12 @@ def test_a_reader_that_stands_still_stops_nobody_and_gets_whole_lines_in_order_l
         received: list[dict[str, Any]] = []
         read = threading.Thread(target=read_all, args=(reader, received))
         read.start()
-        until(lambda: any(line["event"] == "log lines were dropped" for line in received))
+        until(lambda: any(line["event"] == "log lines dropped" for line in received))
         by_structlog("last")
         out.drain(60)
     read.join(60)
     assert [line["number"] for line in received if "number" in line] == list(range(sent - lost))
-    told = [line["lines"] for line in received if line["event"] == "log lines were dropped"]
+    told = [line["lines"] for line in received if line["event"] == "log lines dropped"]
     assert told == [lost]
     assert received[-1]["event"] == "last"
 

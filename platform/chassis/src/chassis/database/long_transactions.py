@@ -45,10 +45,10 @@ class LongTransactions:
             at = told_at.get(place, self._seconds)
             if each.seconds >= at:
                 _log.error(
-                    "a transaction does not return: work that needs its thread waits",
+                    "transaction is still running; work that needs its thread waits",
                     seconds=round(each.seconds, 1),
                     where=_where(each.thread),
-                    held=len(running),
+                    busy_threads=len(running),
                     threads=self._database.threads,
                 )
                 at = 2 * each.seconds

@@ -132,4 +132,4 @@ class Transaction(ReadTransaction):
             try:
                 call()
             except Exception:
-                _log.exception("a call after the commit failed; the transaction is committed")
+                _log.exception("callback after commit failed; the transaction stays committed")

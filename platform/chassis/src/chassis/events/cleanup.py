@@ -39,9 +39,11 @@ class Cleanup:
             try:
                 await self.look()
             except (DatabaseDown, ConnectionLost) as error:  # readiness says so as well
-                _log.debug("the clean-up failed; it is tried again in a minute", error=str(error))
+                _log.debug(
+                    "cleanup of dead letters and lane marks failed; retrying", error=str(error)
+                )
             except Exception:
-                _log.exception("the clean-up failed; it is tried again in a minute")
+                _log.exception("cleanup of dead letters and lane marks failed; retrying")
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def look(self) -> None:
@@ -57,7 +59,7 @@ class Cleanup:
         ):
             deleted += some
         if deleted:
-            _log.warning("dead letters were deleted for their age", dead_letters=deleted)
+            _log.warning("dead letters deleted because of their age", dead_letters=deleted)
 
     async def _delete_marks(self) -> None:
         if not self._members.known:

@@ -105,7 +105,11 @@ class Consuming:
             try:
                 await reader.let_go()
             except Exception as error:
-                _log.warning("lanes stay marked", stream=reader.stream, error=str(error))
+                _log.warning(
+                    "lanes not released; the next owner handles their first events one by one",
+                    stream=reader.stream,
+                    error=str(error),
+                )
 
     def look_again(self) -> None:
         """Look at once at what an operator may have changed. Call on the event loop."""

@@ -63,7 +63,9 @@ async def _measure_rows(database: Database, held_up: HeldUp) -> None:
             )
         )
     except Exception as error:
-        _log.debug("outbox and tasks cannot be measured", error=repr(error))
+        _log.debug(
+            "measuring outbox and tasks failed; their gauges have no sample", error=repr(error)
+        )
         metrics.OUTBOX_OLDEST_SECONDS.forget()
         metrics.OUTBOX_REFUSED.forget()
         metrics.EVENT_TASKS.forget()
@@ -89,7 +91,7 @@ async def _measure_lag(readers: Sequence[Reader | ForeignReader]) -> None:
     try:
         lag = sum([await reader.lag() for reader in readers])
     except Exception as error:
-        _log.debug("the lag cannot be measured", error=repr(error))
+        _log.debug("measuring lag failed; its gauge has no sample", error=repr(error))
         metrics.EVENT_LAG.forget()
     else:
         metrics.EVENT_LAG.set(lag)

@@ -77,11 +77,15 @@ async def run_periodically(database: Database, job: PeriodicJob) -> None:
         try:
             await database.transaction(lambda tx: _run_if_due(tx, job))
         except (DatabaseDown, ConnectionLost, DatabaseAtFault) as error:
-            _log.warning("a job waits for the database", job=job.name, error=str(error))
+            _log.warning(
+                "job not run: database unavailable; retrying after its interval",
+                job=job.name,
+                error=str(error),
+            )
         except (*FAILURES, asyncio.CancelledError):
             if is_being_cancelled():
                 raise
-            _log.exception("a job failed; it runs again in its time", job=job.name)
+            _log.exception("job failed; retrying after its interval", job=job.name)
 
 
 def _run_if_due(tx: Transaction, job: PeriodicJob) -> None:

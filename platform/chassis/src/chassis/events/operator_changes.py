@@ -23,7 +23,7 @@ class OperatorChange:
 
     def log(self) -> None:
         """One line, whoever says it."""
-        _log.info(f"an operator has changed something: {self.verb}", **_without_verb(self))
+        _log.info("operator changed data", **asdict(self))
 
     def to_json(self) -> bytes:
         """As it goes over the broker."""
@@ -41,7 +41,3 @@ class OperatorChange:
         if type(changed) is not int or any(not isinstance(text, str) for text in known.values()):
             return None
         return cls(**{name: text[:_LONGEST] for name, text in known.items()}, changed=changed)
-
-
-def _without_verb(change: OperatorChange) -> dict[str, object]:
-    return {name: value for name, value in asdict(change).items() if name != "verb"}

@@ -170,7 +170,7 @@ class EventPath:
             try:
                 await self.members.leave()
             except Exception as error:
-                _log.debug("leaving", error=str(error))
+                _log.debug("leaving the group failed; other members notice later", error=str(error))
         await end(self._tasks)
         await self.broker.close()
 
@@ -221,7 +221,7 @@ class EventPath:
         if error is not None:
             # First of all: what is logged about it may fail as well.
             self._on_fatal(error if isinstance(error, Exception) else RuntimeError(repr(error)))
-            _log.error("a part of the event path has ended", exc_info=error)
+            _log.error("part of the event path failed; stopping the service", exc_info=error)
 
     async def _changed_by_operator(self, message: Msg) -> None:
         """Look at once, and say whose doing it is: an operator's own log may be read by nobody."""

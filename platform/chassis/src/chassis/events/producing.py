@@ -69,7 +69,10 @@ class Producing:
         try:
             await asyncio.wait_for(self.relay.flushed(), seconds)
         except Exception as error:
-            _log.warning("events stay in the outbox", error=str(error) or "out of time")
+            _log.warning(
+                "unsent events remain in the outbox at shutdown; they are sent later",
+                error=str(error) or "out of time",
+            )
 
     @property
     def hindrance(self) -> str | None:

@@ -252,7 +252,12 @@ class Connection(HttpToolsProtocol):
 
     def _respond(self, status: HTTPStatus, detail: str) -> None:
         self.transport.write(_response(status, detail, self.server_state.default_headers))
-        _log.info(f"refused: {status} {detail}", client=self.client[0] if self.client else None)
+        _log.info(
+            "request refused",
+            status=int(status),
+            detail=detail,
+            client=self.client[0] if self.client else None,
+        )
 
 
 def _close_longest_idle(idle: dict[Connection, None]) -> bool:

@@ -60,9 +60,15 @@ class Edge:
             try:
                 await self._app(scope, receive, send_noting_status)
             except ClientDisconnect:
-                _log.debug("the client went away before its body had come", path=scope["path"])
+                _log.debug(
+                    "client disconnected before its request was complete", path=scope["path"]
+                )
             except Exception as error:
-                _log.exception("request failed", method=scope["method"], path=scope["path"])
+                _log.exception(
+                    "request handler failed; answering with an internal error",
+                    method=scope["method"],
+                    path=scope["path"],
+                )
                 if not status:
                     await problems.internal_error(error)(scope, receive, send_noting_status)
             finally:
@@ -70,7 +76,10 @@ class Edge:
                     # The path stays percent-encoded, because a decoded one could forge log lines.
                     path = scope["raw_path"].decode("ascii", "replace")
                     _log.info(
-                        f"{scope['method']} {path} {status or 'gone'}",
+                        "request ended",
+                        method=scope["method"],
+                        path=path,
+                        status=status or None,
                         ms=round((time.perf_counter() - started) * 1000, 1),
                         client=scope["client"][0] if scope.get("client") else None,
                     )

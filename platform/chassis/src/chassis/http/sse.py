@@ -128,7 +128,7 @@ class _EventStream(Response):
                 if not done:
                     await _write(send, b": still here\n\n")
         except Exception:
-            _log.exception("event stream failed")
+            _log.exception("event stream failed; the client reconnects")
             return self._retry
         finally:
             coming.cancel()

@@ -157,7 +157,7 @@ class _DomainChannel:
         now = time.monotonic()
         if now >= self._tell_at:
             self._tell_at = now + _TOLD_SECONDS
-            _log.warning("a called service is unavailable", called=self._service, reason=reason)
+            _log.warning("called service is unavailable", called=self._service, reason=reason)
 
     def _streaming(self, path: str, *_: Any, **__: Any) -> Callable[..., Any]:
         def call(*_: Any, **__: Any) -> Any:

@@ -71,7 +71,7 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
             files.check()
             configuration = _configuration(files)
         except (OSError, ValueError) as error:
-            _log.warning("the new certificate cannot be used", error=str(error))
+            _log.warning("new certificate cannot be used; keeping the old one", error=str(error))
             return None
         known = stamp
         return configuration
@@ -136,7 +136,7 @@ class RenewedChannel:
             self._files.check()
             channel = self._make()
         except (OSError, ValueError) as error:
-            _log.warning("the new certificate cannot be used", error=str(error))
+            _log.warning("new certificate cannot be used; keeping the old one", error=str(error))
             return
         end = asyncio.create_task(self._channel.close(self._end_seconds))
         self._ending.add(end)

@@ -183,17 +183,17 @@ class RpcServer:
                 refused = _refusal(error)
                 if refused is None:
                     code = "INTERNAL"
-                    _log.exception("rpc failed", method=full_name)
+                    _log.exception("RPC handler failed; answering with INTERNAL", method=full_name)
                     await context.abort(grpc.StatusCode.INTERNAL, "internal error")
                 code = refused.grpc_code
-                _log.debug("rpc refused", method=full_name, code=refused.grpc_code)
+                _log.debug("RPC refused", method=full_name, code=refused.grpc_code)
                 await _abort(context, refused)
             finally:
                 took = time.perf_counter() - started
                 seconds.observe(took)
                 (handled if code == "OK" else metrics.GRPC_HANDLED.labels(full_name, code)).inc()
                 if self._settings.log_rpcs:
-                    _log.info(f"{full_name} {code}", ms=round(took * 1000, 1))
+                    _log.info("RPC ended", method=full_name, code=code, ms=round(took * 1000, 1))
 
         return grpc.unary_unary_rpc_method_handler(
             handle,

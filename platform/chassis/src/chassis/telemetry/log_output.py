@@ -170,7 +170,7 @@ class LogOutput(io.TextIOBase):
     def _tell(self) -> None:
         # Without the lock: the line comes back here by way of others' locks.
         lines, self._dropped = self._dropped, 0
-        _log.warning("log lines were dropped", lines=lines, reason=self._why)
+        _log.warning("log lines dropped", lines=lines, reason=self._why)
         if self._dropped:  # it was not written either
             with self._lock:
                 self._dropped += lines

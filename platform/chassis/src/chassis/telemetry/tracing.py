@@ -5,13 +5,13 @@ passed on (`trace_context.py`), and spans cost nothing.
 """
 
 import asyncio
-import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from chassis.settings import ServiceSettings
 
 __all__ = ["configure", "enabled", "instrument_engines", "provider", "shutdown", "start_span"]
+
+_log = structlog.get_logger(__name__)
 
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 
@@ -188,4 +190,4 @@ async def shutdown(seconds: float) -> None:
     try:
         await asyncio.wait_for(done.wait(), seconds)
     except TimeoutError:
-        logging.getLogger(__name__).warning("traces not sent within %g s are dropped", seconds)
+        _log.warning("traces dropped at shutdown; the collector was too slow", seconds=seconds)

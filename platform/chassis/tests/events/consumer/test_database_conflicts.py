@@ -342,7 +342,7 @@ async def test_a_lock_that_somebody_else_holds_costs_no_try(
             await shop.publish(BookSold(book_id="a"))
 
             async def waits() -> bool:
-                return any("reading waits" in line["event"] for line in log)
+                return any("reading paused" in line["event"] for line in log)
 
             await eventually(waits)
             other.execute("ROLLBACK")

@@ -285,7 +285,7 @@ async def test_a_stream_that_lost_what_was_not_read_says_so(
             async with node(url, nats) as books:
                 await has_taken(books, 3)
                 assert await taken_ids(books) == ["0", "4", "5"]
-        assert [line for line in logs if "they are lost to this service" in line["event"]]
+        assert [line for line in logs if "deleted unread messages" in line["event"]]
 
 
 async def test_a_service_may_begin_at_the_newest(

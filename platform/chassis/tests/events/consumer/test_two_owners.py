@@ -98,7 +98,7 @@ async def test_those_that_cannot_hear_each_other_suspect_and_contest(
                 await has_taken(first, len(shop.published))
                 may_go_on.set()
                 await until(lambda: bool(refusals))
-        assert [line for line in log if "a member vanished" in line["event"]]
+        assert [line for line in log if "member died" in line["event"]]
         await nodes[0].settled()
         assert in_order(await taken_ids(nodes[0]), shop.published)
 
@@ -121,7 +121,7 @@ async def test_one_stopped_with_a_batch_in_hand_and_continued_takes_nothing_twic
             await shop.sell(range(60, 120))
             await has_taken(books, 120)
             stopped.send(signal.SIGCONT)
-            await until(lambda: "a commit was refused" in log.read_text(encoding="utf-8"))
+            await until(lambda: "commit refused" in log.read_text(encoding="utf-8"))
             await shop.sell(range(120, 160))
             await has_taken(books, 160)
             await books.settled()

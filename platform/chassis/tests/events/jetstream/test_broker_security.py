@@ -113,7 +113,9 @@ async def refusal(url: str, folder: Path, **settings: Any) -> str:
 
     async def is_told() -> bool:
         said[:] = [
-            str(line["error"]) for line in lines if line["event"] == "waiting for the broker"
+            str(line["error"])
+            for line in lines
+            if line["event"] == "connecting to the broker failed; retrying"
         ]
         return bool(said)
 

@@ -75,7 +75,7 @@ async def test_a_foreign_stream_that_holds_the_subjects_is_named_until_it_is_gon
             await says(books, "reading", holder)
             await api(nats, "STREAM.DELETE.legacy")
             await works(shop, books)
-    told = [line for line in log if line["event"] == "publishing is hindered"]
+    told = [line for line in log if line.get("work") == "publishing" and "reason" in line]
     assert len(told) == 1
     assert (told[0]["stream"], told[0]["log_level"]) == ("bookstore", "error")
     assert told[0]["subjects"] == ["bookstore.v1.BookReturned.*", "bookstore.v1.BookSold.*"]

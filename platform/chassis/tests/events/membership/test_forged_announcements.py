@@ -53,7 +53,7 @@ async def test_a_part_that_has_ended_by_an_error_ends_the_process(
                 return [str(error) for error in books.fatal] == ["a mistake"]
 
             await eventually(is_told)
-    assert "a part of the event path has ended" in [line["event"] for line in logs]
+    assert "part of the event path failed; stopping the service" in [line["event"] for line in logs]
 
 
 async def test_what_ends_in_order_ends_no_process(

@@ -56,7 +56,7 @@ async def test_a_member_that_leaves_in_order_hands_its_lanes_over_at_once(
             await has_taken(nodes[1], 80)
             # In order: nobody is suspected of having been killed by what it had in hand.
             assert (await nodes[1].path.ledger()).tasks == 0
-            assert not [line for line in logs if "vanished" in line["event"]]
+            assert not [line for line in logs if "member died" in line["event"]]
             assert in_order(await taken_ids(nodes[1]), shop.published)
 
 

@@ -48,7 +48,7 @@ async def test_a_newcomer_with_another_database_takes_nothing_until_the_others_a
                 assert one.path.refused == ""
                 assert "one APP_DATABASE_URL" in two.path.refused
                 assert [line["event"] for line in logs if line["log_level"] == "error"] == [
-                    "reading and publishing nothing"
+                    "another database is in use; reading and publishing stopped"
                 ]
                 assert refused_gauge() == 1
                 await shop.sell(range(60))
@@ -102,7 +102,7 @@ async def test_two_databases_that_publish_without_a_membership_are_told(
             assert sorted(await StreamView(nats.url).ids()) == sorted(published)
     errors = [line["event"] for line in logs if line["log_level"] == "error"]
     assert errors
-    assert all("another database publishes into this stream" in error for error in errors)
+    assert all("another database publishes into the stream" in error for error in errors)
 
 
 async def test_who_only_publishes_takes_no_lanes(

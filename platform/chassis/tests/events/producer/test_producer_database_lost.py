@@ -97,9 +97,9 @@ async def test_an_erased_database_goes_on_above_the_numbers_of_its_stream(
         await anew.sent()
         (line,) = unknown(log)
         assert line["log_level"] == "warning"
-        assert line["events"] == 50
-        assert line["first"][0] == lost[0].id
-        assert line["last"][-1] == lost[-1].id
+        assert line["unknown_events"] == 50
+        assert line["first_ids"][0] == lost[0].id
+        assert line["last_ids"][-1] == lost[-1].id
         await all_taken(books, lost + anew.published)
     assert not books.path.readers[0].stops.all
     await books.stop()
@@ -116,7 +116,7 @@ async def test_a_database_erased_under_a_running_relay_goes_on_above(
         erase(shop.url)
         await shop.sell(range(50, 100), at_once=10)
         await shop.sent()
-        assert unknown(log)[0]["events"] == 50
+        assert unknown(log)[0]["unknown_events"] == 50
         await all_taken(books, shop.published)
     await books.stop()
 
@@ -144,9 +144,9 @@ async def test_a_restored_database_names_what_it_forgot_and_doubles_nothing(
         await restored.sell(range(60, 80))
         await restored.sent()
         (line,) = unknown(log)
-        assert line["events"] == 15
-        assert line["first"] == [p.id for p in later.published[:3]]
-        assert line["last"] == [p.id for p in later.published[-3:]]
+        assert line["unknown_events"] == 15
+        assert line["first_ids"] == [p.id for p in later.published[:3]]
+        assert line["last_ids"] == [p.id for p in later.published[-3:]]
         await all_taken(books, before + restored.published)
         assert in_order(await StreamView(nats.url).ids(), before + restored.published)
     await books.stop()
@@ -167,7 +167,7 @@ async def test_a_database_restored_under_a_running_relay_doubles_nothing(
         await shop.sell(range(60, 100), at_once=10)
         relay.relay.wake()
         await shop.sent()
-        assert unknown(log)[0]["events"] == len(forgotten)
+        assert unknown(log)[0]["unknown_events"] == len(forgotten)
         assert in_order(await StreamView(nats.url).ids(), shop.published)
         await all_taken(books, shop.published)
     await books.stop()
@@ -332,8 +332,8 @@ async def test_a_backup_from_before_the_stream_was_made_anew_doubles_nothing(
         await shop.sent()
         assert in_order(await view.ids(), shop.published)
         (line,) = unknown(log)
-        assert line["events"] == len(forgotten)
-        assert line["first"] == [p.id for p in forgotten[:3]]
+        assert line["unknown_events"] == len(forgotten)
+        assert line["first_ids"] == [p.id for p in forgotten[:3]]
 
 
 async def test_messages_of_strangers_do_not_mislead_an_erased_database(
@@ -354,6 +354,6 @@ async def test_messages_of_strangers_do_not_mislead_an_erased_database(
         shop.start_relay(nats.url)
         await shop.sell(range(40, 80))
         await shop.sent()
-        assert unknown(log)[0]["events"] == 40
+        assert unknown(log)[0]["unknown_events"] == 40
         await all_taken(books, shop.published)
     await books.stop()

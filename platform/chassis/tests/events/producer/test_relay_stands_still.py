@@ -78,7 +78,7 @@ async def test_a_relay_that_cannot_even_ask_for_the_lock_goes_on_once_it_can(
             await shop.sell(range(5))
 
             async def said() -> bool:
-                return any(line["event"] == "relay interrupted" for line in logs)
+                return any(line["event"] == "relay failed; retrying" for line in logs)
 
             await eventually(said)
             in_the_way.rmdir()

@@ -255,7 +255,7 @@ async def test_who_names_no_inbox_for_the_answer_gets_none_and_that_is_told_once
             await client.publish(subject, b"{}")
             await client.request(subject, b"{}", timeout=20)  # they are answered in turn
             assert heard.pending_msgs == 0
-    told = [line for line in logs if line["event"].startswith("a request to send events again")]
+    told = [line for line in logs if line["event"].startswith("request for missing events")]
     assert [line["reply"] for line in told] == ["bookstore.v1.BookSold.1"]
 
 

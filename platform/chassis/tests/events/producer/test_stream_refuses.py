@@ -84,7 +84,7 @@ async def test_an_event_larger_than_the_stream_takes_is_set_apart_and_those_behi
         assert await view.ranks() == list(range(1, len(small) + 1))
         assert [r.event_id for r in await apart(shop)] == [some[n].id for n in (0, 31, 33)]
         assert {r.reason for r in await apart(shop)} == {"message size exceeds maximum allowed"}
-        told = [line["event_id"] for line in log if "refuses an event" in line["event"]]
+        told = [line["event_id"] for line in log if "refused an event" in line["event"]]
         assert told == [some[n].id for n in (0, 31, 33)]
 
         # The limit is raised, and they are sent after all: at the end.
@@ -168,7 +168,7 @@ async def test_an_event_that_was_sent_once_keeps_its_number_when_it_is_refused_l
         numbers = [transport.integer(m.headers, transport.NUMBER) for m in await view.messages()]
         assert numbers == [1, 3, 4]
         assert await apart(shop) == []
-        assert [line for line in log if "it was sent once" in line["event"]]
+        assert [line for line in log if "event that it had lost" in line["event"]]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ async def test_a_stream_that_takes_nothing_sets_nothing_apart_and_says_why(
         await eventually(is_refused)
         assert await shop.unsent() == 100 - held
         await asyncio.sleep(0.5)
-        (said,) = [line for line in log if "takes no events" in line["event"]]
+        (said,) = [line for line in log if "accepts no events" in line["event"]]
         assert said["log_level"] == "error"
         assert any(setting in line for line in said["limits"] for setting in limits)
         assert await apart(shop) == []

@@ -109,7 +109,7 @@ async def test_a_handler_that_swallows_its_cancellation_keeps_no_place_and_commi
     assert {type(error) for error in refused} == {attempts.AttemptTimedOut}
     assert await desk.written() == []
     assert {letter.event_id for letter in await desk.dead()} == {context.id for context in contexts}
-    (said, *_) = [line for line in logs if "is abandoned" in line["event"]]
+    (said, *_) = [line for line in logs if "abandoning it" in line["event"]]
     assert said["handler"].endswith("handle")
 
 

@@ -71,7 +71,7 @@ class Asking:
         except LookupError as error:
             self._stops.explain(stop, f"{error}; it is asked again")
         except Exception as error:  # without a broker it is asked again
-            _log.debug("missing events were not asked for", error=repr(error))
+            _log.debug("request for missing events failed; retrying", error=repr(error))
         else:
             self._sent[stop.subject] = events
             self._stops.go_on(stop)

@@ -129,7 +129,7 @@ class Committer:
             handler=self._handlers[arrival.type].name,
             first=True,
         )
-        _log.warning("an event failed alone", **said)
+        _log.warning("event handler failed; storing the event as a task", **said)
         due_at = time.time() + backoff(1, self._settings)
         return await self._database.transaction(
             lambda tx: batch.store_failed(
@@ -172,7 +172,7 @@ class Committer:
                 log_handled(arrival.type, arrival.event_id, arrival.key[1], tries=1)
         for arrival in taken.dead:
             _log.error(
-                "an event became a dead letter",
+                "event became a dead letter; later events of its key continue",
                 event_id=arrival.event_id,
                 subject=arrival.subject,
                 reason=arrival.reason,

@@ -249,19 +249,17 @@ class ForeignReader(StreamReader):
                 start = 1
         if start == 1 < known.sequence:
             _log.warning(
-                "a foreign stream was recreated or put back: it is read from its oldest message, "
-                "and events that were taken before are dropped while their ids are kept",
+                "foreign stream was recreated or restored; reading from its oldest message",
                 stream=self.stream,
                 subject=self.foreign.subject,
             )
         elif 1 < start < state.first_sequence:
             _log.warning(
-                "a foreign stream no longer holds the messages after the last one that was read: "
-                "if events were among them, they are lost to this service",
+                "foreign stream deleted unread messages; reading from its oldest message",
                 stream=self.stream,
                 subject=self.foreign.subject,
-                after=known.sequence,
-                oldest=state.first_sequence,
+                last_read_sequence=known.sequence,
+                oldest_sequence=state.first_sequence,
             )
         return start
 

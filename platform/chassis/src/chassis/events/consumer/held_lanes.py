@@ -61,7 +61,7 @@ class HeldLanes:
         self._suspicions.add(result.suspect)
         if result.suspect:
             _log.info(
-                "a member vanished: the first events of its lanes run alone",
+                "member died without releasing its lanes; handling their first events one by one",
                 stream=self._stream,
                 lanes=sorted(result.suspect),
             )

@@ -312,7 +312,7 @@ class Reader(StreamReader):
     def _pass_over(self, subject: str) -> None:
         if subject not in self._passed_over:
             self._passed_over.add(subject)
-            _log.warning("messages that no relay stored there are passed over", subject=subject)
+            _log.warning("messages not published by a relay; skipping them", subject=subject)
 
     async def _commit(self, arrivals: list[Arrival], at: dict[str, Position]) -> None:
         self._suspicions.mark(arrivals)
@@ -332,7 +332,10 @@ class Reader(StreamReader):
         moved = {subject for subject, position in at.items() if known.get(subject) != position}
         lanes = {lane_of_subject(subject) for subject in moved}
         self._lanes.contest(lanes)
-        _log.info("a commit was refused: another member took events", lanes=sorted(lanes))
+        _log.info(
+            "commit refused because another member handled the events; pausing these lanes",
+            lanes=sorted(lanes),
+        )
 
     # --- around ---------------------------------------------------------------------------------
 

@@ -81,13 +81,13 @@ class Stops:
         if lane not in self._by_lane:
             self.changed = True
             _log.error(
-                "a lane is stopped",
+                "lane stopped; continuing would lose an event",
                 stream=self._stream,
                 lane=lane,
                 subject=subject,
                 reason=reason,
-                helps=f"events {stop.verb} {subject}",
-                again_seconds=self._retry_seconds,
+                command=f"events {stop.verb} {subject}",
+                retry_seconds=self._retry_seconds,
             )
         self._by_lane[lane] = stop
 
@@ -116,7 +116,10 @@ class Stops:
             reason = f"{_said(stop.missing)}: {why}"
             if now.reason != reason:
                 _log.error(
-                    "a lane stays stopped", stream=self._stream, lane=now.lane, reason=reason
+                    "lane remains stopped; the producer did not send the missing events",
+                    stream=self._stream,
+                    lane=now.lane,
+                    reason=reason,
                 )
                 self.changed = True
             self._by_lane[stop.lane] = replace(now, reason=reason)
@@ -155,7 +158,7 @@ class Stops:
         if stop and stop.subject == arrival.subject:
             del self._by_lane[arrival.lane]
             self.changed = True
-            _log.info("a stopped lane goes on", stream=self._stream, lane=arrival.lane)
+            _log.info("lane resumed", stream=self._stream, lane=arrival.lane)
 
     def review(self, known: Mapping[str, Position], lanes: Collection[int]) -> None:
         """Forget what no longer holds: positions that have moved, lanes that are no longer ours."""

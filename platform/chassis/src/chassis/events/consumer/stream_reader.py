@@ -79,18 +79,22 @@ class StreamReader(ABC):
                 pause = 0.05
                 continue
             except (Reopen, PullBroken) as error:
-                _log.debug("reading anew", stream=self.stream, reason=str(error))
+                _log.debug("consumer closed; recreating it", stream=self.stream, reason=str(error))
                 pause = 0.02
             except PositionMoved:
                 pause = 0.02
             except (DatabaseDown, ConnectionLost) as error:
                 self._has_read = False
-                _log.warning("reading waits for the database", stream=self.stream, error=str(error))
+                _log.warning(
+                    "reading paused: database unavailable; retrying",
+                    stream=self.stream,
+                    error=str(error),
+                )
                 pause = min(1.0, pause * 2)
             except Exception as error:
                 self._has_read = False
                 if not self.hindrance.explains(error):
-                    _log.warning("reading was interrupted", stream=self.stream, error=repr(error))
+                    _log.warning("reading failed; retrying", stream=self.stream, error=repr(error))
                 pause = min(1.0, pause * 2)
             await self._sleep(pause)
 

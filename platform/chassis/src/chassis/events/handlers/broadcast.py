@@ -35,7 +35,11 @@ async def _tell(handler: Handler, message: Msg) -> None:
         received = decode(message.headers, message.data)
         event: Message = from_data(handler.message, received.datacontenttype, received.data)
     except Undecodable as error:
-        _log.warning("a broadcast was undecodable", subject=message.subject, reason=str(error))
+        _log.warning(
+            "broadcast event cannot be decoded; skipping it",
+            subject=message.subject,
+            reason=str(error),
+        )
         return
     with bound_contextvars(event_id=received.context.id):
         try:
@@ -43,4 +47,6 @@ async def _tell(handler: Handler, message: Msg) -> None:
         except (*FAILURES, asyncio.CancelledError):
             if is_being_cancelled():
                 raise
-            _log.exception("a broadcast handler failed", handler=handler.name)
+            _log.exception(
+                "broadcast handler failed; the event is not retried", handler=handler.name
+            )

@@ -35,7 +35,7 @@ def failure(
 
 def log_handled(type: str, event_id: str, key: str, **said: object) -> None:
     """One line for an event that took effect, where the setting log_events asks for it."""
-    _log.info(f"{type} handled", event_id=event_id, key=key, **said)
+    _log.info("event handled", type=type, event_id=event_id, key=key, **said)
 
 
 def reason_of(error: BaseException) -> str:

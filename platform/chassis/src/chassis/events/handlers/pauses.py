@@ -81,7 +81,9 @@ class Pauses:
             try:
                 paused = await self._database.read(lambda tx: load(tx.session))
             except Exception as error:  # that the database is away is said elsewhere
-                _log.debug("paused types cannot be read", error=repr(error))
+                _log.debug(
+                    "reading paused types failed; keeping the last known ones", error=repr(error)
+                )
             else:
                 self.found(paused)
             await wait_at_most(self._again, self._every_seconds)
@@ -93,9 +95,9 @@ class Pauses:
         if types == self.types:
             return
         for type in sorted(types - self.types):
-            _log.warning("a type is paused: its events wait", type=type)
+            _log.warning("event type paused; its events wait", type=type)
         for type in sorted(self.types - types):
-            _log.info("a paused type goes on", type=type)
+            _log.info("event type resumed", type=type)
         self.types = types
         for call in self._on_change:
             call()

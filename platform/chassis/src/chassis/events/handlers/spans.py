@@ -25,7 +25,7 @@ def event_span(type: str, context: EventContext, published: TraceContext) -> Ite
         traced = tracing.enabled or published.traceparent or context.traceparent
         with _span(type, context, published) if traced else _NOTHING:
             yield
-            _log.debug("handled %s", type)
+            _log.debug("handler returned: %s", type)
     finally:
         reset_contextvars(**bound)
 

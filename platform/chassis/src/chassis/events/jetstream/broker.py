@@ -94,7 +94,9 @@ class Broker:
             else:
                 await self._found()
                 await closed.wait()
-                _log.warning("the broker closed the connection", error=str(client.last_error))
+                _log.warning(
+                    "broker closed the connection; reconnecting", error=str(client.last_error)
+                )
                 self._told_away = True
             await asyncio.sleep(_RECONNECT_SECONDS)
 
@@ -139,31 +141,38 @@ class Broker:
         reason = str(error)
         if "permissions violation" in reason.lower() and reason not in self._denials:
             self._denials.add(reason)
-            _log.error("the broker denies a subject; load its permissions again", error=reason)
+            _log.error(
+                "broker denied access to a subject; correct and reload its permissions",
+                error=reason,
+            )
 
     def _tell_why(self, error: Exception) -> None:
         """Each reason once, until the broker is back."""
         silent = isinstance(error, TimeoutError)
         reason = _SILENT if silent else str(error) or type(error).__name__
         if reason != self._reason:
-            _log.warning("waiting for the broker", url=self._options.url, error=reason)
+            _log.warning(
+                "connecting to the broker failed; retrying", url=self._options.url, error=reason
+            )
             self._told_away, self._reason = True, reason
 
     async def _found(self) -> None:
         self._reason = ""
         if self._told_away:
-            _log.info("the broker is back")
+            _log.info("broker connected")
             self._told_away = False
         self.connected.set()
         for call in self._on_connected:
             try:
                 await call()
             except Exception as error:
-                _log.warning("after connecting", error=str(error))
+                _log.warning(
+                    "work after connecting to the broker failed; retrying", error=str(error)
+                )
 
     async def _lost(self) -> None:
         if self.connected.is_set() and not self.client.is_closed:
-            _log.warning("the broker is away")
+            _log.warning("broker connection lost; reconnecting")
             self._told_away = True
         self.connected.clear()
         for call in self._on_disconnected:

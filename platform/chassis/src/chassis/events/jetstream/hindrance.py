@@ -54,13 +54,14 @@ class Hindrance:
         before, self.reason = self.reason, reason
         if reason is not None and reason != before:
             _log.error(
-                f"{self._work} is hindered",
+                "stream is unusable; its events wait",
+                work=self._work,
                 stream=self._stream,
                 subjects=sorted(subjects),
                 reason=reason,
             )
         elif reason is None and before is not None:
-            _log.info(f"{self._work} goes on", stream=self._stream)
+            _log.info("stream is usable again", work=self._work, stream=self._stream)
 
     async def _why(self, client: Client, subjects: Sequence[str], error: Exception) -> str | None:
         if not client.is_connected:

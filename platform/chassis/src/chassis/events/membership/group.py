@@ -85,7 +85,11 @@ class Group:
         """
         others = {id: s.said for id, s in self._seen.items() if self._is_stranger(s.said)}
         for id in others.keys() - self._known_strangers:
-            _log.warning("a member has another database", member=id, database=others[id].database)
+            _log.warning(
+                "member uses a different database; only one may be in use",
+                member=id,
+                database=others[id].database,
+            )
         self._known_strangers = set(others)
         mine = (not joined, str(self.database), "")
         first = min(

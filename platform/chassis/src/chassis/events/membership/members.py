@@ -116,14 +116,14 @@ class Members:
                 continue
             try:
                 if gone := self._group.expire():
-                    _log.info("members are gone", members=gone)
+                    _log.info("members are gone; reassigning their lanes", members=gone)
                     self._recompute()
                 # A broker that has just come up may not have been ready for it.
                 await (self._announce() if self.joined.is_set() else self._join())
                 if not self._stream.makes:
                     await self._stream.look(self._broker.client)
             except Exception as error:
-                _log.warning("not heard by the other members", error=repr(error))
+                _log.warning("membership announcement failed; retrying", error=repr(error))
 
     async def leave(self) -> None:
         """Tell the others at once that this member is gone."""
@@ -147,7 +147,7 @@ class Members:
             if not self._group.has_listened(self.ttl_seconds):
                 raise
             _log.warning(
-                "joining by announcements heard: the stream of members cannot be read",
+                "stream of members cannot be read; joining by the announcements received",
                 error=repr(error),
             )
             await self._announce()
@@ -215,7 +215,7 @@ class Members:
             "or rename one of the two services"
         )
         if refused != self.refused:
-            _log.error("reading and publishing nothing", reason=refused)
+            _log.error("another database is in use; reading and publishing stopped", reason=refused)
         self.refused = refused
         self.joined.clear()
         self.barred.set()
@@ -224,7 +224,7 @@ class Members:
 
     async def _accept(self) -> None:
         if self.refused:
-            _log.warning("the other database's members are gone: reading and publishing again")
+            _log.warning("members with the other database are gone; reading and publishing resumed")
         first = not self.joined.is_set()
         self.refused = ""
         self.barred.clear()

@@ -52,11 +52,13 @@ class MembersStream:
         except StreamGone:
             missing = transport.missing_stream(_STREAM, self._service)
             if missing != self.hindrance:
-                _log.error("announcements are not kept", reason=missing)
+                _log.error(
+                    "stream of members is missing; new members join more slowly", reason=missing
+                )
             self.hindrance = missing
             return False
         if self.hindrance:
-            _log.info("announcements are kept again", stream=_STREAM)
+            _log.info("stream of members found", stream=_STREAM)
         self.hindrance = ""
         return True
 

@@ -107,7 +107,7 @@ class Cleaner:
             try:
                 await self._clean_all()
             except Exception as error:
-                _log.warning("the outbox was not cleaned", error=repr(error))
+                _log.warning("outbox cleanup failed; retrying", error=repr(error))
 
     async def _clean_all(self) -> None:
         age = keep_seconds(self._settings, self._max_age)
@@ -126,4 +126,4 @@ class Cleaner:
             busy = time.monotonic() - started
             await asyncio.sleep(max(_SHORTEST_PAUSE_SECONDS, _PAUSE * busy))
         if rows:
-            _log.debug("the outbox was cleaned", rows=rows, up_to_rank=self._above)
+            _log.debug("outbox cleaned", rows=rows, up_to_rank=self._above)

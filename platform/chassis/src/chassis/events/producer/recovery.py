@@ -108,7 +108,7 @@ class Recovery:
                 return None
         if rank < counters.sent_rank:
             _log.warning(
-                "the stream lost events; they are sent again",
+                "stream lost events; sending them again",
                 stream=self._stream,
                 events=counters.sent_rank - rank,
             )
@@ -148,11 +148,11 @@ class Recovery:
         if read < last.sequence:
             raise CopyLags
         _log.warning(
-            "the database is older than the stream: it does not know these events",
+            "database is older than the stream; numbering new events above it",
             stream=self._stream,
-            events=unknown.count,
-            first=unknown.first,
-            last=list(unknown.last),
+            unknown_events=unknown.count,
+            first_ids=unknown.first,
+            last_ids=list(unknown.last),
         )
         self._note_lift()
         generation = counters.generation if same else uuid7()
@@ -184,8 +184,7 @@ class Recovery:
         if len(self._lifts) == _FIGHT_LIFTS and now - self._lifts[0] < _FIGHT_SECONDS:
             self._lifts.clear()
             _log.error(
-                "another database publishes into this stream at the same time: give all replicas "
-                "of the service one APP_DATABASE_URL, or rename one of the two services",
+                "another database publishes into the stream; only one database may be in use",
                 stream=self._stream,
             )
 

@@ -122,7 +122,9 @@ class Relay:
                     raise
                 except Exception as error:
                     if not self.hindrance.explains(error):
-                        _log.warning("relay interrupted", error=_line(error), again_seconds=pause)
+                        _log.warning(
+                            "relay failed; retrying", error=_line(error), retry_seconds=pause
+                        )
                     await asyncio.sleep(pause)
                     pause = min(1.0, pause * 2)
         finally:
@@ -151,7 +153,10 @@ class Relay:
                         pause = 0.01
                     except (WrongLastSequence, BatchIncomplete, StreamGone) as error:
                         if not self._is_lack(error):
-                            _log.info("the stream does not end where it should", error=_line(error))
+                            _log.info(
+                                "stream does not end as expected; comparing it with the outbox",
+                                error=_line(error),
+                            )
                         self._reconcile_again = True
                         self._leadership.give_way()
                         await asyncio.sleep(pause)
@@ -251,9 +256,13 @@ class Relay:
         self._rank = compared.rank
         if compared.drift != self.drift:
             for line in compared.drift:
-                _log.warning("the stream is not as it should be", stream=self._stream, drift=line)
+                _log.warning(
+                    "stream settings put events at risk; correct them",
+                    stream=self._stream,
+                    drift=line,
+                )
             if not compared.drift:
-                _log.info("the stream is as it should be", stream=self._stream)
+                _log.info("stream settings are correct again", stream=self._stream)
             self.drift = compared.drift
         return time.monotonic()
 

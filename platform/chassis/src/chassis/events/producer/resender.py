@@ -51,13 +51,15 @@ class Resender:
             await self._end(message.reply, str(error))
             return
         except Exception as error:  # whoever asks will ask again
-            _log.warning("events were not sent again", error=repr(error))
+            _log.warning(
+                "sending missing events failed; the consumer asks again", error=repr(error)
+            )
             return
         for headers, data in events:
             await self._broker.client.publish(message.reply, data, headers=headers)
         if events:
             _log.info(
-                "events were sent again to a consumer that missed them",
+                "missing events sent again to a consumer",
                 subject=missing.subject,
                 first=missing.first,
                 events=len(events),
@@ -69,9 +71,8 @@ class Resender:
         if not self._told_unanswered:
             self._told_unanswered = True
             _log.warning(
-                "a request to send events again names no inbox for its answer; it is not answered, "
-                "nor are later ones",
-                inboxes_begin_with=transport.INBOX,
+                "request for missing events names an invalid inbox; ignoring such requests",
+                inbox_prefix=transport.INBOX,
                 reply=reply,
             )
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Literal
 
 import structlog
 from nats.aio.client import Client
@@ -95,13 +96,13 @@ class Sender:
         self.refusing = reason
         if reason:
             _log.error(
-                "the stream takes no events: they wait in the outbox",
+                "stream accepts no events; they wait in the outbox",
                 stream=self._stream,
                 reason=reason,
                 limits=list(limits),
             )
         else:
-            _log.info("the stream takes events again", stream=self._stream)
+            _log.info("stream accepts events again", stream=self._stream)
 
     async def _after_strangers(
         self, client: Client, expected: int, error: WrongLastSequence
@@ -117,28 +118,31 @@ class Sender:
     async def _set_apart(self, row: Outgoing, counters: Counters, reason: str) -> None:
         """Let those behind an event go on that the stream refuses for what it is."""
 
-        def apart(tx: Transaction) -> str | None:
+        def apart(tx: Transaction) -> Literal["set apart", "lost"] | None:
             session = tx.session
             if outbox.lock_counters(session) != counters:
                 return None  # another relay was here: look again
             if row.rank <= sent_marks.highest(session):
                 # Its number is known: it cannot be given to another.
                 outbox.record_sent(session, row.rank, counters.sent_sequence)
-                return "it was sent once, and stays missing from the stream that had lost it"
+                return "lost"
             id = outbox.row_of_rank(session, row.rank)
             take_numbers_back(session, counters)
             refused.set_apart(session, id, reason)
-            return "it is set apart"
+            return "set apart"
 
-        if what_follows := await self._database.transaction(apart):
-            _log.error(
-                f"the stream refuses an event: {what_follows}; those behind it are sent",
-                stream=self._stream,
-                event_id=transport.event_id(json.loads(row.headers)),
-                subject=row.subject,
-                bytes=len(row.headers) + len(row.data),
-                reason=reason,
-            )
+        said = {
+            "stream": self._stream,
+            "event_id": transport.event_id(json.loads(row.headers)),
+            "subject": row.subject,
+            "bytes": len(row.headers) + len(row.data),
+            "reason": reason,
+        }
+        done = await self._database.transaction(apart)
+        if done == "set apart":
+            _log.error("stream refused an event; event set apart, later events are sent", **said)
+        elif done == "lost":
+            _log.error("stream refused an event that it had lost; the event stays lost", **said)
 
 
 def _message(

@@ -93,7 +93,9 @@ class Attempts:
         if transact.finished:
             if error is not None:
                 _log.error(
-                    "a handler failed after its transact", event_id=context.id, exc_info=error
+                    "handler failed after its commit; the commit stands",
+                    event_id=context.id,
+                    exc_info=error,
                 )
         elif late:
             raise AttemptTimedOut(f"its handler took longer than {self._seconds:g} s")
@@ -113,11 +115,10 @@ class Attempts:
             self._given_up.add(handling)
             handling.add_done_callback(self._given_up.discard)
             _log.error(
-                "a handler did not stop after its cancellation: it is abandoned, and can no "
-                "longer commit",
+                "handler ignored its cancellation; abandoning it, it cannot commit",
                 handler=handler.name,
                 event_id=context.id,
-                left_behind=len(self._given_up),
+                abandoned_handlers=len(self._given_up),
             )
 
 

@@ -60,7 +60,7 @@ class Leases:
             try:
                 await self.renew()
             except Exception as error:
-                _log.warning("leases of tasks were not renewed", error=repr(error))
+                _log.warning("renewing task leases failed; retrying", error=repr(error))
                 self.pause_takeovers()
                 seconds = min(every, _RETRY_SECONDS)
 

@@ -139,7 +139,7 @@ class Outcomes:
     async def _leave(self, task: Task, tries: int, said: Mapping[str, Any]) -> None:
         """For another version; soon, since members of this one may be faster to claim it."""
         _log.info(
-            "an event is out of tries of this version, and waits for those of others that run",
+            "event used up the tries of this version; leaving it to another running version",
             **said,
         )
         await self._store(task, tries, backoff(2, self._settings), said)
@@ -148,7 +148,9 @@ class Outcomes:
         self, task: Task, tries: int, seconds: float, said: Mapping[str, Any]
     ) -> None:
         again = round(seconds, 3)
-        _log.warning("an event failed and is tried again", **said, tries=tries, again_seconds=again)
+        _log.warning(
+            "event handler failed; retrying the task", **said, tries=tries, retry_seconds=again
+        )
         await self._store(task, tries, seconds, said)
 
     async def _store(self, task: Task, tries: int, seconds: float, said: Mapping[str, Any]) -> None:
@@ -160,7 +162,9 @@ class Outcomes:
         )
 
     async def _bury(self, task: Task, tries: int, said: Mapping[str, Any]) -> None:
-        _log.error("an event became a dead letter", **said, tries=tries)
+        _log.error(
+            "event became a dead letter; later events of its key continue", **said, tries=tries
+        )
         reason = said["reason"]
         await self._settle(
             lambda tx: dead_letter_rows.bury(tx.session, task, tries=tries, reason=reason)
@@ -170,11 +174,11 @@ class Outcomes:
         try:
             await self._database.transaction(work)
         except TaskTaken:
-            _log.info("a task was taken over by another member")
+            _log.info("task taken over by another member")
         except (DatabaseDown, ConnectionLost, DatabaseAtFault):
             await self._when_up(work)
         except Exception:  # its lease runs out, and then it runs alone
-            _log.exception("what became of a task cannot be written down")
+            _log.exception("task outcome not stored; the task runs again after its lease")
 
     async def _when_up(self, work: Callable[[Transaction], None]) -> None:
         """No try is spent on a database that is away; the lease outlives a short absence."""

@@ -108,9 +108,9 @@ class TaskRunner:
                 except Exception as error:
                     if not waits:  # said once, however long it lasts
                         _log.warning(
-                            "tasks could not be claimed; trying again",
+                            "claiming tasks failed; retrying",
                             error=repr(error),
-                            again_seconds=_POLL_SECONDS,
+                            retry_seconds=_POLL_SECONDS,
                         )
                     waits = True
                     self._leases.pause_takeovers()
@@ -233,7 +233,7 @@ class TaskRunner:
             await outcomes.given_back(task)
             raise
         except TaskTaken:
-            _log.info("a task was taken over by another member", event_id=task.event_id)
+            _log.info("task taken over by another member", event_id=task.event_id)
         except FAILURES as error:
             said = away(error)  # an async handler may have made another error of it
             if isinstance(said, DatabaseDown):

@@ -48,11 +48,11 @@ class Unhandled:
                 await self.look()
             except (DatabaseDown, ConnectionLost) as error:  # readiness says so as well
                 _log.debug(
-                    "unhandled events were not looked for; tried again in a minute",
+                    "search for unhandled events failed; retrying",
                     error=str(error),
                 )
             except Exception:
-                _log.exception("unhandled events were not looked for; tried again in a minute")
+                _log.exception("search for unhandled events failed; retrying")
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def look(self) -> None:
@@ -64,7 +64,7 @@ class Unhandled:
                 continue
             while buried := await self._database.transaction(lambda tx, t=type: self._bury(tx, t)):  # type: ignore[misc]
                 _log.error(
-                    "events became dead letters: no running version handles their type",
+                    "events became dead letters; no running version handles their type",
                     type=type,
                     events=buried,
                 )
