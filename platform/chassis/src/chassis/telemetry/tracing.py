@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["configure", "enabled", "instrument_engines", "provider", "shutdown", "start_span"]
 
 _log = structlog.get_logger(__name__)
-
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 
 enabled = False
