@@ -193,7 +193,7 @@ class Lifecycle:
         # Handlers finish the events that they have begun and lanes are released; then the outbox
         # is sent, because those handlers may have published.
         if self._events is not None:
-            await _stop_step("lanes", self._events.let_go(share(0.5)))
+            await _stop_step("lanes", self._events.stop_handling(share(0.5)))
             await _stop_step("outbox", self._events.flush(share(0.5)))
             await _stop_step("broker", asyncio.wait_for(self._events.close(), share(0.5)))
         if self._clients is not None:

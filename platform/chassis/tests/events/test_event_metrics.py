@@ -16,7 +16,7 @@ from bookstore.v1 import BookSold
 from chassis import EventRouter, Reject
 from chassis.errors import Unavailable
 from chassis.events import gauges
-from chassis.events.consumer import behind
+from chassis.events.consumer import backlog
 from chassis.events.consumer.lag import LagUnknown
 from chassis.events.waiting import end
 from chassis.events.wire import transport
@@ -177,7 +177,7 @@ async def test_what_strangers_put_behind_events_hides_no_lag(
             running = asyncio.create_task(idle.path.broker.run())
             await idle.path.broker.connected.wait()
             assert (await idle.path.ledger()).lag == 3
-            monkeypatch.setattr(behind, "_STRANGERS", 2)
+            monkeypatch.setattr(backlog, "_MAX_UNNUMBERED", 2)
             await forge.publish(sold(0), headers={transport.NUMBER: None}, counted=False)
             with pytest.raises(LagUnknown, match="no events"):
                 await idle.path.ledger()

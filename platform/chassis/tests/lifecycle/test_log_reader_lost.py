@@ -13,11 +13,12 @@ from typing import NoReturn
 import grpc.aio
 import pytest
 import structlog
-from bookshop import Node, eventually
+from bookshop import eventually
 from relaying import StreamView
 from stall import Stall
 
-from bookstore.v1 import BookSold, BooksServiceAsyncStub, BooksServiceStub, SellBookRequest
+from bookstore.v1 import BooksServiceAsyncStub, BooksServiceStub, SellBookRequest
+from chassis.events.background import BackgroundTasks
 from localservers import NatsServer
 
 _SMALLEST_PIPE = 4096
@@ -94,9 +95,10 @@ async def test_events_go_on_and_the_outbox_is_sent_at_the_end(
 
 @pytest.mark.parametrize("end", ["raises", "is cancelled"])
 async def test_a_part_of_the_event_path_that_ends_is_told_before_anything_is_logged(
-    nats: NatsServer, tmp_path: Path, end: str
+    end: str,
 ) -> None:
-    node = Node("bookstore", f"sqlite:///{tmp_path}/shop.db", nats.url, publishes=[BookSold])
+    fatal: list[Exception] = []
+    background = BackgroundTasks(fatal.append)
 
     def fails(*_: object) -> NoReturn:
         raise OSError("no log lines today")
@@ -108,15 +110,14 @@ async def test_a_part_of_the_event_path_that_ends_is_told_before_anything_is_log
         await asyncio.sleep(0)
 
     async def told() -> bool:
-        return bool(node.fatal)
+        return bool(fatal)
 
-    await node.start()
     structlog.configure(processors=[fails])
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     try:
-        node.path._spawn(part())
+        background.start(part())
         await eventually(told)
     finally:
         structlog.reset_defaults()
-        await node.close()
-    assert "the part" in str(node.fatal[0]) or end == "is cancelled"
+        await background.end()
+    assert "the part" in str(fatal[0]) or end == "is cancelled"

@@ -16,7 +16,6 @@ from trade import rows_of_tasks
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
 from chassis.events.consumer import stopped_lane_rows as stopped_lanes
-from chassis.events.consumer.pull import Pull
 from chassis.events.wire import transport
 from chassis.events.wire.lanes import LANES
 from chassis.exit_codes import NOTHING, OK, UNAVAILABLE, USAGE
@@ -186,11 +185,11 @@ async def test_a_paused_type_waits_in_every_member_and_over_restarts_while_other
             await stack.enter_async_context(member)
         await has_taken(members[0], 40)
 
-        await read_anew(members, [])
-        before = consumers(members)
+        view = StreamView(nats.url)
+        before = await read_anew(view, set(), len(members))
         ran = await shell.run("events", "pause", "BookSold", "--yes", "--by", "Ada")
         assert (ran.code, ran.err.splitlines()[-1]) == (OK, "done: 1 type")
-        await read_anew(members, before)
+        await read_anew(view, before, len(members))
         await shop.publish(*(sold(number) for number in range(40)))
         await shop.publish(*(returned_by(number) for number in range(40)))
 
@@ -265,18 +264,17 @@ async def test_tasks_of_a_paused_type_wait_too(nats: NatsServer, new_database: N
         await has_taken(books, 2)
 
 
-async def read_anew(members: list[Node], before: list[Pull | None]) -> None:
-    """Wait until each reads by another consumer than before."""
+async def read_anew(view: StreamView, before: set[str], members: int) -> set[str]:
+    """Wait until each member reads by another consumer than `before`; return these consumers."""
+    found = set[str]()
 
     async def holds() -> bool:
-        pulls = consumers(members)
-        return all(pull and pull._subscription and pull not in before for pull in pulls)
+        found.clear()
+        found.update((await view.api("CONSUMER.NAMES.bookstore"))["consumers"])
+        return len(found) == members and not found & before
 
     await eventually(holds)
-
-
-def consumers(members: list[Node]) -> list[Pull | None]:
-    return [reader._pull for member in members for reader in member.path.readers]
+    return found
 
 
 @pytest.mark.parametrize("typed", ["Sold", "bookstore.v1.Book", "bookshop.v1.BookSold"])

@@ -171,4 +171,4 @@ async def test_a_setting_logs_a_line_for_each_event_that_took_effect(
 
 
 def reads(node: Node) -> bool:
-    return all(reader.reads for reader in node.path.readers)
+    return all(reader.lanes_known for reader in node.path.readers)

@@ -13,8 +13,8 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from chassis.database import tables
-from chassis.events.consumer import positions
-from chassis.events.consumer.positions import Position
+from chassis.events.consumer import position_rows
+from chassis.events.consumer.position import Position
 from chassis.events.wire import transport
 from chassis.exit_codes import FAILED, NOTHING, OK, USAGE
 from chassis.operations import lanes
@@ -144,7 +144,7 @@ async def test_a_position_that_has_moved_since_it_was_shown_stays(
         async def planned_before_it_moved(*arguments: object) -> lanes.Move:
             made = await plan(*arguments)  # type: ignore[arg-type]
             move = [(SUBJECT, before, moved)]
-            await books.database.transaction(lambda tx: positions.move(tx.session, move))
+            await books.database.transaction(lambda tx: position_rows.move(tx.session, move))
             return made
 
         verbs = "chassis.operations.command_line.events.plan_skip"

@@ -107,7 +107,7 @@ class Node:
 
     async def stop(self) -> None:
         """As a service ends: in order."""
-        await self.path.let_go(2)
+        await self.path.stop_handling(2)
         await self.path.flush(2)
         await self.close()
 

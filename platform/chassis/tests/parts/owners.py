@@ -9,16 +9,17 @@ import pytest
 from bookshop import Node
 from sqlalchemy.orm import Session
 
-from chassis.events.consumer import positions
+from chassis.events.consumer import position_rows
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.committer import Committer
-from chassis.events.consumer.positions import Position, PositionMoved
+from chassis.events.consumer.position import Position, PositionMoved
 from chassis.events.jetstream.broker import Broker
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.membership import lane_marks
 from chassis.events.membership.lane_marks import Marked
 from chassis.events.membership.members import Members
 from chassis.events.waiting import end
+from chassis.events.wire import transport
 
 __all__ = ["before_commits", "bystander", "contest", "count_refusals", "deaf", "ignore_marks"]
 
@@ -29,7 +30,8 @@ def deaf(node: Node) -> None:
     """It hears no other member, and is not heard. Before it is started."""
     members = node.path.members
     assert members
-    members._service = f"apart-{next(_numbers)}-{members.member}"
+    apart = f"apart-{next(_numbers)}-{members.member}"
+    members.announcer.subject = transport.members_subject(apart, members.member)
 
 
 def ignore_marks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +53,7 @@ def ignore_marks(monkeypatch: pytest.MonkeyPatch) -> None:
 def count_refusals(monkeypatch: pytest.MonkeyPatch) -> list[PositionMoved]:
     """The commits that are refused from now on."""
     refusals: list[PositionMoved] = []
-    original = positions.move
+    original = position_rows.move
 
     def move(session: Session, moves: Sequence[tuple[str, Position, Position]]) -> None:
         try:
@@ -60,14 +62,14 @@ def count_refusals(monkeypatch: pytest.MonkeyPatch) -> list[PositionMoved]:
             refusals.append(refusal)
             raise
 
-    monkeypatch.setattr(positions, "move", move)
+    monkeypatch.setattr(position_rows, "move", move)
     return refusals
 
 
 def before_commits(node: Node, wait: Callable[[Collection[str]], Awaitable[None]]) -> None:
     """It waits with the events of each batch in hand, before their transaction begins."""
     (reader,) = node.path.readers
-    committer = reader._committer
+    committer = reader.committer
 
     async def commit(
         arrivals: list[Arrival], at: Mapping[str, Position]

@@ -44,7 +44,7 @@ async def has_found_no_stream(node: Node) -> None:
     """Wait until it has looked for the stream that it reads, before there is one."""
 
     async def holds() -> bool:
-        return all(reader._waited for reader in node.path.readers)
+        return all(reader.stream_was_missing for reader in node.path.readers)
 
     await eventually(holds)
 

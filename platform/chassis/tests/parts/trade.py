@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from bookshop import Node, TestSettings, eventually
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -16,7 +17,8 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventRouter
 from chassis.database.tables import dead_letters, tasks
 from chassis.event_settings import EventSettings
-from chassis.events.jetstream.api import StreamGone
+from chassis.events.consumer.deliveries import Deliveries
+from chassis.events.jetstream.api import StreamGone, api_request
 from chassis.events.jetstream.streams import stream_state
 from localservers import NatsServer
 
@@ -95,27 +97,25 @@ class Patience(TestSettings):
 @asynccontextmanager
 async def in_one_batch(shop: Node, books: Node) -> AsyncIterator[None]:
     """What is published within is one batch at its end. `books` needs Patience."""
-    (reader,) = books.path.readers
-
-    async def reading() -> bool:
-        return reader._pull is not None and reader._pull._subscription is not None
-
-    await eventually(reading)
-    pull: Any = reader._pull
     client = shop.path.broker.client
+
+    async def reads() -> bool:
+        return bool((await api_request(client, "CONSUMER.NAMES.bookstore", {}))["consumers"])
+
+    await eventually(reads)
     before = await _last_sequence(client)
-    kept: list[Msg] = []
-    pull._deliver = kept.append
-    yield
-    await shop.settled()
+    held: list[tuple[Deliveries, Msg]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Deliveries, "add", lambda *delivery: held.append(delivery))
+        yield
+        await shop.settled()
 
-    async def all_there() -> bool:
-        return len(kept) == await _last_sequence(client) - before
+        async def all_delivered() -> bool:
+            return len(held) == await _last_sequence(client) - before
 
-    await eventually(all_there)
-    del pull._deliver
-    for message in kept:
-        pull._deliver(message)
+        await eventually(all_delivered)
+    for deliveries, message in held:
+        deliveries.add(message)
 
 
 async def _last_sequence(client: Client) -> int:

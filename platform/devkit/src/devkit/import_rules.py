@@ -28,6 +28,7 @@ _EVENT_PATH = (
     "tasks",
     "handlers | membership",
     "jetstream",
+    "background",
     "waiting",
     "wire",
 )

@@ -1,4 +1,4 @@
-"""The event path: handlers in, events out, each taking effect once."""
+"""The event path: publishing and handling of events, each of which takes effect once."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["decode", "to_structured", "uuid7"]
 
-# Imported when first used: the modules of this package import each other.
+# Names are imported on first use because modules of this package import each other.
 _HOMES = {
     "decode": "chassis.events.wire.cloudevents",
     "to_structured": "chassis.events.wire.cloudevents",

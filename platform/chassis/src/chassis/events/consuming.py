@@ -1,4 +1,4 @@
-"""What takes a service's events: a reader for each stream, and what runs tasks."""
+"""The handling side of a service's event path: a reader for each stream, and the task runner."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping
@@ -9,6 +9,7 @@ import structlog
 from chassis.database import Database
 from chassis.event_settings import EventSettings
 from chassis.events.cleanup import Cleanup
+from chassis.events.consumer.dependencies import ReaderDependencies
 from chassis.events.consumer.foreign_reader import ForeignReader
 from chassis.events.consumer.reader import Reader
 from chassis.events.handlers.binding import Handler
@@ -26,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Consuming:
-    """The parts that handle events, and what they share: the gate, and the types that pause."""
+    """Creates the parts that handle events and the gate and the paused types that they share."""
 
     def __init__(
         self,
@@ -51,32 +52,21 @@ class Consuming:
         )
         self.pauses.on_change(self.task_runner.wake)
         self.cleanup = Cleanup(database, members, settings)
+        dependencies = ReaderDependencies(
+            database=database,
+            broker=broker,
+            members=members,
+            gate=gate,
+            pauses=self.pauses,
+            settings=settings,
+            on_tasks=self.task_runner.wake,
+        )
         self.readers = [
-            Reader(
-                stream,
-                of_stream,
-                database=database,
-                broker=broker,
-                members=members,
-                gate=gate,
-                pauses=self.pauses,
-                settings=settings,
-                on_tasks=self.task_runner.wake,
-            )
+            Reader(stream, of_stream, dependencies)
             for stream, of_stream in sorted(_by_stream(handlers).items())
         ]
         self.foreign_readers = [
-            ForeignReader(
-                foreign,
-                of_foreign,
-                database=database,
-                broker=broker,
-                members=members,
-                gate=gate,
-                pauses=self.pauses,
-                settings=settings,
-                on_tasks=self.task_runner.wake,
-            )
+            ForeignReader(foreign, of_foreign, dependencies)
             for foreign, of_foreign in sorted(_by_foreign(handlers).items())
         ]
 
@@ -85,14 +75,14 @@ class Consuming:
         """The readers of the platform's own streams and of foreign ones."""
         return [*self.readers, *self.foreign_readers]
 
-    def start(self) -> list[Coroutine[Any, Any, None]]:
-        """Return what is to run in the background, apart from the readers."""
+    def background_work(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what must run in the background, apart from the readers."""
         return [self.pauses.run(), self.task_runner.run(), self.cleanup.run()]
 
-    async def let_go(self, reading: list[asyncio.Task[None]], seconds: float) -> None:
-        """Take no more: finish what is in hand within `seconds`, then let the lanes go.
+    async def stop(self, reading: list[asyncio.Task[None]], seconds: float) -> None:
+        """Start no more work, finish what is running within `seconds`, then release the lanes.
 
-        `reading` are the tasks in which the readers run.
+        `reading` are the tasks in which the readers run; those that need longer are cancelled.
         """
         for reader in self.all_readers:
             await reader.stop()
@@ -103,7 +93,7 @@ class Consuming:
                 task.cancel()
         for reader in self.all_readers:
             try:
-                await reader.let_go()
+                await reader.release_lanes()
             except Exception as error:
                 _log.warning(
                     "lanes not released; the next owner handles their first events one by one",
@@ -111,16 +101,16 @@ class Consuming:
                     error=str(error),
                 )
 
-    def look_again(self) -> None:
-        """Look at once at what an operator may have changed. Call on the event loop."""
+    def refresh(self) -> None:
+        """Read at once what an operator may have changed. Call on the event loop."""
         self.pauses.look_again()
         for reader in self.all_readers:
-            reader.look_again()
+            reader.refresh()
         self.task_runner.wake()
 
     @property
     def hindrance(self) -> str:
-        """Why streams cannot be read, if so."""
+        """Why streams of the platform cannot be read; empty if they can."""
         return "; ".join(sorted({r.hindrance.reason for r in self.readers if r.hindrance.reason}))
 
 

@@ -1,6 +1,6 @@
-"""What the event path holds at the moment, measured again and again for its gauges.
+"""The gauges of the event path, measured at intervals.
 
-What cannot be measured has no value: it must read neither 0 nor what it was.
+A gauge that cannot be measured has no value, neither 0 nor its last one.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import structlog
 
 from chassis.database import Database
-from chassis.events.consumer import stopped_lane_rows as stopped_lanes
+from chassis.events.consumer import stopped_lane_rows
 from chassis.events.consumer.foreign_reader import ForeignReader
 from chassis.events.consumer.reader import Reader
 from chassis.events.held_up import HeldUp
@@ -18,35 +18,37 @@ from chassis.events.producer import outbox, refused
 from chassis.events.tasks import rows as task_rows
 from chassis.telemetry import metrics
 
-__all__ = ["measure_for_ever"]
+__all__ = ["measure_continuously"]
 
 _log = structlog.get_logger(__name__)
 _MEASURE_SECONDS = 5.0
 
 
-async def measure_for_ever(
+async def measure_continuously(
     database: Database,
     readers: Sequence[Reader],
     foreign: Sequence[ForeignReader],
     held_up: HeldUp,
 ) -> None:
-    """Measure until cancelled. Lanes are those of the platform's own streams."""
+    """Measure until cancelled. Lanes are counted for the platform's own streams only."""
     while True:
         _measure_lanes(readers)
         started = time.monotonic()
         await _measure_rows(database, held_up)
         _measure_pauses(held_up)
-        # Counting is exact, and grows with the rows: it takes about a hundredth of the time, and
-        # yet the gauges are measured before their samples are too old to be told.
-        counted = time.monotonic() - started
+        # The time that counting takes grows with the rows. The pause is 100 times as long, but ends
+        # before the samples of the gauges are too old to be reported.
+        counting_seconds = time.monotonic() - started
         await _measure_lag([*readers, *foreign])
-        await asyncio.sleep(min(max(_MEASURE_SECONDS, 100 * counted), 4 * _MEASURE_SECONDS))
+        await asyncio.sleep(
+            min(max(_MEASURE_SECONDS, 100 * counting_seconds), 4 * _MEASURE_SECONDS)
+        )
 
 
 def _measure_lanes(readers: Sequence[Reader]) -> None:
-    if all(reader.reads for reader in readers):
-        metrics.EVENT_LANES.set(sum(len(reader.reading) for reader in readers))
-        metrics.EVENT_LANES_STOPPED.set(sum(len(reader.stops.all) for reader in readers))
+    if all(reader.lanes_known for reader in readers):
+        metrics.EVENT_LANES.set(sum(len(reader.lanes) for reader in readers))
+        metrics.EVENT_LANES_STOPPED.set(sum(len(reader.stopped_lanes.all) for reader in readers))
     else:
         metrics.EVENT_LANES.forget()
         metrics.EVENT_LANES_STOPPED.forget()
@@ -54,12 +56,12 @@ def _measure_lanes(readers: Sequence[Reader]) -> None:
 
 async def _measure_rows(database: Database, held_up: HeldUp) -> None:
     try:
-        oldest, apart, (tasks, dead), stopped = await database.read(
+        oldest, refused_events, (tasks, dead), stopped = await database.read(
             lambda tx: (
                 outbox.oldest_unsent(tx.session),
                 refused.count(tx.session),
                 task_rows.count(tx.session),
-                stopped_lanes.load(tx.session),
+                stopped_lane_rows.load(tx.session),
             )
         )
     except Exception as error:
@@ -73,10 +75,10 @@ async def _measure_rows(database: Database, held_up: HeldUp) -> None:
         held_up.forget()
         return
     metrics.OUTBOX_OLDEST_SECONDS.set(time.time() - oldest if oldest else 0)
-    metrics.OUTBOX_REFUSED.set(apart)
+    metrics.OUTBOX_REFUSED.set(refused_events)
     metrics.EVENT_TASKS.set(tasks, "waiting")
     metrics.EVENT_DEAD_LETTERS.set(dead)
-    held_up.counted(dead, stopped, apart)
+    held_up.update(dead, stopped, refused_events)
 
 
 def _measure_pauses(held_up: HeldUp) -> None:

@@ -1,4 +1,4 @@
-"""What of a service's events waits for an operator, as it was counted last."""
+"""The events of a service that wait for an operator, as they were counted last."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ __all__ = ["HeldUp"]
 
 @dataclass(slots=True)
 class HeldUp:
-    """Over all replicas; None while it cannot be counted."""
+    """Counts over all replicas; each is None while it is unknown."""
 
     dead_letters: int | None = None
     stopped_lanes: list[str] | None = None
     refused: int | None = None
     pauses: Pauses | None = None
-    """None in a service that handles nothing."""
+    """The paused types; None in a service that handles no events."""
 
-    def counted(self, dead_letters: int, stopped: Iterable[StoppedLane], refused: int) -> None:
-        """It has been counted; `refused` are events of its own that the stream refused."""
+    def update(self, dead_letters: int, stopped: Iterable[StoppedLane], refused: int) -> None:
+        """Set the counts; `refused` counts the service's own events that its stream refused."""
         self.dead_letters = dead_letters
         self.refused = refused
         self.stopped_lanes = [
@@ -29,20 +29,24 @@ class HeldUp:
         ]
 
     def forget(self) -> None:
-        """It cannot be counted."""
+        """Set the counts to unknown."""
         self.dead_letters = self.stopped_lanes = self.refused = None
 
     @property
     def paused_types(self) -> list[str] | None:
-        """As this replica knows them: it looks for them anyway, so that they cost no statement."""
-        if self.dead_letters is None:  # the database is away: others may be paused by now
+        """The paused types that this replica knows; None if they are unknown.
+
+        The replica reads them anyway to handle events, so that no statement is needed here.
+        """
+        if self.dead_letters is None:
+            # The database is unavailable, and the paused types may have changed there.
             return None
         if self.pauses is None:
             return []
         return sorted(self.pauses.types) if self.pauses.loaded.is_set() else None
 
     def report(self) -> dict[str, object]:
-        """As /readyz shows it."""
+        """Return the counts as /readyz shows them."""
         return {
             "dead_letters": self.dead_letters,
             "stopped_lanes": self.stopped_lanes,

@@ -1,4 +1,4 @@
-"""What the event path still holds, counted for the laws and for operators."""
+"""The events that are not done yet, counted for the conservation laws and for operators."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ __all__ = ["EventLedger", "count"]
 
 @dataclass(frozen=True, slots=True)
 class EventLedger:
-    """What the event path still holds, counted from rows at the moment of asking.
+    """The numbers of events that are not done yet, counted from rows.
 
-    What the stream refused and was set apart counts as unsent.
+    `unsent` includes the events that the stream refused. `lag` counts events that are not processed
+    yet, and `stopped` has a line for each stopped lane.
     """
 
     unsent: int
@@ -30,21 +31,21 @@ class EventLedger:
 async def count(
     database: Database, readers: Sequence[Reader], foreign: Sequence[ForeignReader]
 ) -> EventLedger:
-    """Count what is unsent, not yet taken, waiting and dead, over all replicas.
+    """Count the events that are not done yet, over all replicas.
 
     Raises:
         DatabaseDown, ConnectionLost, LagUnknown, JetStreamError, nats.errors.Error,
-        TimeoutError: it cannot be counted now.
+        TimeoutError: they cannot be counted now.
     """
-    # In the order in which an event goes: what moves on meanwhile is counted later, and not
-    # missed by all.
+    # The order of counting is the order in which an event moves on, so that an event which moves
+    # in the meantime is counted at its next place instead of nowhere.
     unsent = await database.read(
         lambda tx: outbox.unsent_count(tx.session) + refused_rows.count(tx.session)
     )
-    every: list[Reader | ForeignReader] = [*readers, *foreign]
-    lag = sum([await reader.lag_of_all() for reader in every])
+    all_readers: list[Reader | ForeignReader] = [*readers, *foreign]
+    lag = sum([await reader.lag_of_all() for reader in all_readers])
     tasks, dead = await database.read(lambda tx: task_rows.count(tx.session))
     stopped = tuple(
-        f"{stop.subject}: {stop.reason}" for reader in readers for stop in reader.stops.all
+        f"{stop.subject}: {stop.reason}" for reader in readers for stop in reader.stopped_lanes.all
     )
     return EventLedger(unsent, lag, tasks, dead, stopped)

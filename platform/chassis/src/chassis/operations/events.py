@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from chassis.database.tables import dead_letters, positions, tasks
 from chassis.events.consumer import stopped_lane_rows as stopped_lanes
-from chassis.events.consumer.behind import subjects_behind
-from chassis.events.consumer.positions import Position, load
+from chassis.events.consumer.backlog import backlogs_above
+from chassis.events.consumer.position import Position
+from chassis.events.consumer.position_rows import load
 from chassis.events.consumer.stopped_lane_rows import StoppedLane
 from chassis.events.handlers import pauses
 from chassis.events.handlers.pauses import Pause
@@ -94,7 +95,7 @@ def subject_lags(
     lags = []
     for stream, known in rows.positions.items():
         last = held.get(stream)
-        behind = subjects_behind(last, known) if last is not None else {}
+        behind = backlogs_above(known, last) if last is not None else {}
         for subject, position in known.items():
             lag: int | None = None
             if last is not None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from nats.aio.client import Client
 from sqlalchemy.orm import Session
 
-from chassis.events.consumer import positions
-from chassis.events.consumer.positions import Position, position_of
+from chassis.events.consumer import position_rows
+from chassis.events.consumer.position import Position, position_of
 from chassis.events.consumer.start import next_of_subject
 from chassis.events.jetstream.stored_messages import read_from
 from chassis.events.jetstream.streams import stream_state
@@ -54,10 +54,10 @@ def move_positions(session: Session, moves: Sequence[Move]) -> int:
     """
     known = [(move.subject, move.before, move.after) for move in moves if move.before is not None]
     if known:
-        positions.move(session, known)
+        position_rows.move(session, known)
     for move in moves:
         if move.before is None:
-            positions.insert_new(session, move.stream, {move.subject: move.after})
+            position_rows.insert_new(session, move.stream, {move.subject: move.after})
     return len(moves)
 
 
@@ -141,7 +141,7 @@ async def plan_begin_anew(
 def _begins(event: Position, before: Position | None, from_number: int | None) -> bool:
     if from_number is not None or before is None:
         return event.number == from_number
-    if not before.knows(event.generation):
+    if not before.covers(event.generation):
         return True
     same = (event.number, event.generation) == (before.number, before.generation)
     return same and before.event_id not in ("", event.event_id)

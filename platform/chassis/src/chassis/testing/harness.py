@@ -19,9 +19,9 @@ from chassis.calls import StubOf, undeclared_call
 from chassis.database import Database, Transaction, tables
 from chassis.database.engine import sqlite_url
 from chassis.event_settings import EventSettings
-from chassis.events.consumer import batch, positions
+from chassis.events.consumer import batch, position_rows
 from chassis.events.consumer.arrival import Arrival
-from chassis.events.consumer.positions import Position
+from chassis.events.consumer.position import Position
 from chassis.events.handlers.binding import Handler, bind_all
 from chassis.events.handlers.router import EventRouter
 from chassis.events.producer.publisher import Publisher
@@ -136,7 +136,7 @@ class HandlerHarness:
 
         def take(tx: Transaction) -> None:
             arrivals, before = _arrive(tx.session, sent)
-            batch.take(tx, arrivals, before, self._handlers)
+            batch.process(tx, arrivals, before, self._handlers)
 
         try:
             await self.database.transaction(take)
@@ -277,10 +277,10 @@ def _position(session: Session, type: str, subject: str) -> Position:
         stream = stream_of(source_service(type))
     except ContractError:  # as foreign producers name their types
         stream = "foreign"
-    known = positions.load(session, stream)
+    known = position_rows.load(session, stream)
     if subject not in known:
         known[subject] = Position(0, "test", 0)
-        positions.insert_new(session, stream, {subject: known[subject]})
+        position_rows.insert_new(session, stream, {subject: known[subject]})
     return known[subject]
 
 

@@ -17,7 +17,7 @@ from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
 from chassis.events.consumer import batch
 from chassis.events.consumer.arrival import Arrival
-from chassis.events.consumer.positions import Position
+from chassis.events.consumer.position import Position
 from chassis.events.handlers.binding import Handler
 from localservers import NatsServer
 
@@ -247,7 +247,7 @@ def test_events_of_one_type_are_grouped_and_each_key_keeps_its_order(
     events: list[tuple[str, str]],
 ) -> None:
     arrivals = [arriving(type, key, n) for n, (type, key) in enumerate(events)]
-    groups = batch._groups(arrivals, TYPES)
+    groups = batch.group_by_handler(arrivals, TYPES)
     called = [arrival for group in groups for arrival in group.arrivals]
     assert sorted(map(id, called)) == sorted(map(id, arrivals))
     for group in groups:

@@ -1,43 +1,24 @@
-"""Events run alone after a lost connection to the database: those of that batch, and no others."""
+"""Events run one by one after a lost connection to the database: those of that batch, no others."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
 from bookshop import Node, TestSettings, accountant, eventually, write_down
 from reading import has_taken, taken_ids
 from relaying import STREAM, RunningRelay, Shop, StreamView, in_order
 from sqlalchemy import text
+from trade import Statements
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.events.consumer.arrival import Arrival
-from chassis.events.consumer.batch import Taken
-from chassis.events.consumer.committer import Committer
-from chassis.events.consumer.positions import Position
+from chassis.events.consumer.position import Position
 from localservers import NatsServer, PostgresServer
 
 AN_HOUR = TestSettings(stream_max_age_seconds=3600)
 
 
-class Parts:
-    """How many events each commit was for."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.sizes: list[int] = []
-        commit = Committer._commit_part
-
-        async def counted(
-            committer: Committer, part: list[Arrival], at: Mapping[str, Position]
-        ) -> Taken | list[list[Arrival]]:
-            self.sizes.append(len(part))
-            return await commit(committer, part, at)
-
-        monkeypatch.setattr(Committer, "_commit_part", counted)
-
-
 async def test_in_a_stream_made_anew_what_has_the_sequences_of_a_batch_that_was_lost_runs_together(
-    nats: NatsServer, tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    nats: NatsServer, tmp_path: Path, postgres: PostgresServer
 ) -> None:
     once = [True]
     events = EventRouter()
@@ -56,15 +37,16 @@ async def test_in_a_stream_made_anew_what_has_the_sequences_of_a_batch_that_was_
             await has_taken(books, 40)
             assert not once
             await stream_made_anew(nats, shop, relay)
-            parts = Parts(monkeypatch)
+            statements = Statements()
+            statements.watch(books)
             await shop.sell(range(40, 70))
             await has_taken(books, 70)
-            assert max(parts.sizes) > 1
+            assert len(statements.takes) < 30
             assert in_order(await taken_ids(books), shop.published)
 
 
 async def test_a_stream_that_ends_before_the_lost_batch_holds_none_of_it(
-    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nats: NatsServer, tmp_path: Path
 ) -> None:
     async with Shop(f"sqlite:///{tmp_path}/shop.db", settings=AN_HOUR) as shop:
         relay = shop.start_relay(nats.url)
@@ -74,12 +56,14 @@ async def test_a_stream_that_ends_before_the_lost_batch_holds_none_of_it(
             await shop.sell(range(40))
             await has_taken(books, 40)
             # As it is when the broker is lost before that batch has come again.
-            books.path.readers[0]._committer._alone_until = 1000
+            lost = Arrival("it.happened.0", "it.happened", 0, Position(1000, "", 1000), {}, b"")
+            books.path.readers[0].committer.one_by_one.connection_lost([lost])
             await stream_made_anew(nats, shop, relay)
-            parts = Parts(monkeypatch)
+            statements = Statements()
+            statements.watch(books)
             await shop.sell(range(40, 70))
             await has_taken(books, 70)
-            assert max(parts.sizes) > 1
+            assert len(statements.takes) < 30
 
 
 async def stream_made_anew(nats: NatsServer, shop: Shop, relay: RunningRelay) -> None:

@@ -129,14 +129,14 @@ async def test_what_the_stream_no_longer_holds_is_no_gap_for_a_new_service(
 async def test_replicas_that_begin_at_once_agree(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both, find = asyncio.Barrier(2), first_positions._first_positions
+    both, find = asyncio.Barrier(2), first_positions.find_first_positions
 
     async def at_once(*arguments: Any) -> Any:
         found = await find(*arguments)
         await both.wait()
         return found
 
-    monkeypatch.setattr(first_positions, "_first_positions", at_once)
+    monkeypatch.setattr(first_positions, "find_first_positions", at_once)
     url = new_database("books")
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)

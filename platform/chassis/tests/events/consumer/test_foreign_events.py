@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from bookshop import Node, TestSettings, eventually, write_down
 from foreigner import Foreigner
+from owners import deaf, ignore_marks
 from reading import has_taken, taken_ids
 from shell import Shell
 from sqlalchemy import event, func, select, update
@@ -17,9 +18,8 @@ from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
 from chassis.database import tables
 from chassis.events.consumer import foreign_reader, foreign_rows
-from chassis.events.consumer.held_lanes import HeldLanes
 from chassis.events.consumer.lag import LagUnknown
-from chassis.events.consumer.positions import Position, PositionMoved
+from chassis.events.consumer.position import Position, PositionMoved
 from chassis.events.handlers import pauses
 from chassis.events.handlers.binding import bind_all
 from chassis.parameters import DeclarationError
@@ -174,13 +174,13 @@ async def test_of_two_replicas_one_reads_and_the_other_takes_over(
         await send(20)
 
         async def one_reads() -> bool:
-            return [len(n.path.foreign_readers[0].reading) for n in (one, other)] in (
+            return [len(n.path.foreign_readers[0].lanes) for n in (one, other)] in (
                 [0, 1],
                 [1, 0],
             )
 
         await eventually(one_reads)
-        reader = one if one.path.foreign_readers[0].reading else other
+        reader = one if one.path.foreign_readers[0].lanes else other
         left = other if reader is one else one
         await legacy.tell(str(sent))
         sent += 1
@@ -192,36 +192,26 @@ async def test_of_two_replicas_one_reads_and_the_other_takes_over(
 
 
 async def test_a_member_that_took_nothing_in_between_is_refused_by_the_position(
-    nats: NatsServer, new_database: Callable[[str], str]
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two that both believe to hold the lane: each event takes effect once."""
+    """Two members that both believe to own the lane: each event takes effect once."""
     url = new_database("books")
-    async with Foreigner(nats.url) as legacy, node(url, nats) as one, node(url, nats) as other:
-        for each in (one, other):
-            reader = each.path.foreign_readers[0]
-            hold_for_ever(reader._lanes, reader._lane)
-            reader.look_again()
+    one, other = node(url, nats), node(url, nats)
+    ignore_marks(monkeypatch)
+    deaf(one)
+    deaf(other)
+    async with Foreigner(nats.url) as legacy, one, other:
         for number in range(100):
             await legacy.tell(str(number))
         await has_taken(one, 100)
         assert await taken_ids(one) == [str(number) for number in range(100)]
         foreign = one.path.foreign_readers[0].foreign
-        moved = await one.path.foreign_readers[0]._position()
+        moved = await one.path.foreign_readers[0].position.load()
         assert moved
         with pytest.raises(PositionMoved):
             await one.database.transaction(
                 lambda tx: foreign_rows.move(tx.session, foreign, Position(1, "", 1), moved)
             )
-
-
-def hold_for_ever(lanes: HeldLanes, lane: int) -> None:
-    """Let a member believe that it holds a lane, whatever others do."""
-
-    async def take(_: object) -> None:
-        return
-
-    lanes.reading = frozenset({lane})
-    lanes.__dict__ |= {"take": take, "are_other_than": lambda _: False}
 
 
 async def test_a_batch_costs_a_statement_for_its_ids_and_one_for_its_position(
@@ -249,7 +239,7 @@ async def test_a_batch_costs_a_statement_for_its_ids_and_one_for_its_position(
 async def test_ids_are_forgotten_after_their_time_in_small_parts(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(foreign_reader, "_FORGET_AT_ONCE", 4)
+    monkeypatch.setattr(foreign_reader, "_FORGET_MAX_EVENTS", 4)
     monkeypatch.setattr(foreign_reader, "_FORGET_SECONDS", 0.0)
     settings = TestSettings(foreign_id_seconds=1000, net_seconds=0.02)
     async with (
@@ -303,7 +293,7 @@ async def test_a_service_may_begin_at_the_newest(
         async with node(new_database("books"), nats, router) as books:
 
             async def has_begun() -> bool:
-                return await books.path.foreign_readers[0]._position() is not None
+                return await books.path.foreign_readers[0].position.load() is not None
 
             await eventually(has_begun)
             await legacy.tell("after")
@@ -333,11 +323,13 @@ async def test_the_operators_commands_know_them(
         await books.database.transaction(
             lambda tx: pauses.pause(tx.session, [Foreigner.TYPE], "test")
         )
-        books.path.foreign_readers[0].look_again()
+        consuming = books.path.consuming
+        assert consuming
+        consuming.refresh()
         await legacy.tell("2")
 
         async def is_behind() -> bool:
-            paused = Foreigner.TYPE in books.path.foreign_readers[0]._pauses.types
+            paused = Foreigner.TYPE in consuming.pauses.types
             return paused and (await books.path.ledger()).lag == 1
 
         await eventually(is_behind)

@@ -81,12 +81,12 @@ async def test_a_stopped_lane_is_tried_again_without_reading_everything_again(
         missing = {transport.NUMBER: transport.number_value(7)}
         await forge.publish(sold(0), headers=missing)
         await is_stopped(books)
-        (stop,) = books.path.readers[0].stops.all
+        (stop,) = books.path.readers[0].stopped_lanes.all
         before = seen_again.get()
 
         async def is_tried_again() -> bool:
-            (now,) = books.path.readers[0].stops.all
-            return now.again_at > stop.again_at
+            (now,) = books.path.readers[0].stopped_lanes.all
+            return now.retry_at > stop.retry_at
 
         await eventually(is_tried_again)
         assert seen_again.get() - before == 0

@@ -9,11 +9,11 @@ from reading import has_taken, taken_ids
 from relaying import STREAM, Shop, StreamView, in_order
 
 from bookstore.v1 import BookSold
-from chassis.events.consumer import stream_reader
+from chassis.events.consumer import read_loop
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.committer import Committer
-from chassis.events.consumer.positions import Position
-from chassis.events.consumer.pull import Pull
+from chassis.events.consumer.deliveries import Deliveries
+from chassis.events.consumer.position import Position
 from localservers import NatsServer
 
 SMALL = TestSettings(event_max_bytes=100_000)
@@ -24,24 +24,24 @@ class Held:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = self.most = self.most_in_commit = 0
-        deliver, commit = Pull._deliver, Committer.commit
+        add, commit = Deliveries.add, Committer.commit
 
-        def delivered(pull: Pull, message: Msg) -> None:
+        def delivered(deliveries: Deliveries, message: Msg) -> None:
             self.now += len(message.data)
             self.most = max(self.most, self.now)
-            deliver(pull, message)
+            add(deliveries, message)
 
-        async def committed(
-            committer: Committer, arrivals: list[Arrival], at: Mapping[str, Position]
+        async def commit_counted(
+            committer: Committer, arrivals: list[Arrival], positions: Mapping[str, Position]
         ) -> AsyncIterator[list[Arrival]]:
             size = sum(len(arrival.data) for arrival in arrivals)
             self.most_in_commit = max(self.most_in_commit, size)
-            async for taken in commit(committer, arrivals, at):
-                yield taken
+            async for committed in commit(committer, arrivals, positions):
+                yield committed
             self.now -= size
 
-        monkeypatch.setattr(Pull, "_deliver", delivered)
-        monkeypatch.setattr(Committer, "commit", committed)
+        monkeypatch.setattr(Deliveries, "add", delivered)
+        monkeypatch.setattr(Committer, "commit", commit_counted)
 
 
 def large(sizes: Sequence[int]) -> list[BookSold]:
@@ -55,7 +55,7 @@ async def test_a_backlog_of_large_events_is_not_held_at_once(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = 1_000_000
-    monkeypatch.setattr(stream_reader, "_PULL_BYTES", limit)
+    monkeypatch.setattr(read_loop, "_PULL_BYTES", limit)
     async with Shop(new_database("shop"), settings=SMALL) as shop:
         shop.start_relay(nats.url)
         for _ in range(10):
@@ -75,7 +75,7 @@ async def test_an_event_larger_than_a_whole_request_is_taken_all_the_same(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As from a producer that allows more than this service does."""
-    monkeypatch.setattr(stream_reader, "_PULL_BYTES", 1000)
+    monkeypatch.setattr(read_loop, "_PULL_BYTES", 1000)
     modest = TestSettings(event_max_bytes=1000)
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)

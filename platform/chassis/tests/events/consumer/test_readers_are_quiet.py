@@ -20,9 +20,11 @@ from sqlalchemy import delete, event, insert
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database.tables import marks
-from chassis.events.consumer import pull, reader
+from chassis.events.consumer import lane_recovery, pull
 from chassis.events.consumer.held_lanes import HeldLanes
+from chassis.events.consumer.safety_net import SafetyNet
 from chassis.events.jetstream import consumers
+from chassis.events.jetstream.streams import StreamState
 from chassis.events.membership.shares import Member, share_of_lanes
 from chassis.events.wire.lanes import lane_of
 from chassis.telemetry import metrics
@@ -47,13 +49,13 @@ def openings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def nets(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """How often positions were compared with the stream."""
     cast: list[Any] = []
-    check = reader.Reader._check
+    has_caught_up = SafetyNet.has_caught_up
 
-    async def counted(self: Any, *arguments: Any) -> None:
-        cast.append(arguments)
-        await check(self, *arguments)
+    def counted(net: SafetyNet, state: StreamState) -> bool:
+        cast.append(state)
+        return has_caught_up(net, state)
 
-    monkeypatch.setattr(reader.Reader, "_check", counted)
+    monkeypatch.setattr(SafetyNet, "has_caught_up", counted)
     return cast
 
 
@@ -150,13 +152,13 @@ async def test_one_that_waits_for_a_lane_reads_the_others_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks: list[Any] = []
-    some_freed = HeldLanes.some_freed
+    any_available = HeldLanes.any_available
 
     async def counted(self: Any) -> bool:
         looks.append(self)
-        return await some_freed(self)
+        return await any_available(self)
 
-    monkeypatch.setattr(HeldLanes, "some_freed", counted)
+    monkeypatch.setattr(HeldLanes, "any_available", counted)
     url = new_database("books")
     settings = TestSettings(member_ttl_seconds=60)
     shares = share_of_lanes({"new": Member("1"), "other": Member("1")})
@@ -231,13 +233,13 @@ async def test_a_stopped_lane_is_looked_at_while_the_others_stay_with_their_cons
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks: list[Any] = []
-    may_go_on = reader.Reader._may_go_on
+    can_continue = lane_recovery.can_continue
 
-    async def counted(self: Any, *arguments: Any) -> bool:
+    async def counted(*arguments: Any) -> bool:
         looks.append(arguments)
-        return await may_go_on(self, *arguments)
+        return await can_continue(*arguments)
 
-    monkeypatch.setattr(reader.Reader, "_may_go_on", counted)
+    monkeypatch.setattr(lane_recovery, "can_continue", counted)
     settings = TestSettings(stopped_retry_seconds=0.02)
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually, sold
 from forge import Forge
+from nats.aio.client import Client
 from proxy import Proxy
 from reading import has_taken, taken_ids
 from relaying import Shop, StreamView, in_order, once
 from structlog.testing import capture_logs
 
-from chassis.events.consumer import pull, reader
-from chassis.events.consumer.pull import Pull
+from chassis.events.consumer import backlog, pull, reader
 from chassis.events.jetstream import api, streams
 from chassis.events.jetstream.api import JetStreamError
 from chassis.events.wire import transport
@@ -52,15 +52,15 @@ async def test_a_pull_that_the_server_never_heard_of_is_noticed_by_its_silence(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pull, "_HEARTBEAT_SECONDS", 0.2)
-    request = Pull._request
-    lost: list[Pull] = []
+    request = pull.request_messages
+    consumers_asked: list[str] = []
 
-    async def lose_the_first(self: Pull) -> None:
-        if lost:
-            await request(self)
-        lost.append(self)
+    async def lose_the_first(client: Client, stream: str, consumer: str, *arguments: Any) -> None:
+        if consumers_asked:
+            await request(client, stream, consumer, *arguments)
+        consumers_asked.append(consumer)
 
-    monkeypatch.setattr(Pull, "_request", lose_the_first)
+    monkeypatch.setattr(pull, "request_messages", lose_the_first)
     # The net is not what finds it.
     settings = TestSettings(net_seconds=300)
     async with Shop(new_database("shop")) as shop:
@@ -71,7 +71,7 @@ async def test_a_pull_that_the_server_never_heard_of_is_noticed_by_its_silence(
             "books", new_database("books"), nats.url, router=accountant(), settings=settings
         ) as books:
             await has_taken(books, 40)
-    assert lost[1] is not lost[0]
+    assert consumers_asked[1] != consumers_asked[0]
 
 
 async def test_connections_cut_between_and_within_messages_lose_and_double_nothing(
@@ -162,7 +162,7 @@ async def test_a_service_ends_at_once_though_the_broker_is_away(
             return not books.path.broker_connected()
 
         await eventually(is_noticed)
-        await asyncio.wait_for(books.path.let_go(60), 30)
+        await asyncio.wait_for(books.path.stop_handling(60), 30)
 
 
 async def test_a_stream_in_which_everything_is_elsewhere_is_read_from_its_beginning(
@@ -192,18 +192,17 @@ async def test_a_stream_in_which_everything_is_elsewhere_is_read_from_its_beginn
 async def test_a_reader_that_began_too_late_in_the_stream_is_found_out_by_the_net(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    behind = reader.Reader._subjects_behind
-    told: list[bool] = []
+    find_backlogs, told = backlog.find_backlogs, list[bool]()
 
-    async def nothing_at_first(self: Any, *arguments: Any) -> Any:
+    async def nothing_at_first(*arguments: Any) -> Any:
         told.append(True)
-        return {} if len(told) == 1 else await behind(self, *arguments)
+        return {} if len(told) == 1 else await find_backlogs(*arguments)
 
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
         await shop.sell(range(40))
         await shop.sent()
-        monkeypatch.setattr(reader.Reader, "_subjects_behind", nothing_at_first)
+        monkeypatch.setattr(reader, "find_backlogs", nothing_at_first)
         async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
             await has_taken(books, 40)
             assert in_order(await taken_ids(books), shop.published)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.events.consumer.arrival import Arrival
-from chassis.events.consumer.positions import ANY, Position
+from chassis.events.consumer.position import ANY, Position
 from chassis.events.consumer.sift import Sifted, sift
 
 LIFE = "00000000-0000-0000-0000-000000000001"
@@ -53,7 +53,7 @@ def test_a_lane_in_doubt_goes_no_further_and_the_others_do() -> None:
 
     sifted = sift([gap, behind_it, elsewhere], at(2, 7))
 
-    assert kinds(sifted) == ["ahead"]
+    assert kinds(sifted) == ["gap"]
     assert sifted.doubts[0].arrival is gap
     assert sifted.doubts[0].position.number == 2
     assert sifted.next == [elsewhere]

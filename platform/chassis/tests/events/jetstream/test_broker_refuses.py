@@ -145,6 +145,6 @@ def reload(nats: NatsServer, config: Path, more: str) -> None:
 
 async def reads(node: Node, lanes: int) -> None:
     async def holds() -> bool:
-        return len(node.path.readers[0].reading) == lanes
+        return len(node.path.readers[0].lanes) == lanes
 
     await eventually(holds)

@@ -50,7 +50,7 @@ async def test_events_take_effect_through_a_leaf_whose_hub_keeps_the_streams(
         assert in_order(await taken_ids(one), published)
 
         async def shared() -> bool:
-            return [len(node.path.readers[0].reading) for node in (one, other)] == [LANES // 2] * 2
+            return [len(node.path.readers[0].lanes) for node in (one, other)] == [LANES // 2] * 2
 
         await eventually(shared)
     assert set(await stream_names(hub)) == {"bookstore", "slipway-members"}

@@ -30,7 +30,7 @@ async def reads(node: Node, lanes: int) -> None:
     """Wait until it reads so many."""
 
     async def holds() -> bool:
-        return len(node.path.readers[0].reading) == lanes
+        return len(node.path.readers[0].lanes) == lanes
 
     await eventually(holds)
 
@@ -122,7 +122,7 @@ async def test_a_lane_that_a_living_member_never_lets_go_is_not_waited_for_for_e
         await books.database.transaction(lambda tx: tx.session.execute(insert(marks), held))
         async with books:
             await reads(books, LANES // 2)
-            own = books.path.readers[0].reading
+            own = books.path.readers[0].lanes
             lanes = [lane_of(e.partition_key or "") for e in shop.published]
             await has_taken(books, sum(lane in own for lane in lanes))
 
@@ -140,7 +140,7 @@ async def test_a_membership_that_vanished_with_the_broker_is_believed_for_a_whil
         await shares(other, LANES // 2)
         had: list[int] = []
         members.on_change(lambda: had.append(len(members.lanes)))
-        other._leaving = True  # it announces itself later than this one comes back
+        other.announcer.stop()  # it announces itself later than this one comes back
         for times in (1, 2):
             nats.kill()  # it kept them in memory
             nats.start()
@@ -184,7 +184,7 @@ async def test_a_dead_member_is_forgotten_by_the_server_too(nats: NatsServer) ->
         bystander(nats.url, "lives", ttl_seconds=60),
         bystander(nats.url, "dies", ttl_seconds=1) as dies,
     ):
-        dies._leaving = True  # it announces itself no more
+        dies.announcer.stop()  # it announces itself no more
 
         async def is_forgotten() -> bool:
             state = await StreamView(nats.url).api(

@@ -114,6 +114,6 @@ def name_of(server: NatsServer) -> str:
 
 async def reads(node: Node, lanes: int) -> None:
     async def holds() -> bool:
-        return len(node.path.readers[0].reading) == lanes
+        return len(node.path.readers[0].lanes) == lanes
 
     await eventually(holds)

@@ -63,7 +63,7 @@ async def test_what_a_version_does_not_handle_waits_for_one_that_does(
             async with new("b") as node:
                 # Both are there: the new one takes what is returned in its own lanes.
                 await has_share(node)
-                own = node.path.readers[0].reading
+                own = node.path.readers[0].lanes
                 returned = [lane_of(f"book-{n}") for n in range(40)]
                 await has_taken(node, 40 + sum(lane in own for lane in returned))
                 await trade(range(40, 60))
@@ -84,6 +84,6 @@ async def test_what_a_version_does_not_handle_waits_for_one_that_does(
 
 async def has_share(node: Node) -> None:
     async def holds() -> bool:
-        return len(node.path.readers[0].reading) == LANES // 2
+        return len(node.path.readers[0].lanes) == LANES // 2
 
     await eventually(holds)

@@ -101,7 +101,7 @@ async def test_an_erased_database_goes_on_above_the_numbers_of_its_stream(
         assert line["first_ids"][0] == lost[0].id
         assert line["last_ids"][-1] == lost[-1].id
         await all_taken(books, lost + anew.published)
-    assert not books.path.readers[0].stops.all
+    assert not books.path.readers[0].stopped_lanes.all
     await books.stop()
 
 

@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext
 from chassis.database import Database, tables
-from chassis.events.consumer import positions
-from chassis.events.consumer.resend_request import Gone, ask
+from chassis.events.consumer import position_rows
+from chassis.events.consumer.producer_requests import CannotResend, request_resend
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.producer import resender
@@ -106,7 +106,7 @@ async def test_what_the_producer_no_longer_has_stops_the_lane_until_an_operator_
 
             await eventually(is_said)
             await has_taken(books, 5)
-            await books.database.transaction(lambda tx: positions.skip(tx.session, SUBJECT, 7))
+            await books.database.transaction(lambda tx: position_rows.skip(tx.session, SUBJECT, 7))
             # Of three that were missing the last is still there.
             await has_taken(books, len(events) - 2)
             kept = [event.id for event in events if event.id not in lost[:2]]
@@ -142,13 +142,15 @@ async def test_a_skip_goes_only_forward_and_leaves_what_others_took(
         async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
             await has_taken(books, 3)
             with pytest.raises(ValueError, match="at number 3 already"):
-                await books.database.transaction(lambda tx: positions.skip(tx.session, SUBJECT, 3))
+                await books.database.transaction(
+                    lambda tx: position_rows.skip(tx.session, SUBJECT, 3)
+                )
             with pytest.raises(LookupError, match=r"no position in a\.b\.C\.1"):
                 await books.database.transaction(
-                    lambda tx: positions.skip(tx.session, "a.b.C.1", 3)
+                    lambda tx: position_rows.skip(tx.session, "a.b.C.1", 3)
                 )
             # A lane that runs is moved under its member, which reads its positions again.
-            await books.database.transaction(lambda tx: positions.skip(tx.session, SUBJECT, 5))
+            await books.database.transaction(lambda tx: position_rows.skip(tx.session, SUBJECT, 5))
             published = await producer.publish(*[sold(0)] * 4)
             await has_taken(books, 5)
             assert (await taken_ids(books))[3:] == [event.id for event in published[2:]]
@@ -178,17 +180,17 @@ async def test_what_lies_far_down_in_the_outbox_is_found_in_parts_and_remembered
         )
         missing = Missing(SUBJECT, 3, 4, generation, 55)
         for _ in range(2):
-            answer = await ask(client, "bookstore", missing)
+            answer = await request_resend(client, "bookstore", missing)
             assert [transport.integer(h, transport.NUMBER) for h, _ in answer] == [3, 4]
         assert len(parts) == 8
         rows = delete(tables.outbox).where(tables.outbox.c.rank <= 50)
         await producer.database.transaction(lambda tx: tx.session.execute(rows))
-        with pytest.raises(Gone, match="no longer"):
-            await ask(client, "bookstore", missing)
+        with pytest.raises(CannotResend, match="no longer"):
+            await request_resend(client, "bookstore", missing)
         # Below what is kept there is nothing to look for.
         parts.clear()
-        with pytest.raises(Gone, match="no longer"):
-            await ask(client, "bookstore", replace(missing, first=2))
+        with pytest.raises(CannotResend, match="no longer"):
+            await request_resend(client, "bookstore", replace(missing, first=2))
         assert len(parts) == 1
 
 
@@ -206,14 +208,14 @@ async def test_only_what_the_asked_database_has_numbered_is_sent_again(
         missing = Missing(SUBJECT, 3, 6, relay.generation, relay.rank + 1)
 
         async def numbers(asked: Missing) -> list[int]:
-            answer = await ask(client, "bookstore", asked)
+            answer = await request_resend(client, "bookstore", asked)
             assert [h["ce-id"] for h, _ in answer] == [
                 events[transport.integer(h, transport.NUMBER) - 1].id for h, _ in answer
             ]
             return [transport.integer(h, transport.NUMBER) for h, _ in answer]
 
         held = await StreamView(nats.url).messages()
-        (again, *_) = await ask(client, "bookstore", missing)
+        (again, *_) = await request_resend(client, "bookstore", missing)
         as_relayed = {k: v for k, v in held[2].headers.items() if not k.startswith("Nats-")}
         assert as_relayed.pop(transport.STORED_AT) == "3"
         assert again == (as_relayed, held[2].data)
@@ -227,10 +229,10 @@ async def test_only_what_the_asked_database_has_numbered_is_sent_again(
             replace(missing, below_rank=3): "no longer in the outbox",
             replace(missing, first=0): "no request",
         }.items():
-            with pytest.raises(Gone, match=why):
-                await ask(client, "bookstore", gone)
+            with pytest.raises(CannotResend, match=why):
+                await request_resend(client, "bookstore", gone)
         with pytest.raises(LookupError, match="no replica of nobody"):
-            await ask(client, "nobody", missing)
+            await request_resend(client, "nobody", missing)
         for garbage in garbled(missing):
             answer = await client.request(
                 transport.resend_subject("bookstore"), garbage, timeout=20

@@ -10,7 +10,7 @@ from relaying import Shop, in_order
 from replicas import Replicas
 
 from chassis.events.consumer.arrival import Arrival
-from chassis.events.consumer.positions import Position
+from chassis.events.consumer.position import Position
 from chassis.events.consumer.suspicions import Suspicions
 from chassis.events.membership import lane_marks
 from chassis.events.wire.lanes import LANES
@@ -103,7 +103,7 @@ def suspects(some: Iterable[Arrival]) -> list[int]:
 
 def take(suspicions: Suspicions, some: Iterable[Arrival]) -> None:
     for arrival in some:
-        suspicions.taken(arrival)
+        suspicions.note_processed(arrival)
 
 
 async def is_marked(node: Node, lanes: int) -> None:
@@ -122,6 +122,6 @@ async def marks_of(node: Node) -> dict[int, str]:
 
 async def reads(node: Node, lanes: int) -> None:
     async def holds() -> bool:
-        return len(node.path.readers[0].reading) == lanes
+        return len(node.path.readers[0].lanes) == lanes
 
     await eventually(holds)

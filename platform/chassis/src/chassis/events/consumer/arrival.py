@@ -1,4 +1,4 @@
-"""An event as it arrived at a consumer: its place in the stream, and what it says."""
+"""An event as it arrived at a consumer: its place in the stream, and its content."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from nats.aio.msg import Msg
 
 from chassis.database.tables import LONGEST_NAME
-from chassis.events.consumer.positions import Position, position_of
+from chassis.events.consumer.position import Position, position_of
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.decode import message_of, trace_of
 from chassis.events.handlers.failures import reason_of
@@ -18,14 +18,15 @@ from chassis.events.wire.context import EventContext
 from chassis.telemetry import tracing
 from chassis.telemetry.trace_context import TraceContext
 
-__all__ = ["Arrival", "arrival_of", "fill", "read"]
+__all__ = ["Arrival", "arrival_of", "decode_arrival", "set_content"]
 
 
 @dataclass(slots=True)
 class Arrival:
-    """`reason` says why it cannot be decoded, once it has been read.
+    """An event that was delivered. `reason` says why it cannot be decoded, once that was tried.
 
-    An event of a foreign producer has the subject by which it is asked for in `asked_by`.
+    `foreign_subject` is the subject by which a handler subscribes to an event of a foreign
+    producer, and empty for events of the platform.
     """
 
     subject: str
@@ -38,35 +39,35 @@ class Arrival:
     context: EventContext | None = None
     message: Message | None = None
     reason: str = field(default="")
-    asked_by: str = ""
+    foreign_subject: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
-        """What keeps its order: the key, of one producer."""
+        """The source and partition key within which events keep their order."""
         assert self.context is not None
         key = self.context.partition_key or self.context.subject or ""
-        # What a foreign producer gives no key has no order to keep.
-        return self.context.source, key or (self.context.id if self.asked_by else "")
+        # A foreign event without a key has no order to keep, so that its id serves as a key.
+        return self.context.source, key or (self.context.id if self.foreign_subject else "")
 
     @property
-    def place(self) -> str:
-        """Of which position it is the next."""
-        return self.asked_by or self.subject
+    def position_subject(self) -> str:
+        """The subject whose position this event moves."""
+        return self.foreign_subject or self.subject
 
     @property
     def event_id(self) -> str:
-        """Its CloudEvents id; empty if it cannot be decoded."""
+        """The event's CloudEvents id; empty if the event cannot be decoded."""
         return self.context.id if self.context else ""
 
     @property
-    def published(self) -> TraceContext:
-        """The span that published it."""
+    def trace(self) -> TraceContext:
+        """The span that published the event."""
         if not tracing.enabled and "traceparent" not in self.headers:
-            return TraceContext()  # not looked for in any other case: no trace is to cost nothing
+            return TraceContext()  # so that events without a trace cost no search of the headers
         return trace_of(self.headers)
 
-    def row(self) -> dict[str, Any]:
-        """The event as a task or a dead letter keeps it."""
+    def to_row(self) -> dict[str, Any]:
+        """Return the columns that a task and a dead letter have in common."""
         source, key = self.key if self.context else ("", "")
         return {
             "source": source,
@@ -80,10 +81,10 @@ class Arrival:
 
 
 def arrival_of(message: Msg) -> Arrival | None:
-    """A delivered message; None for one without a number, and for a copy of an event."""
+    """Return the event of a delivered message; None if it has no number or is a copy."""
     headers = message.headers or {}
     type, _, lane = message.subject.rpartition(".")
-    # The reply subject of a delivery tells the stream's sequence (ADR-15).
+    # The reply subject of a delivery contains the stream's sequence (ADR-15).
     tokens = message.reply.split(".")
     if not (lane.isascii() and lane.isdigit()) or len(tokens) < 9:
         return None
@@ -93,18 +94,20 @@ def arrival_of(message: Msg) -> Arrival | None:
     return Arrival(message.subject, type, int(lane), position, headers, message.data)
 
 
-def read(arrival: Arrival, handler: Handler) -> None:
-    """Decode what the event says, once; what cannot be decoded keeps the reason."""
+def decode_arrival(arrival: Arrival, handler: Handler) -> None:
+    """Decode an event unless that was done already; set `reason` if it cannot be decoded."""
     if arrival.message is not None or arrival.reason:
         return
     try:
-        fill(arrival, decode(arrival.headers, arrival.data), handler)
+        received = decode(arrival.headers, arrival.data)
     except Undecodable as error:
         arrival.reason = reason_of(error)
+    else:
+        set_content(arrival, received, handler)
 
 
-def fill(arrival: Arrival, received: Received, handler: Handler) -> None:
-    """The same for what has been decoded but for its data."""
+def set_content(arrival: Arrival, received: Received, handler: Handler) -> None:
+    """Set context and message of a received CloudEvent; set `reason` if its data are invalid."""
     try:
         if received.context.type != arrival.type:
             raise Undecodable(f"its type is {received.context.type}, its subject {arrival.subject}")
@@ -116,7 +119,8 @@ def fill(arrival: Arrival, received: Received, handler: Handler) -> None:
 
 
 def _check_storable(context: EventContext) -> None:
+    """Raise Undecodable if an attribute does not fit into its database column."""
     key = context.partition_key or context.subject or ""
     for name, value in (("id", context.id), ("source", context.source), ("partitionkey", key)):
         if len(value) > LONGEST_NAME or "\x00" in value:
-            raise Undecodable(f"its {name} is no text of at most {LONGEST_NAME} characters")
+            raise Undecodable(f"its {name} is not a text of at most {LONGEST_NAME} characters")

@@ -1,7 +1,8 @@
-"""A batch of events in one transaction: positions first, then the handlers, then the outbox.
+"""Processing a batch of events in one transaction: positions first, then handlers, then outbox.
 
-No savepoints. If a handler fails, everything is rolled back; the events before it run again
-together, the failing one alone, and the rest together. What fails alone becomes a task.
+There are no savepoints. If a handler fails, everything is rolled back: the events before the
+failing one run again together, the failing one alone, and the rest together. An event that fails
+alone becomes a task.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from chassis.database import Transaction
 from chassis.errors import is_unavailable
-from chassis.events.consumer import positions
-from chassis.events.consumer.arrival import Arrival, read
-from chassis.events.consumer.positions import Position
+from chassis.events.consumer import position_rows
+from chassis.events.consumer.arrival import Arrival, decode_arrival
+from chassis.events.consumer.position import Position
 from chassis.events.handlers.binding import Handler, Reject
 from chassis.events.handlers.call import call_batch, call_one
 from chassis.events.handlers.failures import reason_of
@@ -23,16 +24,18 @@ from chassis.events.tasks.tries import written
 
 __all__ = [
     "HandlerFailed",
-    "TakeIn",
-    "Taken",
+    "HandlerGroup",
+    "MovePositions",
+    "Outcome",
+    "group_by_handler",
     "move_positions",
+    "process",
     "store_failed",
-    "take",
 ]
 
 
-# Moves the positions from where they were before these arrivals, and says which of them are new.
-TakeIn = Callable[[Session, Sequence[Arrival], Mapping[str, Position]], Sequence[Arrival]]
+MovePositions = Callable[[Session, Sequence[Arrival], Mapping[str, Position]], Sequence[Arrival]]
+"""Moves the given positions past these arrivals, and returns the arrivals that are new."""
 
 
 class HandlerFailed(Exception):
@@ -44,8 +47,8 @@ class HandlerFailed(Exception):
 
 
 @dataclass(slots=True)
-class Taken:
-    """What became of a batch's events."""
+class Outcome:
+    """What became of a batch's events; `seen` counts those that were processed before."""
 
     handled: list[Arrival] = field(default_factory=list)
     tasks: list[Arrival] = field(default_factory=list)
@@ -54,125 +57,134 @@ class Taken:
 
 
 @dataclass(slots=True)
-class _Group:
+class HandlerGroup:
+    """Consecutive calls of one handler."""
+
     handler: Handler
     arrivals: list[Arrival]
 
 
-def take(
+def process(
     tx: Transaction,
     arrivals: Sequence[Arrival],
-    before: Mapping[str, Position],
+    positions: Mapping[str, Position],
     handlers: Mapping[str, Handler],
-    take_in: TakeIn | None = None,
-) -> Taken:
-    """Let a batch take effect in this transaction. `before` holds each subject's position.
+    move: MovePositions | None = None,
+) -> Outcome:
+    """Let a batch take effect in this transaction. `positions` are those before the batch.
 
-    `take_in` moves the positions, if they are not those of numbered subjects.
+    `move` moves the positions of events that have no numbers.
 
     Raises:
-        PositionMoved: somebody else took some of these events.
+        PositionMoved: another member has processed some of these events.
         HandlerFailed: a handler raised.
     """
     for arrival in arrivals:
-        read(arrival, handlers[arrival.type])
-    new = (take_in or move_positions)(tx.session, arrivals, before)
+        decode_arrival(arrival, handlers[arrival.type])
+    new = (move or move_positions)(tx.session, arrivals, positions)
     readable = [a for a in new if not a.reason]
-    taken = Taken(dead=[a for a in new if a.reason], seen=len(arrivals) - len(new))
+    outcome = Outcome(dead=[a for a in new if a.reason], seen=len(arrivals) - len(new))
     blocked = task_rows.blocked_keys(tx.session, {a.key[1] for a in readable})
     if blocked:
         blocked = task_rows.hold_keys(tx.session, blocked)
-    before_these = frozenset(blocked)
+    blocked_before = frozenset(blocked)
     runnable: list[Arrival] = []
     for arrival in readable:
         if arrival.suspect or arrival.key in blocked or handlers[arrival.type].kind == "async":
             blocked.add(arrival.key)
-            taken.tasks.append(arrival)
+            outcome.tasks.append(arrival)
         else:
             runnable.append(arrival)
-    for group in _groups(runnable, handlers):
-        _call(tx, group)
-        taken.handled += group.arrivals
-    rows = [{**a.row(), "alone": a.suspect} for a in taken.tasks]
-    task_rows.store_in_line(tx.session, rows, before_these)
-    dead_letter_rows.store(tx.session, [{**a.row(), "reason": a.reason} for a in taken.dead])
-    return taken
+    for group in group_by_handler(runnable, handlers):
+        _call_handler(tx, group)
+        outcome.handled += group.arrivals
+    rows = [{**a.to_row(), "alone": a.suspect} for a in outcome.tasks]
+    task_rows.store_in_line(tx.session, rows, blocked_before)
+    dead_letters = [{**a.to_row(), "reason": a.reason} for a in outcome.dead]
+    dead_letter_rows.store(tx.session, dead_letters)
+    return outcome
 
 
 def store_failed(
     tx: Transaction,
     arrival: Arrival,
-    before: Mapping[str, Position],
+    positions: Mapping[str, Position],
     error: BaseException,
     due_at: float,
     version: str,
-    take_in: TakeIn | None = None,
-) -> Taken:
-    """An event that failed alone becomes a task or, rejected, a dead letter; its lane goes on.
+    move: MovePositions | None = None,
+) -> Outcome:
+    """Store an event that failed alone as a task or, if rejected, as a dead letter.
+
+    Its lane continues. The task is due at `due_at` (epoch seconds).
 
     Raises:
-        PositionMoved: somebody else took it.
+        PositionMoved: another member has processed the event.
     """
-    if not (take_in or move_positions)(tx.session, [arrival], before):
-        return Taken(seen=1)
+    if not (move or move_positions)(tx.session, [arrival], positions):
+        return Outcome(seen=1)
     reason = reason_of(error)
     tries = 0 if is_unavailable(error) else 1
     if isinstance(error, Reject):
         arrival.reason = reason
-        dead_letter_rows.store(tx.session, [{**arrival.row(), "reason": reason, "tries": tries}])
-        return Taken(dead=[arrival])
-    task = {**arrival.row(), "reason": reason, "due_at": due_at, **written({version: tries})}
+        dead_letter = {**arrival.to_row(), "reason": reason, "tries": tries}
+        dead_letter_rows.store(tx.session, [dead_letter])
+        return Outcome(dead=[arrival])
+    task = {**arrival.to_row(), "reason": reason, "due_at": due_at, **written({version: tries})}
     task_rows.store(tx.session, [task])
-    return Taken(tasks=[arrival])
+    return Outcome(tasks=[arrival])
 
 
 def move_positions(
-    session: Session, arrivals: Sequence[Arrival], before: Mapping[str, Position]
+    session: Session, arrivals: Sequence[Arrival], positions: Mapping[str, Position]
 ) -> Sequence[Arrival]:
-    """Move the positions of numbered subjects: all of these are new if that can be done.
+    """Move the positions of numbered subjects past these events, all of which are new then.
 
     Raises:
-        PositionMoved: somebody else took some of them.
+        PositionMoved: another member has processed some of them.
     """
     last = {arrival.subject: arrival.position for arrival in arrivals}
-    moves = [(subject, before[subject], position) for subject, position in last.items()]
-    positions.move(session, moves)
+    moves = [(subject, positions[subject], position) for subject, position in last.items()]
+    position_rows.move(session, moves)
     return arrivals
 
 
-def _groups(arrivals: Sequence[Arrival], handlers: Mapping[str, Handler]) -> list[_Group]:
-    """Events of one type together as far as the order of each key allows.
+def group_by_handler(
+    arrivals: Sequence[Arrival], handlers: Mapping[str, Handler]
+) -> list[HandlerGroup]:
+    """Group events of one type as far as the order within each key allows.
 
     An event joins the last group of its type unless a later group holds an event of its key.
     """
-    groups: list[_Group] = []
-    of_type: dict[str, int] = {}
-    of_key: dict[tuple[str, str], int] = {}
+    groups: list[HandlerGroup] = []
+    group_of_type: dict[str, int] = {}
+    group_of_key: dict[tuple[str, str], int] = {}
     for arrival in arrivals:
         key = arrival.key
-        index = of_type.get(arrival.type, -1)
-        if index < of_key.get(key, 0):
+        index = group_of_type.get(arrival.type, -1)
+        if index < group_of_key.get(key, 0):
             index = len(groups)
-            groups.append(_Group(handlers[arrival.type], []))
-            of_type[arrival.type] = index
+            groups.append(HandlerGroup(handlers[arrival.type], []))
+            group_of_type[arrival.type] = index
         groups[index].arrivals.append(arrival)
-        of_key[key] = index
+        group_of_key[key] = index
     return groups
 
 
-def _call(tx: Transaction, group: _Group) -> None:
+def _call_handler(tx: Transaction, group: HandlerGroup) -> None:
     if group.handler.kind == "batch":
-        _call_batch(tx, group)
+        _call_batch_handler(tx, group)
         return
     for arrival in group.arrivals:
         assert arrival.context is not None
         try:
-            call_one(group.handler, tx, arrival.message, arrival.context, arrival.published)
-        except BaseException as error:  # whatever it is, it must not end the reading of lanes
+            call_one(group.handler, tx, arrival.message, arrival.context, arrival.trace)
+        # Not only Exception: whatever a handler raises must not end the reading of lanes.
+        except BaseException as error:
             raise HandlerFailed([arrival]) from error
 
 
-def _call_batch(tx: Transaction, group: _Group) -> None:
+def _call_batch_handler(tx: Transaction, group: HandlerGroup) -> None:
     arrivals = group.arrivals
     try:
         call_batch(
@@ -180,7 +192,7 @@ def _call_batch(tx: Transaction, group: _Group) -> None:
             tx,
             [a.message for a in arrivals],
             [a.context for a in arrivals],
-            [a.published for a in arrivals],
+            [a.trace for a in arrivals],
         )
     except BaseException as error:
         raise HandlerFailed(arrivals) from error

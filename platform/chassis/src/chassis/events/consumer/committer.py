@@ -1,4 +1,4 @@
-"""Lets events take effect in as few commits as can be, and finds out which one fails."""
+"""Committing events in as few transactions as possible, and finding out which one fails."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -7,16 +7,17 @@ from functools import partial
 import structlog
 from sqlalchemy.orm import Session
 
-from chassis.database import ConnectionLost, Database, DatabaseAtFault, DatabaseDown
-from chassis.event_settings import EventSettings
-from chassis.events.consumer import batch, positions
+from chassis.database import ConnectionLost, DatabaseAtFault, DatabaseDown
+from chassis.events.consumer import batch, position_rows
 from chassis.events.consumer.arrival import Arrival
-from chassis.events.consumer.batch import HandlerFailed, TakeIn, Taken
-from chassis.events.consumer.positions import Position, PositionMoved
+from chassis.events.consumer.batch import HandlerFailed, MovePositions, Outcome
+from chassis.events.consumer.dependencies import ReaderDependencies
+from chassis.events.consumer.one_by_one import OneByOne
+from chassis.events.consumer.position import Position, PositionMoved
+from chassis.events.consumer.suspicions import Suspicions
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.failures import failure, log_handled
 from chassis.events.tasks.backoff import backoff
-from chassis.events.tasks.gate import Gate
 from chassis.telemetry import metrics, tracing
 
 __all__ = ["Committer"]
@@ -27,99 +28,98 @@ _log = structlog.get_logger(__name__)
 class Committer:
     """Commits the events of one stream.
 
-    `take_in` and `load` move and load the positions, if they are not those of numbered subjects.
+    `move` and `load` move and load the positions of a stream whose events have no numbers.
     """
 
     def __init__(
         self,
         stream: str,
         handlers: Mapping[str, Handler],
+        suspicions: Suspicions,
+        dependencies: ReaderDependencies,
         *,
-        database: Database,
-        gate: Gate,
-        settings: EventSettings,
-        version: str,
-        on_tasks: Callable[[], None],
-        take_in: TakeIn | None = None,
+        move: MovePositions | None = None,
         load: Callable[[Session], Mapping[str, Position]] | None = None,
     ) -> None:
         self._stream = stream
         self._handlers = handlers
-        self._database = database
-        self._gate = gate
-        self._settings = settings
-        self._version = version
-        self._on_tasks = on_tasks
-        self._take_in = take_in
-        self._load = load or partial(positions.load, stream=stream)
-        self._alone_until = 0
+        self._suspicions = suspicions
+        self._database = dependencies.database
+        self._gate = dependencies.gate
+        self._settings = dependencies.settings
+        self._version = dependencies.members.version
+        self._on_tasks = dependencies.on_tasks
+        self._move = move
+        self._load = load or partial(position_rows.load, stream=stream)
+        self.one_by_one = OneByOne()
         self._lost_connection: set[tuple[str, int]] = set()
 
-    def begin(self, last_sequence: int) -> None:
-        """The stream ends there: a sequence above is one of a stream that is gone."""
-        if last_sequence < self._alone_until:
-            self._alone_until = 0
+    def stream_ends_at(self, sequence: int) -> None:
+        """Note where the stream ends. Call before each consumer is created."""
+        self._suspicions.end_at(sequence)
+        self.one_by_one.stream_ends_at(sequence)
 
     async def commit(
-        self, arrivals: list[Arrival], at: Mapping[str, Position]
+        self, arrivals: list[Arrival], positions: Mapping[str, Position]
     ) -> AsyncIterator[list[Arrival]]:
         """Let events take effect that are the next ones after these positions.
 
-        Yields the events of each commit after it.
+        Yields the events of each transaction after its commit.
 
         Raises:
-            PositionMoved: another member took some of them.
+            PositionMoved: another member has processed some of them.
             DatabaseDown, ConnectionLost: read the positions again.
         """
-        alone = [a for a in arrivals if a.position.sequence <= self._alone_until]
-        rest = arrivals[len(alone) :]
-        parts = [[arrival] for arrival in alone] + ([rest] if rest else [])
-        before = {arrival.place: at[arrival.place] for arrival in arrivals}
+        self._suspicions.mark(arrivals)
+        parts = self.one_by_one.split(arrivals)
+        before = {a.position_subject: positions[a.position_subject] for a in arrivals}
         while parts:
             part = parts.pop(0)
             outcome = await self._commit_part(part, before)
-            if isinstance(outcome, Taken):
-                before |= {arrival.place: arrival.position for arrival in part}
-                self._tell(part, outcome)
+            if isinstance(outcome, Outcome):
+                before |= {arrival.position_subject: arrival.position for arrival in part}
+                self._report(part, outcome)
+                for arrival in part:
+                    self._suspicions.note_processed(arrival)
                 yield part
             else:
                 parts[:0] = outcome
-        if arrivals[-1].position.sequence >= self._alone_until:
-            self._alone_until = 0
+        self.one_by_one.committed(arrivals)
 
     async def _commit_part(
-        self, part: list[Arrival], at: Mapping[str, Position]
-    ) -> Taken | list[list[Arrival]]:
+        self, part: list[Arrival], positions: Mapping[str, Position]
+    ) -> Outcome | list[list[Arrival]]:
         """Commit in one transaction; if a handler failed, return smaller parts to commit."""
         links = _traceparents(part) if tracing.enabled else []
         try:
             async with self._gate.shared():
                 with tracing.start_span(f"take {self._stream}", root=True, links=links):
                     return await self._database.transaction(
-                        lambda tx: batch.take(tx, part, at, self._handlers, self._take_in)
+                        lambda tx: batch.process(tx, part, positions, self._handlers, self._move)
                     )
         except (PositionMoved, DatabaseDown):
             raise
         except ConnectionLost as error:
-            await self._connection_lost(part, at, error)
+            await self._handle_lost_connection(part, positions, error)
             raise
         except DatabaseAtFault as error:
             if len(part) > 1:
                 failed = error.__cause__
                 return _split(part, failed.arrivals if isinstance(failed, HandlerFailed) else part)
-            return await self._failed_alone(part[0], at, error)
+            return await self._store_failed(part[0], positions, error)
         except HandlerFailed as error:
             if len(part) > 1:
                 return _split(part, error.arrivals)
-            return await self._failed_alone(part[0], at, error.__cause__ or error)
-        except Exception as error:  # it failed at the commit: no telling whose it is
+            return await self._store_failed(part[0], positions, error.__cause__ or error)
+        except Exception as error:
             if len(part) > 1:
+                # The commit itself failed, so that the failing event is unknown: try each alone.
                 return [[arrival] for arrival in part]
-            return await self._failed_alone(part[0], at, error)
+            return await self._store_failed(part[0], positions, error)
 
-    async def _failed_alone(
-        self, arrival: Arrival, at: Mapping[str, Position], error: BaseException
-    ) -> Taken:
+    async def _store_failed(
+        self, arrival: Arrival, positions: Mapping[str, Position], error: BaseException
+    ) -> Outcome:
         metrics.EVENTS_FAILED.labels(arrival.type).inc()
         said = failure(
             error,
@@ -133,57 +133,63 @@ class Committer:
         due_at = time.time() + backoff(1, self._settings)
         return await self._database.transaction(
             lambda tx: batch.store_failed(
-                tx, arrival, at, error, due_at, self._version, self._take_in
+                tx, arrival, positions, error, due_at, self._version, self._move
             )
         )
 
-    async def _connection_lost(
-        self, part: list[Arrival], at: Mapping[str, Position], error: ConnectionLost
+    async def _handle_lost_connection(
+        self, part: list[Arrival], positions: Mapping[str, Position], error: ConnectionLost
     ) -> None:
-        """Is the database away, or does an event's handler end its connection each time?
+        """Find out whether the database is unavailable or an event's handler ends its connection.
 
-        The events of this part run alone when they come again; one that does it twice has failed.
+        The events of this part run one by one when they arrive again. An event that loses the
+        connection twice is stored as failed.
+
+        Raises:
+            DatabaseDown: the database is unavailable.
         """
         await self._database.check()
-        self._alone_until = part[-1].position.sequence
+        self.one_by_one.connection_lost(part)
         if len(part) > 1:
             return
         (arrival,) = part
-        place = arrival.subject, arrival.position.number
-        if place not in self._lost_connection:
-            self._lost_connection.add(place)
+        event = arrival.subject, arrival.position.number
+        if event not in self._lost_connection:
+            self._lost_connection.add(event)
             return
         self._lost_connection.clear()
-        known = await self._database.read(lambda tx: self._load(tx.session))
-        if known[arrival.place] == at[arrival.place]:
-            await self._failed_alone(arrival, at, error)
+        stored = await self._database.read(lambda tx: self._load(tx.session))
+        # Otherwise the commit took effect before the connection was lost.
+        if stored[arrival.position_subject] == positions[arrival.position_subject]:
+            await self._store_failed(arrival, positions, error)
 
-    def _tell(self, part: list[Arrival], taken: Taken) -> None:
+    def _report(self, part: list[Arrival], outcome: Outcome) -> None:
+        """Count and log what was committed, and wake the task runner if tasks were stored."""
         now = time.time()
-        if taken.seen:
-            metrics.EVENTS_SEEN_AGAIN.labels(part[0].type).inc(taken.seen)
-        for arrival in taken.handled:
+        if outcome.seen:
+            metrics.EVENTS_SEEN_AGAIN.labels(part[0].type).inc(outcome.seen)
+        for arrival in outcome.handled:
             metrics.EVENTS_HANDLED.labels(arrival.type).inc()
             if arrival.context and arrival.context.time:
                 latency = now - arrival.context.time.timestamp()
                 metrics.EVENT_LATENCY_SECONDS.labels(arrival.type).observe(latency)
         if self._settings.log_events:
-            for arrival in taken.handled:
+            for arrival in outcome.handled:
                 log_handled(arrival.type, arrival.event_id, arrival.key[1], tries=1)
-        for arrival in taken.dead:
+        for arrival in outcome.dead:
             _log.error(
                 "event became a dead letter; later events of its key continue",
                 event_id=arrival.event_id,
                 subject=arrival.subject,
                 reason=arrival.reason,
             )
-        if taken.tasks:
+        if outcome.tasks:
             self._on_tasks()
 
 
-def _split(part: list[Arrival], failing: Iterable[Arrival]) -> list[list[Arrival]]:
-    """The failing events each alone, what is between them together, all in order."""
-    alone = {id(arrival) for arrival in failing}
+def _split(part: list[Arrival], failed: Iterable[Arrival]) -> list[list[Arrival]]:
+    """Return each failed event alone and the events between them together, in order."""
+    alone = {id(arrival) for arrival in failed}
     parts: list[list[Arrival]] = [[]]
     for arrival in part:
         if id(arrival) in alone:
@@ -194,4 +200,4 @@ def _split(part: list[Arrival], failing: Iterable[Arrival]) -> list[list[Arrival
 
 
 def _traceparents(arrivals: list[Arrival]) -> list[str]:
-    return [span for arrival in arrivals if (span := arrival.published.traceparent)]
+    return [span for arrival in arrivals if (span := arrival.trace.traceparent)]

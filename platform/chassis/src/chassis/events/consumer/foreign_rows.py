@@ -1,4 +1,4 @@
-"""How far foreign streams were read, and which of their events were taken: by source and id."""
+"""The positions in foreign streams, and the source and id of each event that was processed."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,25 +9,25 @@ from sqlalchemy.orm import Session
 
 from chassis.database.tables import foreign_events, foreign_positions
 from chassis.events.consumer.arrival import Arrival
-from chassis.events.consumer.positions import Position, PositionMoved
+from chassis.events.consumer.position import Position, PositionMoved
 from chassis.events.handlers.router import Foreign
 
-__all__ = ["forget", "insert_first", "load", "move", "take_in"]
+__all__ = ["forget", "insert_first", "load", "move", "move_and_record"]
 
 
 def load(session: Session, foreign: Foreign) -> Position | None:
-    """Up to where its messages were read. The number is the sequence."""
-    row = session.execute(select(foreign_positions).where(*_of(foreign))).first()
+    """Return the position up to which messages were read; its number is its sequence."""
+    row = session.execute(select(foreign_positions).where(*_matches(foreign))).first()
     if row is None:
         return None
     return Position(row.sequence, row.generation, row.sequence, row.event_id)
 
 
 def insert_first(session: Session, foreign: Foreign, position: Position) -> None:
-    """Where it begins.
+    """Insert the position from which reading begins.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: another replica was faster.
+        sqlalchemy.exc.IntegrityError: another replica has inserted one.
     """
     session.execute(
         insert(foreign_positions).values(
@@ -41,15 +41,15 @@ def insert_first(session: Session, foreign: Foreign, position: Position) -> None
 
 
 def move(session: Session, foreign: Foreign, old: Position, new: Position) -> None:
-    """Move its position on.
+    """Move the position by compare-and-set.
 
     Raises:
-        PositionMoved: it is not where it was; roll back.
+        PositionMoved: the row differs from `old`; roll back.
     """
     statement = (
         update(foreign_positions)
         .where(
-            *_of(foreign),
+            *_matches(foreign),
             foreign_positions.c.generation == old.generation,
             foreign_positions.c.sequence == old.sequence,
         )
@@ -59,21 +59,21 @@ def move(session: Session, foreign: Foreign, old: Position, new: Position) -> No
         raise PositionMoved(f"{foreign.stream} was read by another member")
 
 
-def take_in(
+def move_and_record(
     session: Session,
     arrivals: Sequence[Arrival],
-    before: Mapping[str, Position],
+    positions: Mapping[str, Position],
     *,
     foreign: Foreign,
 ) -> Sequence[Arrival]:
-    """Move the position past these, and note the events: those that were not taken before.
+    """Move the position past these events, record them, and return those that are new.
 
-    One statement each, however many they are.
+    This takes two statements, whatever the number of events.
 
     Raises:
-        PositionMoved: another member took some of them.
+        PositionMoved: another member has processed some of them.
     """
-    move(session, foreign, before[foreign.subject], arrivals[-1].position)
+    move(session, foreign, positions[foreign.subject], arrivals[-1].position)
     first: dict[tuple[str, str], Arrival] = {}
     for arrival in arrivals:
         if arrival.context:
@@ -83,18 +83,18 @@ def take_in(
     now = time.time()
     rows = [{"source": source, "id": id, "taken_at": now} for source, id in first]
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    noted = (
+    statement = (
         dialect.insert(foreign_events)
         .on_conflict_do_nothing()
         .returning(foreign_events.c.source, foreign_events.c.id)
     )
-    new = {(row.source, row.id) for row in session.execute(noted, rows)}
-    taken = {id(arrival) for name, arrival in first.items() if name in new}
-    return [a for a in arrivals if not a.context or id(a) in taken]
+    new = {(row.source, row.id) for row in session.execute(statement, rows)}
+    recorded = {id(arrival) for name, arrival in first.items() if name in new}
+    return [a for a in arrivals if not a.context or id(a) in recorded]
 
 
 def forget(session: Session, before: float, limit: int) -> int:
-    """Forget events taken before then (epoch seconds), at most so many; how many there were."""
+    """Delete up to `limit` events recorded before a time (epoch seconds); return their number."""
     key = foreign_events.c.source, foreign_events.c.id
     old = (
         select(*key)
@@ -113,6 +113,6 @@ def forget(session: Session, before: float, limit: int) -> int:
     return len(rows)
 
 
-def _of(foreign: Foreign) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def _matches(foreign: Foreign) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     columns = foreign_positions.c
     return columns.stream == foreign.stream, columns.subject == foreign.subject

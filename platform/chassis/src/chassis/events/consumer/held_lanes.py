@@ -1,8 +1,8 @@
-"""The lanes of one stream that a member holds: marked in the database, waited for, contested."""
+"""The lanes of one stream that a member reads, and those of its share that it may not read yet."""
 
 import random
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import structlog
 
@@ -18,79 +18,101 @@ _POLL_SECONDS = 0.1
 
 
 class HeldLanes:
-    """What a member reads of its share: all but what another holds, contests, or what is stopped.
+    """The lanes that a member marks in the database and reads.
 
-    `reading` are the lanes that are read.
+    `reading` is the member's share without the lanes that another member holds or contests, and
+    without those that `excluded` returns.
     """
 
     def __init__(
-        self, stream: str, database: Database, members: Members, suspicions: Suspicions
+        self,
+        name: str,
+        database: Database,
+        members: Members,
+        suspicions: Suspicions,
+        excluded: Callable[[], Collection[int]],
     ) -> None:
-        self._stream = stream
+        self._name = name
         self._database = database
         self._members = members
         self._suspicions = suspicions
+        self._excluded = excluded
         self.reading: frozenset[int] = frozenset()
-        self._busy_since: dict[int, float] = {}
-        self._contested: dict[int, float] = {}
+        self._held_by_others_since: dict[int, float] = {}
+        self._contested_until: dict[int, float] = {}
 
-    def are_other_than(self, resting: Collection[int]) -> bool:
-        """Whether other lanes are to be read than those that are; `resting` ones are stopped."""
-        return self._wanted(resting) - self._busy_since.keys() != self.reading
+    def must_change(self) -> bool:
+        """Return whether the lanes to read differ from those that are read."""
+        return self._wanted() - self._held_by_others_since.keys() != self.reading
 
-    def next_look(self) -> float:
-        """Seconds until a lane that another holds or contests may start; infinite if none does."""
-        if self._busy_since:
+    def seconds_until_retry(self) -> float:
+        """Return when a lane that another member holds or contests may start; infinite if none."""
+        if self._held_by_others_since:
             return _POLL_SECONDS
         now = time.monotonic()
-        return min((max(0.01, at - now) for at in self._contested.values()), default=float("inf"))
+        return min(
+            (max(0.01, until - now) for until in self._contested_until.values()),
+            default=float("inf"),
+        )
 
-    async def take(self, resting: Collection[int]) -> None:
-        """Mark the lanes to read; those another living member still holds are waited for."""
-        wanted = self._wanted(resting)
+    async def mark(self) -> None:
+        """Mark the lanes to read, and unmark all others.
+
+        A lane that another living member still holds is waited for, for at most two TTLs.
+        """
+        wanted = self._wanted()
         ttl = self._members.ttl_seconds
         now = time.monotonic()
-        patient = {lane for lane in wanted if now - self._busy_since.get(lane, now) < 2 * ttl}
+        since = self._held_by_others_since
+        patient = {lane for lane in wanted if now - since.get(lane, now) < 2 * ttl}
         living = self._members.living
         result = await self._database.transaction(
             lambda tx: lane_marks.mark(
-                tx.session, self._members.member, self._stream, wanted, living, patient
+                tx.session, self._members.member, self._name, wanted, living, patient
             )
         )
-        self._busy_since = {lane: self._busy_since.get(lane, now) for lane in result.busy}
+        self._held_by_others_since = {lane: since.get(lane, now) for lane in result.busy}
         self._suspicions.add(result.suspect)
         if result.suspect:
             _log.info(
                 "member died without releasing its lanes; handling their first events one by one",
-                stream=self._stream,
+                stream=self._name,
                 lanes=sorted(result.suspect),
             )
         self.reading = wanted - result.busy
 
-    async def some_freed(self) -> bool:
-        """Whether a lane that was waited for has been let go, or waited for too long."""
-        if not self._busy_since:
+    async def any_available(self) -> bool:
+        """Return whether a lane that another member held was released or waited for too long."""
+        if not self._held_by_others_since:
             return False
         others = self._members.living - {self._members.member}
         held = await self._database.read(
-            lambda tx: lane_marks.held_by(tx.session, self._stream, others)
+            lambda tx: lane_marks.held_by(tx.session, self._name, others)
         )
         patience = time.monotonic() - 2 * self._members.ttl_seconds
-        return any(lane not in held or since < patience for lane, since in self._busy_since.items())
+        return any(
+            lane not in held or since < patience
+            for lane, since in self._held_by_others_since.items()
+        )
 
-    def contest(self, lanes: Iterable[int]) -> None:
-        """Another member takes events of these: leave them alone for a moment."""
+    def leave_contested(self, lanes: Iterable[int]) -> None:
+        """Do not read these lanes for a fraction of the TTL: another member processes their events.
+
+        The random duration keeps two members from contesting the same lanes again and again.
+        """
         until = time.monotonic() + self._members.ttl_seconds * random.uniform(0.2, 0.6)
-        self._contested |= dict.fromkeys(lanes, until)
+        self._contested_until |= dict.fromkeys(lanes, until)
 
-    async def let_go(self) -> None:
-        """Unmark them: others may take them over at once."""
+    async def release(self) -> None:
+        """Unmark all lanes, so that other members may read them at once."""
         await self._database.transaction(
-            lambda tx: lane_marks.unmark(tx.session, self._members.member, self._stream)
+            lambda tx: lane_marks.unmark(tx.session, self._members.member, self._name)
         )
         self.reading = frozenset()
 
-    def _wanted(self, resting: Collection[int]) -> frozenset[int]:
+    def _wanted(self) -> frozenset[int]:
         now = time.monotonic()
-        self._contested = {lane: until for lane, until in self._contested.items() if until > now}
-        return self._members.lanes - self._contested.keys() - set(resting)
+        self._contested_until = {
+            lane: until for lane, until in self._contested_until.items() if until > now
+        }
+        return self._members.lanes - self._contested_until.keys() - set(self._excluded())

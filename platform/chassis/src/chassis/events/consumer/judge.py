@@ -1,51 +1,52 @@
-"""What an event is by its number, beside the position of its subject."""
+"""Judging an event by its number and by the position of its subject."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from chassis.events.consumer.positions import ANY, Position
+from chassis.events.consumer.position import ANY, Position
 
 __all__ = ["Verdict", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The next one, one that was seen, one above missing numbers, or one of another count.
+    """Whether an event is the next one, was seen before, or comes after missing numbers (`gap`).
 
-    A `forked` one cannot be compared, and dropping it might lose it: `reason` says why.
+    The number of a `forked` event cannot be compared with the position, and dropping the event
+    could lose it; `reason` says why.
     """
 
-    kind: Literal["next", "seen", "ahead", "forked"]
+    kind: Literal["next", "seen", "gap", "forked"]
     reason: str = ""
 
 
-_NEXT, _SEEN, _AHEAD = Verdict("next"), Verdict("seen"), Verdict("ahead")
+_NEXT, _SEEN, _GAP = Verdict("next"), Verdict("seen"), Verdict("gap")
 
 
-def judge(here: Position, position: Position) -> Verdict:
-    """Judge the event at `here`, `position` being that of what was taken last."""
-    below = not position.event_id and here.sequence <= position.sequence
-    if below and here.generation in position.lineage:
-        return _SEEN  # an operator let the subject begin anew above what an older life has left
-    if here.number == position.number + 1 or position.number == ANY:
-        counts_on = not here.generation or here.goes_on(position)
-        return _NEXT if counts_on else _other_life(here)
-    if here.number > position.number:
-        return _AHEAD
-    if not position.knows(here.generation):
-        return _other_life(here)
-    same = (here.number, here.generation) == (position.number, position.generation)
-    if same and position.event_id and here.event_id != position.event_id:
+def judge(event: Position, position: Position) -> Verdict:
+    """Judge an event; `position` is that of the last event of its subject that was processed."""
+    set_by_operator = not position.event_id and event.sequence <= position.sequence
+    if set_by_operator and event.generation in position.lineage:
+        return _SEEN  # the subject was begun anew above what an earlier generation has left
+    if event.number == position.number + 1 or position.number == ANY:
+        continues = not event.generation or event.continues(position)
+        return _NEXT if continues else _other_generation(event)
+    if event.number > position.number:
+        return _GAP
+    if not position.covers(event.generation):
+        return _other_generation(event)
+    same = (event.number, event.generation) == (position.number, position.generation)
+    if same and position.event_id and event.event_id != position.event_id:
         return Verdict(
             "forked",
-            f"its producer and its stream were put back: number {here.number} is another event",
+            f"its producer and its stream were put back: number {event.number} is another event",
         )
     return _SEEN
 
 
-def _other_life(here: Position) -> Verdict:
+def _other_generation(event: Position) -> Verdict:
     return Verdict(
         "forked",
-        f"its producer began anew: number {here.number} is of generation {here.generation}, "
+        f"its producer began anew: number {event.number} is of generation {event.generation}, "
         "which does not count on from what was taken",
     )

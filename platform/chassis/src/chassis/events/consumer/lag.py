@@ -1,27 +1,39 @@
-"""How many events a service has yet to take from a stream: counted, or an error, never a guess."""
+"""How many events of a stream a service has not processed yet: counted exactly, or an error."""
 
 from collections.abc import Collection
 
 from chassis.database import Database
-from chassis.events.consumer import positions
-from chassis.events.consumer.behind import last_events, subjects_behind
-from chassis.events.consumer.positions import Position
+from chassis.events.consumer import position_rows
+from chassis.events.consumer.backlog import backlogs_above, last_events
+from chassis.events.consumer.position import Position
 from chassis.events.jetstream.api import StreamGone
 from chassis.events.jetstream.broker import Broker
 from chassis.events.jetstream.streams import StreamState, stream_state
+from chassis.events.membership.members import Members
 from chassis.events.wire.contracts import subject_of
 
-__all__ = ["Lag", "LagUnknown"]
+__all__ = ["Lag", "LagUnknown", "lanes_of_member"]
 
-_NOTHING_TAKEN = Position(0, "", 0)
+_NOTHING_PROCESSED = Position(0, "", 0)
 
 
 class LagUnknown(Exception):
-    """How far behind a service is cannot be told now; the message says why."""
+    """The lag of a service cannot be counted now; the message says why."""
+
+
+def lanes_of_member(members: Members) -> frozenset[int]:
+    """Return the member's lanes.
+
+    Raises:
+        LagUnknown: the member has not joined yet.
+    """
+    if not members.joined.is_set():
+        raise LagUnknown("the member does not know its lanes yet")
+    return members.lanes
 
 
 class Lag:
-    """The lag of one stream. What it ends with is asked for again only when it has grown."""
+    """The lag of one stream. Its last events are read again only when the stream has changed."""
 
     def __init__(
         self, stream: str, types: Collection[str], *, database: Database, broker: Broker
@@ -30,40 +42,44 @@ class Lag:
         self._types = types
         self._database = database
         self._broker = broker
-        self._held: dict[str, Position] = {}
-        self._held_of: object = None
+        self._last: dict[str, Position] = {}
+        self._last_read_at: object = None
 
     async def count(self, lanes: Collection[int]) -> int:
-        """Events of these lanes that are held above the positions, or from the first if none is.
+        """Return the number of events of these lanes above the positions.
+
+        A subject without a position counts from its first event.
 
         Raises:
-            LagUnknown: the stream that positions speak of is not there, or ends with messages that
-                are no events.
+            LagUnknown: the stream that positions refer to is missing, or ends with messages that
+                are not events.
             DatabaseDown, ConnectionLost, JetStreamError, nats.errors.Error, TimeoutError: it cannot
                 be counted now.
         """
-        known = await self._database.read(lambda tx: positions.load(tx.session, self._stream))
+        stored = await self._database.read(lambda tx: position_rows.load(tx.session, self._stream))
         subjects = [subject_of(type, lane) for type in self._types for lane in lanes]
         try:
-            # Asked of the leader: what answers for the stream itself may only be hindered.
+            # This asks the stream's leader; a direct get may be unavailable although it exists.
             state = await stream_state(self._broker.client, self._stream)
         except StreamGone as error:
-            if known:
+            if stored:
                 raise LagUnknown(
                     f"stream {self._stream!r} is not there; its producer recreates it"
                 ) from error
-            return 0  # it was never there
-        held = await self._held_now(state, subjects)
-        at = {subject: known.get(subject, _NOTHING_TAKEN) for subject in subjects}
-        behind = subjects_behind(held, at)
-        if hidden := [subject for subject, b in behind.items() if not b.certain]:
-            raise LagUnknown(f"{hidden[0]} ends with many messages that are no events")
-        return sum(b.events for b in behind.values())
+            return 0  # the stream has never existed
+        last = await self._last_events(state, subjects)
+        positions = {subject: stored.get(subject, _NOTHING_PROCESSED) for subject in subjects}
+        backlogs = backlogs_above(positions, last)
+        if uncertain := [subject for subject, b in backlogs.items() if not b.certain]:
+            raise LagUnknown(f"{uncertain[0]} ends with many messages that are no events")
+        return sum(backlog.events for backlog in backlogs.values())
 
-    async def _held_now(self, state: StreamState, subjects: Collection[str]) -> dict[str, Position]:
-        held_of = state.created, state.last_sequence, state.messages, tuple(subjects)
-        # One of several copies may have answered before it had all.
-        if held_of != self._held_of or state.config.get("num_replicas", 1) > 1:
-            self._held = await last_events(self._broker.client, self._stream, subjects)
-            self._held_of = held_of
-        return self._held
+    async def _last_events(
+        self, state: StreamState, subjects: Collection[str]
+    ) -> dict[str, Position]:
+        read_at = state.created, state.last_sequence, state.messages, tuple(subjects)
+        # A replica of the stream that lags behind its leader may have answered the last time.
+        if read_at != self._last_read_at or state.config.get("num_replicas", 1) > 1:
+            self._last = await last_events(self._broker.client, self._stream, subjects)
+            self._last_read_at = read_at
+        return self._last

@@ -1,42 +1,41 @@
-"""Pulls from an ack-less consumer without waiting for a batch to fill.
+"""Pulling messages from a consumer without acknowledgments and without waiting for full batches.
 
-What is held in memory is bounded: each request ends after so many bytes, and none is made while as
-many wait to be taken.
+Memory is bounded: each request ends after `max_bytes`, and no request is made while that many bytes
+wait to be processed.
 """
 
-import asyncio
 import contextlib
 import json
 import time
-from collections import deque
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from chassis.events.consumer.deliveries import Deliveries
 from chassis.events.jetstream.client import api_subject
 from chassis.events.jetstream.consumers import create_consumer, delete_consumer
 from chassis.events.waiting import wait_at_most
 from chassis.ids import uuid7
 
-__all__ = ["Pull", "PullBroken"]
+__all__ = ["Pull", "PullBroken", "request_messages"]
 
 _HEARTBEAT_SECONDS = 2.0
 _EXPIRES_SECONDS = 20.0
-# Statuses of a pull request that ended and is to be made anew; any other breaks the consumer.
+# A request that ended in one of these ways is repeated; any other status breaks the consumer.
 _ENDED = {"404", "408"}
 _ENDED_409 = {"Message Size Exceeds MaxBytes", "Batch Completed"}
 _HEARTBEAT = "100"
 
 
 class PullBroken(Exception):
-    """The consumer is gone, or silent: read the positions again and make a new one."""
+    """The consumer no longer delivers: read the positions again and create a new one."""
 
 
 class Pull:
     """An ephemeral consumer and the requests that keep it delivering.
 
-    Two requests may be under way, so that the next is there before the last has run out.
+    A second request is made before the first has ended, so that delivery does not pause.
     """
 
     def __init__(self, client: Client, stream: str, batch: int, max_bytes: int) -> None:
@@ -47,16 +46,14 @@ class Pull:
         self._name = f"r{uuid7().replace('-', '')}"
         self._inbox = client.new_inbox()
         self._subscription: Subscription | None = None
-        self._arrived: deque[tuple[Msg, int]] = deque()  # each with its bytes
-        self._arrived_bytes = 0
-        self._wanted = 0
+        self._deliveries = Deliveries()
+        self._requested = 0  # messages that the server may still deliver
         self._requests = 0
-        self._heard = time.monotonic()
-        self._changed = asyncio.Event()
+        self._last_sign_of_life = time.monotonic()
         self._broken = ""
 
     async def open(self, subjects: list[str], start: int | None) -> None:
-        """Create the consumer, `start` being a stream sequence or None for the oldest.
+        """Create the consumer, `start` being a stream sequence or None for the oldest message.
 
         Raises:
             StreamGone: there is no such stream.
@@ -68,52 +65,46 @@ class Pull:
         await self._request()
 
     async def close(self) -> None:
-        """Forget the consumer here and, at once if it can be, on the server."""
+        """Unsubscribe and, if the server is connected, delete the consumer there."""
         if self._subscription:
-            # Without a connection the subscription is gone by itself.
+            # Without a connection the subscription has ended already.
             with contextlib.suppress(Exception):
                 await self._subscription.unsubscribe()
         if self._client.is_connected:
             await delete_consumer(self._client, self._stream, self._name)
 
-    async def next_batch(self, most: int, seconds: float) -> list[Msg]:
-        """What has arrived, at least one message; nothing after `seconds` of silence.
+    async def next_batch(self, max_messages: int, seconds: float) -> list[Msg]:
+        """Return the messages that have arrived, or none if none arrives within `seconds`.
 
-        At most `most`, and not more than one that goes beyond the bytes of a request.
+        At most `max_messages` are returned, of which the last may exceed the bytes of a request.
 
         Raises:
-            PullBroken: the consumer is gone, or the server has not been heard of.
+            PullBroken: the consumer was deleted or interrupted, or the server is silent.
         """
         deadline = time.monotonic() + seconds
-        while not self._arrived:
+        while not self._deliveries:
             if self._broken:
                 raise PullBroken(self._broken)
             now = time.monotonic()
-            if now - self._heard > 2.5 * _HEARTBEAT_SECONDS:
+            if now - self._last_sign_of_life > 2.5 * _HEARTBEAT_SECONDS:
                 raise PullBroken("no heartbeat")
             if now >= deadline:
                 return []
-            self._changed.clear()
-            await wait_at_most(self._changed, min(deadline - now, _HEARTBEAT_SECONDS))
-        batch: list[Msg] = []
-        left = self._max_bytes
-        while self._arrived and len(batch) < most and left > 0:
-            message, size = self._arrived.popleft()
-            batch.append(message)
-            left -= size
-            self._arrived_bytes -= size
-        await self._top_up()
+            self._deliveries.changed.clear()
+            await wait_at_most(self._deliveries.changed, min(deadline - now, _HEARTBEAT_SECONDS))
+        batch = self._deliveries.next_batch(max_messages, self._max_bytes)
+        await self._request_if_needed()
         return batch
 
-    def interrupt(self, why: str) -> None:
-        """Break the pull from outside: the connection is gone, or the lanes have changed."""
-        self._broken = why
-        self._changed.set()
+    def interrupt(self, reason: str) -> None:
+        """Let `next_batch` raise PullBroken once all that was delivered has been returned."""
+        self._broken = reason
+        self._deliveries.changed.set()
 
-    async def _top_up(self) -> None:
+    async def _request_if_needed(self) -> None:
         enough = (
-            self._wanted + len(self._arrived) > self._batch
-            or self._arrived_bytes >= self._max_bytes
+            self._requested + len(self._deliveries) > self._batch
+            or self._deliveries.bytes >= self._max_bytes
         )
         if not (self._broken or enough):
             await self._request()
@@ -121,50 +112,49 @@ class Pull:
     async def _request(self) -> None:
         self._requests += 1
         reply = f"{self._inbox}.{self._requests}"
-        self._wanted += self._batch
-        self._heard = time.monotonic()
-        body = {
-            "batch": self._batch,
-            "max_bytes": self._max_bytes,
-            "expires": int(_EXPIRES_SECONDS * 1e9),
-            "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
-        }
-        await self._client.publish(
-            api_subject(self._client, f"CONSUMER.MSG.NEXT.{self._stream}.{self._name}"),
-            json.dumps(body).encode(),
-            reply=reply,
+        self._requested += self._batch
+        self._last_sign_of_life = time.monotonic()
+        await request_messages(
+            self._client, self._stream, self._name, reply, self._batch, self._max_bytes
         )
 
     async def _on_message(self, message: Msg) -> None:
-        self._heard = time.monotonic()
+        self._last_sign_of_life = time.monotonic()
         headers = message.headers
-        # What the server says by itself comes on a request's subject, a message on its own.
-        said = message.subject.startswith(self._inbox)
-        status = headers.get("Status") if headers and said else None
+        # A status of the server arrives on the request's reply subject, an event on its own.
+        is_status = message.subject.startswith(self._inbox)
+        status = headers.get("Status") if headers and is_status else None
         if status is None or headers is None:
-            self._deliver(message)
+            self._deliveries.add(message)
+            self._requested -= 1
         elif status == _HEARTBEAT:
             return
         elif status in _ENDED or headers.get("Description") in _ENDED_409:
-            await self._ended(status, int(headers.get("Nats-Pending-Messages", 0)))
+            await self._request_ended(status, int(headers.get("Nats-Pending-Messages", 0)))
         else:
             self.interrupt(f"{status} {headers.get('Description', '')}")
 
-    async def _ended(self, status: str, undelivered: int) -> None:
+    async def _request_ended(self, status: str, undelivered: int) -> None:
         if status not in _ENDED and undelivered == self._batch:
-            self._max_bytes *= 2  # the next message is larger than all of it
-        self._wanted -= undelivered
-        if self._wanted <= 0:
-            await self._top_up()
-
-    def _deliver(self, message: Msg) -> None:
-        size = _size(message)
-        self._arrived.append((message, size))
-        self._arrived_bytes += size
-        self._wanted -= 1
-        self._changed.set()
+            # The request ended without a message because the next one alone exceeds its bytes.
+            self._max_bytes *= 2
+        self._requested -= undelivered
+        if self._requested <= 0:
+            await self._request_if_needed()
 
 
-def _size(message: Msg) -> int:
-    headers = message.headers or {}
-    return len(message.data) + sum(map(len, headers)) + sum(map(len, headers.values()))
+async def request_messages(
+    client: Client, stream: str, consumer: str, reply: str, batch: int, max_bytes: int
+) -> None:
+    """Ask a consumer for its next messages. They are sent to the `reply` subject as they come."""
+    body = {
+        "batch": batch,
+        "max_bytes": max_bytes,
+        "expires": int(_EXPIRES_SECONDS * 1e9),
+        "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
+    }
+    await client.publish(
+        api_subject(client, f"CONSUMER.MSG.NEXT.{stream}.{consumer}"),
+        json.dumps(body).encode(),
+        reply=reply,
+    )

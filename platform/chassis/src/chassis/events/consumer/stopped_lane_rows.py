@@ -1,4 +1,4 @@
-"""Lanes that are stopped, as rows: what one member knows of them, told to every other process."""
+"""The stopped lanes as rows, by which one member tells every other process of them."""
 
 import time
 from collections.abc import Collection, Iterable
@@ -15,8 +15,10 @@ __all__ = ["StoppedLane", "differ", "load", "write"]
 
 @dataclass(frozen=True, slots=True)
 class StoppedLane:
-    """A lane of a stream that stands still at a subject, why, since when (epoch seconds), and the
-    verb of `events` that helps."""
+    """A lane of a stream that is stopped at a subject, why, and since when (epoch seconds).
+
+    `verb` is the verb of `events` by which an operator can continue it.
+    """
 
     stream: str
     lane: int
@@ -27,21 +29,21 @@ class StoppedLane:
 
 
 def load(session: Session, stream: str | None = None) -> list[StoppedLane]:
-    """Those of a stream, or of all streams that the service reads."""
+    """Return the stopped lanes of a stream, or of all streams that the service reads."""
     statement = select(stopped_lanes).order_by(stopped_lanes.c.stream, stopped_lanes.c.lane)
     if stream is not None:
         statement = statement.where(stopped_lanes.c.stream == stream)
     return [StoppedLane(*row) for row in session.execute(statement)]
 
 
-def differ(told: Iterable[StoppedLane], stops: Iterable[Stop], lanes: Collection[int]) -> bool:
-    """Whether the rows of these lanes say something else than a member knows of them."""
-    told_of = {(row.subject, row.reason) for row in told if row.lane in lanes}
-    return told_of != {(stop.subject, stop.reason) for stop in stops}
+def differ(rows: Iterable[StoppedLane], stops: Iterable[Stop], lanes: Collection[int]) -> bool:
+    """Return whether the rows of these lanes differ from the stops that a member knows of them."""
+    recorded = {(row.subject, row.reason) for row in rows if row.lane in lanes}
+    return recorded != {(stop.subject, stop.reason) for stop in stops}
 
 
 def write(session: Session, stream: str, stops: Iterable[Stop], lanes: Collection[int]) -> None:
-    """Replace the rows of these lanes by one for each stop."""
+    """Replace the rows of these lanes by one row for each stop."""
     session.execute(
         delete(stopped_lanes).where(
             stopped_lanes.c.stream == stream, stopped_lanes.c.lane.in_(sorted(lanes))

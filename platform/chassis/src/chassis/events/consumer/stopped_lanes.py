@@ -1,4 +1,4 @@
-"""The lanes of a stream that are stopped, and the gaps in numbers that may stop one."""
+"""The stopped lanes of a stream, and the gaps in numbers that may stop a lane."""
 
 import time
 from collections.abc import Collection, Mapping
@@ -7,66 +7,75 @@ from dataclasses import dataclass, replace
 import structlog
 
 from chassis.events.consumer.arrival import Arrival
-from chassis.events.consumer.positions import Position
+from chassis.events.consumer.position import Position
 from chassis.events.wire import transport
 from chassis.events.wire.contracts import lane_of_subject
 from chassis.events.wire.resending import Missing
 from chassis.telemetry import metrics
 
-__all__ = ["Stop", "Stops"]
+__all__ = ["Stop", "StoppedLanes"]
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a lane is stopped, where it stands, and when it is looked at again (monotonic seconds).
+    """Why a lane is stopped, at which position, and when to check it again (monotonic seconds).
 
-    `missing` are the numbers it waits for, if that is why. `found`: they are there, and it is read.
+    `missing` are the numbers that it waits for, if that is the reason. `resumed`: what it waits for
+    is there, so that the lane is read again.
     """
 
     lane: int
     subject: str
     reason: str
     position: Position | None
-    again_at: float
+    retry_at: float
     missing: Missing | None = None
-    found: bool = False
+    resumed: bool = False
 
     @property
     def verb(self) -> str:
-        """What an operator does about it: `events <verb> <subject>`."""
+        """The verb of `events <verb> <subject>` by which an operator can continue the lane."""
         return "skip" if self.missing else "begin-anew"
 
 
-class Stops:
-    """A lane is stopped where going on would lose an event without a word.
+class StoppedLanes:
+    """The lanes that are not read because continuing could lose an event.
 
-    `changed` says that lanes have stopped or gone on since it was last set to False.
+    `changed` is set when lanes stop or continue; its reader resets it.
     """
 
     def __init__(self, stream: str, retry_seconds: float) -> None:
         self._stream = stream
         self._retry_seconds = retry_seconds
         self._by_lane: dict[int, Stop] = {}
-        self._gaps: dict[str, int] = {}
+        self._gaps_seen_once: dict[str, int] = {}
         self.changed = False
 
     @property
     def all(self) -> Collection[Stop]:
-        """A stop for each stopped lane."""
+        """The stop of each stopped lane."""
         return self._by_lane.values()
 
     @property
-    def resting(self) -> set[int]:
-        """Lanes that are not to be read."""
-        return {stop.lane for stop in self.all if not stop.found}
+    def excluded(self) -> set[int]:
+        """The lanes that must not be read."""
+        return {stop.lane for stop in self.all if not stop.resumed}
 
     @property
     def due(self) -> list[Stop]:
-        """Stops to be looked at: may their lanes go on?"""
+        """The stops to check now."""
         now = time.monotonic()
-        return [stop for stop in self.all if not stop.found and stop.again_at <= now]
+        return [stop for stop in self.all if not stop.resumed and stop.retry_at <= now]
+
+    def seconds_until_due(self) -> float:
+        """Return the seconds until a stop is due, at least 0.01; infinite if none is waiting."""
+        now = time.monotonic()
+        return min(
+            (max(0.01, stop.retry_at - now) for stop in self.all if not stop.resumed),
+            default=float("inf"),
+        )
 
     def stop(
         self,
@@ -76,8 +85,8 @@ class Stops:
         position: Position | None,
         missing: Missing | None = None,
     ) -> None:
-        """Stop a lane, or let one that is stopped already rest again."""
-        stop = Stop(lane, subject, reason, position, self._next_look(), missing)
+        """Stop a lane, or a resumed lane again."""
+        stop = Stop(lane, subject, reason, position, self._next_retry(), missing)
         if lane not in self._by_lane:
             self.changed = True
             _log.error(
@@ -91,94 +100,97 @@ class Stops:
             )
         self._by_lane[lane] = stop
 
-    def gap(self, arrival: Arrival, position: Position) -> None:
-        """Numbers are missing below what arrived: seen twice, that stops the lane."""
+    def note_gap(self, arrival: Arrival, position: Position) -> None:
+        """Note that numbers are missing before an arrival; the second time, stop its lane.
+
+        The first time, a new consumer may still find the missing events.
+        """
         expected = position.number + 1
-        if self._gaps.get(arrival.subject) != expected:
-            self._gaps[arrival.subject] = expected  # a new consumer may find it
+        if self._gaps_seen_once.get(arrival.subject) != expected:
+            self._gaps_seen_once[arrival.subject] = expected
             return
-        here = arrival.position
+        event = arrival.position
         missing = Missing(
             arrival.subject,
             expected,
-            here.number - 1,
-            here.generation,
+            event.number - 1,
+            event.generation,
             transport.integer(arrival.headers, transport.RANK),
         )
         if arrival.lane not in self._by_lane:
-            metrics.EVENTS_LOST.labels(arrival.type).inc(here.number - expected)
-        self.stop(arrival.lane, arrival.subject, _said(missing), position, missing)
+            metrics.EVENTS_LOST.labels(arrival.type).inc(event.number - expected)
+        self.stop(arrival.lane, arrival.subject, _describe(missing), position, missing)
 
-    def explain(self, stop: Stop, why: str) -> None:
-        """Say more of why a lane is stopped."""
-        now = self._by_lane.get(stop.lane)
-        if now and stop.missing and now.missing == stop.missing:
-            reason = f"{_said(stop.missing)}: {why}"
-            if now.reason != reason:
+    def add_reason(self, stop: Stop, why: str) -> None:
+        """Add to the reason of a stopped lane why its gap cannot be filled."""
+        current = self._by_lane.get(stop.lane)
+        if current and stop.missing and current.missing == stop.missing:
+            reason = f"{_describe(stop.missing)}: {why}"
+            if current.reason != reason:
                 _log.error(
                     "lane remains stopped; the producer did not send the missing events",
                     stream=self._stream,
-                    lane=now.lane,
+                    lane=current.lane,
                     reason=reason,
                 )
                 self.changed = True
-            self._by_lane[stop.lane] = replace(now, reason=reason)
+            self._by_lane[stop.lane] = replace(current, reason=reason)
 
-    def narrow(self, stop: Stop, position: Position) -> Stop:
-        """Some of what a lane misses has been taken: it stays stopped for the rest."""
+    def narrow_gap(self, stop: Stop, position: Position) -> Stop:
+        """Keep a lane stopped for the rest of its gap, above the position; return the new stop."""
         assert stop.missing
         missing = replace(stop.missing, first=position.number + 1)
         narrowed = replace(
-            stop, reason=_said(missing), position=position, missing=missing, found=False
+            stop, reason=_describe(missing), position=position, missing=missing, resumed=False
         )
         self._by_lane[stop.lane] = narrowed
         self.changed = True
         return narrowed
 
-    def rest(self, stop: Stop) -> None:
-        """What it waits for is not there yet."""
-        now = self._by_lane.get(stop.lane)
-        if now:
-            self._by_lane[stop.lane] = replace(now, again_at=self._next_look())
+    def postpone(self, stop: Stop) -> None:
+        """Check a stop again after the retry interval."""
+        current = self._by_lane.get(stop.lane)
+        if current:
+            self._by_lane[stop.lane] = replace(current, retry_at=self._next_retry())
 
-    def go_on(self, stop: Stop) -> None:
-        """What it waited for is there: its lane is to be read again."""
-        now = self._by_lane.get(stop.lane)
-        if now and (now.subject, now.position) == (stop.subject, stop.position):
-            self._by_lane[stop.lane] = replace(now, found=True)
+    def resume(self, stop: Stop) -> None:
+        """Let a lane be read again, unless it was stopped elsewhere in the meantime."""
+        current = self._by_lane.get(stop.lane)
+        if current and (current.subject, current.position) == (stop.subject, stop.position):
+            self._by_lane[stop.lane] = replace(current, resumed=True)
 
-    def read_again(self) -> None:
-        """Let every stopped lane be read again: an operator may have changed what stops it."""
-        self._by_lane = {lane: replace(stop, found=True) for lane, stop in self._by_lane.items()}
+    def resume_all(self) -> None:
+        """Let all stopped lanes be read again; those that still cannot continue stop again."""
+        self._by_lane = {lane: replace(stop, resumed=True) for lane, stop in self._by_lane.items()}
 
-    def taken(self, arrival: Arrival) -> None:
-        """An event has taken effect: what was missing before it is no longer."""
-        self._gaps.pop(arrival.subject, None)
+    def note_processed(self, arrival: Arrival) -> None:
+        """Forget the gap before an event that took effect, and the stop of its subject."""
+        self._gaps_seen_once.pop(arrival.subject, None)
         stop = self._by_lane.get(arrival.lane)
         if stop and stop.subject == arrival.subject:
             del self._by_lane[arrival.lane]
             self.changed = True
             _log.info("lane resumed", stream=self._stream, lane=arrival.lane)
 
-    def review(self, known: Mapping[str, Position], lanes: Collection[int]) -> None:
-        """Forget what no longer holds: positions that have moved, lanes that are no longer ours."""
+    def forget_outdated(self, stored: Mapping[str, Position], lanes: Collection[int]) -> None:
+        """Forget stops and gaps whose stored position has moved or whose lane is not in `lanes`."""
         self._by_lane = {
             lane: stop
             for lane, stop in self._by_lane.items()
-            if lane in lanes and known.get(stop.subject) == stop.position
+            if lane in lanes and stored.get(stop.subject) == stop.position
         }
-        self._gaps = {
+        self._gaps_seen_once = {
             subject: number
-            for subject, number in self._gaps.items()
+            for subject, number in self._gaps_seen_once.items()
             if lane_of_subject(subject) in lanes
-            and subject in known
-            and known[subject].number + 1 == number
+            and subject in stored
+            and stored[subject].number + 1 == number
         }
 
-    def _next_look(self) -> float:
+    def _next_retry(self) -> float:
         return time.monotonic() + self._retry_seconds
 
 
-def _said(missing: Missing) -> str:
+def _describe(missing: Missing) -> str:
     count = missing.last - missing.first + 1
     return f"{count} events are missing from number {missing.first} on"

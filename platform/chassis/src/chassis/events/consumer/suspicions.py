@@ -1,4 +1,4 @@
-"""What a member that vanished may have had in hand, of the lanes it ran: one may have killed it."""
+"""Events that a vanished member may have been handling: one of them may have killed it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,32 +11,31 @@ __all__ = ["Suspicions"]
 
 @dataclass(slots=True)
 class _Suspicion:
-    """So many events of one member's lanes, in the order of the stream, none of them further on in
-    it than `up_to_sequence`."""
+    """The first `events` of one member's lanes in stream order, up to `up_to_sequence`."""
 
     events: int
     up_to_sequence: int = 0
 
 
 class Suspicions:
-    """Which events of a stream are to run alone."""
+    """Which events of a stream must run alone. A member had at most `batch_size` in hand."""
 
-    def __init__(self, events: int) -> None:
-        self._events = events
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
         self._by_lane: dict[int, _Suspicion] = {}
 
     def add(self, lanes: Mapping[int, str]) -> None:
-        """Of the lanes of each member as many events are suspect as a batch may hold."""
-        by_member = {member: _Suspicion(self._events) for member in lanes.values()}
+        """Suspect the first events of these lanes; their values are the members that vanished."""
+        by_member = {member: _Suspicion(self._batch_size) for member in lanes.values()}
         self._by_lane.update({lane: by_member[member] for lane, member in lanes.items()})
 
     def end_at(self, sequence: int) -> None:
-        """What comes after the stream's end as it was then was in nobody's hand."""
+        """Limit new suspicions to this end of the stream: later events were in no member's hand."""
         for suspicion in self._by_lane.values():
             suspicion.up_to_sequence = suspicion.up_to_sequence or sequence
 
     def mark(self, arrivals: Sequence[Arrival]) -> None:
-        """Mark those that are suspect."""
+        """Mark the arrivals that are suspect."""
         marked: Counter[int] = Counter()
         for arrival in arrivals:
             suspicion = self._by_lane.get(arrival.lane)
@@ -48,8 +47,8 @@ class Suspicions:
                 arrival.suspect = True
                 marked[id(suspicion)] += 1
 
-    def taken(self, arrival: Arrival) -> None:
-        """A suspect one has been stored, to run alone; after one that is not, its lane is clear."""
+    def note_processed(self, arrival: Arrival) -> None:
+        """Count down after a suspect arrival; another one shows that its lane has no more."""
         if not arrival.suspect:
             self._by_lane.pop(arrival.lane, None)
         elif suspicion := self._by_lane.get(arrival.lane):

@@ -1,4 +1,4 @@
-"""What a member says of itself to the others, and how it is read."""
+"""The announcement by which a member tells the others what it is."""
 
 import json
 import math
@@ -11,10 +11,11 @@ __all__ = ["Announcement"]
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A replica as it announces itself; the announcement holds for `ttl_seconds`.
+    """What a replica announces about itself; the announcement is valid for `ttl_seconds`.
 
-    `database` is the id of its database. `joined` says whether it reads and publishes, `reads`
-    whether it takes lanes. `types` are the events that it handles; None if it does not say.
+    `database` is the id of its database. `joined` is whether it reads and publishes, and `reads`
+    whether it takes lanes. `types` are the event types that it handles; None if the announcement
+    does not contain them. `weight` is its version's share of the lanes in percent, if any.
     """
 
     version: str
@@ -26,8 +27,8 @@ class Announcement:
     weight: int | None = None
 
     def to_json(self) -> bytes:
-        """As it is published."""
-        said = {
+        """Return the announcement as it is published."""
+        content = {
             "version": self.version,
             "ttl": self.ttl_seconds,
             "database": self.database,
@@ -35,18 +36,18 @@ class Announcement:
             "reads": self.reads,
             "types": sorted(self.types or ()),
         }
-        return json.dumps(said).encode()
+        return json.dumps(content).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "Announcement | None":
-        """Read what may be anybody's; None if no member can have said it.
+        """Return a published announcement; None if it is not one, as any client may publish here.
 
-        Members of older versions say less: they count as joined and as readers.
+        Announcements of older versions contain less: their members count as joined and reading.
         """
         try:
-            said = json.loads(data)
-            version, ttl, weight = str(said["version"]), float(said["ttl"]), _weight(said)
-            database = said.get("database") and str(UUID(said["database"]))
+            content = json.loads(data)
+            version, ttl, weight = str(content["version"]), float(content["ttl"]), _weight(content)
+            database = content.get("database") and str(UUID(content["database"]))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
         if not 0 < ttl < math.inf:
@@ -55,20 +56,20 @@ class Announcement:
             version,
             ttl,
             database,
-            joined=said.get("joined") is not False,
-            reads=said.get("reads") is not False,
-            types=_types(said),
+            joined=content.get("joined") is not False,
+            reads=content.get("reads") is not False,
+            types=_types(content),
             weight=weight,
         )
 
 
-def _types(said: dict[str, Any]) -> frozenset[str] | None:
-    types = said.get("types")
+def _types(content: dict[str, Any]) -> frozenset[str] | None:
+    types = content.get("types")
     return frozenset(map(str, types)) if isinstance(types, list) else None
 
 
-def _weight(said: dict[str, Any]) -> int | None:
-    weight = said.get("weight")
+def _weight(content: dict[str, Any]) -> int | None:
+    weight = content.get("weight")
     if weight is None or (type(weight) is int and 0 <= weight <= 100):
         return weight
-    raise ValueError(f"no weight: {weight!r}")
+    raise ValueError(f"not a weight: {weight!r}")

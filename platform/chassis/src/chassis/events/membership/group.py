@@ -1,4 +1,4 @@
-"""The other members of a service, as each was heard of last."""
+"""The other members of a service, by the last announcement of each."""
 
 import time
 from collections.abc import Callable
@@ -15,17 +15,17 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """An announcement, and when it was heard (seconds of the group's clock)."""
+    """An announcement, and when it was received (seconds of the group's clock)."""
 
-    said: Announcement
-    heard: float
+    announcement: Announcement
+    received: float
 
 
 class Group:
-    """Whom this member believes to run.
+    """The members that are believed to run.
 
-    `database` is the id of this member's database. Members that have another one are strangers:
-    they are remembered, and belong to the group in nothing else.
+    `database` is the id of this member's database. Members with another one are strangers: they
+    are remembered, but do not belong to the group.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,35 +36,38 @@ class Group:
         self.database: str | None = None
 
     def listen(self) -> None:
-        """Begin to hear announcements, perhaps again.
+        """Note that announcements can be received from now on.
 
-        No member could be heard before: all are believed for one TTL more.
+        They could not be received before, so that every known member is believed for another TTL.
         """
         self._listening_since = self._clock()
 
     def has_listened(self, seconds: float) -> bool:
-        """Whether announcements have been heard for that long."""
+        """Return whether announcements could be received for `seconds`."""
         return self._clock() - self._listening_since >= seconds
 
-    def hear(self, id: str, said: Announcement, age: float = 0) -> bool:
-        """Note an announcement of that age; whether the member is new, or has another database."""
-        if age >= said.ttl_seconds:
+    def hear(self, id: str, announcement: Announcement, age: float = 0) -> bool:
+        """Note an announcement that is `age` seconds old.
+
+        Returns whether the member is new or has another database than before.
+        """
+        if age >= announcement.ttl_seconds:
             return False
         before = self._seen.get(id)
-        self._seen[id] = _Seen(said, self._clock() - age)
-        return before is None or before.said.database != said.database
+        self._seen[id] = _Seen(announcement, self._clock() - age)
+        return before is None or before.announcement.database != announcement.database
 
     def forget(self, id: str) -> bool:
-        """A member has left; whether it was known."""
+        """Remove a member that has left; return whether it was known."""
         return self._seen.pop(id, None) is not None
 
     def expire(self) -> list[str]:
-        """Forget the members that were silent for their TTL; returns their ids."""
+        """Remove the members that were silent for their TTL, and return their ids."""
         now, since = self._clock(), self._listening_since
         gone = [
             id
             for id, seen in self._seen.items()
-            if max(seen.heard, since) + seen.said.ttl_seconds < now
+            if max(seen.received, since) + seen.announcement.ttl_seconds < now
         ]
         for id in gone:
             del self._seen[id]
@@ -72,18 +75,33 @@ class Group:
 
     @property
     def members(self) -> dict[str, Announcement]:
-        """The others that have the same database, by id. Older versions do not say which they
-        have."""
-        return {id: s.said for id, s in self._seen.items() if not self._is_stranger(s.said)}
+        """The other members, by id: those with this database, and older versions, which do not say
+        which one they have."""
+        announcements = {id: seen.announcement for id, seen in self._seen.items()}
+        return {id: a for id, a in announcements.items() if not self._is_stranger(a)}
+
+    def versions_of(self, type: str) -> frozenset[str] | None:
+        """Return the versions of the other members that handle an event type.
+
+        The result is None if a member does not announce what it handles.
+        """
+        versions: set[str] = set()
+        for member in self.members.values():
+            if member.types is None:
+                return None
+            if type in member.types:
+                versions.add(member.version)
+        return frozenset(versions)
 
     def rival(self, *, joined: bool) -> tuple[str, str] | None:
-        """Another living database that goes first, and one of its members.
+        """Return a database that takes precedence over this member's, and one of its members.
 
-        A joined member's database goes before one that has not joined, so that a newcomer's
-        mistake stops no group that works. Among equals the database that was made first goes
-        first. `joined` is whether this member has joined.
+        The database of a member that has joined takes precedence over that of one that has not, so
+        that the mistake of a new replica does not stop a group that works. Otherwise the database
+        that was created first takes precedence. `joined` is whether this member has joined.
         """
-        others = {id: s.said for id, s in self._seen.items() if self._is_stranger(s.said)}
+        announcements = {id: seen.announcement for id, seen in self._seen.items()}
+        others = {id: a for id, a in announcements.items() if self._is_stranger(a)}
         for id in others.keys() - self._known_strangers:
             _log.warning(
                 "member uses a different database; only one may be in use",
@@ -93,10 +111,10 @@ class Group:
         self._known_strangers = set(others)
         mine = (not joined, str(self.database), "")
         first = min(
-            ((not said.joined, str(said.database), id) for id, said in others.items()),
+            ((not other.joined, str(other.database), id) for id, other in others.items()),
             default=mine,
         )
         return first[1:] if first < mine else None
 
-    def _is_stranger(self, said: Announcement) -> bool:
-        return None not in (self.database, said.database) and said.database != self.database
+    def _is_stranger(self, other: Announcement) -> bool:
+        return None not in (self.database, other.database) and other.database != self.database

@@ -1,4 +1,7 @@
-"""Which member runs which lane: a mark that outlives its member makes its lane suspect."""
+"""The rows that say which member reads which lane.
+
+A mark that outlives its member makes the first events of its lane suspect.
+"""
 
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ __all__ = ["Mark", "Marked", "delete_all", "held_by", "load", "mark", "unmark"]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The member runs this lane of the stream."""
+    """A row: the member reads this lane of the stream."""
 
     member: str
     stream: str
@@ -22,7 +25,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """Lanes that a living member still holds, and by whom that has vanished lanes were held."""
+    """The lanes that another living member still holds, and the lanes of vanished members.
+
+    `suspect` contains the vanished member of each such lane.
+    """
 
     busy: frozenset[int]
     suspect: Mapping[int, str]
@@ -36,57 +42,59 @@ def mark(
     living: Set[str],
     patient: Collection[int],
 ) -> Marked:
-    """Mark the lanes a member runs from now on, and unmark those it no longer does.
+    """Mark the lanes that a member reads from now on, and unmark its other ones.
 
-    Lanes in `patient` that another living member has marked are left to it for now.
+    Lanes in `patient` that another living member has marked are left to that member for now.
     """
     rows = session.execute(select(marks).where(marks.c.stream == stream)).all()
-    own = {row.lane for row in rows if row.member == member}
+    own_lanes = {row.lane for row in rows if row.member == member}
     others = [row for row in rows if row.member != member and row.lane in lanes]
     busy = frozenset(r.lane for r in others if r.member in living and r.lane in patient)
-    left = [r for r in others if r.member not in living and r.lane not in busy]
-    for row in left:
+    left_behind = [r for r in others if r.member not in living and r.lane not in busy]
+    for row in left_behind:
         session.execute(
             delete(marks).where(
                 marks.c.member == row.member, marks.c.stream == stream, marks.c.lane == row.lane
             )
         )
-    running = set(lanes) - busy
-    gone = own - running
-    if gone:
+    reading = set(lanes) - busy
+    released = own_lanes - reading
+    if released:
         session.execute(
             delete(marks).where(
-                marks.c.member == member, marks.c.stream == stream, marks.c.lane.in_(gone)
+                marks.c.member == member, marks.c.stream == stream, marks.c.lane.in_(released)
             )
         )
-    new = [{"member": member, "stream": stream, "lane": lane} for lane in sorted(running - own)]
+    new = [
+        {"member": member, "stream": stream, "lane": lane} for lane in sorted(reading - own_lanes)
+    ]
     if new:
         session.execute(insert(marks), new)
-    return Marked(busy, {row.lane: row.member for row in left})
+    return Marked(busy, {row.lane: row.member for row in left_behind})
 
 
 def held_by(session: Session, stream: str, members: Set[str]) -> dict[int, str]:
-    """The lanes that these members have marked."""
+    """Return the lanes that these members have marked, each with its member."""
     rows = session.execute(select(marks).where(marks.c.stream == stream))
     return {row.lane: row.member for row in rows if row.member in members}
 
 
 def unmark(session: Session, member: str, stream: str) -> None:
-    """The member has let go of all its lanes in order."""
+    """Delete the marks of a member that no longer reads the stream."""
     session.execute(delete(marks).where(marks.c.member == member, marks.c.stream == stream))
 
 
 def load(session: Session) -> list[Mark]:
-    """Every mark, of all streams."""
+    """Return every mark, of all streams."""
     return [Mark(row.member, row.stream, row.lane) for row in session.execute(select(marks))]
 
 
-def delete_all(session: Session, left: Collection[Mark]) -> None:
-    """Delete marks that members have left behind."""
+def delete_all(session: Session, marked: Collection[Mark]) -> None:
+    """Delete these marks."""
     these = (
         (marks.c.member == bindparam("member_"))
         & (marks.c.stream == bindparam("stream_"))
         & (marks.c.lane == bindparam("lane_"))
     )
-    rows = [{"member_": m.member, "stream_": m.stream, "lane_": m.lane} for m in left]
+    rows = [{"member_": m.member, "stream_": m.stream, "lane_": m.lane} for m in marked]
     session.execute(delete(marks).where(these), rows)

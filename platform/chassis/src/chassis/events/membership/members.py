@@ -1,11 +1,12 @@
-"""The replicas of a service, known to each other through the broker, and each one's lanes.
+"""The replicas of a service, known to each other through the broker, and the lanes of each.
 
-Announcements are kept in a stream, the last of each member, so that a newcomer hears of all at
-once; after that they are heard as they are published, and a member silent for its own TTL is gone.
-Nothing rests on the membership for safety: positions do that.
+A stream keeps the last announcement of each member, so that a new member knows all others at once.
+After that, announcements are received as they are published, and a member that is silent for its
+own TTL is gone. Safety does not depend on the membership: positions ensure it.
 
-A group has one database. Each announcement names that of its member, and of two databases under one
-name one is refused: its members neither read nor publish until those of the other are gone.
+A group has one database. Each announcement names that of its member. If there are two databases
+under one name, one is refused: its members neither read nor publish until those of the other are
+gone.
 """
 
 import asyncio
@@ -15,12 +16,13 @@ import structlog
 from nats.aio.msg import Msg
 
 from chassis.events.jetstream.broker import Broker
+from chassis.events.membership.admittance import Admittance
 from chassis.events.membership.announcement import Announcement
+from chassis.events.membership.announcer import Announcer
 from chassis.events.membership.group import Group
 from chassis.events.membership.members_stream import MembersStream
 from chassis.events.membership.shares import Member, share_of_lanes
-from chassis.events.wire import transport
-from chassis.telemetry import metrics
+from chassis.events.wire.transport import members_subject
 
 __all__ = ["Members"]
 
@@ -28,12 +30,16 @@ _log = structlog.get_logger(__name__)
 
 
 class Members:
-    """Announces this member and computes which lanes are its own.
+    """Announces this member and computes its lanes.
 
-    `reads` is whether it takes lanes at all; who only publishes takes none. `database` is the
-    database's id, to be set before `run`. `joined` is set while this member may read and publish,
-    `barred` while it may not for another database's sake, and `refused` says why. Without
-    `makes_stream` the stream of members is only looked for; `hindrance` says that it is missing.
+    A member that does not read (`reads`) has no lanes; `types` are the event types that it handles.
+    Without `makes_stream` a release must create the stream of members. `database`, the id of this
+    member's database, must be set before `run`.
+
+    Attributes:
+        lanes: The lanes that this member owns.
+        joined: Set while this member may read and publish.
+        barred: Set while it may not because members with another database do.
     """
 
     def __init__(
@@ -50,22 +56,28 @@ class Members:
         makes_stream: bool = True,
     ) -> None:
         self._broker = broker
-        self._service = service
         self._types = frozenset(types)
         self._reads = reads
         self._group = Group()
         self._stream = MembersStream(service, makes=makes_stream, replicas=replicas)
+        self._admittance = Admittance(service)
         self._on_change: list[Callable[[], None]] = []
-        self._leaving = False
         self.member = member
         self.version = version
         self.ttl_seconds = ttl_seconds
         self.lanes: frozenset[int] = frozenset()
-        self.joined = asyncio.Event()
-        self.barred = asyncio.Event()
-        self.refused = ""
-        broker.subscribe(self._subject("*"), self._hear)
-        broker.on_connected(self._connected)
+        self.joined = self._admittance.joined
+        self.barred = self._admittance.barred
+        self.announcer = Announcer(
+            broker,
+            members_subject(service, member),
+            version=version,
+            ttl_seconds=ttl_seconds,
+            reads=reads,
+            types=self._types,
+        )
+        broker.subscribe(members_subject(service, "*"), self._on_announcement)
+        broker.on_connected(self._on_connected)
 
     @property
     def database(self) -> str | None:
@@ -77,39 +89,44 @@ class Members:
         self._group.database = id
 
     @property
+    def refused(self) -> str:
+        """Why this member may neither read nor publish; empty while it may."""
+        return self._admittance.refused
+
+    @property
     def hindrance(self) -> str:
         """Why announcements are not kept; empty while they are."""
         return self._stream.hindrance
 
     @property
     def living(self) -> set[str]:
-        """Ids of the members that are there, this one included."""
+        """The ids of the members that run, this one included."""
         return {self.member, *self._group.members}
 
     @property
     def known(self) -> bool:
-        """Whether it is known who else runs: not while the broker is away."""
+        """Whether the other members are known, which they are not without the broker."""
         return self.joined.is_set() and self._broker.connected.is_set()
 
     def versions_of(self, type: str) -> frozenset[str] | None:
-        """The running versions that handle a type of events; None while that is not known: the
-        broker is away, or a member does not say what it handles."""
+        """Return the running versions that handle an event type.
+
+        The result is None while that is unknown: the broker is unavailable, or a member does not
+        announce what it handles.
+        """
         if not self.known:
             return None
-        versions = {self.version} if type in self._types else set()
-        for said in self._group.members.values():
-            if said.types is None:
-                return None
-            if type in said.types:
-                versions.add(said.version)
-        return frozenset(versions)
+        others = self._group.versions_of(type)
+        if others is None or type not in self._types:
+            return others
+        return others | {self.version}
 
     def on_change(self, call: Callable[[], None]) -> None:
-        """Call whenever the lanes of this member, or the membership, have changed."""
+        """Call whenever the members, and perhaps the lanes of this one, have changed."""
         self._on_change.append(call)
 
     async def run(self) -> None:
-        """Announce this member and notice who has fallen silent, until cancelled."""
+        """Announce this member and notice those that are silent, until cancelled."""
         while True:
             await asyncio.sleep(self.ttl_seconds / 3)
             if not self._broker.connected.is_set():
@@ -118,7 +135,7 @@ class Members:
                 if gone := self._group.expire():
                     _log.info("members are gone; reassigning their lanes", members=gone)
                     self._recompute()
-                # A broker that has just come up may not have been ready for it.
+                # A member that could not join when the broker connected tries again.
                 await (self._announce() if self.joined.is_set() else self._join())
                 if not self._stream.makes:
                     await self._stream.look(self._broker.client)
@@ -126,16 +143,14 @@ class Members:
                 _log.warning("membership announcement failed; retrying", error=repr(error))
 
     async def leave(self) -> None:
-        """Tell the others at once that this member is gone."""
-        self._leaving = True
+        """Tell the other members at once that this one is gone."""
+        self.announcer.stop()
         if self._broker.client.is_connected and (self.joined.is_set() or self.barred.is_set()):
-            headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub", "Nats-TTL": "1s"}
-            await self._broker.client.publish(self._subject(), b"", headers=headers)
-            await self._broker.client.flush(timeout=1)
+            await self.announcer.say_goodbye()
 
     # --- joining --------------------------------------------------------------------------------
 
-    async def _connected(self) -> None:
+    async def _on_connected(self) -> None:
         self._group.listen()
         await self._join()
 
@@ -152,32 +167,22 @@ class Members:
             )
             await self._announce()
         if rival := self._group.rival(joined=self.joined.is_set()):
-            self._refuse(rival)
+            self._bar(rival)
         else:
-            await self._accept()
+            await self._admit()
 
     async def _read_stream(self) -> None:
         client = self._broker.client
         await self._stream.open(client)
         await self._announce()
-        async for id, said, age in self._stream.kept(client):
+        async for id, announcement, age in self._stream.kept(client):
             if id != self.member:
-                self._group.hear(id, said, age)
+                self._group.hear(id, announcement, age)
 
     async def _announce(self) -> None:
-        said = Announcement(
-            self.version,
-            self.ttl_seconds,
-            self.database,
-            joined=self.joined.is_set(),
-            reads=self._reads,
-            types=self._types,
-        )
-        ttl = {"Nats-TTL": f"{self.ttl_seconds}s"}
-        if not self._leaving:
-            await self._broker.client.publish(self._subject(), said.to_json(), headers=ttl)
+        await self.announcer.announce(self.database, joined=self.joined.is_set())
 
-    async def _hear(self, message: Msg) -> None:
+    async def _on_announcement(self, message: Msg) -> None:
         id = message.subject.rpartition(".")[2]
         if id == self.member:
             return
@@ -185,18 +190,19 @@ class Members:
             if self._group.forget(id):
                 self._recompute()
             return
-        said = Announcement.from_json(message.data)
-        changed = said is not None and self._group.hear(id, said)
+        announcement = Announcement.from_json(message.data)
+        changed = announcement is not None and self._group.hear(id, announcement)
         if self.joined.is_set() and (rival := self._group.rival(joined=True)):
-            self._refuse(rival)
+            self._bar(rival)
         elif changed:
             self._recompute()
 
     def _recompute(self) -> None:
+        """Compute this member's lanes from the members that are known, and call `on_change`."""
         members = {
-            id: Member(said.version, said.weight)
-            for id, said in self._group.members.items()
-            if said.reads
+            id: Member(member.version, member.weight)
+            for id, member in self._group.members.items()
+            if member.reads
         }
         if self._reads and not self.refused:
             members[self.member] = Member(self.version)
@@ -205,34 +211,12 @@ class Members:
         for call in self._on_change:
             call()
 
-    # --- one database ---------------------------------------------------------------------------
-
-    def _refuse(self, rival: tuple[str, str]) -> None:
-        database, id = rival
-        refused = (
-            f"another database has the events of {self._service}: {database}, of member {id}; this "
-            f"one is {self.database}. Give all replicas of {self._service} one APP_DATABASE_URL, "
-            "or rename one of the two services"
-        )
-        if refused != self.refused:
-            _log.error("another database is in use; reading and publishing stopped", reason=refused)
-        self.refused = refused
-        self.joined.clear()
-        self.barred.set()
-        metrics.EVENT_DATABASE_REFUSED.set(1)
+    def _bar(self, rival: tuple[str, str]) -> None:
+        self._admittance.bar(self.database, rival)
         self._recompute()
 
-    async def _accept(self) -> None:
-        if self.refused:
-            _log.warning("members with the other database are gone; reading and publishing resumed")
-        first = not self.joined.is_set()
-        self.refused = ""
-        self.barred.clear()
-        self.joined.set()
-        metrics.EVENT_DATABASE_REFUSED.set(0)
+    async def _admit(self) -> None:
+        newly_admitted = self._admittance.admit()
         self._recompute()
-        if first and self.database:
-            await self._announce()  # that it has joined
-
-    def _subject(self, member: str | None = None) -> str:
-        return transport.members_subject(self._service, member or self.member)
+        if newly_admitted and self.database:
+            await self._announce()  # because the announcements before say that it has not joined

@@ -1,4 +1,4 @@
-"""The stream that keeps the last announcement of each member, for those that come later."""
+"""The stream that keeps the last announcement of each member for members that start later."""
 
 import time
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ _STREAM = transport.MEMBERS_STREAM
 class MembersStream:
     """The announcements of one service's members.
 
-    Where `makes` is false the stream is only looked for; `hindrance` says that it is missing.
+    If `makes` is false, the stream is not created; `hindrance` says so while it is missing.
     """
 
     def __init__(self, service: str, *, makes: bool, replicas: int) -> None:
@@ -34,11 +34,11 @@ class MembersStream:
         self.hindrance = ""
 
     async def open(self, client: Client) -> None:
-        """Make the stream, or see that it is there.
+        """Ensure that the stream exists.
 
         Raises:
-            LookupError: it is missing, and a release is to make it.
-            JetStreamError, nats.errors.Error, TimeoutError: it cannot be told now.
+            LookupError: the stream is missing, and a release must create it.
+            JetStreamError, nats.errors.Error, TimeoutError: the server did not answer as expected.
         """
         if self.makes:
             await ensure_stream(client, self._replicas)
@@ -46,7 +46,7 @@ class MembersStream:
             raise LookupError(self.hindrance)
 
     async def look(self, client: Client) -> bool:
-        """Whether the stream is there; that it is missing is logged once."""
+        """Return whether the stream exists; log once that it is missing."""
         try:
             await stream_state(client, _STREAM)
         except StreamGone:
@@ -63,21 +63,21 @@ class MembersStream:
         return True
 
     async def kept(self, client: Client) -> AsyncIterator[tuple[str, Announcement, float]]:
-        """Each member's id, its last announcement, and the age of that in seconds."""
+        """Yield each member's id, its last announcement, and the age of that in seconds."""
         subjects = [transport.members_subject(self._service, "*")]
         async for stored in last_messages(client, _STREAM, subjects):
             headers = stored.headers
             if "KV-Operation" in headers or "Nats-Marker-Reason" in headers:
                 continue
-            said = Announcement.from_json(stored.data)
-            if said is not None and transport.COPIED_FROM not in headers:
+            announcement = Announcement.from_json(stored.data)
+            if announcement is not None and transport.COPIED_FROM not in headers:
                 id = stored.subject.rpartition(".")[2]
-                yield id, said, _age(headers.get("Nats-Time-Stamp"))
+                yield id, announcement, _age(headers.get("Nats-Time-Stamp"))
 
 
 @dataclass(frozen=True, slots=True)
 class RunningMember:
-    """A replica as its last announcement tells of it; `types` is None if that does not say."""
+    """A replica by its last announcement; `types` is None if that does not contain them."""
 
     member: str
     version: str
@@ -85,24 +85,24 @@ class RunningMember:
 
 
 async def running_members(client: Client, service: str) -> list[RunningMember]:
-    """The replicas of a service that run, as somebody sees them who is none of them.
+    """Return the replicas of a service that run, for a process that is not one of them.
 
     Raises:
-        JetStreamError, nats.errors.Error: it cannot be told.
+        JetStreamError, nats.errors.Error: the server did not answer as expected.
     """
     kept = MembersStream(service, makes=False, replicas=1).kept(client)
     try:
         return [
-            RunningMember(id, said.version, said.types)
-            async for id, said, age in kept
-            if age < said.ttl_seconds
+            RunningMember(id, announced.version, announced.types)
+            async for id, announced, age in kept
+            if age < announced.ttl_seconds
         ]
-    except StreamGone:  # nobody has ever run
+    except StreamGone:  # no replica of any service has ever run
         return []
 
 
 async def ensure_stream(client: Client, replicas: int) -> None:
-    """Make the stream if it is missing; another member may be faster."""
+    """Create the stream if it is missing. Several members may do so concurrently."""
     try:
         await stream_state(client, _STREAM)
         return
@@ -115,8 +115,11 @@ async def ensure_stream(client: Client, replicas: int) -> None:
 
 
 def members_config(replicas: int) -> dict[str, Any]:
-    """The stream that keeps the last announcement of each member (as ADR-8 does), with a TTL each
-    (ADR-43). On the disk, so that a server that is started again has it."""
+    """Return the configuration of the stream: the last announcement of each member, with its TTL.
+
+    It is a key-value bucket as in ADR-8, with TTLs as in ADR-43. It is kept on disk, so that it
+    survives a restart of the server.
+    """
     return {
         "name": _STREAM,
         "subjects": [transport.MEMBERS_SUBJECTS],
@@ -133,10 +136,10 @@ def members_config(replicas: int) -> dict[str, Any]:
 
 
 def _age(stamp: str | None) -> float:
-    """Seconds since the server stored a message. Needs clocks that agree within a TTL."""
+    """Return the seconds since the server stored a message, by clocks that agree within a TTL."""
     if not stamp:
         return 0
-    # Nanoseconds are more than Python reads.
+    # Python reads microseconds only; the server writes nanoseconds.
     seconds, _, rest = stamp.partition(".")
     fraction = rest.rstrip("Z")[:6] or "0"
     when = datetime.fromisoformat(f"{seconds.rstrip('Z')}.{fraction:0<6}+00:00")

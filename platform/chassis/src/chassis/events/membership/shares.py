@@ -1,4 +1,4 @@
-"""Which member of a service owns which lane, computed from the membership alone."""
+"""The owner of each lane, computed from the membership alone."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,27 +19,27 @@ class Member:
 
 
 def share_of_lanes(members: Mapping[str, Member], lanes: int = LANES) -> dict[int, str]:
-    """The owner of every lane, by member id; empty when there is nobody.
+    """Return the owner of every lane, by member id; empty if there are no members.
 
-    It depends on the membership alone, so all members compute the same. Each version with a weight
-    gets that percentage of the lanes, rounded, and the versions without one share the rest; when
-    only versions with weights are there, their proportions count. A version whose members are gone
-    is out of the reckoning, so its share flows back. Which lanes a version gets is by rendezvous
-    hashing: raising its weight only adds to its lanes.
+    The result depends on the membership alone, so that all members compute the same. Each version
+    with a weight gets that percentage of the lanes, rounded, and the versions without a weight
+    share the rest. If there are only versions with weights, their proportions count. A version
+    without members gets nothing, so that its share flows back. The lanes of a version are selected
+    by rendezvous hashing: raising its weight only adds lanes.
 
-    Within a version lanes go to members by bounded rendezvous hashing: of all pairs of lane and
-    member the highest score is taken first, and a member is full at its fair share, of which the
-    broken rest is first come, first served. So loads differ by at most one, and few lanes move
-    when a member comes or goes.
+    Within a version, lanes go to members by bounded rendezvous hashing: of all pairs of lane and
+    member, the highest score is assigned first, and a member is full at its fair share. The lanes
+    that remain after division go to the first members that have a pair for them. Therefore loads
+    differ by at most one, and few lanes move when a member starts or stops.
     """
     owners: dict[int, str] = {}
     for ids, pool in _pools(members, lanes):
-        owners.update(_share(ids, pool))
+        owners.update(_distribute(ids, pool))
     return owners
 
 
 def _pools(members: Mapping[str, Member], lanes: int) -> list[tuple[list[str], list[int]]]:
-    """Which lanes go to which members, those of one version or those of all without a weight."""
+    """Return groups of members and their lanes: one per version with a weight, and the rest."""
     weights: dict[str, int] = {}
     for member in members.values():
         if member.weight is not None:
@@ -47,7 +47,7 @@ def _pools(members: Mapping[str, Member], lanes: int) -> list[tuple[list[str], l
     rest = [id for id, member in members.items() if member.version not in weights]
     if not any(weights.values()) and not rest:
         rest, weights = list(members), {}
-    counts = _counts(weights, lanes, bool(rest))
+    counts = _lanes_per_version(weights, lanes, others=bool(rest))
     free = list(range(lanes))
     pools = []
     for version in sorted(weights):
@@ -61,13 +61,16 @@ def _pools(members: Mapping[str, Member], lanes: int) -> list[tuple[list[str], l
     return pools
 
 
-def _counts(weights: Mapping[str, int], lanes: int, others: bool) -> dict[str, int]:
-    """How many lanes each weighted version gets; `others`: whether somebody takes the rest."""
+def _lanes_per_version(weights: Mapping[str, int], lanes: int, *, others: bool) -> dict[str, int]:
+    """Return the number of lanes of each version with a weight.
+
+    `others` is whether there are versions without a weight, which get the rest.
+    """
     if others and sum(weights.values()) <= 100:
         counts = {version: (lanes * weight + 50) // 100 for version, weight in weights.items()}
         if sum(counts.values()) <= lanes:
             return counts
-    # Sainte-Laguë: proportional rounding in which nobody gains by another's greater weight.
+    # The method of Sainte-Laguë: a version never gets more lanes when the weight of another grows.
     counts = dict.fromkeys(sorted(weights), 0)
     for _ in range(lanes if any(weights.values()) else 0):
         neediest = max(counts, key=lambda version: weights[version] / (2 * counts[version] + 1))
@@ -75,7 +78,8 @@ def _counts(weights: Mapping[str, int], lanes: int, others: bool) -> dict[str, i
     return counts
 
 
-def _share(ids: Iterable[str], pool: Iterable[int]) -> dict[int, str]:
+def _distribute(ids: Iterable[str], pool: Iterable[int]) -> dict[int, str]:
+    """Return the owner of each lane of the pool among these members."""
     load = dict.fromkeys(sorted(ids), 0)
     lanes = list(pool)
     if not load:

@@ -4,8 +4,8 @@ import nats.errors
 from nats.aio.client import Client
 from sqlalchemy.exc import IntegrityError
 
-from chassis.events.consumer.behind import last_events
-from chassis.events.consumer.positions import Position, PositionMoved
+from chassis.events.consumer.backlog import last_events
+from chassis.events.consumer.position import Position, PositionMoved
 from chassis.events.jetstream.api import JetStreamError
 from chassis.events.membership.members_stream import running_members
 from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE

@@ -1,73 +1,18 @@
-"""Up to where a service has taken the events of each subject; moved by compare-and-set."""
+"""The positions of a service as rows, one for each subject; moved by compare-and-set."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import positions
-from chassis.events.wire import transport
+from chassis.events.consumer.position import Position, PositionMoved
 
-__all__ = [
-    "ANY",
-    "Position",
-    "PositionMoved",
-    "insert_new",
-    "known_subjects",
-    "load",
-    "move",
-    "position_of",
-    "skip",
-]
-
-# The number of a position whose subject had events that the stream no longer holds: whatever
-# comes first is the next one.
-ANY = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """The last event taken of a subject: its number, generation, sequence in the stream, and id.
-
-    `lineage` are the generations whose numbers lie below those of its own.
-    """
-
-    number: int
-    generation: str
-    sequence: int
-    event_id: str = ""
-    lineage: tuple[str, ...] = ()
-
-    def knows(self, generation: str) -> bool:
-        """Whether the numbers of a generation are of one count with its own, and not above it.
-
-        What names no generation is no relay's, and says nothing.
-        """
-        return generation in ("", self.generation, *self.lineage)
-
-    def goes_on(self, after: "Position") -> bool:
-        """Whether its number counts on from that of the position before."""
-        return after.number == ANY or not after.generation or self.knows(after.generation)
-
-
-def position_of(headers: Mapping[str, str], sequence: int) -> Position:
-    """Where a message stands; its number is 0 if no relay has sent it, or if it is a copy."""
-    return Position(
-        0 if transport.is_copy(headers, sequence) else transport.integer(headers, transport.NUMBER),
-        transport.generation(headers),
-        sequence,
-        transport.event_id(headers),
-        transport.lineage(headers),
-    )
-
-
-class PositionMoved(Exception):
-    """Somebody else has taken events of these subjects; this commit is refused."""
+__all__ = ["insert_new", "load", "move", "skip", "subjects_with_position"]
 
 
 def load(session: Session, stream: str) -> dict[str, Position]:
-    """Every position the service has in a stream, by subject."""
+    """Return every position that the service has in a stream, by subject."""
     rows = session.execute(select(positions).where(positions.c.stream == stream))
     return {
         row.subject: Position(
@@ -77,17 +22,17 @@ def load(session: Session, stream: str) -> dict[str, Position]:
     }
 
 
-def known_subjects(session: Session, subjects: Iterable[str]) -> set[str]:
-    """Which of the subjects have a position."""
+def subjects_with_position(session: Session, subjects: Iterable[str]) -> set[str]:
+    """Return the subjects that have a position already."""
     statement = select(positions.c.subject).where(positions.c.subject.in_(list(subjects)))
     return set(session.execute(statement).scalars())
 
 
 def insert_new(session: Session, stream: str, new: Mapping[str, Position]) -> None:
-    """Write first positions.
+    """Insert the first positions of subjects.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: another replica was faster.
+        sqlalchemy.exc.IntegrityError: another replica has inserted one of them.
     """
     session.execute(
         insert(positions),
@@ -107,10 +52,12 @@ def insert_new(session: Session, stream: str, new: Mapping[str, Position]) -> No
 
 
 def move(session: Session, moves: Sequence[tuple[str, Position, Position]]) -> None:
-    """Move positions (subject, from, to), all or none, in subject order.
+    """Move positions (subject, from, to), all or none, in the order of subjects.
+
+    The common order keeps two members from deadlocking.
 
     Raises:
-        PositionMoved: one of them is not where it was; roll back.
+        PositionMoved: the row of one of them differs from `from`; roll back.
     """
     rows = [
         {
@@ -127,17 +74,19 @@ def move(session: Session, moves: Sequence[tuple[str, Position, Position]]) -> N
     ]
     result = session.execute(_MOVE, rows)
     if result.rowcount != len(rows):  # type: ignore[attr-defined]
-        raise PositionMoved(f"{len(rows) - result.rowcount} of {len(rows)} positions moved")  # type: ignore[attr-defined]
+        moved = len(rows) - result.rowcount  # type: ignore[attr-defined]
+        raise PositionMoved(f"another member has moved {moved} of {len(rows)} positions")
 
 
 def skip(session: Session, subject: str, to: int) -> None:
-    """Go on after the event of this number, though the ones up to it were not taken.
+    """Set a position to the number `to`, although events up to it were not processed.
 
-    A running member sees it when it looks at its stopped lanes.
+    A running member notices it when it checks its stopped lanes.
 
     Raises:
         LookupError: the service has no position in this subject.
-        ValueError: it is there already, or further.
+        ValueError: the position is at this number already, or above it.
+        PositionMoved: a member moved the position concurrently.
     """
     number = session.execute(select(positions.c.number).where(positions.c.subject == subject))
     found = number.scalar()

@@ -1,4 +1,4 @@
-"""Asks a producer for events that its stream no longer shows."""
+"""The requests that a consumer makes to the producer of a stream."""
 
 from collections.abc import Mapping
 
@@ -7,23 +7,32 @@ from nats.aio.client import Client
 from chassis.events.wire import transport
 from chassis.events.wire.resending import END, Missing
 
-__all__ = ["Gone", "ask"]
+__all__ = ["CannotResend", "request_reconcile", "request_resend"]
 
 _ANSWER_SECONDS = 5.0
 
 
-class Gone(Exception):
-    """The producer cannot send them again; the message says why."""
+class CannotResend(Exception):
+    """The producer no longer has the events; the message says why."""
 
 
-async def ask(
+async def request_reconcile(client: Client, stream: str) -> None:
+    """Ask the producer to compare its stream with its outbox now.
+
+    This only saves time, because a producer also does so by itself: no answer is awaited.
+    """
+    if client.is_connected:
+        await client.publish(transport.wake_subject(stream), transport.RECONCILE)
+
+
+async def request_resend(
     client: Client, producer: str, missing: Missing
 ) -> list[tuple[Mapping[str, str], bytes]]:
-    """Headers and data of the missing events, from the first on, as many as fit into one answer.
+    """Return headers and data of missing events: the first ones, as far as one answer holds them.
 
     Raises:
-        Gone: the producer no longer has the first of them.
-        LookupError: nobody answered.
+        CannotResend: the producer no longer has the first of them.
+        LookupError: no replica of the producer answered.
     """
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox)
@@ -43,5 +52,5 @@ async def ask(
     finally:
         await subscription.unsubscribe()
     if message.data:
-        raise Gone(message.data.decode(errors="replace"))
+        raise CannotResend(message.data.decode(errors="replace"))
     return events
