@@ -1,0 +1,184 @@
+"""Docstrings, comments, messages and documents avoid words that make readers stumble.
+
+CONTRIBUTING.md has the rules. A failure names the place, the words and what to write instead.
+"""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# What must not be written -> what to write instead.
+WORDS = {
+    r"(?<!-)\banew\b": '"again", "recreate the …" or "start over"',
+    r"\b(?:nobody|no one)\b": '"no process", "no service", "no one\'s …" by its name',
+    r"\b(?:somebody|someone|anybody|anyone)\b": '"another process", "a client", "any caller"',
+    r"\beverybody\b|\beveryone\b": '"every process", "all clients"',
+    r"\bbeside\b": '"next to", "together with" or "concurrently with"',
+    r"\bso (?:long|many|much|far)\b": 'the quantity by its name or number: "for at most `seconds`"',
+    r"\bas many\b": 'the quantity by its name or number: "up to 500 events"',
+    r"\bfor good\b": '"permanently"',
+    r"\bfor ever\b": '"forever", or until when',
+    r"\b(?:is|are|was|were) away\b": '"is unavailable"',
+    r"(?<!there )\b(?:is|are|was|were) no (?!longer\b|more\b)": '"is not a …", "has no …"',
+    r"\bwithout a word\b": '"without an error", "silently"',
+}
+# A sentence begins with its subject, not with one of these.
+OPENINGS = {
+    "Who": "the process, client or person",
+    "Whoever": "the process, client or person",
+    "What": "the thing itself: the events, the rows, the text",
+    "Whatever": 'the thing itself, or "any …"',
+    "Whichever": 'the thing itself, or "any …"',
+    "One(?= (?:that|which|who|whose|of|by|may|can|must|is|has|in|for|with|without|more)\\b|,)": (
+        "the thing by its name"
+    ),
+    "Of": 'the subject: "A member without … has …"',
+    "Else": '"Otherwise, …"',
+    "Half": "the state by its name",
+    "Once": 'the condition: "After …", "When …"',
+    "Only": 'the subject: "… only if …", "No other …"',
+    "Soon": '"Retry soon: …", or what happens',
+    "Sent": 'the subject: "The event was sent …"',
+    "Gone": "the subject",
+    "Nor": '"Neither does …", or a sentence of its own',
+}
+_BEGIN = r"(?:^|[.:;?!]\s+|[.?!][)\"”]\s+)"
+_OPENINGS = {
+    re.compile(rf"{_BEGIN}({opening})\b(?!-)"): advice for opening, advice in OPENINGS.items()
+}
+_BANNED = {re.compile(pattern, re.IGNORECASE): advice for pattern, advice in WORDS.items()}
+_CODE = re.compile(r"``[^`]*``|`[^`]*`")
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words for a reader, and where they stand."""
+
+    path: Path
+    line: int
+    words: str
+
+
+def problems(text: Text) -> Iterator[str]:
+    """Yield a line for each banned word and opening."""
+    words = " ".join(_CODE.sub("`…`", text.words).split())
+    place = f"{text.path.relative_to(ROOT)}:{text.line}"
+    for pattern, advice in _BANNED.items():
+        for match in pattern.finditer(words):
+            yield f"{place}: {match[0]!r}, write {advice}: {_around(words, match)}"
+    for pattern, advice in _OPENINGS.items():
+        for match in pattern.finditer(words):
+            yield f"{place}: begins with {match[1]!r}, name {advice}: {_around(words, match)}"
+
+
+def _around(words: str, match: re.Match[str]) -> str:
+    return f"…{words[max(0, match.start() - 30) : match.end() + 50]}…"
+
+
+def of_python(path: Path, *, messages: bool) -> Iterator[Text]:
+    """Yield the docstrings and comments of a file, and its `messages`: strings of several words."""
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    docstrings = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant(str(words)) as docstring):
+                docstrings.add(id(docstring))
+                yield Text(path, node.lineno, words)
+    for node in ast.walk(tree) if messages else ():
+        match node:
+            case ast.Constant(str(value)) if id(node) not in docstrings and " " in value:
+                yield Text(path, node.lineno, value)
+    yield from _comments(path, source)
+
+
+def _comments(path: Path, source: str) -> Iterator[Text]:
+    block: list[str] = []
+    begin = last = 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        line, words = token.start[0], token.string.lstrip("#: ")
+        if not block or line != last + 1:
+            if block:
+                yield Text(path, begin, " ".join(block))
+            block, begin = [], line
+        block.append(words)
+        last = line
+    if block:
+        yield Text(path, begin, " ".join(block))
+
+
+def of_markdown(path: Path) -> Iterator[Text]:
+    """Yield the paragraphs and table cells of a document, without its code."""
+    text = re.sub(r"(?ms)^```.*?^```$", lambda m: "\n" * m[0].count("\n"), path.read_text("utf-8"))
+    line = 1
+    for block in re.split(r"(\n\s*\n)", text):
+        if not block.startswith("    "):
+            offset = line
+            for part in re.split(r"(\n(?=\s*[-*|] |\s*\d+\. |\|))", block):
+                for cell in part.split("|") if part.lstrip().startswith("|") else [part]:
+                    if not cell.lstrip().startswith("#"):
+                        yield Text(path, offset, cell.strip(" -*>\n"))
+                offset += part.count("\n")
+        line += block.count("\n")
+
+
+def _sources() -> dict[str, list[Path]]:
+    """Return the Python files by area: the folder that has a `src` or a `tests`."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).parts
+        if parts[0].startswith(".") or "_pb2" in path.name or parts[0] == "contracts":
+            continue
+        for kind in ("src", "tests"):
+            if kind in parts:
+                found.setdefault("/".join(parts[: parts.index(kind) + 1]), []).append(path)
+                break
+    return found
+
+
+# Areas that are being rewritten; the last of them takes this set away.
+REWRITTEN_LATER = {
+    "demo/src",
+    "demo/tests",
+    "platform/chassis/src",
+    "platform/chassis/tests",
+    "platform/devkit/src",
+    "platform/devkit/tests",
+    "platform/localservers/src",
+    "services/inventory/src",
+    "tests",
+}
+SOURCES = {area: paths for area, paths in _sources().items() if area not in REWRITTEN_LATER}
+DOCUMENTS = sorted(
+    {*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")}
+    - {ROOT / "CHANGELOG.md"}
+)
+
+
+@pytest.mark.parametrize("area", SOURCES)
+def test_sources_avoid_riddles(area: str) -> None:
+    messages = area.endswith("src")
+    found = [
+        problem
+        for path in SOURCES[area]
+        for text in of_python(path, messages=messages)
+        for problem in problems(text)
+    ]
+    assert found == [], "\n" + "\n".join(found)
+
+
+def test_documents_avoid_riddles() -> None:
+    found = [
+        problem for path in DOCUMENTS for text in of_markdown(path) for problem in problems(text)
+    ]
+    assert found == [], "\n" + "\n".join(found)
