@@ -54,7 +54,7 @@ class StockRejected(_message.Message):
     order_id: _builtins.str
     @_builtins.property
     def skus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The products there was not enough of."""
+        """The products whose stock is too low."""
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ class Product(_message.Message):
     name: _builtins.str
     department: _builtins.str
     stock: _builtins.int
-    """What can still be reserved."""
+    """Pieces that can be reserved."""
     @_builtins.property
     def price(self) -> _money_pb2.Money: ...
     def __init__(
@@ -78,7 +78,7 @@ class LoadProductsResponse(_message.Message):
 
     LOADED_FIELD_NUMBER: _builtins.int
     loaded: _builtins.int
-    """How many of them were new."""
+    """Number of products that did not exist before."""
     def __init__(
         self,
         *,
@@ -138,9 +138,9 @@ class ListProductsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
-    """1 to 100; 20 if it is 0."""
+    """1 to 100; 0 means 20."""
     cursor: _builtins.str
-    """next_cursor of the page before; empty for the first."""
+    """next_cursor of the previous page; empty for the first page."""
     def __init__(
         self,
         *,
@@ -226,9 +226,9 @@ class GetStockLedgerRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
-    """1 to 1000; 1000 if it is 0."""
+    """1 to 1000; 0 means 1000."""
     cursor: _builtins.str
-    """next_cursor of the page before; empty for the first."""
+    """next_cursor of the previous page; empty for the first page."""
     def __init__(
         self,
         *,
@@ -277,11 +277,11 @@ class StockEntry(_message.Message):
     SOLD_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     on_hand: _builtins.int
-    """What can still be reserved."""
+    """Pieces that can be reserved."""
     reserved: _builtins.int
-    """Summed from the reservations that are open."""
+    """Pieces in open reservations."""
     sold: _builtins.int
-    """Summed from the reservations that were sold."""
+    """Pieces of confirmed orders."""
     def __init__(
         self,
         *,

@@ -65,35 +65,36 @@ class InventoryServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def LoadProducts(self, request, context):
-        """Idempotent: a product that is there already keeps its stock and takes name, department and
-        price. At most 1000 at once.
+        """Insert up to 1000 products. Idempotent: an existing product keeps its stock; its name,
+        department and price are updated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetProduct(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Return a product. NOT_FOUND if there is none.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProducts(self, request, context):
-        """By sku.
+        """Return products, sorted by sku.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def QuoteProducts(self, request, context):
-        """Many at once, at most 1000; what is unknown is missing in the answer.
+        """Return up to 1000 products. Unknown skus are omitted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStockLedger(self, request, context):
-        """Every product, by sku, as its rows say.
+        """Return the pieces of every product, sorted by sku, computed from the rows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,31 +32,33 @@ class InventoryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> InventoryServiceAsyncStub: ...
     LoadProducts: _grpc.UnaryUnaryMultiCallable[_service_pb2.LoadProductsRequest, _service_pb2.LoadProductsResponse]
-    """Idempotent: a product that is there already keeps its stock and takes name, department and
-    price. At most 1000 at once.
+    """Insert up to 1000 products. Idempotent: an existing product keeps its stock; its name,
+    department and price are updated.
     """
     GetProduct: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetProductRequest, _service_pb2.GetProductResponse]
+    """Return a product. NOT_FOUND if there is none."""
     ListProducts: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListProductsRequest, _service_pb2.ListProductsResponse]
-    """By sku."""
+    """Return products, sorted by sku."""
     QuoteProducts: _grpc.UnaryUnaryMultiCallable[_service_pb2.QuoteProductsRequest, _service_pb2.QuoteProductsResponse]
-    """Many at once, at most 1000; what is unknown is missing in the answer."""
+    """Return up to 1000 products. Unknown skus are omitted."""
     GetStockLedger: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetStockLedgerRequest, _service_pb2.GetStockLedgerResponse]
-    """Every product, by sku, as its rows say."""
+    """Return the pieces of every product, sorted by sku, computed from the rows."""
 
 @_typing.type_check_only
 class InventoryServiceAsyncStub(InventoryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     LoadProducts: _aio.UnaryUnaryMultiCallable[_service_pb2.LoadProductsRequest, _service_pb2.LoadProductsResponse]  # type: ignore[assignment]
-    """Idempotent: a product that is there already keeps its stock and takes name, department and
-    price. At most 1000 at once.
+    """Insert up to 1000 products. Idempotent: an existing product keeps its stock; its name,
+    department and price are updated.
     """
     GetProduct: _aio.UnaryUnaryMultiCallable[_service_pb2.GetProductRequest, _service_pb2.GetProductResponse]  # type: ignore[assignment]
+    """Return a product. NOT_FOUND if there is none."""
     ListProducts: _aio.UnaryUnaryMultiCallable[_service_pb2.ListProductsRequest, _service_pb2.ListProductsResponse]  # type: ignore[assignment]
-    """By sku."""
+    """Return products, sorted by sku."""
     QuoteProducts: _aio.UnaryUnaryMultiCallable[_service_pb2.QuoteProductsRequest, _service_pb2.QuoteProductsResponse]  # type: ignore[assignment]
-    """Many at once, at most 1000; what is unknown is missing in the answer."""
+    """Return up to 1000 products. Unknown skus are omitted."""
     GetStockLedger: _aio.UnaryUnaryMultiCallable[_service_pb2.GetStockLedgerRequest, _service_pb2.GetStockLedgerResponse]  # type: ignore[assignment]
-    """Every product, by sku, as its rows say."""
+    """Return the pieces of every product, sorted by sku, computed from the rows."""
 
 class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -65,8 +67,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.LoadProductsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.LoadProductsResponse, _abc.Awaitable[_service_pb2.LoadProductsResponse]]:
-        """Idempotent: a product that is there already keeps its stock and takes name, department and
-        price. At most 1000 at once.
+        """Insert up to 1000 products. Idempotent: an existing product keeps its stock; its name,
+        department and price are updated.
         """
 
     @_abc_1.abstractmethod
@@ -74,7 +76,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _service_pb2.GetProductRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_service_pb2.GetProductResponse, _abc.Awaitable[_service_pb2.GetProductResponse]]: ...
+    ) -> _typing.Union[_service_pb2.GetProductResponse, _abc.Awaitable[_service_pb2.GetProductResponse]]:
+        """Return a product. NOT_FOUND if there is none."""
 
     @_abc_1.abstractmethod
     def ListProducts(
@@ -82,7 +85,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.ListProductsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ListProductsResponse, _abc.Awaitable[_service_pb2.ListProductsResponse]]:
-        """By sku."""
+        """Return products, sorted by sku."""
 
     @_abc_1.abstractmethod
     def QuoteProducts(
@@ -90,7 +93,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.QuoteProductsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.QuoteProductsResponse, _abc.Awaitable[_service_pb2.QuoteProductsResponse]]:
-        """Many at once, at most 1000; what is unknown is missing in the answer."""
+        """Return up to 1000 products. Unknown skus are omitted."""
 
     @_abc_1.abstractmethod
     def GetStockLedger(
@@ -98,6 +101,6 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.GetStockLedgerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.GetStockLedgerResponse, _abc.Awaitable[_service_pb2.GetStockLedgerResponse]]:
-        """Every product, by sku, as its rows say."""
+        """Return the pieces of every product, sorted by sku, computed from the rows."""
 
 def add_InventoryServiceServicer_to_server(servicer: InventoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

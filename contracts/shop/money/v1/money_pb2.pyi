@@ -23,9 +23,9 @@ class Money(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
     amount: _builtins.int
-    """In the currency's minor units: 1999 is $19.99."""
+    """In the currency's minor units: 1999 USD is $19.99."""
     currency: _builtins.str
-    """ISO 4217, for example USD."""
+    """ISO 4217 code, for example USD."""
     def __init__(
         self,
         *,

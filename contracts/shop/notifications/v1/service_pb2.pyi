@@ -50,9 +50,9 @@ class ListNotificationsRequest(_message.Message):
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
-    """Empty for the notifications of all."""
+    """Empty for the notifications of all customers."""
     limit: _builtins.int
-    """1 to 100; 20 if it is 0."""
+    """1 to 100; 0 means 20."""
     def __init__(
         self,
         *,
@@ -94,9 +94,9 @@ class GetNotificationsLedgerRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
-    """1 to 1000; 1000 if it is 0."""
+    """1 to 1000; 0 means 1000."""
     cursor: _builtins.str
-    """next_cursor of the page before; empty for the first."""
+    """next_cursor of the previous page; empty for the first page."""
     def __init__(
         self,
         *,

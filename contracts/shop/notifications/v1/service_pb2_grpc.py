@@ -50,14 +50,14 @@ class NotificationsServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def ListNotifications(self, request, context):
-        """Newest first.
+        """Return notifications, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetNotificationsLedger(self, request, context):
-        """How many notifications each order got, by order id, counted from the rows.
+        """Return the number of notifications of each order, sorted by order id, counted from the rows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,17 +32,17 @@ class NotificationsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> NotificationsServiceAsyncStub: ...
     ListNotifications: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListNotificationsRequest, _service_pb2.ListNotificationsResponse]
-    """Newest first."""
+    """Return notifications, newest first."""
     GetNotificationsLedger: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetNotificationsLedgerRequest, _service_pb2.GetNotificationsLedgerResponse]
-    """How many notifications each order got, by order id, counted from the rows."""
+    """Return the number of notifications of each order, sorted by order id, counted from the rows."""
 
 @_typing.type_check_only
 class NotificationsServiceAsyncStub(NotificationsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListNotifications: _aio.UnaryUnaryMultiCallable[_service_pb2.ListNotificationsRequest, _service_pb2.ListNotificationsResponse]  # type: ignore[assignment]
-    """Newest first."""
+    """Return notifications, newest first."""
     GetNotificationsLedger: _aio.UnaryUnaryMultiCallable[_service_pb2.GetNotificationsLedgerRequest, _service_pb2.GetNotificationsLedgerResponse]  # type: ignore[assignment]
-    """How many notifications each order got, by order id, counted from the rows."""
+    """Return the number of notifications of each order, sorted by order id, counted from the rows."""
 
 class NotificationsServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -51,7 +51,7 @@ class NotificationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.ListNotificationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ListNotificationsResponse, _abc.Awaitable[_service_pb2.ListNotificationsResponse]]:
-        """Newest first."""
+        """Return notifications, newest first."""
 
     @_abc_1.abstractmethod
     def GetNotificationsLedger(
@@ -59,6 +59,6 @@ class NotificationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.GetNotificationsLedgerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.GetNotificationsLedgerResponse, _abc.Awaitable[_service_pb2.GetNotificationsLedgerResponse]]:
-        """How many notifications each order got, by order id, counted from the rows."""
+        """Return the number of notifications of each order, sorted by order id, counted from the rows."""
 
 def add_NotificationsServiceServicer_to_server(servicer: NotificationsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

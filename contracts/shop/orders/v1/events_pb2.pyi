@@ -116,7 +116,7 @@ Global___OrderCancelled: _TypeAlias = OrderCancelled  # noqa: Y015
 
 @_typing.final
 class PaymentRefundRequested(_message.Message):
-    """The payment was authorized for an order that had been cancelled meanwhile."""
+    """A payment was authorized for an order that had been cancelled before."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -70,7 +70,7 @@ class OrderLine(_message.Message):
     quantity: _builtins.int
     @_builtins.property
     def price(self) -> _money_pb2.Money:
-        """Of one piece, as it was when the order was placed."""
+        """Price of one piece when the order was placed."""
 
     def __init__(
         self,

@@ -31,10 +31,10 @@ class PlaceOrderRequest(_message.Message):
     order_id: _builtins.str
     customer_id: _builtins.str
     idempotency_key: _builtins.str
-    """Empty for none."""
+    """Empty for no key."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.OrderLine]:
-        """Lines of the same product at the same price are added up."""
+        """Lines of the same product are merged; they must have the same price."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class GetPlacedOrderRequest(_message.Message):
     idempotency_key: _builtins.str
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.OrderLine]:
-        """What is asked for again. Prices are not looked at."""
+        """The lines of the repeated request. Prices are ignored."""
 
     def __init__(
         self,
@@ -167,11 +167,11 @@ class ListOrdersRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
-    """Empty for the orders of all."""
+    """Empty for the orders of all customers."""
     limit: _builtins.int
-    """1 to 100; 20 if it is 0."""
+    """1 to 100; 0 means 20."""
     cursor: _builtins.str
-    """next_cursor of the page before; empty for the first."""
+    """next_cursor of the previous page; empty for the first page."""
     def __init__(
         self,
         *,
@@ -219,7 +219,7 @@ class ListOrderEventsRequest(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     after: _builtins.int
-    """Only events with a greater sequence; 0 for all."""
+    """Return only events with a greater sequence; 0 for all."""
     def __init__(
         self,
         *,
@@ -242,11 +242,11 @@ class OrderEvent(_message.Message):
     CLOUDEVENT_FIELD_NUMBER: _builtins.int
     TERMINAL_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """1, 2, 3, … within the order."""
+    """1, 2, 3, … in the history of the order."""
     cloudevent: _builtins.str
     """The event in the CloudEvents JSON format (structured mode)."""
     terminal: _builtins.bool
-    """The order has ended with this one. What follows it (a refund, a late arrival) changes nothing."""
+    """True for the event that ended the order. Later events (a refund, a late arrival) change nothing."""
     def __init__(
         self,
         *,
@@ -293,9 +293,9 @@ class GetOrdersLedgerRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
-    """1 to 1000; 1000 if it is 0."""
+    """1 to 1000; 0 means 1000."""
     cursor: _builtins.str
-    """next_cursor of the page before; empty for the first."""
+    """next_cursor of the previous page; empty for the first page."""
     def __init__(
         self,
         *,
@@ -348,9 +348,9 @@ class OrderEntry(_message.Message):
     status: _order_pb2.OrderStatus.ValueType
     reason: _order_pb2.CancelReason.ValueType
     duration_micros: _builtins.int
-    """From placed_at to ended_at; 0 while pending."""
+    """Time from placed_at to ended_at; 0 while the order is pending."""
     endings: _builtins.int
-    """How many terminal events the order's record holds."""
+    """Number of terminal events in the order's history."""
     @_builtins.property
     def total(self) -> _money_pb2.Money: ...
     def __init__(

@@ -70,44 +70,45 @@ class OrdersServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def PlaceOrder(self, request, context):
-        """Idempotent by order_id, and by (customer_id, idempotency_key) where a key is given: the first
-        order is returned, INVALID_ARGUMENT if it asked for something else. Prices are not compared:
-        the first order's hold.
+        """Place an order. Idempotent by order_id, and by (customer_id, idempotency_key) if a key is given:
+        a repeated request returns the first order. INVALID_ARGUMENT if customer, products or quantities
+        differ from the first order. Prices are not compared; those of the first order apply.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetPlacedOrder(self, request, context):
-        """The order that a customer's idempotency key has placed, without asking for any price: NOT_FOUND
-        if there is none yet, INVALID_ARGUMENT if it asked for something else.
+        """Return the order that was placed with a customer's idempotency key. NOT_FOUND if there is none,
+        INVALID_ARGUMENT if its products or quantities differ. Needs no prices.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetOrder(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Return an order. NOT_FOUND if there is none.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListOrders(self, request, context):
-        """Newest first.
+        """Return orders, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListOrderEvents(self, request, context):
-        """What has happened to an order, oldest first.
+        """Return the history of an order, oldest event first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetOrdersLedger(self, request, context):
-        """Every order, by id, as its rows say.
+        """Return every order, sorted by id, computed from the rows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

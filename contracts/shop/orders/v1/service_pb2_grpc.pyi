@@ -32,41 +32,43 @@ class OrdersServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> OrdersServiceAsyncStub: ...
     PlaceOrder: _grpc.UnaryUnaryMultiCallable[_service_pb2.PlaceOrderRequest, _service_pb2.PlaceOrderResponse]
-    """Idempotent by order_id, and by (customer_id, idempotency_key) where a key is given: the first
-    order is returned, INVALID_ARGUMENT if it asked for something else. Prices are not compared:
-    the first order's hold.
+    """Place an order. Idempotent by order_id, and by (customer_id, idempotency_key) if a key is given:
+    a repeated request returns the first order. INVALID_ARGUMENT if customer, products or quantities
+    differ from the first order. Prices are not compared; those of the first order apply.
     """
     GetPlacedOrder: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetPlacedOrderRequest, _service_pb2.GetPlacedOrderResponse]
-    """The order that a customer's idempotency key has placed, without asking for any price: NOT_FOUND
-    if there is none yet, INVALID_ARGUMENT if it asked for something else.
+    """Return the order that was placed with a customer's idempotency key. NOT_FOUND if there is none,
+    INVALID_ARGUMENT if its products or quantities differ. Needs no prices.
     """
     GetOrder: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetOrderRequest, _service_pb2.GetOrderResponse]
+    """Return an order. NOT_FOUND if there is none."""
     ListOrders: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListOrdersRequest, _service_pb2.ListOrdersResponse]
-    """Newest first."""
+    """Return orders, newest first."""
     ListOrderEvents: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListOrderEventsRequest, _service_pb2.ListOrderEventsResponse]
-    """What has happened to an order, oldest first."""
+    """Return the history of an order, oldest event first."""
     GetOrdersLedger: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetOrdersLedgerRequest, _service_pb2.GetOrdersLedgerResponse]
-    """Every order, by id, as its rows say."""
+    """Return every order, sorted by id, computed from the rows."""
 
 @_typing.type_check_only
 class OrdersServiceAsyncStub(OrdersServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     PlaceOrder: _aio.UnaryUnaryMultiCallable[_service_pb2.PlaceOrderRequest, _service_pb2.PlaceOrderResponse]  # type: ignore[assignment]
-    """Idempotent by order_id, and by (customer_id, idempotency_key) where a key is given: the first
-    order is returned, INVALID_ARGUMENT if it asked for something else. Prices are not compared:
-    the first order's hold.
+    """Place an order. Idempotent by order_id, and by (customer_id, idempotency_key) if a key is given:
+    a repeated request returns the first order. INVALID_ARGUMENT if customer, products or quantities
+    differ from the first order. Prices are not compared; those of the first order apply.
     """
     GetPlacedOrder: _aio.UnaryUnaryMultiCallable[_service_pb2.GetPlacedOrderRequest, _service_pb2.GetPlacedOrderResponse]  # type: ignore[assignment]
-    """The order that a customer's idempotency key has placed, without asking for any price: NOT_FOUND
-    if there is none yet, INVALID_ARGUMENT if it asked for something else.
+    """Return the order that was placed with a customer's idempotency key. NOT_FOUND if there is none,
+    INVALID_ARGUMENT if its products or quantities differ. Needs no prices.
     """
     GetOrder: _aio.UnaryUnaryMultiCallable[_service_pb2.GetOrderRequest, _service_pb2.GetOrderResponse]  # type: ignore[assignment]
+    """Return an order. NOT_FOUND if there is none."""
     ListOrders: _aio.UnaryUnaryMultiCallable[_service_pb2.ListOrdersRequest, _service_pb2.ListOrdersResponse]  # type: ignore[assignment]
-    """Newest first."""
+    """Return orders, newest first."""
     ListOrderEvents: _aio.UnaryUnaryMultiCallable[_service_pb2.ListOrderEventsRequest, _service_pb2.ListOrderEventsResponse]  # type: ignore[assignment]
-    """What has happened to an order, oldest first."""
+    """Return the history of an order, oldest event first."""
     GetOrdersLedger: _aio.UnaryUnaryMultiCallable[_service_pb2.GetOrdersLedgerRequest, _service_pb2.GetOrdersLedgerResponse]  # type: ignore[assignment]
-    """Every order, by id, as its rows say."""
+    """Return every order, sorted by id, computed from the rows."""
 
 class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -75,9 +77,9 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.PlaceOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.PlaceOrderResponse, _abc.Awaitable[_service_pb2.PlaceOrderResponse]]:
-        """Idempotent by order_id, and by (customer_id, idempotency_key) where a key is given: the first
-        order is returned, INVALID_ARGUMENT if it asked for something else. Prices are not compared:
-        the first order's hold.
+        """Place an order. Idempotent by order_id, and by (customer_id, idempotency_key) if a key is given:
+        a repeated request returns the first order. INVALID_ARGUMENT if customer, products or quantities
+        differ from the first order. Prices are not compared; those of the first order apply.
         """
 
     @_abc_1.abstractmethod
@@ -86,8 +88,8 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.GetPlacedOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.GetPlacedOrderResponse, _abc.Awaitable[_service_pb2.GetPlacedOrderResponse]]:
-        """The order that a customer's idempotency key has placed, without asking for any price: NOT_FOUND
-        if there is none yet, INVALID_ARGUMENT if it asked for something else.
+        """Return the order that was placed with a customer's idempotency key. NOT_FOUND if there is none,
+        INVALID_ARGUMENT if its products or quantities differ. Needs no prices.
         """
 
     @_abc_1.abstractmethod
@@ -95,7 +97,8 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _service_pb2.GetOrderRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_service_pb2.GetOrderResponse, _abc.Awaitable[_service_pb2.GetOrderResponse]]: ...
+    ) -> _typing.Union[_service_pb2.GetOrderResponse, _abc.Awaitable[_service_pb2.GetOrderResponse]]:
+        """Return an order. NOT_FOUND if there is none."""
 
     @_abc_1.abstractmethod
     def ListOrders(
@@ -103,7 +106,7 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.ListOrdersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ListOrdersResponse, _abc.Awaitable[_service_pb2.ListOrdersResponse]]:
-        """Newest first."""
+        """Return orders, newest first."""
 
     @_abc_1.abstractmethod
     def ListOrderEvents(
@@ -111,7 +114,7 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.ListOrderEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ListOrderEventsResponse, _abc.Awaitable[_service_pb2.ListOrderEventsResponse]]:
-        """What has happened to an order, oldest first."""
+        """Return the history of an order, oldest event first."""
 
     @_abc_1.abstractmethod
     def GetOrdersLedger(
@@ -119,6 +122,6 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.GetOrdersLedgerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.GetOrdersLedgerResponse, _abc.Awaitable[_service_pb2.GetOrdersLedgerResponse]]:
-        """Every order, by id, as its rows say."""
+        """Return every order, sorted by id, computed from the rows."""
 
 def add_OrdersServiceServicer_to_server(servicer: OrdersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -51,7 +51,7 @@ class PaymentDeclined(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     reason: _builtins.str
-    """Why, for people."""
+    """The reason, for humans."""
     def __init__(
         self,
         *,

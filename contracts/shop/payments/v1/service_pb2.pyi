@@ -26,9 +26,9 @@ class GetPaymentsLedgerRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
-    """1 to 1000; 1000 if it is 0."""
+    """1 to 1000; 0 means 1000."""
     cursor: _builtins.str
-    """next_cursor of the page before; empty for the first."""
+    """next_cursor of the previous page; empty for the first page."""
     def __init__(
         self,
         *,

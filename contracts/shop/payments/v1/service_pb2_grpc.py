@@ -45,7 +45,7 @@ class PaymentsServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def GetPaymentsLedger(self, request, context):
-        """Every payment, by order id, as its rows say.
+        """Return every payment, sorted by order id, computed from the rows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

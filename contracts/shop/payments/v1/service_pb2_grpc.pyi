@@ -32,13 +32,13 @@ class PaymentsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PaymentsServiceAsyncStub: ...
     GetPaymentsLedger: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetPaymentsLedgerRequest, _service_pb2.GetPaymentsLedgerResponse]
-    """Every payment, by order id, as its rows say."""
+    """Return every payment, sorted by order id, computed from the rows."""
 
 @_typing.type_check_only
 class PaymentsServiceAsyncStub(PaymentsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetPaymentsLedger: _aio.UnaryUnaryMultiCallable[_service_pb2.GetPaymentsLedgerRequest, _service_pb2.GetPaymentsLedgerResponse]  # type: ignore[assignment]
-    """Every payment, by order id, as its rows say."""
+    """Return every payment, sorted by order id, computed from the rows."""
 
 class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -47,6 +47,6 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.GetPaymentsLedgerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.GetPaymentsLedgerResponse, _abc.Awaitable[_service_pb2.GetPaymentsLedgerResponse]]:
-        """Every payment, by order id, as its rows say."""
+        """Return every payment, sorted by order id, computed from the rows."""
 
 def add_PaymentsServiceServicer_to_server(servicer: PaymentsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
