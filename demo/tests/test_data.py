@@ -1,4 +1,4 @@
-"""The shipped sample, and the rules it was cut by, on a data set small enough to see through."""
+"""The shipped sample, and the rules that made it, on a small data set."""
 
 import csv
 import gzip
@@ -19,12 +19,12 @@ from demo.data.cut import REASONS, Cut, cut
 from demo.data.naming import product_name, readable
 
 LIMIT = 150_00
-"""The highest total that payments authorizes by default, in cents."""
+"""The default of `payment_limit`, in cents."""
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "cut_sample.py"
 
 NO_TIME_NO_NAME = bytes((0x1F, 0x8B, 8, 0, 0, 0, 0, 0))
-"""How a gzip file starts: its mark, deflate, no flags, the time 0."""
+"""The first bytes of a gzip file: magic number, deflate, no flags, time 0."""
 
 PRODUCTS = """
     (1, 'PRODUCE', 'TROPICAL FRUIT', 'BANANAS', '40 LB'),
@@ -59,7 +59,7 @@ LINE_ITEMS = """
 
 @pytest.fixture(scope="module")
 def small_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel laid out like the published one, with the rows above."""
+    """A wheel with the layout of the published one and the rows above."""
     folder = tmp_path_factory.mktemp("wheel")
     with duckdb.connect() as connection:
         connection.execute(
@@ -97,7 +97,7 @@ class TestSample:
         assert len({basket.basket_id for basket in sample}) == len(sample) == 5_000
         assert all(basket.lines for basket in sample)
 
-    def test_can_be_taken_in_part_from_the_start(self) -> None:
+    def test_can_be_limited_to_its_first_baskets(self) -> None:
         assert list(baskets(limit=7)) == list(baskets())[:7]
         assert list(baskets(limit=0)) == []
 
@@ -106,8 +106,8 @@ class TestSample:
         assert all(product.price_cents >= 1 for product in products().values())
 
     def test_every_line_has_a_product_and_every_product_a_line(self) -> None:
-        asked = {line.sku for basket in baskets() for line in basket.lines}
-        assert asked == products().keys()
+        skus = {line.sku for basket in baskets() for line in basket.lines}
+        assert skus == products().keys()
 
     def test_quantities_are_from_1_to_50_and_a_basket_has_a_product_once(self) -> None:
         for basket in baskets():
@@ -123,18 +123,18 @@ class TestSample:
     def test_is_smaller_than_a_megabyte(self) -> None:
         assert sum(len(_shipped(name)) for name in ("products.csv.gz", "baskets.csv.gz")) < 1e6
 
-    def test_was_packed_without_time_or_name_so_that_cutting_again_changes_nothing(self) -> None:
+    def test_has_no_time_or_name_so_that_cutting_again_changes_nothing(self) -> None:
         for name in ("products.csv.gz", "baskets.csv.gz"):
             assert _shipped(name).startswith(NO_TIME_NO_NAME)
 
 
 class TestInitialStock:
-    def test_is_93_percent_of_what_the_baskets_ask_for_rounded_up(self) -> None:
-        asked = [
+    def test_is_93_percent_of_the_demand_rounded_up(self) -> None:
+        demanded = [
             Basket("1", "7", (Line("a", 10), Line("b", 1))),
             Basket("2", "7", (Line("a", 11), Line("c", 100))),
         ]
-        assert initial_stock(asked) == {"a": 20, "b": 1, "c": 93}
+        assert initial_stock(demanded) == {"a": 20, "b": 1, "c": 93}
 
     def test_of_the_sample_covers_every_product_and_falls_short_of_some(self) -> None:
         demand = dict.fromkeys(products(), 0)
@@ -143,20 +143,20 @@ class TestInitialStock:
                 demand[line.sku] += line.quantity
         stock = initial_stock(baskets())
         assert stock.keys() == demand.keys()
-        # Between 93 % and one piece more, in whole numbers.
+        # The stock is at least 93 % of the demand, and less than one piece more.
         assert all(93 * n <= 100 * stock[sku] < 93 * n + 100 for sku, n in demand.items())
         assert any(stock[sku] < n for sku, n in demand.items())
 
     @pytest.mark.parametrize("count", [1_000, 2_000, 3_000, 5_000])
-    def test_sells_out_for_one_to_five_in_a_hundred_and_as_many_cost_too_much(
+    def test_one_to_five_percent_run_out_of_stock_and_as_many_are_declined(
         self, count: int
     ) -> None:
-        """One after the other; at once a few more are rejected, which others still hold."""
-        chosen = list(baskets(count))
-        stock = initial_stock(chosen)
+        """Concurrent orders reserve more at a time, so that a few more are rejected in a replay."""
+        selected = list(baskets(count))
+        stock = initial_stock(selected)
         price = {sku: product.price_cents for sku, product in products().items()}
         rejected = declined = 0
-        for basket in chosen:
+        for basket in selected:
             if any(stock[line.sku] < line.quantity for line in basket.lines):
                 rejected += 1
             elif sum(price[line.sku] * line.quantity for line in basket.lines) > LIMIT:
@@ -169,10 +169,10 @@ class TestInitialStock:
 
 
 class TestNotice:
-    def test_counts_what_is_in_the_files(self) -> None:
+    def test_counts_the_contents_of_the_files(self) -> None:
         lines = [line for basket in baskets() for line in basket.lines]
-        (said, _) = _notice_tables()
-        assert said == {
+        (counts_by_label, _) = _notice_tables()
+        assert counts_by_label == {
             "baskets": [5_000],
             "households": [len({basket.customer_id for basket in baskets()})],
             "lines": [len(lines)],
@@ -180,19 +180,19 @@ class TestNotice:
             "products": [len(products())],
         }
 
-    def test_what_was_read_is_what_was_left_out_and_what_was_kept(self) -> None:
+    def test_all_rows_are_left_out_or_kept(self) -> None:
         (contents, left_out) = _notice_tables()
         for column in (0, 1):
-            said = {label: counts[column] for label, counts in left_out.items()}
-            dropped = sum(said[f"left out: {meaning}"] for meaning in REASONS.values())
-            assert said["line items"] == dropped + said["line items kept"]
-            lost = said["left out: baskets that lost all line items"]
-            assert said["baskets"] == lost + said["baskets kept"]
-        merged = left_out["of these, added to another of the same basket and product"]
+            counts_by_label = {label: counts[column] for label, counts in left_out.items()}
+            dropped = sum(counts_by_label[f"left out: {meaning}"] for meaning in REASONS.values())
+            assert counts_by_label["line items"] == dropped + counts_by_label["line items kept"]
+            without_lines = counts_by_label["left out: baskets without a kept line item"]
+            assert counts_by_label["baskets"] == without_lines + counts_by_label["baskets kept"]
+        merged = left_out["of these, merged into another of the same basket and product"]
         assert contents["lines"] == [left_out["line items kept"][0] - merged[0]]
         assert contents["baskets"] == [left_out["baskets kept"][0]]
 
-    def test_names_the_wheel_and_calls_the_data_by_its_name(self) -> None:
+    def test_names_the_wheel_and_the_data_set(self) -> None:
         text = _shipped("NOTICE.md").decode()
         assert wheel.REQUIREMENT in text
         assert wheel.SHA256 in text
@@ -218,7 +218,7 @@ class TestRules:
             Product("8", "Sugar", "Grocery", 1),  # a fiftieth of a cent
         ]
 
-    def test_only_products_of_the_baskets_taken_are_there(self, small: Cut) -> None:
+    def test_only_products_of_the_selected_baskets_are_listed(self, small: Cut) -> None:
         assert [product.sku for product in small.products(first=1)] == ["1", "2"]
 
     def test_every_line_item_left_out_is_counted_for_one_reason(self, small: Cut) -> None:
@@ -236,7 +236,7 @@ class TestRules:
         assert (counts.line_items, counts.line_items_kept, counts.line_items_merged) == (16, 7, 1)
         assert (counts.baskets, counts.baskets_left_out, counts.baskets_kept) == (5, 1, 4)
 
-    def test_a_sample_counts_only_what_came_up_to_its_last_basket(self, small: Cut) -> None:
+    def test_a_sample_counts_only_rows_up_to_its_last_basket(self, small: Cut) -> None:
         counts = small.counts(first=2)
         assert (counts.line_items, counts.baskets, counts.baskets_left_out) == (5, 2, 0)
         assert not any(counts.left_out.values())
@@ -296,7 +296,7 @@ class TestWholeDataSet:
         with pytest.raises(full.DuckdbMissing, match=r"slipway-demo\[full\]"):
             full.products(tmp_path)
 
-    def test_is_read_as_it_is_taken_by_the_same_rules(
+    def test_is_streamed_by_the_same_rules(
         self, monkeypatch: pytest.MonkeyPatch, small: Cut, small_wheel: Path, tmp_path: Path
     ) -> None:
         monkeypatch.setattr(full, "download", lambda cache: small_wheel)
@@ -316,7 +316,7 @@ def _shipped(name: str) -> bytes:
 
 
 def _notice_tables() -> list[dict[str, list[int]]]:
-    """The notice's two tables: numbers by what they count."""
+    """Return the two tables of the notice as numbers by label."""
     tables: list[dict[str, list[int]]] = []
     lines = _shipped("NOTICE.md").decode().splitlines()
     for before, line in pairwise(lines):

@@ -1,4 +1,4 @@
-"""Ledgers are read page by page from real servers; the end of everything is waited for."""
+"""Reading ledgers from real gRPC servers, and waiting until no work is open."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -22,7 +22,7 @@ from demo.ledgers import (
     read_ledgers,
     read_orders,
 )
-from demo.settle import NotEnded, Open, still_open, wait_ended
+from demo.settle import NotEnded, OpenWork, find_open, wait_ended
 from shop.inventory.v1 import GetStockLedgerRequest, GetStockLedgerResponse
 from shop.inventory.v1 import StockEntry as StockRow
 from shop.money.v1 import Money
@@ -61,8 +61,8 @@ CONFIRMED = OrderRow(
 
 
 @dataclass
-class Served:
-    """A replica in this process: it answers each method with what it is told to."""
+class FakeReplica:
+    """A replica in this process, which answers each method by a function."""
 
     service: str
     answers: dict[str, Callable[[Any], Message]]
@@ -71,8 +71,8 @@ class Served:
     http_url: str = ""
     grpc_port: int | None = None
     log: Path = Path("the.log")
-    taken: list[int] = field(default_factory=lambda: [0])
-    """What its metrics say of events taken: one value an answer, the last one for ever."""
+    handled: list[int] = field(default_factory=lambda: [0])
+    """Values of the metric of handled events, one per read; the last one repeats."""
 
     @property
     def grpc_address(self) -> str:
@@ -96,7 +96,7 @@ class Served:
 
     async def _metrics(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        value = self.taken.pop(0) if len(self.taken) > 1 else self.taken[0]
+        value = self.handled.pop(0) if len(self.handled) > 1 else self.handled[0]
         body = f'events_handled_total{{type="a.B"}} {value}\n'.encode()
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n")
         writer.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
@@ -133,7 +133,7 @@ _REQUESTS: dict[str, Any] = {
 
 @dataclass
 class Services:
-    processes: Sequence[Served]
+    processes: Sequence[FakeReplica]
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[None]:
@@ -144,13 +144,14 @@ class Services:
 
 
 def pages(response: type[Any], field: str, rows: Sequence[Any]) -> Callable[[Any], Message]:
-    """One row a page; its cursor is how many were given out."""
+    """Answer with one row per page; the cursor is the number of rows before the page."""
 
     def answer(request: Any) -> Message:
-        at = int(request.cursor or 0)
-        more = at + 1 < len(rows)
+        position = int(request.cursor or 0)
+        following = position + 1
         page: Message = response(
-            **{field: rows[at : at + 1]}, next_cursor=str(at + 1) if more else ""
+            **{field: rows[position:following]},
+            next_cursor=str(following) if following < len(rows) else "",
         )
         return page
 
@@ -158,16 +159,16 @@ def pages(response: type[Any], field: str, rows: Sequence[Any]) -> Callable[[Any
 
 
 def in_turn(messages: Iterable[Message]) -> Callable[[Any], Message]:
-    """These answers one after the other, the last one for ever."""
-    left = list(messages)
-    return lambda request: left.pop(0) if len(left) > 1 else left[0]
+    """Answer with these messages one after the other; the last one repeats."""
+    remaining = list(messages)
+    return lambda request: remaining.pop(0) if len(remaining) > 1 else remaining[0]
 
 
 def orders_of(*rows: OrderRow) -> GetOrdersLedgerResponse:
     return GetOrdersLedgerResponse(orders=rows)
 
 
-def quiet() -> dict[str, Callable[[Any], Message]]:
+def no_open_events() -> dict[str, Callable[[Any], Message]]:
     return {EVENTS: lambda request: GetEventLedgerResponse()}
 
 
@@ -181,7 +182,7 @@ class TestReading:
             duration_micros=61_000_000,
             endings=1,
         )
-        open_ = OrderRow(order_id="c", status=ORDER_STATUS_PENDING)
+        pending = OrderRow(order_id="c", status=ORDER_STATUS_PENDING)
         stock = [
             StockRow(sku="apples", on_hand=1, reserved=2, sold=3),
             StockRow(sku="bread", on_hand=4),
@@ -190,22 +191,25 @@ class TestReading:
             PaymentRow(order_id="a", captured=Money(amount=1999)),
             PaymentRow(order_id="b", captured=Money(amount=5), refunded=Money(amount=5)),
         ]
-        told = [NotificationEntry(order_id="a", count=1), NotificationEntry(order_id="b", count=2)]
+        notified = [
+            NotificationEntry(order_id="a", count=1),
+            NotificationEntry(order_id="b", count=2),
+        ]
         services = Services(
             [
-                Served("gateway", {}),
-                Served(
+                FakeReplica("gateway", {}),
+                FakeReplica(
                     "orders",
-                    {ORDERS: pages(GetOrdersLedgerResponse, "orders", [CONFIRMED, late, open_])}
-                    | quiet(),
+                    {ORDERS: pages(GetOrdersLedgerResponse, "orders", [CONFIRMED, late, pending])}
+                    | no_open_events(),
                 ),
-                Served("inventory", {STOCK: pages(GetStockLedgerResponse, "entries", stock)}),
-                Served(
+                FakeReplica("inventory", {STOCK: pages(GetStockLedgerResponse, "entries", stock)}),
+                FakeReplica(
                     "payments", {PAYMENTS: pages(GetPaymentsLedgerResponse, "payments", payments)}
                 ),
-                Served(
+                FakeReplica(
                     "notifications",
-                    {NOTIFICATIONS: pages(GetNotificationsLedgerResponse, "entries", told)},
+                    {NOTIFICATIONS: pages(GetNotificationsLedgerResponse, "entries", notified)},
                 ),
             ]
         )
@@ -219,18 +223,18 @@ class TestReading:
         assert ledgers.stock == {"apples": StockEntry(1, 2, 3), "bread": StockEntry(4, 0, 0)}
         assert ledgers.payments == {"a": PaymentEntry(1999, 0), "b": PaymentEntry(5, 5)}
         assert ledgers.notifications == {"a": 1, "b": 2}
-        # Services that do not serve a ledger of events keep none.
+        # Services without the RPC have no event ledger.
         assert ledgers.events == {"orders": EventEntry(0, 0, 0, 0)}
 
-    async def test_every_replica_tells_which_lanes_have_stopped_in_it(self) -> None:
+    async def test_the_stopped_lanes_of_all_replicas_are_read(self) -> None:
         def stopped(*subjects: str, lag: int) -> dict[str, Callable[[Any], Message]]:
             answer = GetEventLedgerResponse(unsent=1, lag=lag, dead_letters=2, stopped=subjects)
             return {EVENTS: lambda request: answer}
 
         services = Services(
             [
-                Served("orders", stopped("b.2: gap", lag=3)),
-                Served("orders", stopped("a.1: gap", lag=4), name="orders-1"),
+                FakeReplica("orders", stopped("b.2: gap", lag=3)),
+                FakeReplica("orders", stopped("a.1: gap", lag=4), name="orders-1"),
             ]
         )
         async with services.serve():
@@ -238,94 +242,102 @@ class TestReading:
         assert events == {"orders": EventEntry(1, 4, 0, 2, ("a.1: gap", "b.2: gap"))}
 
     async def test_a_ledger_comes_from_a_replica_that_runs_and_answers(self) -> None:
-        dead = Served("orders", {}, running=False)
-        mute = Served("orders", {}, name="orders-1")
-        well = Served("orders", {ORDERS: lambda request: orders_of(CONFIRMED)}, name="orders-2")
-        services = Services([dead, mute, well])
+        dead = FakeReplica("orders", {}, running=False)
+        silent = FakeReplica("orders", {}, name="orders-1")
+        healthy = FakeReplica(
+            "orders", {ORDERS: lambda request: orders_of(CONFIRMED)}, name="orders-2"
+        )
+        services = Services([dead, silent, healthy])
         async with services.serve():
             assert list(await read_orders(services)) == ["a"]
 
-    async def test_who_does_not_answer_is_named_with_its_log(self) -> None:
-        services = Services([Served("orders", {})])
+    async def test_a_replica_that_does_not_answer_is_named_with_its_log(self) -> None:
+        services = Services([FakeReplica("orders", {})])
         async with services.serve():
             pass
         with pytest.raises(
-            LedgerUnavailable, match=r"orders does not answer.*UNAVAILABLE.*the\.log"
+            LedgerUnavailable, match=r"orders did not return its ledger.*UNAVAILABLE.*the\.log"
         ):
             await read_orders(services)
         services.processes[0].running = False
-        with pytest.raises(LedgerUnavailable, match="no replica of orders runs"):
+        with pytest.raises(LedgerUnavailable, match="no replica of orders is running"):
             await read_orders(services)
 
 
 class TestWaiting:
-    async def test_ends_when_nothing_is_open_any_more(self) -> None:
-        seen: list[Open] = []
+    async def test_ends_when_no_work_is_open(self) -> None:
+        seen: list[OpenWork] = []
         rounds = in_turn([orders_of(PENDING), orders_of(CONFIRMED)])
         lag = in_turn([GetEventLedgerResponse(lag=2)] * 3 + [GetEventLedgerResponse()])
-        services = Services([Served("orders", {ORDERS: rounds, EVENTS: lag})])
+        services = Services([FakeReplica("orders", {ORDERS: rounds, EVENTS: lag})])
         async with services.serve():
             await wait_ended(services, seen.append)
-        assert seen[0].what == (
-            "1 orders pending, the first is a",
-            "orders: 2 events not taken yet",
+        assert seen[0].descriptions == (
+            "1 pending orders, the first is a",
+            "orders: 2 events not handled",
         )
         assert [now.orders for now in seen[:2]] == [1, 0]
-        assert seen[2].what == ("orders: 2 events not taken yet",)
-        assert {now.what for now in seen[3:]} == {()}
+        assert seen[2].descriptions == ("orders: 2 events not handled",)
+        assert {now.descriptions for now in seen[3:]} == {()}
 
-    async def test_does_not_end_while_events_are_taken_between_two_looks(self) -> None:
-        looks = 0
+    async def test_does_not_end_while_events_are_handled_between_two_reads(self) -> None:
+        reads = 0
 
-        def count(now: Open) -> None:
-            nonlocal looks
-            looks += 1
+        def count(now: OpenWork) -> None:
+            nonlocal reads
+            reads += 1
 
-        orders = Served("orders", {ORDERS: lambda request: orders_of(CONFIRMED)} | quiet())
-        orders.taken = [1, 1, 2, 3, 3, 3]
+        orders = FakeReplica(
+            "orders", {ORDERS: lambda request: orders_of(CONFIRMED)} | no_open_events()
+        )
+        orders.handled = [1, 1, 2, 3, 3, 3]
         services = Services([orders])
         async with services.serve():
             await wait_ended(services, count)
-        assert looks == 6
+        assert reads == 6
 
-    async def test_waits_for_a_service_that_is_away(self) -> None:
-        orders = Served("orders", {ORDERS: lambda request: orders_of(CONFIRMED)} | quiet())
+    async def test_waits_for_an_unavailable_service(self) -> None:
+        orders = FakeReplica(
+            "orders", {ORDERS: lambda request: orders_of(CONFIRMED)} | no_open_events()
+        )
         orders.running = False
         services = Services([orders])
-        seen: list[Open] = []
+        seen: list[OpenWork] = []
 
-        def come_back(now: Open) -> None:
+        def restart(now: OpenWork) -> None:
             seen.append(now)
             orders.running = True
 
         async with services.serve():
-            await wait_ended(services, come_back)
-        assert seen[0] == Open(None, ("no replica of orders runs",))
-        assert seen[-1].what == ()
+            await wait_ended(services, restart)
+        assert seen[0] == OpenWork(None, ("no replica of orders is running",))
+        assert seen[-1].descriptions == ()
 
-    async def test_gives_up_when_nothing_changes_and_says_what_is_open(self) -> None:
+    async def test_gives_up_when_nothing_changes_and_names_the_open_work(self) -> None:
         services = Services(
-            [Served("orders", {ORDERS: lambda request: orders_of(PENDING)} | quiet())]
+            [FakeReplica("orders", {ORDERS: lambda request: orders_of(PENDING)} | no_open_events())]
         )
         async with services.serve():
-            with pytest.raises(NotEnded, match=r"still open.*\n.*1 orders pending.*is a"):
+            with pytest.raises(
+                NotEnded, match=r"open work has not changed.*\n.*1 pending orders.*is a"
+            ):
                 await wait_ended(services, patience=0.3)
 
 
 class TestOpen:
-    def test_names_what_each_service_still_holds(self) -> None:
+    def test_names_the_open_work_of_each_service(self) -> None:
         events = {
             "orders": EventEntry(1, 0, 0, 0),
             "payments": EventEntry(0, 2, 3, 0, ("a.1: gap",)),
             "inventory": EventEntry(0, 0, 0, 0),
         }
-        assert still_open({}, events) == Open(
+        assert find_open({}, events) == OpenWork(
             0,
             (
                 "orders: 1 unsent events",
-                "payments: 2 events not taken yet, 3 tasks, stopped at a.1: gap",
+                "payments: 2 events not handled, 3 tasks, stopped at a.1: gap",
             ),
         )
 
     def test_dead_letters_are_not_waited_for(self) -> None:
-        assert still_open({}, {"orders": EventEntry(0, 0, 0, 7)}).what == ()
+        assert find_open({}, {"orders": EventEntry(0, 0, 0, 7)}).descriptions == ()

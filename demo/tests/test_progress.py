@@ -1,4 +1,4 @@
-"""A bar on a terminal that leaves nothing behind; elsewhere a line now and then."""
+"""A bar on a terminal, a few lines in other outputs."""
 
 from io import StringIO
 
@@ -8,7 +8,7 @@ from rich.text import Text
 from demo.progress import step
 
 
-def test_on_a_terminal_there_is_a_bar_that_is_taken_away() -> None:
+def test_a_terminal_shows_a_bar_and_erases_it_at_the_end() -> None:
     file = StringIO()
     output = Console(file=file, force_terminal=True, color_system="standard", width=120)
 
@@ -19,10 +19,10 @@ def test_on_a_terminal_there_is_a_bar_that_is_taken_away() -> None:
     assert "placed" in shown
     assert "━" in shown
     assert "\x1b[" in shown
-    assert shown.endswith("\x1b[2K"), "the line is erased"
+    assert shown.endswith("\x1b[2K"), "the line must be erased"
 
 
-def test_elsewhere_a_few_lines_tell_how_far_it_is() -> None:
+def test_another_output_gets_a_few_lines() -> None:
     file = StringIO()
     output = Console(file=file, force_terminal=False, color_system=None, width=120)
 
@@ -39,12 +39,12 @@ def test_elsewhere_a_few_lines_tell_how_far_it_is() -> None:
     ]
 
 
-def test_what_is_waited_for_is_cut_and_not_the_rest_of_the_line() -> None:
+def test_only_the_column_of_what_a_step_waits_for_is_cut() -> None:
     file = StringIO()
     output = Console(file=file, force_terminal=True, color_system="standard", width=80)
 
     with step(output, "ended", 1000) as show:
-        show(970, "; ".join(["orders: 30 unsent events, 30 events not taken yet"] * 4))
+        show(970, "; ".join(["orders: 30 unsent events, 30 events not handled"] * 4))
     last = Text.from_ansi(file.getvalue().split("\r")[-2]).plain
 
     assert "ended" in last

@@ -1,4 +1,4 @@
-"""The catalog is loaded in pieces that inventory takes."""
+"""Loading the catalog into inventory."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from demo import load_command
 from demo.catalog import Catalog, from_sample
 from demo.data import Product
-from demo.seed import SAMPLE, load_products, seed
+from demo.seed import SAMPLE_BASKETS, load_products, seed
 from devkit.errors import DevkitError
 from devkit.platform import Platform, PlatformOptions
 from localservers import free_port
@@ -22,7 +22,7 @@ from shop.inventory.v1 import LoadProductsRequest, LoadProductsResponse
 
 
 class Inventory(grpc.GenericRpcHandler):
-    """Takes products and counts those that are new, like the real one."""
+    """A fake of InventoryService that loads products and counts the new ones."""
 
     def __init__(self) -> None:
         self.requests: list[LoadProductsRequest] = []
@@ -56,7 +56,7 @@ async def serving(inventory: Inventory) -> AsyncIterator[int]:
         await server.stop(0)
 
 
-async def test_every_product_is_loaded_with_its_price_and_stock_at_most_1000_at_once() -> None:
+async def test_every_product_is_loaded_with_its_price_and_stock_in_calls_of_1000() -> None:
     products = {
         str(number): Product(str(number), f"Product {number}", "Grocery", number + 1)
         for number in range(2300)
@@ -73,24 +73,24 @@ async def test_every_product_is_loaded_with_its_price_and_stock_at_most_1000_at_
     assert (first.price.amount, first.price.currency) == (8, "USD")
 
 
-async def test_without_an_inventory_it_says_that_nothing_is_loaded(tmp_path: Path) -> None:
+async def test_a_platform_without_inventory_is_an_error(tmp_path: Path) -> None:
     platform = Platform(PlatformOptions(data=tmp_path))
-    with pytest.raises(DevkitError, match="inventory is not run here"):
+    with pytest.raises(DevkitError, match="this platform runs no inventory"):
         await seed(platform)
 
 
-async def test_a_shop_anywhere_gets_the_products_that_slipway_run_loads() -> None:
+async def test_slipway_load_loads_the_products_of_slipway_run() -> None:
     inventory = Inventory()
-    count = f"{len(from_sample(SAMPLE).catalog.products):,}"
+    count = f"{len(from_sample(SAMPLE_BASKETS).catalog.products):,}"
     async with serving(inventory) as port:
         first, again = [await load(f"inventory=127.0.0.1:{port}") for _ in range(2)]
 
-    assert first == (0, f"loaded {count} products; 0 were there and keep their stock\n")
-    assert again == (0, f"loaded 0 products; {count} were there and keep their stock\n")
-    assert "995242" in inventory.stock  # what the README's first order buys
+    assert first == (0, f"loaded {count} products; 0 existed and keep their stock\n")
+    assert again == (0, f"loaded 0 products; {count} existed and keep their stock\n")
+    assert "995242" in inventory.stock  # the product of the README's first order
 
 
-async def test_a_shop_that_does_not_answer_is_named_with_what_to_do() -> None:
+async def test_a_shop_that_does_not_answer_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(DevkitError, match=r"DEADLINE_EXCEEDED.*--at inventory=host:port"):
         await load(f"inventory=127.0.0.1:{free_port()}", "--wait", "0.1")
 

@@ -1,4 +1,4 @@
-"""What people and scripts are shown of a run."""
+"""The result of a run as text and as JSON."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,7 @@ from demo.catalog import Catalog
 from demo.laws import Law, check
 from demo.ledgers import Ledgers
 from demo.measurements import EventCount, Memory, count_events
-from demo.replay import Record
+from demo.record import Record
 from demo.summary import Summary, Timing, as_json, percentile, render, summarize
 
 MIB = 1024 * 1024
@@ -23,8 +23,8 @@ def summary(record: Record, ledgers: Ledgers) -> Summary:
         ledgers,
         timing=Timing(ready=4.0, placing=2.0, ending=2.5),
         events={
-            "shop.orders.v1.OrderPlaced": EventCount(taken=4, seen_again=1, failed=0),
-            "shop.payments.v1.PaymentAuthorized": EventCount(taken=1234, seen_again=0, failed=2),
+            "shop.orders.v1.OrderPlaced": EventCount(handled=4, seen_again=1, failed=0),
+            "shop.payments.v1.PaymentAuthorized": EventCount(handled=1234, seen_again=0, failed=2),
         },
         memory={"gateway": Memory(61 * MIB, 80 * MIB), "nats": Memory(None, 20 * MIB)},
         restarts={},
@@ -43,7 +43,7 @@ class TestFigures:
         assert summary.orders_per_second == 4 / 2.5
         assert summary.order_seconds == {"p50": 0.2, "p95": 0.4, "p99": 0.4}
 
-    def test_of_nothing_are_nothing(self) -> None:
+    def test_are_empty_without_orders(self) -> None:
         empty = summarize(
             Record(),
             Ledgers({}, {}, {}, {}, {}),
@@ -54,9 +54,9 @@ class TestFigures:
         )
         assert empty.orders_per_second == 0
         assert empty.order_seconds == {"p50": None, "p95": None, "p99": None}
-        assert any("none has ended" in line for line in shown(empty, []))
+        assert any("no order has ended" in line for line in shown(empty, []))
 
-    def test_a_percentile_is_a_value_that_so_many_are_not_above(self) -> None:
+    def test_a_percentile_is_the_smallest_value_that_enough_values_do_not_exceed(self) -> None:
         hundred = [float(number) for number in range(1, 101)]
         assert [percentile(hundred, rank) for rank in (50, 95, 99)] == [50, 95, 99]
         assert percentile([1.0], 99) == percentile([1.0], 50) == 1
@@ -74,9 +74,9 @@ class TestText:
             "placed to ended  p50 0.20 s, p95 0.40 s, p99 0.40 s",
             "ready            after 4.0 s",
             "",
-            "events             taken  seen again  failed",
-            "OrderPlaced            4           1       0",
-            "PaymentAuthorized  1,234           0       2",
+            "events             handled  seen again  failed",
+            "OrderPlaced              4           1       0",
+            "PaymentAuthorized    1,234           0       2",
             "",
             "memory, MiB  PSS  RSS",
             "gateway       61   80",
@@ -84,24 +84,24 @@ class TestText:
             "",
         ]
 
-    def test_says_what_was_refused_sent_again_and_restarted_only_if_there_is_something(
+    def test_shows_refusals_retries_and_restarts_only_if_there_were_some(
         self, summary: Summary
     ) -> None:
-        troubled = replace(
+        with_faults = replace(
             summary,
             refused=1,
             sent_again={"503": 2, "ReadError": 1},
             held_seconds=41.4,
             restarts={"orders": 2},
         )
-        lines = shown(troubled, [])
+        lines = shown(with_faults, [])
         assert "refused          1" in lines
         assert "sent again       3 (2 503, 1 ReadError)" in lines
         assert (
-            "held back        41 s, in which no basket was sent: this machine takes orders faster"
+            "held back        41 s without sending baskets: this machine accepts orders faster"
             " than it ends them"
         ) in lines
-        assert "restarted        2 (2 orders); their events count from then on" in lines
+        assert "restarted        2 (2 orders); their events are counted since then" in lines
 
     def test_marks_each_law_and_lists_what_breaks_it(
         self, summary: Summary, record: Record, ledgers: Ledgers, catalog: Catalog
@@ -109,10 +109,10 @@ class TestText:
         laws = check(record, replace(ledgers, notifications={}), catalog)
         lines = shown(summary, laws)
         assert "✓ no cent is lost                        $6.50 captured" in "\n".join(lines)
-        at = lines.index("✗ one notification an order              0 notifications = 4 orders")
+        at = lines.index("✗ one notification per order             0 notifications = 4 orders")
         assert lines[at + 1] == "    order sold got 0 notifications"
 
-    def test_what_a_law_compares_has_lines_of_its_own_where_the_terminal_is_narrow(
+    def test_a_narrow_terminal_gets_the_compared_figures_on_separate_lines(
         self, summary: Summary
     ) -> None:
         compared = "13,963 pieces of 6,062 products = 2,077 on hand + 0 reserved + 11,886 sold"
@@ -134,13 +134,13 @@ class TestText:
         lines = shown(summary, [Law("law", "1 = 2", many)])
         assert lines[-6:] == [*(f"    case {number}" for number in range(5)), "    and 1,195 more"]
 
-    def test_does_not_take_a_services_words_for_markup(self, summary: Summary) -> None:
+    def test_escapes_markup_in_the_words_of_a_service(self, summary: Summary) -> None:
         lines = shown(summary, [Law("law", "1 [red]", ("[/bold] x",))])
         assert lines[-2:] == ["✗ law  1 [red]", "    [/bold] x"]
 
 
 class TestJson:
-    def test_holds_everything(
+    def test_has_figures_laws_and_options(
         self, summary: Summary, record: Record, ledgers: Ledgers, catalog: Catalog
     ) -> None:
         laws = check(record, ledgers, catalog)
@@ -160,7 +160,7 @@ class TestJson:
 
 
 class TestEventCounts:
-    def test_are_added_up_over_replicas_by_type(self) -> None:
+    def test_are_summed_over_replicas_by_type(self) -> None:
         page = (
             "# TYPE events_handled_total counter\n"
             'events_handled_total{type="a.B"} 3.0\n'
@@ -173,6 +173,6 @@ class TestEventCounts:
             "other_total 9.0\n"
         )
         assert count_events(iter([page, page, ""])) == {
-            "a.B": EventCount(taken=6, seen_again=4),
-            "a.C": EventCount(taken=2, failed=8),
+            "a.B": EventCount(handled=6, seen_again=4),
+            "a.C": EventCount(handled=2, failed=8),
         }

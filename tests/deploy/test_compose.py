@@ -13,9 +13,9 @@ import pytest
 
 from demo.catalog import from_sample
 from demo.compose_command import addresses_of
-from demo.elsewhere import Elsewhere
 from demo.laws import check
 from demo.ledgers import read_ledgers
+from demo.remote_platform import RemotePlatform
 from demo.replay import replay
 from demo.seed import load_products
 from demo.settle import wait_ended
@@ -77,7 +77,7 @@ def project(platform: PlatformDescription) -> Iterator[Project]:
 
 
 @pytest.fixture
-def addresses(project: Project, platform: PlatformDescription) -> Elsewhere:
+def addresses(project: Project, platform: PlatformDescription) -> RemotePlatform:
     return addresses_of(project, platform)
 
 
@@ -135,7 +135,7 @@ def test_a_service_may_change_rows_and_no_table(project: Project) -> None:
 
 
 async def test_the_laws_hold_though_a_service_and_the_broker_are_killed(
-    project: Project, addresses: Elsewhere
+    project: Project, addresses: RemotePlatform
 ) -> None:
     selection = from_sample(60)
     await load_products(addresses.of("inventory")[0].grpc_address, selection.catalog)

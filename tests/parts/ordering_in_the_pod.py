@@ -20,10 +20,11 @@ import httpx
 
 from demo.catalog import from_sample
 from demo.data import Basket
-from demo.elsewhere import Elsewhere, find_platform
 from demo.laws import check
 from demo.ledgers import read_ledgers
-from demo.replay import Record, replay
+from demo.record import Record
+from demo.remote_platform import RemotePlatform, find_platform
+from demo.replay import replay
 from demo.seed import load_products
 from demo.settle import NotEnded, wait_ended
 
@@ -33,7 +34,7 @@ _CUSTOMERS = 8
 class Ordering:
     """The customers, and what all of them were answered."""
 
-    def __init__(self, platform: Elsewhere) -> None:
+    def __init__(self, platform: RemotePlatform) -> None:
         self._platform = platform
         self._selection = from_sample(5000)
         self._baskets = self._selection.baskets()
@@ -105,7 +106,7 @@ class Ordering:
 
 def _together(one: Record, other: Record) -> Record:
     return Record(
-        asked=one.asked + other.asked,
+        sent=one.sent + other.sent,
         placed=one.placed + other.placed,
         refused=one.refused + other.refused,
         sent_again=Counter(one.sent_again) + Counter(other.sent_again),

@@ -10,7 +10,8 @@ import nats
 from demo.catalog import from_sample
 from demo.laws import check
 from demo.ledgers import read_ledgers
-from demo.replay import Record, replay
+from demo.record import Record
+from demo.replay import replay
 from demo.seed import load_products
 from demo.settle import wait_ended
 from devkit.platform import Platform, PlatformOptions

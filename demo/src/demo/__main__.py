@@ -1,4 +1,4 @@
-"""`python -m demo`: `slipway demo` where there is no clone, as in a container."""
+"""`python -m demo`: `slipway demo` without a clone, for example in a container."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Which baskets are replayed, and the catalog they are bought from."""
+"""The baskets that are replayed, and the catalog of their products."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ CURRENCY = "USD"
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Products by sku. Every product has a stock."""
+    """Products by sku, each with its initial stock."""
 
     products: Mapping[str, Product]
     stock: Mapping[str, int]
-    """Pieces on the shelf before the first order."""
+    """Pieces on hand before the first order."""
 
     def total(self, basket: Basket) -> int:
-        """What the basket costs, in cents."""
+        """Return the price of the basket, in cents."""
         return sum(self.products[line.sku].price_cents * line.quantity for line in basket.lines)
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Baskets to replay, read anew whenever they are asked for, and their catalog."""
+    """Baskets to replay and their catalog. Each call of `baskets` reads them again."""
 
     catalog: Catalog
     count: int
@@ -38,20 +38,21 @@ class Selection:
 
 
 def from_sample(count: int) -> Selection:
-    """The first baskets of the shipped sample. Raises DevkitError if it has fewer."""
+    """Return the first baskets of the shipped sample. Raises DevkitError if it has fewer."""
     selection = _select(data.products(), partial(data.baskets, count))
     if selection.count < count:
         raise DevkitError(
             f"the sample has {selection.count:,} baskets, not {count:,};"
-            " --data full has more (it needs the extra slipway-demo[full])"
+            " use --data full, which needs the extra slipway-demo[full]"
         )
     return selection
 
 
 def from_whole_set(count: int | None, cache: Path) -> Selection:
-    """The first baskets of the whole data set, or all; `cache` keeps what is downloaded.
+    """Return the first `count` baskets of the whole data set, or all of them for None.
 
-    Raises DevkitError if duckdb, which reads it, or the data set cannot be had, or has fewer.
+    The data set is downloaded into the folder `cache`. Raises DevkitError if duckdb, which reads
+    the data set, is not installed, if the download fails, or if there are fewer baskets.
     """
     try:
         selection = _select(full.products(cache), partial(full.baskets, cache, count))
@@ -63,7 +64,7 @@ def from_whole_set(count: int | None, cache: Path) -> Selection:
 
 
 def dollars(cents: int) -> str:
-    """For people: $1,234.50."""
+    """Format an amount as $1,234.50."""
     sign = "-" if cents < 0 else ""
     return f"{sign}${abs(cents) // 100:,}.{abs(cents) % 100:02}"
 
@@ -78,5 +79,5 @@ def _select(products: Mapping[str, Product], baskets: Callable[[], Iterator[Bask
             yield basket
 
     stock = initial_stock(counted())
-    chosen = {sku: products[sku] for sku in stock}
-    return Selection(Catalog(chosen, stock), count, baskets)
+    selected = {sku: products[sku] for sku in stock}
+    return Selection(Catalog(selected, stock), count, baskets)

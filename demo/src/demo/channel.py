@@ -1,14 +1,14 @@
-"""A gRPC channel to a replica."""
+"""gRPC channels to replicas."""
 
 import grpc.aio
 
-from demo.replicas import Named, Replica
+from demo.replicas import NamedReplica, Replica
 
 __all__ = ["channel_to", "open_channel"]
 
 
 def open_channel(address: str, authority: str | None = None) -> grpc.aio.Channel:
-    """A channel of its own, as a context manager; a proxy in the environment is not asked."""
+    """Open a channel without the proxy of the environment; use it as a context manager."""
     options: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0)]
     if authority is not None:
         options.append(("grpc.default_authority", authority))
@@ -16,7 +16,7 @@ def open_channel(address: str, authority: str | None = None) -> grpc.aio.Channel
 
 
 def channel_to(replica: Replica) -> grpc.aio.Channel:
-    """A channel to this replica, under the name by which it was found, if it has one."""
+    """Open a channel to a replica, with its authority if it was found by a name."""
     return open_channel(
-        replica.grpc_address, replica.authority if isinstance(replica, Named) else None
+        replica.grpc_address, replica.authority if isinstance(replica, NamedReplica) else None
     )

@@ -1,4 +1,4 @@
-"""`slipway demo`: published baskets on a whole platform, and whether every law holds."""
+"""`slipway demo`: replays published baskets on a platform, and checks the laws."""
 
 import json
 from enum import StrEnum
@@ -24,7 +24,7 @@ app = typer.Typer()
 
 
 class Data(StrEnum):
-    """Which baskets there are to take."""
+    """The source of the baskets."""
 
     SAMPLE = "sample"
     FULL = "full"
@@ -33,53 +33,57 @@ class Data(StrEnum):
 @app.command()
 def demo(
     baskets: Annotated[
-        int | None, typer.Option(min=1, help="How many; 1,000, or all of --data full")
+        int | None,
+        typer.Option(
+            min=1, help="Number of baskets. Default: 1,000, or all of them with --data full"
+        ),
     ] = None,
-    in_flight: Annotated[int, typer.Option(min=1, help="Orders placed at the same moment")] = 32,
+    in_flight: Annotated[int, typer.Option(min=1, help="Orders placed concurrently")] = 32,
     at: Annotated[
         list[str] | None,
         typer.Option(
-            help="A platform that runs already: gateway=http://host:8080, orders=host:9081 and so "
-            "on for gRPC, orders=http://host:8081 for metrics"
+            help="Address of a running platform's service: gateway=http://host:8080, "
+            "orders=host:9081 for gRPC, orders=http://host:8081 for metrics. Repeat it for each"
         ),
     ] = None,
     database: Annotated[
-        DatabaseKind, typer.Option(help="One file per service, or a PostgreSQL")
+        DatabaseKind, typer.Option(help="A SQLite file per service, or a PostgreSQL server")
     ] = DatabaseKind.SQLITE,
     data: Annotated[
-        Data, typer.Option(help="The shipped sample of 5,000, or the whole set (downloaded)")
+        Data,
+        typer.Option(help="The shipped sample of 5,000 baskets, or the whole set (downloaded)"),
     ] = Data.SAMPLE,
     replicas: Annotated[
-        list[str] | None, typer.Option(help="How many of a service: inventory=3")
+        list[str] | None, typer.Option(help="Number of replicas of a service: inventory=3")
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures and laws to this file")
+        Path | None, typer.Option("--json", help="Write figures and laws to this file")
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the data folder: databases, stream, logs")
+        bool, typer.Option("--keep", help="Keep the data folder with databases, stream and logs")
     ] = False,
 ) -> None:
     """Replay published baskets, then check the conservation laws.
 
-    Without --at on a platform of its own, with --at on one that runs already.
+    With --at, the replay uses a running platform; without it, a new one is started and removed.
     """
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise DevkitError(f"--json {json_file}: there is no folder {json_file.parent}")
     if at and (replicas or keep or database is not DatabaseKind.SQLITE):
-        raise WrongUsage("--database, --replicas and --keep are for a platform without --at")
-    many = parse_numbers("--replicas", "inventory=3", replicas or ())
+        raise WrongUsage("--database, --replicas and --keep cannot be used with --at")
+    numbers = parse_numbers("--replicas", "inventory=3", replicas or ())
     plan = _plan(data, baskets, in_flight)
-    outcome = _run(plan, at or [], database, many, keep)
+    outcome = _run(plan, at or [], database, numbers, keep)
     if outcome is None:
         raise typer.Exit(_INTERRUPTED)
     if json_file is not None:
-        asked = {
+        options = {
             "baskets": plan.selection.count,
             "in_flight": in_flight,
             "data": data.value,
-            **({"at": at} if at else {"database": database.value, "replicas": many}),
+            **({"at": at} if at else {"database": database.value, "replicas": numbers}),
         }
-        _write(json_file, as_json(*outcome, asked))
+        _write(json_file, as_json(*outcome, options))
     if not all(law.holds for law in outcome[1]):
         raise typer.Exit(1)
 
@@ -96,15 +100,15 @@ def _plan(data: Data, baskets: int | None, in_flight: int) -> Plan:
 def _run(
     plan: Plan, at: list[str], database: DatabaseKind, replicas: dict[str, int], keep: bool
 ) -> Outcome | None:
-    # Where the platform runs already, nothing is installed that could run one.
+    # A container with the demo has no devkit that could start a platform, so import it only here.
     if at:
-        from demo.elsewhere import find_platform
-        from demo.run_elsewhere import run_elsewhere
+        from demo.remote_platform import find_platform
+        from demo.run_remote import run_remote
 
-        return run_elsewhere(plan, find_platform(at))
-    from demo.run_here import run_here
+        return run_remote(plan, find_platform(at))
+    from demo.run_local import run_local
 
-    return run_here(plan, find_workspace(), database=database, replicas=replicas, keep=keep)
+    return run_local(plan, find_workspace(), database=database, replicas=replicas, keep=keep)
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`slipway compose-demo`: the replay on the platform in containers, from images to the laws."""
+"""`slipway compose-demo`: builds the images, replays baskets on containers, checks the laws."""
 
 import json
 import signal
@@ -13,10 +13,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from demo.catalog import from_sample
-from demo.elsewhere import Elsewhere, find_platform
 from demo.measurements import Memory
 from demo.plan import Outcome, Plan
-from demo.run_elsewhere import run_elsewhere
+from demo.remote_platform import RemotePlatform, find_platform
+from demo.run_remote import run_remote
 from demo.summary import as_json
 from devkit.compose.ports import free_ports
 from devkit.compose.project import Project
@@ -37,19 +37,17 @@ app = typer.Typer()
 
 @app.command()
 def compose_demo(
-    baskets: Annotated[int, typer.Option(min=1, help="How many")] = 1000,
-    in_flight: Annotated[int, typer.Option(min=1, help="Orders placed at the same moment")] = 32,
-    tag: Annotated[str, typer.Option(help="Tag of the images that are built and run")] = "dev",
+    baskets: Annotated[int, typer.Option(min=1, help="Number of baskets")] = 1000,
+    in_flight: Annotated[int, typer.Option(min=1, help="Orders placed concurrently")] = 32,
+    tag: Annotated[str, typer.Option(help="Tag of the images to build and run")] = "dev",
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures and laws to this file")
+        Path | None, typer.Option("--json", help="Write figures and laws to this file")
     ] = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the containers and volumes as they are")
-    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the containers and volumes")] = False,
 ) -> None:
     """Build the images, start docker/compose.yaml, replay baskets, check the laws, remove all.
 
-    The containers have free ports and names of their own, so that it runs beside others.
+    The containers have free ports and unique names, so that several demos can run concurrently.
     """
     began = time.monotonic()
     workspace = find_workspace()
@@ -63,9 +61,9 @@ def compose_demo(
     )
     outcome = None
     try:
-        with _interruptible():
+        with _signals_interrupt():
             _build(workspace, tag, plan)
-            with _removed(project, plan, keep=keep):
+            with _remove_at_the_end(project, plan, keep=keep):
                 outcome = _run(project, platform, plan)
     except KeyboardInterrupt:
         outcome = None
@@ -73,8 +71,8 @@ def compose_demo(
         raise typer.Exit(_INTERRUPTED)
     plan.output.print(f"\nfrom images to laws in {time.monotonic() - began:.0f} s")
     if json_file is not None:
-        asked = {"baskets": baskets, "in_flight": in_flight}
-        json_file.write_text(json.dumps(as_json(*outcome, asked), indent=2) + "\n", "utf-8")
+        options = {"baskets": baskets, "in_flight": in_flight}
+        json_file.write_text(json.dumps(as_json(*outcome, options), indent=2) + "\n", "utf-8")
     if not all(law.holds for law in outcome[1]):
         raise typer.Exit(1)
 
@@ -95,14 +93,14 @@ def _run(project: Project, platform: PlatformDescription, plan: Plan) -> Outcome
     def memory() -> dict[str, Memory]:
         return {name: Memory(None, used) for name, used in project.memory().items()}
 
-    outcome = run_elsewhere(plan, addresses_of(project, platform), memory)
+    outcome = run_remote(plan, addresses_of(project, platform), memory)
     if outcome is not None and not all(law.holds for law in outcome[1]):
         _keep_logs(project, plan)
     return outcome
 
 
-def addresses_of(project: Project, platform: PlatformDescription) -> Elsewhere:
-    """Where the services of a project that is up answer on this machine."""
+def addresses_of(project: Project, platform: PlatformDescription) -> RemotePlatform:
+    """Return the addresses on this machine of a running project's services."""
     published = project.addresses()
     at = []
     for service in platform.services:
@@ -113,8 +111,8 @@ def addresses_of(project: Project, platform: PlatformDescription) -> Elsewhere:
 
 
 @contextmanager
-def _removed(project: Project, plan: Plan, *, keep: bool) -> Iterator[None]:
-    """Removes everything at the end, whatever happens; a signal does not stop that."""
+def _remove_at_the_end(project: Project, plan: Plan, *, keep: bool) -> Iterator[None]:
+    """Remove everything at the end, also after an error; signals are ignored meanwhile."""
     try:
         yield
     except DevkitError:
@@ -142,15 +140,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Every signal that ends a command is a KeyboardInterrupt, so that all is cleaned up."""
+def _signals_interrupt() -> Iterator[None]:
+    """Turn signals that end a command into KeyboardInterrupt, so that everything is removed."""
 
     def interrupt(number: int, frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = [signal.signal(number, interrupt) for number in _SIGNALS]
+    previous = [signal.signal(number, interrupt) for number in _SIGNALS]
     try:
         yield
     finally:
-        for number, handler in zip(_SIGNALS, before, strict=True):
+        for number, handler in zip(_SIGNALS, previous, strict=True):
             signal.signal(number, handler)

@@ -1,7 +1,7 @@
 """The conservation laws: pure functions of the replay's record, the ledgers and the catalog.
 
-The record and the catalog say what must have happened, the ledgers what did. Nothing that a
-service says is taken for granted on the other side of a comparison.
+Each law compares what must have happened, by record and catalog, with what did, by the ledgers. The
+expected side of a comparison never comes from a service.
 """
 
 from collections import Counter
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from demo.catalog import Catalog, dollars
 from demo.data import Basket
 from demo.ledgers import EventEntry, Ledgers, OrderEntry, PaymentEntry
-from demo.replay import Record
+from demo.record import Record
 
-__all__ = ["KEEP", "Law", "check"]
+__all__ = ["LEDGER_SERVICES", "Law", "check"]
 
-_NOTHING = OrderEntry("pending", None, 0, None, 0)
-KEEP = ("orders", "inventory", "payments", "notifications")
-"""The services whose ledgers the laws compare. Others may have one, in which nothing is left."""
+_NO_ORDER = OrderEntry("pending", None, 0, None, 0)
+LEDGER_SERVICES = ("orders", "inventory", "payments", "notifications")
+"""The services whose ledgers the laws compare. Other services must only have no open events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """A law, what was compared for it, and each case that breaks it."""
+    """A law, the compared figures, and each case that breaks it."""
 
     name: str
     compared: str
@@ -40,22 +40,25 @@ def check(
     *,
     dead_letters: Mapping[str, int] | None = None,
 ) -> list[Law]:
-    """Every law, once all has ended. `dead_letters` a test has made on purpose, by service."""
+    """Check every law. All orders must have ended.
+
+    `dead_letters` are the expected numbers of dead letters by service, for tests that cause some.
+    """
     orders = {placed.order_id: placed.basket for placed in record.placed}
     confirmed = {
         order_id: basket
         for order_id, basket in orders.items()
-        if ledgers.orders.get(order_id, _NOTHING).status == "confirmed"
+        if ledgers.orders.get(order_id, _NO_ORDER).status == "confirmed"
     }
     return [
         _every_basket_is_one_order(record, ledgers),
         _every_order_ends_once(orders, ledgers),
         _prices_are_kept(record, ledgers, catalog),
         _stock_is_conserved(ledgers, catalog),
-        _sold_is_what_was_confirmed(confirmed, ledgers),
+        _confirmed_pieces_are_sold(confirmed, ledgers),
         _money_is_conserved(orders, confirmed, ledgers, catalog),
-        _one_notification_each(orders, ledgers),
-        _nothing_is_left(ledgers, dead_letters or {}),
+        _one_notification_per_order(orders, ledgers),
+        _nothing_is_left_behind(ledgers, dead_letters or {}),
     ]
 
 
@@ -67,16 +70,16 @@ def _every_basket_is_one_order(record: Record, ledgers: Ledgers) -> Law:
         f"basket {refusal.basket.basket_id} was refused: {refusal.status} {refusal.detail}"
         for refusal in record.refused
     ]
-    unanswered = record.asked - len(record.placed) - len(record.refused)
+    unanswered = record.sent - len(record.placed) - len(record.refused)
     if unanswered:
-        broken.append(f"{unanswered} baskets were not answered")
+        broken.append(f"{unanswered} baskets got no answer")
     broken += [f"basket {key} was placed {n} times" for key, n in baskets.items() if n > 1]
-    broken += [f"order {key} was answered to {n} baskets" for key, n in orders.items() if n > 1]
-    broken += [f"order {key} is missing in the ledger" for key in _less(placed, ledgers.orders)]
-    broken += [f"order {key} was never placed" for key in _less(ledgers.orders, placed)]
+    broken += [f"order {key} was returned for {n} baskets" for key, n in orders.items() if n > 1]
+    broken += [f"order {key} is missing in the ledger" for key in _missing(placed, ledgers.orders)]
+    broken += [f"order {key} was never placed" for key in _missing(ledgers.orders, placed)]
     return Law(
         "every basket is one order",
-        f"{record.asked:,} baskets = {len(record.placed):,} answers 202 "
+        f"{record.sent:,} baskets = {len(record.placed):,} answers 202 "
         f"= {len(ledgers.orders):,} orders",
         tuple(broken),
     )
@@ -105,20 +108,25 @@ def _every_order_ends_once(orders: Mapping[str, Basket], ledgers: Ledgers) -> La
 
 
 def _prices_are_kept(record: Record, ledgers: Ledgers, catalog: Catalog) -> Law:
-    asked = answered = kept = 0
+    expected = answered = stored = 0
     broken = []
     for order in record.placed:
         total = catalog.total(order.basket)
-        entry = ledgers.orders.get(order.order_id, _NOTHING)
-        asked, answered, kept = asked + total, answered + order.total, kept + entry.total
+        entry = ledgers.orders.get(order.order_id, _NO_ORDER)
+        expected, answered, stored = (
+            expected + total,
+            answered + order.total,
+            stored + entry.total,
+        )
         if not total == order.total == entry.total:
             broken.append(
                 f"order {order.order_id} costs {dollars(total)}, "
-                f"{dollars(order.total)} was answered, its row says {dollars(entry.total)}"
+                f"{dollars(order.total)} was answered, {dollars(entry.total)} is stored"
             )
     return Law(
         "every order costs what its lines cost",
-        f"{dollars(asked)} by the catalog = {dollars(answered)} answered = {dollars(kept)} kept",
+        f"{dollars(expected)} by the catalog = {dollars(answered)} answered "
+        f"= {dollars(stored)} stored",
         tuple(broken),
     )
 
@@ -152,7 +160,7 @@ def _stock_is_conserved(ledgers: Ledgers, catalog: Catalog) -> Law:
     )
 
 
-def _sold_is_what_was_confirmed(confirmed: Mapping[str, Basket], ledgers: Ledgers) -> Law:
+def _confirmed_pieces_are_sold(confirmed: Mapping[str, Basket], ledgers: Ledgers) -> Law:
     ordered: Counter[str] = Counter()
     for basket in confirmed.values():
         for line in basket.lines:
@@ -163,7 +171,7 @@ def _sold_is_what_was_confirmed(confirmed: Mapping[str, Basket], ledgers: Ledger
         if sold != ordered[sku]:
             broken.append(f"product {sku}: {ordered[sku]} confirmed, {sold} sold")
     return Law(
-        "what is sold is what was confirmed",
+        "every confirmed piece is sold",
         f"{sum(entry.sold for entry in ledgers.stock.values()):,} pieces sold "
         f"= {ordered.total():,} in {len(confirmed):,} confirmed baskets",
         tuple(broken),
@@ -197,7 +205,7 @@ def _money_is_conserved(
     )
 
 
-def _one_notification_each(orders: Mapping[str, Basket], ledgers: Ledgers) -> Law:
+def _one_notification_per_order(orders: Mapping[str, Basket], ledgers: Ledgers) -> Law:
     broken = [
         f"order {order_id} got {ledgers.notifications.get(order_id, 0)} notifications"
         for order_id in orders
@@ -205,32 +213,35 @@ def _one_notification_each(orders: Mapping[str, Basket], ledgers: Ledgers) -> La
     ]
     broken += [
         f"order {order_id} was never placed and got a notification"
-        for order_id in _less(ledgers.notifications, orders)
+        for order_id in _missing(ledgers.notifications, orders)
     ]
     return Law(
-        "one notification an order",
+        "one notification per order",
         f"{sum(ledgers.notifications.values()):,} notifications = {len(orders):,} orders",
         tuple(broken),
     )
 
 
-def _nothing_is_left(ledgers: Ledgers, dead_letters: Mapping[str, int]) -> Law:
+def _nothing_is_left_behind(ledgers: Ledgers, dead_letters: Mapping[str, int]) -> Law:
     broken = []
     for service, entry in sorted(ledgers.events.items()):
-        wanted = dead_letters.get(service, 0)
-        for number, what in (
+        expected = dead_letters.get(service, 0)
+        for number, label in (
             (entry.unsent, "unsent events"),
-            (entry.lag, "events not taken"),
-            (entry.tasks, "tasks waiting"),
+            (entry.lag, "events not handled"),
+            (entry.tasks, "open tasks"),
         ):
             if number:
-                broken.append(f"{service}: {number} {what}")
-        if entry.dead_letters != wanted:
-            but = f" instead of {wanted}" if wanted else ""
-            broken.append(f"{service}: {entry.dead_letters} dead letters{but}")
+                broken.append(f"{service}: {number} {label}")
+        if entry.dead_letters != expected:
+            instead = f" instead of {expected}" if expected else ""
+            broken.append(f"{service}: {entry.dead_letters} dead letters{instead}")
         broken += [f"{service}: stopped at {stop}" for stop in entry.stopped]
-    broken += [f"{service}: no ledger of its events" for service in _less(KEEP, ledgers.events)]
-    total = _sum(ledgers.events.values())
+    broken += [
+        f"{service}: event ledger is missing"
+        for service in _missing(LEDGER_SERVICES, ledgers.events)
+    ]
+    total = _sum_entries(ledgers.events.values())
     return Law(
         "nothing is left behind",
         f"{total.unsent} unsent, {total.lag} lag, {total.tasks} tasks, "
@@ -240,7 +251,7 @@ def _nothing_is_left(ledgers: Ledgers, dead_letters: Mapping[str, int]) -> Law:
     )
 
 
-def _sum(entries: Iterable[EventEntry]) -> EventEntry:
+def _sum_entries(entries: Iterable[EventEntry]) -> EventEntry:
     total = EventEntry(0, 0, 0, 0)
     for entry in entries:
         total = EventEntry(
@@ -253,5 +264,6 @@ def _sum(entries: Iterable[EventEntry]) -> EventEntry:
     return total
 
 
-def _less(keys: Iterable[str], others: Iterable[str]) -> list[str]:
+def _missing(keys: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Return the keys that are missing in `others`, sorted."""
     return sorted(set(keys) - set(others))

@@ -1,4 +1,4 @@
-"""Reads what every service says of itself: its ledger, computed from its rows."""
+"""Reads the ledgers of all services, which compute them from their rows."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 
 from demo.channel import channel_to
-from demo.replicas import Replica, Running
+from demo.replicas import Replica, RunningServices
 from devkit.errors import DevkitError
 from shop.inventory.v1 import (
     GetStockLedgerRequest,
@@ -64,18 +64,18 @@ class OrderEntry:
 
     status: Status
     reason: str | None
-    """Why it was cancelled: out_of_stock, payment_declined or timed_out."""
+    """Reason for the cancellation: out_of_stock, payment_declined or timed_out."""
     total: int
-    """In cents."""
+    """Amount in cents."""
     seconds: float | None
-    """From placed_at to ended_at; None while it is pending."""
+    """Time from placed_at to ended_at; None while the order is pending."""
     endings: int
-    """Terminal events in its record."""
+    """Number of terminal events in the order's history."""
 
 
 @dataclass(frozen=True, slots=True)
 class StockEntry:
-    """Where a product's pieces are."""
+    """Numbers of pieces of a product in the ledger of inventory."""
 
     on_hand: int
     reserved: int
@@ -84,7 +84,7 @@ class StockEntry:
 
 @dataclass(frozen=True, slots=True)
 class PaymentEntry:
-    """What was taken for an order and given back, in cents."""
+    """Amounts captured and refunded for an order, in cents."""
 
     captured: int
     refunded: int
@@ -92,72 +92,72 @@ class PaymentEntry:
 
 @dataclass(frozen=True, slots=True)
 class EventEntry:
-    """What a service's event path still holds, over all its replicas."""
+    """The open work and dead letters of a service's event path, over all its replicas."""
 
     unsent: int
     lag: int
     tasks: int
     dead_letters: int
     stopped: tuple[str, ...] = ()
-    """Subjects whose lane has stopped, and why."""
+    """Stopped lanes, each with its subject and reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ledgers:
-    """All of them, read one after the other: true of one moment only when nothing moves."""
+    """The ledgers of all services. They are read one by one, so they match only at rest."""
 
     orders: Mapping[str, OrderEntry]
-    """By order id, like payments and notifications."""
+    """Orders by id. Payments and notifications are by order id, too."""
     stock: Mapping[str, StockEntry]
-    """By sku."""
+    """Stock by sku."""
     payments: Mapping[str, PaymentEntry]
     notifications: Mapping[str, int]
-    """How many an order got."""
+    """Number of notifications of each order."""
     events: Mapping[str, EventEntry]
-    """By service: all that keep a database."""
+    """Event ledgers by service, for each service that has a database."""
 
 
 class LedgerUnavailable(DevkitError):
-    """A service did not answer for its ledger."""
+    """A ledger could not be read from a service."""
 
 
-async def read_ledgers(platform: Running) -> Ledgers:
-    """Ask every service. Raises LedgerUnavailable naming one that does not answer."""
+async def read_ledgers(platform: RunningServices) -> Ledgers:
+    """Read all ledgers. Raises LedgerUnavailable if a service does not answer."""
     return Ledgers(
         orders=await read_orders(platform),
-        stock=await _answer(platform, "inventory", _stock),
-        payments=await _answer(platform, "payments", _payments),
-        notifications=await _answer(platform, "notifications", _notifications),
+        stock=await _read_any(platform, "inventory", _read_stock),
+        payments=await _read_any(platform, "payments", _read_payments),
+        notifications=await _read_any(platform, "notifications", _read_notifications),
         events=await read_event_ledgers(platform),
     )
 
 
-async def read_orders(platform: Running) -> dict[str, OrderEntry]:
-    """The ledger of orders, by order id. Raises LedgerUnavailable."""
-    return await _answer(platform, "orders", _orders)
+async def read_orders(platform: RunningServices) -> dict[str, OrderEntry]:
+    """Read the ledger of orders, by order id. Raises LedgerUnavailable."""
+    return await _read_any(platform, "orders", _read_orders)
 
 
-async def read_event_ledgers(platform: Running) -> dict[str, EventEntry]:
-    """What the event path of every service holds, by service.
+async def read_event_ledgers(platform: RunningServices) -> dict[str, EventEntry]:
+    """Read the event ledger of each service.
 
-    Every replica is asked, since only it knows which lanes have stopped in it. Raises
-    LedgerUnavailable if a replica that runs does not answer, or none of a service runs.
+    All replicas are called, because only a replica knows which of its lanes are stopped. Raises
+    LedgerUnavailable if a running replica does not answer or no replica of a service runs.
     """
     services = dict.fromkeys(p.service for p in platform.processes if p.grpc_port is not None)
-    found = await asyncio.gather(*(_events_of(platform, service) for service in services))
+    found = await asyncio.gather(*(_read_event_ledger(platform, service) for service in services))
     return {
         service: entry for service, entry in zip(services, found, strict=True) if entry is not None
     }
 
 
-async def _events_of(platform: Running, service: str) -> EventEntry | None:
-    replicas = _running(platform, service)
-    answers = await asyncio.gather(*(_ask(replica, _events) for replica in replicas))
+async def _read_event_ledger(platform: RunningServices, service: str) -> EventEntry | None:
+    replicas = _running_replicas(platform, service)
+    answers = await asyncio.gather(*(_read_from(replica, _read_events) for replica in replicas))
     entries = [entry for entry in answers if entry is not None]
     if not entries:
         return None
     return EventEntry(
-        # Counted in the one database by each of them, at slightly different moments.
+        # Each replica counts in the same database, but at a slightly different time.
         unsent=max(entry.unsent for entry in entries),
         lag=max(entry.lag for entry in entries),
         tasks=max(entry.tasks for entry in entries),
@@ -166,34 +166,34 @@ async def _events_of(platform: Running, service: str) -> EventEntry | None:
     )
 
 
-async def _answer(
-    platform: Running, service: str, read: Callable[[grpc.aio.Channel], Awaitable[T]]
+async def _read_any(
+    platform: RunningServices, service: str, read: Callable[[grpc.aio.Channel], Awaitable[T]]
 ) -> T:
-    """From the first replica that answers."""
-    failed = None
-    for replica in _running(platform, service):
+    """Return the ledger of the first replica that answers."""
+    last_error = None
+    for replica in _running_replicas(platform, service):
         try:
-            return await _ask(replica, read)
+            return await _read_from(replica, read)
         except LedgerUnavailable as error:
-            failed = error
-    assert failed is not None
-    raise failed
+            last_error = error
+    assert last_error is not None
+    raise last_error
 
 
-def _running(platform: Running, service: str) -> list[Replica]:
+def _running_replicas(platform: RunningServices, service: str) -> list[Replica]:
     replicas = [p for p in platform.processes if p.service == service and p.running]
     if not replicas:
-        raise LedgerUnavailable(f"no replica of {service} runs")
+        raise LedgerUnavailable(f"no replica of {service} is running")
     return replicas
 
 
-async def _ask(replica: Replica, read: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
+async def _read_from(replica: Replica, read: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
     async with channel_to(replica) as channel:
         try:
             return await read(channel)
         except grpc.aio.AioRpcError as error:
             raise LedgerUnavailable(
-                f"{replica.name} does not answer for its ledger: "
+                f"{replica.name} did not return its ledger: "
                 f"{error.code().name}, {error.details()}"
                 + (f" (its log: {replica.log})" if replica.log else "")
             ) from error
@@ -207,15 +207,16 @@ class _Page(Protocol):
 P = TypeVar("P", bound=_Page)
 
 
-async def _pages(ask: Callable[[str], Awaitable[P]]) -> AsyncIterator[P]:
-    page = await ask("")
+async def _pages(read_page: Callable[[str], Awaitable[P]]) -> AsyncIterator[P]:
+    """Yield all pages; `read_page` takes a cursor."""
+    page = await read_page("")
     yield page
     while page.next_cursor:
-        page = await ask(page.next_cursor)
+        page = await read_page(page.next_cursor)
         yield page
 
 
-async def _orders(channel: grpc.aio.Channel) -> dict[str, OrderEntry]:
+async def _read_orders(channel: grpc.aio.Channel) -> dict[str, OrderEntry]:
     stub: OrdersServiceAsyncStub = OrdersServiceStub(channel)
     pages = _pages(
         lambda cursor: stub.GetOrdersLedger(GetOrdersLedgerRequest(cursor=cursor), timeout=_SECONDS)
@@ -244,7 +245,7 @@ _REASONS: dict[CancelReason.ValueType, str] = {
 }
 
 
-async def _stock(channel: grpc.aio.Channel) -> dict[str, StockEntry]:
+async def _read_stock(channel: grpc.aio.Channel) -> dict[str, StockEntry]:
     stub: InventoryServiceAsyncStub = InventoryServiceStub(channel)
     pages = _pages(
         lambda cursor: stub.GetStockLedger(GetStockLedgerRequest(cursor=cursor), timeout=_SECONDS)
@@ -256,7 +257,7 @@ async def _stock(channel: grpc.aio.Channel) -> dict[str, StockEntry]:
     }
 
 
-async def _payments(channel: grpc.aio.Channel) -> dict[str, PaymentEntry]:
+async def _read_payments(channel: grpc.aio.Channel) -> dict[str, PaymentEntry]:
     stub: PaymentsServiceAsyncStub = PaymentsServiceStub(channel)
     pages = _pages(
         lambda cursor: stub.GetPaymentsLedger(
@@ -270,7 +271,7 @@ async def _payments(channel: grpc.aio.Channel) -> dict[str, PaymentEntry]:
     }
 
 
-async def _notifications(channel: grpc.aio.Channel) -> dict[str, int]:
+async def _read_notifications(channel: grpc.aio.Channel) -> dict[str, int]:
     stub: NotificationsServiceAsyncStub = NotificationsServiceStub(channel)
     pages = _pages(
         lambda cursor: stub.GetNotificationsLedger(
@@ -280,8 +281,8 @@ async def _notifications(channel: grpc.aio.Channel) -> dict[str, int]:
     return {row.order_id: row.count async for page in pages for row in page.entries}
 
 
-async def _events(channel: grpc.aio.Channel) -> EventEntry | None:
-    """None from a service without a database, which has no such ledger."""
+async def _read_events(channel: grpc.aio.Channel) -> EventEntry | None:
+    """Return the event ledger, or None for a service without a database, which has none."""
     stub: LedgerServiceAsyncStub = LedgerServiceStub(channel)
     try:
         ledger = await stub.GetEventLedger(GetEventLedgerRequest(), timeout=_SECONDS)

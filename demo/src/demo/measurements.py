@@ -1,4 +1,4 @@
-"""What the processes show of themselves while they run: counters of events, and memory."""
+"""Measurements of running processes: counters of events, and memory."""
 
 import asyncio
 from collections import defaultdict
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from demo.replicas import Named, Replica, Running
+from demo.replicas import NamedReplica, Replica, RunningServices
 
 __all__ = ["EventCount", "Memory", "count_events", "read_event_counts"]
 
 _COUNTERS = {
-    "events_handled_total": "taken",
+    "events_handled_total": "handled",
     "events_seen_again_total": "seen_again",
     "events_failed_total": "failed",
 }
@@ -21,33 +21,33 @@ _COUNTERS = {
 
 @dataclass(frozen=True, slots=True)
 class EventCount:
-    """Of one type, over all services and replicas; a process counts from its start."""
+    """Counts of one type of event, over all replicas, since the start of each process."""
 
-    taken: int = 0
+    handled: int = 0
     seen_again: int = 0
-    """Came again after they had been taken, and were dropped."""
+    """Events that were delivered again after they had been handled, and dropped."""
     failed: int = 0
-    """Tries of a handler that failed."""
+    """Failed calls of a handler."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Of all replicas of a service, in bytes."""
+    """Memory of all replicas of a service, in bytes."""
 
     pss: int | None
-    """Shared pages counted by share; None where the system does not tell."""
+    """Proportional set size; None if the system does not report it."""
     rss: int
 
 
-async def read_event_counts(platform: Running) -> dict[str, EventCount]:
-    """From /metrics of every replica that runs and whose URL is known, by the event's full name.
+async def read_event_counts(platform: RunningServices) -> dict[str, EventCount]:
+    """Read the counters from /metrics of each running replica with a known URL, by event type.
 
-    Raises httpx.HTTPError if one does not answer.
+    Raises httpx.HTTPError if a replica does not answer.
     """
     async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
         pages = await asyncio.gather(
             *(
-                client.get(f"{process.http_url}/metrics", headers=_named(process))
+                client.get(f"{process.http_url}/metrics", headers=_host_header(process))
                 for process in platform.processes
                 if process.running and process.http_url
             )
@@ -55,14 +55,14 @@ async def read_event_counts(platform: Running) -> dict[str, EventCount]:
     return count_events(page.raise_for_status().text for page in pages)
 
 
-def _named(process: Replica) -> dict[str, str]:
-    """In a mesh a sidecar asks for the name: it doesn't know the address as one of the mesh's."""
-    host = process.http_host if isinstance(process, Named) else None
+def _host_header(process: Replica) -> dict[str, str]:
+    """Return the Host header of a named replica: in a mesh, a sidecar routes by the name only."""
+    host = process.http_host if isinstance(process, NamedReplica) else None
     return {"host": host} if host else {}
 
 
 def count_events(pages: Iterable[str]) -> dict[str, EventCount]:
-    """The counters of these pages of metrics, added up by the event's full name."""
+    """Sum the counters of several pages of metrics by event type."""
     found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for page in pages:
         for family in text_string_to_metric_families(page):

@@ -1,4 +1,4 @@
-"""What the processes on this machine take of its memory."""
+"""The memory of the processes on this machine."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,17 +12,17 @@ __all__ = ["read_memory"]
 
 
 def read_memory(platform: Platform) -> dict[str, Memory]:
-    """What each service takes now, and the servers they need, by name."""
+    """Return the memory of each service and server, by name."""
     pids: dict[str, list[int]] = defaultdict(list)
     for process in platform.processes:
         pids[process.service].append(process.pid)
     pids["nats"].append(platform.broker.pid)
     if platform.postgres is not None:
         pids["postgres"].append(platform.postgres.pid)
-    return {name: _memory(of_name) for name, of_name in pids.items()}
+    return {name: _sum_memory(group) for name, group in pids.items()}
 
 
-def _memory(pids: list[int]) -> Memory:
+def _sum_memory(pids: list[int]) -> Memory:
     pss, rss = 0, 0
     known = True
     for process in _with_children(pids):

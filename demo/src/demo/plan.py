@@ -1,4 +1,4 @@
-"""What a replay was asked for, and the steps that are the same wherever the platform runs."""
+"""The options of a replay, and its steps that are the same on every platform."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -10,18 +10,26 @@ from rich.console import Console
 from demo.catalog import Selection
 from demo.laws import Law
 from demo.progress import step
-from demo.replay import Record, replay
-from demo.replicas import Running
-from demo.settle import NotEnded, Open, wait_ended
+from demo.record import Record
+from demo.replay import replay
+from demo.replicas import RunningServices
+from demo.settle import NotEnded, OpenWork, wait_ended
 from demo.summary import Summary, render
 from devkit.stop_signals import STOPPING, Killable, stop_requested
 
-__all__ = ["Outcome", "Plan", "place", "show", "until_signal", "wait_for_the_end"]
+__all__ = [
+    "Outcome",
+    "Plan",
+    "place_baskets",
+    "print_outcome",
+    "run_until_signal",
+    "wait_for_orders_to_end",
+]
 
-# Orders cancels an order that is pending after APP_ORDER_TIMEOUT_SECONDS, 60 by default; what has
-# been placed by the time at which the replay holds back needs time to end, too.
+# Orders cancels an order that is pending after APP_ORDER_TIMEOUT_SECONDS, 60 by default. This limit
+# is much lower, because the orders that are already placed need time to end, too.
 _ENDS_WITHIN_SECONDS = 10.0
-_HELD = "waits for orders to end before more are placed"
+_HELD = "waiting for placed orders to end"
 
 T = TypeVar("T")
 Outcome = tuple[Summary, list[Law]]
@@ -36,8 +44,8 @@ class Plan:
     output: Console
 
 
-async def place(plan: Plan, gateways: Sequence[str], run: str = "") -> Record:
-    """Place every basket; `run` begins their keys."""
+async def place_baskets(plan: Plan, gateways: Sequence[str], run: str = "") -> Record:
+    """Place every basket; `run` is the prefix of their idempotency keys."""
     count = plan.selection.count
     plan.output.print(
         f"replaying {count:,} Complete Journey baskets, {plan.in_flight} in flight", markup=False
@@ -55,16 +63,18 @@ async def place(plan: Plan, gateways: Sequence[str], run: str = "") -> Record:
         )
 
 
-async def wait_for_the_end(platform: Running, record: Record, output: Console) -> None:
-    """Wait until nothing is open. If it stays open that is printed; the laws say what is wrong."""
+async def wait_for_orders_to_end(
+    platform: RunningServices, record: Record, output: Console
+) -> None:
+    """Wait until no work is open. Work that stays open is printed, and then breaks laws."""
     pending = count = len(record.placed)
     with step(output, "ended", count) as ended:
 
-        def show(now: Open) -> None:
+        def show(now: OpenWork) -> None:
             nonlocal pending
             if now.orders is not None:
                 pending = now.orders
-            ended(count - pending, "; ".join(now.what))
+            ended(count - pending, "; ".join(now.descriptions))
 
         try:
             await wait_ended(platform, show)
@@ -72,17 +82,17 @@ async def wait_for_the_end(platform: Running, record: Record, output: Console) -
             output.print(str(error), markup=False, style="red")
 
 
-def show(outcome: Outcome, output: Console) -> None:
+def print_outcome(outcome: Outcome, output: Console) -> None:
     """Print the figures and the laws."""
     output.print()
     for line in render(*outcome, output.width):
         output.print(line)
 
 
-async def until_signal(
+async def run_until_signal(
     work: Coroutine[Any, Any, T], platform: Killable, output: Console
 ) -> T | None:
-    """Do the work; None if a signal came first, and the work was cancelled."""
+    """Return the result of `work`, or cancel it and return None if a signal arrives first."""
     stopping = stop_requested(platform)
     run = asyncio.create_task(work)
     wait = asyncio.create_task(stopping.wait())

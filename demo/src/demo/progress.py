@@ -1,4 +1,4 @@
-"""Shows how far a step has come: a bar on a terminal, elsewhere a line now and then."""
+"""Shows the progress of a step: a bar on a terminal, a few lines in other outputs."""
 
 import time
 from collections.abc import Iterator
@@ -11,27 +11,27 @@ from rich.table import Column
 
 __all__ = ["Show", "step"]
 
-_LINES_A_STEP = 5
-_SECONDS_A_LINE = 15.0
+_LINES_PER_STEP = 5
+_SECONDS_PER_LINE = 15.0
 
 
 class Show(Protocol):
-    """Tells how much is done, and what is being waited for."""
+    """Function that shows how much is done, and what the step is waiting for."""
 
-    def __call__(self, done: int, waits_for: str = "") -> None: ...
+    def __call__(self, done: int, waiting_for: str = "") -> None: ...
 
 
 @contextmanager
 def step(output: Console, label: str, total: int) -> Iterator[Show]:
-    """Gives a function to call as it goes on. On a terminal nothing is left behind."""
+    """Yield a function that shows the progress. On a terminal, the bar is removed at the end."""
     if not output.is_terminal:
         yield _Lines(output, label, total).show
         return
     with _bar(output) as bar:
-        task = bar.add_task(label, total=total, waits_for="")
+        task = bar.add_task(label, total=total, waiting_for="")
 
-        def show(done: int, waits_for: str = "") -> None:
-            bar.update(task, completed=done, waits_for=waits_for)
+        def show(done: int, waiting_for: str = "") -> None:
+            bar.update(task, completed=done, waiting_for=waiting_for)
 
         yield show
 
@@ -43,8 +43,8 @@ def _bar(output: Console) -> Progress:
         MofNCompleteColumn(table_column=Column(min_width=11)),
         TimeElapsedColumn(table_column=Column(min_width=7)),
         TextColumn(
-            "[dim]{task.fields[waits_for]}[/dim]",
-            # It takes what is left, and is cut rather than the rest of the line.
+            "[dim]{task.fields[waiting_for]}[/dim]",
+            # This column gets the remaining width, so that it is cut instead of the others.
             table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
         ),
         console=output,
@@ -58,17 +58,17 @@ class _Lines:
         self._output = output
         self._label = label
         self._total = total
-        self._part = max(total / _LINES_A_STEP, 1)
+        self._part = max(total / _LINES_PER_STEP, 1)
         self._next = self._part
         self._printed_at = time.monotonic()
 
-    def show(self, done: int, waits_for: str = "") -> None:
-        waited = time.monotonic() - self._printed_at > _SECONDS_A_LINE
+    def show(self, done: int, waiting_for: str = "") -> None:
+        waited = time.monotonic() - self._printed_at > _SECONDS_PER_LINE
         if done < self._next and not waited:
             return
         line = f"{self._label:<8} {done:,} of {self._total:,}"
-        if waited and waits_for:
-            line += f"; {waits_for}"
+        if waited and waiting_for:
+            line += f"; {waiting_for}"
         self._output.print(line, markup=False)
         self._printed_at = time.monotonic()
         self._next = (done // self._part + 1) * self._part

@@ -1,14 +1,14 @@
-"""The replicas of services that run, whoever started them."""
+"""Interfaces of running services, whichever tool has started them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Named", "Replica", "Running"]
+__all__ = ["NamedReplica", "Replica", "RunningServices"]
 
 
 class Replica(Protocol):
-    """A process of a service; devkit's ServiceProcess is one."""
+    """A process of a service, such as devkit's ServiceProcess."""
 
     @property
     def service(self) -> str: ...
@@ -18,7 +18,7 @@ class Replica(Protocol):
     def running(self) -> bool: ...
     @property
     def http_url(self) -> str | None:
-        """Where its metrics are, below /metrics; None if that is not known."""
+        """The URL above /metrics; None if it is not known."""
 
     @property
     def grpc_port(self) -> int | None: ...
@@ -26,24 +26,24 @@ class Replica(Protocol):
     def grpc_address(self) -> str: ...
     @property
     def log(self) -> Path | None:
-        """Its log file, if that is on this machine."""
+        """The log file, if it is on this machine."""
 
 
 @runtime_checkable
-class Named(Protocol):
-    """A replica that was found by the name of its service."""
+class NamedReplica(Protocol):
+    """A replica that was found by a host name."""
 
     @property
     def authority(self) -> str:
-        """Host and port as a proxy on the way to it knows them, not those of its address."""
+        """Host name and port, by which a proxy routes, instead of those of the address."""
 
     @property
     def http_host(self) -> str | None:
-        """The same of its metrics' URL, if that is known."""
+        """Host name and port of the URL of its metrics, if that is known."""
 
 
-class Running(Protocol):
-    """Services that run; devkit's Platform is one."""
+class RunningServices(Protocol):
+    """Running services, such as devkit's Platform."""
 
     @property
     def processes(self) -> Sequence[Replica]: ...

@@ -1,4 +1,4 @@
-"""Loads the catalog into inventory. Called again it changes no stock."""
+"""Loads a catalog into inventory. Loading it again does not change the stock."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,40 +21,40 @@ from shop.money.v1 import Money
 if TYPE_CHECKING:
     from devkit.platform import Platform
 
-__all__ = ["SAMPLE", "load_products", "seed"]
+__all__ = ["SAMPLE_BASKETS", "load_products", "seed"]
 
-SAMPLE = 5000
-"""Of how many baskets the products are loaded into a shop that nothing is replayed at."""
+SAMPLE_BASKETS = 5000
+"""Number of baskets whose products are loaded into a shop without a replay."""
 
-_AT_ONCE = 1000
+_BATCH_SIZE = 1000
 _SECONDS = 30.0
 
 
 async def seed(platform: "Platform") -> None:
-    """What `slipway run` calls on an empty data folder: the sample's products, with their stock.
+    """Load the sample's products, with their stock, when `slipway run` starts without data.
 
-    Raises DevkitError if no inventory is run here.
+    Raises DevkitError if the platform runs no inventory.
     """
     inventories = platform.of("inventory")
     if not inventories:
-        raise DevkitError("inventory is not run here")
-    selection = await asyncio.to_thread(catalogs.from_sample, SAMPLE)
+        raise DevkitError("this platform runs no inventory; its products are not loaded")
+    selection = await asyncio.to_thread(catalogs.from_sample, SAMPLE_BASKETS)
     await load_products(inventories[0].grpc_address, selection.catalog)
 
 
 async def load_products(
     inventory: str, catalog: Catalog, authority: str | None = None, seconds: float = _SECONDS
 ) -> int:
-    """Load the catalog into the inventory at this gRPC address; returns how many were new.
+    """Load a catalog into the inventory at a gRPC address, and return the number of new products.
 
-    `authority` is host and port as a proxy on the way knows them. `seconds` is the time limit for
+    `authority` is the host name and port by which a proxy routes. `seconds` is the time limit for
     each thousand products. Raises grpc.aio.AioRpcError if inventory does not answer.
     """
     loaded = 0
     async with open_channel(inventory, authority) as channel:
         stub: InventoryServiceAsyncStub = InventoryServiceStub(channel)
         products = iter(catalog.products.values())
-        while chunk := list(islice(products, _AT_ONCE)):
+        while chunk := list(islice(products, _BATCH_SIZE)):
             request = LoadProductsRequest(products=_messages(chunk, catalog))
             answer = await stub.LoadProducts(request, timeout=seconds, wait_for_ready=True)
             loaded += answer.loaded

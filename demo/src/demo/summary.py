@@ -1,4 +1,4 @@
-"""What a run comes to: figures, then the laws, for people and as JSON."""
+"""The result of a run, figures and laws, as text and as JSON."""
 
 import math
 from collections import Counter
@@ -13,24 +13,24 @@ from demo.catalog import dollars
 from demo.laws import Law
 from demo.ledgers import Ledgers
 from demo.measurements import EventCount, Memory
-from demo.replay import Record
+from demo.record import Record
 
 __all__ = ["Summary", "Timing", "as_json", "percentile", "render", "summarize"]
 
-_SHOWN_CASES = 5
+_MAX_CASES_SHOWN = 5
 _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long a run took, in seconds."""
+    """Durations of a run, in seconds."""
 
     ready: float
-    """From nothing to every service ready."""
+    """From the start until every service was ready."""
     placing: float
     """From the first request to the last answer."""
     ending: float
-    """From the first request to the end of everything."""
+    """From the first request until all orders had ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +42,20 @@ class Summary:
     sent_again: Mapping[str, int]
     confirmed: int
     cancelled: Mapping[str, int]
-    """By reason."""
+    """Number of cancelled orders by reason."""
     revenue: int
-    """What was captured and not refunded."""
+    """Captured minus refunded amounts."""
     orders_per_second: float
-    """Placed and ended."""
+    """Orders placed and ended per second."""
     order_seconds: Mapping[str, float | None]
-    """p50, p95 and p99 of ended_at − placed_at; None when no order has ended."""
+    """p50, p95 and p99 of ended_at − placed_at; None if no order has ended."""
     held_seconds: float
-    """How long no basket was sent because orders took too long to end."""
+    """Time in which no basket was sent because orders took too long to end."""
     timing: Timing
     events: Mapping[str, EventCount]
     memory: Mapping[str, Memory]
     restarts: Mapping[str, int]
-    """Of processes that died, by name; their counters began anew."""
+    """Restarts of processes by name. A restarted process counts its events from 0."""
 
 
 def summarize(
@@ -67,9 +67,9 @@ def summarize(
     memory: Mapping[str, Memory],
     restarts: Mapping[str, int],
 ) -> Summary:
-    """The figures, from what was recorded, kept and measured."""
+    """Compute the figures from the replay's record, the ledgers and the measurements."""
     entries = ledgers.orders.values()
-    lasted = sorted(entry.seconds for entry in entries if entry.seconds is not None)
+    durations = sorted(entry.seconds for entry in entries if entry.seconds is not None)
     reasons = Counter(entry.reason or "" for entry in entries if entry.status == "cancelled")
     return Summary(
         placed=len(record.placed),
@@ -79,7 +79,7 @@ def summarize(
         cancelled=dict(reasons.most_common()),
         revenue=sum(paid.captured - paid.refunded for paid in ledgers.payments.values()),
         orders_per_second=len(record.placed) / timing.ending if timing.ending > 0 else 0.0,
-        order_seconds={f"p{rank}": percentile(lasted, rank) for rank in (50, 95, 99)},
+        order_seconds={f"p{rank}": percentile(durations, rank) for rank in (50, 95, 99)},
         held_seconds=record.held_seconds,
         timing=timing,
         events=events,
@@ -89,14 +89,14 @@ def summarize(
 
 
 def percentile(ascending: Sequence[float], rank: int) -> float | None:
-    """The smallest value that at least `rank` % are not above; None of nothing."""
+    """Return the smallest value that at least `rank` % don't exceed; None without values."""
     if not ascending:
         return None
     return ascending[max(math.ceil(len(ascending) * rank / 100), 1) - 1]
 
 
 def as_json(summary: Summary, laws: Iterable[Law], options: Mapping[str, object]) -> dict[str, Any]:
-    """Everything, and how the run was asked for."""
+    """Return figures, laws and the options of the run as JSON values."""
     listed = [asdict(law) | {"holds": law.holds} for law in laws]
     return {
         "options": dict(options),
@@ -107,14 +107,14 @@ def as_json(summary: Summary, laws: Iterable[Law], options: Mapping[str, object]
 
 
 def render(summary: Summary, laws: Sequence[Law], width: int) -> Iterator[str]:
-    """Lines for a terminal of this width in columns, in rich's markup."""
+    """Yield lines for a terminal of `width` columns, in rich's markup."""
     yield from _figures(summary)
     if summary.events:
         yield ""
         yield from _table(
-            ("events", "taken", "seen again", "failed"),
+            ("events", "handled", "seen again", "failed"),
             [
-                (type.rpartition(".")[2], f"{n.taken:,}", f"{n.seen_again:,}", f"{n.failed:,}")
+                (type.rpartition(".")[2], f"{n.handled:,}", f"{n.seen_again:,}", f"{n.failed:,}")
                 for type, n in summary.events.items()
             ],
         )
@@ -149,7 +149,9 @@ def _figures(summary: Summary) -> Iterator[str]:
         ("ready", f"after {summary.timing.ready:.1f} s"),
     ]
     if summary.restarts:
-        rows.append(("restarted", f"{_counts(summary.restarts)}; their events count from then on"))
+        rows.append(
+            ("restarted", f"{_counts(summary.restarts)}; their events are counted since then")
+        )
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
         yield f"{label:<{width}}  {escape(value)}"
@@ -159,23 +161,23 @@ def _held(summary: Summary) -> Iterator[tuple[str, str]]:
     if summary.held_seconds:
         yield (
             "held back",
-            f"{summary.held_seconds:.0f} s, in which no basket was sent: this machine takes orders"
+            f"{summary.held_seconds:.0f} s without sending baskets: this machine accepts orders"
             " faster than it ends them",
         )
 
 
 def _counts(counts: Mapping[str, int]) -> str:
     total = f"{sum(counts.values()):,}"
-    parts = ", ".join(f"{n:,} {_words(key)}" for key, n in counts.items())
+    parts = ", ".join(f"{n:,} {_readable(key)}" for key, n in counts.items())
     return f"{total} ({parts})" if parts else total
 
 
 def _latencies(seconds: Mapping[str, float | None]) -> str:
     known = [f"{name} {value:.2f} s" for name, value in seconds.items() if value is not None]
-    return ", ".join(known) or "none has ended"
+    return ", ".join(known) or "no order has ended"
 
 
-def _words(key: str) -> str:
+def _readable(key: str) -> str:
     return key.replace("_", " ")
 
 
@@ -184,8 +186,8 @@ def _mib(size: int | None) -> str:
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """The first column to the left, numbers to the right."""
-    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
+    """Align the first column left and the numbers right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     for row in (head, *rows):
         first = f"{escape(row[0]):<{widths[0]}}"
         rest = (f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
@@ -195,15 +197,15 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[s
 
 def _laws(laws: Sequence[Law], width: int) -> Iterator[str]:
     longest = max((len(law.name) for law in laws), default=0)
-    in_one = all(len(f"✓ {'':<{longest}}  {law.compared}") <= width for law in laws)
+    on_one_line = all(len(f"✓ {'':<{longest}}  {law.compared}") <= width for law in laws)
     for law in laws:
         mark = "[green]✓[/green]" if law.holds else "[bold red]✗[/bold red]"
-        if in_one:
+        if on_one_line:
             yield f"{mark} {law.name:<{longest}}  {escape(law.compared)}"
         else:
             yield f"{mark} {law.name}"
             yield from (f"    {escape(part)}" for part in wrap(law.compared, width - 4))
-        for case in law.broken[:_SHOWN_CASES]:
+        for case in law.broken[:_MAX_CASES_SHOWN]:
             yield f"    [red]{escape(case)}[/red]"
-        if len(law.broken) > _SHOWN_CASES:
-            yield f"    [red]and {len(law.broken) - _SHOWN_CASES:,} more[/red]"
+        if len(law.broken) > _MAX_CASES_SHOWN:
+            yield f"    [red]and {len(law.broken) - _MAX_CASES_SHOWN:,} more[/red]"

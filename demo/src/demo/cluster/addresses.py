@@ -1,15 +1,15 @@
-"""Where the services answer inside the cluster, and the values that let the demo in."""
+"""The addresses of the services in the cluster, and the values that let the demo call them."""
 
 from typing import Any
 
 from demo.cluster.pod import NAME
 from devkit.describing.description import PlatformDescription
 
-__all__ = ["addresses", "admitted"]
+__all__ = ["addresses", "caller_values"]
 
 
 def addresses(platform: PlatformDescription, entry: str) -> list[str]:
-    """What `slipway demo --at` takes: the entry, and the headless Service of each service."""
+    """Return the values of `slipway demo --at`: the entry, and each service's headless Service."""
     found = [f"gateway={entry}"]
     for service in platform.services:
         if service.grpc is not None:
@@ -21,8 +21,8 @@ def addresses(platform: PlatformDescription, entry: str) -> list[str]:
     return found
 
 
-def admitted(platform: PlatformDescription) -> dict[str, Any]:
-    """The chart's values by which every service takes calls of the demo's pod."""
+def caller_values(platform: PlatformDescription) -> dict[str, Any]:
+    """Return the chart's values that allow the demo's pod to call every service."""
     return {
         service.name: {
             "extraCallers": {

@@ -1,4 +1,4 @@
-"""The way in from outside: a Gateway where the cluster has a class for one, else the Service."""
+"""The shop's entry from outside: a Gateway if the cluster has a class for one, or the Service."""
 
 import json
 from typing import Any
@@ -7,14 +7,15 @@ from devkit.cluster.namespace import Namespace
 from devkit.cluster.tools import ToolFailed, run
 from devkit.describing.description import PlatformDescription
 
-__all__ = ["entry_url", "gateway_class", "open_gateway", "route", "wait_open"]
+__all__ = ["entry_url", "gateway_class", "gateway_values", "open_gateway", "wait_open"]
 
 _SERVICE = "gateway"
-"""The service that is reached from outside."""
+"""The service that the entry leads to."""
 _GATEWAY = "slipway"
 _PORT = 80
 _SECONDS = 120
-# The Deployment that Istio makes for a Gateway lacks but this of what `restricted` asks for.
+# The only setting that the Pod Security Standard `restricted` requires and that Istio does not set
+# in the Deployment of a Gateway.
 _RESTRICTED = {
     "spec": {
         "template": {"spec": {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}}
@@ -23,12 +24,12 @@ _RESTRICTED = {
 
 
 def gateway_class() -> str | None:
-    """The cluster's first GatewayClass that has been accepted; None without one."""
+    """Return the cluster's first managed GatewayClass; None if there is none."""
     try:
         found = json.loads(run("kubectl", "get", "gatewayclasses", "--output=json", seconds=30))
-    except ToolFailed:  # the cluster does not know the Gateway API
+    except ToolFailed:  # The cluster does not have the Gateway API.
         return None
-    # What only describes gateways that others run leads nowhere.
+    # An unmanaged class only describes gateways that exist elsewhere: nothing would make this one.
     names = [
         item["metadata"]["name"]
         for item in found["items"]
@@ -37,13 +38,13 @@ def gateway_class() -> str | None:
     return names[0] if names else None
 
 
-def route() -> dict[str, Any]:
-    """The chart's values by which a Gateway leads to the service."""
+def gateway_values() -> dict[str, Any]:
+    """Return the chart's values that route a Gateway to the service."""
     return {_SERVICE: {"entry": {"kind": "gateway", "paths": ["/"]}}}
 
 
 def open_gateway(namespace: Namespace, name: str) -> None:
-    """Make a Gateway of this class, and wait until it has an address. Raises ToolFailed."""
+    """Create a Gateway of a class, and wait until it has an address. Raises ToolFailed."""
     options = {"name": f"{_GATEWAY}-gateway"}
     parameters = {"group": "", "kind": "ConfigMap", **options}
     namespace.apply(
@@ -59,7 +60,7 @@ def open_gateway(namespace: Namespace, name: str) -> None:
             "metadata": {"name": _GATEWAY},
             "spec": {
                 "gatewayClassName": name,
-                # Other controllers than Istio's would not know what it says.
+                # Only Istio's controller understands these parameters.
                 **({"infrastructure": {"parametersRef": parameters}} if name == "istio" else {}),
                 "listeners": [{"name": "http", "port": _PORT, "protocol": "HTTP"}],
             },
@@ -75,7 +76,7 @@ def wait_open(namespace: Namespace) -> None:
 
 
 def entry_url(platform: PlatformDescription, namespace: Namespace) -> str:
-    """Where orders are placed, as the pods of the namespace reach it."""
+    """Return the URL at which the pods of the namespace place orders."""
     if gateway_class() is not None:
         gateway = namespace.read(f"gateway.gateway.networking.k8s.io/{_GATEWAY}")
         return f"http://{gateway['status']['addresses'][0]['value']}:{_PORT}"

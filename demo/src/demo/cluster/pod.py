@@ -1,6 +1,6 @@
-"""The demo's own pod: it lies in the shop's namespace, and its commands are run in it.
+"""The demo's pod in the shop's namespace, in which its commands are run.
 
-From there the services are reached as they reach each other, wherever the cluster is.
+In the pod, the services have the same addresses as for each other, wherever the cluster is.
 """
 
 import subprocess
@@ -13,20 +13,20 @@ from devkit.cluster.namespace import Namespace
 __all__ = ["NAME", "DemoPod"]
 
 NAME = "demo"
-"""Of the pod, its label `app` and its ServiceAccount: what services admit as a caller."""
+"""The name of the pod, of its label `app` and of its ServiceAccount, which services admit."""
 
 _READY_SECONDS = 180
 
 
 @dataclass(frozen=True)
 class DemoPod:
-    """The pod in a namespace; it exists after `start`. Under another name nobody admits it."""
+    """The pod in a namespace; it exists after `start`. Services refuse a pod of another name."""
 
     namespace: Namespace
     name: str = NAME
 
     def start(self, image: str) -> None:
-        """Make it, and wait until commands can be run in it. Raises ToolFailed."""
+        """Create the pod, and wait until commands can be run in it. Raises ToolFailed."""
         self.namespace.apply(*_objects(self.name, image))
         ready = (
             "wait",
@@ -37,18 +37,18 @@ class DemoPod:
         self.namespace.kubectl(*ready, seconds=_READY_SECONDS + 10)
 
     def command(self, *arguments: str) -> Sequence[str]:
-        """The kubectl command that runs these arguments in it, with our standard input."""
+        """Return the kubectl command that runs a command in the pod, with this process' stdin."""
         namespace = ("--namespace", self.namespace.name)
         return ("kubectl", *namespace, "exec", "--stdin", f"pod/{self.name}", "--", *arguments)
 
-    def demo(self, *arguments: str) -> int:
-        """Run `slipway demo` in it; its lines come through. Returns its exit code."""
+    def run_demo(self, *arguments: str) -> int:
+        """Run `slipway demo` in the pod, print its output, and return its exit code."""
         command = self.command("python", "/app", *arguments)
         return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
 
 
 def _objects(name: str, image: str) -> list[dict[str, Any]]:
-    """A pod that waits for commands, as the restricted Pod Security Standard wants it."""
+    """Return a pod that waits for commands, valid for the Pod Security Standard `restricted`."""
     metadata = {"name": name, "labels": {"app": name}}
     container = {
         "name": name,
@@ -66,7 +66,7 @@ def _objects(name: str, image: str) -> list[dict[str, Any]]:
         "serviceAccountName": name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        # `sleep` as PID 1 does not hear SIGTERM.
+        # `sleep` ignores SIGTERM as process 1, so waiting longer would not help.
         "terminationGracePeriodSeconds": 1,
         "securityContext": {
             "runAsNonRoot": True,

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from demo.cluster.addresses import addresses, admitted
-from demo.cluster.entry import entry_url, gateway_class, open_gateway, route, wait_open
+from demo.cluster.addresses import addresses, caller_values
+from demo.cluster.entry import (
+    entry_url,
+    gateway_class,
+    gateway_values,
+    open_gateway,
+    wait_open,
+)
 from demo.cluster.pod import NAME, DemoPod
 from devkit.cluster.images import push_images
 from devkit.cluster.namespace import Namespace
@@ -17,22 +23,22 @@ from devkit.workspace import Workspace
 
 __all__ = ["ClusterShop", "push_shop"]
 
-# What ends with the demo needs no disk that outlives a pod.
+# The data is deleted after the demo, so no disk needs to outlive a pod.
 _VOLUMES = {name: {"storage": {"enabled": False}} for name in ("nats", "postgresql")}
 
-# Sidecars are injected with a container that sets up the network, which only `privileged` admits
-# where Istio's CNI plug-in does not do it.
+# Without Istio's CNI plug-in, each pod gets a container that sets up the network for the sidecar.
+# Only the Pod Security Standard `privileged` admits it.
 _MESH_LABELS = {"istio-injection": "enabled"}
 
 
 def push_shop(workspace: Workspace, registry: str) -> str:
-    """Build and push the images of the services and of the demo; returns their tag."""
+    """Build and push the images of the services and of the demo, and return their tag."""
     return push_images(workspace, registry, [NAME])
 
 
 @dataclass(frozen=True)
 class ClusterShop:
-    """The shop in a namespace of its own; each step raises ToolFailed if it fails."""
+    """The shop in a namespace. Each step raises ToolFailed if it fails."""
 
     workspace: Workspace
     namespace: Namespace
@@ -58,14 +64,14 @@ class ClusterShop:
         return f"{self.registry}/slipway-{NAME}:{self.tag}"
 
     def make_namespace(self) -> None:
-        """Make the namespace; without sidecars it admits only what is restricted."""
+        """Create the namespace; without sidecars it admits only `restricted` pods."""
         if self.mesh:
             self.namespace.create("privileged", _MESH_LABELS)
         else:
             self.namespace.create("restricted")
 
     def open_entry(self) -> None:
-        """Open a Gateway, if the cluster has a class for one; in a mesh, make all it has once."""
+        """Open a Gateway if the cluster has a class for one; in a mesh, apply deploy/istio."""
         if self.mesh:
             folder = self.workspace.root / "deploy" / "istio"
             self.namespace.kubectl("apply", "--kustomize", str(folder))
@@ -74,19 +80,19 @@ class ClusterShop:
             open_gateway(self.namespace, name)
 
     def install(self, values: Mapping[str, Any] | None = None) -> None:
-        """Install the chart with what the demo needs, and these values besides."""
+        """Install the chart with the values that the demo needs, overridden by `values`."""
         images = {"global": {"image": {"registry": self.registry, "tag": self.tag}}}
         mesh = {"global": {"mesh": {"enabled": True}}} if self.mesh else {}
-        entry = route() if gateway_class() else {}
+        entry = gateway_values() if gateway_class() else {}
         self.release.install(
-            merged(images, mesh, _VOLUMES, admitted(self.platform), entry, values or {})
+            merged(images, mesh, _VOLUMES, caller_values(self.platform), entry, values or {})
         )
 
-    def visit(self) -> None:
+    def start_pod(self) -> None:
         """Start the demo's pod."""
         self.pod.start(self.demo_image)
 
     @property
     def addresses(self) -> list[str]:
-        """What `slipway demo --at` takes in the demo's pod."""
+        """The values of `slipway demo --at` in the demo's pod."""
         return addresses(self.platform, entry_url(self.platform, self.namespace))

@@ -1,6 +1,6 @@
-"""What the demo sells and replays: Complete Journey baskets, as published.
+"""The data of the demo: products and baskets of the published data set Complete Journey.
 
-The sample (5,000 baskets) ships with the package; NOTICE.md says where it comes from and what was
+A sample of 5,000 baskets ships with the package. NOTICE.md says where it comes from and what was
 left out. `demo.data.full` streams the whole set by the same rules.
 """
 
@@ -18,35 +18,35 @@ from sys import intern
 __all__ = ["Basket", "Line", "Product", "baskets", "initial_stock", "products"]
 
 STOCKED_PERCENT = 93
-"""How much of what the baskets ask for is on the shelf, so that some of them cannot be had.
+"""Initial stock in percent of the demand, so that some orders run out of stock.
 
-Baskets whose payment is declined give back what they had reserved: fewer are short than it seems.
+Fewer orders do than the figure suggests, because declined orders release their stock.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What can be bought. Several products may bear the same name; the sku tells them apart."""
+    """A product. Several products may have the same name; the sku is unique."""
 
     sku: str
     name: str
     department: str
     price_cents: int
-    """The price of one, in US cents; at least 1."""
+    """The price of one piece, in US cents; at least 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One product of a basket; a basket has at most one line of each."""
+    """A product of a basket; a basket has at most one line of each product."""
 
     sku: str
     quantity: int
-    """How many pieces; at least 1."""
+    """Number of pieces; at least 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Basket:
-    """What one household took to the till at once; never empty, lines by product."""
+    """A purchase of one household: at least one line, sorted by product."""
 
     basket_id: str
     customer_id: str
@@ -55,7 +55,7 @@ class Basket:
 
 
 def products() -> dict[str, Product]:
-    """The products of the sample, by sku."""
+    """Return the products of the sample, by sku."""
     with _rows("products.csv.gz") as rows:
         return {
             sku: Product(sku, name, department, int(price_cents))
@@ -64,32 +64,32 @@ def products() -> dict[str, Product]:
 
 
 def baskets(limit: int | None = None) -> Iterator[Basket]:
-    """The baskets of the sample in the order they were paid, at most `limit` of them."""
+    """Yield the first `limit` baskets of the sample, or all, in the order they were paid."""
     with _rows("baskets.csv.gz") as rows:
         yield from islice(in_baskets(rows), limit)
 
 
 def in_baskets(rows: Iterable[Iterable[str]]) -> Iterator[Basket]:
-    """Rows of (basket id, customer id, sku, quantity), a basket's rows together, as baskets."""
+    """Yield the baskets of rows (basket id, customer id, sku, quantity), grouped by basket."""
     for (basket_id, customer_id), lines in groupby(map(tuple, rows), key=itemgetter(0, 1)):
-        # A product comes again and again: interned, a year of baskets fits into memory.
+        # Skus repeat: because they are interned, a year of baskets fits into memory.
         yield Basket(
             basket_id, customer_id, tuple(Line(intern(row[2]), int(row[3])) for row in lines)
         )
 
 
 def initial_stock(baskets: Iterable[Basket]) -> dict[str, int]:
-    """Pieces to put on the shelf by sku: 93 % of what the baskets ask for, rounded up."""
+    """Return the initial stock by sku: 93 % of the demand of the baskets, rounded up."""
     demand: Counter[str] = Counter()
     for basket in baskets:
         for line in basket.lines:
             demand[line.sku] += line.quantity
-    return {sku: -(-asked * STOCKED_PERCENT // 100) for sku, asked in demand.items()}
+    return {sku: -(-pieces * STOCKED_PERCENT // 100) for sku, pieces in demand.items()}
 
 
 @contextmanager
 def _rows(name: str) -> Iterator[Iterator[list[str]]]:
-    """The rows of a table beside this module, without its header, read as they are taken."""
+    """Open a table in this package, and yield an iterator over its rows without the header."""
     with (
         files(__name__).joinpath(name).open("rb") as packed,
         gzip.open(packed, "rt", encoding="utf-8", newline="") as text,

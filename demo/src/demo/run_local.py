@@ -1,4 +1,4 @@
-"""The replay on a platform of its own, which is started for it and stopped after it."""
+"""The replay on a new platform, which is started before it and stopped after it."""
 
 import asyncio
 import shutil
@@ -13,7 +13,14 @@ from demo.laws import check
 from demo.ledgers import read_ledgers
 from demo.measurements import read_event_counts
 from demo.memory import read_memory
-from demo.plan import Outcome, Plan, place, show, until_signal, wait_for_the_end
+from demo.plan import (
+    Outcome,
+    Plan,
+    place_baskets,
+    print_outcome,
+    run_until_signal,
+    wait_for_orders_to_end,
+)
 from demo.progress import step
 from demo.seed import load_products
 from demo.summary import Timing, summarize
@@ -21,12 +28,12 @@ from devkit.options import DatabaseKind
 from devkit.platform import Platform, PlatformOptions
 from devkit.workspace import Workspace
 
-__all__ = ["run_here"]
+__all__ = ["run_local"]
 
 _READY_SECONDS = 120.0
 
 
-def run_here(
+def run_local(
     plan: Plan,
     workspace: Workspace,
     *,
@@ -34,10 +41,10 @@ def run_here(
     replicas: Mapping[str, int],
     keep: bool,
 ) -> Outcome | None:
-    """Start a platform, replay, check the laws, stop it. None if a signal came first.
+    """Start a platform, replay baskets, check the laws, and stop the platform.
 
-    Its data folder stays if that is asked for, if a law is broken, and if something else fails once
-    a process has been started: its logs may say why.
+    Return None if a signal ends the run first. The data folder with the logs is kept if `keep` is
+    true, if a law is broken, or if the run fails after a process was started.
     """
     folder = Path(mkdtemp(prefix="slipway-demo-"))
     platform = Platform(
@@ -47,13 +54,13 @@ def run_here(
             free_ports=True,
             database="postgres" if database is DatabaseKind.POSTGRES else "sqlite",
             restart_servers=True,
-            on_event=lambda name, what: plan.output.print(f"{name}: {what}", markup=False),
+            on_event=lambda name, text: plan.output.print(f"{name}: {text}", markup=False),
             workspace=workspace,
         )
     )
     kept: bool | None = None
     try:
-        outcome = asyncio.run(_until_signal(platform, plan))
+        outcome = asyncio.run(_run_and_stop(platform, plan))
         kept = keep or not (outcome is None or all(law.holds for law in outcome[1]))
         return outcome
     finally:
@@ -65,10 +72,10 @@ def run_here(
             _remove(platform, folder)
 
 
-async def _until_signal(platform: Platform, plan: Plan) -> Outcome | None:
-    """Run it, and stop everything whatever happens."""
+async def _run_and_stop(platform: Platform, plan: Plan) -> Outcome | None:
+    """Run the demo, and stop the platform also after an error or a signal."""
     try:
-        return await until_signal(_run(platform, plan), platform, plan.output)
+        return await run_until_signal(_run(platform, plan), platform, plan.output)
     finally:
         await platform.stop()
 
@@ -84,8 +91,8 @@ async def _run(platform: Platform, plan: Plan) -> Outcome:
     output.print(f"ready after {ready:.1f} s")
     await load_products(platform.of("inventory")[0].grpc_address, selection.catalog)
     began = time.perf_counter()
-    record = await place(plan, [gateway.http_url for gateway in platform.of("gateway")])
-    await wait_for_the_end(platform, record, output)
+    record = await place_baskets(plan, [gateway.http_url for gateway in platform.of("gateway")])
+    await wait_for_orders_to_end(platform, record, output)
     ending = time.perf_counter() - began
     ledgers = await read_ledgers(platform)
     summary = summarize(
@@ -97,18 +104,19 @@ async def _run(platform: Platform, plan: Plan) -> Outcome:
         restarts={p.name: p.restarts for p in platform.processes if p.restarts},
     )
     outcome = summary, check(record, ledgers, selection.catalog)
-    show(outcome, output)
+    print_outcome(outcome, output)
     return outcome
 
 
 async def _wait_ready(platform: Platform, output: Console) -> None:
-    waits_for = [process.name for process in platform.processes]
-    count = len(waits_for)
+    waiting_for = [process.name for process in platform.processes]
+    count = len(waiting_for)
     with step(output, "ready", count) as ready:
 
         def show(name: str) -> None:
-            waits_for.remove(name)
-            ready(count - len(waits_for), f"waits for {', '.join(waits_for)}" if waits_for else "")
+            waiting_for.remove(name)
+            names = ", ".join(waiting_for)
+            ready(count - len(waiting_for), f"waiting for {names}" if names else "")
 
         await platform.wait_ready(_READY_SECONDS, show)
 
@@ -118,6 +126,6 @@ def _services(platform: Platform) -> set[str]:
 
 
 def _remove(platform: Platform, folder: Path) -> None:
-    if platform.postgres is not None:  # some of its files may be elsewhere
+    if platform.postgres is not None:  # Some of its files may be outside of the folder.
         platform.postgres.erase()
     shutil.rmtree(folder, ignore_errors=True)

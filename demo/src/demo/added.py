@@ -1,4 +1,4 @@
-"""What a replay has added to a platform that held orders before.
+"""The part of the ledgers that a replay has added to a platform with earlier orders.
 
 before = await read_ledgers(platform)
 record = await replay(…)
@@ -14,13 +14,13 @@ from demo.catalog import Catalog
 from demo.laws import Law
 from demo.ledgers import Ledgers, StockEntry
 
-__all__ = ["added", "catalog_before", "kept"]
+__all__ = ["added", "catalog_before", "check_unchanged"]
 
 T = TypeVar("T")
 
 
 def added(now: Ledgers, before: Ledgers) -> Ledgers:
-    """The ledgers of what was added since: new entries, and pieces sold. Events are as they are."""
+    """Return ledgers of new entries and newly sold pieces; the event ledgers are those of `now`."""
     return replace(
         now,
         orders=_new(now.orders, before.orders),
@@ -34,30 +34,30 @@ def added(now: Ledgers, before: Ledgers) -> Ledgers:
 
 
 def catalog_before(catalog: Catalog, before: Ledgers) -> Catalog:
-    """The catalog with the pieces that were on the shelf before the first order of the replay.
+    """Return the catalog with the stock before the first order of the replay.
 
-    A product that inventory knew keeps its stock when the catalog is loaded; others are new to it.
+    A product that inventory has keeps its stock when the catalog is loaded.
     """
-    known = {sku: entry.on_hand + entry.reserved for sku, entry in before.stock.items()}
-    return replace(catalog, stock={**catalog.stock, **known})
+    existing = {sku: entry.on_hand + entry.reserved for sku, entry in before.stock.items()}
+    return replace(catalog, stock={**catalog.stock, **existing})
 
 
-def kept(now: Ledgers, before: Ledgers) -> Law:
-    """What had ended before stays as it was."""
+def check_unchanged(now: Ledgers, before: Ledgers) -> Law:
+    """Check the law that the entries of earlier orders are unchanged."""
     broken = []
-    for what, entries, entries_before in (
+    for label, entries, entries_before in (
         ("order", now.orders, before.orders),
         ("payment of order", now.payments, before.payments),
         ("notifications of order", now.notifications, before.notifications),
     ):
-        gone = entries_before.keys() - entries.keys()
-        broken += [f"{what} {key} is gone" for key in sorted(gone)]
+        missing = entries_before.keys() - entries.keys()
+        broken += [f"{label} {key} is missing" for key in sorted(missing)]
         changed = _changed(entries, entries_before)
-        broken += [f"{what} {key} has changed" for key in sorted(changed)]
-    same = len(before.orders.keys() & now.orders.keys())
+        broken += [f"{label} {key} has changed" for key in sorted(changed)]
+    remaining = len(before.orders.keys() & now.orders.keys())
     return Law(
-        "what was there stays",
-        f"{len(before.orders):,} orders before the replay = {same:,} after it",
+        "earlier orders are unchanged",
+        f"{len(before.orders):,} orders before the replay = {remaining:,} after it",
         tuple(broken),
     )
 

@@ -1,4 +1,4 @@
-"""A platform that runs already: its addresses, and a replay on it."""
+"""A running platform: its addresses, and a replay on it."""
 
 import asyncio
 import json
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from demo.elsewhere import find_platform
+from demo.remote_platform import find_platform
 from devkit.errors import DevkitError
 from devkit.platform import Platform, PlatformOptions
 
-# A whole platform is started, which takes its time on a busy machine.
+# Starting a whole platform takes long on a busy machine.
 pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(300)]
 
 LAWS = 8
@@ -27,7 +27,7 @@ AT = (
 
 
 class Names:
-    """What names there are, instead of the resolver's."""
+    """A fake of the resolver with the given host names."""
 
     def __init__(self, **addresses: tuple[str, ...]) -> None:
         self._addresses = addresses
@@ -36,12 +36,12 @@ class Names:
         if host not in self._addresses:
             raise socket.gaierror(f"{host} is not known")
         return [
-            (socket.AF_INET6 if ":" in at else socket.AF_INET, type, 6, "", (at, 0))
-            for at in self._addresses[host]
+            (socket.AF_INET6 if ":" in address else socket.AF_INET, type, 6, "", (address, 0))
+            for address in self._addresses[host]
         ]
 
 
-def test_every_address_of_a_name_is_a_replica_that_keeps_the_name(
+def test_every_address_of_a_host_name_is_a_replica_with_that_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = Names(orders=("10.0.0.1", "10.0.0.2", "fd00::1"))
@@ -58,7 +58,7 @@ def test_every_address_of_a_name_is_a_replica_that_keeps_the_name(
     assert platform.of("inventory") == []
 
 
-def test_metrics_on_another_host_are_asked_there() -> None:
+def test_metrics_are_read_from_another_host() -> None:
     platform = find_platform([*AT, "notifications=https://metrics.example:9464"])
     (replica,) = platform.of("notifications")
     assert (replica.grpc_address, replica.http_url) == (
@@ -73,21 +73,21 @@ def test_metrics_on_another_host_are_asked_there() -> None:
         ((), "missing for gateway, orders, inventory, payments, notifications"),
         (AT[1:], "missing for gateway;"),
         (AT[:-1], "missing for notifications;"),
-        ((*AT, "orders"), "--at orders is not understood"),
-        ((*AT, "orders=orders"), "--at orders=orders is not understood"),
-        ((*AT, "gateway=gateway:8080"), "--at gateway=gateway:8080 is not understood"),
+        ((*AT, "orders"), "--at orders is not a valid address"),
+        ((*AT, "orders=orders"), "--at orders=orders is not a valid address"),
+        ((*AT, "gateway=gateway:8080"), "--at gateway=gateway:8080 is not a valid address"),
         ((*AT, "orders=http://a", "orders=http://b"), "1 gRPC addresses of orders and 2 URLs"),
     ],
 )
-def test_addresses_that_do_not_do_are_refused(at: tuple[str, ...], error: str) -> None:
+def test_invalid_addresses_are_refused(at: tuple[str, ...], error: str) -> None:
     with pytest.raises(DevkitError, match=error):
         find_platform(at)
 
 
-def test_it_needs_nothing_that_could_run_a_platform() -> None:
-    """So that it runs in a small container, beside a platform that runs in others."""
+def test_it_imports_nothing_that_runs_a_platform() -> None:
+    """The demo must run in a small container without these packages."""
     code = (
-        "import sys, demo.__main__, demo.run_elsewhere, demo.elsewhere\n"
+        "import sys, demo.__main__, demo.run_remote, demo.remote_platform\n"
         "print([name for name in ('chassis', 'devkit.platform', 'psutil', 'sqlalchemy')"
         " if name in sys.modules])"
     )
@@ -107,7 +107,7 @@ async def demo(*arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("with_metrics", [True, False])
-async def test_replayed_again_and_again_the_laws_hold_for_what_each_replay_adds(
+async def test_the_laws_hold_for_what_each_of_several_replays_adds(
     tmp_path: Path, with_metrics: bool
 ) -> None:
     report = tmp_path / "report.json"
@@ -118,17 +118,17 @@ async def test_replayed_again_and_again_the_laws_hold_for_what_each_replay_adds(
             if process.service != "gateway":
                 at.append(f"--at={process.service}={process.grpc_address}")
                 at += [f"--at={process.service}={process.http_url}"] * with_metrics
-        for time in range(3):
+        for run in range(3):
             code, output = await demo("--baskets", "10", "--json", str(report), *at)
             assert code == 0, output
-            assert output.count("✓") == LAWS + (time > 0)
-            assert (f"holds {time * 10} orders" in output) is (time > 0)
+            assert output.count("✓") == LAWS + (run > 0)
+            assert (f"has {run * 10} orders already" in output) is (run > 0)
             content = json.loads(report.read_text(encoding="utf-8"))
             assert content["summary"]["placed"] == 10
-            taken = content["summary"]["events"].get("shop.orders.v1.OrderPlaced", {}).get("taken")
-            assert taken == (10 if with_metrics else None)
+            counts = content["summary"]["events"].get("shop.orders.v1.OrderPlaced", {})
+            assert counts.get("handled") == (10 if with_metrics else None)
 
 
-async def test_options_of_a_platform_of_its_own_are_refused_with_at() -> None:
+async def test_options_of_a_new_platform_are_refused_with_at() -> None:
     code, output = await demo("--at", "gateway=http://localhost", "--keep")
-    assert (code, "without --at" in output) == (64, True)
+    assert (code, "cannot be used with --at" in output) == (64, True)

@@ -1,4 +1,4 @@
-"""A platform that runs already, anywhere: its addresses, and the replicas behind them.
+"""A running platform on any machine: its addresses, and the replicas behind them.
 
 platform = find_platform(["gateway=http://shop.example", "orders=orders-headless:9081", …])
 """
@@ -12,17 +12,17 @@ from itertools import zip_longest
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from demo.laws import KEEP
+from demo.laws import LEDGER_SERVICES
 from devkit.errors import DevkitError
 
-__all__ = ["Address", "Elsewhere", "RemoteReplica", "find_platform", "grpc_address"]
+__all__ = ["Address", "RemotePlatform", "RemoteReplica", "find_platform", "grpc_address"]
 
 _ENTRY = "gateway"
 _HTTP = re.compile(r"https?://[^/?#]+/?$")
 _GRPC = re.compile(r"(?P<host>[^:/\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})$")
 _FORM = (
-    "write --at gateway=http://host:8080 for where orders are placed, --at orders=host:9081 for a"
-    " service's gRPC, --at orders=http://host:8081 for its metrics"
+    "write --at gateway=http://host:8080 for the gateway, --at orders=host:9081 for a service's"
+    " gRPC, --at orders=http://host:8081 for its metrics"
 )
 
 
@@ -42,7 +42,7 @@ class RemoteReplica:
 
     @property
     def running(self) -> bool:
-        """Always true: whoever does not run has no address, or does not answer."""
+        """Always true: a replica that is not running has no address or does not answer."""
         return True
 
     @property
@@ -56,22 +56,22 @@ class RemoteReplica:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a service was said to answer at."""
+    """An address of a service, as given on the command line."""
 
     service: str
     host: str
-    """Without the brackets of an IPv6 address."""
+    """Host name or IP address; an IPv6 address is without brackets."""
     grpc_port: int
     metrics: SplitResult | None = None
-    """The URL above its /metrics, if that is known."""
+    """The URL above /metrics, if it is known."""
 
     def replicas(self) -> Iterator[RemoteReplica]:
-        """One for each address that the host has now; none if it has no address now."""
+        """Yield a replica for each address that the host name has now."""
         for address in _resolve(self.host):
             yield RemoteReplica(
                 self.service,
-                _joined(address, self.grpc_port),
-                _joined(self.host, self.grpc_port),
+                _host_port(address, self.grpc_port),
+                _host_port(self.host, self.grpc_port),
                 self._metrics_at(address),
                 self.metrics and self.metrics.netloc,
             )
@@ -80,40 +80,40 @@ class Address:
         url = self.metrics
         if url is None or url.hostname != self.host or url.scheme != "http":
             return url and url.geturl()
-        return url._replace(netloc=_joined(address, url.port or 80)).geturl()
+        return url._replace(netloc=_host_port(address, url.port or 80)).geturl()
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """Where its services answer. Nothing of it is started or stopped from here."""
+class RemotePlatform:
+    """The addresses of a running platform, which is neither started nor stopped here."""
 
     gateways: tuple[str, ...]
-    """URLs under which orders are placed."""
+    """URLs of the gateway, at which orders are placed."""
     addresses: tuple[Address, ...]
-    """Of the services behind; one may have several."""
+    """Addresses of the other services; a service may have several."""
 
     @property
     def processes(self) -> Sequence[RemoteReplica]:
-        """Every replica there is now.
+        """All replicas that exist now.
 
-        Hosts are resolved each time: one with several addresses (a headless Service) is as many
-        replicas, and they change.
+        Host names are resolved each time, because a name with several addresses (a headless
+        Service) stands for several replicas, which change.
         """
         return tuple(replica for address in self.addresses for replica in address.replicas())
 
     def of(self, service: str) -> list[RemoteReplica]:
-        """The replicas of this service there are now."""
+        """Return the replicas of a service that exist now."""
         return [replica for replica in self.processes if replica.service == service]
 
     def kill(self) -> None:
-        """End nothing: it belongs to others."""
+        """Do nothing, because this process has not started the platform."""
 
 
-def find_platform(at: Iterable[str]) -> Elsewhere:
-    """The platform at these addresses, each `service=address`.
+def find_platform(at: Iterable[str]) -> RemotePlatform:
+    """Return the platform at these addresses, each `service=address`.
 
     The first metrics URL of a service belongs to its first gRPC address, and so on. Raises
-    DevkitError for an address that is not understood or has no counterpart, and for a missing one.
+    DevkitError if an address is malformed or missing, or has no counterpart.
     """
     urls: dict[str, list[str]] = defaultdict(list)
     grpc: dict[str, list[tuple[str, int]]] = defaultdict(list)
@@ -124,20 +124,22 @@ def find_platform(at: Iterable[str]) -> Elsewhere:
         elif service and service != _ENTRY and (found := _GRPC.match(address)):
             grpc[service].append((found["host"].strip("[]"), int(found["port"])))
         else:
-            raise DevkitError(f"--at {value} is not understood; {_FORM}")
+            raise DevkitError(f"--at {value} is not a valid address; {_FORM}")
     gateways = tuple(urls.pop(_ENTRY, ()))
-    missing = [name for name in KEEP if name not in grpc]
+    missing = [name for name in LEDGER_SERVICES if name not in grpc]
     if missing or not gateways:
         missing = missing if gateways else [_ENTRY, *missing]
         raise DevkitError(f"--at is missing for {', '.join(missing)}; {_FORM}")
-    return Elsewhere(gateways, tuple(_addresses(grpc, urls)))
+    return RemotePlatform(gateways, tuple(_addresses(grpc, urls)))
 
 
 def grpc_address(at: str, service: str) -> str:
-    """The host and port of `service=host:port`. Raises DevkitError for anything else."""
+    """Return the host and port of `service=host:port`. Raises DevkitError for anything else."""
     name, _, address = at.partition("=")
     if name != service or not _GRPC.match(address):
-        raise DevkitError(f"--at {at} is not understood; write --at {service}=host:port, its gRPC")
+        raise DevkitError(
+            f"--at {at} is not a valid address; write --at {service}=host:port for its gRPC"
+        )
     return address
 
 
@@ -145,18 +147,18 @@ def _addresses(
     grpc: Mapping[str, Sequence[tuple[str, int]]], urls: Mapping[str, Sequence[str]]
 ) -> Iterator[Address]:
     for service in dict.fromkeys((*grpc, *urls)):
-        answers, shows = grpc.get(service, ()), urls.get(service, ())
-        if shows and len(shows) != len(answers):
+        targets, metrics = grpc.get(service, ()), urls.get(service, ())
+        if metrics and len(metrics) != len(targets):
             raise DevkitError(
-                f"--at names {len(answers)} gRPC addresses of {service} and {len(shows)} URLs of"
-                " its metrics; name as many, or no URL of metrics"
+                f"--at has {len(targets)} gRPC addresses of {service} and {len(metrics)} URLs of"
+                " its metrics; pass a URL for each gRPC address, or none"
             )
-        for (host, port), url in zip_longest(answers, shows):
+        for (host, port), url in zip_longest(targets, metrics):
             yield Address(service, host, port, urlsplit(url) if url else None)
 
 
 def _resolve(host: str) -> list[str]:
-    """Its addresses of one family: a replica that has two is not two replicas."""
+    """Return a host's addresses of one family, so that a replica with two is not counted twice."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except socket.gaierror:
@@ -165,5 +167,5 @@ def _resolve(host: str) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found if entry[0] == family))
 
 
-def _joined(host: str, port: int) -> str:
+def _host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,12 +1,12 @@
-"""A platform that held orders: the laws speak of what was added, and what was there stays."""
+"""Laws on a platform with earlier orders: they are checked for what a replay has added."""
 
 from dataclasses import replace
 
+from demo.added import added, catalog_before, check_unchanged
 from demo.catalog import Catalog
 from demo.laws import check
 from demo.ledgers import EventEntry, Ledgers, OrderEntry, PaymentEntry, StockEntry
-from demo.replay import Record
-from demo.since import added, catalog_before, kept
+from demo.record import Record
 
 BEFORE = Ledgers(
     orders={"old": OrderEntry("confirmed", None, 350, seconds=0.1, endings=1)},
@@ -21,7 +21,7 @@ BEFORE = Ledgers(
 
 
 def after(ledgers: Ledgers) -> Ledgers:
-    """What `ledgers` says of the replay, on top of what was before."""
+    """Return the entries of `ledgers` added to those of BEFORE."""
     return Ledgers(
         orders={**BEFORE.orders, **ledgers.orders},
         stock={
@@ -40,16 +40,14 @@ def broken(record: Record, now: Ledgers, catalog: Catalog) -> list[str]:
     laws = check(
         record, added(now, BEFORE), catalog_before(catalog, BEFORE), dead_letters=dead_letters
     )
-    return [case for law in (*laws, kept(now, BEFORE)) for case in law.broken]
+    return [case for law in (*laws, check_unchanged(now, BEFORE)) for case in law.broken]
 
 
-def test_what_was_there_before_breaks_no_law(
-    record: Record, ledgers: Ledgers, catalog: Catalog
-) -> None:
+def test_earlier_entries_break_no_law(record: Record, ledgers: Ledgers, catalog: Catalog) -> None:
     assert broken(record, after(ledgers), catalog) == []
 
 
-def test_a_piece_that_is_gone_is_named(record: Record, ledgers: Ledgers, catalog: Catalog) -> None:
+def test_a_missing_piece_is_named(record: Record, ledgers: Ledgers, catalog: Catalog) -> None:
     now = after(ledgers)
     stock = {**now.stock, "candles": StockEntry(3, 0, 2)}
     assert broken(record, replace(now, stock=stock), catalog) == [
@@ -65,7 +63,7 @@ def test_a_new_dead_letter_is_named(record: Record, ledgers: Ledgers, catalog: C
     ]
 
 
-def test_an_order_of_somebody_else_was_never_placed(
+def test_an_order_of_another_client_was_never_placed(
     record: Record, ledgers: Ledgers, catalog: Catalog
 ) -> None:
     now = after(ledgers)
@@ -73,10 +71,10 @@ def test_an_order_of_somebody_else_was_never_placed(
     assert "order theirs was never placed" in broken(record, replace(now, orders=orders), catalog)
 
 
-def test_what_was_there_is_named_when_it_is_gone_or_another() -> None:
-    assert kept(BEFORE, BEFORE).holds
+def test_an_earlier_entry_is_named_when_it_is_missing_or_has_changed() -> None:
+    assert check_unchanged(BEFORE, BEFORE).holds
     now = replace(BEFORE, orders={}, notifications={"old": 2})
-    assert kept(now, BEFORE).broken == (
-        "order old is gone",
+    assert check_unchanged(now, BEFORE).broken == (
+        "order old is missing",
         "notifications of order old has changed",
     )
