@@ -120,7 +120,7 @@ def shop(
         names = [service.name for service in shop.platform.services]
         small = dict.fromkeys((*names, "nats", "postgresql"), _LITTLE)
         shop.install(merged(small, values))
-        shop.visit()
+        shop.start_pod()
         yield shop
     finally:
         shop.namespace.delete()
