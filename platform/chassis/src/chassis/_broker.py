@@ -19,7 +19,7 @@ from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.owned_stream import LaneCountChanged
 from chassis.events.release.applying import (
     Applied,
-    Known,
+    OutboxSummary,
     SubjectsHeld,
     apply_members_stream,
     apply_own_stream,
@@ -112,7 +112,7 @@ def main(service: "Service", settings: ServiceSettings, arguments: "Namespace") 
 async def _apply_with_retries(
     service: "Service",
     settings: ServiceSettings,
-    known: Known | None,
+    known: OutboxSummary | None,
     ends_at: float,
     *,
     change: bool,
@@ -144,7 +144,7 @@ async def _apply(
     client: Client,
     service: "Service",
     settings: ServiceSettings,
-    known: Known | None,
+    known: OutboxSummary | None,
     change: bool,
 ) -> list[Applied]:
     applied = []
@@ -168,7 +168,7 @@ def _report(applied: Sequence[Applied], *, check: bool) -> None:
             print(f"warning: stream {each.stream}: {line}", file=sys.stderr)
 
 
-def _notes_on_known(stream: str, known: Known | None, url: str) -> Iterator[str]:
+def _notes_on_known(stream: str, known: OutboxSummary | None, url: str) -> Iterator[str]:
     """Yield a warning or a note if the database could not say how far events had been sent."""
     if known is None:
         yield (

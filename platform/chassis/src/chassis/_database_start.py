@@ -16,7 +16,7 @@ from chassis.database import (
 )
 from chassis.database import migrate as migrate_database
 from chassis.database.migrate import Diverged
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from chassis.readiness import Readiness
 from chassis.settings import ServiceSettings, without_credentials
 from chassis.telemetry import tracing
@@ -40,13 +40,13 @@ async def open_database(
     Raises:
         WrongDatabase: it belongs to another service.
     """
-    publisher = Publisher(
+    event_factory = EventFactory(
         service.name,
         service.publishes,
         format=settings.event_format,
         max_bytes=settings.event_max_bytes,
     )
-    database = Database(settings.database_url.get_secret_value(), publisher)
+    database = Database(settings.database_url.get_secret_value(), event_factory)
     tracing.instrument_engines(database._engine, database._read_engine)
     lacks = ""
     readiness.depend_on(database, lambda: {"schema": f"lacks {lacks}"} if lacks else {})

@@ -21,8 +21,8 @@ from chassis.database import (
 )
 from chassis.database.engine import database_file, is_sqlite, place_of
 from chassis.events.producer import outbox
-from chassis.events.producer.publisher import Publisher
-from chassis.events.release.applying import Known
+from chassis.events.producer.event_factory import EventFactory
+from chassis.events.release.applying import OutboxSummary
 from chassis.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ _RETRY_SECONDS = 1.0
 _CURRENT_SCHEMA = select(func.current_schema())
 
 
-def read_known(service: "Service", settings: ServiceSettings, ends_at: float) -> Known | None:
+def read_known(
+    service: "Service", settings: ServiceSettings, ends_at: float
+) -> OutboxSummary | None:
     """Return what the service's database knows; None if no database can know it.
 
     An unavailable database is asked again until `ends_at`, on the monotonic clock.
@@ -51,7 +53,7 @@ def read_known(service: "Service", settings: ServiceSettings, ends_at: float) ->
         # A missing file means that nothing was sent only if the operator named it, because a
         # default may not be the database that the service uses.
         named = "database_url" in settings.model_fields_set
-        return Known(0, frozenset(), no_tables=True) if named else None
+        return OutboxSummary(0, frozenset(), no_tables=True) if named else None
     notice = WaitNotice()
     while True:
         try:
@@ -68,19 +70,19 @@ def unavailable_reason(error: Exception, url: str) -> str:
     return f"the database {place_of(url)} cannot say how far events were sent: {error}"
 
 
-def _read_on_new_connection(service: str, url: str) -> Known:
-    database = Database(url, Publisher(service), threads=1, read_threads=1)
+def _read_on_new_connection(service: str, url: str) -> OutboxSummary:
+    database = Database(url, EventFactory(service), threads=1, read_threads=1)
     try:
         return asyncio.run(database.read(lambda tx: _read(tx, service)))
     finally:
         database.close()
 
 
-def _read(tx: ReadTransaction, service: str) -> Known:
+def _read(tx: ReadTransaction, service: str) -> OutboxSummary:
     connection = tx.session.connection()
     if not inspect(connection).has_table(tables.outbox.name):
         if not is_sqlite(connection.engine.url) and connection.scalar(_CURRENT_SCHEMA) is None:
             raise DatabaseAtFault("no schema of its search_path may be used")
-        return Known(0, frozenset(), no_tables=True)
+        return OutboxSummary(0, frozenset(), no_tables=True)
     identity.check(connection, service)
-    return Known(outbox.sent_rank(tx.session), frozenset(outbox.types(tx.session)))
+    return OutboxSummary(outbox.sent_rank(tx.session), frozenset(outbox.types(tx.session)))

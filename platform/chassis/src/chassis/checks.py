@@ -15,7 +15,7 @@ from chassis.database.engine import database_file, is_sqlite
 from chassis.events.handlers.binding import bind_all
 from chassis.events.jetstream import nats_settings
 from chassis.events.jobs import job_problems
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from chassis.events.wire.contracts import ContractError, event_type, source_service
 from chassis.http.transactions import takes_transaction
 from chassis.parameters import DeclarationError
@@ -100,7 +100,7 @@ def _event_problems(
     except DeclarationError as error:
         yield from str(error).splitlines()
     try:
-        Publisher(service.name, service.publishes)
+        EventFactory(service.name, service.publishes)
         yield from _foreign_contracts(service)
     except ContractError as error:
         yield str(error)

@@ -16,7 +16,7 @@ from bookstore.v1 import BookSold
 from chassis import ReadTransaction, Transaction
 from chassis.database import Database, TransactionMisused
 from chassis.database.tables import outbox
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from localservers import PostgresServer
 
 pytestmark = pytest.mark.dialect
@@ -36,7 +36,7 @@ registry().map_imperatively(Line, journal)
 
 @pytest.fixture
 def database(new_database: NewDatabase) -> Iterator[Database]:
-    database = Database(new_database("books"), Publisher("bookstore", (BookSold,)))
+    database = Database(new_database("books"), EventFactory("bookstore", (BookSold,)))
     yield database
     database.close()
 
@@ -335,7 +335,7 @@ async def test_a_read_may_go_on_after_a_statement_that_failed(database: Database
 async def test_a_pooled_connection_that_has_died_costs_a_transaction_nothing(
     postgres: PostgresServer,
 ) -> None:
-    database = Database(postgres.create_database("died"), Publisher("bookstore"))
+    database = Database(postgres.create_database("died"), EventFactory("bookstore"))
     try:
         own = text("SELECT pg_backend_pid()")
         pid = await database.transaction(lambda tx: tx.session.scalar(own))

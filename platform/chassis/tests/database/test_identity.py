@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 
 from chassis.database import Database, WrongDatabase, migrate
 from chassis.database.identity import claim
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 
 pytestmark = pytest.mark.dialect
 
@@ -19,7 +19,7 @@ NewDatabase = Callable[[str], str]
 
 
 async def identity_of(url: str, service: str) -> str:
-    database = Database(url, Publisher(service))
+    database = Database(url, EventFactory(service))
     try:
         return (await database.identify(service)).id
     finally:
@@ -65,7 +65,7 @@ async def test_an_older_database_is_that_of_who_starts_first(new_database: NewDa
     at_once = threading.Barrier(4)
 
     def start(service: str) -> None:
-        database = Database(url, Publisher(service))
+        database = Database(url, EventFactory(service))
         try:
             at_once.wait(20)
             own.add(database.transact(lambda tx: claim(tx.session, service).id))

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from chassis import Transaction
 from chassis.database import Database
 from chassis.database.long_transactions import LongTransactions
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 
 NewDatabase = Callable[[str], str]
 
@@ -23,7 +23,7 @@ def longest() -> float:
 async def test_a_transaction_that_holds_its_thread_is_told_once_until_it_has_lasted_twice_as_long(
     new_database: NewDatabase,
 ) -> None:
-    database = Database(new_database("books"), Publisher("books"))
+    database = Database(new_database("books"), EventFactory("books"))
     begun, may_end = threading.Event(), threading.Event()
 
     def never_returns(tx: Transaction) -> None:

@@ -14,7 +14,7 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import ReadTransaction, Transaction
 from chassis.database import Database, DatabaseDown
 from chassis.database.leadership import Lock
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from localservers import NatsServer, PostgresServer
 
 
@@ -96,7 +96,7 @@ async def test_a_lock_that_is_held_keeps_no_vacuum_from_its_work(postgres: Postg
 async def test_a_pooler_of_statements_is_refused_with_what_to_do(postgres: PostgresServer) -> None:
     direct = postgres.create_database(unique("pooled_statement"))
     with pooler(postgres, "statement") as port:
-        database = Database(through(direct, port), Publisher("bookstore"))
+        database = Database(through(direct, port), EventFactory("bookstore"))
         try:
             for attempt in (database.check, lambda: database.transaction(isolation)):
                 with pytest.raises(DatabaseDown, match="pool_mode to transaction or session"):
@@ -126,7 +126,7 @@ async def test_transactions_are_as_the_chassis_needs_them_whatever_the_defaults(
         ):
             connection.execute(f"ALTER DATABASE {name} SET {setting}".encode())
     for url in pooled:
-        database = Database(url, Publisher("bookstore"))
+        database = Database(url, EventFactory("bookstore"))
         try:
             # More than one connection, and more than one transaction on each.
             writes = [database.transaction(isolation) for _ in range(20)]
@@ -140,7 +140,7 @@ async def test_transactions_are_as_the_chassis_needs_them_whatever_the_defaults(
 async def test_a_read_sees_one_state_of_the_database(postgres: PostgresServer) -> None:
     url = postgres.create_database(unique("snapshot"))
     prepare_database(url)
-    database = Database(url, Publisher("bookstore"))
+    database = Database(url, EventFactory("bookstore"))
 
     def write(tx: Transaction) -> None:
         tx.session.execute(text("INSERT INTO journal (id) VALUES (1)"))

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from chassis.database import Database, DatabaseDown, Transaction
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from localservers import PostgresServer
 
 
@@ -21,7 +21,7 @@ async def test_a_transaction_that_gets_no_connection_is_not_its_own_failure(
     url = postgres.create_database("refusing")
     name = make_url(url).database
     assert name
-    database = Database(url, Publisher("bookstore"))
+    database = Database(url, EventFactory("bookstore"))
 
     def work(tx: Transaction) -> int:
         return int(tx.session.execute(text("SELECT 1")).scalar_one())

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from bookstore.v1 import BookSold
 from chassis.database import Database, migrate
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from localservers import PostgresServer, free_port
 
 
@@ -22,7 +22,7 @@ async def test_text_is_text_in_every_encoding(postgres: PostgresServer, encoding
         admin.execute(made.encode())
     url = postgres.url(name)
     await asyncio.to_thread(migrate, url)
-    database = Database(url, Publisher("bookstore", (BookSold,)))
+    database = Database(url, EventFactory("bookstore", (BookSold,)))
     said = await database.transaction(
         lambda tx: tx.session.scalar(text("SELECT CAST(:said AS text)"), {"said": "größer"})
     )

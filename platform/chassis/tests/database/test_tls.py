@@ -14,7 +14,7 @@ from bookstore.v1 import BookSold
 from chassis.database import Database, DatabaseDown, migrate
 from chassis.database.leadership import Lock
 from chassis.database.tls import problems
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from localservers import PostgresServer
 
 
@@ -50,7 +50,7 @@ async def test_every_connection_is_encrypted_and_shows_the_certificate_of_the_ur
     ).replace("/postgres?", f"/{database_name}?")
     assert list(problems(url)) == []
     await asyncio.to_thread(migrate, url)
-    database = Database(url, Publisher("bookstore", (BookSold,)))
+    database = Database(url, EventFactory("bookstore", (BookSold,)))
     await database.check()
     await database.read(lambda tx: tx.session.execute(text("SELECT 1")))
     await database.transaction(lambda tx: tx.session.execute(text("SELECT 1")))
@@ -73,7 +73,7 @@ async def test_a_server_that_is_another_than_it_says_is_told_in_a_line(
     trusted = authority if wrong == "name" else Authority(tmp_path / "others")
     async with TlsFront.started(postgres.port, pair) as front:
         url = url_of(front, sslmode="verify-full", sslrootcert=trusted.ca)
-        database = Database(url, Publisher("bookstore", (BookSold,)))
+        database = Database(url, EventFactory("bookstore", (BookSold,)))
         with pytest.raises(DatabaseDown) as down:
             await database.check()
         await asyncio.to_thread(database.close)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from chassis.database import Database, DatabaseAtFault, DatabaseDown, ReadTransaction, Transaction
 from chassis.database.engine import place_of
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from localservers import PostgresServer
 
 pytestmark = pytest.mark.dialect
@@ -25,7 +25,7 @@ LARGE = "x" * 100_000
 def on_postgres(postgres: PostgresServer, prepared_postgres: str) -> Iterator[Database]:
     name = f"faults_{uuid.uuid4().hex[:8]}"
     url = postgres.create_database(name, template=prepared_postgres)
-    database = Database(url, Publisher("books"))
+    database = Database(url, EventFactory("books"))
     yield database
     database.close()
 
@@ -34,7 +34,7 @@ def on_postgres(postgres: PostgresServer, prepared_postgres: str) -> Iterator[Da
 def on_sqlite(tmp_path: Path) -> Iterator[Database]:
     url = f"sqlite:///{tmp_path}/books.db"
     prepare_database(url)
-    database = Database(url, Publisher("books"))
+    database = Database(url, EventFactory("books"))
     yield database
     database.close()
 
@@ -185,7 +185,7 @@ async def test_a_url_with_several_hosts_finds_the_one_that_takes_writes(
     url = f"postgresql+psycopg://postgres@/{name}?{hosts}&target_session_attrs=read-write"
     places = f"127.0.0.1:{postgres.port} or 127.0.0.1:{own_postgres.port}"
     assert place_of(url) == f"{name} on {places}"
-    database = Database(url, Publisher("books"))
+    database = Database(url, EventFactory("books"))
 
     def port(tx: Transaction) -> int:
         line(tx, "one")
@@ -207,7 +207,7 @@ async def test_a_url_with_several_hosts_finds_the_one_that_takes_writes(
 async def test_who_writes_where_it_may_only_read_is_at_fault_itself(
     new_database: NewDatabase,
 ) -> None:
-    database = Database(new_database("books"), Publisher("books"))
+    database = Database(new_database("books"), EventFactory("books"))
     with pytest.raises(DBAPIError):
         await database.read(lambda tx: tx.session.execute(text("DELETE FROM journal")))
     database.close()
@@ -216,7 +216,7 @@ async def test_who_writes_where_it_may_only_read_is_at_fault_itself(
 async def test_a_table_that_is_not_there_is_no_fault_of_the_work(
     new_database: NewDatabase,
 ) -> None:
-    database = Database(new_database("books"), Publisher("books"))
+    database = Database(new_database("books"), EventFactory("books"))
     for statement in ("SELECT unknown FROM journal", "INSERT INTO nowhere VALUES (1)"):
         with pytest.raises(DatabaseAtFault, match=r"no such|does not exist"):
             await database.transaction(lambda tx, s=statement: tx.session.execute(text(s)))  # type: ignore[misc]
@@ -261,7 +261,7 @@ def test_nothing_that_the_work_makes_of_a_missing_table_makes_it_the_works_fault
 async def test_a_look_that_writes_finds_what_reading_does_not(
     new_database: NewDatabase,
 ) -> None:
-    database = Database(new_database("books"), Publisher("books"))
+    database = Database(new_database("books"), EventFactory("books"))
 
     def refuse_writes(tx: Transaction) -> None:
         if database.sqlite:

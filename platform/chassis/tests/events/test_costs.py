@@ -215,7 +215,7 @@ async def taking(
     async with counting(new_database, "books") as (url, costs):
         urls = {"books": lambda _: url, "shop": new_database}
         async with trading(nats, lambda n: urls[n](n), router, settings=settings) as (shop, books):
-            books.database.publisher = shop.database.publisher
+            books.database.events = shop.database.events
             costs.statements.watch(books)
             async with in_one_batch(shop, books):
                 await shop.publish(*(sold(n, keys=events) for n in range(events)))

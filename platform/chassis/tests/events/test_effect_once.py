@@ -10,9 +10,9 @@ from relaying import StreamView, in_order
 from trade import open_shop, take_in
 
 from bookstore.v1 import BookReturned, BookSold
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from chassis.events.wire import transport
-from chassis.events.wire.cloudevents import EventFormat
+from chassis.events.wire.event_data import EventFormat
 from localservers import NatsServer
 
 pytestmark = pytest.mark.dialect
@@ -30,7 +30,7 @@ async def test_every_event_takes_effect_once_in_the_order_of_its_key(
         open_shop(nats, new_database) as shop,
         take_in(nats, new_database("books"), accountant()) as books,
     ):
-        shop.database.publisher = Publisher("bookstore", TYPES, format=format)
+        shop.database.events = EventFactory("bookstore", TYPES, format=format)
         published = []
         for start in range(0, 1000, 100):
             published += await shop.publish(*(sold(n) for n in range(start, start + 100)))

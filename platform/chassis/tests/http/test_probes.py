@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from http_app import ask, make
 
 from chassis.database import Database
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from chassis.readiness import Readiness
 from localservers import PostgresServer
 
@@ -81,7 +81,7 @@ async def test_a_service_that_drains_is_live_and_not_ready(
 async def test_without_its_database_a_service_is_live_and_not_ready(
     http: httpx.AsyncClient, readiness: Readiness, own_postgres: PostgresServer
 ) -> None:
-    database = Database(own_postgres.url(), Publisher("bookshop"))
+    database = Database(own_postgres.url(), EventFactory("bookshop"))
     readiness.depend_on(database, lambda: {"broker": "ok"})
     await readiness.begin()
     await become(http, (200, 200, 200))

@@ -12,7 +12,7 @@ from chassis import ReadTransaction, Service, ServiceSettings, Transaction
 from chassis.checks import find_problems
 from chassis.database import Database
 from chassis.database.tables import outbox
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from chassis.http import RouteRead, RouteTransact
 from localservers import PostgresServer
 
@@ -48,7 +48,7 @@ async def test_what_a_route_changes_and_publishes_is_one_commit(
 ) -> None:
     app = make(router)
     app.state.database = database = Database(
-        new_database("bookstore"), Publisher("bookstore", (BookSold,))
+        new_database("bookstore"), EventFactory("bookstore", (BookSold,))
     )
     try:
         async with ask(app) as client:
@@ -66,7 +66,7 @@ async def test_a_route_says_503_and_when_to_come_again_while_there_is_no_databas
     async with ask(app) as client:
         answers = [await client.get("/sales"), await client.post("/sales/1")]
         own_postgres.stop()
-        app.state.database = Database(own_postgres.url(), Publisher("bookstore"))
+        app.state.database = Database(own_postgres.url(), EventFactory("bookstore"))
         answers += [await client.get("/sales"), await client.post("/sales/1")]
         app.state.database.close()
     assert [answer.status_code for answer in answers] == [503] * 4

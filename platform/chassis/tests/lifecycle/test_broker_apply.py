@@ -24,7 +24,7 @@ async def test_in_production_a_service_is_degraded_until_a_release_has_made_its_
     stall = Stall(tmp_path, nats_url=nats.url, environment="production")
     assert stall.command("migrate").returncode == 0
     with stall:
-        advice = "`python -m bookstore broker apply` makes it"
+        advice = "`python -m bookstore broker apply` creates it"
         missing_streams = {
             "publishing": f"stream 'bookstore' is missing: {advice}",
             "members": f"stream 'slipway-members' is missing: {advice}",

@@ -24,7 +24,7 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database import DatabaseDown
 from chassis.database.engine import database_file, is_sqlite
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from chassis.events.tasks import dead_letter_rows
 from chassis.exit_codes import CONFIGURATION, FAILED, NOTHING, OK, UNAVAILABLE, USAGE
 from chassis.operations import DeadLetterFilter, redrive_dead_letters
@@ -33,7 +33,7 @@ from localservers import NatsServer
 pytestmark = pytest.mark.dialect
 
 NewDatabase = Callable[[str], str]
-PUBLISHER = Publisher("bookstore", (BookSold, BookReturned))
+PUBLISHER = EventFactory("bookstore", (BookSold, BookReturned))
 
 
 def letter(
@@ -41,7 +41,7 @@ def letter(
 ) -> dict[str, Any]:
     """A dead letter's row."""
     message = (BookReturned if returned else BookSold)(book_id=key, customer_id="me")
-    context, row = PUBLISHER.outgoing(message, None)
+    context, row = PUBLISHER.create(message, None)
     return {
         "source": context.source,
         "key": key,

@@ -246,15 +246,14 @@ async def test_tasks_of_a_paused_type_wait_too(nats: NatsServer, new_database: N
         runner = books.path.consuming.task_runner
 
         async def is_known() -> bool:
-            return runner._what.types == [] and not runner._running
+            return runner.claimer.types == [] and runner.running.idle
 
         await eventually(is_known)
         tries = [row.tries for row in await rows_of_tasks(books)]
-        looks = runner._woken
         due = max(row.due_at for row in await rows_of_tasks(books))
 
         async def is_overdue() -> bool:
-            looks.set()
+            runner.wake()
             return bool(time.time() > due + 0.2)
 
         await eventually(is_overdue)

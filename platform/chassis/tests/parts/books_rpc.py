@@ -23,7 +23,7 @@ from bookstore.v1 import (
 from chassis import ServiceSettings, deadline
 from chassis.calls import StubOf, no_stub
 from chassis.database import Database
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from chassis.rpc import Clients, client
 from chassis.rpc.methods import bind
 from chassis.rpc.server import RpcServer
@@ -92,7 +92,9 @@ class Servers:
         return clients.stub(BooksService, BooksServiceStub)  # type: ignore[return-value]
 
     def database(self, url: str, *, threads: int = 4) -> Database:
-        database = Database(url, Publisher("bookstore", (BookSold, BookReturned)), threads=threads)
+        database = Database(
+            url, EventFactory("bookstore", (BookSold, BookReturned)), threads=threads
+        )
         self._stack.callback(database.close)
         return database
 

@@ -28,7 +28,7 @@ from chassis.database import Database, migrate
 from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import bind_all
 from chassis.events.path import EventPath
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from chassis.events.wire.contracts import event_type
 
 metadata = MetaData()
@@ -75,8 +75,8 @@ class Node:
     ) -> None:
         self.url = url
         self.settings = settings or TestSettings()
-        publisher = Publisher(service, tuple(publishes))
-        self.database = Database(url, publisher)
+        event_factory = EventFactory(service, tuple(publishes))
+        self.database = Database(url, event_factory)
         handlers, broadcasts = bind_all([router] if router else [], self.settings)
         self.fatal: list[Exception] = []
         self._closed = False

@@ -15,8 +15,8 @@ from chassis.calls import StubOf, no_stub
 from chassis.database import Database, tables
 from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import bind_all
-from chassis.events.producer.publisher import Publisher
-from chassis.events.tasks import rows as task_rows
+from chassis.events.producer.event_factory import EventFactory
+from chassis.events.tasks import storage
 from chassis.events.tasks.gate import Gate
 from chassis.events.tasks.runner import TaskRunner
 
@@ -28,13 +28,13 @@ class Desk:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._publisher = Publisher("bookstore", (BookSold, BookReturned))
+        self._events = EventFactory("bookstore", (BookSold, BookReturned))
         prepare_database(url)
         self.database = self.connect()
 
     def connect(self) -> Database:
         """Connections of one member's own."""
-        return Database(self.url, self._publisher)
+        return Database(self.url, self._events)
 
     def close(self) -> None:
         self.database.close()
@@ -43,7 +43,7 @@ class Desk:
         """Make tasks of events as if their handlers had failed."""
         contexts, rows = [], []
         for message in messages:
-            context, row = self._publisher.outgoing(message, None)
+            context, row = self._events.create(message, None)
             contexts.append(context)
             rows.append(
                 {
@@ -55,7 +55,7 @@ class Desk:
                     **columns,
                 }
             )
-        await self.database.transaction(lambda tx: task_rows.store(tx.session, rows))
+        await self.database.transaction(lambda tx: storage.store(tx.session, rows))
         return contexts
 
     @asynccontextmanager
@@ -68,17 +68,19 @@ class Desk:
         stub_of: StubOf = no_stub,
         version: str = "",
         versions_of: Callable[[str], Collection[str] | None] = lambda _type: (),
+        database: Database | None = None,
+        gate: Gate | None = None,
     ) -> AsyncIterator[TaskRunner]:
-        """A member that runs tasks with these handlers, until it stops in order."""
+        """Run a member with these handlers, and stop it in order at the end of the block."""
         chosen = settings or TestSettings()
-        database = self.connect()
+        database = database or self.connect()
         handlers, _ = bind_all([router], chosen, stub_of)
         runner = TaskRunner(
             database,
             handlers,
             member=name,
             settings=chosen,
-            gate=Gate(),
+            gate=gate or Gate(),
             version=version,
             versions_of=versions_of,
         )

@@ -11,10 +11,10 @@ from google.protobuf.message import Message
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext
 from chassis.events.jetstream.api import api_request
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from chassis.events.wire import transport
-from chassis.events.wire.cloudevents import to_structured
 from chassis.events.wire.contracts import subjects_of
+from chassis.events.wire.encoding import to_structured
 from chassis.ids import uuid7
 
 __all__ = ["Forge"]
@@ -27,7 +27,7 @@ class Forge:
         self._url = nats_url
         self._numbers: Counter[str] = Counter()
         self._generation = uuid7()
-        self._publisher = Publisher("bookstore", (BookSold, BookReturned))
+        self._events = EventFactory("bookstore", (BookSold, BookReturned))
 
     async def __aenter__(self) -> Self:
         self._client = await nats_py.connect(self._url)
@@ -56,7 +56,7 @@ class Forge:
         """Publish an event with some of its headers replaced, or its data; without a number of
         its own unless it is `counted`. In structured mode all but the number is in its data.
         """
-        context, row = self._publisher.outgoing(message, None)
+        context, row = self._events.create(message, None)
         subject = str(row["subject"])
         self._numbers[subject] += counted
         if structured:

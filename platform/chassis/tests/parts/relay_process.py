@@ -41,7 +41,7 @@ def _die_with_parent() -> None:
 def _arm(step: str) -> None:
     """Let the relay of this process kill itself at a step."""
     client_class: Any = import_module("nats.aio.client").Client
-    outbox = import_module("chassis.events.producer.outbox")
+    draining = import_module("chassis.events.producer.draining")
     sending = import_module("chassis.events.producer.sending")
 
     def before(target: Any, name: str, *, call: int = 1) -> None:
@@ -52,9 +52,9 @@ def _arm(step: str) -> None:
 
     match step:
         case "before numbering":
-            before(outbox, "number_new")
+            before(draining, "number_new")
         case "after numbering, before its commit":
-            after(outbox, "number_new")
+            after(draining, "number_new")
         case "before publishing":
             before(sending, "publish_batch")
         case "within a batch":
@@ -77,7 +77,7 @@ def _arm(step: str) -> None:
 
             vars(sending)["publish_batch"] = then_die
         case "recorded, not committed":
-            after(outbox, "record_sent")
+            after(draining, "record_sent")
         case "recorded":
             before(sending, "publish_batch", call=2)
         case "never":
@@ -104,24 +104,24 @@ def _wrap(
     setattr(target, name, wrapped)
 
 
-def _relay(url: str, nats_url: str, *, alone: bool) -> None:
+def _relay(url: str, nats_url: str, *, uses_lock: bool) -> None:
     from bookshop import TestSettings
     from relaying import STREAM, TYPES
 
     from chassis.database import Database
-    from chassis.events.producer.publisher import Publisher
+    from chassis.events.producer.event_factory import EventFactory
     from chassis.events.producer.relay import Relay
     from chassis.events.wire.contracts import event_type
 
     async def run() -> None:
         await Relay(
-            Database(url, Publisher(STREAM, TYPES)),
+            Database(url, EventFactory(STREAM, TYPES)),
             stream=STREAM,
             types=tuple(map(event_type, TYPES)),
             nats_url=nats_url,
             settings=TestSettings(),
             batch_events=BATCH,
-            alone=alone,
+            uses_lock=uses_lock,
         ).run()
 
     asyncio.run(run())
@@ -137,7 +137,7 @@ def main(url: str, nats_url: str, *steps: str) -> int:
             _die_with_parent()
             _arm(step)
             signal.alarm(30)
-            _relay(url, nats_url, alone=step == "never")
+            _relay(url, nats_url, uses_lock=step == "never")
         _, status = os.waitpid(child, 0)
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         print(f"{step}: {'killed' if killed else status}", flush=True)

@@ -22,7 +22,7 @@ from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.stored_messages import Stored, read_from
 from chassis.events.jetstream.streams import stream_state
 from chassis.events.producer import outbox, sent_marks
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from chassis.events.producer.relay import Relay
 from chassis.events.waiting import end
 from chassis.events.wire import transport
@@ -53,8 +53,8 @@ class Shop:
     def __init__(self, url: str, *, settings: EventSettings | None = None) -> None:
         self.url = url
         self.settings = settings or TestSettings()
-        publisher = Publisher(STREAM, TYPES, max_bytes=self.settings.event_max_bytes)
-        self.database = Database(url, publisher)
+        event_factory = EventFactory(STREAM, TYPES, max_bytes=self.settings.event_max_bytes)
+        self.database = Database(url, event_factory)
         self.relays: list[RunningRelay] = []
         self.published: list[EventContext] = []
         self.fatal: list[Exception] = []

@@ -5,15 +5,15 @@ from chassis.database.database import Database
 from chassis.database.faults import ConnectionLost, DatabaseAtFault, DatabaseDown
 from chassis.database.identity import WrongDatabase
 from chassis.database.migrate import migrate
-from chassis.database.transaction import Publishes, ReadTransaction, Transaction
+from chassis.database.transaction import CreatesEvents, ReadTransaction, Transaction
 from chassis.database.work_session import TransactionMisused
 
 __all__ = [
     "ConnectionLost",
+    "CreatesEvents",
     "Database",
     "DatabaseAtFault",
     "DatabaseDown",
-    "Publishes",
     "ReadTransaction",
     "Transaction",
     "TransactionMisused",

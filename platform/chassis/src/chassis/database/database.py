@@ -25,7 +25,7 @@ from chassis.database.faults import (
     line_of,
 )
 from chassis.database.identity import Identity, claim
-from chassis.database.transaction import Publishes, ReadTransaction, Transaction
+from chassis.database.transaction import CreatesEvents, ReadTransaction, Transaction
 from chassis.database.work_session import WorkSession
 
 __all__ = ["Database", "RunningTransaction"]
@@ -54,10 +54,10 @@ class Database:
     """
 
     def __init__(
-        self, url: str, publisher: Publishes, *, threads: int = 4, read_threads: int = 4
+        self, url: str, events: CreatesEvents, *, threads: int = 4, read_threads: int = 4
     ) -> None:
         self.url = url
-        self.publisher = publisher
+        self.events = events
         self.sqlite = is_sqlite(url)
         writers = 1 if self.sqlite else threads
         self.threads = writers
@@ -186,7 +186,7 @@ class Database:
         with WorkSession.open(self._engine) as session:
             _connect(session)
             testimony.errors.clear()  # of a connection that had died and was made anew
-            transaction = Transaction(session, self.publisher)
+            transaction = Transaction(session, self.events)
             try:
                 result = work(transaction)
                 if (swallowed := testimony.swallowed()) is not None:

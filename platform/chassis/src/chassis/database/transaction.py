@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     from chassis.events.wire.context import EventContext
 
-__all__ = ["Publishes", "ReadTransaction", "Transaction"]
+__all__ = ["CreatesEvents", "ReadTransaction", "Transaction"]
 
 _log = structlog.get_logger(__name__)
 
 
-class Publishes(Protocol):
-    """Turns a message into an event: its attributes, and its row in the outbox."""
+class CreatesEvents(Protocol):
+    """Creates an event of a message: its attributes, and its row in the outbox."""
 
-    def outgoing(
+    def create(
         self, message: "Message", cause: "EventContext | None"
     ) -> "tuple[EventContext, dict[str, object]]": ...
 
@@ -80,10 +80,10 @@ class ReadTransaction:
 class Transaction(ReadTransaction):
     """Database changes and events that take effect together, in one commit, or not at all."""
 
-    def __init__(self, session: WorkSession, publisher: Publishes) -> None:
+    def __init__(self, session: WorkSession, events: CreatesEvents) -> None:
         super().__init__(session)
         self.cause: EventContext | None = None
-        self._publisher = publisher
+        self._events = events
         self._rows: list[dict[str, object]] = []
         self._after_commit: list[Callable[[], None]] = []
 
@@ -99,7 +99,7 @@ class Transaction(ReadTransaction):
             TransactionMisused: the transaction is over.
         """
         self._refuse_if_over("publish")
-        context, row = self._publisher.outgoing(message, cause or self.cause)
+        context, row = self._events.create(message, cause or self.cause)
         self._rows.append(row)
         return context
 

@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING
 from chassis._lazy import lazily
 
 if TYPE_CHECKING:
-    from chassis.events.wire.cloudevents import decode, to_structured
+    from chassis.events.wire.decoding import decode
+    from chassis.events.wire.encoding import to_structured
     from chassis.ids import uuid7
 
 __all__ = ["decode", "to_structured", "uuid7"]
 
 # Names are imported on first use because modules of this package import each other.
 _HOMES = {
-    "decode": "chassis.events.wire.cloudevents",
-    "to_structured": "chassis.events.wire.cloudevents",
+    "decode": "chassis.events.wire.decoding",
+    "to_structured": "chassis.events.wire.encoding",
     "uuid7": "chassis.ids",
 }
 

@@ -1,4 +1,4 @@
-"""Deletes what nobody needs any more: dead letters by their age, marks of members that are gone."""
+"""Deletes dead letters by their age, and lane marks of members that have ended."""
 
 import asyncio
 import time
@@ -16,14 +16,15 @@ __all__ = ["Cleanup"]
 
 _log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 60.0
-_MOST = 500
+_ROWS_AT_ONCE = 500
 
 
 class Cleanup:
-    """Looks now and again, in small commits.
+    """Looks once a minute, and deletes in small commits.
 
-    A mark tells who takes a lane over that its events may have ended a process. One of a stream
-    that is read no more is never asked for: it goes when its member has been gone for long.
+    A lane mark tells the next owner of a lane that its events may have ended a process. A mark of a
+    stream that is no longer read is not looked up by any owner, so it is deleted when its member
+    has been absent for `mark_max_age_seconds`.
     """
 
     def __init__(self, database: Database, members: Members, settings: EventSettings) -> None:
@@ -31,14 +32,14 @@ class Cleanup:
         self._members = members
         self._letters_seconds = settings.dead_letter_max_age_seconds
         self._marks_seconds = settings.mark_max_age_seconds
-        self._gone_since: dict[Mark, float] = {}
+        self._absent_since: dict[Mark, float] = {}
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
             try:
                 await self.look()
-            except (DatabaseDown, ConnectionLost) as error:  # readiness says so as well
+            except (DatabaseDown, ConnectionLost) as error:  # readiness reports it as well
                 _log.debug(
                     "cleanup of dead letters and lane marks failed; retrying", error=str(error)
                 )
@@ -47,7 +48,7 @@ class Cleanup:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def look(self) -> None:
-        """Delete what has had its time."""
+        """Delete dead letters and lane marks that have reached their maximum age."""
         if self._letters_seconds is not None:
             await self._delete_letters(time.time() - self._letters_seconds)
         await self._delete_marks()
@@ -55,7 +56,7 @@ class Cleanup:
     async def _delete_letters(self, before: float) -> None:
         deleted = 0
         while some := await self._database.transaction(
-            lambda tx: dead_letter_rows.delete_oldest(tx.session, before, _MOST)
+            lambda tx: dead_letter_rows.delete_oldest(tx.session, before, _ROWS_AT_ONCE)
         ):
             deleted += some
         if deleted:
@@ -63,12 +64,12 @@ class Cleanup:
 
     async def _delete_marks(self) -> None:
         if not self._members.known:
-            self._gone_since.clear()
+            self._absent_since.clear()
             return
         marks = await self._database.read(lambda tx: lane_marks.load(tx.session))
         now = time.monotonic()
-        left = {mark for mark in marks if mark.member not in self._members.living}
-        self._gone_since = {mark: self._gone_since.get(mark, now) for mark in left}
-        old = [m for m, since in self._gone_since.items() if now - since >= self._marks_seconds]
+        absent = {mark for mark in marks if mark.member not in self._members.living}
+        self._absent_since = {mark: self._absent_since.get(mark, now) for mark in absent}
+        old = [m for m, since in self._absent_since.items() if now - since >= self._marks_seconds]
         if old:
             await self._database.transaction(lambda tx: lane_marks.delete_all(tx.session, old))

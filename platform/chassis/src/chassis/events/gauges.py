@@ -15,7 +15,7 @@ from chassis.events.consumer.foreign_reader import ForeignReader
 from chassis.events.consumer.reader import Reader
 from chassis.events.held_up import HeldUp
 from chassis.events.producer import outbox, refused
-from chassis.events.tasks import rows as task_rows
+from chassis.events.tasks import storage
 from chassis.telemetry import metrics
 
 __all__ = ["measure_continuously"]
@@ -60,7 +60,7 @@ async def _measure_rows(database: Database, held_up: HeldUp) -> None:
             lambda tx: (
                 outbox.oldest_unsent(tx.session),
                 refused.count(tx.session),
-                task_rows.count(tx.session),
+                storage.count(tx.session),
                 stopped_lane_rows.load(tx.session),
             )
         )

@@ -8,7 +8,7 @@ from chassis.events.consumer.foreign_reader import ForeignReader
 from chassis.events.consumer.reader import Reader
 from chassis.events.producer import outbox
 from chassis.events.producer import refused as refused_rows
-from chassis.events.tasks import rows as task_rows
+from chassis.events.tasks import storage
 
 __all__ = ["EventLedger", "count"]
 
@@ -44,7 +44,7 @@ async def count(
     )
     all_readers: list[Reader | ForeignReader] = [*readers, *foreign]
     lag = sum([await reader.lag_of_all() for reader in all_readers])
-    tasks, dead = await database.read(lambda tx: task_rows.count(tx.session))
+    tasks, dead = await database.read(lambda tx: storage.count(tx.session))
     stopped = tuple(
         f"{stop.subject}: {stop.reason}" for reader in readers for stop in reader.stopped_lanes.all
     )

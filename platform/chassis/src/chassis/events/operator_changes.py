@@ -1,4 +1,4 @@
-"""What an operator has changed by a verb: told to the members that run, and logged by all."""
+"""An operator's change, as the running members hear of it and log it."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -9,12 +9,12 @@ import structlog
 __all__ = ["OperatorChange"]
 
 _log = structlog.get_logger(__name__)
-_LONGEST = 1000
+_MAX_CHARACTERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorChange:
-    """`verb` as it was typed, `who` did it, `what` was to be done, and how much was `changed`."""
+    """The `verb` as typed, `who` ran it, on `what`, and how many rows it has `changed`."""
 
     verb: str
     who: str
@@ -22,22 +22,24 @@ class OperatorChange:
     changed: int
 
     def log(self) -> None:
-        """One line, whoever says it."""
+        """Log the change, in the same words for the command and for each member."""
         _log.info("operator changed data", **asdict(self))
 
     def to_json(self) -> bytes:
-        """As it goes over the broker."""
+        """Return the change as a message's payload."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Self | None:
-        """What came over the broker; None for what no verb has sent."""
+        """Return the change in a message's payload; None if the payload is not valid."""
         try:
-            said = json.loads(data)
-            known = {field.name: said[field.name] for field in fields(cls)}
+            given = json.loads(data)
+            values = {field.name: given[field.name] for field in fields(cls)}
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
-        changed = known.pop("changed")
-        if type(changed) is not int or any(not isinstance(text, str) for text in known.values()):
+        changed = values.pop("changed")
+        if type(changed) is not int or any(not isinstance(text, str) for text in values.values()):
             return None
-        return cls(**{name: text[:_LONGEST] for name, text in known.items()}, changed=changed)
+        return cls(
+            **{name: text[:_MAX_CHARACTERS] for name, text in values.items()}, changed=changed
+        )

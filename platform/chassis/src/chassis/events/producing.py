@@ -1,4 +1,4 @@
-"""What publishes a service's events: its relay, and the answers to consumers that miss some."""
+"""The producer's part of the event path: the relay, its wakes, and answers to consumers."""
 
 import asyncio
 import contextlib
@@ -25,8 +25,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Producing:
-    """Wakes a relay after each commit: its own, or through the broker that of the replica which
-    holds the lock."""
+    """Runs the relay while this replica is a member, and wakes it after each commit.
+
+    If another replica relays, a message through the broker wakes that one.
+    """
 
     def __init__(
         self,
@@ -53,17 +55,17 @@ class Producing:
             settings=settings,
             on_fatal=on_fatal,
         )
-        broker.subscribe(self._wake_subject, self._woken)
+        broker.subscribe(self._wake_subject, self._on_wake)
         Resender(service, database, broker)
 
     def start(self) -> list[Coroutine[Any, Any, None]]:
-        """Listen to commits; returns what is to run in the background."""
+        """Begin to listen to commits, and return the work to run in the background."""
         loop = asyncio.get_running_loop()
         self._database.on_published(partial(_call_soon, loop, self._wake_relays))
         return [self._relay_while_member()]
 
     async def flush(self, seconds: float) -> None:
-        """Wait until the outbox is empty, for at most `seconds`; what stays is sent later."""
+        """Wait until the outbox is empty, for at most `seconds`; other events are sent later."""
         if not self._broker.connected.is_set() or self._members.refused:
             return
         try:
@@ -76,11 +78,14 @@ class Producing:
 
     @property
     def hindrance(self) -> str | None:
-        """Why nothing is published, if so."""
-        return self.relay.hindrance.reason or self.relay.refusing
+        """Why nothing, or not every event, can be published; None while all can."""
+        return self.relay.hindrance
 
     async def _relay_while_member(self) -> None:
-        """Two databases that publish into one stream would number over each other for ever."""
+        """Relay only while the membership admits this replica's database.
+
+        Two databases that publish into one stream would overtake each other's numbers forever.
+        """
         while True:
             await self._members.joined.wait()
             relaying = asyncio.create_task(self.relay.run())
@@ -93,19 +98,20 @@ class Producing:
                 await end([relaying, barred])
 
     def _wake_relays(self) -> None:
+        """Wake the relay that leads. It runs on the event loop, after a commit on a thread."""
         self.relay.wake()
         if self._broker.connected.is_set() and not self.relay.leading:
             waking = asyncio.create_task(self._broker.client.publish(self._wake_subject, b""))
-            # asyncio holds its tasks weakly.
+            # The reference is kept because asyncio holds its tasks weakly.
             self._waking.add(waking)
-            waking.add_done_callback(self._woke)
+            waking.add_done_callback(self._wake_sent)
 
-    def _woke(self, waking: asyncio.Task[None]) -> None:
+    def _wake_sent(self, waking: asyncio.Task[None]) -> None:
         self._waking.discard(waking)
         if not waking.cancelled():
-            waking.exception()  # a hint only: a relay looks by itself
+            waking.exception()  # read and ignored: without a wake the relay looks by itself
 
-    async def _woken(self, message: Msg) -> None:
+    async def _on_wake(self, message: Msg) -> None:
         if message.data == transport.RECONCILE:
             self.relay.reconcile()
         else:
@@ -113,5 +119,5 @@ class Producing:
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to wake
+    with contextlib.suppress(RuntimeError):  # the loop is closed, and no relay runs any more
         loop.call_soon_threadsafe(call)

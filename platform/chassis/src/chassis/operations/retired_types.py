@@ -7,9 +7,8 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import positions, tasks
-from chassis.events.tasks import dead_letter_rows
-from chassis.events.tasks import rows as task_rows
-from chassis.events.tasks.rows import Task
+from chassis.events.tasks import dead_letter_rows, storage
+from chassis.events.tasks.task import Task
 from chassis.events.wire.contracts import subject_of
 from chassis.events.wire.lanes import LANES
 
@@ -44,7 +43,7 @@ def bury_tasks_of(session: Session, type: str, *, limit: int = 500) -> int:
     first = select(tasks.c.id, tasks.c.key).where(tasks.c.type == type, tasks.c.owner.is_(None))
     chosen = session.execute(first.order_by(tasks.c.id).limit(limit)).all()
     # Nobody ends what is before them meanwhile: it would pass the turn to one that is deleted here.
-    task_rows.hold_keys(session, task_rows.blocked_keys(session, {row.key for row in chosen}))
+    storage.lock_keys(session, storage.blocked_keys(session, {row.key for row in chosen}))
     ids = [row.id for row in chosen]
     again = select(tasks).where(tasks.c.id.in_(ids), tasks.c.owner.is_(None)).order_by(tasks.c.id)
     rows = session.execute(again.with_for_update()).all()

@@ -24,14 +24,16 @@ from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.position import Position
 from chassis.events.handlers.binding import Handler, bind_all
 from chassis.events.handlers.router import EventRouter
-from chassis.events.producer.publisher import Publisher
-from chassis.events.tasks import queue
+from chassis.events.producer.event_factory import EventFactory
+from chassis.events.tasks import claims
 from chassis.events.tasks.attempts import Attempts
-from chassis.events.tasks.queue import Look
-from chassis.events.tasks.rows import Task
-from chassis.events.wire.cloudevents import decode, encode, from_data, to_data
+from chassis.events.tasks.queue import TaskFilter
+from chassis.events.tasks.task import Task
 from chassis.events.wire.context import EventContext
 from chassis.events.wire.contracts import ContractError, event_type, source_service, stream_of
+from chassis.events.wire.decoding import decode
+from chassis.events.wire.encoding import encode
+from chassis.events.wire.event_data import from_data, to_data
 from chassis.events.wire.transport import NUMBER, number_value
 from chassis.ids import uuid7
 from chassis.parameters import DeclarationError
@@ -90,7 +92,7 @@ class HandlerHarness:
         self._types = {event_type(message): message for message in publishes}
         self._folder = None if database_url else tempfile.TemporaryDirectory()
         url = database_url or sqlite_url(Path(self._folder.name) / "test.db")  # type: ignore[union-attr]
-        self.database = Database(url, Publisher(service, tuple(publishes)))
+        self.database = Database(url, EventFactory(service, tuple(publishes)))
         _create(self.database, tables)
 
     @classmethod
@@ -199,7 +201,7 @@ class HandlerHarness:
                 return _foreign(handler, message)
         if type not in self._handlers:
             raise LookupError(f"there is no handler for {type}")
-        return Publisher(source_service(type), (message.__class__,)).outgoing(message, cause)
+        return EventFactory(source_service(type), (message.__class__,)).create(message, cause)
 
     async def _run_tasks(self) -> None:
         """What `async def` handlers left; an event whose handler raises is not kept."""
@@ -213,9 +215,9 @@ class HandlerHarness:
                     raise
 
     def _claim(self, tx: Transaction) -> list[Task]:
-        look = Look(list(self._handlers))
+        look = TaskFilter(list(self._handlers))
         places = dict.fromkeys(self._handlers, 1000)
-        return queue.claim(tx.session, look, places, owner="test", lease_seconds=3600)[0]
+        return claims.claim(tx.session, look, places, owner="test", lease_seconds=3600)[0]
 
 
 def _given(

@@ -7,13 +7,13 @@ import pytest
 from sqlalchemy import text
 
 from chassis.database import Database, DatabaseDown
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from localservers import PostgresServer
 
 
 async def test_the_first_transaction_after_the_database_is_back_succeeds(tmp_path: Path) -> None:
     with PostgresServer(tmp_path / "postgres") as server:
-        database = Database(server.create_database("shop"), Publisher("bookstore"), threads=2)
+        database = Database(server.create_database("shop"), EventFactory("bookstore"), threads=2)
         try:
             await asyncio.gather(*(_ask(database) for _ in range(4)))
             server.stop()

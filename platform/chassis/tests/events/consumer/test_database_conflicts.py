@@ -30,9 +30,8 @@ from trade import (
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database import ConnectionLost, Database, DatabaseDown, engine, tables
-from chassis.events.producer.publisher import Publisher
-from chassis.events.tasks.queue import Seen
-from chassis.events.tasks.runner import TaskRunner
+from chassis.events.producer.event_factory import EventFactory
+from chassis.events.tasks.claiming import Claimer
 from localservers import NatsServer, PostgresServer
 
 NewDatabase = Callable[[str], str]
@@ -51,7 +50,7 @@ def psycopg_url(url: str) -> str:
 
 @pytest.fixture
 def database(new_postgres: NewDatabase) -> Iterator[Database]:
-    database = Database(new_postgres("conflicts"), Publisher("books"))
+    database = Database(new_postgres("conflicts"), EventFactory("books"))
     yield database
     database.close()
 
@@ -192,17 +191,17 @@ def hold_looks(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.
     """Nobody claims a task until the first is set; the second is when a look found the database
     away."""
     may_look, refused = asyncio.Event(), asyncio.Event()
-    look = TaskRunner._look
+    look = Claimer.look
 
-    async def held(runner: TaskRunner) -> Seen:
+    async def held(claimer: Claimer, *, suspects: bool) -> None:
         await may_look.wait()
         try:
-            return await look(runner)
+            await look(claimer, suspects=suspects)
         except (DatabaseDown, ConnectionLost):
             refused.set()
             raise
 
-    monkeypatch.setattr(TaskRunner, "_look", held)
+    monkeypatch.setattr(Claimer, "look", held)
     return may_look, refused
 
 
@@ -312,7 +311,7 @@ def test_a_lock_that_somebody_else_holds_is_a_database_that_is_away(
 ) -> None:
     """An operator's sqlite3 shell with an open transaction, for instance."""
     monkeypatch.setattr(engine, "_BUSY_MILLISECONDS", 20)
-    database = Database(f"sqlite:///{tmp_path}/books.db", Publisher("books"))
+    database = Database(f"sqlite:///{tmp_path}/books.db", EventFactory("books"))
     with closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other:
         database.transact(lambda tx: tx.session.execute(text("CREATE TABLE t (n INTEGER)")))
         other.execute("BEGIN IMMEDIATE")
@@ -359,7 +358,7 @@ async def test_a_connection_that_is_lost_is_told_from_a_database_that_is_away(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     with PostgresServer(tmp_path_factory.mktemp("away")) as server:
-        database = Database(server.create_database("books"), Publisher("books"))
+        database = Database(server.create_database("books"), EventFactory("books"))
         with pytest.raises(ConnectionLost):
             await database.transaction(
                 lambda tx: tx.session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))

@@ -13,9 +13,9 @@ from bookstore.v1 import BookSold
 from chassis import Transaction
 from chassis.database import chunks
 from chassis.database.tables import dead_letters
-from chassis.events.tasks import dead_letter_rows, queue
-from chassis.events.tasks import rows as task_rows
-from chassis.events.tasks.queue import Look
+from chassis.events.tasks import claims, dead_letter_rows, storage
+from chassis.events.tasks.queue import TaskFilter
+from chassis.events.tasks.task import Task
 
 TYPE = "bookstore.v1.BookSold"
 # SQLite takes 32,766 parameters, PostgreSQL 65,535; fewer of them show the same sooner.
@@ -54,7 +54,7 @@ async def test_dead_letters_are_put_back_however_many_keys_they_have(tmp_path: P
     await desk.database.transaction(lambda tx: die(tx, many, keys=many))
     count = await desk.database.transaction(lambda tx: dead_letter_rows.redrive(tx.session))
     assert count == many
-    assert await desk.database.read(lambda tx: task_rows.count(tx.session)) == (many, 0)
+    assert await desk.database.read(lambda tx: storage.count(tx.session)) == (many, 0)
     desk.close()
 
 
@@ -73,7 +73,7 @@ async def test_what_is_put_back_stands_in_the_line_of_its_key_and_costs_no_look(
     while claimed := await desk.database.transaction(claim):
         for task in claimed:
             await desk.database.transaction(
-                lambda tx, task=task: task_rows.finish(tx.session, task)  # type: ignore[misc]
+                lambda tx, task=task: claims.finish(tx.session, task)  # type: ignore[misc]
             )
             ended.append(f"{task.key} {task.event_id}")
     assert len(ended) == 61
@@ -83,6 +83,6 @@ async def test_what_is_put_back_stands_in_the_line_of_its_key_and_costs_no_look(
         assert all(a < b for a, b in pairwise(of_key))
 
 
-def claim(tx: Transaction) -> list[task_rows.Task]:
+def claim(tx: Transaction) -> list[Task]:
     places = {TYPE: 16}
-    return queue.claim(tx.session, Look([TYPE]), places, owner="one", lease_seconds=600)[0]
+    return claims.claim(tx.session, TaskFilter([TYPE]), places, owner="one", lease_seconds=600)[0]

@@ -15,7 +15,7 @@ from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.stored_messages import last_messages
 from chassis.events.jetstream.streams import stream_state
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from chassis.events.producer.relay import Relay
 from chassis.events.wire.contracts import event_type
 from localservers import NatsServer
@@ -36,7 +36,7 @@ async def test_their_events_are_taken_and_their_lag_is_counted(
         router.on(type)(handle)
     url, books_url = (f"sqlite:///{tmp_path}/{name}.db" for name in ("shop", "books"))
     prepare_database(url)
-    database = Database(url, Publisher("bookstore", tuple(types)))
+    database = Database(url, EventFactory("bookstore", tuple(types)))
     relay = RunningRelay(
         Relay(
             database,

@@ -114,7 +114,7 @@ async def test_what_an_on_batch_handler_publishes_without_a_cause_has_none(
         published.append(tx.publish(BookSold(book_id="x")))
 
     async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
-        books.database.publisher = shop.database.publisher
+        books.database.events = shop.database.events
         async with in_one_batch(shop, books):
             (context, _) = await shop.publish(BookSold(book_id="a"), BookReturned(book_id="b"))
 

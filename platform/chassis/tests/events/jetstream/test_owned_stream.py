@@ -89,7 +89,7 @@ async def test_two_relays_may_make_the_stream_at_once(
     async with Shop(new_database("shop")) as shop:
         with capture_logs() as log:
             for _ in range(3):
-                shop.start_relay(nats.url, alone=False)
+                shop.start_relay(nats.url, uses_lock=False)
             await shop.sell(range(20))
             await shop.sent()
         assert not [line for line in log if line["log_level"] == "error"]

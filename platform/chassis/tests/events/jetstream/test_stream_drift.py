@@ -87,7 +87,7 @@ async def test_what_changes_is_told_once_and_so_is_that_it_is_right_again(
                     running.relay.reconcile()
 
                     async def is_seen(limit: int = limit) -> bool:
-                        return bool(running.relay.drift) == (limit > 0)
+                        return bool(running.relay.reconciler.drift) == (limit > 0)
 
                     await eventually(is_seen)
                     await shop.sell(range(1))

@@ -17,13 +17,18 @@ from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.owned_stream import LaneCountChanged
 from chassis.events.producer import outbox
-from chassis.events.release.applying import Applied, Known, SubjectsHeld, apply_members_stream
+from chassis.events.release.applying import (
+    Applied,
+    OutboxSummary,
+    SubjectsHeld,
+    apply_members_stream,
+)
 from chassis.events.release.applying import apply_own_stream as apply_own
 from chassis.events.wire.contracts import event_type
 from localservers import NatsServer
 
 VERIFY = TestSettings(streams="verify")
-MISSING = f"stream '{STREAM}' is missing: `python -m {STREAM} broker apply` makes it"
+MISSING = f"stream '{STREAM}' is missing: `python -m {STREAM} broker apply` creates it"
 
 # The stream of members as releases before this one made it.
 IN_MEMORY = {
@@ -38,7 +43,7 @@ async def applied(
     settings: EventSettings = VERIFY,
     *,
     types: tuple[type, ...] = TYPES,
-    known: Known | None = None,
+    known: OutboxSummary | None = None,
     change: bool = True,
 ) -> tuple[Applied, Applied]:
     """As `broker apply` of the shop has it."""
@@ -48,9 +53,9 @@ async def applied(
         return own, await apply_members_stream(client, settings.stream_replicas, change=change)
 
 
-async def known_to(database: Database) -> Known:
+async def known_to(database: Database) -> OutboxSummary:
     return await database.read(
-        lambda tx: Known(outbox.sent_rank(tx.session), frozenset(outbox.types(tx.session)))
+        lambda tx: OutboxSummary(outbox.sent_rank(tx.session), frozenset(outbox.types(tx.session)))
     )
 
 
@@ -142,7 +147,7 @@ async def test_a_new_type_waits_for_the_release_that_adds_it_and_is_named(
         relay = shop.start_relay(nats.url)
         await shop.sell(range(5))
         await shop.sent()
-        assert "lacks bookstore.v1.BookReturned.*" in (relay.relay.hindrance.reason or "")
+        assert "lacks bookstore.v1.BookReturned.*" in (relay.relay.hindrance or "")
         await shop.publish(sold(5), BookReturned(book_id="book-1"), sold(6))
 
         async def one_is_stored() -> bool:
@@ -156,7 +161,7 @@ async def test_a_new_type_waits_for_the_release_that_adds_it_and_is_named(
         assert await StreamView(nats.url).ranks() == list(range(1, 9))
 
         async def is_content() -> bool:
-            return relay.relay.hindrance.reason is None
+            return relay.relay.hindrance is None
 
         await eventually(is_content)
 
@@ -187,7 +192,7 @@ async def test_while_a_type_waits_for_a_release_what_else_fails_is_told(
             await shop.publish(BookReturned(book_id="book-1"))
 
             async def is_hindered() -> bool:
-                return "lacks" in (relay.relay.hindrance.reason or "")
+                return "lacks" in (relay.relay.hindrance or "")
 
             async def tells_of_the_broker() -> bool:
                 return "relay failed; retrying" in [line["event"] for line in log]

@@ -81,7 +81,7 @@ async def test_what_bears_no_mark_is_sent_again(
         await shop.sell(range(20))
         await shop.sent()
         await running.stop()
-        await shop.database.transaction(lambda tx: marks.forget(tx.session))
+        await shop.database.transaction(lambda tx: marks.delete_all(tx.session))
         await lose_the_disk(nats)
         shop.start_relay(nats.url)
         await holds(nats, list(range(1, 21)))
@@ -138,11 +138,11 @@ async def test_marks_are_few_however_often_they_could_be_made(
     def note(tx: Transaction) -> None:
         for second in range(600):
             at = 1e9 + second
-            marks.note(tx.session, second + 1, at, age, broker_time=at)
+            marks.mark(tx.session, second + 1, at, age, broker_time=at)
         # The last of them, when it is asked for a while later, and nothing has come since.
-        marks.note(tx.session, 600, 1e9 + 599, age, broker_time=1e9 + 700)
-        marks.note(tx.session, 601, 1e9 + 600, age)
-        marks.note(tx.session, 400, 1e9 + 9999, age)  # known to have been sent before
+        marks.mark(tx.session, 600, 1e9 + 599, age, broker_time=1e9 + 700)
+        marks.mark(tx.session, 601, 1e9 + 600, age)
+        marks.mark(tx.session, 400, 1e9 + 9999, age)  # known to have been sent before
 
     def noted(tx: ReadTransaction) -> list[int]:
         rows = select(sent_marks.c.rank).order_by(sent_marks.c.rank)

@@ -13,7 +13,7 @@ from relaying import Shop, StreamView, in_order
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.events.producer import outbox
+from chassis.events.producer import counters
 from chassis.events.wire import transport
 from chassis.events.wire.lanes import lane_of
 from localservers import NatsServer
@@ -48,7 +48,7 @@ async def test_numbers_that_start_again_stop_the_lanes_whatever_the_producers_cl
             await books.stop()
         # Neither the stream nor the producer's database is there any more.
         await StreamView(nats.url).api("STREAM.DELETE.bookstore")
-        monkeypatch.setattr(outbox, "uuid7", lambda: generation)
+        monkeypatch.setattr(counters, "uuid7", lambda: generation)
         async with Shop(new_database("shop_anew")) as shop:
             shop.start_relay(nats.url)
             anew = await shop.sell(range(5))

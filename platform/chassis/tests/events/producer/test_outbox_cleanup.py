@@ -15,6 +15,7 @@ from chassis.database.tables import outbox, sent_marks
 from chassis.events.producer import outbox as outbox_rows
 from chassis.events.producer import outbox_cleanup
 from chassis.events.producer import sent_marks as marks
+from chassis.events.producer.counters import lock_counters, number_new, record_sent
 from chassis.events.producer.outbox_cleanup import clean, keep_seconds
 from localservers import NatsServer
 
@@ -42,9 +43,9 @@ async def test_in_a_year_the_outbox_holds_no_more_than_it_keeps(
         nonlocal most_rows, most_marks, deleted, above
         session = tx.session
         session.execute(PUBLISH[session.get_bind().dialect.name])
-        counters = outbox_rows.number_new(session, outbox_rows.lock_counters(session), 100)
-        outbox_rows.record_sent(session, counters.rank, counters.rank)
-        marks.note(session, counters.rank, now, 7 * DAY, broker_time=now)
+        counters = number_new(session, lock_counters(session), 100)
+        record_sent(session, counters.rank, counters.rank)
+        marks.mark(session, counters.rank, now, 7 * DAY, broker_time=now)
         while (cleaned := clean(session, broker_time=now, age=age, above=above)).rows:
             deleted, above = deleted + cleaned.rows, cleaned.up_to_rank
         most_rows = max(most_rows, rows_of(tx, outbox))
@@ -86,7 +87,7 @@ async def sold_and_sent_long_ago(shop: Shop, nats: NatsServer, events: int) -> N
     def long_ago(tx: Transaction) -> None:
         then = time.time() - 10 * DAY
         tx.session.execute(update(sent_marks).values(sent_at=then, noted_at=then))
-        marks.note(tx.session, rank, then, 7 * DAY)
+        marks.mark(tx.session, rank, then, 7 * DAY)
         tx.session.execute(update(sent_marks).values(noted_at=then))
 
     await shop.database.transaction(long_ago)
@@ -140,7 +141,7 @@ async def test_nothing_is_deleted_that_was_not_sent_or_is_kept_for_ever(
         await sold_and_sent_long_ago(shop, nats, 20)
         await relay.stop()
         # The stream had lost some, and they were not sent again yet; others wait for a number.
-        await shop.database.transaction(lambda tx: outbox_rows.record_sent(tx.session, 15, 15))
+        await shop.database.transaction(lambda tx: record_sent(tx.session, 15, 15))
         await shop.sell(range(20, 25))
         cleaned = await shop.database.transaction(
             lambda tx: clean(tx.session, broker_time=time.time(), age=9 * DAY, above=0)

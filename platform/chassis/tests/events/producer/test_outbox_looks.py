@@ -11,7 +11,8 @@ from sqlalchemy import event, text
 from chassis.database import ReadTransaction, Transaction
 from chassis.database.engine import is_sqlite
 from chassis.events.producer import outbox
-from chassis.events.producer.outbox_lift import Held, lift
+from chassis.events.producer.counters import lock_counters, number_new, record_sent
+from chassis.events.producer.renumbering import HeldEvent, lift_counters
 
 pytestmark = pytest.mark.dialect
 
@@ -20,7 +21,7 @@ SENT = 3000
 OFTEN: dict[str, Look] = {
     "whether anything is unsent": outbox.has_unsent,
     "the oldest that is unsent": outbox.oldest_unsent,
-    "what comes next": lambda session: outbox.unsent(session, SENT, 100, 10**6),
+    "what comes next": lambda session: outbox.unsent_after(session, SENT, 100, 10**6),
 }
 SELDOM: dict[str, Look] = {
     "how much is unsent": outbox.unsent_count,
@@ -46,14 +47,14 @@ def fill(tx: Transaction) -> None:
             f"SELECT 'id-' || i, 'type.' || (i % 20), {nothing}, {nothing}, i FROM ({series}) AS s"
         )
     )
-    outbox.number_new(tx.session, outbox.lock_counters(tx.session), SENT)
-    outbox.record_sent(tx.session, SENT, SENT)
+    number_new(tx.session, lock_counters(tx.session), SENT)
+    record_sent(tx.session, SENT, SENT)
 
 
 async def wait_in_line(shop: Shop) -> None:
     await shop.sell(range(WAITING))
     await shop.database.transaction(
-        lambda tx: outbox.number_new(tx.session, outbox.lock_counters(tx.session), WAITING // 2)
+        lambda tx: number_new(tx.session, lock_counters(tx.session), WAITING // 2)
     )
 
 
@@ -88,9 +89,9 @@ async def test_events_that_a_stream_holds_already_are_found_by_their_row_and_not
 
     def restore(tx: Transaction) -> None:
         connection = tx.session.connection()
-        counters = outbox.lock_counters(tx.session)
+        counters = lock_counters(tx.session)
         rows = outbox.rows_of_unsent(tx.session)
-        held = [Held(row, number, number) for number, row in enumerate(rows.values(), start=1)]
+        held = [HeldEvent(row, number, number) for number, row in enumerate(rows.values(), start=1)]
 
         def count(_c: object, _k: object, sql: str, rows: Any, _x: object, many: bool) -> None:
             if many and sql.startswith("UPDATE slipway_outbox"):
@@ -98,7 +99,7 @@ async def test_events_that_a_stream_holds_already_are_found_by_their_row_and_not
                 found.append(scans(connection, sql, rows[0]))
 
         event.listen(connection, "before_cursor_execute", count)
-        lift(
+        lift_counters(
             tx.session,
             counters,
             generation="another",

@@ -45,33 +45,32 @@ async def all_taken(books: Node, published: list[EventContext]) -> None:
     assert in_order([e.event_id for e in await books.journal()], published)
 
 
-async def ask_again(relay: Relay) -> None:
-    """Let it compare outbox and stream once more."""
-    asked = asyncio.Event()
-    reconcile = relay._reconcile
+async def reconciled(relay: Relay) -> None:
+    """Let the relay compare outbox and stream, and wait until it has."""
+    before = relay.reconciler.compared_at
+    relay.reconcile()
 
-    async def and_tell(client: Client) -> float:
-        at = await reconcile(client)
-        asked.set()
-        return at
+    async def is_compared() -> bool:
+        return relay.reconciler.compared_at > before
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(relay, "_reconcile", and_tell)
-        relay.reconcile()
-        await asyncio.wait_for(asked.wait(), 10)
+    await eventually(is_compared, 10)
 
 
 def hold_rounds(relay: Relay) -> tuple[asyncio.Event, asyncio.Event]:
-    """It begins a round only while the first is set; the second tells that it waits for that."""
-    may_begin, waits = asyncio.Event(), asyncio.Event()
+    """Let the relay drain the outbox only while the first event is set.
 
-    async def drain(client: Client) -> None:
+    The second event is set while the relay waits for the first.
+    """
+    may_begin, waits = asyncio.Event(), asyncio.Event()
+    run = relay.drain.run
+
+    async def held(client: Client) -> bool:
         if not may_begin.is_set():
             waits.set()
             await may_begin.wait()
-        await Relay._drain(relay, client)
+        return await run(client)
 
-    vars(relay)["_drain"] = drain
+    vars(relay.drain)["run"] = held
     return may_begin, waits
 
 
@@ -92,7 +91,7 @@ async def test_an_erased_database_goes_on_above_the_numbers_of_its_stream(
             return relay.leading
 
         await eventually(leads)
-        await ask_again(relay)
+        await reconciled(relay)
         await anew.sell(range(50, 100))
         await anew.sent()
         (line,) = unknown(log)
@@ -267,15 +266,15 @@ async def test_numbers_given_before_the_loss_was_noticed_are_given_anew(
     url = new_database("shop")
     patient = TestSettings(relay_sweep_seconds=60, relay_reconcile_seconds=600)
     async with Shop(url, settings=patient) as shop:
-        one = shop.start_relay(nats.url, alone=False).relay
-        other = shop.start_relay(nats.url, alone=False).relay
+        one = shop.start_relay(nats.url, uses_lock=False).relay
+        other = shop.start_relay(nats.url, uses_lock=False).relay
         may_look, waits = hold_rounds(other)
         may_look.set()
         await shop.sell(range(20))
 
         async def both_know() -> bool:
             shop.wake()
-            return one._rank == other._rank == 20
+            return one.drain.rank == other.drain.rank == 20
 
         await eventually(both_know)
         may_look.clear()
@@ -293,7 +292,7 @@ async def test_numbers_given_before_the_loss_was_noticed_are_given_anew(
         restore(url, backup)
         # More than was forgotten: what the stream ends with has a rank that is known, and taken.
         await shop.sell(range(60, 120))
-        assert other._rank == 20
+        assert other.drain.rank == 20
         may_look.set()
         await eventually(sent)
         assert in_order(await StreamView(nats.url).ids(), shop.published)

@@ -13,8 +13,8 @@ from chassis.database import Database
 from chassis.database.leadership import Lock
 from chassis.events.jetstream.api import api_request
 from chassis.events.producer import leadership, relay
+from chassis.events.producer.event_factory import EventFactory
 from chassis.events.producer.leadership import Leadership
-from chassis.events.producer.publisher import Publisher
 from localservers import NatsServer
 
 pytestmark = pytest.mark.dialect
@@ -51,7 +51,7 @@ async def test_a_standby_keeps_out_of_it_while_the_holder_sends(
     url = new_database("shop")
     stopped = Lock(url, "relay")
     async with Shop(url) as shop:
-        leader = shop.start_relay(nats.url, alone=False, batch_events=1)
+        leader = shop.start_relay(nats.url, uses_lock=False, batch_events=1)
         await shop.sell(range(5))
         await shop.sent()
         assert await asyncio.to_thread(stopped.acquire)
@@ -119,8 +119,8 @@ async def test_the_end_of_a_purged_stream_is_found_without_a_look_at_each_place(
 async def test_a_replica_that_was_barred_for_a_while_leads_with_the_lock_again(
     new_database: Callable[[str], str],
 ) -> None:
-    database = Database(new_database("shop"), Publisher("shop"))
-    one, two = (Leadership(database, "shop", locks=True) for _ in range(2))
+    database = Database(new_database("shop"), EventFactory("shop"))
+    one, two = (Leadership(database, "shop", uses_lock=True) for _ in range(2))
     assert await one.may_lead()
     await one.release()
 

@@ -11,7 +11,7 @@ from relaying import TYPES, Shop, StreamView, in_order, relay_process
 
 from chassis import Transaction
 from chassis.database.leadership import Lock
-from chassis.events.producer.relay import Relay
+from chassis.events.producer.draining import OutboxDrain
 from localservers import NatsServer
 
 # Nothing but a wake sends an event within a test's time.
@@ -51,16 +51,26 @@ async def test_a_commit_wakes_the_relay_of_the_replica_that_holds_the_lock(
 async def test_a_commit_just_after_the_relay_has_looked_is_not_overlooked(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = Relay._drain_if_needed
+    has_unsent, run = OutboxDrain.has_unsent, OutboxDrain.run
     async with Shop(new_database("shop"), settings=PATIENT) as shop:
 
-        async def look_then_commit(relay: Relay, client: Client) -> None:
-            await look(relay, client)
+        async def commit() -> None:
             if len(shop.published) < 5:
                 await shop.sell(range(1))
-                relay.wake()
+                shop.wake()
 
-        monkeypatch.setattr(Relay, "_drain_if_needed", look_then_commit)
+        async def look_then_commit(drain: OutboxDrain) -> bool:
+            found = await has_unsent(drain)
+            await commit()
+            return found
+
+        async def run_then_commit(drain: OutboxDrain, client: Client) -> bool:
+            is_older = await run(drain, client)
+            await commit()
+            return is_older
+
+        monkeypatch.setattr(OutboxDrain, "has_unsent", look_then_commit)
+        monkeypatch.setattr(OutboxDrain, "run", run_then_commit)
         shop.start_relay(nats.url)
         view = StreamView(nats.url)
 

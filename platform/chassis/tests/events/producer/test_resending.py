@@ -21,7 +21,7 @@ from chassis.events.consumer.producer_requests import CannotResend, request_rese
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.producer import resender
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from chassis.events.wire import transport
 from chassis.events.wire.resending import Missing
 from chassis.telemetry import metrics
@@ -162,13 +162,13 @@ async def test_what_lies_far_down_in_the_outbox_is_found_in_parts_and_remembered
 ) -> None:
     monkeypatch.setattr(resender, "_RANKS_AT_ONCE", 7)
     parts: list[object] = []
-    found = resender._found
+    select_missing = resender.select_missing
 
     def counted(*arguments: Any) -> Any:
         parts.append(arguments)
-        return found(*arguments)
+        return select_missing(*arguments)
 
-    monkeypatch.setattr(resender, "_found", counted)
+    monkeypatch.setattr(resender, "select_missing", counted)
     async with (
         shop(new_database("shop"), nats) as producer,
         connection(NatsOptions(nats.url), "test") as client,
@@ -221,7 +221,7 @@ async def test_only_what_the_asked_database_has_numbered_is_sent_again(
         assert again == (as_relayed, held[2].data)
         assert await numbers(missing) == [3, 4, 5, 6]
         assert await numbers(replace(missing, below_rank=6)) == [3, 4, 5]
-        monkeypatch.setattr(resender, "_MOST_BYTES", 1)
+        monkeypatch.setattr(resender, "_MAX_BYTES", 1)
         assert await numbers(missing) == [3]
         for gone, why in {
             replace(missing, generation="another"): "not the one that numbered",
@@ -237,7 +237,7 @@ async def test_only_what_the_asked_database_has_numbered_is_sent_again(
             answer = await client.request(
                 transport.resend_subject("bookstore"), garbage, timeout=20
             )
-            assert answer.data.startswith(b"no request to send again: ")
+            assert answer.data.startswith(b"the request to send again is not valid: ")
         assert await numbers(missing) == [3]
 
 
@@ -270,9 +270,9 @@ def garbled(missing: Missing) -> Sequence[bytes]:
 def test_looking_for_what_is_missing_reads_the_outbox_by_rank(
     new_database: Callable[[str], str],
 ) -> None:
-    database = Database(new_database("shop"), Publisher("bookstore", (BookSold,)))
+    database = Database(new_database("shop"), EventFactory("bookstore", (BookSold,)))
     try:
-        statement = resender._found(Missing(SUBJECT, 3, 6, "", 100), 1, 100)
+        statement = resender.select_missing(Missing(SUBJECT, 3, 6, "", 100), 1, 100)
         engine = database._read_engine
         compiled = statement.compile(engine, compile_kwargs={"literal_binds": True})
         with engine.connect() as connection:

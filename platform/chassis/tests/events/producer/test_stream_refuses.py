@@ -22,9 +22,9 @@ from chassis.events.jetstream.api import api_request
 from chassis.events.jetstream.atomic_batch import publish_batch
 from chassis.events.producer import outbox as outbox_rows
 from chassis.events.producer import refused, relay, sending, sent_marks
-from chassis.events.producer.outbox import lock_counters, number_new, record_sent
-from chassis.events.producer.outbox_lift import lift, take_numbers_back
-from chassis.events.producer.publisher import EventTooLarge
+from chassis.events.producer.counters import lock_counters, number_new, record_sent
+from chassis.events.producer.event_factory import EventTooLarge
+from chassis.events.producer.renumbering import lift_counters, revoke_unsent
 from chassis.events.wire import transport
 from chassis.events.wire.lanes import LANES
 from localservers import NatsServer
@@ -51,7 +51,7 @@ async def limit(view: StreamView, **limits: Any) -> None:
 
 
 async def apart(shop: Shop) -> list[refused.Refused]:
-    return await shop.database.read(lambda tx: refused.listed(tx.session))
+    return await shop.database.read(lambda tx: refused.list_all(tx.session))
 
 
 @asynccontextmanager
@@ -104,7 +104,7 @@ async def test_two_relays_at_once_set_an_event_apart_once_and_leave_no_gap(
     async with limited(nats, url, max_msg_size=8192) as (shop, running, view):
         await running.stop()
         for _ in range(3):
-            shop.start_relay(nats.url, alone=False, batch_events=7)
+            shop.start_relay(nats.url, uses_lock=False, batch_events=7)
         refused_ids = []
         for start in range(20, 140, 30):
             events = [*map(sold, range(start, start + 10)), big(start), *map(sold, range(20))]
@@ -190,7 +190,7 @@ async def test_a_stream_that_takes_nothing_sets_nothing_apart_and_says_why(
         await shop.sell(range(20, 100))
 
         async def is_refused() -> bool:
-            return running.relay.refusing is not None and len(await view.ranks()) == held
+            return running.relay.hindrance is not None and len(await view.ranks()) == held
 
         await eventually(is_refused)
         assert await shop.unsent() == 100 - held
@@ -204,7 +204,7 @@ async def test_a_stream_that_takes_nothing_sets_nothing_apart_and_says_why(
         await limit(view, max_msgs=-1)
         await shop.sent()
         assert await view.ranks() == list(range(1, 101))
-        assert running.relay.refusing is None
+        assert running.relay.hindrance is None
 
 
 async def test_a_stream_without_atomic_batches_gets_events_one_by_one(
@@ -217,7 +217,7 @@ async def test_a_stream_without_atomic_batches_gets_events_one_by_one(
         assert await view.ranks() == list(range(1, 61))
 
         async def is_told() -> bool:
-            return any("allow_atomic" in line for line in running.relay.drift)
+            return any("allow_atomic" in line for line in running.relay.reconciler.drift)
 
         await eventually(is_told)
 
@@ -327,14 +327,14 @@ async def test_a_number_given_back_frees_no_rank_that_was_sent_before(
     def cleaned_and_put_back(tx: Transaction) -> None:
         session = tx.session
         counters = number_new(session, lock_counters(session), 100)
-        sent_marks.note(session, counters.rank, 0.0, 0.0)
+        sent_marks.mark(session, counters.rank, 0.0, 0.0)
         session.execute(delete(outbox))
         record_sent(session, 4, 4)
 
     def refuse(tx: Transaction) -> int:
         session = tx.session
         counters = number_new(session, lock_counters(session), 100)
-        take_numbers_back(session, counters)
+        revoke_unsent(session, counters)
         return number_new(session, lock_counters(session), 100).rank
 
     async with Shop(new_database("shop")) as shop:
@@ -358,7 +358,7 @@ async def test_an_event_set_apart_that_the_stream_holds_after_all_can_be_sent_ag
         session = tx.session
         counters = number_new(session, lock_counters(session), 100)
         record_sent(session, 2, 2)
-        lift(
+        lift_counters(
             session,
             lock_counters(session),
             generation=counters.generation,
@@ -377,6 +377,8 @@ async def test_an_event_set_apart_that_the_stream_holds_after_all_can_be_sent_ag
         (wanted,) = await apart(shop)
         await shop.database.transaction(recovered)
         assert await apart(shop) == []
-        rows = await shop.database.read(lambda tx: outbox_rows.unsent(tx.session, 0, 10, 1 << 20))
+        rows = await shop.database.read(
+            lambda tx: outbox_rows.unsent_after(tx.session, 0, 10, 1 << 20)
+        )
         assert [row.rank for row in rows] == [1, 2, 3]
         assert rows[-1].number == 1

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from chassis import Transaction
 from chassis.database.tables import outbox
-from chassis.events.producer import outbox as outbox_rows
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.counters import lock_counters, number_new
+from chassis.events.producer.event_factory import EventFactory
 from chassis.events.wire import transport
 from localservers import NatsServer, PostgresServer
 
@@ -30,7 +30,7 @@ async def test_two_relays_at_once_number_and_publish_each_event_once(
     async with Shop(url) as one, Shop(url) as other:
         published = []
         for shop in (one, other):
-            shop.start_relay(nats.url, alone=False, batch_events=7)
+            shop.start_relay(nats.url, uses_lock=False, batch_events=7)
         for start in range(0, 600, 20):
             published += await one.sell(range(start, start + 20))
             one.wake()
@@ -53,20 +53,20 @@ async def test_one_that_comes_while_another_numbers_waits_and_goes_on_from_there
     numbered, may_commit = threading.Event(), threading.Event()
 
     def number_ten(tx: Transaction) -> None:
-        outbox_rows.number_new(tx.session, outbox_rows.lock_counters(tx.session), 10)
+        number_new(tx.session, lock_counters(tx.session), 10)
         numbered.set()
         may_commit.wait(20)
         said.append("the one commits")
 
     def number_the_rest(tx: Transaction) -> int:
-        counters = outbox_rows.lock_counters(tx.session)
+        counters = lock_counters(tx.session)
         said.append("the other has the counters")
-        outbox_rows.number_new(tx.session, counters, 100)
+        number_new(tx.session, counters, 100)
         return counters.rank
 
     async with Shop(url) as one, Shop(url) as other:
         if not first:
-            await one.database.transaction(lambda tx: outbox_rows.lock_counters(tx.session))
+            await one.database.transaction(lambda tx: lock_counters(tx.session))
         await one.sell(range(30))
         numbering = asyncio.create_task(one.database.transaction(number_ten))
         assert await asyncio.to_thread(numbered.wait, 20)
@@ -116,9 +116,9 @@ async def test_a_publish_delayed_past_another_relays_is_refused(
 
         proxy.when("to_server", b"Nats-Batch-Commit", hold)
         published = await one.sell(range(30))
-        one.start_relay(proxy.url, alone=False)
+        one.start_relay(proxy.url, uses_lock=False)
         await held.wait()
-        other.start_relay(nats.url, alone=False)
+        other.start_relay(nats.url, uses_lock=False)
         await other.sent()
         proxy.release()
         published += await one.sell(range(30, 60))
@@ -144,7 +144,7 @@ async def test_a_publish_delayed_past_the_end_of_its_relay_is_refused(
         stopped = one.start_relay(proxy.url)
         await held.wait()
         stopping = asyncio.create_task(stopped.stop())
-        other.start_relay(nats.url, alone=False)
+        other.start_relay(nats.url, uses_lock=False)
         await other.sent()
         proxy.release()
         await stopping
@@ -187,7 +187,7 @@ async def test_an_event_committed_late_keeps_the_number_it_was_given_late(
     books = await Node("books", books_url, nats.url, router=accountant()).start()
     async with Shop(shop_url) as shop:
         shop.start_relay(nats.url)
-        early, row = Publisher(STREAM, TYPES).outgoing(sold(1), None)
+        early, row = EventFactory(STREAM, TYPES).create(sold(1), None)
         with Session(shop.database._engine) as session:
             session.execute(insert(outbox), [row])  # takes the lower id
             later = await shop.publish(sold(1))

@@ -222,7 +222,7 @@ async def test_what_transact_publishes_follows_from_the_event(
         assert await transact(give_back, book) == "done"
 
     async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
-        books.database.publisher = shop.database.publisher
+        books.database.events = shop.database.events
         (context,) = await shop.publish(BookSold(book_id="a"))
 
         async def done() -> bool:

@@ -22,7 +22,7 @@ class Room:
             await self._stay(name)
 
     async def have(self, name: str) -> None:
-        async with self.gate.alone():
+        async with self.gate.exclusive():
             assert self.inside == []
             await self._stay(name)
             assert self.inside == []

@@ -73,7 +73,7 @@ async def test_an_attempt_that_takes_too_long_is_cancelled_and_costs_a_try(desk:
         await eventually(desk.is_empty)
     (letter,) = await desk.dead()
     assert (letter.event_id, letter.tries) == (context.id, 2)
-    assert letter.reason == "AttemptTimedOut: its handler took longer than 0.05 s"
+    assert letter.reason == "AttemptTimedOut: the handler exceeded its time limit of 0.05 s"
     assert outside.ended == [context.id] * 2
 
 
@@ -161,12 +161,13 @@ async def test_what_needs_a_transaction_waits_for_one_handler_and_not_for_a_queu
 ) -> None:
     blocking = Blocking()
     await desk.store(*(BookSold(book_id=f"key {n}") for n in range(12)))
-    async with desk.member("one", blocking.router, TestSettings(task_lease_seconds=600)) as one:
-        threads = one._database.threads
+    settings, database = TestSettings(task_lease_seconds=600), desk.connect()
+    async with desk.member("one", blocking.router, settings, database=database):
+        threads = database.threads
         await blocking.hold(threads)
         begun_before: list[int] = []
         other = asyncio.create_task(
-            one._database.transaction(lambda tx: begun_before.append(len(blocking.begun)))
+            database.transaction(lambda tx: begun_before.append(len(blocking.begun)))
         )
         await asyncio.sleep(0)  # it stands in line
         blocking.may_end.release()
@@ -183,9 +184,9 @@ async def test_leases_are_renewed_while_handlers_hold_every_thread(
         pytest.skip("nobody else writes, and so nobody takes a lease, while a handler does")
     blocking = Blocking()
     await desk.store(*(BookSold(book_id=f"key {n}") for n in range(6)))
-    settings = TestSettings(task_lease_seconds=0.9)
-    async with desk.member("one", blocking.router, settings) as one:
-        await blocking.hold(one._database.threads)
+    settings, database = TestSettings(task_lease_seconds=0.9), desk.connect()
+    async with desk.member("one", blocking.router, settings, database=database):
+        await blocking.hold(database.threads)
         ends: set[float] = set()
 
         async def renewed_often() -> bool:

@@ -15,10 +15,9 @@ from sqlalchemy import insert, text
 
 from chassis import Transaction
 from chassis.database import Database
-from chassis.events.tasks import queue
-from chassis.events.tasks import rows as task_rows
-from chassis.events.tasks.queue import Look
-from chassis.events.tasks.rows import Task
+from chassis.events.tasks import claims, queue, storage
+from chassis.events.tasks.queue import TaskFilter
+from chassis.events.tasks.task import Task
 
 pytestmark = pytest.mark.dialect
 
@@ -41,13 +40,13 @@ def events(key: str, numbers: range) -> list[dict[str, object]]:
 
 def store(tx: Transaction, rows: list[dict[str, object]]) -> None:
     """As a batch stores what it cannot run."""
-    blocked = task_rows.blocked_keys(tx.session, {str(row["key"]) for row in rows})
-    task_rows.store_in_line(tx.session, rows, task_rows.hold_keys(tx.session, blocked))
+    blocked = storage.blocked_keys(tx.session, {str(row["key"]) for row in rows})
+    storage.store_in_order(tx.session, rows, storage.lock_keys(tx.session, blocked))
 
 
 def claim(tx: Transaction, limit: int = 16) -> list[Task]:
-    return queue.claim(
-        tx.session, Look([TYPE]), dict.fromkeys([TYPE], limit), owner="one", lease_seconds=600
+    return claims.claim(
+        tx.session, TaskFilter([TYPE]), dict.fromkeys([TYPE], limit), owner="one", lease_seconds=600
     )[0]
 
 
@@ -62,12 +61,12 @@ async def test_what_waits_behind_one_of_its_key_costs_nobody_anything(
         if what == "claim":
             assert not claim(tx)
         elif what == "look":
-            assert queue.look(tx.session, Look([TYPE])).due
+            assert queue.find_due(tx.session, TaskFilter([TYPE])).by_type
         else:
-            assert len(task_rows.blocked_keys(tx.session, {"long", "other"})) == 1
+            assert len(storage.blocked_keys(tx.session, {"long", "other"})) == 1
 
     later = [{**e, "due_at": time.time() + 600} for e in events("long", range(1))]
-    await desk.database.transaction(lambda tx: task_rows.store(tx.session, later))
+    await desk.database.transaction(lambda tx: storage.store(tx.session, later))
     costs = []
     for numbers in (range(1, 500), range(500, 5000)):
         await desk.database.transaction(
@@ -94,7 +93,7 @@ async def end_all(database: Database) -> list[str]:
     while claimed := await database.transaction(claim):
         for task in claimed:
             await database.transaction(
-                lambda tx, task=task: task_rows.finish(tx.session, task)  # type: ignore[misc]
+                lambda tx, task=task: claims.finish(tx.session, task)  # type: ignore[misc]
             )
             ended.append(task.event_id)
     return ended
@@ -112,7 +111,7 @@ async def test_what_is_stored_while_the_one_before_it_ends_is_not_forgotten(
     done, may_commit = threading.Event(), threading.Event()
     works: dict[str, Callable[[Transaction], None]] = {
         "storing": lambda tx: store(tx, events("a", range(7, 9))),
-        "ending": lambda tx: task_rows.finish(tx.session, first),
+        "ending": lambda tx: claims.finish(tx.session, first),
     }
 
     def slowly(tx: Transaction) -> None:
@@ -159,13 +158,13 @@ async def test_each_key_keeps_its_order_whoever_stores_and_ends_at_the_same_time
 
     def finish(tx: Transaction, task: Task, again: bool) -> None:
         if again:
-            task_rows.postpone(tx.session, task, tries=1, due_at=0, reason="again")
+            claims.postpone(tx.session, task, tries=1, due_at=0, reason="again")
         else:
-            task_rows.finish(tx.session, task)
+            claims.finish(tx.session, task)
             tx.session.execute(insert(journal).values(event_id=task.event_id))
 
     def left(tx: Transaction) -> bool:
-        return task_rows.count(tx.session) != (0, 0)
+        return storage.count(tx.session) != (0, 0)
 
     databases = [desk.connect() for _ in range(6)]
     await asyncio.gather(

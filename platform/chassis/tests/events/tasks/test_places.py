@@ -3,9 +3,9 @@
 from chassis.events.tasks.places import Places
 
 
-def taken(places: Places, type: str, times: int) -> None:
+def occupy(places: Places, type: str, times: int) -> None:
     for _ in range(times):
-        places.take(type)
+        places.occupy(type)
 
 
 def test_one_type_has_all_places_if_it_is_the_only_one() -> None:
@@ -22,7 +22,7 @@ def test_each_type_keeps_a_place_though_others_could_fill_them() -> None:
     shares = places.share(types)
     assert shares == {"type 0": 3, **dict.fromkeys(types[1:], 1)}
     for type, more in shares.items():
-        taken(places, type, more)
+        occupy(places, type, more)
     assert places.share(types) == {}
 
 
@@ -30,16 +30,16 @@ def test_a_place_is_there_for_a_type_that_becomes_due_later() -> None:
     places = Places(["a", "b", "c"], 4)
     for _ in range(3):
         for type, more in places.share(["a", "b"]).items():
-            taken(places, type, more)
+            occupy(places, type, more)
     assert places.share(["a", "b"]) == {}
     assert places.share(["a", "b", "c"]) == {"c": 1}
 
 
-def test_what_is_given_back_is_shared_again() -> None:
+def test_a_vacated_place_is_shared_again() -> None:
     places = Places(["a"], 2)
-    taken(places, "a", 2)
+    occupy(places, "a", 2)
     assert places.share(["a"]) == {}
-    places.give_back("a")
+    places.vacate("a")
     assert places.share(["a"]) == {"a": 1}
 
 

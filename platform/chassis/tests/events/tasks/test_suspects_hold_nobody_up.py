@@ -12,9 +12,9 @@ from relaying import Shop
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
-from chassis.events.tasks import queue
+from chassis.events.tasks import claims, queue
 from chassis.events.tasks.gate import Gate
-from chassis.events.tasks.queue import Look
+from chassis.events.tasks.queue import TaskFilter
 from localservers import NatsServer
 
 SETTINGS = TestSettings(task_lease_seconds=2, task_tries=2)
@@ -110,37 +110,37 @@ async def test_suspects_however_many_keep_no_other_task_from_being_claimed(desk:
     await desk.store(*(BookReturned(book_id=f"suspect {n}") for n in range(5)), alone=True)
     (other,) = await desk.store(BookSold(book_id="other"))
     claimed, _ = await desk.database.transaction(
-        lambda tx: queue.claim(
-            tx.session, Look(TYPES), dict.fromkeys(TYPES, 3), owner="one", lease_seconds=600
+        lambda tx: claims.claim(
+            tx.session, TaskFilter(TYPES), dict.fromkeys(TYPES, 3), owner="one", lease_seconds=600
         )
     )
     assert [task.event_id for task in claimed] == [other.id]
-    seen = await desk.database.read(lambda tx: queue.look(tx.session, Look(TYPES)))
-    assert list(seen.alone) == ["bookstore.v1.BookReturned"]
+    seen = await desk.database.read(lambda tx: queue.find_due(tx.session, TaskFilter(TYPES)))
+    assert list(seen.suspects) == ["bookstore.v1.BookReturned"]
 
 
 async def test_who_is_not_alone_in_time_lets_others_in() -> None:
     gate = Gate()
     async with gate.shared():
         with pytest.raises(TimeoutError):
-            async with gate.alone(0.01):
+            async with gate.exclusive(0.01):
                 raise AssertionError("somebody is inside")
         async with asyncio.timeout(20), gate.shared():
             pass
-    async with gate.alone(0.01):
+    async with gate.exclusive(0.01):
         pass
 
 
 async def test_one_that_stays_after_it_was_alone_is_waited_for_by_the_next() -> None:
     gate, may_end = Gate(), asyncio.Event()
-    async with gate.alone():
+    async with gate.exclusive():
         staying = asyncio.create_task(may_end.wait())
-        gate.stay(staying)
+        gate.share_until_done(staying)
     async with asyncio.timeout(20), gate.shared():
         pass
     with pytest.raises(TimeoutError):
-        async with gate.alone(0.01):
+        async with gate.exclusive(0.01):
             raise AssertionError("somebody is inside")
     may_end.set()
-    async with gate.alone(20):
+    async with gate.exclusive(20):
         assert staying.done()

@@ -15,10 +15,10 @@ from killers import leases_run_out
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
 from chassis.database import DatabaseDown
-from chassis.events.tasks import dead_letter_rows, queue
-from chassis.events.tasks import rows as task_rows
-from chassis.events.tasks.queue import Look, Seen
-from chassis.events.tasks.rows import Task, TaskTaken
+from chassis.events.tasks import claims, dead_letter_rows, queue
+from chassis.events.tasks.gate import Gate
+from chassis.events.tasks.queue import DueTimes, TaskFilter
+from chassis.events.tasks.task import ClaimLost, Task
 
 pytestmark = pytest.mark.dialect
 
@@ -34,8 +34,8 @@ async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
 
 
 def claim(tx: Transaction, owner: str, limit: int = 100) -> list[Task]:
-    return queue.claim(
-        tx.session, Look(TYPES), dict.fromkeys(TYPES, limit), owner=owner, lease_seconds=600
+    return claims.claim(
+        tx.session, TaskFilter(TYPES), dict.fromkeys(TYPES, limit), owner=owner, lease_seconds=600
     )[0]
 
 
@@ -85,11 +85,11 @@ async def test_tasks_that_wait_behind_another_or_run_do_not_wake_anybody(desk: D
     await desk.store(BookSold(book_id="a"), BookSold(book_id="a"))
     await desk.store(BookSold(book_id="b"))
     (held,) = await desk.database.transaction(lambda tx: claim(tx, "one"))
-    await desk.database.transaction(lambda tx: task_rows.renew(tx.session, [held], 300))
-    seen = await desk.database.read(lambda tx: queue.look(tx.session, Look(TYPES)))
-    assert seen.due == {"bookstore.v1.BookSold": later}
-    assert seen.alone == {}
-    assert seen.left == pytest.approx(later - 300, abs=10)
+    await desk.database.transaction(lambda tx: claims.renew(tx.session, [held], 300))
+    seen = await desk.database.read(lambda tx: queue.find_due(tx.session, TaskFilter(TYPES)))
+    assert seen.by_type == {"bookstore.v1.BookSold": later}
+    assert seen.suspects == {}
+    assert seen.lease_end == pytest.approx(later - 300, abs=10)
 
 
 async def test_a_member_claims_only_types_it_handles(desk: Desk) -> None:
@@ -144,7 +144,7 @@ async def test_who_finishes_after_its_lease_ran_out_is_refused(desk: Desk) -> No
                 await first_has_tried.wait()
             try:
                 await transact(write_down, event)
-            except TaskTaken:
+            except ClaimLost:
                 order.append(f"{name} is refused")
                 raise
             finally:
@@ -159,7 +159,8 @@ async def test_who_finishes_after_its_lease_ran_out_is_refused(desk: Desk) -> No
             return bool(order)
 
         await eventually(begun)
-        first._leases._held.clear()  # as if its process hung: no lease is renewed
+        for task in first.running.leases.held:
+            first.running.leases.drop(task)  # no lease is renewed, as if its process hung
         await leases_run_out(desk.database)
         async with desk.member("second", handler("second"), PATIENT):
             await asyncio.wait_for(second_has_begun.wait(), 20)
@@ -178,10 +179,10 @@ async def test_a_def_handler_that_finishes_after_its_lease_ran_out_is_refused(de
         await eventually(desk.is_empty)
 
     def finish(tx: Transaction) -> None:
-        task_rows.finish(tx.session, late)
+        claims.finish(tx.session, late)
         write_down(tx, context)
 
-    with pytest.raises(TaskTaken):
+    with pytest.raises(ClaimLost):
         await desk.database.transaction(finish)
     assert await desk.written() == [context.id]
 
@@ -202,20 +203,20 @@ async def test_what_a_late_member_writes_of_a_task_taken_over_changes_nothing(de
     await leases_run_out(desk.database)
     await desk.database.transaction(lambda tx: claim(tx, "other"))  # makes it a suspect
     taken = await desk.database.transaction(
-        lambda tx: queue.claim_alone(tx.session, owner="other", types=TYPES, lease_seconds=600)
+        lambda tx: claims.claim_suspect(tx.session, owner="other", types=TYPES, lease_seconds=600)
     )
     assert taken
     before = await desk.rows()
-    with pytest.raises(TaskTaken):
+    with pytest.raises(ClaimLost):
         await desk.database.transaction(
-            lambda tx: task_rows.postpone(tx.session, late, tries=9, due_at=0, reason="late")
+            lambda tx: claims.postpone(tx.session, late, tries=9, due_at=0, reason="late")
         )
-    with pytest.raises(TaskTaken):
+    with pytest.raises(ClaimLost):
         await desk.database.transaction(
             lambda tx: dead_letter_rows.bury(tx.session, late, tries=9, reason="late")
         )
-    await desk.database.transaction(lambda tx: task_rows.release(tx.session, late))
-    await desk.database.transaction(lambda tx: task_rows.renew(tx.session, [late], 9999))
+    await desk.database.transaction(lambda tx: claims.release(tx.session, late))
+    await desk.database.transaction(lambda tx: claims.renew(tx.session, [late], 9999))
     assert await desk.rows() == before
     assert await desk.dead() == []
 
@@ -242,7 +243,7 @@ RENEWING = TestSettings(task_lease_seconds=0.3)
 @pytest.fixture
 def claimed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody takes a task from one that is late with its lease, as all are on a busy machine."""
-    claim, claimed = queue.claim, list[Task]()
+    claim, claimed = claims.claim, list[Task]()
 
     def first(*arguments: Any, **options: Any) -> tuple[list[Task], int]:
         if claimed:
@@ -251,7 +252,7 @@ def claimed_once(monkeypatch: pytest.MonkeyPatch) -> None:
         claimed.extend(tasks)
         return tasks, freed
 
-    monkeypatch.setattr(queue, "claim", first)
+    monkeypatch.setattr(claims, "claim", first)
 
 
 async def renewed(desk: Desk, times: int) -> None:
@@ -326,7 +327,8 @@ async def test_what_does_not_end_in_time_is_given_back_and_costs_no_try(
 async def test_what_was_claimed_and_has_not_begun_is_given_back_too(desk: Desk) -> None:
     """Left claimed, it would look like the work of a process that died."""
     await desk.store(BookSold(book_id="a"))
-    async with desk.member("one", plain(), PATIENT) as one, one._gate.alone():
+    gate = Gate()
+    async with desk.member("one", plain(), PATIENT, gate=gate) as one, gate.exclusive():
 
         async def claimed() -> bool:
             return bool((await desk.rows())[0].owner == "one")
@@ -370,14 +372,14 @@ async def test_a_member_goes_on_after_an_error_of_any_kind_while_it_looks_for_ta
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors = iter([DatabaseDown("away"), RuntimeError("unforeseen")])
-    look = queue.look
+    look = queue.find_due
 
-    def failing(*arguments: object) -> Seen:
+    def failing(*arguments: object) -> DueTimes:
         for error in errors:
             raise error
         return look(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(queue, "look", failing)
+    monkeypatch.setattr(queue, "find_due", failing)
     async with desk.member("one", plain()):
 
         async def failed_twice() -> bool:
@@ -396,9 +398,9 @@ async def test_a_task_that_is_given_back_while_its_lease_is_renewed_waits_for_it
     (task,) = await desk.database.transaction(lambda tx: claim(tx, "one"))
     later = time.time() + 3600
     await desk.database.transaction(
-        lambda tx: task_rows.postpone(tx.session, task, tries=1, due_at=later, reason="no")
+        lambda tx: claims.postpone(tx.session, task, tries=1, due_at=later, reason="no")
     )
-    await desk.database.transaction(lambda tx: task_rows.renew(tx.session, [task], -1.0))
-    seen = await desk.database.read(lambda tx: queue.look(tx.session, Look(TYPES)))
-    assert seen == Seen(due={TYPES[0]: later})
+    await desk.database.transaction(lambda tx: claims.renew(tx.session, [task], -1.0))
+    seen = await desk.database.read(lambda tx: queue.find_due(tx.session, TaskFilter(TYPES)))
+    assert seen == DueTimes(by_type={TYPES[0]: later})
     assert await desk.database.transaction(lambda tx: claim(tx, "other")) == []

@@ -9,10 +9,9 @@ from killers import leases_run_out
 
 from bookstore.v1 import BookSold
 from chassis import Transaction
-from chassis.events.tasks import dead_letter_rows, queue
-from chassis.events.tasks import rows as task_rows
-from chassis.events.tasks.queue import Look
-from chassis.events.tasks.rows import Task, TaskTaken
+from chassis.events.tasks import claims, dead_letter_rows
+from chassis.events.tasks.queue import TaskFilter
+from chassis.events.tasks.task import ClaimLost, Task
 
 TYPES = ["bookstore.v1.BookSold"]
 
@@ -25,8 +24,8 @@ async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
 
 
 def claim(tx: Transaction, owner: str) -> Task:
-    claimed, _ = queue.claim(
-        tx.session, Look(TYPES), dict.fromkeys(TYPES, 1), owner=owner, lease_seconds=600
+    claimed, _ = claims.claim(
+        tx.session, TaskFilter(TYPES), dict.fromkeys(TYPES, 1), owner=owner, lease_seconds=600
     )
     return claimed[0]
 
@@ -40,12 +39,12 @@ async def test_who_continues_after_its_task_ended_elsewhere_does_not_end_the_one
     other = desk.connect()
 
     def end_it(tx: Transaction) -> None:
-        queue.claim(
-            tx.session, Look(TYPES), dict.fromkeys(TYPES, 1), owner="other", lease_seconds=600
+        claims.claim(
+            tx.session, TaskFilter(TYPES), dict.fromkeys(TYPES, 1), owner="other", lease_seconds=600
         )
-        freed = queue.claim_alone(tx.session, owner="other", types=TYPES, lease_seconds=600)
+        freed = claims.claim_suspect(tx.session, owner="other", types=TYPES, lease_seconds=600)
         assert freed
-        task_rows.finish(tx.session, freed)
+        claims.finish(tx.session, freed)
         write_down(tx, first)
 
     await other.transaction(end_it)
@@ -53,10 +52,10 @@ async def test_who_continues_after_its_task_ended_elsewhere_does_not_end_the_one
     second = await other.transaction(lambda tx: claim(tx, "other"))
     assert second.attempt == late.attempt
 
-    with pytest.raises(TaskTaken):
-        await desk.database.transaction(lambda tx: task_rows.finish(tx.session, late))
+    with pytest.raises(ClaimLost):
+        await desk.database.transaction(lambda tx: claims.finish(tx.session, late))
     assert [row.event_id for row in await desk.rows()] == [second.event_id]
-    await other.transaction(lambda tx: task_rows.finish(tx.session, second))
+    await other.transaction(lambda tx: claims.finish(tx.session, second))
     other.close()
 
 
@@ -76,6 +75,6 @@ async def test_the_number_of_a_dead_letter_is_not_used_again(desk: Desk) -> None
         await desk.database.transaction(lambda tx: dead_letter_rows.redrive(tx.session))
         redriven = await desk.database.transaction(lambda tx: claim(tx, "one"))
         await desk.database.transaction(
-            lambda tx, redriven=redriven: task_rows.finish(tx.session, redriven)  # type: ignore[misc]
+            lambda tx, redriven=redriven: claims.finish(tx.session, redriven)  # type: ignore[misc]
         )
     assert len(numbers) == 2

@@ -62,7 +62,7 @@ async def test_an_absence_longer_than_the_lease_makes_no_suspect_of_what_runs(
     ):
 
         async def all_run() -> bool:
-            return len(one._leases.held) + len(two._leases.held) == 6
+            return len(one.running.leases.held) + len(two.running.leases.held) == 6
 
         await eventually(all_run)
         server.stop()

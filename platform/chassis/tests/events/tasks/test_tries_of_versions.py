@@ -12,7 +12,7 @@ from relaying import Shop
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.events.tasks.tries import written
+from chassis.events.tasks.tries import tries_columns
 from localservers import NatsServer
 
 SOLD = "bookstore.v1.BookSold"
@@ -67,7 +67,7 @@ async def test_only_the_tries_of_every_running_version_make_a_dead_letter(desk: 
 
 async def test_what_one_version_cannot_handle_another_one_does(desk: Desk) -> None:
     calls: Counter[str] = Counter()
-    (context,) = await desk.store(BookSold(book_id="a"), **written({"1": 1}))
+    (context,) = await desk.store(BookSold(book_id="a"), **tries_columns({"1": 1}))
     both = running("1", "2")
     async with desk.member("one", failing(calls, "1"), TWO_TRIES, version="1", **both):
 
@@ -84,7 +84,7 @@ async def test_what_one_version_cannot_handle_another_one_does(desk: Desk) -> No
 
 async def test_a_new_version_has_all_its_tries(desk: Desk) -> None:
     calls: Counter[str] = Counter()
-    await desk.store(BookSold(book_id="a"), **written({"1": 1}))
+    await desk.store(BookSold(book_id="a"), **tries_columns({"1": 1}))
     async with desk.member("two", failing(calls, "2"), TWO_TRIES, version="2", **running("2")):
         await eventually(desk.is_empty)
     assert calls == {"2": 2}
@@ -123,7 +123,7 @@ async def test_a_version_that_has_gone_is_not_waited_for(desk: Desk) -> None:
 async def test_attempts_that_ended_their_process_count_for_their_version(desk: Desk) -> None:
     calls: Counter[str] = Counter()
     two_each = running("1", "2")
-    await desk.store(BookSold(book_id="a"), alone=True, **written({"1": 2}))
+    await desk.store(BookSold(book_id="a"), alone=True, **tries_columns({"1": 2}))
     async with desk.member("one", failing(calls, "1"), TWO_TRIES, version="1", **two_each):
 
         async def is_left() -> bool:

@@ -10,9 +10,8 @@ from sqlalchemy import text
 
 from bookstore.v1 import BookSold
 from chassis import Transaction
-from chassis.events.tasks import queue
-from chassis.events.tasks import rows as task_rows
-from chassis.events.tasks.queue import Look
+from chassis.events.tasks import claims, queue, storage
+from chassis.events.tasks.queue import TaskFilter
 from chassis.events.tasks.unhandled import old_tasks, waiting_types
 
 pytestmark = pytest.mark.dialect
@@ -54,22 +53,22 @@ def pile_up(tx: Transaction, pile: str, numbers: range) -> None:
 
 
 def claim(tx: Transaction) -> int:
-    what = Look(TYPES, left=True)
+    what = TaskFilter(TYPES, expired=True)
     places = dict.fromkeys(TYPES, 16)
-    return len(queue.claim(tx.session, what, places, owner="one", lease_seconds=600)[0])
+    return len(claims.claim(tx.session, what, places, owner="one", lease_seconds=600)[0])
 
 
 def claim_alone(tx: Transaction) -> int:
-    return queue.claim_alone(tx.session, owner="one", types=TYPES, lease_seconds=600) is None
+    return claims.claim_suspect(tx.session, owner="one", types=TYPES, lease_seconds=600) is None
 
 
 ASKED: dict[str, Callable[[Transaction], object]] = {
-    "what is next": lambda tx: queue.look(tx.session, Look(TYPES)),
+    "what is next": lambda tx: queue.find_due(tx.session, TaskFilter(TYPES)),
     "claim": claim,
     "claim what runs alone": claim_alone,
     "types that wait": lambda tx: waiting_types(tx.session),
     "what is too old": lambda tx: old_tasks(tx.session, "bookstore.v1.Renamed", 0),
-    "what blocks keys": lambda tx: task_rows.blocked_keys(tx.session, {"key 1", "other"}),
+    "what blocks keys": lambda tx: storage.blocked_keys(tx.session, {"key 1", "other"}),
 }
 
 

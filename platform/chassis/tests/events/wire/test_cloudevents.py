@@ -17,17 +17,11 @@ from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from chassis.events.wire.cloudevents import (
-    EventFormat,
-    Received,
-    Undecodable,
-    decode,
-    encode,
-    from_data,
-    to_data,
-    to_structured,
-)
+from chassis.events.wire.attributes import Undecodable
 from chassis.events.wire.context import EventContext
+from chassis.events.wire.decoding import Received, decode
+from chassis.events.wire.encoding import encode, to_structured
+from chassis.events.wire.event_data import EventFormat, from_data, to_data
 from localservers import NatsServer
 from slipway.v1 import GetEventLedgerResponse
 

@@ -138,7 +138,7 @@ def _message(type: str, name: str) -> dict[str, Any]:
 
 
 def _cloudevent() -> dict[str, Any]:
-    """The headers of every event, as chassis.events.wire.cloudevents writes them."""
+    """The headers of every event, as chassis.events.wire.encoding writes them."""
     text = {"type": "string"}
     headers = {
         "ce-specversion": {"const": "1.0"},

@@ -13,8 +13,9 @@ from chassis.events.consumer.position import Position, position_of
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.decode import message_of, trace_of
 from chassis.events.handlers.failures import reason_of
-from chassis.events.wire.cloudevents import Received, Undecodable, decode
+from chassis.events.wire.attributes import Undecodable
 from chassis.events.wire.context import EventContext
+from chassis.events.wire.decoding import Received, decode
 from chassis.telemetry import tracing
 from chassis.telemetry.trace_context import TraceContext
 

@@ -19,8 +19,8 @@ from chassis.events.handlers.binding import Handler, Reject
 from chassis.events.handlers.call import call_batch, call_one
 from chassis.events.handlers.failures import reason_of
 from chassis.events.tasks import dead_letter_rows
-from chassis.events.tasks import rows as task_rows
-from chassis.events.tasks.tries import written
+from chassis.events.tasks import storage
+from chassis.events.tasks.tries import tries_columns
 
 __all__ = [
     "HandlerFailed",
@@ -84,9 +84,9 @@ def process(
     new = (move or move_positions)(tx.session, arrivals, positions)
     readable = [a for a in new if not a.reason]
     outcome = Outcome(dead=[a for a in new if a.reason], seen=len(arrivals) - len(new))
-    blocked = task_rows.blocked_keys(tx.session, {a.key[1] for a in readable})
+    blocked = storage.blocked_keys(tx.session, {a.key[1] for a in readable})
     if blocked:
-        blocked = task_rows.hold_keys(tx.session, blocked)
+        blocked = storage.lock_keys(tx.session, blocked)
     blocked_before = frozenset(blocked)
     runnable: list[Arrival] = []
     for arrival in readable:
@@ -99,7 +99,7 @@ def process(
         _call_handler(tx, group)
         outcome.handled += group.arrivals
     rows = [{**a.to_row(), "alone": a.suspect} for a in outcome.tasks]
-    task_rows.store_in_line(tx.session, rows, blocked_before)
+    storage.store_in_order(tx.session, rows, blocked_before)
     dead_letters = [{**a.to_row(), "reason": a.reason} for a in outcome.dead]
     dead_letter_rows.store(tx.session, dead_letters)
     return outcome
@@ -130,8 +130,8 @@ def store_failed(
         dead_letter = {**arrival.to_row(), "reason": reason, "tries": tries}
         dead_letter_rows.store(tx.session, [dead_letter])
         return Outcome(dead=[arrival])
-    task = {**arrival.to_row(), "reason": reason, "due_at": due_at, **written({version: tries})}
-    task_rows.store(tx.session, [task])
+    task = {**arrival.to_row(), "reason": reason, "due_at": due_at, **tries_columns({version: tries})}
+    storage.store(tx.session, [task])
     return Outcome(tasks=[arrival])
 
 

@@ -10,7 +10,8 @@ from chassis.events.consumer.position import Position
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.failures import reason_of
 from chassis.events.wire import transport
-from chassis.events.wire.cloudevents import Undecodable, decode
+from chassis.events.wire.attributes import Undecodable
+from chassis.events.wire.decoding import decode
 
 __all__ = ["foreign_arrivals", "foreign_position_of"]
 

@@ -11,8 +11,10 @@ from structlog.contextvars import bound_contextvars
 from chassis.events.handlers.binding import FAILURES, Handler
 from chassis.events.jetstream.broker import Broker
 from chassis.events.waiting import is_being_cancelled
-from chassis.events.wire.cloudevents import Undecodable, decode, from_data
+from chassis.events.wire.attributes import Undecodable
 from chassis.events.wire.contracts import subjects_of
+from chassis.events.wire.decoding import decode
+from chassis.events.wire.event_data import from_data
 
 __all__ = ["subscribe_broadcasts"]
 

@@ -7,8 +7,9 @@ from google.protobuf.message import Message
 
 from chassis.events.handlers.binding import Handler
 from chassis.events.wire import transport
-from chassis.events.wire.cloudevents import Received, decode, from_data
 from chassis.events.wire.context import EventContext
+from chassis.events.wire.decoding import Received, decode
+from chassis.events.wire.event_data import from_data
 from chassis.telemetry.trace_context import TraceContext
 
 __all__ = ["message_of", "read_stored", "trace_of"]

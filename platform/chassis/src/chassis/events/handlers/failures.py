@@ -6,7 +6,7 @@ import structlog
 
 from chassis.errors import is_unavailable
 from chassis.events.handlers.binding import Reject
-from chassis.events.wire.cloudevents import Undecodable
+from chassis.events.wire.attributes import Undecodable
 
 __all__ = ["failure", "log_handled", "reason_of"]
 

@@ -18,7 +18,7 @@ __all__ = ["Broker"]
 _log = structlog.get_logger(__name__)
 _RECONNECT_SECONDS = 0.25
 _CONNECT_SECONDS = 2
-# A broker greets whoever connects, so that its silence is the network's.
+# A broker greets each client that connects, so that silence means that the network is the cause.
 _SILENT = (
     f"it said nothing within {_CONNECT_SECONDS} seconds: a NetworkPolicy may keep it away,"
     " or a mesh whose sidecar does not know that its Service's port is `appProtocol: tcp`"
@@ -26,21 +26,21 @@ _SILENT = (
 
 
 def _is_published_to(subject: str, message: Msg) -> bool:
-    """Whether a message was published to the subject.
+    """Whether a client published the message to the subject.
 
-    A copy that the broker sent from a stream was not, even if it keeps its subject.
+    The broker sends copies from a stream to a reply subject; these were not published there.
     """
-    wanted, given = subject.split("."), message.subject.split(".")
-    same = len(wanted) == len(given) and all(
-        token in ("*", there) for token, there in zip(wanted, given, strict=True)
+    expected, actual = subject.split("."), message.subject.split(".")
+    matches = len(expected) == len(actual) and all(
+        token in ("*", other) for token, other in zip(expected, actual, strict=True)
     )
-    return same and not transport.is_delivered_copy(message.headers or {}, message.reply)
+    return matches and not transport.is_delivered_copy(message.headers or {}, message.reply)
 
 
 class Broker:
-    """A connection that is made in the background and made again whenever it breaks.
+    """A connection that is made in the background, and made again whenever it breaks.
 
-    `client` is another one after the server has closed the connection for good.
+    `client` changes when the server has closed the connection permanently.
     """
 
     def __init__(self, options: NatsOptions, name: str) -> None:
@@ -51,18 +51,18 @@ class Broker:
         self._subscriptions: list[tuple[str, str, Callable[[Msg], Awaitable[None]]]] = []
         self._on_connected: list[Callable[[], Awaitable[None]]] = []
         self._on_disconnected: list[Callable[[], None]] = []
-        self._told_away = False
+        self._logged_as_away = False
         self._reason = ""
         self._denials = set[str]()
 
     def subscribe(
         self, subject: str, hear: Callable[[Msg], Awaitable[None]], *, queue: str = ""
     ) -> None:
-        """Hear what is published, from each connection's first moment on. Call before `run`.
+        """Subscribe to a subject on each connection, as soon as it is made. Call before `run`.
 
-        Of those that name the same `queue` one hears each message. What the broker sends to this
-        subject because somebody wants the answer to a request there was not published by who may
-        publish it, and is not heard.
+        Each message goes to one of the subscribers with the same `queue`. `hear` is not called for
+        a message that the broker itself sends to the subject, as the answer to a request with this
+        reply subject, because the right to publish there was not checked for it.
         """
 
         async def hear_published(message: Msg) -> None:
@@ -72,16 +72,17 @@ class Broker:
         self._subscriptions.append((subject, queue, hear_published))
 
     def on_connected(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Call after the first connection and after each later one."""
+        """Call a function after each connect and reconnect."""
         self._on_connected.append(call)
 
     def on_disconnected(self, call: Callable[[], None]) -> None:
+        """Call a function whenever the connection has ended."""
         self._on_disconnected.append(call)
 
     async def run(self) -> None:
-        """Connect, as often as it takes, until cancelled.
+        """Connect until cancelled, and again whenever the client has given up.
 
-        The client reconnects by itself, but for what the server has refused for good.
+        The client reconnects by itself unless the server has closed the connection permanently.
         """
         while True:
             client, closed = JetStreamClient(self._options), asyncio.Event()
@@ -89,15 +90,15 @@ class Broker:
             try:
                 await self._connect(client, closed)
             except (OSError, nats.errors.Error, TimeoutError) as error:
-                self._tell_why(error)
+                self._log_reason(error)
                 await close(client)
             else:
-                await self._found()
+                await self._connected()
                 await closed.wait()
                 _log.warning(
                     "broker closed the connection; reconnecting", error=str(client.last_error)
                 )
-                self._told_away = True
+                self._logged_as_away = True
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _connect(self, client: Client, closed: asyncio.Event) -> None:
@@ -105,12 +106,12 @@ class Broker:
             closed.set()
 
         async def failed(error: Exception) -> None:
-            # Callers see most errors of a connection; a denied subscription has no caller.
-            self._tell_denied(error)
+            # A denied subscription is logged here, because no caller sees its error.
+            self._log_denial(error)
             if client.is_connected:
                 return
-            self._tell_why(error)
-            # The library forgets the socket of an attempt that failed, and leaves it open.
+            self._log_reason(error)
+            # The socket is closed here, because the library leaves that of a failed attempt open.
             if client._transport:
                 client._transport.close()  # type: ignore[no-untyped-call]
 
@@ -120,12 +121,12 @@ class Broker:
             connect_timeout=_CONNECT_SECONDS,
             max_reconnect_attempts=-1,
             reconnect_time_wait=_RECONNECT_SECONDS,  # type: ignore[arg-type] # a float is fine
-            pending_size=0,  # nothing is held back for a broker made anew
+            pending_size=0,  # nothing is buffered for a broker that may have been recreated
             ping_interval=5,
             max_outstanding_pings=2,
             error_cb=failed,
-            disconnected_cb=self._lost,
-            reconnected_cb=self._found,
+            disconnected_cb=self._disconnected,
+            reconnected_cb=self._connected,
             closed_cb=is_closed,
             **self._options.connect_arguments(),
         )
@@ -136,8 +137,8 @@ class Broker:
         """Close the connection, if there is one."""
         await close(self.client)
 
-    def _tell_denied(self, error: Exception) -> None:
-        """Each denial once."""
+    def _log_denial(self, error: Exception) -> None:
+        """Log each denial once."""
         reason = str(error)
         if "permissions violation" in reason.lower() and reason not in self._denials:
             self._denials.add(reason)
@@ -146,21 +147,21 @@ class Broker:
                 error=reason,
             )
 
-    def _tell_why(self, error: Exception) -> None:
-        """Each reason once, until the broker is back."""
+    def _log_reason(self, error: Exception) -> None:
+        """Log each reason once, until the broker is connected."""
         silent = isinstance(error, TimeoutError)
         reason = _SILENT if silent else str(error) or type(error).__name__
         if reason != self._reason:
             _log.warning(
                 "connecting to the broker failed; retrying", url=self._options.url, error=reason
             )
-            self._told_away, self._reason = True, reason
+            self._logged_as_away, self._reason = True, reason
 
-    async def _found(self) -> None:
+    async def _connected(self) -> None:
         self._reason = ""
-        if self._told_away:
+        if self._logged_as_away:
             _log.info("broker connected")
-            self._told_away = False
+            self._logged_as_away = False
         self.connected.set()
         for call in self._on_connected:
             try:
@@ -170,10 +171,10 @@ class Broker:
                     "work after connecting to the broker failed; retrying", error=str(error)
                 )
 
-    async def _lost(self) -> None:
+    async def _disconnected(self) -> None:
         if self.connected.is_set() and not self.client.is_closed:
             _log.warning("broker connection lost; reconnecting")
-            self._told_away = True
+            self._logged_as_away = True
         self.connected.clear()
         for call in self._on_disconnected:
             call()

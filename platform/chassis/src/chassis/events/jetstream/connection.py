@@ -1,6 +1,7 @@
 """A connection to the broker that never reconnects by itself and buffers nothing.
 
-What a reconnecting one holds back would be written into a stream just made anew.
+The messages that a reconnecting client buffers would be written into a stream that was recreated in
+the meantime.
 """
 
 import asyncio
@@ -21,11 +22,11 @@ _CLOSE_SECONDS = 1
 
 @asynccontextmanager
 async def connection(options: NatsOptions, name: str) -> AsyncIterator[Client]:
-    """Connected for as long as the block runs; it is interrupted where it waits when that ends.
+    """Connect while the block runs; interrupt the block where it waits if the connection ends.
 
     Raises:
         ConnectionError: the connection was lost.
-        OSError, nats.errors.Error: there was none to be had.
+        OSError, nats.errors.Error: it could not be made.
     """
     client = JetStreamClient(options)
     try:
@@ -42,29 +43,29 @@ async def connection(options: NatsOptions, name: str) -> AsyncIterator[Client]:
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0,
                 connect_timeout=_CONNECT_SECONDS,
-                error_cb=_quiet,
+                error_cb=_ignore,
                 closed_cb=lost,
                 **options.connect_arguments(),
             )
             yield client
     except TimeoutError as error:
         if block.expired():
-            raise ConnectionError("the broker is away") from error
+            raise ConnectionError("the connection to the broker was lost") from error
         raise
     finally:
         await close(client)
 
 
 async def close(client: Client) -> None:
-    """Flush and close; drop the connection if the broker takes nothing or has reset it."""
+    """Flush and close a client; drop its connection if that fails or takes too long."""
     try:
         await asyncio.wait_for(client.close(), _CLOSE_SECONDS)
     except Exception:
-        # The client has no way to drop a connection without writing what it still holds.
+        # The client cannot drop a connection without writing what it has buffered.
         writer = getattr(client._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
 
 
-async def _quiet(_error: Exception) -> None:
-    """What is wrong shows where the connection is used."""
+async def _ignore(_error: Exception) -> None:
+    """Ignore the error, because the code that uses the connection sees it."""

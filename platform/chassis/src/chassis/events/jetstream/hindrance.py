@@ -1,4 +1,4 @@
-"""Why nothing can be published, or read, though the broker is there: said once, until it ends."""
+"""Why nothing can be published or read although the broker is connected: logged once."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,8 +21,8 @@ _JETSTREAM_IS_OFF = {10039, 10076}
 class Hindrance:
     """What keeps a part of the event path from its stream. `reason` is None while nothing does.
 
-    `work` is "publishing" or "reading". `missing` says what is to be done where the stream is
-    missing; without it its owner is waited for, who makes it.
+    `work` is "publishing" or "reading". `missing` is the text for a missing stream; without it a
+    missing stream is waited for, because its owner creates it.
     """
 
     def __init__(self, work: str, stream: str, missing: str = "") -> None:
@@ -30,27 +30,27 @@ class Hindrance:
         self._stream = stream
         self._missing = missing
         self.reason: str | None = None
-        self._explained: Exception | None = None
+        self._explained_error: Exception | None = None
 
     @asynccontextmanager
     async def seen(self, client: Client, subjects: Sequence[str]) -> AsyncIterator[None]:
-        """Find out why the block fails, if it is the broker's or a foreign stream's doing."""
+        """Find out why the block fails, if the broker or another stream is the cause."""
         try:
             yield
         except (JetStreamError, nats.errors.Error, TimeoutError) as error:
-            self._found(await self._why(client, subjects, error), subjects)
-            self._explained = error if self.reason is not None else None
+            self._set_reason(await self._find_reason(client, subjects, error), subjects)
+            self._explained_error = error if self.reason is not None else None
             raise
 
     def explains(self, error: Exception) -> bool:
-        """Whether `reason` was found for this error, and so has been said."""
-        return error is self._explained
+        """Whether `reason` was found for this error, so that it has been logged."""
+        return error is self._explained_error
 
-    def over(self, but: str | None = None) -> None:
-        """It works, `but` not for all events."""
-        self._found(but, ())
+    def over(self, remaining: str | None = None) -> None:
+        """Note that the work goes on, but not for all events if there is a `remaining` reason."""
+        self._set_reason(remaining, ())
 
-    def _found(self, reason: str | None, subjects: Sequence[str]) -> None:
+    def _set_reason(self, reason: str | None, subjects: Sequence[str]) -> None:
         before, self.reason = self.reason, reason
         if reason is not None and reason != before:
             _log.error(
@@ -63,9 +63,11 @@ class Hindrance:
         elif reason is None and before is not None:
             _log.info("stream is usable again", work=self._work, stream=self._stream)
 
-    async def _why(self, client: Client, subjects: Sequence[str], error: Exception) -> str | None:
+    async def _find_reason(
+        self, client: Client, subjects: Sequence[str], error: Exception
+    ) -> str | None:
         if not client.is_connected:
-            return None  # it is away, which is said elsewhere
+            return None  # the connection is logged elsewhere
         code = getattr(error, "error_code", None)
         if isinstance(error, NoRespondersError) or code in _JETSTREAM_IS_OFF:
             return "JetStream is off, at this broker or for this account"
@@ -76,7 +78,7 @@ class Hindrance:
             holders = await self._holders(client, subjects)
             if holders:
                 return f"not in {self._stream!r}, since {' and '.join(holders)}"
-            return None if gone else str(error)  # its owner has not made it yet
+            return None if gone else str(error)  # its owner has not created it yet
         if isinstance(error, JetStreamError):
             return f"the broker refuses: {error}"
         said = str(client.last_error or "")
@@ -85,7 +87,7 @@ class Hindrance:
         return f"the broker does not answer: {str(error) or type(error).__name__}"
 
     async def _holders(self, client: Client, subjects: Sequence[str]) -> list[str]:
-        """Other streams that hold these subjects, each with them."""
+        """Return a text for each other stream that has some of these subjects."""
         held: dict[str, list[str]] = {}
         try:
             for subject in sorted(subjects):

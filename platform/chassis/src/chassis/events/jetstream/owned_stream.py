@@ -1,4 +1,4 @@
-"""The stream a service owns: named for it, with the subjects of what it publishes."""
+"""The stream that a service owns: it has the service's name and the subjects of its events."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from chassis.events.wire.lanes import LANES
 __all__ = [
     "LaneCountChanged",
     "OwnedStream",
+    "create_stream",
     "ensure_stream",
     "extend_stream",
     "look_at_stream",
     "made_after_rank",
-    "make_stream",
 ]
 
 _LANES_KEY = "slipway.lanes"
@@ -28,13 +28,16 @@ _MADE_AFTER_KEY = "slipway.made-after-rank"
 
 
 class LaneCountChanged(Exception):
-    """The stream was made with another number of lanes than this platform has."""
+    """The stream was created with another number of lanes than this platform has."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnedStream:
-    """A stream as its owner finds it: the subjects that it lacks, and a line for each setting that
-    puts events at risk."""
+    """A stream as its owner finds it.
+
+    `lacks` are the subjects that are missing, `drift` a line for each setting that puts events at
+    risk.
+    """
 
     state: StreamState
     lacks: tuple[str, ...]
@@ -48,18 +51,19 @@ async def ensure_stream(
     settings: EventSettings,
     sent_rank: Callable[[], Awaitable[int]],
 ) -> OwnedStream:
-    """Look at the service's stream; make it, or add to it the subjects it lacks.
+    """Create the service's stream, or add the subjects that it lacks.
 
-    A stream that is made says up to which rank events had been sent before: `sent_rank` is asked.
+    `sent_rank` is called for a stream that is created: the rank up to which events had been sent
+    before.
 
     Raises:
-        LaneCountChanged: it has another number of lanes.
+        LaneCountChanged: the stream has another number of lanes.
         JetStreamError: the server refused.
     """
     try:
         owned = await look_at_stream(client, stream, types, settings)
     except StreamGone:
-        await make_stream(client, stream, types, settings, await sent_rank())
+        await create_stream(client, stream, types, settings, await sent_rank())
         return OwnedStream(await stream_state(client, stream), (), ())
     if owned.lacks:
         await extend_stream(client, stream, owned)
@@ -69,11 +73,11 @@ async def ensure_stream(
 async def look_at_stream(
     client: Client, stream: str, types: Sequence[str], settings: EventSettings
 ) -> OwnedStream:
-    """Hold the stream against what its owner publishes, and change nothing.
+    """Compare the stream with what its owner publishes, without changing it.
 
     Raises:
-        LaneCountChanged: it has another number of lanes.
-        StreamGone: it is missing.
+        LaneCountChanged: the stream has another number of lanes.
+        StreamGone: the stream is missing.
         JetStreamError: the server refused.
     """
     state = await stream_state(client, stream)
@@ -88,15 +92,17 @@ async def look_at_stream(
     return OwnedStream(state, tuple(lacks), tuple(drift(state.config, settings)))
 
 
-async def make_stream(
+async def create_stream(
     client: Client,
     stream: str,
     types: Sequence[str],
     settings: EventSettings,
     sent_rank: int | None,
 ) -> None:
-    """Make the stream. It says up to which rank events had been sent before, unless that is None:
-    unknown.
+    """Create the stream.
+
+    `sent_rank` is the rank up to which events had been sent before; None if it is unknown. The
+    stream's metadata hold it.
 
     Raises:
         JetStreamError: the server refused.
@@ -109,7 +115,7 @@ async def make_stream(
 
 
 async def extend_stream(client: Client, stream: str, owned: OwnedStream, **more: Any) -> None:
-    """Add the subjects that it lacks, and set `more` of its configuration.
+    """Add the subjects that the stream lacks, and set `more` of its configuration.
 
     Raises:
         JetStreamError: the server refused.
@@ -120,7 +126,7 @@ async def extend_stream(client: Client, stream: str, owned: OwnedStream, **more:
 
 
 def made_after_rank(state: StreamState) -> int | None:
-    """The rank up to which events had been sent before a stream was made; None if it is unknown."""
+    """Return the rank up to which events had been sent before the stream was created, or None."""
     text = state.config.get("metadata", {}).get(_MADE_AFTER_KEY, "")
     return int(text) if text.isascii() and text.isdigit() else None
 

@@ -1,6 +1,6 @@
-"""Where a stream ends for its relay: what strangers have put there is passed over.
+"""Finds the last event of a stream, skipping the messages of other publishers.
 
-A stranger's message has no rank. There may be many, and they may come all the time.
+A message that no relay has sent has no rank. There may be many of them, and more at any time.
 """
 
 import asyncio
@@ -13,42 +13,45 @@ from chassis.events.jetstream.streams import StreamState
 from chassis.events.wire import transport
 from chassis.events.wire.contracts import is_of_stream
 
-__all__ = ["CopyLags", "last_event", "only_strangers", "rank_of"]
+__all__ = ["CopyLags", "last_event", "only_unranked", "rank_of"]
 
-_WINDOW = 500
-_ONE_BY_ONE = 4
+_FIRST_WINDOW = 500
+# Up to this many messages are read by single requests.
+_MAX_SINGLE_READS = 4
 
 
 class CopyLags(RuntimeError):
-    """A copy of the stream that lags was read; it is to be read again."""
+    """The answer came from a replica of the stream that lags; the stream must be read again."""
 
     def __init__(self) -> None:
         super().__init__("a copy of the stream that lags was read; it is read again")
 
 
 def rank_of(stored: Stored, stream: str) -> int:
-    """Its rank in the stream; 0 for a stranger's, and for a copy of an event."""
-    own = is_of_stream(stored.subject, stream) and not stored.is_copy
-    return transport.integer(stored.headers, transport.RANK) if own else 0
+    """Return the rank of an event of this stream; 0 for any other message or a copy of an event."""
+    is_event = is_of_stream(stored.subject, stream) and not stored.is_copy
+    return transport.integer(stored.headers, transport.RANK) if is_event else 0
 
 
 async def last_event(
-    client: Client, stream: str, state: StreamState, known: int = 0
+    client: Client, stream: str, state: StreamState, known_sequence: int = 0
 ) -> Stored | None:
-    """The last message that a relay has sent; None if there is none.
+    """Return the last event of a stream; None if there is none.
 
-    `known` is the sequence of one that was there before, 0 for none.
+    `known_sequence` is the sequence of an event found before, where the search may begin; 0 for
+    none.
 
     Raises:
-        CopyLags, JetStreamError, TimeoutError, nats.errors.Error: ask again.
+        CopyLags, JetStreamError, TimeoutError, nats.errors.Error: try again.
     """
-    last = await last_stored(client, stream)  # the end of the stream may have been purged
+    last = await last_stored(client, stream)  # not the state's: its end may have been purged
     if last is None or rank_of(last, stream):
         return last
-    held = await stored_at(client, stream, known) if 0 < known < last.sequence else None
-    if held and rank_of(held, stream):
-        return await _last_within(client, stream, known + 1, last.sequence) or held
-    first, upper, window = max(1, state.first_sequence), last.sequence, _WINDOW
+    is_inside = 0 < known_sequence < last.sequence
+    known = await stored_at(client, stream, known_sequence) if is_inside else None
+    if known and rank_of(known, stream):
+        return await _last_within(client, stream, known_sequence + 1, last.sequence) or known
+    first, upper, window = max(1, state.first_sequence), last.sequence, _FIRST_WINDOW
     while upper >= first:
         lower = max(first, upper - window + 1)
         if found := await _last_within(client, stream, lower, upper):
@@ -58,6 +61,7 @@ async def last_event(
 
 
 async def _last_within(client: Client, stream: str, lower: int, upper: int) -> Stored | None:
+    """Return the last event between two sequences (both included)."""
     found, read = None, 0
     async with aclosing(read_from(client, stream, lower)) as messages:
         async for stored in messages:
@@ -66,13 +70,13 @@ async def _last_within(client: Client, stream: str, lower: int, upper: int) -> S
                 found = stored
             if read >= upper:
                 return found
-    # The last message of all is beyond: whoever answered has not got it yet.
+    # The stream has a message at `upper` or above, which this answer lacks.
     raise CopyLags
 
 
-async def only_strangers(client: Client, stream: str, first: int, last: int) -> bool:
-    """Whether the messages from one sequence to another are all there, and no relay's."""
-    if last - first < _ONE_BY_ONE:
+async def only_unranked(client: Client, stream: str, first: int, last: int) -> bool:
+    """Whether all messages between two sequences exist, and no relay has sent any of them."""
+    if last - first < _MAX_SINGLE_READS:
         numbers = range(first, last + 1)
         found = await asyncio.gather(*(stored_at(client, stream, n) for n in numbers))
         return all(stored is not None and not rank_of(stored, stream) for stored in found)

@@ -1,6 +1,7 @@
-"""Which replica relays: the one that holds a lock in the database, to save work.
+"""Decides which replica relays: the one that holds a lock in the database.
 
-Nothing rests on the lock: whoever relays, each batch says where it expects the stream to end.
+The lock only saves work. Correctness does not depend on it, because each batch names the sequence
+at which it expects the stream to end.
 """
 
 import asyncio
@@ -15,32 +16,29 @@ from chassis.events.producer import outbox
 __all__ = ["Leadership"]
 
 _log = structlog.get_logger(__name__)
-# How long events may wait before a standby takes the lock's holder for stalled and publishes too.
+# How long events may wait before a standby assumes that the lock holder has stalled.
 _STALLED_SECONDS = 5.0
 
 
 class Leadership:
-    """Says whether this replica may relay at the moment.
+    """Tells whether this replica may relay now. Without `uses_lock` it always may."""
 
-    Without `locks` it always may, beside any other.
-    """
-
-    def __init__(self, database: Database, stream: str, *, locks: bool) -> None:
+    def __init__(self, database: Database, stream: str, *, uses_lock: bool) -> None:
         self._database = database
         self._stream = stream
-        self._lock = Lock(database.url, "relay") if locks else None
+        self._lock = Lock(database.url, "relay") if uses_lock else None
         self._without_lock = False
         self._sent_rank = 0
         self._sent_at = 0.0
 
     async def may_lead(self) -> bool:
-        """Take the lock if it is free; else take the place of a holder that has stalled."""
+        """Acquire the lock if it is free, or go without it if its holder has stalled."""
         if self._lock is None:
             return True
         if await asyncio.to_thread(self._lock.acquire):
             self._without_lock = False
             return True
-        if not self._without_lock and await self._holder_stalls():
+        if not self._without_lock and await self._is_holder_stalled():
             _log.warning(
                 "relay lock holder is stalled; publishing without the lock", stream=self._stream
             )
@@ -48,18 +46,19 @@ class Leadership:
         return self._without_lock
 
     def give_way(self) -> None:
-        """Another replica publishes after all: lead again with the lock only."""
+        """Lead only with the lock from now on, because another replica does publish."""
         self._without_lock = False
 
     async def release(self) -> None:
-        """Let another replica have the lock, until this one may lead again."""
+        """Release the lock, until this replica may lead again."""
         if self._lock is not None:
-            # A lock is released for good: an `acquire` that is still on its thread takes nothing.
+            # A released lock can never be acquired again, so that an `acquire` which is still
+            # running on its thread gets nothing.
             released, self._lock = self._lock, Lock(self._database.url, "relay")
             self._without_lock = False
             await asyncio.to_thread(released.release)
 
-    async def _holder_stalls(self) -> bool:
+    async def _is_holder_stalled(self) -> bool:
         """Whether events have waited for `_STALLED_SECONDS` while none was sent."""
         sent, waits = await self._database.read(
             lambda tx: (outbox.sent_rank(tx.session), outbox.has_unsent(tx.session))

@@ -1,7 +1,7 @@
-"""Clean-up of the outbox: what was sent is deleted once no stream can need it again.
+"""Clean-up of the outbox: sent events are deleted once no stream can need them again.
 
-An event is needed for as long as its stream keeps it: if the stream is lost, it is sent again. In
-small batches with pauses between them, by the one replica that relays.
+An event is needed for as long as its stream keeps it, because a lost stream is filled again from
+the outbox. The replica that relays deletes in small batches, with pauses between them.
 """
 
 import asyncio
@@ -23,23 +23,26 @@ __all__ = ["Cleaned", "Cleaner", "clean", "keep_seconds"]
 _log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 60.0
 _ROWS_AT_ONCE = 500
-# Events go out of a stream at its maximum age; who asks for one just before still gets it.
+# Time for a consumer to ask for an event just before the stream deletes it by its age.
 _MARGIN_SECONDS = 3600.0
-# Of its time the clean-up works a fifth.
-_PAUSE = 4
-_SHORTEST_PAUSE_SECONDS = 0.02
+# The clean-up pauses for four times as long as a batch took, so that it works a fifth of the time.
+_PAUSE_FACTOR = 4
+_MIN_PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """How many rows a batch deleted, and up to which rank none is left."""
+    """The number of rows that a batch deleted. No sent row is left up to `up_to_rank`."""
 
     rows: int
     up_to_rank: int
 
 
 def keep_seconds(settings: EventSettings, max_age: float) -> float | None:
-    """How long sent events are kept, for a stream of this maximum age; None means for ever."""
+    """Return how long to keep sent events, by the stream's maximum age (seconds; 0 for unlimited).
+
+    None means that they are kept forever.
+    """
     if not max_age:
         return None
     in_stream = max(max_age, settings.stream_max_age_seconds)
@@ -49,10 +52,10 @@ def keep_seconds(settings: EventSettings, max_age: float) -> float | None:
 def clean(
     session: Session, *, broker_time: float, age: float, above: int, limit: int = _ROWS_AT_ONCE
 ) -> Cleaned:
-    """Delete at most `limit` events that were sent at least `age` seconds ago.
+    """Delete up to `limit` events that were sent at least `age` seconds ago.
 
-    `above` is the rank up to which none is left, as far as is known: so what has been deleted is
-    not passed over again. Sent marks that nobody needs go with them.
+    No sent row is known to be left up to the rank `above`, where the search begins, so that deleted
+    index entries are not read again. Sent marks that are no longer needed are deleted as well.
     """
     counters = session.execute(select(relay).where(relay.c.id == 1)).one_or_none()
     if counters is None:
@@ -63,45 +66,45 @@ def clean(
     first = session.execute(ranked).scalar()
     if first is not None:
         up_to = min(last, first + limit - 1)
-        gone = delete(outbox).where(outbox.c.rank.between(first, up_to))
-        return Cleaned(int(session.execute(gone).rowcount), up_to)  # type: ignore[attr-defined]
-    sent_marks.forget_before(session, aged)
+        deleted = delete(outbox).where(outbox.c.rank.between(first, up_to))
+        return Cleaned(int(session.execute(deleted).rowcount), up_to)  # type: ignore[attr-defined]
+    sent_marks.delete_below(session, aged)
     if last < counters.base_rank or not counters.base_rank:
         return Cleaned(0, above)
-    # The present life of the counters is older than that: what was sent in others is, too.
+    # The present generation is older than `age`, so everything sent in earlier ones is, too.
     earlier = (
         select(outbox.c.id)
         .where(outbox.c.rank.is_(None), outbox.c.number.is_not(None))
         .order_by(outbox.c.id)
         .limit(limit)
     )
-    gone = delete(outbox).where(outbox.c.id.in_(earlier))
-    return Cleaned(int(session.execute(gone).rowcount), above)  # type: ignore[attr-defined]
+    deleted = delete(outbox).where(outbox.c.id.in_(earlier))
+    return Cleaned(int(session.execute(deleted).rowcount), above)  # type: ignore[attr-defined]
 
 
 class Cleaner:
-    """Cleans a service's outbox for as long as its process relays."""
+    """Cleans a service's outbox while its process relays."""
 
     def __init__(self, database: Database, settings: EventSettings) -> None:
         self._database = database
         self._settings = settings
-        self._ahead = 0.0
         self._max_age = 0.0
-        self._above = 0
+        self._broker_minus_monotonic = 0.0
+        self._cleaned_rank = 0
 
-    def compared(self, state: StreamState, *, anew: bool) -> None:
-        """The stream as its relay has found it: how old its events become, and its clock.
+    def set_stream(self, state: StreamState, *, ranks_changed: bool) -> None:
+        """Set the stream's maximum age and clock, as the relay has found them.
 
-        `anew`: what was known of ranks no longer holds.
+        `ranks_changed` tells that ranks have another meaning than before.
         """
         self._max_age = state.max_age_seconds
-        self._ahead = state.now - time.monotonic()
-        if anew:
-            self._above = 0
+        self._broker_minus_monotonic = state.now - time.monotonic()
+        if ranks_changed:
+            self._cleaned_rank = 0
 
     async def run(self) -> None:
-        """Clean until cancelled."""
-        self._above = 0
+        """Clean once a minute, until cancelled."""
+        self._cleaned_rank = 0
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
@@ -115,15 +118,15 @@ class Cleaner:
         while age is not None:
             started = time.monotonic()
             cleaned = await self._database.transaction(
-                lambda tx, started=started: clean(  # type: ignore[misc]
-                    tx.session, broker_time=self._ahead + started, age=age, above=self._above
+                lambda tx, now=self._broker_minus_monotonic + started: clean(  # type: ignore[misc]
+                    tx.session, broker_time=now, age=age, above=self._cleaned_rank
                 )
             )
             if not cleaned.rows:
                 break
             rows += cleaned.rows
-            self._above = cleaned.up_to_rank
+            self._cleaned_rank = cleaned.up_to_rank
             busy = time.monotonic() - started
-            await asyncio.sleep(max(_SHORTEST_PAUSE_SECONDS, _PAUSE * busy))
+            await asyncio.sleep(max(_MIN_PAUSE_SECONDS, _PAUSE_FACTOR * busy))
         if rows:
-            _log.debug("outbox cleaned", rows=rows, up_to_rank=self._above)
+            _log.debug("outbox cleaned", rows=rows, up_to_rank=self._cleaned_rank)

@@ -1,7 +1,8 @@
-"""Events that the stream refuses for what they are: set apart, so that those behind them go on.
+"""Events that the stream refuses: set apart, so that the events behind them can be sent.
 
-Each gives its number back, and so do all that were numbered behind it: numbers stay without gaps.
-It has lost its place: if it is sent again, it comes after what its key has had in the meantime.
+An event that is set apart gives its number back, and so do all events that were numbered after it,
+so that numbers have no gaps. It also loses its place: if it is sent later, it comes after all
+events of its key that were published in the meantime.
 """
 
 import time
@@ -14,7 +15,16 @@ from sqlalchemy.orm import Session
 from chassis.database.chunks import chunks
 from chassis.database.tables import outbox, refused
 
-__all__ = ["Refused", "count", "drop", "known", "listed", "send_again", "set_apart", "take_back"]
+__all__ = [
+    "Refused",
+    "count",
+    "drop",
+    "event_ids",
+    "list_all",
+    "restore_as_sent",
+    "send_again",
+    "set_apart",
+]
 
 _COLUMNS = ("event_id", "subject", "headers", "data", "created_at")
 
@@ -33,7 +43,7 @@ class Refused:
 
 
 def set_apart(session: Session, row: int, reason: str) -> None:
-    """Move an event out of the outbox, where `row` is its id. Its number has been taken back."""
+    """Move the event with this row id out of the outbox. Its number must have been revoked."""
     names = ["id", *_COLUMNS, "reason", "refused_at"]
     values = (outbox.c.id, *(outbox.c[name] for name in _COLUMNS))
     moved = select(*values, literal(reason), literal(time.time())).where(outbox.c.id == row)
@@ -42,17 +52,17 @@ def set_apart(session: Session, row: int, reason: str) -> None:
 
 
 def count(session: Session) -> int:
-    """How many are set apart."""
+    """Return the number of events set apart."""
     return int(session.execute(select(func.count()).select_from(refused)).scalar_one())
 
 
-def known(session: Session) -> set[str]:
-    """The events' ids."""
+def event_ids(session: Session) -> set[str]:
+    """Return the ids of all events set apart."""
     return set(session.execute(select(refused.c.event_id)).scalars())
 
 
-def listed(session: Session) -> list[Refused]:
-    """All of them, in the order in which they were published."""
+def list_all(session: Session) -> list[Refused]:
+    """Return all events set apart, in the order in which they were published."""
     size = func.length(refused.c.headers) + func.length(refused.c.data)
     statement = select(
         refused.c.id,
@@ -64,16 +74,18 @@ def listed(session: Session) -> list[Refused]:
         refused.c.refused_at,
     ).order_by(refused.c.id)
     return [
-        Refused(id, event_id, subject.rpartition(".")[0], bytes, reason, made, at)
-        for id, event_id, subject, bytes, reason, made, at in session.execute(statement)
+        Refused(id, event_id, subject.rpartition(".")[0], bytes, reason, created_at, refused_at)
+        for id, event_id, subject, bytes, reason, created_at, refused_at in session.execute(
+            statement
+        )
     ]
 
 
 def send_again(session: Session, ids: Sequence[int]) -> int:
-    """Put them at the end of the outbox, in order; how many there were."""
+    """Move events to the end of the outbox, in their order; return the number that were moved."""
     sent = 0
     for some in chunks(sorted(ids)):
-        # Of two who do it at once the second finds none any more.
+        # The lock makes a second, concurrent call wait and then find no rows.
         chosen = select(refused.c.id).where(refused.c.id.in_(some)).order_by(refused.c.id)
         there = session.execute(chosen.with_for_update()).scalars().all()
         rows = select(*(refused.c[name] for name in _COLUMNS)).where(refused.c.id.in_(there))
@@ -83,18 +95,20 @@ def send_again(session: Session, ids: Sequence[int]) -> int:
 
 
 def drop(session: Session, ids: Sequence[int]) -> int:
-    """Delete them for good; how many there were."""
+    """Delete events permanently; return the number that were deleted."""
     return sum(_delete(session, some) for some in chunks(ids))
 
 
-def take_back(session: Session, held: Mapping[str, tuple[int, int]]) -> None:
-    """The stream holds these after all, under this number and rank: they are in the outbox again,
-    as what was sent."""
+def restore_as_sent(session: Session, held: Mapping[str, tuple[int, int]]) -> None:
+    """Move events that the stream does hold back into the outbox as sent.
+
+    `held` are number and rank by event id.
+    """
     for event_id, (number, rank) in held.items():
         event = refused.c.event_id == event_id
         values = [*(refused.c[name] for name in _COLUMNS), literal(number), literal(rank)]
-        taken = select(outbox.c.id).where(outbox.c.rank == rank).exists()
-        rows = select(*values).where(event, ~taken)
+        rank_exists = select(outbox.c.id).where(outbox.c.rank == rank).exists()
+        rows = select(*values).where(event, ~rank_exists)
         session.execute(insert(outbox).from_select([*_COLUMNS, "number", "rank"], rows))
         session.execute(delete(refused).where(event))
 

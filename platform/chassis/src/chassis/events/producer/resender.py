@@ -1,4 +1,4 @@
-"""Sends events again from the outbox to a consumer that misses them."""
+"""Sends events from the outbox again, to a consumer that misses them."""
 
 import time
 from collections.abc import Sequence
@@ -15,34 +15,35 @@ from chassis.events.jetstream.broker import Broker
 from chassis.events.wire import transport
 from chassis.events.wire.resending import END, MOST_EVENTS, Missing
 
-__all__ = ["Resender"]
+__all__ = ["Resender", "select_missing"]
 
 _log = structlog.get_logger(__name__)
-_MOST_BYTES = 8 * 1024 * 1024
+_MAX_BYTES = 8 * 1024 * 1024
 _RANKS_AT_ONCE = 50_000
-_KNOWN_SECONDS = 300.0
+_CACHE_SECONDS = 300.0
 
 
 class Resender:
-    """Answers for a producer, from its outbox."""
+    """Answers the requests to one producer, from its outbox."""
 
     def __init__(self, service: str, database: Database, broker: Broker) -> None:
         self._database = database
         self._broker = broker
-        # What took long to find, or not to find, and until when (monotonic seconds) that is kept.
-        self._known: dict[Missing, tuple[list[int], float]] = {}
-        self._told_unanswered = False
+        # Ranks that took long to find, and until when (monotonic seconds) they are kept.
+        self._cached_ranks: dict[Missing, tuple[list[int], float]] = {}
+        self._logged_unanswered = False
         subject = transport.resend_subject(service)
         broker.subscribe(subject, self._answer, queue=subject)
 
     async def _answer(self, message: Msg) -> None:
-        """One request after another, as the client calls it.
+        """Answer a request. The client handles one request after another.
 
-        Who may answer a request may publish to the subject that the request names: that of a
-        stream, or of the broker's own API, would be a way past the permissions of who asks.
+        Only an inbox is answered: this service may publish to any reply subject, so that a request
+        which names a stream's subject, or one of the broker's API, would get around the permissions
+        of its sender.
         """
         if not message.reply.startswith(f"{transport.INBOX}."):
-            self._tell_unanswered(message.reply)
+            self._log_unanswered(message.reply)
             return
         try:
             missing = Missing.of(message.data)
@@ -50,7 +51,7 @@ class Resender:
         except ValueError as error:
             await self._end(message.reply, str(error))
             return
-        except Exception as error:  # whoever asks will ask again
+        except Exception as error:  # the consumer asks again
             _log.warning(
                 "sending missing events failed; the consumer asks again", error=repr(error)
             )
@@ -66,10 +67,10 @@ class Resender:
             )
         await self._end(message.reply, why_not)
 
-    def _tell_unanswered(self, reply: str) -> None:
-        """Only the first of all such requests: whoever asks may ask at any rate."""
-        if not self._told_unanswered:
-            self._told_unanswered = True
+    def _log_unanswered(self, reply: str) -> None:
+        """Log only the first such request, because its sender decides how many there are."""
+        if not self._logged_unanswered:
+            self._logged_unanswered = True
             _log.warning(
                 "request for missing events names an invalid inbox; ignoring such requests",
                 inbox_prefix=transport.INBOX,
@@ -80,7 +81,7 @@ class Resender:
         await self._broker.client.publish(reply, why_not.encode(), headers={END: "1"})
 
     async def _find(self, missing: Missing) -> tuple[list[tuple[dict[str, str], bytes]], str]:
-        """The events as the relay would send them, from the first missing one on; or why not."""
+        """Return the events as the relay would send them, or the reason why there are none."""
         counters = await self._database.read(lambda tx: _counters(tx.session))
         if counters is None or counters.generation != missing.generation:
             return [], "the database of the producer is not the one that numbered them"
@@ -90,7 +91,7 @@ class Resender:
             return [], f"number {missing.first} is no longer in the outbox of the producer"
         return [
             (
-                transport.relayed(
+                transport.relay_headers(
                     row.headers,
                     number=row.number,
                     rank=row.rank,
@@ -103,24 +104,25 @@ class Resender:
         ], ""
 
     async def _ranks(self, missing: Missing) -> list[int]:
-        """The ranks of the missing events, without a hole from the first on, bounded.
+        """Return the ranks of missing events, from the first on and without a gap.
 
-        Numbers grow with ranks: they are looked for from the event above them downwards, in parts.
+        Numbers grow with ranks, so the search goes downwards from the event above them, by
+        `_RANKS_AT_ONCE` ranks in each query.
         """
         now = time.monotonic()
-        self._known = {m: known for m, known in self._known.items() if known[1] > now}
-        if missing in self._known:
-            return self._known[missing][0]
+        self._cached_ranks = {m: kept for m, kept in self._cached_ranks.items() if kept[1] > now}
+        if missing in self._cached_ranks:
+            return self._cached_ranks[missing][0]
         lowest = await self._database.read(lambda tx: _lowest_rank(tx.session))
         found: list[Any] = []
         below = missing.below_rank
         while below > lowest and not (found and found[-1].number <= missing.first):
-            part = _found(missing, below - _RANKS_AT_ONCE, below)
+            part = select_missing(missing, below - _RANKS_AT_ONCE, below)
             found += await self._database.read(lambda tx, part=part: tx.session.execute(part).all())  # type: ignore[misc]
             below -= _RANKS_AT_ONCE
-        ranks = _without_hole(missing, found[::-1])
+        ranks = _without_gap(missing, found[::-1])
         if below < missing.below_rank - _RANKS_AT_ONCE:
-            self._known[missing] = ranks, now + _KNOWN_SECONDS
+            self._cached_ranks[missing] = ranks, now + _CACHE_SECONDS
         return ranks
 
 
@@ -132,8 +134,10 @@ def _lowest_rank(session: Session) -> int:
     return session.execute(select(func.min(outbox.c.rank))).scalar() or 0
 
 
-def _found(missing: Missing, from_rank: int, below_rank: int) -> Select[tuple[int, int, int]]:
-    """Events of the subject up to the last missing one, the latest first."""
+def select_missing(
+    missing: Missing, from_rank: int, below_rank: int
+) -> Select[tuple[int, int, int]]:
+    """Select the subject's events up to the last missing one, the latest first."""
     size = func.length(outbox.c.headers) + func.length(outbox.c.data)
     last = min(missing.last, missing.first + MOST_EVENTS - 1)
     return (
@@ -149,14 +153,14 @@ def _found(missing: Missing, from_rank: int, below_rank: int) -> Select[tuple[in
     )
 
 
-def _without_hole(missing: Missing, found: Sequence[Any]) -> list[int]:
+def _without_gap(missing: Missing, found: Sequence[Any]) -> list[int]:
     ranks: list[int] = []
     total = 0
     for row in found:
         if row.number < missing.first:
             continue
         total += row.size
-        if row.number != missing.first + len(ranks) or (ranks and total > _MOST_BYTES):
+        if row.number != missing.first + len(ranks) or (ranks and total > _MAX_BYTES):
             break
         ranks.append(row.rank)
     return ranks

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from typing import Literal
+from typing import Literal
 
 import structlog
 from nats.aio.client import Client
@@ -15,82 +16,86 @@ from chassis.events.jetstream.api import (
     WrongLastSequence,
 )
 from chassis.events.jetstream.atomic_batch import publish_batch
-from chassis.events.jetstream.stream_end import only_strangers
+from chassis.events.jetstream.stream_end import only_unranked
 from chassis.events.producer import outbox, refused, sent_marks
 from chassis.events.producer.batch_size import BatchSize
-from chassis.events.producer.outbox import Counters, Outgoing
-from chassis.events.producer.outbox_lift import take_numbers_back
+from chassis.events.producer.counters import Counters, lock_counters, record_sent
+from chassis.events.producer.outbox import NumberedEvent
+from chassis.events.producer.renumbering import revoke_unsent
 from chassis.events.wire import transport
 from chassis.ids import uuid7
 
 __all__ = ["Sender", "StreamRefuses"]
 
 _log = structlog.get_logger(__name__)
-# A batch may lose to strangers this many times before the stream is compared with the outbox.
-_RACES = 200
+# Batches that may lose against messages of other publishers before the stream is compared with the
+# outbox.
+_MAX_RACES = 200
 
 
 class StreamRefuses(Exception):
-    """The stream takes no event, for a reason of its own and not of the event's."""
+    """The stream accepts no event at all, for a reason that is not the event's."""
 
 
 class Sender:
-    """Publishes for one relay, and says what its stream refuses."""
+    """Publishes the batches of one relay, and sets apart the events that its stream refuses."""
 
-    def __init__(self, database: Database, stream: str, most: int) -> None:
+    def __init__(self, database: Database, stream: str, batch_events: int) -> None:
         self._database = database
         self._stream = stream
-        self.size = BatchSize(most)
+        self.size = BatchSize(batch_events)
         self.refusing: str | None = None
-        """Why the stream takes nothing at the moment, if it does not."""
+        """Why the stream accepts no events at the moment; None if it does."""
 
     async def send(
-        self, client: Client, rows: Sequence[Outgoing], counters: Counters
+        self, client: Client, rows: Sequence[NumberedEvent], counters: Counters
     ) -> tuple[int, int] | None:
-        """Publish the first of these events, as many as get through.
+        """Publish the first of these events, as many as the stream accepts.
 
-        How many, and the sequence of the last; None if the first was set apart instead.
+        Return their number and the sequence of the last; None if the first was set apart instead.
 
         Raises:
-            StreamRefuses: not even the first alone, for a reason that is the stream's.
-            WrongLastSequence, BatchIncomplete, StreamGone: the stream is not as it was.
+            StreamRefuses: the stream refuses even a single event, for a reason of its own.
+            WrongLastSequence, BatchIncomplete, StreamGone: the stream has changed.
             TimeoutError, nats.errors.Error: unknown what was stored.
         """
         done, expected, races = 0, counters.sent_sequence, 0
         while done < len(rows):
             batch = rows[done : done + self.size.now]
-            some = [_message(row, counters, expected + n) for n, row in enumerate(batch, start=1)]
+            messages = [
+                _message(row, counters, expected + n) for n, row in enumerate(batch, start=1)
+            ]
             try:
-                expected = await publish_batch(client, uuid7(), some, expected)
+                expected = await publish_batch(client, uuid7(), messages, expected)
             except WrongLastSequence as error:
                 races += 1
-                if races > _RACES:
+                if races > _MAX_RACES:
                     raise
-                expected = await self._after_strangers(client, expected, error)
-                self.size.raced()
+                expected = await self._end_after_unranked(client, expected, error)
+                self.size.lost_race()
             except TimeoutError:
-                self.size.failed(len(some))
+                self.size.failed(len(messages))
                 raise
             except JetStreamError as error:
-                if len(some) > 1:
-                    self.size.failed(len(some))
+                if len(messages) > 1:
+                    self.size.failed(len(messages))
                     continue
                 if done:
-                    break  # what was stored is recorded first
+                    break  # the stored events are recorded first
                 if isinstance(error, StreamGone):
-                    raise  # not even this one subject is taken
+                    raise  # the stream lacks even this one subject
                 if error.error_code not in EVENT_REFUSED:
                     raise StreamRefuses(error.description) from error
                 await self._set_apart(rows[0], counters, error.description)
                 return None
             else:
-                done, races = done + len(some), 0
+                done, races = done + len(messages), 0
                 self.size.stored()
                 self.say_refusing(None)
         return done, expected
 
     def say_refusing(self, reason: str | None, limits: Sequence[str] = ()) -> None:
-        """Log when the stream begins to take nothing, and when it takes events again."""
+        """Log when the stream begins to refuse all events, and when it accepts events again."""
         if reason == self.refusing:
             return
         self.refusing = reason
@@ -104,34 +109,34 @@ class Sender:
         else:
             _log.info("stream accepts events again", stream=self._stream)
 
-    async def _after_strangers(
+    async def _end_after_unranked(
         self, client: Client, expected: int, error: WrongLastSequence
     ) -> int:
-        """Where the stream ends now, if only strangers have published since; else the error."""
+        """Return the stream's end if no relay has published since; raise the error otherwise."""
         end = error.last_sequence
         if end is None or end <= expected:
             raise error
-        if not await only_strangers(client, self._stream, expected + 1, end):
+        if not await only_unranked(client, self._stream, expected + 1, end):
             raise error
         return end
 
-    async def _set_apart(self, row: Outgoing, counters: Counters, reason: str) -> None:
-        """Let those behind an event go on that the stream refuses for what it is."""
+    async def _set_apart(self, row: NumberedEvent, counters: Counters, reason: str) -> None:
+        """Set an event apart that the stream refuses, so that the events behind it can be sent."""
 
         def apart(tx: Transaction) -> Literal["set apart", "lost"] | None:
             session = tx.session
-            if outbox.lock_counters(session) != counters:
-                return None  # another relay was here: look again
+            if lock_counters(session) != counters:
+                return None  # another relay has changed them: the events are read again
             if row.rank <= sent_marks.highest(session):
-                # Its number is known: it cannot be given to another.
-                outbox.record_sent(session, row.rank, counters.sent_sequence)
+                # Consumers know its number, so that no other event can have it.
+                record_sent(session, row.rank, counters.sent_sequence)
                 return "lost"
             id = outbox.row_of_rank(session, row.rank)
-            take_numbers_back(session, counters)
+            revoke_unsent(session, counters)
             refused.set_apart(session, id, reason)
             return "set apart"
 
-        said = {
+        details = {
             "stream": self._stream,
             "event_id": transport.event_id(json.loads(row.headers)),
             "subject": row.subject,
@@ -140,20 +145,21 @@ class Sender:
         }
         done = await self._database.transaction(apart)
         if done == "set apart":
-            _log.error("stream refused an event; event set apart, later events are sent", **said)
+            _log.error("stream refused an event; event set apart, later events are sent", **details)
         elif done == "lost":
-            _log.error("stream refused an event that it had lost; the event stays lost", **said)
+            _log.error("stream refused an event that it had lost; the event stays lost", **details)
 
 
 def _message(
-    row: Outgoing, counters: Counters, stored_at: int
+    row: NumberedEvent, counters: Counters, sequence: int
 ) -> tuple[str, bytes, dict[str, str]]:
-    headers = transport.relayed(
+    """Return subject, data and headers of an event that is to be stored at a sequence."""
+    headers = transport.relay_headers(
         row.headers,
         number=row.number,
         rank=row.rank,
         generation=counters.generation,
         lineage=counters.lineage,
-        stored_at=stored_at,
+        stored_at=sequence,
     )
     return row.subject, row.data, headers

@@ -1,7 +1,7 @@
-"""By when what had been sent: marks in the ranks, with the broker's time.
+"""Marks that tell by when ranks had been sent, by the broker's clock.
 
-They tell what a stream made anew no longer needs, and which rows of the outbox nobody needs. An
-event counts from when the stream took it, not from when it was made: it may have waited long.
+They tell which events a recreated stream no longer needs, and which rows the outbox may delete. An
+event's age counts from when the stream stored it, because it may have waited in the outbox.
 """
 
 import time
@@ -11,14 +11,14 @@ from sqlalchemy.orm import Session
 
 from chassis.database.tables import sent_marks
 
-__all__ = ["aged_rank", "forget", "forget_before", "highest", "note"]
+__all__ = ["aged_rank", "delete_all", "delete_below", "highest", "mark"]
 
-# So many marks are made in the time for which a stream keeps its events.
-_IN_AN_AGE = 500
+# Marks within the time for which a stream keeps its events.
+_MARKS_PER_AGE = 500
 _UNLIMITED_SECONDS = 3600.0  # between marks of a stream without a maximum age
 
 
-def note(
+def mark(
     session: Session,
     rank: int,
     sent_at: float,
@@ -26,30 +26,30 @@ def note(
     *,
     broker_time: float | None = None,
 ) -> None:
-    """What ranks up to `rank` had been sent by `sent_at` (the broker's epoch seconds).
+    """Record that all ranks up to `rank` had been sent by `sent_at` (the broker's epoch seconds).
 
-    `max_age` is that of the stream. `broker_time` is the time of asking: shortly after another
-    mark none is made. Without it one is made in any case.
+    `max_age` is that of the stream, in seconds. `broker_time` is the broker's present time: with
+    it, nothing is recorded shortly after another mark.
     """
     latest = session.execute(
         select(sent_marks).order_by(sent_marks.c.rank.desc()).limit(1)
     ).one_or_none()
     if latest and rank <= latest.rank:
         return
-    apart = max_age / _IN_AN_AGE or _UNLIMITED_SECONDS
+    interval = max_age / _MARKS_PER_AGE or _UNLIMITED_SECONDS
     now = sent_at if broker_time is None else broker_time
-    if broker_time is not None and latest and 0 <= now - latest.sent_at < apart:
+    if broker_time is not None and latest and 0 <= now - latest.sent_at < interval:
         return
-    # What that time was by this host's clock; a clock of the broker that jumped misleads little.
+    # This host's time of sending. The limit keeps the error small if the broker's clock jumps.
     noted_at = time.time() - min(max(0.0, now - sent_at), _UNLIMITED_SECONDS)
     session.execute(insert(sent_marks).values(rank=rank, sent_at=sent_at, noted_at=noted_at))
 
 
 def aged_rank(session: Session, broker_time: float, age: float) -> int:
-    """The rank up to which everything was sent at least `age` seconds ago; 0 if there is none.
+    """Return the rank up to which all was sent at least `age` seconds ago; 0 if there is none.
 
-    By the broker's clock and by this host's: one alone may have jumped ahead. Where they differ
-    the younger age counts, for what is sent once too often is dropped by its number.
+    The age must have passed by the broker's clock and by this host's, because either may have
+    jumped ahead. An event that is sent once too often is dropped by its number.
     """
     aged = (sent_marks.c.sent_at <= broker_time - age) & (
         sent_marks.c.noted_at <= time.time() - age
@@ -58,15 +58,15 @@ def aged_rank(session: Session, broker_time: float, age: float) -> int:
 
 
 def highest(session: Session) -> int:
-    """The highest rank that is known to have been sent once."""
+    """Return the highest rank with a mark; 0 if there is none."""
     return session.execute(select(func.max(sent_marks.c.rank))).scalar() or 0
 
 
-def forget_before(session: Session, rank: int) -> None:
-    """Remove the marks below `rank`."""
+def delete_below(session: Session, rank: int) -> None:
+    """Delete the marks below a rank."""
     session.execute(delete(sent_marks).where(sent_marks.c.rank < rank))
 
 
-def forget(session: Session) -> None:
-    """Remove all marks: ranks have got another meaning."""
+def delete_all(session: Session) -> None:
+    """Delete all marks, because a new generation gives the ranks another meaning."""
     session.execute(delete(sent_marks))

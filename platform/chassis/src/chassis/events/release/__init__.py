@@ -1,1 +1,1 @@
-"""What a release makes and allows at the broker."""
+"""The streams and permissions that a release creates at the broker."""

@@ -1,7 +1,7 @@
-"""Makes what a service needs at the broker: the work of `broker apply`, done by a release.
+"""Creates the streams that a service needs: the work of `broker apply`, which a release runs.
 
-Nothing is deleted, and nothing changed that an operator may have chosen: streams are made, subjects
-added, and what the event path cannot do without is turned on. All else that differs is said.
+Nothing is deleted, and no setting changed that an operator may have chosen: streams are created,
+subjects added, and settings turned on that the event path requires. Other differences are reported.
 """
 
 import asyncio
@@ -16,23 +16,23 @@ from nats.aio.client import Client
 
 from chassis.event_settings import EventSettings
 from chassis.events.jetstream.api import JetStreamError, StreamGone, api_request
-from chassis.events.jetstream.owned_stream import extend_stream, look_at_stream, make_stream
+from chassis.events.jetstream.owned_stream import create_stream, extend_stream, look_at_stream
 from chassis.events.jetstream.streams import stream_state, streams_with_subject
 from chassis.events.membership.members_stream import members_config
 from chassis.events.wire.contracts import subjects_of
 from chassis.events.wire.transport import MEMBERS_STREAM
 
-__all__ = ["Applied", "Known", "SubjectsHeld", "apply_members_stream", "apply_own_stream"]
+__all__ = ["Applied", "OutboxSummary", "SubjectsHeld", "apply_members_stream", "apply_own_stream"]
 
 _SUBJECTS_OVERLAP = 10065
 _NAME_IN_USE = 10058
-# The broker has no compare-and-set for a stream's configuration: who looked at it before another
-# release extended it, and writes after that, takes away again what was added. So the stream is
-# looked at again, once whoever had looked before has written, and extended until it lacks nothing.
+# The broker has no compare-and-set for a stream's configuration: a concurrent release that has read
+# it before this one extends it, and writes after that, removes what this one has added. So the
+# stream is read again after a time in which others have written, until it lacks nothing.
 _OTHERS_WRITE_SECONDS = (0.5, 1.0)
-_MOST_LOOKS = 10
-_TURNED_ON = ("allow_atomic", "allow_direct")
-_OF_MEMBERS = (
+_MAX_LOOKS = 10
+_REQUIRED_SETTINGS = ("allow_atomic", "allow_direct")
+_MEMBERS_SETTINGS = (
     "subjects",
     "max_msgs_per_subject",
     "storage",
@@ -44,13 +44,16 @@ _OF_MEMBERS = (
 
 
 class SubjectsHeld(Exception):
-    """Another stream holds the subjects; the message names it."""
+    """Another stream has the subjects; the text names it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What the service's database knows: up to which rank events were sent, and the types of those
-    that its outbox holds. One that has `no_tables` yet has sent none."""
+class OutboxSummary:
+    """The part of a service's database that its stream depends on.
+
+    `sent_rank` is the rank up to which events were sent, `types` those that the outbox has ever
+    held. A database that has `no_tables` yet has sent none.
+    """
 
     sent_rank: int
     types: frozenset[str]
@@ -59,8 +62,11 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The change of one stream, made or only proposed. `what` names the subjects and settings that
-    were added; `drift` has a line for each setting that differs and is left as it is."""
+    """The change of one stream, made or only proposed.
+
+    `what` names the subjects and settings that were added; `drift` has a line for each setting that
+    differs and is left as it is.
+    """
 
     stream: str
     done: Literal["made", "extended", "unchanged"]
@@ -73,56 +79,56 @@ async def apply_own_stream(
     stream: str,
     types: Sequence[str],
     settings: EventSettings,
-    known: Known | None,
+    outbox: OutboxSummary | None,
     *,
     change: bool = True,
 ) -> Applied:
-    """Make the service's stream, or add to it what it lacks. Without `change`: say what would be.
+    """Create the service's stream, or add what it lacks; without `change` only report that.
 
-    `known` is None where no database can be asked: a stream that is made then does not say up to
+    `outbox` is None if no database can be read. A stream that is created then does not tell up to
     which rank events had been sent before.
 
     Raises:
-        LaneCountChanged: it has another number of lanes.
-        SubjectsHeld: another stream has its subjects.
+        LaneCountChanged: the stream has another number of lanes.
+        SubjectsHeld: another stream has some of its subjects.
         JetStreamError, TimeoutError, nats.errors.Error: the broker refused, or did not answer.
     """
-    all_types = sorted({*types, *(known.types if known else ())})
+    all_types = sorted({*types, *(outbox.types if outbox else ())})
     subjects = tuple(map(subjects_of, all_types))
-    rank = known.sent_rank if known else None
+    rank = outbox.sent_rank if outbox else None
     added: dict[str, None] = {}
-    for _ in range(_MOST_LOOKS):
+    for _ in range(_MAX_LOOKS):
         try:
             owned = await look_at_stream(client, stream, all_types, settings)
         except StreamGone:
-            making = partial(make_stream, client, stream, all_types, settings, rank)
-            if not change or await _make(client, stream, subjects, making):
+            create = partial(create_stream, client, stream, all_types, settings, rank)
+            if not change or await _create(client, stream, subjects, create):
                 return Applied(stream, "made", subjects)
             continue
-        off = tuple(name for name in _TURNED_ON if not owned.state.config.get(name))
+        off = tuple(name for name in _REQUIRED_SETTINGS if not owned.state.config.get(name))
         lacks = (*owned.lacks, *off)
         if change and lacks:
-            async with _told_who_holds(client, stream, owned.lacks):
+            async with _naming_holders(client, stream, owned.lacks):
                 await extend_stream(client, stream, owned, **dict.fromkeys(off, True))
             added |= dict.fromkeys(lacks)
             await asyncio.sleep(random.uniform(*_OTHERS_WRITE_SECONDS))
             continue
         what = tuple(added) or lacks
-        drift = tuple(line for line in owned.drift if not line.startswith(_TURNED_ON))
+        drift = tuple(line for line in owned.drift if not line.startswith(_REQUIRED_SETTINGS))
         return Applied(stream, "extended" if what else "unchanged", what, drift)
     raise JetStreamError(
         503,
         0,
-        f"stream {stream!r} still lacks {', '.join(added)} after {_MOST_LOOKS} tries: "
+        f"stream {stream!r} still lacks {', '.join(added)} after {_MAX_LOOKS} tries: "
         "another client removes them, or the broker is too old for them",
     )
 
 
 async def apply_members_stream(client: Client, replicas: int, *, change: bool = True) -> Applied:
-    """Make the stream in which members announce themselves, if it is missing.
+    """Create the stream in which members announce themselves, if it is missing.
 
     Raises:
-        SubjectsHeld: another stream has its subjects.
+        SubjectsHeld: another stream has some of its subjects.
         JetStreamError, TimeoutError, nats.errors.Error: the broker refused, or did not answer.
     """
     wanted = members_config(replicas)
@@ -130,13 +136,13 @@ async def apply_members_stream(client: Client, replicas: int, *, change: bool = 
     try:
         config = (await stream_state(client, MEMBERS_STREAM)).config
     except StreamGone:
-        making = partial(api_request, client, f"STREAM.CREATE.{MEMBERS_STREAM}", wanted)
-        if not change or await _make(client, MEMBERS_STREAM, subjects, making):
+        create = partial(api_request, client, f"STREAM.CREATE.{MEMBERS_STREAM}", wanted)
+        if not change or await _create(client, MEMBERS_STREAM, subjects, create):
             return Applied(MEMBERS_STREAM, "made", subjects)
         config = (await stream_state(client, MEMBERS_STREAM)).config
     drift = tuple(
         f"{name} {config.get(name)!r}, wanted {wanted[name]!r}: {_cure(name, replicas)}"
-        for name in _OF_MEMBERS
+        for name in _MEMBERS_SETTINGS
         if config.get(name) != wanted[name]
     )
     return Applied(MEMBERS_STREAM, "unchanged", (), drift)
@@ -154,16 +160,16 @@ def _cure(setting: str, replicas: int) -> str:
     )
 
 
-async def _make(
+async def _create(
     client: Client,
     stream: str,
     subjects: Sequence[str],
-    making: Callable[[], Awaitable[object]],
+    create: Callable[[], Awaitable[object]],
 ) -> bool:
-    """Make a stream; False if another release was faster and made it otherwise."""
+    """Create a stream; return False if another release has created it with other settings."""
     try:
-        async with _told_who_holds(client, stream, subjects):
-            await making()
+        async with _naming_holders(client, stream, subjects):
+            await create()
     except JetStreamError as error:
         if error.error_code != _NAME_IN_USE:
             raise
@@ -172,9 +178,10 @@ async def _make(
 
 
 @asynccontextmanager
-async def _told_who_holds(
+async def _naming_holders(
     client: Client, stream: str, subjects: Sequence[str]
 ) -> AsyncIterator[None]:
+    """Raise SubjectsHeld, with the other streams, if the block fails because of their subjects."""
     try:
         yield
     except JetStreamError as error:

@@ -1,6 +1,7 @@
-"""What a service may say to the broker: no more than its event path says, by its own key.
+"""The subjects that a service may publish and subscribe to with its own key at the broker.
 
-Each subject here has its use in this package. Everything else is denied by not being named.
+They are exactly those that its event path uses. The broker denies all others, because they are not
+listed.
 """
 
 from collections.abc import Collection, Iterator
@@ -13,14 +14,17 @@ from chassis.events.wire.resending import MOST_ANSWERS
 __all__ = ["API", "RELEASE", "Listener", "Permissions", "of_release", "of_service"]
 
 RELEASE = "release"
-"""Who makes the streams; no service has this name."""
+"""Name of the user that creates the streams; no service may have it."""
 API = "$JS.API"
 
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """Subjects that may be published and subscribed. To a request that came it may answer with
-    `responses` messages, to the subject that the request names; 0 for who answers nobody."""
+    """Subjects that may be published and subscribed to.
+
+    `responses` is the number of messages with which a request may be answered, on its reply
+    subject; 0 for a user that answers no requests.
+    """
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
@@ -29,8 +33,11 @@ class Permissions:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What a service subscribes to: a type of events, heard by every replica or taken from the
-    stream of its producer, or of one outside the platform (`foreign`)."""
+    """A type of events that a service handles.
+
+    Every replica receives a `broadcast`; other events are read from the stream of their producer,
+    or from the `foreign` stream of a producer outside the platform.
+    """
 
     type: str
     broadcast: bool = False
@@ -38,6 +45,7 @@ class Listener:
 
     @property
     def stream(self) -> str:
+        """The stream that has the events."""
         return self.foreign or stream_of(source_service(self.type))
 
 
@@ -49,57 +57,63 @@ def of_service(
     database: bool,
     api: str = API,
 ) -> Permissions:
-    """What a service may, by the types it publishes and listens to. `api` is the prefix of the
-    JetStream API, which a domain changes.
+    """Return the permissions of a service, by the types that it publishes and listens to.
+
+    `api` is the prefix of the JetStream API, which depends on the domain.
 
     Raises:
-        ContractError: a type or the service has no name that the broker takes.
+        ContractError: the broker does not accept the name of a type or of the service.
     """
-    taken = [listener for listener in listens if not listener.broadcast]
-    streams = {listener.stream for listener in taken}
-    producers = {listener.stream for listener in taken if not listener.foreign}
-    own = stream_of(service)
+    read = [listener for listener in listens if not listener.broadcast]
+    streams = {listener.stream for listener in read}
+    producers = {listener.stream for listener in read if not listener.foreign}
+    service_stream = stream_of(service)
     publish: set[str] = set()
     subscribe = {f"{transport.inbox_prefix(service)}.>"}
     subscribe |= {subjects_of(listener.type) for listener in listens if listener.broadcast}
-    for stream in streams | ({own} if publishes else set()):
-        publish |= {f"{api}.{call}.{stream}" for call in _READING}
+    for stream in streams | ({service_stream} if publishes else set()):
+        publish |= {f"{api}.{call}.{stream}" for call in _READ_CALLS}
     for stream in streams:
-        publish |= {f"{api}.{call}.{stream}.*" for call in _CONSUMING}
+        publish |= {f"{api}.{call}.{stream}.*" for call in _CONSUMER_CALLS}
     for producer in producers:
         publish |= {transport.wake_subject(producer), transport.resend_subject(producer)}
     if database:
         publish.add(transport.operator_subject(service))
         subscribe.add(transport.operator_subject(service))
     if publishes:
-        publish |= {*_types_of_its_name(publishes), transport.wake_subject(service)}
+        publish |= {*_subjects_of_package(publishes), transport.wake_subject(service)}
         subscribe |= {transport.wake_subject(service), transport.resend_subject(service)}
-    if publishes or taken:
+    if publishes or read:
         members = transport.members_subject(service, "*")
-        publish |= {members, *(f"{api}.{call}.{transport.MEMBERS_STREAM}" for call in _OF_MEMBERS)}
+        publish |= {
+            members,
+            *(f"{api}.{call}.{transport.MEMBERS_STREAM}" for call in _MEMBERS_CALLS),
+        }
         subscribe.add(members)
     responses = MOST_ANSWERS if publishes else 0
     return Permissions(tuple(sorted(publish)), tuple(sorted(subscribe)), responses)
 
 
 def of_release(services: Collection[str], *, api: str = API) -> Permissions:
-    """What the release may that makes the streams of these services: it deletes none."""
+    """Return the permissions of a release, which creates streams of services and deletes none."""
     streams = {*map(stream_of, services), transport.MEMBERS_STREAM}
-    publish = {f"{api}.{call}.{stream}" for stream in streams for call in _MAKING}
-    # Which stream holds a subject that one of these is to have.
+    publish = {f"{api}.{call}.{stream}" for stream in streams for call in _RELEASE_CALLS}
+    # The release names the stream that has a subject which one of these needs.
     publish.add(f"{api}.STREAM.NAMES")
     return Permissions(tuple(sorted(publish)), (f"{transport.inbox_prefix(RELEASE)}.>",))
 
 
-_READING = ("STREAM.INFO", "STREAM.MSG.GET", "DIRECT.GET")
-_CONSUMING = ("CONSUMER.CREATE", "CONSUMER.MSG.NEXT", "CONSUMER.DELETE")
-_OF_MEMBERS = ("STREAM.INFO", "DIRECT.GET")
-_MAKING = ("STREAM.INFO", "STREAM.CREATE", "STREAM.UPDATE")
+_READ_CALLS = ("STREAM.INFO", "STREAM.MSG.GET", "DIRECT.GET")
+_CONSUMER_CALLS = ("CONSUMER.CREATE", "CONSUMER.MSG.NEXT", "CONSUMER.DELETE")
+_MEMBERS_CALLS = ("STREAM.INFO", "DIRECT.GET")
+_RELEASE_CALLS = ("STREAM.INFO", "STREAM.CREATE", "STREAM.UPDATE")
 
 
-def _types_of_its_name(publishes: Collection[str]) -> Iterator[str]:
-    """Subjects of all types that are the service's by their package, `shop.orders.*.*.*`: a version
-    before or after this one publishes others of them, and runs beside it for a while."""
+def _subjects_of_package(publishes: Collection[str]) -> Iterator[str]:
+    """Yield a wildcard for all types of the service's package, as `shop.orders.*.*.*`.
+
+    Another version, which runs concurrently during a rollout, may publish other types of it.
+    """
     for type in publishes:
         *owner, _version, _name = type.split(".")
         yield ".".join([*owner, "*", "*", "*"])

@@ -1,4 +1,4 @@
-"""One attempt of a claimed task: its effect and its end in one commit, and its time."""
+"""One attempt of a claimed task: its effect and its end in one commit, within a time limit."""
 
 import asyncio
 import time
@@ -19,25 +19,27 @@ from chassis.events.handlers.binding import FAILURES, Handler
 from chassis.events.handlers.call import call_one
 from chassis.events.handlers.decode import read_stored
 from chassis.events.handlers.spans import event_span
-from chassis.events.tasks import rows as task_rows
-from chassis.events.tasks.rows import Task
+from chassis.events.tasks import claims
+from chassis.events.tasks.task import Task
 from chassis.events.wire.context import EventContext
 from chassis.telemetry import metrics
 
 __all__ = ["AttemptTimedOut", "Attempts"]
 
 _log = structlog.get_logger(__name__)
-# So long a handler may clean up after its time is over, or after its commit when it is cancelled.
+# Time for a handler to clean up after its commit, or after its cancellation.
 _GRACE_SECONDS = 1.0
 
 
 class AttemptTimedOut(Exception):
-    """An `async def` handler did not end in its time; it was cancelled, or given up on."""
+    """An `async def` handler exceeded its time limit; it was cancelled or abandoned."""
 
 
 class Attempts:
-    """Runs attempts of tasks, `def` handlers no more at once than there are transaction threads:
-    what else needs those threads waits for one handler, and not for a queue of them."""
+    """Runs attempts of tasks, with at most one `def` handler per transaction thread at once.
+
+    Other work that needs such a thread then waits for one handler, and not for a queue of them.
+    """
 
     def __init__(
         self, database: Database, handlers: Mapping[str, Handler], settings: EventSettings
@@ -46,15 +48,15 @@ class Attempts:
         self._handlers = handlers
         self._seconds = settings.task_timeout_seconds
         self._threads = asyncio.Semaphore(database.threads)
-        self._given_up: set[asyncio.Task[Any]] = set()
+        self._abandoned: set[asyncio.Task[Any]] = set()
 
     async def run(self, task: Task) -> None:
-        """Let a claimed task take effect and end, in one commit.
+        """Run the handler of a claimed task, and finish the task in the handler's commit.
 
         Raises:
-            TaskTaken: another member has claimed it meanwhile.
-            AttemptTimedOut: its handler did not end in its time.
-            Exception: what its handler raised, or its commit.
+            ClaimLost: another member has claimed the task in the meantime.
+            AttemptTimedOut: the handler exceeded its time limit.
+            Exception: what the handler or its commit raised.
         """
         handler = self._handlers[task.type]
         context, message, published = read_stored(task.headers, task.data, handler)
@@ -64,7 +66,7 @@ class Attempts:
             return
 
         def work(tx: Transaction) -> None:
-            task_rows.finish(tx.session, task)
+            claims.finish(tx.session, task)
             call_one(handler, tx, message, context, published)
 
         async with self._threads:
@@ -75,19 +77,20 @@ class Attempts:
     ) -> None:
         transact = _Transact(self._database, task, context)
         started = time.perf_counter()
-        # A task of its own: a handler that swallows its cancellation is left behind.
+        # The handler has an asyncio task of its own, so that it can be abandoned if it swallows its
+        # cancellation.
         handling = asyncio.create_task(_outcome(handler, message, context, transact))
         late = True
         try:
             await asyncio.wait({handling}, timeout=self._seconds)
-            await transact.idle.wait()  # the database's time is not the handler's
+            await transact.idle.wait()  # the database's time does not count as the handler's
             if transact.finished:
                 await asyncio.wait({handling}, timeout=_GRACE_SECONDS)
             late = not handling.done()
         finally:
             transact.closed = True
             if not handling.done():
-                await self._end(handling, handler, context)
+                await self._cancel(handling, handler, context)
         metrics.EVENT_HANDLER_SECONDS.labels(handler.type).observe(time.perf_counter() - started)
         error = None if late else _error_of(handling)
         if transact.finished:
@@ -98,32 +101,32 @@ class Attempts:
                     exc_info=error,
                 )
         elif late:
-            raise AttemptTimedOut(f"its handler took longer than {self._seconds:g} s")
+            raise AttemptTimedOut(f"the handler exceeded its time limit of {self._seconds:g} s")
         elif error is not None:
             raise error
         elif transact.lost is not None:
-            raise transact.lost  # the handler made nothing of it, but wanted to commit
+            raise transact.lost  # the handler has ignored it, but wanted to commit
         else:
-            await self._database.transaction(lambda tx: task_rows.finish(tx.session, task))
+            await self._database.transaction(lambda tx: claims.finish(tx.session, task))
 
-    async def _end(
+    async def _cancel(
         self, handling: asyncio.Task[Any], handler: Handler, context: EventContext
     ) -> None:
         handling.cancel()
         await asyncio.wait({handling}, timeout=_GRACE_SECONDS)
         if not handling.done():
-            self._given_up.add(handling)
-            handling.add_done_callback(self._given_up.discard)
+            self._abandoned.add(handling)
+            handling.add_done_callback(self._abandoned.discard)
             _log.error(
                 "handler ignored its cancellation; abandoning it, it cannot commit",
                 handler=handler.name,
                 event_id=context.id,
-                abandoned_handlers=len(self._given_up),
+                abandoned_handlers=len(self._abandoned),
             )
 
 
 class _Transact:
-    """What `Transact` promises a handler: at most one commit, in which its task ends as well."""
+    """The `transact` argument of an async handler: at most one commit, which ends the task too."""
 
     def __init__(self, database: Database, task: Task, context: EventContext) -> None:
         self._database = database
@@ -145,7 +148,7 @@ class _Transact:
 
         def commit(tx: Transaction) -> Any:
             tx.cause = self._context
-            task_rows.finish(tx.session, self._task)
+            claims.finish(tx.session, self._task)
             return work(tx, *args, **kwargs)
 
         self.idle.clear()
@@ -163,7 +166,7 @@ class _Transact:
 async def _outcome(
     handler: Handler, message: object, context: EventContext, transact: _Transact
 ) -> BaseException | None:
-    """What a handler raised: given back, since some errors would end the event loop."""
+    """Return what a handler raises, because some errors would end the event loop."""
     try:
         await handler(message, context, transact=transact)
     except (*FAILURES, asyncio.CancelledError) as error:
@@ -172,6 +175,6 @@ async def _outcome(
 
 
 def _error_of(handling: asyncio.Task[BaseException | None]) -> BaseException | None:
-    if handling.cancelled():  # before it had begun
+    if handling.cancelled():  # before it has begun
         return asyncio.CancelledError()
     return handling.result()

@@ -1,4 +1,4 @@
-"""How long a failed task waits for its next try."""
+"""Wait of a failed task before its next try."""
 
 import random
 

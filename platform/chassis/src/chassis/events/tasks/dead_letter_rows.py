@@ -1,4 +1,4 @@
-"""The statements on dead letters: events that nobody could handle, kept until somebody decides."""
+"""Statements on dead letters: events that failed for good, kept until an operator decides."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,14 @@ from sqlalchemy.orm import Session
 
 from chassis.database.chunks import chunks
 from chassis.database.tables import dead_letters
-from chassis.events.tasks import rows as task_rows
-from chassis.events.tasks.rows import Task
+from chassis.events.tasks import claims, storage
+from chassis.events.tasks.task import Task, event_of
 
 __all__ = ["bury", "delete_oldest", "redrive", "store"]
 
 
 def store(session: Session, events: Sequence[Mapping[str, object]]) -> None:
-    """Store events as dead letters; each brings its `reason`."""
+    """Store events as dead letters; each has a `reason`."""
     now = time.time()
     if events:
         session.execute(
@@ -25,20 +25,23 @@ def store(session: Session, events: Sequence[Mapping[str, object]]) -> None:
 
 
 def bury(session: Session, task: Task, *, tries: int, reason: str) -> None:
-    """Make a task a dead letter, after so many tries of this version; what waits behind it goes on.
+    """Make a task a dead letter, so that the tasks behind it can run.
+
+    `tries` are those of this version.
 
     Raises:
-        TaskTaken: it is no longer ours.
+        ClaimLost: the transaction must be rolled back.
     """
-    task_rows.finish(session, task)
-    store(
-        session,
-        [{**task_rows.event_of(task), "tries": sum(task.having(tries).values()), "reason": reason}],
-    )
+    claims.finish(session, task)
+    total = sum(task.with_tries(tries).values())
+    store(session, [{**event_of(task), "tries": total, "reason": reason}])
 
 
 def delete_oldest(session: Session, died_before: float, most: int) -> int:
-    """Delete at most so many of the oldest that died before a time (epoch seconds); how many."""
+    """Delete up to `most` of the oldest dead letters that died before a time (epoch seconds).
+
+    Return the number that were deleted.
+    """
     oldest = select(dead_letters.c.id, dead_letters.c.died_at).order_by(dead_letters.c.id)
     rows = session.execute(oldest.limit(most).with_for_update(skip_locked=True)).all()
     ids = [row.id for row in rows if row.died_at < died_before]
@@ -48,10 +51,11 @@ def delete_oldest(session: Session, died_before: float, most: int) -> int:
 
 
 def redrive(session: Session, ids: Sequence[int] | None = None) -> int:
-    """Put dead letters (all for None) at the end of their keys, in this commit; how many.
+    """Put dead letters (None for all) back as the last tasks of their keys.
 
-    Each keeps its event's id, and those of a key their order. A redrive of many may be cut into
-    commits anywhere: what is put back is no dead letter any more.
+    Return the number that were put back. Each event keeps its id, and the events of a key their
+    order. A long redrive may be cut into several commits, because an event that was put back is no
+    longer a dead letter.
     """
     if ids is None:
         ids = session.execute(select(dead_letters.c.id)).scalars().all()
@@ -65,9 +69,9 @@ def redrive(session: Session, ids: Sequence[int] | None = None) -> int:
 
 
 def _put_back(session: Session, rows: Sequence[Any]) -> None:
-    blocked = task_rows.blocked_keys(session, {row.key for row in rows})
+    blocked = storage.blocked_keys(session, {row.key for row in rows})
     if blocked:
-        blocked = task_rows.hold_keys(session, blocked)
-    task_rows.store_in_line(session, [task_rows.event_of(row) for row in rows], blocked)
+        blocked = storage.lock_keys(session, blocked)
+    storage.store_in_order(session, [event_of(row) for row in rows], blocked)
     for some in chunks([row.id for row in rows]):
         session.execute(delete(dead_letters).where(dead_letters.c.id.in_(some)))

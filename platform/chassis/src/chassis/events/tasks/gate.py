@@ -1,4 +1,4 @@
-"""Lets event handlers run beside each other, or one of them alone in its process."""
+"""Lets event handlers run concurrently, or one of them exclusively in its process."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,10 @@ __all__ = ["Gate"]
 
 
 class Gate:
-    """A lock that many share or one has alone; who waits to be alone lets no new ones in."""
+    """A lock that is shared by many or held exclusively by one.
+
+    While an exclusive holder waits, nothing new enters.
+    """
 
     def __init__(self) -> None:
         self._entrance = asyncio.Lock()
@@ -19,6 +22,7 @@ class Gate:
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:
+        """Hold the lock together with others."""
         async with self._entrance:
             self._enter()
         try:
@@ -27,19 +31,19 @@ class Gate:
             self._leave()
 
     @asynccontextmanager
-    async def alone(self, seconds: float | None = None) -> AsyncIterator[None]:
-        """Keep the entrance closed, for at most `seconds` until all have left.
+    async def exclusive(self, seconds: float | None = None) -> AsyncIterator[None]:
+        """Hold the lock exclusively, after waiting for at most `seconds` until all have left.
 
         Raises:
-            TimeoutError: they have not; who waits outside gets in.
+            TimeoutError: they have not left in that time.
         """
         async with self._entrance:
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
             yield
 
-    def stay(self, task: asyncio.Task[Any]) -> None:
-        """The task, which has it alone, shares it from now on, until it ends."""
+    def share_until_done(self, task: asyncio.Task[Any]) -> None:
+        """Let the exclusive holder's task share the lock until it is done."""
         self._enter()
         task.add_done_callback(lambda _: self._leave())
 

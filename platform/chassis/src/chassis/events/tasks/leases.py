@@ -6,8 +6,8 @@ import time
 import structlog
 
 from chassis.database import Database
-from chassis.events.tasks import rows as task_rows
-from chassis.events.tasks.rows import Task
+from chassis.events.tasks import claims
+from chassis.events.tasks.task import Task
 
 __all__ = ["Leases"]
 
@@ -16,7 +16,7 @@ _RETRY_SECONDS = 1.0
 
 
 class Leases:
-    """Tasks in hand, and from when on this member may take over those of others."""
+    """The claimed tasks of a member, and from when on it may take over those of others."""
 
     def __init__(self, database: Database, seconds: float) -> None:
         self._database = database
@@ -25,33 +25,33 @@ class Leases:
         self._takeovers_from = 0.0
 
     @property
-    def held(self) -> list[int]:
-        """The ids of the tasks in hand."""
-        return list(self._held)
+    def held(self) -> list[Task]:
+        """Tasks whose leases are renewed."""
+        return list(self._held.values())
 
     def hold(self, task: Task) -> None:
-        """Renew the lease of a task that was claimed."""
+        """Renew the lease of a task from now on."""
         self._held[task.id] = task
 
     def drop(self, task: Task) -> None:
-        """Renew it no more."""
+        """Stop renewing the lease of a task."""
         self._held.pop(task.id, None)
 
     @property
     def may_take_over(self) -> bool:
-        """Whether a lease that has run out means that its owner is gone."""
+        """Whether an expired lease means that its owner has ended."""
         return time.monotonic() >= self._takeovers_from
 
     def pause_takeovers(self) -> None:
-        """Take over nothing for the time of a lease.
+        """Take over no tasks for the time of one lease.
 
-        While the database was unavailable a lease may have run out although its owner lives: the
+        While the database was unavailable a lease may have expired although its owner lives. The
         owner renews it as soon as it can.
         """
         self._takeovers_from = time.monotonic() + self._seconds
 
     async def run(self) -> None:
-        """Renew three times in the time of a lease, until cancelled."""
+        """Renew three times within the time of a lease, until cancelled."""
         every = self._seconds / 3
         seconds = every
         while True:
@@ -66,8 +66,8 @@ class Leases:
 
     async def renew(self) -> None:
         """Renew all leases at once. Raises what the database raises."""
-        held = list(self._held.values())
+        held = self.held
         if held:
             await self._database.transaction(
-                lambda tx: task_rows.renew(tx.session, held, self._seconds), urgent=True
+                lambda tx: claims.renew(tx.session, held, self._seconds), urgent=True
             )

@@ -1,4 +1,4 @@
-"""What becomes of a task after an attempt: done, tried again, or a dead letter."""
+"""Records the outcome of an attempt: the task is done, tried again, or becomes a dead letter."""
 
 import asyncio
 import time
@@ -18,26 +18,25 @@ from chassis.errors import is_unavailable
 from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import Handler, Reject
 from chassis.events.handlers.failures import failure, log_handled
-from chassis.events.tasks import dead_letter_rows
-from chassis.events.tasks import rows as task_rows
+from chassis.events.tasks import claims, dead_letter_rows
 from chassis.events.tasks.backoff import backoff
-from chassis.events.tasks.rows import Task, TaskTaken
+from chassis.events.tasks.task import ClaimLost, Task
 from chassis.events.tasks.tries import all_spent
 from chassis.events.waiting import wait_at_most
-from chassis.events.wire.cloudevents import Undecodable
+from chassis.events.wire.attributes import Undecodable
 from chassis.telemetry import metrics
 
 __all__ = ["Outcomes"]
 
 _log = structlog.get_logger(__name__)
-_POLL_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
 
 
 class Outcomes:
-    """Writes down what an attempt has led to.
+    """Records the outcomes of a member's attempts.
 
-    `versions_of` gives the versions that run and handle a type; None if that is not known.
-    `stopped` is set when the member stops: a database that is unavailable is waited for until then.
+    `versions_of` returns the running versions that handle a type, None if that is unknown. An
+    unavailable database is waited for until `stopped` is set.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class Outcomes:
         self._lost_connection: set[tuple[int, int]] = set()
 
     def handled(self, task: Task) -> None:
-        """It has taken effect, and its task has ended in the same commit."""
+        """Count and log a task that has taken effect and was finished in the same commit."""
         self._lost_connection.discard((task.id, task.tries))
         metrics.EVENTS_HANDLED.labels(task.type).inc()
         if self._settings.log_events:
@@ -67,20 +66,20 @@ class Outcomes:
         return _tries_before(task) >= self._settings.task_tries
 
     async def out_of_tries(self, task: Task) -> None:
-        """Leave the task to another version that runs and has tries left; else bury it."""
+        """Leave the task to another running version that has tries left, or bury it."""
         tries = _tries_before(task)
         if self._all_spent(task, tries):
             reason = _ended_its_process(task) if task.alone else task.reason
-            await self._bury(task, tries, self._of(task, reason))
+            await self._bury(task, tries, self._details(task, reason))
         else:
-            await self._leave(task, tries, self._of(task, task.reason))
+            await self._leave_to_others(task, tries, self._details(task, task.reason))
 
     async def failed(self, task: Task, error: BaseException) -> None:
         """Try the task again later, leave it to another version, or bury it."""
         metrics.EVENTS_FAILED.labels(task.type).inc()
         before = _tries_before(task)
         tries = before + 1
-        said = failure(
+        details = failure(
             error,
             event_id=task.event_id,
             type=task.type,
@@ -89,110 +88,117 @@ class Outcomes:
             first=before == 0,
         )
         if is_unavailable(error):
-            # Costs time, not tries.
+            # It does not count as a try, but the task's age is limited.
             age = time.time() - task.stored_at
             if age > self._settings.task_max_age_seconds:
-                said["reason"] = f"unavailable for {age:.0f} s: {said['reason']}"
-                await self._bury(task, before, said)
+                details["reason"] = f"unavailable for {age:.0f} s: {details['reason']}"
+                await self._bury(task, before, details)
             else:
-                await self._postpone(task, before, backoff(3, self._settings), said)
+                await self._postpone(task, before, backoff(3, self._settings), details)
         elif isinstance(error, (Reject, Undecodable)) or self._all_spent(task, tries):
-            await self._bury(task, tries, said)
+            await self._bury(task, tries, details)
         elif tries >= self._settings.task_tries:
-            await self._leave(task, tries, said)
+            await self._leave_to_others(task, tries, details)
         else:
-            await self._postpone(task, tries, backoff(tries, self._settings), said)
+            await self._postpone(task, tries, backoff(tries, self._settings), details)
 
-    async def given_back(self, task: Task) -> None:
-        """Release a task whose attempt was cancelled: another member may run it at once."""
+    async def cancelled(self, task: Task) -> None:
+        """Release a task whose attempt was cancelled, so that another member may run it now."""
         now = time.time()
-        await self._settle(lambda tx: task_rows.release(tx.session, task, due_at=now))
+        await self._commit(lambda tx: claims.release(tx.session, task, due_at=now))
 
     async def database_down(self, task: Task) -> None:
-        """Release a task that met no database, when there is one again. It costs no try."""
-        # Not at once: a full disk may have room for the release.
-        due_at = time.time() + _POLL_SECONDS
-        await self._when_up(lambda tx: task_rows.release(tx.session, task, due_at=due_at))
+        """Release a task that met an unavailable database, once it is back. It costs no try."""
+        # The task is due later, because a full disk may have space for the release only.
+        due_at = time.time() + _RETRY_SECONDS
+        await self._commit_when_up(lambda tx: claims.release(tx.session, task, due_at=due_at))
 
     async def connection_lost(self, task: Task, error: ConnectionLost) -> None:
-        """Release a task whose connection ended. At the second time in one try it has failed: then
-        its handler, and not the database, ends its connection."""
-        place = task.id, task.tries
-        if place in self._lost_connection:
-            self._lost_connection.discard(place)
+        """Release a task whose connection ended.
+
+        A second lost connection in one try counts as a failure, because then the handler, and not
+        the database, ends its connection.
+        """
+        attempt = task.id, task.tries
+        if attempt in self._lost_connection:
+            self._lost_connection.discard(attempt)
             await self.failed(task, error)
             return
-        self._lost_connection.add(place)
-        # Soon: a first lost connection is usually the database's fault, not the handler's.
-        due_at = time.time() + min(_POLL_SECONDS, backoff(1, self._settings))
-        await self._when_up(lambda tx: task_rows.release(tx.session, task, due_at=due_at))
+        self._lost_connection.add(attempt)
+        # Retry soon: a first lost connection is usually the database's fault, not the handler's.
+        due_at = time.time() + min(_RETRY_SECONDS, backoff(1, self._settings))
+        await self._commit_when_up(lambda tx: claims.release(tx.session, task, due_at=due_at))
 
     # --- inside ---------------------------------------------------------------------------------
 
     def _all_spent(self, task: Task, tries: int) -> bool:
-        """Whether this version has made all its tries, and so has each other one that runs."""
+        """Whether this version and each other running version have made all their tries."""
         most = self._settings.task_tries
         if tries < most:
             return False
-        return all_spent(task.having(tries), self._versions_of(task.type), most)
+        return all_spent(task.with_tries(tries), self._versions_of(task.type), most)
 
-    async def _leave(self, task: Task, tries: int, said: Mapping[str, Any]) -> None:
-        """For another version; soon, since members of this one may be faster to claim it."""
+    async def _leave_to_others(self, task: Task, tries: int, details: Mapping[str, Any]) -> None:
+        """Leave the task to other versions, due soon: this version may claim it first again."""
         _log.info(
             "event used up the tries of this version; leaving it to another running version",
-            **said,
+            **details,
         )
-        await self._store(task, tries, backoff(2, self._settings), said)
+        await self._store(task, tries, backoff(2, self._settings), details)
 
     async def _postpone(
-        self, task: Task, tries: int, seconds: float, said: Mapping[str, Any]
+        self, task: Task, tries: int, seconds: float, details: Mapping[str, Any]
     ) -> None:
         again = round(seconds, 3)
         _log.warning(
-            "event handler failed; retrying the task", **said, tries=tries, retry_seconds=again
+            "event handler failed; retrying the task", **details, tries=tries, retry_seconds=again
         )
-        await self._store(task, tries, seconds, said)
+        await self._store(task, tries, seconds, details)
 
-    async def _store(self, task: Task, tries: int, seconds: float, said: Mapping[str, Any]) -> None:
-        due_at, reason = time.time() + seconds, said["reason"]
-        await self._settle(
-            lambda tx: task_rows.postpone(
-                tx.session, task, tries=tries, due_at=due_at, reason=reason
-            )
+    async def _store(
+        self, task: Task, tries: int, seconds: float, details: Mapping[str, Any]
+    ) -> None:
+        due_at, reason = time.time() + seconds, details["reason"]
+        await self._commit(
+            lambda tx: claims.postpone(tx.session, task, tries=tries, due_at=due_at, reason=reason)
         )
 
-    async def _bury(self, task: Task, tries: int, said: Mapping[str, Any]) -> None:
+    async def _bury(self, task: Task, tries: int, details: Mapping[str, Any]) -> None:
         _log.error(
-            "event became a dead letter; later events of its key continue", **said, tries=tries
+            "event became a dead letter; later events of its key continue", **details, tries=tries
         )
-        reason = said["reason"]
-        await self._settle(
+        reason = details["reason"]
+        await self._commit(
             lambda tx: dead_letter_rows.bury(tx.session, task, tries=tries, reason=reason)
         )
 
-    async def _settle(self, work: Callable[[Transaction], None]) -> None:
+    async def _commit(self, work: Callable[[Transaction], None]) -> None:
+        """Commit the end of an attempt, unless the task was claimed by another member."""
         try:
             await self._database.transaction(work)
-        except TaskTaken:
+        except ClaimLost:
             _log.info("task taken over by another member")
         except (DatabaseDown, ConnectionLost, DatabaseAtFault):
-            await self._when_up(work)
+            await self._commit_when_up(work)
         except Exception:  # its lease runs out, and then it runs alone
             _log.exception("task outcome not stored; the task runs again after its lease")
 
-    async def _when_up(self, work: Callable[[Transaction], None]) -> None:
-        """No try is spent on a database that is away; the lease outlives a short absence."""
+    async def _commit_when_up(self, work: Callable[[Transaction], None]) -> None:
+        """Repeat a commit until the database is available, or this member stops.
+
+        The lease outlives a short outage, so that the outage costs no try.
+        """
         while not self._stopped.is_set():
             try:
                 await self._database.transaction(work)
             except (DatabaseDown, ConnectionLost, DatabaseAtFault):
-                await wait_at_most(self._stopped, _POLL_SECONDS)
+                await wait_at_most(self._stopped, _RETRY_SECONDS)
                 continue
-            except TaskTaken:
+            except ClaimLost:
                 pass
             return
 
-    def _of(self, task: Task, reason: str) -> Mapping[str, Any]:
+    def _details(self, task: Task, reason: str) -> Mapping[str, Any]:
         return {
             "event_id": task.event_id,
             "type": task.type,
@@ -203,10 +209,10 @@ class Outcomes:
 
 
 def _tries_before(task: Task) -> int:
-    """The tries before this one. Of a task that runs alone the running one counts already."""
+    """Return the tries before this one: those of a task that runs alone include the running one."""
     return task.tries - 1 if task.alone else task.tries
 
 
 def _ended_its_process(task: Task) -> str:
-    said = f"; before that: {task.reason}" if task.reason else ""
-    return f"its process ended while it ran alone, in the last of {task.tries - 1} tries{said}"
+    before = f"; before that: {task.reason}" if task.reason else ""
+    return f"its process ended while it ran alone, in the last of {task.tries - 1} tries{before}"

@@ -9,29 +9,32 @@ __all__ = ["Places"]
 class Places:
     """A fixed number of places for tasks, shared between event types.
 
-    One type never has them all, even when nothing else is due: its attempts may hang. A quarter
-    stays for the others, and a place for each of them that has none at the moment. Where there are
-    more types than places, one place stays free of the type that asks.
+    One type never has all places, even when nothing else is due, because its attempts may hang. A
+    quarter of the places stays free for other types, and one place for each type that has none at
+    the moment. If there are more types than places, one place stays free of any single type.
     """
 
     def __init__(self, types: Collection[str], places: int) -> None:
         self._types = len(types)
         self._places = places
-        self._taken: Counter[str] = Counter()
+        self._occupied: Counter[str] = Counter()
 
-    def take(self, type: str) -> None:
-        self._taken[type] += 1
+    def occupy(self, type: str) -> None:
+        """Occupy a place for a task of a type."""
+        self._occupied[type] += 1
 
-    def give_back(self, type: str) -> None:
-        self._taken[type] -= 1
+    def vacate(self, type: str) -> None:
+        """Vacate a place of a type."""
+        self._occupied[type] -= 1
 
     def share(self, due: Iterable[str]) -> dict[str, int]:
-        """Number of further tasks of each type in `due` that may run; earlier types come first."""
-        free = self._places - self._taken.total()
+        """Return how many more tasks of each due type may run; earlier types come first."""
+        free = self._places - self._occupied.total()
         shares: dict[str, int] = {}
         for type in due:
-            more = min(free, self._most() - self._taken[type], free - self._reserved(type, shares))
-            if not self._taken[type] and free > 0:
+            occupied = self._occupied[type]
+            more = min(free, self._most() - occupied, free - self._reserved(type, shares))
+            if not occupied and free > 0:
                 more = max(more, 1)
             if more > 0:
                 shares[type] = more
@@ -39,14 +42,14 @@ class Places:
         return shares
 
     def _most(self) -> int:
-        """Maximum number of places of one type."""
+        """Return the maximum number of places of one type."""
         if self._types <= 1:
             return self._places
         return max(1, self._places - max(1, self._places // 4))
 
     def _reserved(self, type: str, shares: Collection[str]) -> int:
-        """Places that are kept for other types that have none."""
+        """Return the number of places to keep for other types that have none."""
         if self._types > self._places:
             return 0
-        having = {t for t, taken in self._taken.items() if taken} | set(shares) | {type}
+        having = {t for t, occupied in self._occupied.items() if occupied} | set(shares) | {type}
         return self._types - len(having)

@@ -8,24 +8,24 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from chassis.database import Database
 from chassis.event_settings import EventSettings
-from chassis.events.tasks import queue
+from chassis.events.tasks import claims
 from chassis.events.tasks.backoff import backoff
 from chassis.events.tasks.gate import Gate
-from chassis.events.tasks.rows import Task
+from chassis.events.tasks.task import Task
 
 __all__ = ["Suspects"]
 
-_MOMENT_SECONDS = 1.0
-# Suspects wait this many times for a moment without async handlers; then those make room.
+_GATE_SECONDS = 1.0
+# Delays after which async attempts are cancelled to make room for a suspect.
 _PATIENT_DELAYS = 4
 
 Begin = Callable[[Task, AbstractAsyncContextManager[None]], asyncio.Task[None]]
 
 
 class Suspects:
-    """Waits for a moment in which nothing else runs, and rests after a vain wait.
+    """Runs suspects when the gate can be held exclusively, and rests after each attempt in vain.
 
-    `begin` starts an attempt. `awaiting` are the running attempts of async handlers.
+    `begin` starts an attempt. `async_attempts` are the running attempts of async handlers.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Suspects:
         member: str,
         version: str,
         begin: Begin,
-        awaiting: Collection[asyncio.Task[None]],
+        async_attempts: Collection[asyncio.Task[None]],
         stopped: asyncio.Event,
     ) -> None:
         self._database = database
@@ -46,45 +46,45 @@ class Suspects:
         self._member = member
         self._version = version
         self._begin = begin
-        self._awaiting = awaiting
+        self._async_attempts = async_attempts
         self._stopped = stopped
         self._delays = 0
         self._rest_until = 0.0
 
     @property
     def resting(self) -> bool:
-        """Whether they wait for the next time in which a moment is sought."""
+        """Whether the gate was busy lately, so that no suspect is looked for at the moment."""
         return time.monotonic() < self._rest_until
 
     def none_due(self) -> None:
-        """None waits any more: the next one is patient again."""
+        """Be patient again with the next suspect, because none waits any more."""
         self._delays = 0
 
     async def run(self, types: list[str]) -> bool:
-        """Run those of these types, if there is a moment for it soon; whether any ran.
+        """Run due suspects of these types if the gate becomes free soon; return whether any ran.
 
-        Lanes stand still for it no longer than a lease and a moment. It costs async handlers no
-        try to make room: they are given back, and run again.
+        Lanes stand still for at most a lease and `_GATE_SECONDS`. An async attempt that is
+        cancelled to make room is released and loses no try.
         """
-        if self._delays >= _PATIENT_DELAYS and self._awaiting:
-            for running in self._awaiting:
+        if self._delays >= _PATIENT_DELAYS and self._async_attempts:
+            for running in self._async_attempts:
                 running.cancel()
-            await asyncio.wait(self._awaiting, timeout=_MOMENT_SECONDS)
+            await asyncio.wait(self._async_attempts, timeout=_GATE_SECONDS)
         try:
-            async with self._gate.alone(_MOMENT_SECONDS):
-                return await self._run_alone(types)
+            async with self._gate.exclusive(_GATE_SECONDS):
+                return await self._run_one_by_one(types)
         except TimeoutError:
             self._delays += 1
             self._rest_until = time.monotonic() + backoff(self._delays, self._settings)
             return False
 
-    async def _run_alone(self, types: list[str]) -> bool:
+    async def _run_one_by_one(self, types: list[str]) -> bool:
         ran = False
         lease = self._settings.task_lease_seconds
         until = time.monotonic() + lease
         while (seconds := until - time.monotonic()) > 0 and not self._stopped.is_set():
             task = await self._database.transaction(
-                lambda tx: queue.claim_alone(
+                lambda tx: claims.claim_suspect(
                     tx.session,
                     owner=self._member,
                     types=types,
@@ -98,7 +98,7 @@ class Suspects:
             running = self._begin(task, nullcontext())
             await asyncio.wait({running}, timeout=seconds)
             if not running.done():
-                # It lives; that its process may end by it counts as a try still.
-                self._gate.stay(running)
+                # Other work resumes. If the process ends by this task it still counts as a try.
+                self._gate.share_until_done(running)
                 break
         return ran

@@ -12,21 +12,21 @@ from sqlalchemy.orm import Session
 from chassis.database import ConnectionLost, Database, DatabaseDown, Transaction
 from chassis.database.tables import tasks
 from chassis.events.tasks import dead_letter_rows
-from chassis.events.tasks.rows import Task
+from chassis.events.tasks.task import Task
 
 __all__ = ["Unhandled", "old_tasks", "waiting_types"]
 
 _log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 60.0
-# As the index of what may be claimed has it.
-_FREE = (tasks.c.owner.is_(None), tasks.c.due_at >= 0)
-_MOST = 100
+# The condition of the index slipway_task_next.
+_IS_UNCLAIMED = (tasks.c.owner.is_(None), tasks.c.due_at >= 0)
+_ROWS_AT_ONCE = 100
 
 
 class Unhandled:
-    """Looks for tasks of types that neither this version handles nor another that runs.
+    """Finds tasks of types that neither this version nor another running version handles.
 
-    `versions_of` tells which running versions handle a type, None while that is not known.
+    `versions_of` returns the running versions that handle a type, None while that is unknown.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Unhandled:
         self._max_age_seconds = max_age_seconds
 
     async def run(self) -> None:
-        """Look now and again, until cancelled."""
+        """Look once a minute, until cancelled."""
         while True:
             try:
                 await self.look()
-            except (DatabaseDown, ConnectionLost) as error:  # readiness says so as well
+            except (DatabaseDown, ConnectionLost) as error:  # readiness reports it as well
                 _log.debug(
                     "search for unhandled events failed; retrying",
                     error=str(error),
@@ -56,7 +56,7 @@ class Unhandled:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def look(self) -> None:
-        """Make dead letters of what has waited for its maximum age."""
+        """Make dead letters of unhandled tasks that have reached their maximum age."""
         waiting = await self._database.read(lambda tx: waiting_types(tx.session))
         for type in waiting:
             versions = self._versions_of(type)
@@ -81,10 +81,10 @@ class Unhandled:
 
 
 def waiting_types(session: Session) -> list[str]:
-    """The types of which tasks wait; as many index entries are read as there are types."""
-    first = select(tasks.c.type).where(*_FREE).order_by(tasks.c.type).limit(1).scalar_subquery()
-    found = select(first.label("type")).cte("found", recursive=True)
-    after = select(tasks.c.type).where(tasks.c.type > found.c.type, *_FREE)
+    """Return the types that have waiting tasks, reading one index entry for each."""
+    first = select(tasks.c.type).where(*_IS_UNCLAIMED).order_by(tasks.c.type).limit(1)
+    found = select(first.scalar_subquery().label("type")).cte("found", recursive=True)
+    after = select(tasks.c.type).where(tasks.c.type > found.c.type, *_IS_UNCLAIMED)
     following = after.order_by(tasks.c.type).limit(1).scalar_subquery()
     found = found.union_all(select(following).where(found.c.type.is_not(None)))
     statement = select(found.c.type).where(found.c.type.is_not(None))
@@ -92,26 +92,28 @@ def waiting_types(session: Session) -> list[str]:
 
 
 def old_tasks(session: Session, type: str, stored_before: float) -> Sequence[Task]:
-    """Some of a type's tasks that have been due, each first of its key, since before that time;
-    nobody else ends or claims them before this commit."""
+    """Lock and return up to 100 tasks of a type, for each way of running.
+
+    They are the first of their keys and have been due since before a time (epoch seconds).
+    """
     found: list[Task] = []
     for alone in (False, True):
-        rows = session.execute(_old(type, alone, stored_before)).all()
+        rows = session.execute(_old_tasks(type, alone, stored_before)).all()
         found += [Task.of(row) for row in rows]
     return found
 
 
-def _old(type: str, alone: bool, stored_before: float) -> Select[Any]:
+def _old_tasks(type: str, alone: bool, stored_before: float) -> Select[Any]:
     return (
         select(tasks)
         .where(
             tasks.c.type == type,
             tasks.c.alone == alone,
-            *_FREE,
+            *_IS_UNCLAIMED,
             tasks.c.due_at <= stored_before,
             tasks.c.stored_at <= stored_before,
         )
         .order_by(tasks.c.due_at, tasks.c.id)
-        .limit(_MOST)
+        .limit(_ROWS_AT_ONCE)
         .with_for_update(skip_locked=True, of=tasks, key_share=True)
     )

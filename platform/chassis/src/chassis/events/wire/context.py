@@ -1,4 +1,4 @@
-"""What is known of an event besides its data: its CloudEvents attributes."""
+"""The CloudEvents attributes of an event: all that is known of it besides its data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,19 +20,19 @@ class EventContext:
     subject: str | None = None
     """The partition key's value."""
     time: datetime | None = None
-    """When it was published; aware, in UTC."""
+    """When the event was published; aware, in UTC."""
     datacontenttype: str | None = None
-    """As the sender wrote it; the transport knows the effective one."""
+    """The content type as the sender wrote it; `Received` has the effective one."""
     dataschema: str | None = None
     partition_key: str | None = None
     sequence: int | None = None
-    """Its number within its subject (type and lane), from 1; None until it is on its way."""
+    """The event's number within its subject (type and lane), from 1; None before it has one."""
     correlation_id: str | None = None
-    """The id of the event that all of this began with."""
+    """The id of the event at the start of this chain of events."""
     causation_id: str | None = None
     """The id of the event that this one follows from."""
     traceparent: str | None = None
-    """The trace context of the start; a transport header names the publishing span."""
+    """The trace context of the chain's start; a transport header names the publishing span."""
     tracestate: str | None = None
     extensions: Mapping[str, str] = field(default_factory=dict, hash=False)
     """All other extensions, in their canonical string form."""

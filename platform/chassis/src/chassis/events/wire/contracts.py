@@ -1,4 +1,4 @@
-"""What a message's contract says about it as an event."""
+"""What a message's contract says about it as an event: its type, partition key and subjects."""
 
 import re
 
@@ -23,19 +23,20 @@ _STREAM_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class ContractError(TypeError):
-    """A message cannot be an event as its .proto file stands; the message says what to change."""
+    """A message cannot be an event because of its .proto file; the text says what to change."""
 
 
 def event_type(message: type[Message]) -> str:
-    """The CloudEvents type: the message's full name, as `shop.orders.v1.OrderPlaced`."""
+    """Return the CloudEvents type: the message's full name, as `shop.orders.v1.OrderPlaced`."""
     return message.DESCRIPTOR.full_name
 
 
 def partition_key_field(message: type[Message]) -> str:
-    """The name of the field whose value is the partition key.
+    """Return the name of the field whose value is the partition key.
 
     Raises:
-        ContractError: the option is missing, or names no field or one that is no single string.
+        ContractError: the option is missing, or names a field that does not exist or is not a
+            single string.
     """
     descriptor = message.DESCRIPTOR
     name = descriptor.GetOptions().Extensions[partition_key]
@@ -59,10 +60,10 @@ def partition_key_field(message: type[Message]) -> str:
 
 
 def stream_of(service: str) -> str:
-    """The JetStream stream that a service owns: named for it.
+    """Return the name of the JetStream stream that a service owns: the service's name.
 
     Raises:
-        ContractError: the name cannot be a stream's.
+        ContractError: a stream cannot have this name.
     """
     if not _STREAM_NAME.fullmatch(service):
         raise ContractError(
@@ -72,10 +73,10 @@ def stream_of(service: str) -> str:
 
 
 def source_service(type: str) -> str:
-    """The service that publishes an event type, from its package: `shop.orders.v1.X` → `orders`.
+    """Return the service that publishes a type, by its package: `shop.orders.v1.X` → `orders`.
 
     Raises:
-        ContractError: the package has fewer than two parts.
+        ContractError: the package has fewer than three parts.
     """
     parts = type.split(".")
     if len(parts) < 3 or not all(parts):
@@ -94,15 +95,15 @@ def is_of_stream(subject: str, stream: str) -> bool:
 
 
 def subject_of(type: str, lane: int) -> str:
-    """The NATS subject of a type's events in one lane: `shop.orders.v1.OrderPlaced.7`."""
+    """Return the NATS subject of a type's events in a lane: `shop.orders.v1.OrderPlaced.7`."""
     return f"{type}.{lane}"
 
 
 def lane_of_subject(subject: str) -> int:
-    """The lane that `subject_of` put into a subject."""
+    """Return the lane of a subject that `subject_of` has returned."""
     return int(subject.rpartition(".")[2])
 
 
 def subjects_of(type: str) -> str:
-    """The wildcard for a type's subjects in all lanes."""
+    """Return the wildcard for a type's subjects in all lanes."""
     return f"{type}.*"

@@ -1,4 +1,4 @@
-"""The transport's own headers, beside those of CloudEvents."""
+"""Headers and subjects that the platform uses in addition to those of CloudEvents and events."""
 
 import json
 import re
@@ -29,34 +29,36 @@ __all__ = [
     "missing_stream",
     "number_value",
     "operator_subject",
-    "relayed",
+    "relay_headers",
     "resend_subject",
     "wake_subject",
 ]
 
 NUMBER = "ce-sequence"  # CloudEvents sequence extension: counts within the subject
 GENERATION = "slipway-generation"
-LINEAGE = "slipway-lineage"  # the generations before it, the latest first; only if there are any
+LINEAGE = "slipway-lineage"  # earlier generations, the latest first; absent if there are none
 RANK = "slipway-rank"
-STORED_AT = "slipway-stored-at"  # the sequence at which the stream is to store it
-COPIED_FROM = "Nats-Stream"  # in the broker's answer to a direct get
-_ACKNOWLEDGE = "$JS.ACK."  # where what a consumer delivers could be acknowledged
+STORED_AT = "slipway-stored-at"  # the sequence at which the stream has to store the event
+COPIED_FROM = "Nats-Stream"  # set by the broker in its answer to a direct get
+_ACKNOWLEDGE = "$JS.ACK."  # prefix of the reply subject of a message that a consumer delivers
 INBOX = "_INBOX"
+RECONCILE = b"reconcile"
 MEMBERS_STREAM = "slipway-members"
-# Not a key-value bucket's $KV: a server keeps that from crossing into another JetStream domain.
+# The subject does not begin with $KV, because a server does not pass that on to another JetStream
+# domain.
 _MEMBERS = "slipway.members"
 MEMBERS_SUBJECTS = f"{_MEMBERS}.>"
 _GENERATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_MOST_DIGITS = 18  # of what a database holds as an integer
+_MAX_DIGITS = 18  # so that the number fits into a BIGINT
 
 
 def number_value(number: int) -> str:
-    """A number as the sequence extension has it: strings that sort as their numbers do."""
+    """Return a number as the sequence extension has it: strings that sort like their numbers."""
     return f"{number:016d}"
 
 
 def header(headers: Mapping[str, str], name: str) -> str | None:
-    """A header in any case."""
+    """Return a header, whatever the case of its name; None if it is missing."""
     value = headers.get(name)
     if value is None:
         value = next((v for k, v in headers.items() if k.lower() == name), None)
@@ -64,50 +66,47 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def event_id(headers: Mapping[str, str]) -> str:
-    """The event's id as it is on the wire, to compare; empty if it is none that is kept."""
+    """Return the event's id as it is on the wire; empty if it is missing or cannot be stored."""
     id = header(headers, "ce-id") or ""
     return id if len(id) <= LONGEST_NAME and id.isprintable() else ""
 
 
 def generation(headers: Mapping[str, str]) -> str:
-    """The generation of the counters that numbered it; empty in what no relay has sent."""
+    """Return the generation of the counters that numbered the event; empty if no relay sent it."""
     value = header(headers, GENERATION) or ""
     return value if _GENERATION.fullmatch(value) else ""
 
 
 def lineage(headers: Mapping[str, str]) -> tuple[str, ...]:
-    """The generations above whose numbers its own begins, the latest first."""
+    """Return the generations before that of the event, the latest first."""
     named = (headers.get(LINEAGE) or "").split()
     return tuple(name for name in named if _GENERATION.fullmatch(name))
 
 
 def integer(headers: Mapping[str, str], name: str) -> int:
-    """A header's value; 0 when it is missing or no integer, as in what no relay has sent."""
+    """Return a header's value; 0 if it is missing or not a number, as in other messages."""
     value = header(headers, name) or ""
-    known = value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
-    return int(value) if known else 0
+    valid = value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS
+    return int(value) if valid else 0
 
 
 def is_copy(headers: Mapping[str, str], sequence: int) -> bool:
     """Whether the message at this sequence of a stream is a copy of one that is stored elsewhere.
 
     A reader of a stream may name another stream's subject as the reply subject; the broker then
-    stores the message there, headers and all. Such a message is no event. What older relays sent,
-    and what is sent again beside the stream, names no sequence.
+    stores the message there, with its headers. Such a message is not an event. Events of older
+    relays, and events that are sent again to a consumer, name no sequence.
     """
     place = headers.get(STORED_AT)
     return COPIED_FROM in headers or (place is not None and place != str(sequence))
 
 
 def is_delivered_copy(headers: Mapping[str, str], reply: str) -> bool:
-    """Whether a message was not published but sent by the broker, from a stream that holds it."""
+    """Whether the broker sent a message from a stream, so that nobody has published it here."""
     return COPIED_FROM in headers or reply.startswith(_ACKNOWLEDGE)
 
 
-RECONCILE = b"reconcile"
-
-
-def relayed(
+def relay_headers(
     headers: bytes,
     *,
     number: int,
@@ -116,8 +115,10 @@ def relayed(
     lineage: str,
     stored_at: int | None = None,
 ) -> dict[str, str]:
-    """The headers of an event of the outbox, as a relay sends it: to be stored at a sequence of its
-    stream, or to a consumer that has missed it."""
+    """Return the headers of an outbox event as a relay sends it.
+
+    `stored_at` is its sequence in the stream; None for an event that is sent again to a consumer.
+    """
     sent: dict[str, str] = json.loads(headers)
     sent[NUMBER] = number_value(number)
     sent[GENERATION] = generation
@@ -130,22 +131,22 @@ def relayed(
 
 
 def inbox_prefix(service: str) -> str:
-    """Below which a service has its answers: of its own, so that no other may listen to them."""
+    """Return the prefix of a service's inboxes, which no other service may subscribe to."""
     return f"{INBOX}.{service}"
 
 
 def members_subject(service: str, member: str) -> str:
-    """Where a member of a service announces itself; `*` stands for all members."""
+    """Return the subject on which a member announces itself; the member `*` matches all."""
     return f"{_MEMBERS}.{service}.{member}"
 
 
 def missing_stream(stream: str, service: str) -> str:
-    """What is to be done about a stream that a service does not make by itself."""
-    return f"stream {stream!r} is missing: `python -m {service} broker apply` makes it"
+    """Return the text for a missing stream that the service may not create by itself."""
+    return f"stream {stream!r} is missing: `python -m {service} broker apply` creates it"
 
 
 def resend_subject(service: str) -> str:
-    """Where a service is asked for events that are missing in its stream."""
+    """Return the subject on which a service is asked to send events again."""
     return f"slipway.resend.{service}"
 
 
@@ -158,6 +159,8 @@ def wake_subject(service: str) -> str:
 
 
 def operator_subject(service: str) -> str:
-    """Where the members of a service hear that an operator has changed something: a hint to look
-    at once, and what is to be logged of it (JSON)."""
+    """Return the subject on which the members of a service hear of an operator's change.
+
+    The payload is an OperatorChange in JSON: the members log it and look at the database at once.
+    """
     return f"slipway.operator.{service}"

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from google.protobuf import json_format
 from sqlalchemy.orm import Session
 
-from chassis.events.wire.cloudevents import decode, from_data
+from chassis.events.wire.decoding import decode
+from chassis.events.wire.event_data import from_data
 from chassis.exit_codes import NOTHING, OK
 from chassis.operations.command_line.arguments import Verbs, duration
 from chassis.operations.command_line.operator import Operator, WrongUsage

@@ -16,7 +16,7 @@ from chassis.database import Database
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.operator_changes import OperatorChange
-from chassis.events.producer.publisher import Publisher
+from chassis.events.producer.event_factory import EventFactory
 from chassis.events.wire import transport
 from chassis.exit_codes import FAILED, NOTHING, OK, USAGE
 from chassis.operations.command_line.table import Row, as_json, counted, details, notes, table
@@ -49,7 +49,7 @@ class Operator:
         self.arguments = arguments
         self.changed = 0
         url = settings.database_url.get_secret_value()
-        self.database = Database(url, Publisher(service.name), threads=1, read_threads=1)
+        self.database = Database(url, EventFactory(service.name), threads=1, read_threads=1)
 
     @property
     def command(self) -> str:

@@ -88,7 +88,7 @@ async def _stream_sequence(operator: Operator) -> int | None:
 
 
 async def _refused(operator: Operator) -> int:
-    found = await operator.database.read(lambda tx: refused.listed(tx.session))
+    found = await operator.database.read(lambda tx: refused.list_all(tx.session))
     operator.show([_row(event) for event in found])
     if not found:
         operator.say("no events are refused")
@@ -112,7 +112,7 @@ async def _change(operator: Operator, change: Callable[[Session, Sequence[int]],
     refused_from = 0.0 if arguments.since is None else time.time() - arguments.since
     found = [
         event
-        for event in await operator.database.read(lambda tx: refused.listed(tx.session))
+        for event in await operator.database.read(lambda tx: refused.list_all(tx.session))
         if (not arguments.ids or event.id in arguments.ids)
         and (not arguments.type or f".{event.type}".endswith(f".{arguments.type}"))
         and event.refused_at >= refused_from

@@ -1,4 +1,4 @@
-"""What a service publishes, as it goes into the outbox."""
+"""Makes an event of a message: its CloudEvents attributes, and its row in the outbox."""
 
 import json
 import time
@@ -8,23 +8,23 @@ from datetime import UTC, datetime
 from google.protobuf.message import Message
 
 from chassis.database.tables import LONGEST_NAME
-from chassis.events.wire.cloudevents import EventFormat, encode, to_data
 from chassis.events.wire.context import EventContext
 from chassis.events.wire.contracts import event_type, partition_key_field, subject_of
+from chassis.events.wire.encoding import encode
+from chassis.events.wire.event_data import EventFormat, to_data
 from chassis.events.wire.lanes import LANES, lane_of
 from chassis.ids import uuid7
 from chassis.telemetry import tracing
 from chassis.telemetry.trace_context import TraceContext, current_trace
 
-__all__ = ["EventTooLarge", "Publisher"]
+__all__ = ["EventFactory", "EventTooLarge"]
 
-
-# The server takes 64 KiB of headers, those of the relay among them.
-_HEADERS_MOST = 60 * 1024
+# Below the server's limit of 64 KiB, so that the relay's headers fit as well.
+_HEADERS_MAX_BYTES = 60 * 1024
 
 
 class EventTooLarge(ValueError):
-    """An event is larger than the platform allows on its way."""
+    """An event is larger than the platform allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class _Publication:
     key_field: str
 
 
-class Publisher:
-    """What a service may publish, and how it is put on the wire."""
+class EventFactory:
+    """The message types that a service may publish, and how it encodes them."""
 
     def __init__(
         self,
@@ -52,15 +52,15 @@ class Publisher:
             for message in publishes
         }
 
-    def outgoing(
+    def create(
         self, message: Message, cause: EventContext | None
     ) -> tuple[EventContext, dict[str, object]]:
-        """The event's attributes, and its row in the outbox.
+        """Return the attributes of a new event, and its row in the outbox.
 
         Raises:
             LookupError: the service does not declare that it publishes this type.
             ValueError: the partition key is empty or too long.
-            EventTooLarge: headers and data exceed the platform's limit, or headers the broker's.
+            EventTooLarge: the event exceeds the platform's limit, or its headers the broker's.
         """
         publication = self._publications.get(type(message))
         if publication is None:
@@ -68,14 +68,7 @@ class Publisher:
                 f"{self.source} does not publish {message.DESCRIPTOR.full_name}: "
                 "add it to publishes=[...] of its Service"
             )
-        key = str(getattr(message, publication.key_field))
-        if not key:
-            raise ValueError(f"{publication.type}.{publication.key_field} is empty")
-        if len(key) > LONGEST_NAME:
-            raise ValueError(
-                f"{publication.type}.{publication.key_field} is a partition key and has "
-                f"{len(key)} characters, the most are {LONGEST_NAME}"
-            )
+        key = self._partition_key(message, publication)
         id = uuid7()
         correlation, causation = (
             (cause.correlation_id or cause.id, cause.id) if cause else (id, None)
@@ -102,17 +95,7 @@ class Publisher:
         )
         datacontenttype, data = to_data(message, self.format)
         headers = json.dumps(encode(context, datacontenttype) | _trace_headers(published)).encode()
-        if len(headers) + len(data) > self.max_bytes:
-            raise EventTooLarge(
-                f"{publication.type} {id} has {len(headers) + len(data)} bytes, the limit is "
-                f"{self.max_bytes} (APP_EVENT_MAX_BYTES); put the large part elsewhere and "
-                "publish a reference to it"
-            )
-        if len(headers) > _HEADERS_MOST:
-            raise EventTooLarge(
-                f"{publication.type} {id} has {len(headers)} bytes of attributes, the limit is "
-                f"{_HEADERS_MOST}: its cause hands on too much (correlation id, tracestate)"
-            )
+        self._check_size(context, headers, data)
         row: dict[str, object] = {
             "event_id": id,
             "subject": subject_of(publication.type, lane_of(key, LANES)),
@@ -122,7 +105,31 @@ class Publisher:
         }
         return context, row
 
+    def _partition_key(self, message: Message, publication: _Publication) -> str:
+        key = str(getattr(message, publication.key_field))
+        if not key:
+            raise ValueError(f"{publication.type}.{publication.key_field} is empty")
+        if len(key) > LONGEST_NAME:
+            raise ValueError(
+                f"{publication.type}.{publication.key_field} is a partition key and has "
+                f"{len(key)} characters; the limit is {LONGEST_NAME}"
+            )
+        return key
+
+    def _check_size(self, context: EventContext, headers: bytes, data: bytes) -> None:
+        size = len(headers) + len(data)
+        if size > self.max_bytes:
+            raise EventTooLarge(
+                f"{context.type} {context.id} has {size} bytes, the limit is {self.max_bytes} "
+                "(APP_EVENT_MAX_BYTES); put the large part elsewhere and publish a reference to it"
+            )
+        if len(headers) > _HEADERS_MAX_BYTES:
+            raise EventTooLarge(
+                f"{context.type} {context.id} has {len(headers)} bytes of attributes, the limit is "
+                f"{_HEADERS_MAX_BYTES}: its cause hands on too much (correlation id, tracestate)"
+            )
+
 
 def _trace_headers(span: TraceContext) -> dict[str, str]:
-    # A line break would end the header.
+    # A value with a line break is left out, because it would end the header.
     return {name: v for name, v in span._asdict().items() if v and v.isprintable()}

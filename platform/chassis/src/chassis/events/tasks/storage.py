@@ -1,0 +1,111 @@
+"""Stores events as tasks, in the order of their keys.
+
+Only the oldest task of a key may run, and only it has a due time. A task that is stored behind it
+gets its due time in the transaction that finishes the task before it.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from chassis.database.chunks import chunks
+from chassis.database.tables import dead_letters, tasks
+
+__all__ = ["blocked_keys", "count", "lock_keys", "store", "store_in_order"]
+
+# NOT NULL, written so that SQLite uses the index.
+_HAS_DUE_TIME = tasks.c.due_at >= 0
+
+
+def blocked_keys(session: Session, keys: Iterable[str]) -> set[tuple[str, str]]:
+    """Return the (source, key) pairs that have a task, so that later events have to wait."""
+    found: set[tuple[str, str]] = set()
+    for some in chunks(list(keys)):
+        statement = _first_tasks(tasks.c.source, tasks.c.key, keys=some).distinct()
+        found |= {(row.source, row.key) for row in session.execute(statement)}
+    return found
+
+
+def lock_keys(session: Session, blocked: Set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Lock the first tasks of these keys until this commit, and return the keys still blocked.
+
+    Without the lock such a task could finish, and give no due time to the task behind it, while
+    this transaction stores that one.
+    """
+    locked: set[tuple[str, str]] = set()
+    keys = set(blocked)
+    while left := keys - locked:
+        # A task may have finished while this transaction waited for its lock, and another task may
+        # block the key now.
+        names = sorted({key for _, key in left})
+        for some in chunks(names):
+            statement = _first_tasks(tasks.c.source, tasks.c.key, keys=some)
+            rows = session.execute(statement.with_for_update(read=True, key_share=True))
+            locked |= {(row.source, row.key) for row in rows}
+        keys = locked | (left & blocked_keys(session, names))
+    return locked
+
+
+def _first_tasks(*columns: ColumnElement[Any], keys: Sequence[str]) -> Select[Any]:
+    return select(*columns).where(tasks.c.key.in_(keys), _HAS_DUE_TIME)
+
+
+def store(session: Session, events: Sequence[Mapping[str, object]]) -> None:
+    """Store events as tasks that are due now, unless an event has a `due_at`."""
+    now = time.time()
+    new: dict[str, object] = {
+        "stored_at": now,
+        "due_at": now,
+        "followed": False,
+        "tries": 0,
+        "tried": "{}",
+        "attempt": 0,
+        "alone": False,
+        "reason": "",
+    }
+    if events:
+        session.execute(insert(tasks), [{**new, **event} for event in events])
+
+
+def store_in_order(
+    session: Session, events: Sequence[Mapping[str, object]], blocked: Set[tuple[str, str]]
+) -> None:
+    """Store events as tasks that wait behind earlier tasks of their key.
+
+    `blocked` are the keys that have tasks already; they must be locked.
+    """
+    rows: list[dict[str, object]] = []
+    first: dict[object, dict[str, object]] = {}
+    followed_keys: set[str] = set()
+    for event in events:
+        row, key = (
+            {"due_at": time.time(), "followed": False, **event},
+            (event["source"], event["key"]),
+        )
+        if key in blocked or key in first:
+            row["due_at"] = None
+            if key in first:
+                first[key]["followed"] = True
+            else:
+                followed_keys.add(str(event["key"]))
+        else:
+            first[key] = row
+        rows.append(row)
+    for keys in chunks(sorted(followed_keys)):
+        before = tasks.c.key.in_(keys) & _HAS_DUE_TIME
+        session.execute(
+            update(tasks).where(before, tasks.c.followed.is_(False)).values(followed=True)
+        )
+    store(session, rows)
+
+
+def count(session: Session) -> tuple[int, int]:
+    """Return the number of tasks and the number of dead letters."""
+    number = select(func.count())
+    return (
+        int(session.execute(number.select_from(tasks)).scalar_one()),
+        int(session.execute(number.select_from(dead_letters)).scalar_one()),
+    )

@@ -1,0 +1,38 @@
+"""The CloudEvents attributes that an event's context has a field for, and how a value is written.
+
+The wire format is the CloudEvents NATS protocol binding: strict in what is encoded, liberal in what
+is decoded. In binary mode each attribute is a `ce-` header, percent-encoded, and the data are the
+payload. In structured mode, which the header Content-Type announces, the payload is JSON with all
+of it.
+"""
+
+import re
+
+__all__ = ["FIELDS", "JSON", "PLAIN_VALUE", "RESERVED", "STRUCTURED", "Undecodable"]
+
+JSON = "application/json"
+STRUCTURED = "application/cloudevents"
+"""Start of the content type of structured mode."""
+
+FIELDS = {
+    "id": "id",
+    "type": "type",
+    "source": "source",
+    "subject": "subject",
+    "datacontenttype": "datacontenttype",
+    "dataschema": "dataschema",
+    "partitionkey": "partition_key",
+    "correlationid": "correlation_id",
+    "causationid": "causation_id",
+    "traceparent": "traceparent",
+    "tracestate": "tracestate",
+}
+"""Fields of EventContext by attribute: those that hold text, so neither time nor sequence."""
+RESERVED = {*FIELDS, "specversion", "time", "sequence", "data"}
+"""Names that an extension cannot have."""
+PLAIN_VALUE = re.compile(r"[!#$&-~]*")
+"""A value that a header holds as it is, without percent-encoding."""
+
+
+class Undecodable(ValueError):
+    """A message that is not a CloudEvent, or data that do not match its type; with the reason."""
