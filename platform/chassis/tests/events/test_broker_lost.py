@@ -119,14 +119,8 @@ async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_noth
         shop.start_relay(proxy.url)
         await shop.sent()
         for marker in (b"Nats-Batch-Sequence: 25\r\n", b"Nats-Batch-Commit"):
-            held = asyncio.Event()
-
-            def hold(held: asyncio.Event = held) -> None:
-                proxy.hold("to_server")
-                held.set()
-
             there = len(shop.published)
-            proxy.when("to_server", marker, hold)
+            held = proxy.hold_at("to_server", marker)
             await shop.sell(range(there, there + 50))
             shop.wake()
             await held.wait()

@@ -1,4 +1,4 @@
-"""A service's tables copied and put back, as a backup is, whether or not the service runs."""
+"""Copies of a service's tables, made and restored like a backup, even while the service runs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ class Backup:
 
 
 def back_up(url: str) -> Backup:
-    """The chassis' tables as they are committed now."""
+    """Return the committed rows of the chassis' tables."""
     engine = create_engine(url)
     with engine.connect() as connection:
         rows = {
@@ -28,7 +28,7 @@ def back_up(url: str) -> Backup:
 
 
 def restore(url: str, backup: Backup) -> None:
-    """Put the rows of a backup in place of what is there, in one commit."""
+    """Replace all rows by those of a backup, in one commit."""
     engine = create_engine(url)
     with engine.begin() as connection:
         for table in metadata.sorted_tables:
@@ -36,7 +36,7 @@ def restore(url: str, backup: Backup) -> None:
             if rows := backup.rows.get(table.name):
                 connection.execute(insert(table), rows)
         if engine.dialect.name == "postgresql":
-            # Ids are given out again, as they are after a real restore.
+            # Ids are given again, as after a real restore.
             connection.execute(
                 text(
                     "SELECT setval(pg_get_serial_sequence('slipway_outbox', 'id'), "
@@ -47,5 +47,5 @@ def restore(url: str, backup: Backup) -> None:
 
 
 def erase(url: str) -> None:
-    """Leave nothing in the chassis' tables."""
+    """Delete all rows of the chassis' tables."""
     restore(url, Backup({}))

@@ -1,4 +1,4 @@
-"""A TCP proxy before a server, to hold, drop and cut what passes."""
+"""A TCP proxy in front of a server, which holds, drops or cuts the traffic."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 Direction = Literal["to_server", "to_client"]
 Tap = Callable[[bytes], None]
-_TAIL = 64  # longest marker
+_MAX_MARKER = 64
 
 
 @dataclass
@@ -20,9 +20,9 @@ class _Trigger:
 
 
 class Proxy:
-    """As a context manager it listens on a free port of 127.0.0.1 until the end of the block.
+    """A context manager that listens on a free port of 127.0.0.1 until the end of the block.
 
-    `tap` makes, for each connection, what is called with the bytes that its client sends.
+    `tap` returns, for each connection, a function that is called with the bytes of its client.
     """
 
     def __init__(self, port: int, *, tap: Callable[[], Tap] | None = None) -> None:
@@ -51,33 +51,44 @@ class Proxy:
         return f"nats://127.0.0.1:{self.port}"
 
     def hold(self, direction: Direction) -> None:
-        """Keep what comes from now on, in order, until `release`."""
+        """Keep all following bytes, in order, until `release`."""
         self._open[direction].clear()
 
     def release(self) -> None:
-        """Let everything pass again, what was held first."""
+        """Let all bytes pass again, the held ones first."""
         self._dropping.clear()
         for gate in self._open.values():
             gate.set()
 
     def drop(self, direction: Direction) -> None:
-        """Throw away what comes from now on."""
+        """Discard all following bytes."""
         self._dropping.add(direction)
 
     def stall(self) -> None:
-        """Read nothing more from the connections that are open now; later ones are as ever."""
+        """Stop reading from the connections that are open now, but not from later ones."""
         for pump in self._pumps:
             pump.cancel()
 
     def cut(self) -> None:
-        """Break every connection; what was held is lost."""
+        """Break every connection; held bytes are lost."""
         for writer in self._writers:
             writer.transport.abort()
 
     def when(self, direction: Direction, marker: bytes, act: Callable[[], None]) -> None:
-        """Call `act` once, when the marker comes by and before any of it passes."""
-        assert len(marker) <= _TAIL
+        """Call `act` once, when the marker arrives and before any of it passes."""
+        assert len(marker) <= _MAX_MARKER
         self._triggers.append(_Trigger(direction, marker, act))
+
+    def hold_at(self, direction: Direction, marker: bytes) -> asyncio.Event:
+        """Hold all bytes from the marker on; return an event that is set when it arrives."""
+        held = asyncio.Event()
+
+        def hold() -> None:
+            self.hold(direction)
+            held.set()
+
+        self.when(direction, marker, hold)
+        return held
 
     async def __aenter__(self) -> Self:
         self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -130,7 +141,7 @@ class Proxy:
         writer: asyncio.StreamWriter,
         tap: Tap | None,
     ) -> None:
-        held = b""  # the beginning of a marker, perhaps
+        held = b""  # possibly the beginning of a marker
         with contextlib.suppress(OSError):
             while chunk := await reader.read(65536):
                 if tap:

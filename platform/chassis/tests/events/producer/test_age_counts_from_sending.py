@@ -1,4 +1,4 @@
-"""What a stream made anew still needs is told by when events were sent, by the broker's clock."""
+"""Sent marks tell which events a recreated stream needs: by the time of sending, not of publish."""
 
 import time
 from collections.abc import Callable
@@ -26,11 +26,11 @@ async def lose_the_disk(nats: NatsServer) -> None:
     nats.start()
 
 
-async def holds(nats: NatsServer, ranks: list[int]) -> None:
-    async def are_there() -> bool:
+async def stream_holds(nats: NatsServer, ranks: list[int]) -> None:
+    async def holds_ranks() -> bool:
         return await StreamView(nats.url).ranks() == ranks
 
-    await eventually(are_there)
+    await eventually(holds_ranks)
 
 
 async def test_events_that_waited_long_are_sent_again_and_those_sent_long_ago_are_not(
@@ -46,12 +46,12 @@ async def test_events_that_waited_long_are_sent_again_and_those_sent_long_ago_ar
         await shop.pass_time(LONG)
         await shop.sell(range(40, 80))
         await shop.sent()
-        # They had waited for the broker, longer than its stream keeps anything.
+        # These events had waited for the broker for longer than the stream's maximum age.
         await shop.database.transaction(
             lambda tx: tx.session.execute(update(outbox).values(created_at=time.time() - LONG))
         )
         await lose_the_disk(nats)
-        await holds(nats, list(range(41, 81)))
+        await stream_holds(nats, list(range(41, 81)))
         await shop.sent()
         async with Node("books", url, nats.url, router=accountant()) as books:
             await has_taken(books, 80)
@@ -59,7 +59,7 @@ async def test_events_that_waited_long_are_sent_again_and_those_sent_long_ago_ar
 
 
 @pytest.mark.parametrize("jumped", ["broker", "host"])
-async def test_one_clock_that_jumped_ahead_makes_nothing_old(
+async def test_one_clock_that_jumped_ahead_makes_no_event_old(
     jumped: str, nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with Shop(new_database("shop"), settings=AN_HOUR) as shop:
@@ -69,14 +69,14 @@ async def test_one_clock_that_jumped_ahead_makes_nothing_old(
         await shop.marked(20)
         await shop.pass_time(LONG, broker=jumped == "broker", host=jumped == "host")
         await lose_the_disk(nats)
-        await holds(nats, list(range(1, 21)))
+        await stream_holds(nats, list(range(1, 21)))
 
 
-async def test_what_bears_no_mark_is_sent_again(
+async def test_events_without_a_mark_are_sent_again(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    never = TestSettings(stream_max_age_seconds=3600, relay_reconcile_seconds=600)
-    async with Shop(new_database("shop"), settings=never) as shop:
+    no_reconcile = TestSettings(stream_max_age_seconds=3600, relay_reconcile_seconds=600)
+    async with Shop(new_database("shop"), settings=no_reconcile) as shop:
         running = shop.start_relay(nats.url)
         await shop.sell(range(20))
         await shop.sent()
@@ -84,10 +84,10 @@ async def test_what_bears_no_mark_is_sent_again(
         await shop.database.transaction(lambda tx: marks.delete_all(tx.session))
         await lose_the_disk(nats)
         shop.start_relay(nats.url)
-        await holds(nats, list(range(1, 21)))
+        await stream_holds(nats, list(range(1, 21)))
 
 
-async def test_what_never_was_sent_goes_out_however_long_it_waited(
+async def test_events_that_were_never_sent_are_sent_however_long_they_waited(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with Shop(new_database("shop"), settings=AN_HOUR) as shop:
@@ -103,21 +103,21 @@ async def test_what_never_was_sent_goes_out_however_long_it_waited(
         await shop.pass_time(LONG)
         await lose_the_disk(nats)
         shop.start_relay(nats.url)
-        await holds(nats, list(range(21, 31)))
+        await stream_holds(nats, list(range(21, 31)))
 
 
-async def test_a_relay_that_has_always_something_to_send_makes_marks_nevertheless(
+async def test_a_relay_that_never_runs_out_of_events_records_marks(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = TestSettings(stream_max_age_seconds=3600, relay_reconcile_seconds=0.1)
     send = Sender.send
     async with Shop(new_database("shop"), settings=settings) as shop:
 
-        async def and_more_comes(*arguments: Any) -> tuple[int, int] | None:
+        async def publish_then_send(*arguments: Any) -> tuple[int, int] | None:
             await shop.sell(range(5))
             return await send(*arguments)
 
-        monkeypatch.setattr(Sender, "send", and_more_comes)
+        monkeypatch.setattr(Sender, "send", publish_then_send)
         await shop.sell(range(5))
         shop.start_relay(nats.url)
 
@@ -132,22 +132,22 @@ async def test_a_relay_that_has_always_something_to_send_makes_marks_nevertheles
 async def test_marks_are_few_however_often_they_could_be_made(
     new_database: Callable[[str], str],
 ) -> None:
-    """One in a five-hundredth of the age: an event is sent again needlessly for that long."""
+    """Marks are a five-hundredth of the age apart, so an event is needed for that much longer."""
     age = 500 * 60.0
 
-    def note(tx: Transaction) -> None:
+    def record_marks(tx: Transaction) -> None:
         for second in range(600):
             at = 1e9 + second
             marks.mark(tx.session, second + 1, at, age, broker_time=at)
-        # The last of them, when it is asked for a while later, and nothing has come since.
+        # The last event, seen again some time later while no other event was published.
         marks.mark(tx.session, 600, 1e9 + 599, age, broker_time=1e9 + 700)
         marks.mark(tx.session, 601, 1e9 + 600, age)
         marks.mark(tx.session, 400, 1e9 + 9999, age)  # known to have been sent before
 
-    def noted(tx: ReadTransaction) -> list[int]:
+    def recorded_ranks(tx: ReadTransaction) -> list[int]:
         rows = select(sent_marks.c.rank).order_by(sent_marks.c.rank)
         return list(tx.session.execute(rows).scalars())
 
     async with Shop(new_database("shop")) as shop:
-        await shop.database.transaction(note)
-        assert await shop.database.read(noted) == [*range(1, 601, 60), 600, 601]
+        await shop.database.transaction(record_marks)
+        assert await shop.database.read(recorded_ranks) == [*range(1, 601, 60), 600, 601]

@@ -1,5 +1,7 @@
-"""A producer's counters may begin anew: another life of them, under another generation. Numbers are
-compared within lives that are known to follow each other, and no clock tells which came first."""
+"""A producer's counters may start again, under another generation.
+
+Numbers are compared only between generations of one lineage; no clock tells which came first.
+"""
 
 import contextlib
 from collections.abc import Callable
@@ -21,13 +23,13 @@ from localservers import NatsServer
 pytestmark = pytest.mark.dialect
 
 # UUIDs of a host whose clock is years behind, and of one whose clock is years ahead.
-LONG_AGO = "00000001-0000-7000-8000-000000000000"
-FAR_OFF = "f0000001-0000-7000-8000-000000000000"
+CLOCK_BEHIND = "00000001-0000-7000-8000-000000000000"
+CLOCK_AHEAD = "f0000001-0000-7000-8000-000000000000"
 
 
 @pytest.mark.parametrize("is_running", [True, False], ids=["running", "started later"])
-@pytest.mark.parametrize("generation", [LONG_AGO, FAR_OFF], ids=["behind", "ahead"])
-async def test_numbers_that_start_again_stop_the_lanes_whatever_the_producers_clock_says(
+@pytest.mark.parametrize("generation", [CLOCK_BEHIND, CLOCK_AHEAD], ids=["behind", "ahead"])
+async def test_numbers_that_start_again_stop_the_lanes_whatever_the_producers_clock(
     is_running: bool,
     generation: str,
     nats: NatsServer,
@@ -43,32 +45,32 @@ async def test_numbers_that_start_again_stop_the_lanes_whatever_the_producers_cl
             await shop.sell(range(80))
             await shop.sent()
             await books.settled()
-            taken = await taken_ids(books)
+            handled = await taken_ids(books)
         if not is_running:
             await books.stop()
-        # Neither the stream nor the producer's database is there any more.
+        # Both the stream and the producer's database are lost.
         await StreamView(nats.url).api("STREAM.DELETE.bookstore")
         monkeypatch.setattr(counters, "uuid7", lambda: generation)
-        async with Shop(new_database("shop_anew")) as shop:
+        async with Shop(new_database("shop_recreated")) as shop:
             shop.start_relay(nats.url)
-            anew = await shop.sell(range(5))
+            new = await shop.sell(range(5))
             await shop.sent()
             if not is_running:
                 books = Node("books", url, nats.url, router=accountant())
                 await stack.enter_async_context(books)
-            lanes = {lane_of(e.partition_key or "") for e in anew}
+            lanes = {lane_of(e.partition_key or "") for e in new}
             said = await is_stopped(books, len(lanes))
             assert all(f"number 1 is of generation {generation}" in line for line in said)
-            assert await taken_ids(books) == taken
-            # None of them is taken, whatever their numbers.
+            assert await taken_ids(books) == handled
+            # No new event is handled, whatever its number.
             assert (await books.path.ledger()).lag == 5
 
 
-@pytest.mark.parametrize("generation", [LONG_AGO, FAR_OFF], ids=["behind", "ahead"])
-async def test_the_next_number_under_a_generation_that_does_not_go_on_stops_its_lane(
+@pytest.mark.parametrize("generation", [CLOCK_BEHIND, CLOCK_AHEAD], ids=["behind", "ahead"])
+async def test_the_next_number_under_an_unrelated_generation_stops_its_lane(
     generation: str, nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    """What it counted before may have been lost with another stream."""
+    """Events of the other generation may have been lost with another stream."""
     books = Node("books", new_database("books"), nats.url, router=accountant())
     async with books, Forge(nats.url) as forge:
         published = [await forge.publish(sold(n, keys=1)) for n in range(5)]
@@ -79,24 +81,24 @@ async def test_the_next_number_under_a_generation_that_does_not_go_on_stops_its_
         assert await taken_ids(books) == [e.id for e in published]
 
 
-async def test_events_of_lives_that_are_known_to_come_before_are_dropped_when_seen_again(
+async def test_events_of_earlier_generations_of_the_lineage_are_dropped_when_seen_again(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
         async with Node("books", url, nats.url, router=accountant()) as books:
-            for life in range(3):
-                if life:
+            for generation in range(3):
+                if generation:
                     erase(shop.url)
                 await shop.sell(range(40))
                 await shop.sent()
-                await has_taken(books, 40 * (life + 1))
+                await has_taken(books, 40 * (generation + 1))
         generations = [
             transport.generation(m.headers) for m in await StreamView(nats.url).messages()
         ]
         assert len(set(generations)) == 3
-        # The message of its first position is gone: the reader begins at the oldest.
+        # The messages of all positions are removed, so that the reader begins at the oldest.
         last = {p.partition_key: p for p in shop.published}
         for event in last.values():
             await remove(StreamView(nats.url), event.id)
@@ -108,14 +110,14 @@ async def test_events_of_lives_that_are_known_to_come_before_are_dropped_when_se
             assert (await books.path.ledger()).stopped == ()
 
 
-async def test_a_service_that_begins_at_the_newest_knows_the_lives_before(
+async def test_a_service_that_begins_at_the_newest_knows_the_earlier_generations(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
-        for life in range(2):
-            if life:
+        for generation in range(2):
+            if generation:
                 erase(shop.url)
             await shop.publish(BookReturned(book_id="book-1"))
             await shop.sell(range(40))
@@ -124,12 +126,12 @@ async def test_a_service_that_begins_at_the_newest_knows_the_lives_before(
         events = EventRouter()
 
         @events.on(BookSold, start="newest")
-        def take(book: BookSold, tx: Transaction, event: EventContext) -> None:
+        def record_sale(book: BookSold, tx: Transaction, event: EventContext) -> None:
             write_down(tx, event)
 
         async with Node("books", url, nats.url, router=events) as books:
             await books.settled()
-            # A message of a position is gone: all is read again.
+            # The message of a position is removed, so that the whole stream is read again.
             await remove(StreamView(nats.url), shop.published[-1].id)
         async with Node("books", url, nats.url, router=events) as books:
             new = await shop.sell(range(40))

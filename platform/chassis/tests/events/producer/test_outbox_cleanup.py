@@ -1,4 +1,4 @@
-"""Sent rows of the outbox are deleted once no stream can need them; the rest stays."""
+"""Sent rows of the outbox are deleted once no stream can need them; no others are."""
 
 import time
 from collections.abc import Callable
@@ -32,14 +32,14 @@ def rows_of(tx: Any, table: Any) -> int:
 async def test_in_a_year_the_outbox_holds_no_more_than_it_keeps(
     new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A year of days with a hundred events each, cleaned once a day by both clocks."""
+    """A hundred events a day for a year, with one clean-up a day."""
     age = keep_seconds(KEPT, 7 * DAY)
     assert age
     now = 1e9
     monkeypatch.setattr(time, "time", lambda: now)
     most_rows, most_marks, deleted, above = 0, 0, 0, 0
 
-    def a_day(tx: Transaction) -> None:
+    def live_a_day(tx: Transaction) -> None:
         nonlocal most_rows, most_marks, deleted, above
         session = tx.session
         session.execute(PUBLISH[session.get_bind().dialect.name])
@@ -54,7 +54,7 @@ async def test_in_a_year_the_outbox_holds_no_more_than_it_keeps(
     async with Shop(new_database("shop")) as shop:
         for _ in range(365):
             now += DAY
-            await shop.database.transaction(a_day)
+            await shop.database.transaction(live_a_day)
         assert most_rows == 8 * 100
         assert most_marks <= 10
         assert deleted == 365 * 100 - most_rows
@@ -77,8 +77,8 @@ PUBLISH = {
 }
 
 
-async def sold_and_sent_long_ago(shop: Shop, nats: NatsServer, events: int) -> None:
-    """So many that were sent longer ago than anything is kept."""
+async def sell_long_ago(shop: Shop, nats: NatsServer, events: int) -> None:
+    """Sell `events` books that were sent longer ago than any event is kept."""
     there = len(shop.published)
     await shop.sell(range(there, there + events))
     await shop.sent()
@@ -98,7 +98,7 @@ async def kept_ranks(shop: Shop) -> list[int | None]:
     return await shop.database.read(lambda tx: list(tx.session.execute(statement).scalars()))
 
 
-async def test_a_relay_cleans_and_what_is_left_is_all_that_its_stream_may_need(
+async def test_a_relay_deletes_all_events_but_those_that_its_stream_may_need(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox_cleanup, "_LOOK_SECONDS", 0.05)
@@ -107,7 +107,7 @@ async def test_a_relay_cleans_and_what_is_left_is_all_that_its_stream_may_need(
     async with Shop(new_database("shop"), settings=KEPT) as shop:
         shop.start_relay(nats.url)
         async with Node("books", url, nats.url, router=accountant()) as books:
-            await sold_and_sent_long_ago(shop, nats, 40)
+            await sell_long_ago(shop, nats, 40)
             await shop.sell(range(40, 60))
             await has_taken(books, 60)
 
@@ -132,15 +132,15 @@ async def test_a_relay_cleans_and_what_is_left_is_all_that_its_stream_may_need(
             assert (await books.path.ledger()).stopped == ()
 
 
-async def test_nothing_is_deleted_that_was_not_sent_or_is_kept_for_ever(
+async def test_no_event_is_deleted_that_was_not_sent_or_is_kept_forever(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    assert keep_seconds(KEPT, 0) is None  # the stream keeps it for ever, and may lose it
+    assert keep_seconds(KEPT, 0) is None  # the stream keeps events forever, and may lose them
     async with Shop(new_database("shop"), settings=KEPT) as shop:
         relay = shop.start_relay(nats.url)
-        await sold_and_sent_long_ago(shop, nats, 20)
+        await sell_long_ago(shop, nats, 20)
         await relay.stop()
-        # The stream had lost some, and they were not sent again yet; others wait for a number.
+        # The stream has lost five events that are not sent again yet; others have no number yet.
         await shop.database.transaction(lambda tx: record_sent(tx.session, 15, 15))
         await shop.sell(range(20, 25))
         cleaned = await shop.database.transaction(
@@ -150,7 +150,7 @@ async def test_nothing_is_deleted_that_was_not_sent_or_is_kept_for_ever(
         assert await kept_ranks(shop) == [16, 17, 18, 19, 20, None, None, None, None, None]
 
 
-async def test_what_was_sent_in_an_earlier_life_of_the_counters_goes_with_the_present_ones(
+async def test_events_of_an_earlier_generation_are_deleted_together_with_those_of_the_present(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with (
@@ -161,7 +161,7 @@ async def test_what_was_sent_in_an_earlier_life_of_the_counters_goes_with_the_pr
         await shop.sell(range(20))
         await shop.sent()
         await relay.stop()
-        # Another life of the stream, and of the counters, and then the first database again.
+        # Another database publishes into a new stream; then the first database is used again.
         await StreamView(nats.url).api(f"STREAM.DELETE.{STREAM}")
         relay = other.start_relay(nats.url)
         await other.sell(range(5))
@@ -172,7 +172,7 @@ async def test_what_was_sent_in_an_earlier_life_of_the_counters_goes_with_the_pr
         await shop.sent()
         ranks = await kept_ranks(shop)
         assert ranks == [None] * 20 + list(range(21, 31))
-        await sold_and_sent_long_ago(shop, nats, 10)
+        await sell_long_ago(shop, nats, 10)
 
         def clean_all(tx: Transaction) -> int:
             deleted = above = 0
@@ -186,7 +186,7 @@ async def test_what_was_sent_in_an_earlier_life_of_the_counters_goes_with_the_pr
 
         assert await shop.database.transaction(clean_all) == 40
         assert await kept_ranks(shop) == []
-        # An outbox without rows goes on where it was.
+        # An outbox without rows continues its ranks.
         await shop.sell(range(40, 45))
         await shop.sent()
         assert await kept_ranks(shop) == list(range(41, 46))

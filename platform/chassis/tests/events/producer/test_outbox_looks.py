@@ -1,4 +1,4 @@
-"""What is asked of the outbox again and again costs the same however many events were sent."""
+"""Frequent reads of the outbox cost the same, however many sent events it holds."""
 
 import re
 from collections.abc import Callable
@@ -20,19 +20,19 @@ Look = Callable[[Any], object]
 SENT = 3000
 OFTEN: dict[str, Look] = {
     "whether anything is unsent": outbox.has_unsent,
-    "the oldest that is unsent": outbox.oldest_unsent,
-    "what comes next": lambda session: outbox.unsent_after(session, SENT, 100, 10**6),
+    "the oldest unsent event": outbox.oldest_unsent,
+    "the next events": lambda session: outbox.unsent_after(session, SENT, 100, 10**6),
 }
 SELDOM: dict[str, Look] = {
-    "how much is unsent": outbox.unsent_count,
-    "the rows that are unsent": outbox.rows_of_unsent,
+    "the number of unsent events": outbox.unsent_count,
+    "the rows of unsent events": outbox.rows_of_unsent,
     "the types": outbox.types,
 }
 WAITING = 20
 
 
 def fill(tx: Transaction) -> None:
-    """So many sent events; some that are numbered and not sent, some without a number."""
+    """Insert `SENT` events that are recorded as sent."""
     sqlite = tx.session.get_bind().dialect.name == "sqlite"
     series = (
         f"WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < {SENT}) "
@@ -51,7 +51,7 @@ def fill(tx: Transaction) -> None:
     record_sent(tx.session, SENT, SENT)
 
 
-async def wait_in_line(shop: Shop) -> None:
+async def publish_waiting(shop: Shop) -> None:
     await shop.sell(range(WAITING))
     await shop.database.transaction(
         lambda tx: number_new(tx.session, lock_counters(tx.session), WAITING // 2)
@@ -59,18 +59,18 @@ async def wait_in_line(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("when", ["nothing waits", "some wait", "statistics are old"])
-async def test_no_look_reads_rows_that_were_sent(
+async def test_no_query_reads_rows_that_were_sent(
     new_database: Callable[[str], str], when: str
 ) -> None:
     url = new_database("shop")
     async with Shop(url) as shop:
         if when == "statistics are old" and not is_sqlite(url):
-            # As the server remembers it, nothing has a number yet.
+            # By the server's statistics no event has a number yet.
             await shop.sell(range(100))
             await analyze(shop)
         await shop.database.transaction(fill)
         if when == "some wait":
-            await wait_in_line(shop)
+            await publish_waiting(shop)
         if when != "statistics are old":
             await analyze(shop)
         looks = OFTEN if when == "statistics are old" else OFTEN | SELDOM
@@ -81,10 +81,10 @@ async def test_no_look_reads_rows_that_were_sent(
         assert {name: rows for name, rows in read.items() if rows > 10 * WAITING} == {}
 
 
-async def test_events_that_a_stream_holds_already_are_found_by_their_row_and_not_searched_for(
+async def test_unsent_events_that_the_stream_holds_are_updated_by_their_row_without_a_scan(
     new_database: Callable[[str], str],
 ) -> None:
-    """A database restored with a backlog: each of its events is looked up once."""
+    """After a restore with unsent events each of them is looked up once."""
     found: list[int] = []
 
     def restore(tx: Transaction) -> None:
@@ -128,24 +128,24 @@ async def analyze(shop: Shop) -> None:
 
 
 def rows_read(tx: ReadTransaction, look: Look) -> int:
-    """How many rows of the outbox a look reads, by the database's own account."""
+    """Return the number of outbox rows that a query reads, by the database's own plan."""
     statements: list[tuple[str, Any]] = []
     connection = tx.session.connection()
 
-    def note(_c: object, _k: object, statement: str, parameters: Any, *_: object) -> None:
+    def record(_c: object, _k: object, statement: str, parameters: Any, *_: object) -> None:
         statements.append((statement, parameters))
 
-    event.listen(connection, "before_cursor_execute", note)
+    event.listen(connection, "before_cursor_execute", record)
     try:
         look(tx.session)
     finally:
-        event.remove(connection, "before_cursor_execute", note)
+        event.remove(connection, "before_cursor_execute", record)
     count = sqlite_scans if connection.dialect.name == "sqlite" else postgres_rows
     return sum(count(connection, *found) for found in statements)
 
 
 def sqlite_scans(connection: Any, statement: str, parameters: Any) -> int:
-    """SQLite counts none, but its plan names what is read without an index, or to the end."""
+    """Return `SENT` for each full scan in the plan, because SQLite does not count rows."""
     plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
     steps = [row[-1] for row in plan]
     whole = [

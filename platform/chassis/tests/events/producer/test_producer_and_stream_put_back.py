@@ -1,18 +1,44 @@
-"""A producer's database and its stream, both put back to an older copy at once."""
+"""A producer's database and its stream are restored to an older copy at the same time."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from backup import back_up, restore
-from bookshop import Node, accountant, eventually, sold
+from backup import Backup, back_up, restore
+from bookshop import Node, accountant, sold
 from reading import has_taken, is_stopped, returned_by
 from relaying import Shop
 
 from localservers import NatsServer
 
 
-async def test_new_events_under_numbers_that_were_taken_stop_their_lane(
+@dataclass(frozen=True)
+class Copy:
+    """A backup of a producer's database, and a copy of the broker's store."""
+
+    backup: Backup
+    store: Path
+
+
+def copy_all(url: str, nats: NatsServer, folder: Path) -> Copy:
+    """Copy the database and the broker's store, while the broker is stopped."""
+    backup = back_up(url)
+    nats.stop()
+    nats.copy_store(folder)
+    nats.start()
+    return Copy(backup, folder)
+
+
+def restore_all(url: str, nats: NatsServer, copy: Copy) -> None:
+    """Restore the database and the broker's store, while the broker is stopped."""
+    restore(url, copy.backup)
+    nats.stop()
+    nats.restore_store(copy.store)
+    nats.start()
+
+
+async def test_new_events_under_numbers_that_were_handled_stop_their_lane(
     nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path
 ) -> None:
     url = new_database("shop")
@@ -24,36 +50,25 @@ async def test_new_events_under_numbers_that_were_taken_stop_their_lane(
         before = await shop.publish(*[sold(0)] * 20)
         await shop.sent()
         await relay.stop()
-        backup = back_up(url)
-        nats.stop()
-        nats.copy_store(tmp_path / "copy")
-        nats.start()
+        copy = copy_all(url, nats, tmp_path / "copy")
         relay = shop.start_relay(nats.url)
         forgotten = await shop.publish(*[sold(0)] * 20)
         await has_taken(books, 40)
         await relay.stop()
-        restore(url, backup)
-        nats.stop()
-        nats.restore_store(tmp_path / "copy")
-        nats.start()
+        restore_all(url, nats, copy)
         shop.start_relay(nats.url)
-        # They get the numbers of what was forgotten.
+        # The new events get the numbers of the forgotten ones.
         await shop.publish(*[sold(0)] * 21)
         await shop.sent()
-
-        async def is_stopped() -> bool:
-            return bool((await books.path.ledger()).stopped)
-
-        await eventually(is_stopped)
-        (said,) = (await books.path.ledger()).stopped
+        (said,) = await is_stopped(books)
         assert "put back: number 40 is another event" in said
-        taken = [entry.event_id for entry in await books.journal()]
-        assert taken == [event.id for event in before + forgotten]
+        handled = [entry.event_id for entry in await books.journal()]
+        assert handled == [event.id for event in before + forgotten]
 
 
-@pytest.mark.parametrize("anew", [20, 21], ids=["as many as were forgotten", "more"])
-async def test_new_events_under_numbers_that_were_taken_are_noticed_by_who_starts_later(
-    anew: int, nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path
+@pytest.mark.parametrize("count", [20, 21], ids=["equal to the forgotten ones", "more"])
+async def test_new_events_under_handled_numbers_are_noticed_by_a_consumer_that_starts_later(
+    count: int, nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path
 ) -> None:
     url, books_url = new_database("shop"), new_database("books")
     async with Shop(url) as shop:
@@ -61,21 +76,15 @@ async def test_new_events_under_numbers_that_were_taken_are_noticed_by_who_start
         await shop.publish(*[sold(0)] * 20, *map(returned_by, range(40)))
         await shop.sent()
         await relay.stop()
-        backup = back_up(url)
-        nats.stop()
-        nats.copy_store(tmp_path / "copy")
-        nats.start()
+        copy = copy_all(url, nats, tmp_path / "copy")
         relay = shop.start_relay(nats.url)
         forgotten = await shop.publish(*[sold(0)] * 20)
         async with Node("books", books_url, nats.url, router=accountant()) as books:
             await has_taken(books, 80)
         await relay.stop()
-        restore(url, backup)
-        nats.stop()
-        nats.restore_store(tmp_path / "copy")
-        nats.start()
+        restore_all(url, nats, copy)
         shop.start_relay(nats.url)
-        await shop.publish(*[sold(0)] * anew)
+        await shop.publish(*[sold(0)] * count)
         await shop.sent()
         async with Node("books", books_url, nats.url, router=accountant()) as books:
             (said,) = [line for line in await is_stopped(books) if "BookSold" in line]

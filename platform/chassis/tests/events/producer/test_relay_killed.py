@@ -19,7 +19,7 @@ async def test_a_relay_killed_at_each_step_leaves_a_stream_as_if_it_had_never_di
     async with Shop(new_database("shop")) as shop:
         await shop.sell(range(100))
         async with relay_process(shop.url, nats.url, *STEPS) as process:
-            assert await process.wait() == 0, "some were not killed at their step"
+            assert await process.wait() == 0, "a relay was not killed at its step"
         assert await shop.unsent() > 0
         shop.start_relay(nats.url)
         await shop.sent()

@@ -1,4 +1,4 @@
-"""A relay that leads and sends nothing: it stands still, or cannot even ask for the lock."""
+"""A relay that leads and sends nothing: it stalls, or cannot try to acquire the lock."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,13 +20,13 @@ from localservers import NatsServer
 pytestmark = pytest.mark.dialect
 
 
-async def test_what_waits_while_the_holder_of_the_lock_stands_still_is_sent_beside_it(
+async def test_a_standby_publishes_without_the_lock_while_its_holder_is_stalled(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "_STANDBY_SECONDS", 0.05)
     monkeypatch.setattr(leadership, "_STALLED_SECONDS", 0.3)
     url = new_database("shop")
-    # To others a process held by SIGSTOP is one that has the lock and does nothing.
+    # A lock held without a relay looks to others like a process that SIGSTOP has stopped.
     stopped = Lock(url, "relay")
     with capture_logs() as logs:
         async with Shop(url) as shop:
@@ -43,7 +43,7 @@ async def test_what_waits_while_the_holder_of_the_lock_stands_still_is_sent_besi
     assert len([line for line in logs if "publishing without the lock" in line["event"]]) == 1
 
 
-async def test_a_standby_keeps_out_of_it_while_the_holder_sends(
+async def test_a_standby_does_not_lead_while_events_are_sent(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "_STANDBY_SECONDS", 0.02)
@@ -67,7 +67,7 @@ async def test_a_standby_keeps_out_of_it_while_the_holder_sends(
         await asyncio.to_thread(stopped.release)
 
 
-async def test_a_relay_that_cannot_even_ask_for_the_lock_goes_on_once_it_can(
+async def test_a_relay_that_cannot_open_its_lock_file_continues_once_it_can(
     nats: NatsServer, tmp_path: Path
 ) -> None:
     in_the_way = tmp_path / "shop.relay.lock"
@@ -85,7 +85,7 @@ async def test_a_relay_that_cannot_even_ask_for_the_lock_goes_on_once_it_can(
             await shop.sent()
 
 
-async def test_the_end_of_a_purged_stream_is_found_without_a_look_at_each_place(
+async def test_the_end_of_a_purged_stream_is_found_without_a_request_per_sequence(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []

@@ -1,4 +1,4 @@
-"""Events leave soon after their commit, whichever replica made it; and only if it was made."""
+"""Events are sent soon after their commit in any replica, and not without a commit."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ from chassis.database.leadership import Lock
 from chassis.events.producer.draining import OutboxDrain
 from localservers import NatsServer
 
-# Nothing but a wake sends an event within a test's time.
+# Only a wake makes a relay send an event within a test's time.
 PATIENT = TestSettings(relay_sweep_seconds=60, relay_reconcile_seconds=600)
 
 
@@ -40,15 +40,15 @@ async def test_a_commit_wakes_the_relay_of_the_replica_that_holds_the_lock(
         await node.publish(sold(count), sold(count + 1))
         count += 2
 
-        async def out(count: int = count) -> bool:
+        async def is_sent(count: int = count) -> bool:
             return len(await view.ids()) == count
 
-        await eventually(out, 10)
+        await eventually(is_sent, 10)
     for node in nodes:
         await node.stop()
 
 
-async def test_a_commit_just_after_the_relay_has_looked_is_not_overlooked(
+async def test_a_commit_just_after_a_look_of_the_relay_is_not_overlooked(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     has_unsent, run = OutboxDrain.has_unsent, OutboxDrain.run
@@ -74,10 +74,10 @@ async def test_a_commit_just_after_the_relay_has_looked_is_not_overlooked(
         shop.start_relay(nats.url)
         view = StreamView(nats.url)
 
-        async def out() -> bool:
+        async def is_sent() -> bool:
             return len(await view.ids()) == 5
 
-        await eventually(out, 10)
+        await eventually(is_sent, 10)
         assert in_order(await view.ids(), shop.published)
 
 
@@ -98,7 +98,7 @@ async def test_a_transaction_rolled_back_publishes_nothing(
         assert await StreamView(nats.url).ids() == [kept[0].id]
 
 
-async def test_when_the_holder_of_the_lock_is_killed_another_takes_over(
+async def test_a_standby_takes_over_when_the_lock_holder_is_killed(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with Shop(new_database("shop")) as shop:
@@ -117,33 +117,33 @@ async def test_when_the_holder_of_the_lock_is_killed_another_takes_over(
             assert await StreamView(nats.url).ranks() == list(range(1, 31))
 
 
-@pytest.mark.parametrize("moment", ["it asks for it", "it has it"])
-async def test_a_relay_that_stops_just_when_it_takes_the_lock_gives_it_back(
+@pytest.mark.parametrize("moment", ["before acquire", "after acquire"])
+async def test_a_relay_that_stops_while_it_acquires_the_lock_releases_it(
     nats: NatsServer,
     new_database: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
 ) -> None:
     is_there, may_go_on, done = threading.Event(), threading.Event(), threading.Event()
-    asked: list[Lock] = []  # one that is forgotten would be given back by the collector
+    locks: list[Lock] = []  # kept, because the garbage collector would release a forgotten lock
     acquire = Lock.acquire
 
     def hold() -> None:
         is_there.set()
         may_go_on.wait(20)
 
-    def held(lock: Lock) -> bool:
-        asked.append(lock)
-        if moment == "it asks for it":
+    def acquire_slowly(lock: Lock) -> bool:
+        locks.append(lock)
+        if moment == "before acquire":
             hold()
-        taken = acquire(lock)
-        if moment == "it has it":
+        acquired = acquire(lock)
+        if moment == "after acquire":
             hold()
         done.set()
-        return taken
+        return acquired
 
     async with Shop(new_database("shop")) as shop:
-        monkeypatch.setattr(Lock, "acquire", held)
+        monkeypatch.setattr(Lock, "acquire", acquire_slowly)
         relay = shop.start_relay(nats.url)
         assert await asyncio.to_thread(is_there.wait, 20)
         await relay.stop()
@@ -155,11 +155,11 @@ async def test_a_relay_that_stops_just_when_it_takes_the_lock_gives_it_back(
         await shop.sent()
 
 
-async def test_a_lock_asked_for_too_late_is_not_taken(new_database: Callable[[str], str]) -> None:
+async def test_a_released_lock_cannot_be_acquired_again(new_database: Callable[[str], str]) -> None:
     url = new_database("shop")
-    left = Lock(url, "relay")
-    left.release()
-    assert not left.acquire(), "nobody would give it back"
+    released = Lock(url, "relay")
+    released.release()
+    assert not released.acquire(), "no process would release it"
     other = Lock(url, "relay")
     assert other.acquire()
     assert not Lock(url, "relay").acquire()

@@ -1,4 +1,4 @@
-"""A stream that refuses an event, or everything: nothing is lost, and an operator is told."""
+"""A stream that refuses an event, or all events: nothing is lost, and the operator is told."""
 
 import asyncio
 import json
@@ -45,20 +45,25 @@ def big(number: int = 0) -> BookSold:
 
 
 async def limit(view: StreamView, **limits: Any) -> None:
-    """As an operator edits the stream."""
+    """Change the stream's limits, as an operator does."""
     config = (await view.api(f"STREAM.INFO.{STREAM}"))["config"]
     await view.api(f"STREAM.UPDATE.{STREAM}", {**config, **limits})
 
 
-async def apart(shop: Shop) -> list[refused.Refused]:
+async def refused_events(shop: Shop) -> list[refused.Refused]:
     return await shop.database.read(lambda tx: refused.list_all(tx.session))
+
+
+async def is_compared_after(running: RunningRelay, moment: float) -> bool:
+    """Whether the relay has compared outbox and stream after a moment (monotonic seconds)."""
+    return running.relay.reconciler.compared_at > moment
 
 
 @asynccontextmanager
 async def limited(
     nats: NatsServer, url: str, **limits: Any
 ) -> AsyncIterator[tuple[Shop, RunningRelay, StreamView]]:
-    """A shop that has sold twenty, and then its stream was limited."""
+    """Run a shop that has sold twenty books before its stream was limited."""
     view = StreamView(nats.url)
     async with Shop(url) as shop:
         running = shop.start_relay(nats.url)
@@ -68,13 +73,13 @@ async def limited(
         yield shop, running, view
 
 
-async def test_an_event_larger_than_the_stream_takes_is_set_apart_and_those_behind_it_go_on(
+async def test_an_event_larger_than_the_stream_accepts_is_set_apart_and_later_events_are_sent(
     nats: NatsServer, new_database: Callable[[str], str], log: Log
 ) -> None:
     books = Node("books", new_database("books"), nats.url, router=accountant())
     async with limited(nats, new_database("shop"), max_msg_size=8192) as (shop, _, view), books:
         before = list(shop.published)
-        # In one transaction, so that they are numbered together: the first, a middle, the last.
+        # The large events are numbered in one batch, as the first, a middle and the last event.
         some = await shop.publish(big(1), *map(sold, range(30)), big(2), sold(2), big(3))
         await shop.sent()
         small = before + [some[n] for n in (*range(1, 31), 32)]
@@ -82,19 +87,21 @@ async def test_an_event_larger_than_the_stream_takes_is_set_apart_and_those_behi
         assert in_order(await taken_ids(books), small)
         assert (await books.path.ledger()).stopped == ()
         assert await view.ranks() == list(range(1, len(small) + 1))
-        assert [r.event_id for r in await apart(shop)] == [some[n].id for n in (0, 31, 33)]
-        assert {r.reason for r in await apart(shop)} == {"message size exceeds maximum allowed"}
+        assert [r.event_id for r in await refused_events(shop)] == [some[n].id for n in (0, 31, 33)]
+        assert {r.reason for r in await refused_events(shop)} == {
+            "message size exceeds maximum allowed"
+        }
         told = [line["event_id"] for line in log if "refused an event" in line["event"]]
         assert told == [some[n].id for n in (0, 31, 33)]
 
-        # The limit is raised, and they are sent after all: at the end.
+        # Once the limit is raised, the events can be sent again: as the last ones.
         await limit(view, max_msg_size=-1)
-        ids = [r.id for r in await apart(shop)]
+        ids = [r.id for r in await refused_events(shop)]
         assert await shop.database.transaction(lambda tx: refused.send_again(tx.session, ids)) == 3
         await shop.sent()
         await has_taken(books, len(small) + 3)
         assert (await taken_ids(books))[-3:] == [some[n].id for n in (0, 31, 33)]
-        assert await apart(shop) == []
+        assert await refused_events(shop) == []
 
 
 async def test_two_relays_at_once_set_an_event_apart_once_and_leave_no_gap(
@@ -110,7 +117,7 @@ async def test_two_relays_at_once_set_an_event_apart_once_and_leave_no_gap(
             events = [*map(sold, range(start, start + 10)), big(start), *map(sold, range(20))]
             refused_ids.append((await shop.publish(*events))[10].id)
         await shop.sent(40)
-        assert sorted(r.event_id for r in await apart(shop)) == sorted(refused_ids)
+        assert sorted(r.event_id for r in await refused_events(shop)) == sorted(refused_ids)
         kept = [event for event in shop.published if event.id not in refused_ids]
         assert in_order(await view.ids(), kept)
         numbers: dict[str, list[int]] = {}
@@ -121,7 +128,7 @@ async def test_two_relays_at_once_set_an_event_apart_once_and_leave_no_gap(
             assert given == list(range(1, len(given) + 1))
 
 
-async def test_attributes_larger_than_the_server_takes_are_refused_at_the_publish_or_set_apart(
+async def test_attributes_larger_than_the_server_accepts_are_refused_at_publish_or_set_apart(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     too_long = EventContext(id="x", type="t", source="s", correlation_id="x" * 70_000)
@@ -129,7 +136,7 @@ async def test_attributes_larger_than_the_server_takes_are_refused_at_the_publis
         with pytest.raises(EventTooLarge, match="bytes of attributes"):
             await shop.database.transaction(lambda tx: tx.publish(sold(0), cause=too_long))
         await running.stop()
-        # One that got into the outbox all the same.
+        # An event in the outbox that is too large nevertheless.
         (event,) = await shop.publish(sold(0))
         headers = json.dumps({"ce-id": event.id, "ce-correlationid": "x" * 70_000}).encode()
         await shop.database.transaction(
@@ -140,14 +147,14 @@ async def test_attributes_larger_than_the_server_takes_are_refused_at_the_publis
         shop.start_relay(nats.url)
         await shop.sell(range(20, 40))
         await shop.sent()
-        assert [r.event_id for r in await apart(shop)] == [event.id]
+        assert [r.event_id for r in await refused_events(shop)] == [event.id]
         assert await view.ranks() == list(range(1, 41))
 
 
 async def test_an_event_that_was_sent_once_keeps_its_number_when_it_is_refused_later(
     nats: NatsServer, new_database: Callable[[str], str], log: Log
 ) -> None:
-    """Its number is known to those who took it: given to another event, that one would be lost."""
+    """Consumers know its number, so that they would drop another event with the same number."""
     url = new_database("books")
     view = StreamView(nats.url)
     async with Shop(new_database("shop")) as shop:
@@ -155,7 +162,7 @@ async def test_an_event_that_was_sent_once_keeps_its_number_when_it_is_refused_l
         async with Node("books", url, nats.url, router=accountant()) as books:
             await shop.publish(sold(1), big(1), sold(1))
             await has_taken(books, 3)
-            # The stream is made anew, smaller than it was.
+            # The stream is recreated with a lower limit.
             await running.stop()
             await view.api(f"STREAM.PURGE.{STREAM}")
             await limit(view, max_msg_size=8192)
@@ -167,7 +174,7 @@ async def test_an_event_that_was_sent_once_keeps_its_number_when_it_is_refused_l
             assert (await books.path.ledger()).stopped == ()
         numbers = [transport.integer(m.headers, transport.NUMBER) for m in await view.messages()]
         assert numbers == [1, 3, 4]
-        assert await apart(shop) == []
+        assert await refused_events(shop) == []
         assert [line for line in log if "event that it had lost" in line["event"]]
 
 
@@ -176,7 +183,7 @@ async def test_an_event_that_was_sent_once_keeps_its_number_when_it_is_refused_l
     [({"max_msgs": 50, "discard": "new"}, 50), ({"sealed": True}, 20)],
     ids=["full", "sealed"],
 )
-async def test_a_stream_that_takes_nothing_sets_nothing_apart_and_says_why(
+async def test_a_stream_that_accepts_no_events_sets_none_apart_and_the_log_says_why(
     nats: NatsServer,
     new_database: Callable[[str], str],
     log: Log,
@@ -194,11 +201,12 @@ async def test_a_stream_that_takes_nothing_sets_nothing_apart_and_says_why(
 
         await eventually(is_refused)
         assert await shop.unsent() == 100 - held
-        await asyncio.sleep(0.5)
+        compared_at = running.relay.reconciler.compared_at
+        await eventually(lambda: is_compared_after(running, compared_at))
         (said,) = [line for line in log if "accepts no events" in line["event"]]
         assert said["log_level"] == "error"
         assert any(setting in line for line in said["limits"] for setting in limits)
-        assert await apart(shop) == []
+        assert await refused_events(shop) == []
         if "sealed" in limits:
             return
         await limit(view, max_msgs=-1)
@@ -222,16 +230,16 @@ async def test_a_stream_without_atomic_batches_gets_events_one_by_one(
         await eventually(is_told)
 
 
-async def test_strangers_who_publish_all_the_time_do_not_stop_the_relay(
+async def test_other_publishers_that_never_stop_do_not_stop_the_relay(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of them is faster than each batch, and than every second event that goes alone."""
+    """Another publisher is faster than each batch, and than every second batch of one event."""
     sizes: list[int] = []
     books = Node("books", new_database("books"), nats.url, router=accountant())
     async with (
         Shop(new_database("shop")) as shop,
         books,
-        await nats_py.connect(nats.url) as stranger,
+        await nats_py.connect(nats.url) as publisher,
     ):
         shop.start_relay(nats.url)
         await shop.sell(range(20))
@@ -240,7 +248,7 @@ async def test_strangers_who_publish_all_the_time_do_not_stop_the_relay(
         async def late(client: Any, id: str, messages: Any, expected: int) -> int:
             sizes.append(len(messages))
             if len(messages) > 1 or len(sizes) % 2:
-                await stranger.request(f"bookstore.v1.BookSold.{len(sizes) % LANES}", b"plain")
+                await publisher.request(f"bookstore.v1.BookSold.{len(sizes) % LANES}", b"plain")
             return await publish_batch(client, id, messages, expected)
 
         monkeypatch.setattr(sending, "publish_batch", late)
@@ -253,7 +261,7 @@ async def test_strangers_who_publish_all_the_time_do_not_stop_the_relay(
         assert ranks == list(range(1, 81))
 
 
-async def test_the_end_behind_many_strangers_is_found_in_few_requests(
+async def test_the_last_event_before_many_other_messages_is_found_in_few_requests(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from chassis.events.jetstream import stored_messages
@@ -274,10 +282,10 @@ async def test_the_end_behind_many_strangers_is_found_in_few_requests(
         await shop.sell(range(5))
         await shop.sent()
         await running.stop()
-        async with await nats_py.connect(nats.url) as stranger:
+        async with await nats_py.connect(nats.url) as publisher:
             for n in range(3000):
-                await stranger.publish(f"bookstore.v1.BookSold.{n % LANES}", b"plain")
-            await stranger.flush()
+                await publisher.publish(f"bookstore.v1.BookSold.{n % LANES}", b"plain")
+            await publisher.flush()
         monkeypatch.setattr(stored_messages, "api_request", counted)
         monkeypatch.setattr(stored_messages, "_read_page", counted_too)
         shop.start_relay(nats.url, types=TYPES)
@@ -288,7 +296,7 @@ async def test_the_end_behind_many_strangers_is_found_in_few_requests(
         assert ranks == list(range(1, 11))
 
 
-async def test_two_operators_who_resend_at_the_same_moment_send_each_event_once(
+async def test_two_concurrent_resends_send_each_event_once(
     new_database: Callable[[str], str],
 ) -> None:
     has_sent, may_commit = threading.Event(), threading.Event()
@@ -319,12 +327,12 @@ async def test_two_operators_who_resend_at_the_same_moment_send_each_event_once(
         assert await shop.unsent() == 3
 
 
-async def test_a_number_given_back_frees_no_rank_that_was_sent_before(
+async def test_revoking_numbers_frees_no_rank_that_was_sent_before(
     new_database: Callable[[str], str],
 ) -> None:
-    """A stream was put back to an older copy, and what it lacks has been cleaned up."""
+    """The stream was restored to an older copy, and the events that it lacks were cleaned up."""
 
-    def cleaned_and_put_back(tx: Transaction) -> None:
+    def clean_up_and_restore(tx: Transaction) -> None:
         session = tx.session
         counters = number_new(session, lock_counters(session), 100)
         sent_marks.mark(session, counters.rank, 0.0, 0.0)
@@ -339,15 +347,15 @@ async def test_a_number_given_back_frees_no_rank_that_was_sent_before(
 
     async with Shop(new_database("shop")) as shop:
         await shop.sell(range(10))
-        await shop.database.transaction(cleaned_and_put_back)
+        await shop.database.transaction(clean_up_and_restore)
         await shop.sell(range(10, 13))
         assert await shop.database.transaction(refuse) == 13
 
 
-async def test_an_event_set_apart_that_the_stream_holds_after_all_can_be_sent_again_if_it_is_lost(
+async def test_an_event_set_apart_that_the_stream_holds_is_kept_for_sending_it_again(
     new_database: Callable[[str], str],
 ) -> None:
-    """It was resent, and then the database was restored from a backup made before."""
+    """The event was resent, and then the database was restored from a backup made before."""
 
     def restored(tx: Transaction) -> None:
         session = tx.session
@@ -374,9 +382,9 @@ async def test_an_event_set_apart_that_the_stream_holds_after_all_can_be_sent_ag
     async with Shop(new_database("shop")) as shop:
         await shop.sell(range(3))
         await shop.database.transaction(restored)
-        (wanted,) = await apart(shop)
+        (wanted,) = await refused_events(shop)
         await shop.database.transaction(recovered)
-        assert await apart(shop) == []
+        assert await refused_events(shop) == []
         rows = await shop.database.read(
             lambda tx: outbox_rows.unsent_after(tx.session, 0, 10, 1 << 20)
         )

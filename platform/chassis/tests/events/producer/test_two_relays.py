@@ -1,4 +1,4 @@
-"""However many relays work on one outbox, its stream is as if there had been one."""
+"""Several relays of one outbox leave the stream as a single relay would."""
 
 import asyncio
 import threading
@@ -45,22 +45,22 @@ async def test_two_relays_at_once_number_and_publish_each_event_once(
 
 
 @pytest.mark.parametrize("first", [False, True], ids=["later", "for the first time"])
-async def test_one_that_comes_while_another_numbers_waits_and_goes_on_from_there(
+async def test_a_relay_waits_while_another_numbers_and_continues_its_ranks(
     new_database: Callable[[str], str], first: bool
 ) -> None:
     url = new_database("shop")
-    said: list[str] = []
+    steps: list[str] = []
     numbered, may_commit = threading.Event(), threading.Event()
 
     def number_ten(tx: Transaction) -> None:
         number_new(tx.session, lock_counters(tx.session), 10)
         numbered.set()
         may_commit.wait(20)
-        said.append("the one commits")
+        steps.append("the first commits")
 
     def number_the_rest(tx: Transaction) -> int:
         counters = lock_counters(tx.session)
-        said.append("the other has the counters")
+        steps.append("the second has the counters")
         number_new(tx.session, counters, 100)
         return counters.rank
 
@@ -70,17 +70,17 @@ async def test_one_that_comes_while_another_numbers_waits_and_goes_on_from_there
         await one.sell(range(30))
         numbering = asyncio.create_task(one.database.transaction(number_ten))
         assert await asyncio.to_thread(numbered.wait, 20)
-        begun = begins(other)
+        begun = next_begin(other)
         waiting = asyncio.create_task(other.database.transaction(number_the_rest))
         if one.database.sqlite:
             assert await asyncio.to_thread(begun.wait, 20)
         else:
             await waits_for_a_lock(url, "slipway_relay")
-        assert not said
+        assert not steps
         may_commit.set()
         await numbering
         assert await waiting == 10
-        assert said == ["the one commits", "the other has the counters"]
+        assert steps == ["the first commits", "the second has the counters"]
         rows = await one.database.read(lambda tx: tx.session.execute(_NUMBERED).all())
         assert [row.rank for row in rows] == list(range(1, 31))
         for subject in {row.subject for row in rows}:
@@ -91,8 +91,10 @@ async def test_one_that_comes_while_another_numbers_waits_and_goes_on_from_there
 _NUMBERED = select(outbox.c.rank, outbox.c.subject, outbox.c.number).order_by(outbox.c.id)
 
 
-def begins(shop: Shop) -> threading.Event:
-    """Set when it sends the next BEGIN, which on SQLite waits for the other writer's end."""
+def next_begin(shop: Shop) -> threading.Event:
+    """Return an event that is set when the next BEGIN is sent, which waits for the writer on
+    SQLite.
+    """
     begun = threading.Event()
 
     @event.listens_for(shop.database._engine, "before_cursor_execute")
@@ -108,13 +110,7 @@ async def test_a_publish_delayed_past_another_relays_is_refused(
 ) -> None:
     url = new_database("shop")
     async with Shop(url) as one, Shop(url) as other, Proxy(nats.port) as proxy:
-        held = asyncio.Event()
-
-        def hold() -> None:
-            proxy.hold("to_server")
-            held.set()
-
-        proxy.when("to_server", b"Nats-Batch-Commit", hold)
+        held = proxy.hold_at("to_server", b"Nats-Batch-Commit")
         published = await one.sell(range(30))
         one.start_relay(proxy.url, uses_lock=False)
         await held.wait()
@@ -133,13 +129,7 @@ async def test_a_publish_delayed_past_the_end_of_its_relay_is_refused(
 ) -> None:
     url = new_database("shop")
     async with Shop(url) as one, Shop(url) as other, Proxy(nats.port) as proxy:
-        held = asyncio.Event()
-
-        def hold() -> None:
-            proxy.hold("to_server")
-            held.set()
-
-        proxy.when("to_server", b"Nats-Expected-Last-Sequence", hold)
+        held = proxy.hold_at("to_server", b"Nats-Expected-Last-Sequence")
         published = await one.sell(range(1))
         stopped = one.start_relay(proxy.url)
         await held.wait()
@@ -153,7 +143,7 @@ async def test_a_publish_delayed_past_the_end_of_its_relay_is_refused(
         assert await StreamView(nats.url).ranks() == list(range(1, 11))
 
 
-async def test_the_answer_to_a_publish_may_be_lost(
+async def test_a_lost_answer_to_a_publish_doubles_nothing(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with Shop(new_database("shop")) as shop, Proxy(nats.port) as proxy:
@@ -179,7 +169,7 @@ async def test_the_answer_to_a_publish_may_be_lost(
         assert in_order(await stream.ids(), shop.published)
 
 
-async def test_an_event_committed_late_keeps_the_number_it_was_given_late(
+async def test_an_event_that_was_committed_later_has_the_higher_number(
     nats: NatsServer, postgres: PostgresServer
 ) -> None:
     shop_url = postgres.create_database("late_shop")
@@ -189,7 +179,7 @@ async def test_an_event_committed_late_keeps_the_number_it_was_given_late(
         shop.start_relay(nats.url)
         early, row = EventFactory(STREAM, TYPES).create(sold(1), None)
         with Session(shop.database._engine) as session:
-            session.execute(insert(outbox), [row])  # takes the lower id
+            session.execute(insert(outbox), [row])  # it gets the lower id
             later = await shop.publish(sold(1))
             await shop.sent()
             session.commit()
@@ -204,7 +194,8 @@ async def test_an_event_committed_late_keeps_the_number_it_was_given_late(
         assert await stream.ids() == order
         await books.settled()
 
-        # Sent once more as a whole, it is the same: by rank, not by the outbox's id.
+        # A stream that is filled again is the same: events are sent by rank, not by the outbox's
+        # id.
         nats.kill()
         nats.erase()
         nats.start()

@@ -1,4 +1,4 @@
-"""The relay that leads may be of another version than who has published what it sends."""
+"""The leading relay may be of another version than the replica that published its events."""
 
 from collections.abc import Callable
 

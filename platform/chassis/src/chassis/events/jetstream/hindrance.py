@@ -19,7 +19,7 @@ _JETSTREAM_IS_OFF = {10039, 10076}
 
 
 class Hindrance:
-    """What keeps a part of the event path from its stream. `reason` is None while nothing does.
+    """The reason why a part of the event path cannot use its stream; None while it can.
 
     `work` is "publishing" or "reading". `missing` is the text for a missing stream; without it a
     missing stream is waited for, because its owner creates it.

@@ -1,4 +1,4 @@
-"""Where a stream differs from what the promises rest on, and what to do about it."""
+"""The settings of a stream that endanger a promise of the platform, and what to do about them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,16 +7,16 @@ from chassis.event_settings import EventSettings
 
 __all__ = ["ADDED_BYTES", "drift"]
 
-# What number, rank, place, generations and the batch's own headers add, with room to spare.
+# The headers that the relay adds to an event: number, rank, sequence, generations and batch.
 ADDED_BYTES = 1024
 _READERS_INACTIVE_SECONDS = 30.0
 
 
 def drift(config: Mapping[str, Any], settings: EventSettings) -> list[str]:
-    """A line for each: the setting, what follows from it, and what to do.
+    """Return a line for each differing setting: its value, what follows from it, and what to do.
 
-    Operators may change a stream. The service goes on as well as it can, and says what it can no
-    longer promise.
+    Operators may change a stream. The service goes on as well as it can, and reports the promises
+    that it can no longer keep.
     """
     name = config.get("name", "")
     return [
@@ -29,7 +29,7 @@ Line = tuple[str, str, str]
 
 
 def _losses(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
-    """What makes the stream lose events before all have taken them."""
+    """Return the settings by which the stream loses events before all consumers have read them."""
     lines: list[Line] = []
     age, wanted = float(config.get("max_age", 0)) / 1e9, settings.stream_max_age_seconds
     if age != wanted:
@@ -58,7 +58,7 @@ def _losses(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
         follows = (
             "a full stream accepts no more events, and they wait in the outbox"
             if refuses
-            else "the oldest events are deleted at any age, taken or not"
+            else "the oldest events are deleted at any age, even if consumers have not read them"
         )
         option = limit.replace("_", "-")
         lines.append((f"{limit} {value}", follows, f"nats stream edit {{stream}} --{option}=-1"))
@@ -100,7 +100,7 @@ def _losses(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
 
 
 def _refusals(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
-    """What keeps events out of the stream, or readers from it."""
+    """Return the settings that keep events out of the stream, or consumers from reading it."""
     lines: list[Line] = []
     size, largest = int(config.get("max_msg_size", -1)), settings.event_max_bytes + ADDED_BYTES
     if 0 <= size < largest:

@@ -20,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Reconciler:
-    """What a relay knows of its stream: when it was compared, its drift, and what hinders it."""
+    """A relay's knowledge of its stream: when it was compared, its drift, and what hinders it."""
 
     def __init__(
         self, database: Database, stream: str, types: Sequence[str], settings: EventSettings

@@ -38,9 +38,9 @@ class Resender:
     async def _answer(self, message: Msg) -> None:
         """Answer a request. The client handles one request after another.
 
-        Only an inbox is answered: this service may publish to any reply subject, so that a request
-        which names a stream's subject, or one of the broker's API, would get around the permissions
-        of its sender.
+        A request is answered only if its reply subject is an inbox. The service may publish to any
+        reply subject, so a request that names a subject of a stream, or of the broker's API, would
+        get around the permissions of its sender.
         """
         if not message.reply.startswith(f"{transport.INBOX}."):
             self._log_unanswered(message.reply)

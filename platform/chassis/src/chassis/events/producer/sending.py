@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 from typing import Literal
+from typing import Literal
 
 import structlog
 from nats.aio.client import Client
@@ -50,7 +51,7 @@ class Sender:
     async def send(
         self, client: Client, rows: Sequence[NumberedEvent], counters: Counters
     ) -> tuple[int, int] | None:
-        """Publish the first of these events, as many as the stream accepts.
+        """Publish events from the first on, until the stream refuses one.
 
         Return their number and the sequence of the last; None if the first was set apart instead.
 

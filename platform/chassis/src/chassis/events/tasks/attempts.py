@@ -1,4 +1,4 @@
-"""One attempt of a claimed task: its effect and its end in one commit, within a time limit."""
+"""Attempts of claimed tasks: effect and end in one commit, within a time limit."""
 
 import asyncio
 import time

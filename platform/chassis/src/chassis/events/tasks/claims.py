@@ -46,7 +46,7 @@ def claim(
     owner: str,
     lease_seconds: float,
 ) -> tuple[list[Task], int]:
-    """Claim due tasks, up to as many of each type as it has `places`.
+    """Claim due tasks, up to `places` of each type.
 
     Return them, and the number of expired claims that were freed. A freed task runs alone from then
     on, because it is suspected of having ended the process of its owner.

@@ -1,4 +1,4 @@
-"""Statements on dead letters: events that failed for good, kept until an operator decides."""
+"""Statements on dead letters: events that are not tried again, kept until an operator decides."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ __all__ = ["Places"]
 class Places:
     """A fixed number of places for tasks, shared between event types.
 
-    One type never has all places, even when nothing else is due, because its attempts may hang. A
+    A type never has all places, even when nothing else is due, because its attempts may hang. A
     quarter of the places stays free for other types, and one place for each type that has none at
     the moment. If there are more types than places, one place stays free of any single type.
     """

@@ -1,7 +1,7 @@
 """Finds the tasks that may run next.
 
-Only a key's oldest task may run, and only it has a due time, so that the tasks behind it cost a
-look nothing. A look finds the first task of each type by an index and reads no other rows.
+The oldest task of each key may run, and no other has a due time, so that the tasks behind it cost
+a look nothing. A look finds the first task of each type by an index and reads no other rows.
 """
 
 from collections.abc import Sequence

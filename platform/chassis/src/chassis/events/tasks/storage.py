@@ -1,6 +1,6 @@
 """Stores events as tasks, in the order of their keys.
 
-Only the oldest task of a key may run, and only it has a due time. A task that is stored behind it
+The oldest task of a key may run, and no other has a due time. A task that is stored behind it
 gets its due time in the transaction that finishes the task before it.
 """
 

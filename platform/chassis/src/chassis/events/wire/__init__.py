@@ -1,1 +1,1 @@
-"""What an event is on the wire: attributes, headers, subjects, lanes."""
+"""The wire format of events: attributes, headers, subjects, lanes."""

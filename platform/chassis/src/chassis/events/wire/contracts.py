@@ -1,4 +1,4 @@
-"""What a message's contract says about it as an event: its type, partition key and subjects."""
+"""Event type, partition key and subjects of a message, from its contract."""
 
 import re
 
