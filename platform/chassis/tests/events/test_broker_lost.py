@@ -1,4 +1,4 @@
-"""Whatever happens to the broker and to what it stores: nothing lost, doubled or out of order."""
+"""No loss of the broker, or of its data, loses, doubles or reorders an event."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -44,7 +44,7 @@ async def deleted(nats: NatsServer, _copy: Path) -> None:
 @pytest.mark.parametrize(
     "disaster", [killed, erased, older_copy, deleted], ids=lambda d: d.__name__
 )
-async def test_the_stream_is_whole_again_after(
+async def test_the_stream_is_complete_again_after(
     disaster: Disaster, nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path
 ) -> None:
     books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
@@ -58,7 +58,7 @@ async def test_the_stream_is_whole_again_after(
         await shop.sell(range(60, 120))
         await shop.sent()
         await books.settled()
-        await shop.sell(range(120, 150))  # some of these are still to be taken
+        await shop.sell(range(120, 150))  # some of these have not been handled yet
         await disaster(nats, tmp_path / "copy")
         await shop.sell(range(150, 200), at_once=10)
         stream = StreamView(nats.url)
@@ -71,10 +71,10 @@ async def test_the_stream_is_whole_again_after(
         await shop.sent()
         assert in_order(await stream.ids(), shop.published)
 
-        async def taken() -> bool:
+        async def handled() -> bool:
             return len(await books.journal()) >= 200
 
-        await eventually(taken)
+        await eventually(handled)
         await books.settled()
         assert in_order([e.event_id for e in await books.journal()], shop.published)
     await books.stop()
@@ -100,10 +100,10 @@ async def test_a_purged_stream_is_filled_again(
         await shop.sell(range(50, 60))
         await shop.sent()
 
-        async def taken() -> bool:
+        async def handled() -> bool:
             return in_order([e.event_id for e in await books.journal()], shop.published)
 
-        await eventually(taken)
+        await eventually(handled)
     await books.stop()
 
 
@@ -112,7 +112,7 @@ async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_noth
 ) -> None:
     monkeypatch.setattr(
         "chassis.events.jetstream.atomic_batch.TIMEOUT_SECONDS", 60
-    )  # nobody waits for the dead
+    )  # the relay must not give up first
     async with Shop(new_database("shop")) as shop, Proxy(nats.port) as proxy:
         stream = StreamView(nats.url)
         await shop.sell(range(10))
@@ -124,7 +124,7 @@ async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_noth
             await shop.sell(range(there, there + 50))
             shop.wake()
             await held.wait()
-            await asyncio.sleep(0.1)  # the broker has read what came before the marker
+            await asyncio.sleep(0.1)  # time for the broker to read the bytes before the marker
             assert await stream.ranks() == list(range(1, there + 1))
             nats.kill()
             proxy.release()
@@ -148,13 +148,13 @@ async def test_a_broker_that_no_longer_reads_does_not_hold_its_relay(
         await shop.sell(range(1))
         await shop.sent()
         proxy.stall()
-        for n in range(12):  # more than the buffers on the way hold
+        for n in range(12):  # more than all buffers in between hold
             await shop.publish(BookReturned(book_id=str(n), reason="x" * 400_000))
         await shop.sent()
         assert await StreamView(nats.url).ranks() == list(range(1, 14))
 
 
-async def test_a_broker_that_hangs_and_goes_on_gets_each_event_once(
+async def test_a_broker_that_hangs_and_continues_stores_each_event_once(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with Shop(new_database("shop")) as shop, Proxy(nats.port) as proxy:
@@ -172,14 +172,14 @@ async def test_a_broker_that_hangs_and_goes_on_gets_each_event_once(
         shop.wake()
         await hung.wait()
         await shop.sell(range(50, 60))
-        proxy.cut()  # what the relay believes: the broker has its batch, or has not
+        proxy.cut()  # the relay cannot know whether the broker has stored its batch
         await asyncio.sleep(0.1)
         nats.resume()
         await shop.sent()
         assert await StreamView(nats.url).ranks() == list(range(1, 61))
 
 
-async def test_events_wait_in_the_outbox_while_the_broker_is_away(
+async def test_events_wait_in_the_outbox_while_the_broker_is_unavailable(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     nats.kill()
@@ -199,7 +199,7 @@ async def test_events_wait_in_the_outbox_while_the_broker_is_away(
         assert in_order(await stream.ids(), shop.published)
 
 
-async def test_attempts_to_reconnect_that_fail_leave_no_connection_open(
+async def test_failed_attempts_to_reconnect_leave_no_connection_open(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Any] = []
@@ -216,7 +216,7 @@ async def test_attempts_to_reconnect_that_fail_leave_no_connection_open(
         try:
             await broker.connected.wait()
             broker.client.options["connect_timeout"] = 0.1
-            proxy.hold("to_client")  # it accepts, and says nothing
+            proxy.hold("to_client")  # the broker accepts connections and sends nothing
             proxy.cut()
 
             async def has_tried() -> bool:

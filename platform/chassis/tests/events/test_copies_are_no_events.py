@@ -1,5 +1,7 @@
-"""Whoever may read a stream can have the broker send what it holds to any subject: these copies are
-nobody's events, announcements or commands."""
+"""Copies that the broker sends from a stream are not events, announcements or commands.
+
+A client that may read a stream can make the broker send its messages to any subject.
+"""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -33,7 +35,7 @@ FORGED = {
 
 
 async def copy_to(client: Client, subject: str, ways: tuple[str, ...], data: bytes = b"") -> None:
-    """As an attacker does who may only write and read the stream `mine`."""
+    """Store messages in the stream `mine`, as an attacker who may use only this stream."""
     api = as_administrator(client)
     await api("STREAM.CREATE.mine", {"name": "mine", "subjects": ["mine.*"], "allow_direct": True})
     await client.request("mine.1", data, headers=FORGED)
@@ -46,7 +48,7 @@ async def copy_to(client: Client, subject: str, ways: tuple[str, ...], data: byt
 
 
 async def pull(client: Client, stream: str, reply: str, messages: int) -> None:
-    """Have the broker deliver the first messages that a stream holds to a subject."""
+    """Make the broker send the first messages of a stream to a subject."""
     name = uuid7()
     config = {"name": name, "ack_policy": "none"}
     create = f"CONSUMER.CREATE.{stream}.{name}"
@@ -61,8 +63,11 @@ def as_administrator(client: Client) -> Callable[..., Awaitable[Any]]:
 
 
 async def copy(nats_url: str, way: str) -> set[int]:
-    """Have copies stored in the bookstore's stream, to which nobody else publishes meanwhile: of
-    another stream's event, or (`mirror`) of the older half of its own. Where they are."""
+    """Make the broker store copies in the bookstore's stream, and return their sequences.
+
+    They are copies of another stream's event, or (`mirror`) of the older half of this stream. No
+    other process may publish at the same time.
+    """
     view = StreamView(nats_url)
     before = await view.messages()
     copies = len(before) // 2 if way == "mirror" else 1
@@ -70,7 +75,8 @@ async def copy(nats_url: str, way: str) -> set[int]:
         if way != "mirror":
             await copy_to(attacker, "bookstore.v1.BookSold.1", (way,))
         else:
-            # From the stream itself it would be refused: each event says where the stream ends.
+            # The broker would refuse copies from the stream itself, because each event names a
+            # sequence.
             with suppress(JetStreamError):
                 config = {"name": "copy", "mirror": {"name": STREAM}, "allow_direct": True}
                 await view.api("STREAM.CREATE.copy", config)
@@ -85,7 +91,7 @@ async def holds(view: StreamView, last_sequence: int) -> bool:
 
 
 @pytest.mark.parametrize("way", ["direct", "pull", "mirror"])
-async def test_a_copy_in_a_services_stream_is_neither_taken_nor_taken_for_its_end(
+async def test_a_copy_in_a_services_stream_is_neither_handled_nor_the_streams_end(
     nats: NatsServer, new_database: Callable[[str], str], way: str
 ) -> None:
     books = Node("books", new_database("books"), nats.url, router=accountant())
@@ -97,7 +103,7 @@ async def test_a_copy_in_a_services_stream_is_neither_taken_nor_taken_for_its_en
             await has_taken(books, 20)
             await shop.sent()
             copies = await copy(nats.url, way)
-            await shop.sell(range(20, 40))  # while the relay runs
+            await shop.sell(range(20, 40))  # sent while the relay runs
             await has_taken(books, 40)
             await shop.sent()
             await relay.stop()
@@ -108,7 +114,7 @@ async def test_a_copy_in_a_services_stream_is_neither_taken_nor_taken_for_its_en
             await books.settled()
             assert in_order(await taken_ids(books), shop.published)
             assert await shop.database.read(lambda tx: outbox.types(tx.session)) == {SOLD}
-    # What they have sent is in the stream, with all that a relay writes; nobody believes it.
+    # The copies are in the stream with all headers of a relay, and are ignored.
     messages = await view.messages()
     assert all(transport.RANK in m.headers for m in messages)
     own = [
@@ -124,7 +130,7 @@ async def test_the_broker_refuses_a_copy_of_an_event_from_its_own_stream(
 ) -> None:
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
-        for numbers in (range(1), range(1, 20)):  # one alone, and some in a batch
+        for numbers in (range(1), range(1, 20)):  # a single event, and a batch
             await shop.sell(numbers)
             await shop.sent()
         async with await nats_py.connect(nats.url) as attacker:
@@ -161,7 +167,7 @@ async def test_copies_above_the_last_events_hide_none_of_them(
 
 
 @pytest.mark.parametrize("way", ["direct", "mirror"])
-async def test_who_begins_among_copies_misses_no_number(
+async def test_a_consumer_that_begins_among_copies_misses_no_number(
     nats: NatsServer, new_database: Callable[[str], str], way: str
 ) -> None:
     async with Shop(new_database("shop")) as shop:
@@ -175,7 +181,7 @@ async def test_who_begins_among_copies_misses_no_number(
         newest = Node("newest", new_database("newest"), nats.url, router=beginning("newest"))
         async with newest:
             await has_position(newest)
-            # What was sold first is gone: of one subject nothing is left but what was copied.
+            # The first events are removed, so that one subject has nothing but copies.
             await StreamView(nats.url).api(f"STREAM.PURGE.{STREAM}", {"seq": len(before) + 1})
             oldest = Node("oldest", new_database("oldest"), nats.url, router=beginning("oldest"))
             async with oldest:
@@ -247,7 +253,7 @@ async def test_a_copy_announces_no_member_and_is_no_broadcast(
             await has_taken(books, 2)
         assert heard == ["7", "8"]
         assert await has_all_lanes()
-        # Who comes later reads the announcements that are kept.
+        # A later member reads the stored announcements.
         newcomer = Node("books", books.url, nats.url, router=accountant(), settings=settings)
         async with newcomer:
 

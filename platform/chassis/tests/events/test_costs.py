@@ -1,4 +1,4 @@
-"""What an event costs, counted: statements, commits, round trips and requests to the broker."""
+"""The cost of an event in statements, commits, round trips and requests to the broker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -25,13 +25,13 @@ from localservers import NatsServer
 pytestmark = pytest.mark.dialect
 
 NewDatabase = Callable[[str], str]
-# Nothing but a wake makes a relay look.
+# Only a wake makes a relay look at its outbox.
 WOKEN = TestSettings(relay_sweep_seconds=600, relay_reconcile_seconds=600)
 
 
 @pytest.fixture(params=[1, 100])
 def events(request: pytest.FixtureRequest) -> int:
-    """How many: what is the same for both is not paid for each event."""
+    """Numbers of events: a cost that is equal for both is not a cost per event."""
     count: int = request.param
     return count
 
@@ -45,7 +45,9 @@ class Costs:
         self.trips = DatabaseTrips()
 
     def of(self, statement: str) -> list[list[str]]:
-        """Their statements. On PostgreSQL each is one round trip, and BEGIN and COMMIT are two."""
+        """Return statements by transaction. On PostgreSQL each is a round trip, BEGIN and COMMIT
+        two.
+        """
         found = self.committed(statement)
         if self._on_wire:
             trips = [
@@ -55,24 +57,24 @@ class Costs:
         return found
 
     def committed(self, statement: str) -> list[list[str]]:
-        """The same, without a look at the round trips: some are made before the counting."""
+        """Return the same without a check of round trips, because some began before."""
         committed = [kinds(transaction) for transaction in self.statements.committed]
         return [transaction for transaction in committed if statement in transaction]
 
     def forget(self) -> None:
-        """Count from here on."""
+        """Forget what was counted."""
         self.statements.committed.clear()
         self.trips.transactions.clear()
 
 
 def kinds(transaction: Sequence[str]) -> list[str]:
-    """Its statements, without those that begin it."""
+    """Return the statements of a transaction, without those that begin it."""
     return [kind(s) for s in transaction if not s.startswith(("BEGIN", "SET TRANSACTION"))]
 
 
 @asynccontextmanager
 async def counting(new_database: NewDatabase, name: str) -> AsyncIterator[tuple[str, Costs]]:
-    """The URL of a new database, and what is done there."""
+    """Yield the URL of a new database, and its costs."""
     url = new_database(name)
     costs = Costs(on_wire=not is_sqlite(url))
     async with costs.trips.counted(url) as counted:
@@ -102,7 +104,7 @@ NUMBERING = [
     "SELECT slipway_outbox",
     "SELECT slipway_outbox",
 ]
-# It also looks for what is new, and finds nothing.
+# A round also looks for new events, and finds none.
 RECORDING = ["SELECT slipway_relay", "UPDATE slipway_relay", "UPDATE slipway_outbox"]
 LOOKING = ["SELECT slipway_relay", "UPDATE slipway_outbox"]
 
@@ -111,7 +113,7 @@ LOOKING = ["SELECT slipway_relay", "UPDATE slipway_outbox"]
 async def relaying(
     nats: NatsServer, new_database: NewDatabase, *, batch_events: int = 1000
 ) -> AsyncIterator[tuple[Shop, Costs, BrokerRequests]]:
-    """A shop whose relay has begun, and is woken by nothing but `Shop.wake`."""
+    """Run a shop whose relay has begun, and is woken only by `Shop.wake`."""
     requests = BrokerRequests()
     async with (
         counting(new_database, "shop") as (url, costs),
@@ -154,7 +156,7 @@ async def test_a_batch_is_relayed_in_two_commits_and_one_request_to_the_broker(
         assert requests.asked == requests.published[-1:]
 
 
-async def test_what_waits_for_a_later_batch_costs_nothing_before(
+async def test_events_that_wait_for_a_later_batch_cost_nothing_before(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     async with relaying(nats, new_database, batch_events=100) as (shop, costs, requests):
@@ -211,7 +213,7 @@ async def taking(
     events: int,
     settings: EventSettings,
 ) -> Costs:
-    """What it costs to take so many events of different keys that come in one batch."""
+    """Return the costs of a batch of `events` events with different keys."""
     async with counting(new_database, "books") as (url, costs):
         urls = {"books": lambda _: url, "shop": new_database}
         async with trading(nats, lambda n: urls[n](n), router, settings=settings) as (shop, books):
@@ -230,7 +232,7 @@ async def taking(
     return costs
 
 
-async def test_a_batch_is_taken_in_one_commit_and_two_statements_beside_its_handlers(
+async def test_a_batch_costs_one_commit_and_two_statements_besides_its_handlers(
     nats: NatsServer, new_database: NewDatabase, events: int
 ) -> None:
     costs = await taking(nats, new_database, one_by_one(), events, Patience())
@@ -246,7 +248,7 @@ async def test_a_batch_of_a_handler_of_lists_costs_the_same_however_long_it_is(
     ]
 
 
-async def test_an_event_of_an_async_handler_is_a_commit_of_its_own_and_waits_in_few_statements(
+async def test_an_event_of_an_async_handler_costs_a_commit_and_few_statements(
     nats: NatsServer, new_database: NewDatabase, events: int
 ) -> None:
     settings = Patience(task_concurrency=100, task_lease_seconds=600)
@@ -271,7 +273,7 @@ LAG = ["SELECT slipway_position"]
 PAUSES = ["SELECT slipway_paused_type"]
 
 
-async def test_each_look_of_one_with_nothing_to_do_is_a_read_of_one_statement(
+async def test_each_look_of_an_idle_service_is_a_read_of_one_statement(
     nats: NatsServer, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "_POLL_SECONDS", 0.02)
@@ -299,12 +301,13 @@ async def test_each_look_of_one_with_nothing_to_do_is_a_read_of_one_statement(
 
         await eventually(looked_often, 60)
         looked = {name: len(waits) - before[name] for name, waits in looks.items()}
-        # The first may have begun before it was watched.
+        # The first read may have begun before it was counted.
         read = [kinds(transaction) for transaction in reads.rolled_back][1:]
         written = [*writes.committed, *writes.rolled_back, *reads.committed]
     known = (RELAY_LOOKS, TASKS_LOOK, METRICS, LAG, PAUSES)
     others = [transaction for transaction in read if transaction and transaction not in known]
-    # What had begun before it was watched shows its end only: the one of the metrics is long.
+    # Of a read that had begun before it was counted only the end is seen: that of the metrics is
+    # long.
     assert [t for t in others if t != METRICS[-len(t) :]] == []
     assert len(others) <= 1
     assert abs(read.count(RELAY_LOOKS) - looked[relay.__name__]) <= 2
@@ -313,7 +316,7 @@ async def test_each_look_of_one_with_nothing_to_do_is_a_read_of_one_statement(
 
 
 def waits_of(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How often it has waited for something to do."""
+    """Return a list that gets an entry for each wait of a module."""
     waits: list[float] = []
     wait_at_most = module.wait_at_most
 

@@ -41,10 +41,10 @@ async def test_every_event_takes_effect_once_in_the_order_of_its_key(
     assert {transport.header(m.headers, "ce-datacontenttype") for m in stored} == {content_type}
 
 
-async def test_an_event_in_structured_mode_takes_effect_as_any_other(
+async def test_an_event_in_structured_mode_takes_effect_like_any_other(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    """Another producer's: all of it is in the payload, its number apart in a header."""
+    """The event of another producer is in the payload, and its number in a header."""
     router = accountant()
     async with Forge(nats.url) as forge, take_in(nats, new_database("books"), router) as books:
         published = [await forge.publish(sold(n, keys=3), structured=n % 2 == 0) for n in range(9)]

@@ -1,4 +1,4 @@
-"""What a service tells of its events by value, while something is away and something has failed."""
+"""The gauges of a service's events, also while the broker or the database is unavailable."""
 
 import asyncio
 import threading
@@ -28,7 +28,7 @@ from slipway.v1 import GetEventLedgerRequest
 
 
 def told() -> dict[str, float | None]:
-    """The gauges, as a scrape finds them; the outbox's apart."""
+    """Return the gauges of a scrape, those of the outbox separately."""
     return {
         "lag": REGISTRY.get_sample_value("event_lag"),
         "lanes": REGISTRY.get_sample_value("event_lanes"),
@@ -51,7 +51,7 @@ async def become(**values: float | None) -> None:
     await eventually(holds, 60)
 
 
-async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_told(
+async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_gauges(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gauges, "_MEASURE_SECONDS", 0.05)
@@ -89,7 +89,7 @@ async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_told
 
         await eventually(waits, 60)
         assert oldest() <= time.time() - since
-        # What cannot be known has no value: neither 0 nor what it was.
+        # A gauge that cannot be measured has no sample: neither 0 nor its last value.
         await become(lag=None, lanes=None, tasks=1, dead_letters=1)
         nats.start()
         await become(lag=0, lanes=LANES, tasks=1, dead_letters=1)
@@ -100,7 +100,7 @@ async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_told
         await eventually(sent, 60)
 
 
-async def test_what_cannot_be_measured_has_no_value_and_says_since_when(
+async def test_a_gauge_that_cannot_be_measured_has_no_sample_and_keeps_its_time(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gauges, "_MEASURE_SECONDS", 0.05)
@@ -126,14 +126,14 @@ async def test_what_cannot_be_measured_has_no_value_and_says_since_when(
         monkeypatch.undo()
 
 
-def test_a_value_that_is_no_longer_measured_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gauge_that_is_no_longer_measured_has_no_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics.EVENT_LAG.set(3)
     assert told()["lag"] == 3
     monkeypatch.setattr(metrics.MeasuredGauge, "FRESH_SECONDS", -1)
     assert told()["lag"] is None
 
 
-async def test_the_lag_of_a_stream_that_was_lost_is_unknown_and_of_one_that_never_was_is_none(
+async def test_the_lag_of_a_lost_stream_is_unknown_and_of_one_that_never_existed_is_0(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
@@ -160,7 +160,7 @@ async def test_a_ledger_that_cannot_count_the_lag_is_unavailable(
                 await method.call(GetEventLedgerRequest(), None)
 
 
-async def test_what_strangers_put_behind_events_hides_no_lag(
+async def test_messages_of_other_publishers_behind_events_hide_no_lag(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = Node("books", new_database("books"), nats.url, router=accountant())

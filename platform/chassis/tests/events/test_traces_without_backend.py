@@ -1,4 +1,4 @@
-"""With tracing off, the trace of a request goes on through every event and call it causes."""
+"""With tracing off, each event and call that a request causes still carries its trace."""
 
 from collections.abc import Callable, Sequence
 
@@ -39,7 +39,7 @@ def in_batches(events: EventRouter, seen: list[str | None]) -> None:
 
 
 @pytest.mark.parametrize("kind", [single, waiting, in_batches])
-async def test_an_event_of_an_event_carries_the_trace_that_all_began_with(
+async def test_an_event_caused_by_an_event_carries_the_trace_of_the_first(
     nats: NatsServer,
     new_database: Callable[[str], str],
     kind: Callable[[EventRouter, list[str | None]], None],

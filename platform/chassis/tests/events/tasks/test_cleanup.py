@@ -1,4 +1,4 @@
-"""What nobody needs any more is deleted in its time: dead letters, and marks of who is gone."""
+"""Dead letters and lane marks of members that have ended are deleted at their maximum age."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -50,7 +50,9 @@ def node(desk: Desk, nats: NatsServer, settings: TestSettings) -> Node:
     return Node("books", desk.url, nats.url, router=accountant(), settings=settings, member="one")
 
 
-async def test_dead_letters_go_at_an_age_and_the_younger_stay(desk: Desk, nats: NatsServer) -> None:
+async def test_dead_letters_are_deleted_at_their_maximum_age_and_not_before(
+    desk: Desk, nats: NatsServer
+) -> None:
     await die(desk, 700, hours_ago=3)
     await die(desk, 5, hours_ago=1)
     async with node(desk, nats, TestSettings(dead_letter_max_age_seconds=2 * HOUR)):
@@ -62,9 +64,7 @@ async def test_dead_letters_go_at_an_age_and_the_younger_stay(desk: Desk, nats: 
     assert {letter.event_id.split()[0] for letter in await desk.dead()} == {"1"}
 
 
-async def test_without_that_age_they_stay_until_somebody_decides(
-    desk: Desk, nats: NatsServer
-) -> None:
+async def test_without_a_maximum_age_dead_letters_are_kept(desk: Desk, nats: NatsServer) -> None:
     await die(desk, 2, hours_ago=24 * 365)
     async with node(desk, nats, TestSettings()) as books:
         assert books.path.consuming
@@ -72,7 +72,7 @@ async def test_without_that_age_they_stay_until_somebody_decides(
     assert len(await desk.dead()) == 2
 
 
-async def test_marks_go_when_their_member_has_been_gone_for_long_and_not_before(
+async def test_marks_are_deleted_when_their_member_has_been_absent_for_long_and_not_before(
     desk: Desk, nats: NatsServer
 ) -> None:
     left = {"member": "gone", "stream": "no longer read", "lane": 7}
@@ -94,7 +94,7 @@ async def test_marks_go_when_their_member_has_been_gone_for_long_and_not_before(
         cleanup._marks_seconds = 0
         await cleanup.look()
         assert mark not in await marked(desk.database)
-        # What living members run is theirs.
+        # Marks of living members are kept.
         await desk.database.transaction(
             lambda tx: tx.session.execute(insert(marks).values({**left, "member": "one"}))
         )

@@ -1,4 +1,4 @@
-"""Handlers of all forms that fail at random, on two replicas: each key keeps its order."""
+"""Handlers of all kinds fail at random on two replicas, and each key keeps its order."""
 
 import asyncio
 import random
@@ -20,7 +20,7 @@ KEYS = 12
 
 
 class Chance:
-    """Fails now and then, the same event a few times at most, some always."""
+    """A handler that fails at random: most events up to three times, some always."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -69,7 +69,7 @@ SEEDS = [7, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 6)
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("batch", [False, True], ids=["on", "on_batch"])
-async def test_whatever_fails_each_event_takes_effect_once_in_the_order_of_its_key(
+async def test_each_event_takes_effect_once_in_the_order_of_its_key_whatever_fails(
     nats: NatsServer, new_database: Callable[[str], str], batch: bool, seed: int
 ) -> None:
     chance = Chance(seed)

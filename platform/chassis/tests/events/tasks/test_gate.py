@@ -1,4 +1,4 @@
-"""Handlers run beside each other, or one of them alone."""
+"""Handlers share the gate, or one of them holds it exclusively."""
 
 import asyncio
 from contextlib import suppress
@@ -9,7 +9,7 @@ from chassis.events.tasks.gate import Gate
 
 
 class Room:
-    """Who is inside, and who was ever there with whom."""
+    """A gate whose holders are recorded: those inside now, and all in the order of entering."""
 
     def __init__(self) -> None:
         self.gate = Gate()
@@ -21,7 +21,7 @@ class Room:
         async with self.gate.shared():
             await self._stay(name)
 
-    async def have(self, name: str) -> None:
+    async def hold(self, name: str) -> None:
         async with self.gate.exclusive():
             assert self.inside == []
             await self._stay(name)
@@ -35,14 +35,14 @@ class Room:
         finally:
             self.inside.remove(name)
 
-    async def go_on(self) -> None:
+    async def let_tasks_run(self) -> None:
         for _ in range(10):
             await asyncio.sleep(0)
 
     async def empty(self) -> None:
-        """Let those who are inside out, and then whoever comes."""
+        """Let all holders leave, and then those that wait."""
         self.leave.set()
-        await self.go_on()
+        await self.let_tasks_run()
 
 
 @pytest.fixture
@@ -50,66 +50,68 @@ def room() -> Room:
     return Room()
 
 
-async def test_many_share_it(room: Room) -> None:
+async def test_many_share_the_gate(room: Room) -> None:
     async with asyncio.TaskGroup() as group:
         for name in "abc":
             group.create_task(room.share(name))
-        await room.go_on()
+        await room.let_tasks_run()
         assert room.inside == ["a", "b", "c"]
         room.leave.set()
 
 
-async def test_who_wants_it_alone_waits_until_all_have_left_and_lets_nobody_in(room: Room) -> None:
+async def test_an_exclusive_holder_waits_until_all_have_left_and_lets_none_in(
+    room: Room,
+) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(room.share("a"))
-        await room.go_on()
-        group.create_task(room.have("alone"))
-        await room.go_on()
+        await room.let_tasks_run()
+        group.create_task(room.hold("exclusive"))
+        await room.let_tasks_run()
         group.create_task(room.share("late"))
-        await room.go_on()
+        await room.let_tasks_run()
         assert room.inside == ["a"]
         room.leave.set()
-        await room.go_on()
-    assert room.entered == ["a", "alone", "late"]
+        await room.let_tasks_run()
+    assert room.entered == ["a", "exclusive", "late"]
 
 
-async def test_nobody_is_with_who_has_it_alone(room: Room) -> None:
+async def test_an_exclusive_holder_shares_with_no_other(room: Room) -> None:
     async with asyncio.TaskGroup() as group:
-        group.create_task(room.have("alone"))
-        await room.go_on()
+        group.create_task(room.hold("exclusive"))
+        await room.let_tasks_run()
         group.create_task(room.share("a"))
-        group.create_task(room.have("alone too"))
-        await room.go_on()
-        assert room.inside == ["alone"]
+        group.create_task(room.hold("exclusive too"))
+        await room.let_tasks_run()
+        assert room.inside == ["exclusive"]
         room.leave.set()
-    assert room.entered == ["alone", "a", "alone too"]
+    assert room.entered == ["exclusive", "a", "exclusive too"]
 
 
-@pytest.mark.parametrize("form", ["share", "have"])
-async def test_who_gives_up_waiting_leaves_no_trace(room: Room, form: str) -> None:
+@pytest.mark.parametrize("form", ["share", "hold"])
+async def test_a_cancelled_wait_changes_nothing(room: Room, form: str) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(room.share("a"))
-        await room.go_on()
-        waiting = asyncio.create_task(room.have("given up"))
-        await room.go_on()
+        await room.let_tasks_run()
+        waiting = asyncio.create_task(room.hold("given up"))
+        await room.let_tasks_run()
         behind = asyncio.create_task(getattr(room, form)("behind"))
-        await room.go_on()
+        await room.let_tasks_run()
         for task in (waiting, behind):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
         group.create_task(room.share("b"))
-        await room.go_on()
+        await room.let_tasks_run()
         assert room.inside == ["a", "b"]
         room.leave.set()
 
 
-@pytest.mark.parametrize("form", ["share", "have"])
-async def test_who_fails_inside_has_left(room: Room, form: str) -> None:
+@pytest.mark.parametrize("form", ["share", "hold"])
+async def test_a_holder_that_fails_has_left(room: Room, form: str) -> None:
     inside = asyncio.create_task(getattr(room, form)("failing"))
-    await room.go_on()
+    await room.let_tasks_run()
     inside.cancel()
     with suppress(asyncio.CancelledError):
         await inside
     room.leave.set()
-    await asyncio.wait_for(room.have("alone"), 5)
+    await asyncio.wait_for(room.hold("exclusive"), 5)

@@ -1,4 +1,4 @@
-"""A handler that never ends costs its event tries, and the others nothing."""
+"""A handler that never returns costs its event tries, and delays no other event."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
 
 
 class Outside:
-    """Books sold wait for an outside that never answers; books returned do not."""
+    """Handlers of sold books, which wait forever, and of returned books, which do not."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -66,7 +66,9 @@ async def test_a_type_whose_attempts_hang_leaves_room_for_others(desk: Desk) -> 
         await one.stop(0.01)
 
 
-async def test_an_attempt_that_takes_too_long_is_cancelled_and_costs_a_try(desk: Desk) -> None:
+async def test_an_attempt_that_exceeds_its_time_limit_is_cancelled_and_costs_a_try(
+    desk: Desk,
+) -> None:
     outside = Outside()
     (context,) = await desk.store(BookSold(book_id="a"))
     async with desk.member("one", outside.router, SOON):
@@ -109,11 +111,11 @@ async def test_a_handler_that_swallows_its_cancellation_keeps_no_place_and_commi
     assert {type(error) for error in refused} == {attempts.AttemptTimedOut}
     assert await desk.written() == []
     assert {letter.event_id for letter in await desk.dead()} == {context.id for context in contexts}
-    (said, *_) = [line for line in logs if "abandoning it" in line["event"]]
-    assert said["handler"].endswith("handle")
+    (logged, *_) = [line for line in logs if "abandoning it" in line["event"]]
+    assert logged["handler"].endswith("handle")
 
 
-async def test_a_commit_that_has_begun_in_time_is_waited_for(desk: Desk) -> None:
+async def test_a_commit_that_began_within_the_time_limit_is_waited_for(desk: Desk) -> None:
     begun, may_end = threading.Event(), threading.Event()
     router = EventRouter()
 
@@ -137,7 +139,7 @@ async def test_a_commit_that_has_begun_in_time_is_waited_for(desk: Desk) -> None
 
 
 class Blocking:
-    """`def` handlers that hold their thread until they may go on, one by one."""
+    """A `def` handler that holds its thread until the test releases it."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -156,7 +158,7 @@ class Blocking:
         await eventually(hold)
 
 
-async def test_what_needs_a_transaction_waits_for_one_handler_and_not_for_a_queue_of_them(
+async def test_other_transactions_wait_for_one_handler_and_not_for_a_queue_of_them(
     desk: Desk,
 ) -> None:
     blocking = Blocking()
@@ -169,7 +171,7 @@ async def test_what_needs_a_transaction_waits_for_one_handler_and_not_for_a_queu
         other = asyncio.create_task(
             database.transaction(lambda tx: begun_before.append(len(blocking.begun)))
         )
-        await asyncio.sleep(0)  # it stands in line
+        await asyncio.sleep(0)  # the transaction is queued
         blocking.may_end.release()
         await other
         assert begun_before == [threads]
@@ -181,7 +183,7 @@ async def test_leases_are_renewed_while_handlers_hold_every_thread(
     desk: Desk,
 ) -> None:
     if desk.database.sqlite:
-        pytest.skip("nobody else writes, and so nobody takes a lease, while a handler does")
+        pytest.skip("no member can write while a handler does, so no lease can be taken over")
     blocking = Blocking()
     await desk.store(*(BookSold(book_id=f"key {n}") for n in range(6)))
     settings, database = TestSettings(task_lease_seconds=0.9), desk.connect()

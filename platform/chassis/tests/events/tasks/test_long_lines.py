@@ -1,5 +1,4 @@
-"""However many events wait behind one of their key, the others' way is as short, and none of them
-is forgotten."""
+"""Many tasks of one key delay no task of another key, and none of them is lost."""
 
 import asyncio
 import random
@@ -39,7 +38,7 @@ def events(key: str, numbers: range) -> list[dict[str, object]]:
 
 
 def store(tx: Transaction, rows: list[dict[str, object]]) -> None:
-    """As a batch stores what it cannot run."""
+    """Store events as tasks, as a batch does."""
     blocked = storage.blocked_keys(tx.session, {str(row["key"]) for row in rows})
     storage.store_in_order(tx.session, rows, storage.lock_keys(tx.session, blocked))
 
@@ -54,7 +53,7 @@ def claim(tx: Transaction, limit: int = 16) -> list[Task]:
 
 
 @pytest.mark.parametrize("what", ["claim", "look", "store"])
-async def test_what_waits_behind_one_of_its_key_costs_nobody_anything(
+async def test_tasks_that_wait_behind_another_of_their_key_cost_no_reads(
     desk: Desk, what: str
 ) -> None:
     def do(tx: Transaction) -> None:
@@ -88,7 +87,7 @@ async def test_what_waits_behind_one_of_its_key_costs_nobody_anything(
 
 
 async def end_all(database: Database) -> list[str]:
-    """End what can be claimed, one by one; ids of the events in that order."""
+    """Finish all tasks one by one, and return the ids of their events in that order."""
     ended = []
     while claimed := await database.transaction(claim):
         for task in claimed:
@@ -101,7 +100,7 @@ async def end_all(database: Database) -> list[str]:
 
 @pytest.mark.parametrize("between", [0, 2])
 @pytest.mark.parametrize("slow", ["storing", "ending"])
-async def test_what_is_stored_while_the_one_before_it_ends_is_not_forgotten(
+async def test_a_task_stored_while_the_one_before_it_finishes_becomes_due(
     desk: Desk, slow: str, between: int
 ) -> None:
     before = events("a", range(1 + between))
@@ -123,7 +122,7 @@ async def test_what_is_stored_while_the_one_before_it_ends_is_not_forgotten(
     await asyncio.to_thread(done.wait, 20)
     (quick,) = works.values()
     two = asyncio.create_task(other.transaction(quick))
-    await asyncio.wait({two}, timeout=0.3)  # it waits for the other
+    await asyncio.wait({two}, timeout=0.3)  # it waits for the first
     may_commit.set()
     await asyncio.gather(one, two)
     await asyncio.to_thread(other.close)
@@ -132,7 +131,7 @@ async def test_what_is_stored_while_the_one_before_it_ends_is_not_forgotten(
     assert await desk.is_empty()
 
 
-async def test_each_key_keeps_its_order_whoever_stores_and_ends_at_the_same_time(
+async def test_each_key_keeps_its_order_with_concurrent_stores_and_finishes(
     desk: Desk,
 ) -> None:
     chance = random.Random(7)

@@ -1,4 +1,4 @@
-"""Places for tasks are shared between types: none has them all, and each has one."""
+"""Places for tasks are shared between types: no type has all of them, and each has one."""
 
 from chassis.events.tasks.places import Places
 
@@ -16,7 +16,7 @@ def test_a_quarter_stays_for_others_even_if_nothing_else_is_due() -> None:
     assert Places(["a", "b"], 16).share(["a"]) == {"a": 12}
 
 
-def test_each_type_keeps_a_place_though_others_could_fill_them() -> None:
+def test_each_type_keeps_a_place_even_if_others_could_fill_it() -> None:
     types = [f"type {n}" for n in range(6)]
     places = Places(types, 8)
     shares = places.share(types)
@@ -26,7 +26,7 @@ def test_each_type_keeps_a_place_though_others_could_fill_them() -> None:
     assert places.share(types) == {}
 
 
-def test_a_place_is_there_for_a_type_that_becomes_due_later() -> None:
+def test_a_place_stays_free_for_a_type_that_becomes_due_later() -> None:
     places = Places(["a", "b", "c"], 4)
     for _ in range(3):
         for type, more in places.share(["a", "b"]).items():

@@ -1,4 +1,4 @@
-"""A handler that ends its process is found out; its neighbors take effect all the same."""
+"""An event that ends its process becomes a dead letter; events next to it take effect."""
 
 import asyncio
 import signal
@@ -48,8 +48,10 @@ async def desk(new_database: NewDatabase) -> AsyncIterator[Desk]:
 
 
 class Supervisor:
-    """Starts a replica anew whenever it has died, as an orchestrator does. Leases and membership of
-    the dead one end then, and never while it lives, however slow it is."""
+    """Restarts a replica whenever it has died, as an orchestrator does.
+
+    Its leases and its membership end when it has died, and never while it lives.
+    """
 
     def __init__(
         self, replicas: Replicas, desk: Desk, nats_url: str, options: dict[str, Any]
@@ -60,16 +62,16 @@ class Supervisor:
         self._desk = desk
         self._stream = StreamView(nats_url)
         self.deaths = -1
-        self.now: Replica | None = None
+        self.current: Replica | None = None
 
     async def run(self) -> None:
         while self.deaths < 30:
-            if self.now is None or not self.now.alive:
+            if self.current is None or not self.current.alive:
                 self.deaths += 1
-                if self.now:
+                if self.current:
                     await leases_run_out(self._desk.database)
                     await self._stream.api("STREAM.PURGE.slipway-members")
-                self.now = self._start(f"member-{self.deaths}")
+                self.current = self._start(f"member-{self.deaths}")
             await asyncio.sleep(0.02)
 
 
@@ -94,7 +96,7 @@ def books_sold(killer: int | None = KILLER) -> list[BookSold]:
 
 
 async def all_written(desk: Desk, shop: Node, contexts: list[EventContext]) -> None:
-    """Each once, in the order of its key."""
+    """Wait until each event has taken effect once, in the order of its key."""
 
     async def done() -> bool:
         return len(await desk.written()) >= len(contexts) and await desk.is_empty()
@@ -110,7 +112,7 @@ async def all_written(desk: Desk, shop: Node, contexts: list[EventContext]) -> N
 @pytest.mark.parametrize(
     ("kind", "how"), [("def", "exit"), ("async def", "SIGKILL"), ("on_batch", "SIGKILL")]
 )
-async def test_what_ends_its_process_is_a_dead_letter_and_its_neighbors_take_effect_once(
+async def test_an_event_that_ends_its_process_is_a_dead_letter_and_others_take_effect_once(
     nats: NatsServer, desk: Desk, replicas: Replicas, tmp_path: Path, kind: str, how: str
 ) -> None:
     log = tmp_path / "calls"
@@ -127,16 +129,16 @@ async def test_what_ends_its_process_is_a_dead_letter_and_its_neighbors_take_eff
             (letter,) = await desk.dead()
             assert (letter.event_id, letter.tries) == (killer.id, TRIES)
             assert letter.reason.startswith("its process ended while it ran alone")
-            # Once among others, and then as often as it has tries, alone.
+            # It was called once together with others, and then `TRIES` times alone.
             assert calls(log)[killer.id] == 1 + TRIES
             await all_written(desk, shop, contexts)
             assert supervisor.deaths == 1 + TRIES
 
 
-async def test_kills_from_outside_do_not_bury_the_innocent(
+async def test_kills_from_outside_make_no_dead_letter(
     nats: NatsServer, desk: Desk, replicas: Replicas, tmp_path: Path
 ) -> None:
-    """As long as they are fewer than the tries: who dies alone with an event cannot tell why."""
+    """Kills from outside count as tries, so that they must be fewer than these."""
     log, hold = tmp_path / "calls", tmp_path / "hold"
     hold.touch()
     async with open_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop:
@@ -144,23 +146,23 @@ async def test_kills_from_outside_do_not_bury_the_innocent(
         options = {"kind": "async def", "how": "", "log": str(log), "hold": str(hold)}
         async with supervised(replicas, desk, nats, **options) as supervisor:
             for kills in range(1, 1 + TRIES):
-                # In hand: at first one of each key, then one of them alone.
+                # At first one task of each key is claimed, then one of them alone.
                 at_least = sum(calls(log).values()) + (4 if kills == 1 else 1)
 
                 async def in_hand(at_least: int = at_least) -> bool:
                     return sum(calls(log).values()) >= at_least
 
                 await eventually(in_hand, 100)
-                assert supervisor.now
-                supervisor.now.send(signal.SIGKILL)
-                await supervisor.now.is_gone()
+                assert supervisor.current
+                supervisor.current.send(signal.SIGKILL)
+                await supervisor.current.is_gone()
             hold.unlink()
             await all_written(desk, shop, list(contexts))
             assert supervisor.deaths == TRIES
         assert await desk.dead() == []
 
 
-async def test_one_that_ends_its_process_less_often_than_it_has_tries_takes_effect(
+async def test_an_event_that_ends_its_process_fewer_times_than_its_tries_takes_effect(
     nats: NatsServer, desk: Desk, replicas: Replicas, tmp_path: Path
 ) -> None:
     log = tmp_path / "calls"
@@ -173,7 +175,7 @@ async def test_one_that_ends_its_process_less_often_than_it_has_tries_takes_effe
         assert await desk.dead() == []
 
 
-async def test_what_a_killed_member_had_in_hand_is_done_by_another(
+async def test_another_member_finishes_the_tasks_of_a_killed_one(
     nats: NatsServer, desk: Desk, replicas: Replicas, tmp_path: Path
 ) -> None:
     log, hold = tmp_path / "calls", tmp_path / "hold"

@@ -1,4 +1,4 @@
-"""What a member that vanished may have had in hand runs alone: as much as a batch, not more."""
+"""Up to a batch of events of a member that died run one by one."""
 
 import signal
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ from chassis.events.wire.lanes import LANES
 from localservers import NatsServer
 
 
-async def test_of_all_lanes_of_a_dead_member_as_many_are_suspect_as_a_batch_may_hold(
+async def test_up_to_a_batch_of_all_lanes_of_a_dead_member_is_suspect(
     nats: NatsServer,
     new_database: Callable[[str], str],
     replicas: Replicas,
@@ -48,7 +48,7 @@ async def test_of_all_lanes_of_a_dead_member_as_many_are_suspect_as_a_batch_may_
     assert len(suspects) == 20
 
 
-def test_of_each_dead_member_so_many() -> None:
+def test_each_dead_member_has_a_batch_of_suspects() -> None:
     suspicions = Suspicions(3)
     suspicions.add({1: "one", 2: "one", 3: "other"})
     suspicions.end_at(100)
@@ -57,7 +57,7 @@ def test_of_each_dead_member_so_many() -> None:
     assert suspects(some) == [1, 2, 3, 6, 7]
 
 
-def test_what_is_taken_counts_and_what_is_refused_is_suspect_again() -> None:
+def test_a_handled_event_counts_and_a_refused_one_is_suspect_again() -> None:
     suspicions = Suspicions(3)
     suspicions.add({1: "one", 2: "one"})
     suspicions.end_at(100)
@@ -76,7 +76,7 @@ def test_what_is_taken_counts_and_what_is_refused_is_suspect_again() -> None:
     assert suspects(third) == []
 
 
-def test_nobody_had_in_hand_what_came_after_the_end_of_the_stream() -> None:
+def test_events_stored_after_the_death_are_not_suspect() -> None:
     suspicions = Suspicions(3)
     suspicions.add({1: "one", 2: "one"})
     suspicions.end_at(2)
@@ -90,7 +90,7 @@ def test_nobody_had_in_hand_what_came_after_the_end_of_the_stream() -> None:
 
 
 def arrivals(lanes: Iterable[int], first: int = 1) -> list[Arrival]:
-    """One of each lane, in the order of the stream."""
+    """Return one event of each lane, in the order of the stream."""
     return [
         Arrival(f"a.{lane}", "a", lane, Position(sequence, "", sequence), {}, b"")
         for sequence, lane in enumerate(lanes, start=first)
@@ -107,7 +107,7 @@ def take(suspicions: Suspicions, some: Iterable[Arrival]) -> None:
 
 
 async def is_marked(node: Node, lanes: int) -> None:
-    """Wait until the members together run so many lanes."""
+    """Wait until the members together run `lanes` lanes."""
 
     async def holds() -> bool:
         return len(await marks_of(node)) == lanes

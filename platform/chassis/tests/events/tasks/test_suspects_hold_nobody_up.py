@@ -1,4 +1,4 @@
-"""What runs alone waits for a moment in which it can; lanes and other tasks go on meanwhile."""
+"""Suspects wait until the gate is free, and lanes and other tasks continue."""
 
 import asyncio
 from collections import Counter
@@ -29,7 +29,7 @@ async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
 
 
 class Outside:
-    """Books sold wait for an outside that does not answer before it is told to."""
+    """Handlers of sold books, which wait until the test releases them, and of returned books."""
 
     def __init__(self) -> None:
         self.answers = asyncio.Event()
@@ -48,7 +48,7 @@ class Outside:
 
 
 async def all_done(desk: Desk, contexts: list[EventContext]) -> None:
-    """Each once, and none of them has failed."""
+    """Wait until each event has taken effect once, without a failure."""
     await eventually(desk.is_empty, 60)
     assert sorted(await desk.written()) == sorted(context.id for context in contexts)
     assert await desk.dead() == []
@@ -80,13 +80,13 @@ async def test_an_async_handler_that_hangs_stops_neither_lanes_nor_suspects(
             return len(await desk.written()) == 21
 
         await eventually(the_rest_is_done, 60)
-        # The running attempt of one that is alone is among its tries.
+        # The tries of a task that runs alone include its running attempt.
         assert all(row.tries <= int(alone) for row in await desk.rows())
         outside.answers.set()
         await all_done(desk, contexts)
 
 
-async def test_as_many_tasks_as_may_run_that_hang_keep_no_suspect_waiting(desk: Desk) -> None:
+async def test_hanging_tasks_in_all_places_keep_no_suspect_waiting(desk: Desk) -> None:
     outside = Outside()
     settings = TestSettings(task_lease_seconds=2, task_concurrency=3)
     contexts = await desk.store(*(BookSold(book_id=f"hangs {n}") for n in range(2)))
@@ -106,7 +106,7 @@ async def test_as_many_tasks_as_may_run_that_hang_keep_no_suspect_waiting(desk: 
         await all_done(desk, contexts)
 
 
-async def test_suspects_however_many_keep_no_other_task_from_being_claimed(desk: Desk) -> None:
+async def test_many_suspects_keep_no_other_task_from_being_claimed(desk: Desk) -> None:
     await desk.store(*(BookReturned(book_id=f"suspect {n}") for n in range(5)), alone=True)
     (other,) = await desk.store(BookSold(book_id="other"))
     claimed, _ = await desk.database.transaction(
@@ -119,19 +119,19 @@ async def test_suspects_however_many_keep_no_other_task_from_being_claimed(desk:
     assert list(seen.suspects) == ["bookstore.v1.BookReturned"]
 
 
-async def test_who_is_not_alone_in_time_lets_others_in() -> None:
+async def test_an_exclusive_wait_that_times_out_lets_others_in() -> None:
     gate = Gate()
     async with gate.shared():
         with pytest.raises(TimeoutError):
             async with gate.exclusive(0.01):
-                raise AssertionError("somebody is inside")
+                raise AssertionError("the gate is not empty")
         async with asyncio.timeout(20), gate.shared():
             pass
     async with gate.exclusive(0.01):
         pass
 
 
-async def test_one_that_stays_after_it_was_alone_is_waited_for_by_the_next() -> None:
+async def test_an_exclusive_holder_that_goes_on_sharing_is_waited_for_by_the_next() -> None:
     gate, may_end = Gate(), asyncio.Event()
     async with gate.exclusive():
         staying = asyncio.create_task(may_end.wait())
@@ -140,7 +140,7 @@ async def test_one_that_stays_after_it_was_alone_is_waited_for_by_the_next() -> 
         pass
     with pytest.raises(TimeoutError):
         async with gate.exclusive(0.01):
-            raise AssertionError("somebody is inside")
+            raise AssertionError("the gate is not empty")
     may_end.set()
     async with gate.exclusive(20):
         assert staying.done()

@@ -1,4 +1,4 @@
-"""A task is run by one member at a time, and takes effect once."""
+"""A task is run by one member at a time and takes effect once."""
 
 import asyncio
 import threading
@@ -23,7 +23,7 @@ from chassis.events.tasks.task import ClaimLost, Task
 pytestmark = pytest.mark.dialect
 
 TYPES = ["bookstore.v1.BookSold"]
-PATIENT = TestSettings(task_lease_seconds=600)  # it runs out when a test says so
+PATIENT = TestSettings(task_lease_seconds=600)  # it expires only when a test makes it expire
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def claim(tx: Transaction, owner: str, limit: int = 100) -> list[Task]:
 # --- claims -------------------------------------------------------------------------------------
 
 
-async def test_two_members_that_claim_at_the_same_moment_never_get_the_same_task(
+async def test_two_members_that_claim_concurrently_never_get_the_same_task(
     desk: Desk,
 ) -> None:
     await desk.store(*(BookSold(book_id=f"key {n}") for n in range(9)))
@@ -58,7 +58,8 @@ async def test_two_members_that_claim_at_the_same_moment_never_get_the_same_task
     slow = asyncio.create_task(desk.database.transaction(slowly))
     await asyncio.to_thread(has_claimed.wait, 10)
     quick = asyncio.create_task(other.transaction(lambda tx: claim(tx, "quick")))
-    # On SQLite it waits for the other; on PostgreSQL it passes over what the other has locked.
+    # On SQLite the second waits for the first; on PostgreSQL it skips rows that the first has
+    # locked.
     await asyncio.wait({quick}, timeout=0.3)
     may_commit.set()
     first, second = {t.id for t in await slow}, {t.id for t in await quick}
@@ -78,8 +79,8 @@ async def test_only_the_oldest_task_of_a_key_is_claimed(desk: Desk) -> None:
     assert await desk.database.transaction(lambda tx: claim(tx, "two")) == []
 
 
-async def test_tasks_that_wait_behind_another_or_run_do_not_wake_anybody(desk: Desk) -> None:
-    """A look at the tasks each few milliseconds would follow."""
+async def test_tasks_that_wait_behind_another_or_run_are_not_due(desk: Desk) -> None:
+    """Otherwise the runner would look for tasks every few milliseconds."""
     later = time.time() + 600
     await desk.store(BookSold(book_id="a"), due_at=later)
     await desk.store(BookSold(book_id="a"), BookSold(book_id="a"))
@@ -94,7 +95,7 @@ async def test_tasks_that_wait_behind_another_or_run_do_not_wake_anybody(desk: D
 
 async def test_a_member_claims_only_types_it_handles(desk: Desk) -> None:
     await desk.store(BookReturned(book_id="a"), BookSold(book_id="a"))
-    # What it cannot handle holds its key for those who can.
+    # A task that this member cannot handle holds its key for members that can.
     assert await desk.database.transaction(lambda tx: claim(tx, "one")) == []
 
 
@@ -125,8 +126,8 @@ async def test_two_members_share_the_work_and_each_task_runs_once(desk: Desk) ->
 # --- leases -------------------------------------------------------------------------------------
 
 
-async def test_who_finishes_after_its_lease_ran_out_is_refused(desk: Desk) -> None:
-    """The second has begun when the first comes to its end."""
+async def test_an_attempt_that_finishes_after_its_lease_expired_is_refused(desk: Desk) -> None:
+    """The second attempt has begun when the first one finishes."""
     order: list[str] = []
     first_may_end, first_has_tried = asyncio.Event(), asyncio.Event()
     second_has_begun = asyncio.Event()
@@ -171,7 +172,7 @@ async def test_who_finishes_after_its_lease_ran_out_is_refused(desk: Desk) -> No
     assert await desk.dead() == []
 
 
-async def test_a_def_handler_that_finishes_after_its_lease_ran_out_is_refused(desk: Desk) -> None:
+async def test_a_def_handler_that_finishes_after_its_lease_expired_is_refused(desk: Desk) -> None:
     (context,) = await desk.store(BookSold(book_id="a"))
     (late,) = await desk.database.transaction(lambda tx: claim(tx, "late"))
     await leases_run_out(desk.database)
@@ -197,11 +198,11 @@ def plain() -> EventRouter:
     return router
 
 
-async def test_what_a_late_member_writes_of_a_task_taken_over_changes_nothing(desk: Desk) -> None:
+async def test_a_late_outcome_of_a_task_that_was_taken_over_changes_nothing(desk: Desk) -> None:
     await desk.store(BookSold(book_id="a"))
     (late,) = await desk.database.transaction(lambda tx: claim(tx, "late"))
     await leases_run_out(desk.database)
-    await desk.database.transaction(lambda tx: claim(tx, "other"))  # makes it a suspect
+    await desk.database.transaction(lambda tx: claim(tx, "other"))  # the task becomes a suspect
     taken = await desk.database.transaction(
         lambda tx: claims.claim_suspect(tx.session, owner="other", types=TYPES, lease_seconds=600)
     )
@@ -222,7 +223,7 @@ async def test_what_a_late_member_writes_of_a_task_taken_over_changes_nothing(de
 
 
 class Held:
-    """A handler that is in the middle of its task until it may end."""
+    """A handler that runs until the test lets it finish."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -242,7 +243,10 @@ RENEWING = TestSettings(task_lease_seconds=0.3)
 
 @pytest.fixture
 def claimed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody takes a task from one that is late with its lease, as all are on a busy machine."""
+    """A member's first claim; all later ones return nothing.
+
+    On a busy machine a lease may expire, and without this a task could change its owner.
+    """
     claim, claimed = claims.claim, list[Task]()
 
     def first(*arguments: Any, **options: Any) -> tuple[list[Task], int]:
@@ -256,7 +260,7 @@ def claimed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def renewed(desk: Desk, times: int) -> None:
-    """Wait until the one task's lease was renewed so often."""
+    """Wait until the only task's lease was renewed `times` times."""
     ends: set[float] = set()
 
     async def holds() -> bool:
@@ -286,7 +290,7 @@ async def test_a_long_handler_keeps_its_task(desk: Desk) -> None:
 
 
 @pytest.mark.usefixtures("claimed_once")
-async def test_a_stop_waits_for_what_runs_and_its_lease_is_kept_meanwhile(desk: Desk) -> None:
+async def test_a_stop_waits_for_running_tasks_and_renews_their_leases(desk: Desk) -> None:
     held = Held()
     (context,) = await desk.store(BookSold(book_id="a"))
     async with desk.member("one", held.router, RENEWING) as one:
@@ -302,7 +306,7 @@ async def test_a_stop_waits_for_what_runs_and_its_lease_is_kept_meanwhile(desk: 
 
 
 @pytest.mark.parametrize("alone", [False, True])
-async def test_what_does_not_end_in_time_is_given_back_and_costs_no_try(
+async def test_a_task_that_does_not_end_before_the_stop_is_released_and_costs_no_try(
     desk: Desk, alone: bool
 ) -> None:
     begun = asyncio.Event()
@@ -324,8 +328,8 @@ async def test_what_does_not_end_in_time_is_given_back_and_costs_no_try(
     assert len(await desk.written()) == 1
 
 
-async def test_what_was_claimed_and_has_not_begun_is_given_back_too(desk: Desk) -> None:
-    """Left claimed, it would look like the work of a process that died."""
+async def test_a_claimed_task_that_has_not_begun_is_released_at_the_stop(desk: Desk) -> None:
+    """Without a release the task would be suspected of having ended the process."""
     await desk.store(BookSold(book_id="a"))
     gate = Gate()
     async with desk.member("one", plain(), PATIENT, gate=gate) as one, gate.exclusive():
@@ -339,20 +343,20 @@ async def test_what_was_claimed_and_has_not_begun_is_given_back_too(desk: Desk) 
         assert (row.owner, row.alone) == (None, False)
 
 
-async def test_one_that_runs_alone_is_waited_for_too(desk: Desk) -> None:
+async def test_a_stop_waits_for_a_task_that_runs_alone(desk: Desk) -> None:
     held = Held()
     await desk.store(BookSold(book_id="a"), alone=True)
     async with desk.member("one", held.router, PATIENT) as one:
         await asyncio.wait_for(held.begun.wait(), 20)
         stopping = asyncio.create_task(one.stop(20))
-        await asyncio.sleep(0)  # it stops
+        await asyncio.sleep(0)  # the stop begins
         held.may_end.set()
         await stopping
         assert await desk.is_empty()
     assert len(await desk.written()) == 1
 
 
-async def test_a_handler_that_is_cancelled_by_what_it_awaits_has_failed(desk: Desk) -> None:
+async def test_a_handler_that_is_cancelled_by_the_call_it_awaits_has_failed(desk: Desk) -> None:
     router = EventRouter()
 
     @router.on(BookSold)
@@ -368,7 +372,7 @@ async def test_a_handler_that_is_cancelled_by_what_it_awaits_has_failed(desk: De
     assert (letter.tries, letter.reason) == (2, "CancelledError: ")
 
 
-async def test_a_member_goes_on_after_an_error_of_any_kind_while_it_looks_for_tasks(
+async def test_a_member_continues_after_any_error_of_a_look_for_tasks(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors = iter([DatabaseDown("away"), RuntimeError("unforeseen")])
@@ -390,10 +394,10 @@ async def test_a_member_goes_on_after_an_error_of_any_kind_while_it_looks_for_ta
         await eventually(desk.is_empty)
 
 
-async def test_a_task_that_is_given_back_while_its_lease_is_renewed_waits_for_its_time(
+async def test_a_task_released_while_its_lease_is_renewed_waits_for_its_due_time(
     desk: Desk,
 ) -> None:
-    """The renewal was on its way when the attempt failed."""
+    """The renewal is committed after the release."""
     await desk.store(BookSold(book_id="key"))
     (task,) = await desk.database.transaction(lambda tx: claim(tx, "one"))
     later = time.time() + 3600

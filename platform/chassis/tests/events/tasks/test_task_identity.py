@@ -1,4 +1,4 @@
-"""A task's number is never given to another: who continues late ends nothing but its own."""
+"""The id of a task is never used again, so that a late attempt can only finish its own task."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -30,7 +30,7 @@ def claim(tx: Transaction, owner: str) -> Task:
     return claimed[0]
 
 
-async def test_who_continues_after_its_task_ended_elsewhere_does_not_end_the_one_stored_since(
+async def test_a_late_attempt_does_not_finish_a_task_stored_later(
     desk: Desk,
 ) -> None:
     (first,) = await desk.store(BookSold(book_id="a"))
@@ -59,8 +59,8 @@ async def test_who_continues_after_its_task_ended_elsewhere_does_not_end_the_one
     other.close()
 
 
-async def test_the_number_of_a_dead_letter_is_not_used_again(desk: Desk) -> None:
-    """An operator who names one means that one."""
+async def test_the_id_of_a_dead_letter_is_not_used_again(desk: Desk) -> None:
+    """An operator names dead letters by their ids."""
 
     def die(tx: Transaction) -> None:
         task = claim(tx, "one")

@@ -1,4 +1,4 @@
-"""An event that fails is tried again, in its key's order, and holds nobody else up."""
+"""An event that fails is tried again, in its key's order, and delays no other key."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ def book(key: str, number: int = 0, *, bad: bool = False) -> BookSold:
 
 
 class Failing:
-    """A handler that fails with each bad event until it is mended."""
+    """A handler that fails with each bad event until the test mends it."""
 
     def __init__(self, error: Callable[[], BaseException] = ValueError) -> None:
         self.mended = False
@@ -54,7 +54,7 @@ async def ids(books: Node) -> list[str]:
 # --- order --------------------------------------------------------------------------------------
 
 
-async def test_what_follows_a_failed_event_of_its_key_waits_behind_it_and_all_else_passes(
+async def test_events_of_a_failed_events_key_wait_and_all_others_pass(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     settings = Patience(task_backoff_seconds=600)
@@ -63,7 +63,7 @@ async def test_what_follows_a_failed_event_of_its_key_waits_behind_it_and_all_el
         failed = await forge.publish(book("a", bad=True))
         behind = [await forge.publish(book("a", n)) for n in range(3)]
         other_key = await forge.publish(book("b"))
-        # The same key of another producer has an order of its own.
+        # The same key of another producer has its own order.
         elsewhere = {"ce-source": "elsewhere"}
         other_source = await forge.publish(book("a"), headers=elsewhere)
         url = new_database("books")
@@ -76,7 +76,7 @@ async def test_what_follows_a_failed_event_of_its_key_waits_behind_it_and_all_el
             waiting = await rows_of_tasks(books)
             assert [task.event_id for task in waiting] == [failed.id, *(b.id for b in behind)]
             failing.mended = True
-            # Its time has come.
+            # The first task is made due.
             await books.database.transaction(
                 lambda tx: tx.session.execute(update(tables.tasks).values(due_at=0))
             )
@@ -95,7 +95,7 @@ def test_the_time_between_tries_doubles_up_to_a_limit_and_is_jittered() -> None:
         assert len(waits[tries]) > 50
 
 
-async def test_a_failed_event_is_tried_again_and_takes_effect_when_it_can(
+async def test_a_failed_event_is_tried_again_until_it_takes_effect(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     settings = Patience(task_tries=1000, task_backoff_max_seconds=0.02)
@@ -114,7 +114,7 @@ async def test_a_failed_event_is_tried_again_and_takes_effect_when_it_can(
         assert await dead(books) == []
 
 
-async def test_out_of_tries_it_is_a_dead_letter_with_all_it_came_with_and_the_next_goes_on(
+async def test_an_event_out_of_tries_is_a_complete_dead_letter_and_the_next_continues(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     failing = Failing(lambda: ValueError("a negative price\nand more of it"))
@@ -154,7 +154,7 @@ async def test_a_task_that_is_rejected_is_a_dead_letter_at_once(
 
 
 class Unspeakable(Exception):
-    """Cannot even be shown."""
+    """An error whose text cannot be read."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
@@ -194,7 +194,7 @@ async def test_redriven_dead_letters_come_last_of_their_key_and_take_effect(
 
     async with trading(nats, new_database, router, settings=settings) as (shop, books):
         first, second = await shop.publish(book("a", 1, bad=True), book("a", 2, bad=True))
-        # What runs already stays before what is redriven, and so does what waits behind it.
+        # A running task and the tasks behind it stay before those that are redriven.
         running = await shop.publish(BookReturned(book_id="a"), book("a"))
 
         async def all_in() -> bool:
@@ -231,11 +231,11 @@ async def test_single_dead_letters_can_be_redriven(
         assert len(await dead(books)) == 2
 
 
-# --- what is away -------------------------------------------------------------------------------
+# --- unavailability -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
-async def test_what_is_unavailable_costs_no_try(
+async def test_an_unavailable_service_costs_no_try(
     nats: NatsServer, new_database: NewDatabase, kind: str
 ) -> None:
     calls = 0
@@ -268,7 +268,7 @@ async def test_what_is_unavailable_costs_no_try(
         assert calls == 6
 
 
-async def test_what_is_unavailable_for_too_long_is_a_dead_letter(
+async def test_an_event_that_waits_too_long_for_a_service_is_a_dead_letter(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     def away() -> Exception:
@@ -285,7 +285,7 @@ async def test_what_is_unavailable_for_too_long_is_a_dead_letter(
         assert letter.reason.endswith("Unavailable: the outside is away")
 
 
-async def test_what_a_grpc_client_calls_unavailable_costs_no_try_either(
+async def test_an_unavailable_error_of_a_grpc_client_costs_no_try(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     router = EventRouter()

@@ -1,4 +1,4 @@
-"""A database that is away, or a handler that ends its connection, makes nobody a suspect."""
+"""An unavailable database, or a handler that ends its connection, makes no task a suspect."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ async def desk(server: PostgresServer) -> AsyncIterator[Desk]:
 
 
 class Held:
-    """Books sold are held as long as a test wants."""
+    """Return a handler that holds sold books until the test releases them."""
 
     def __init__(self) -> None:
         self.may_end = asyncio.Event()
@@ -50,7 +50,7 @@ class Held:
             write_down(tx, event)
 
 
-async def test_an_absence_longer_than_the_lease_makes_no_suspect_of_what_runs(
+async def test_an_outage_longer_than_the_lease_makes_no_running_task_a_suspect(
     server: PostgresServer, desk: Desk
 ) -> None:
     held = Held()
@@ -73,7 +73,7 @@ async def test_an_absence_longer_than_the_lease_makes_no_suspect_of_what_runs(
 
         await eventually(longer_than_the_lease, 30)
         server.start()
-        desk.database._engine.dispose()  # its connections are stale
+        desk.database._engine.dispose()  # because its connections are stale
         contexts += await desk.store(BookReturned(book_id="another"))
 
         async def other_is_done() -> bool:
@@ -93,7 +93,7 @@ async def test_an_absence_longer_than_the_lease_makes_no_suspect_of_what_runs(
     assert await desk.dead() == []
 
 
-async def test_a_member_never_suspects_what_it_holds_itself(desk: Desk) -> None:
+async def test_a_member_never_suspects_its_running_tasks(desk: Desk) -> None:
     held = Held()
     settings = TestSettings(task_lease_seconds=600)
     await desk.store(BookSold(book_id="held"))
@@ -117,7 +117,7 @@ async def test_a_member_never_suspects_what_it_holds_itself(desk: Desk) -> None:
         await eventually(desk.is_empty)
 
 
-async def test_events_that_end_their_connection_each_time_run_out_of_tries(desk: Desk) -> None:
+async def test_events_that_always_end_their_connection_run_out_of_tries(desk: Desk) -> None:
     calls: Counter[str] = Counter()
     router = EventRouter()
 
@@ -138,5 +138,5 @@ async def test_events_that_end_their_connection_each_time_run_out_of_tries(desk:
 
         await eventually(all_dead, 60)
     assert {letter.tries for letter in await desk.dead()} == {2}
-    # The first time of each try may have been the database's own doing.
+    # The first lost connection of each try counts as the database's fault.
     assert {context.id: 4 for context in contexts} == calls

@@ -1,4 +1,4 @@
-"""Tries count for the version that made them: a dead letter has used up those of all that run."""
+"""Tries belong to the version that made them; a dead letter has used up those of all versions."""
 
 import json
 from collections import Counter
@@ -65,7 +65,7 @@ async def test_only_the_tries_of_every_running_version_make_a_dead_letter(desk: 
     assert letter.tries == 4
 
 
-async def test_what_one_version_cannot_handle_another_one_does(desk: Desk) -> None:
+async def test_an_event_that_one_version_cannot_handle_is_left_to_another(desk: Desk) -> None:
     calls: Counter[str] = Counter()
     (context,) = await desk.store(BookSold(book_id="a"), **tries_columns({"1": 1}))
     both = running("1", "2")
@@ -91,7 +91,7 @@ async def test_a_new_version_has_all_its_tries(desk: Desk) -> None:
     assert [letter.tries for letter in await desk.dead()] == [3]
 
 
-async def test_a_version_that_has_gone_is_not_waited_for(desk: Desk) -> None:
+async def test_a_version_that_no_longer_runs_is_not_waited_for(desk: Desk) -> None:
     calls: Counter[str] = Counter()
     (context,) = await desk.store(BookSold(book_id="a"))
     versions: set[str] | None = {"1", "2"}
@@ -106,7 +106,7 @@ async def test_a_version_that_has_gone_is_not_waited_for(desk: Desk) -> None:
             return bool(json.loads((await desk.rows())[0].tried) == {"1": 2})
 
         await eventually(is_left)
-        versions = None  # the broker is away
+        versions = None  # as while the broker is unavailable
         before = (await desk.rows())[0].attempt
 
         async def is_claimed_again() -> bool:
@@ -138,7 +138,7 @@ async def test_attempts_that_ended_their_process_count_for_their_version(desk: D
     assert calls == {}
 
 
-async def test_running_versions_and_what_they_handle_are_known_by_what_members_say(
+async def test_running_versions_and_their_types_are_known_by_the_members_announcements(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")

@@ -30,11 +30,11 @@ def long_ago() -> dict[str, object]:
 
 
 async def look(desk: Desk, versions: Collection[str] | None = ()) -> None:
-    """As a member that handles books sold looks, while these versions handle books returned."""
+    """Look as a member that handles sold books, while `versions` handle returned ones."""
     await Unhandled(desk.database, [SOLD], lambda _type: versions, DAY).look()
 
 
-async def test_what_nobody_handles_is_a_dead_letter_in_the_end_and_what_waits_behind_it_goes_on(
+async def test_an_unhandled_event_is_a_dead_letter_at_its_age_and_the_next_one_continues(
     desk: Desk,
 ) -> None:
     returned = await desk.store(
@@ -62,7 +62,7 @@ async def test_what_nobody_handles_is_a_dead_letter_in_the_end_and_what_waits_be
     ]
 
 
-async def test_a_whole_line_that_nobody_handles_goes_at_once_when_it_is_old(desk: Desk) -> None:
+async def test_all_old_unhandled_tasks_of_a_key_become_dead_letters_in_one_look(desk: Desk) -> None:
     old = time.time() - 2 * DAY
     await desk.store(BookReturned(book_id="a"), **long_ago(), followed=True)
     for _ in range(3):
@@ -78,7 +78,7 @@ async def test_a_whole_line_that_nobody_handles_goes_at_once_when_it_is_old(desk
     [(["2"], long_ago()), (None, long_ago()), ((), {})],
     ids=["another version handles it", "who runs is not known", "it is young"],
 )
-async def test_until_then_it_waits(
+async def test_an_unhandled_event_waits_until_then(
     desk: Desk, versions: Collection[str] | None, columns: dict[str, object]
 ) -> None:
     (waiting,) = await desk.store(BookReturned(book_id="a"), **columns)
@@ -87,13 +87,13 @@ async def test_until_then_it_waits(
     assert await desk.dead() == []
 
 
-async def test_what_this_version_handles_is_never_too_old(desk: Desk) -> None:
+async def test_an_event_that_this_version_handles_is_never_too_old(desk: Desk) -> None:
     await desk.store(BookSold(book_id="a"), **long_ago())
     await look(desk)
     assert await desk.dead() == []
 
 
-async def test_the_types_that_wait_are_found(desk: Desk) -> None:
+async def test_the_types_of_waiting_tasks_are_found(desk: Desk) -> None:
     assert await desk.database.read(lambda tx: waiting_types(tx.session)) == []
     await desk.store(*(BookReturned(book_id=f"{n}") for n in range(3)), BookSold(book_id="a"))
     assert await desk.database.read(lambda tx: waiting_types(tx.session)) == [RETURNED, SOLD]

@@ -1,4 +1,4 @@
-"""However many tasks wait, of types that are handled or not, a look at them costs the same."""
+"""A look costs the same however many tasks wait, of handled types or of others."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -32,7 +32,7 @@ async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
 
 
 def pile_up(tx: Transaction, pile: str, numbers: range) -> None:
-    """Tasks of keys of their own, made by the database itself."""
+    """Insert tasks, each with a key of its own, by one statement."""
     type, due, alone = PILES[pile]
     now = time.time()
     if tx.session.get_bind().dialect.name == "sqlite":
@@ -73,7 +73,7 @@ ASKED: dict[str, Callable[[Transaction], object]] = {
 
 
 @pytest.mark.parametrize("pile", PILES)
-async def test_whatever_waits_costs_those_who_look_no_rows(desk: Desk, pile: str) -> None:
+async def test_waiting_tasks_cost_a_look_no_rows(desk: Desk, pile: str) -> None:
     await desk.store(BookSold(book_id="first"), due_at=time.time() + 80000)
     costs: list[dict[str, int]] = []
     for numbers in (range(1, 200), range(200, 20_000)):
@@ -86,6 +86,6 @@ async def test_whatever_waits_costs_those_who_look_no_rows(desk: Desk, pile: str
                 await desk.database.transaction(ask)
             costs[-1][name] = work.done
     few, many = costs
-    # An index that is a level deeper is a page more for each type; a pile that is read is hundreds.
+    # A deeper index costs one page more for each type; reading the waiting tasks costs hundreds.
     allowed = {name: 1.1 * few[name] + 3 * len(TYPES) for name in ASKED}
     assert {name: (few[name], cost) for name, cost in many.items() if cost > allowed[name]} == {}
