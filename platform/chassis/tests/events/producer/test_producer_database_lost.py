@@ -1,8 +1,11 @@
-"""The producer's database is erased or restored from an older copy: its numbers go on above what
-the stream holds, nothing is sent twice, and what the database no longer knows is named."""
+"""The producer's database is erased or restored from an older copy.
+
+Its numbers continue above those in the stream, nothing is sent twice, and a log line names the
+events that the database does not know.
+"""
 
 import asyncio
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from backup import Backup, back_up, erase, restore
 from bookshop import Node, TestSettings, accountant, eventually
 from nats import connect
 from nats.aio.client import Client
-from relaying import STREAM, Shop, StreamView, in_order
+from relaying import STREAM, RunningRelay, Shop, StreamView, in_order
 from structlog.testing import capture_logs
 
 from chassis import EventContext
@@ -30,12 +33,19 @@ def log() -> Iterator[Log]:
         yield lines
 
 
+@pytest.fixture
+async def books(nats: NatsServer, new_database: Callable[[str], str]) -> AsyncIterator[Node]:
+    """A running consumer that writes down what it handles."""
+    async with Node("books", new_database("books"), nats.url, router=accountant()) as node:
+        yield node
+
+
 def unknown(log: Log) -> list[MutableMapping[str, Any]]:
     return [line for line in log if "database is older than the stream" in line["event"]]
 
 
 async def all_taken(books: Node, published: list[EventContext]) -> None:
-    """Wait until the accountant has written down as many events, then compare."""
+    """Wait until the accountant has written down all published events, and compare them."""
 
     async def enough() -> bool:
         return len(await books.journal()) >= len(published)
@@ -43,6 +53,14 @@ async def all_taken(books: Node, published: list[EventContext]) -> None:
     await eventually(enough)
     await books.settled()
     assert in_order([e.event_id for e in await books.journal()], published)
+
+
+async def relay_sales(shop: Shop, nats: NatsServer, numbers: range) -> RunningRelay:
+    """Start a relay, sell books and wait until all are sent."""
+    running = shop.start_relay(nats.url)
+    await shop.sell(numbers)
+    await shop.sent()
+    return running
 
 
 async def reconciled(relay: Relay) -> None:
@@ -74,91 +92,72 @@ def hold_rounds(relay: Relay) -> tuple[asyncio.Event, asyncio.Event]:
     return may_begin, waits
 
 
-async def test_an_erased_database_goes_on_above_the_numbers_of_its_stream(
-    nats: NatsServer, new_database: Callable[[str], str], log: Log
+async def test_an_erased_database_continues_above_the_numbers_of_its_stream(
+    nats: NatsServer, new_database: Callable[[str], str], books: Node, log: Log
 ) -> None:
-    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
     async with Shop(new_database("shop")) as shop:
-        shop.start_relay(nats.url)
-        await shop.sell(range(50))
-        await shop.sent()
+        await relay_sales(shop, nats, range(50))
         lost = list(shop.published)
     assert not unknown(log)
-    async with Shop(new_database("shop_anew")) as anew:
-        relay = anew.start_relay(nats.url).relay
+    async with Shop(new_database("new_shop")) as new_shop:
+        relay = new_shop.start_relay(nats.url).relay
 
         async def leads() -> bool:
             return relay.leading
 
         await eventually(leads)
         await reconciled(relay)
-        await anew.sell(range(50, 100))
-        await anew.sent()
+        await new_shop.sell(range(50, 100))
+        await new_shop.sent()
         (line,) = unknown(log)
         assert line["log_level"] == "warning"
         assert line["unknown_events"] == 50
         assert line["first_ids"][0] == lost[0].id
         assert line["last_ids"][-1] == lost[-1].id
-        await all_taken(books, lost + anew.published)
+        await all_taken(books, lost + new_shop.published)
     assert not books.path.readers[0].stopped_lanes.all
-    await books.stop()
 
 
-async def test_a_database_erased_under_a_running_relay_goes_on_above(
-    nats: NatsServer, new_database: Callable[[str], str], log: Log
+async def test_a_database_erased_under_a_running_relay_continues_above(
+    nats: NatsServer, new_database: Callable[[str], str], books: Node, log: Log
 ) -> None:
-    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
     async with Shop(new_database("shop")) as shop:
-        shop.start_relay(nats.url)
-        await shop.sell(range(50))
-        await shop.sent()
+        await relay_sales(shop, nats, range(50))
         erase(shop.url)
         await shop.sell(range(50, 100), at_once=10)
         await shop.sent()
         assert unknown(log)[0]["unknown_events"] == 50
         await all_taken(books, shop.published)
-    await books.stop()
 
 
 async def test_a_restored_database_names_what_it_forgot_and_doubles_nothing(
-    nats: NatsServer, new_database: Callable[[str], str], log: Log
+    nats: NatsServer, new_database: Callable[[str], str], books: Node, log: Log
 ) -> None:
-    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
     url = new_database("shop")
     async with Shop(url) as shop:
-        shop.start_relay(nats.url)
-        await shop.sell(range(30))
-        await shop.sent()
+        await relay_sales(shop, nats, range(30))
     async with Shop(url) as shop_without_relay:
         waiting = await shop_without_relay.sell(range(30, 45))  # in the backup, unnumbered
         backup = back_up(url)
     async with Shop(url) as later:
-        later.start_relay(nats.url)
-        await later.sell(range(45, 60))  # after the backup
-        await later.sent()
+        await relay_sales(later, nats, range(45, 60))  # after the backup
     before = shop.published + waiting + later.published
     restore(url, backup)
     async with Shop(url) as restored:
-        restored.start_relay(nats.url)
-        await restored.sell(range(60, 80))
-        await restored.sent()
+        await relay_sales(restored, nats, range(60, 80))
         (line,) = unknown(log)
         assert line["unknown_events"] == 15
         assert line["first_ids"] == [p.id for p in later.published[:3]]
         assert line["last_ids"] == [p.id for p in later.published[-3:]]
         await all_taken(books, before + restored.published)
         assert in_order(await StreamView(nats.url).ids(), before + restored.published)
-    await books.stop()
 
 
 async def test_a_database_restored_under_a_running_relay_doubles_nothing(
-    nats: NatsServer, new_database: Callable[[str], str], log: Log
+    nats: NatsServer, new_database: Callable[[str], str], books: Node, log: Log
 ) -> None:
-    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
     async with Shop(new_database("shop")) as shop:
-        relay = shop.start_relay(nats.url)
-        await shop.sell(range(30))
-        await shop.sent()
+        relay = await relay_sales(shop, nats, range(30))
         backup = back_up(shop.url)
         forgotten = await shop.sell(range(30, 60))
         await shop.sent()
@@ -169,16 +168,13 @@ async def test_a_database_restored_under_a_running_relay_doubles_nothing(
         assert unknown(log)[0]["unknown_events"] == len(forgotten)
         assert in_order(await StreamView(nats.url).ids(), shop.published)
         await all_taken(books, shop.published)
-    await books.stop()
 
 
 async def test_a_database_restored_between_publishing_and_recording_loses_nothing(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Shop(new_database("shop")) as shop:
-        shop.start_relay(nats.url)
-        await shop.sell(range(10))
-        await shop.sent()
+        await relay_sales(shop, nats, range(10))
         backup = back_up(shop.url)
         restored = asyncio.Event()
 
@@ -198,7 +194,7 @@ async def test_a_database_restored_between_publishing_and_recording_loses_nothin
         assert in_order(await StreamView(nats.url).ids(), shop.published)
 
 
-async def test_what_the_backup_held_numbered_but_not_marked_as_sent_is_not_doubled(
+async def test_events_that_the_backup_holds_numbered_but_not_as_sent_are_not_doubled(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = new_database("shop")
@@ -210,9 +206,7 @@ async def test_what_the_backup_held_numbered_but_not_marked_as_sent_is_not_doubl
         return await publish(*arguments)
 
     async with Shop(url) as shop:
-        shop.start_relay(nats.url)
-        await shop.sell(range(20))
-        await shop.sent()
+        await relay_sales(shop, nats, range(20))
         monkeypatch.setattr("chassis.events.producer.sending.publish_batch", back_up_first)
         await shop.sell(range(20, 40))
         await shop.sent()
@@ -220,17 +214,13 @@ async def test_what_the_backup_held_numbered_but_not_marked_as_sent_is_not_doubl
     backup = backups[-1]
     rows = backup.rows["slipway_outbox"]
     assert max(row["rank"] for row in rows) > backup.rows["slipway_relay"][0]["sent_rank"]
-    # First erased, so that the stream's generation is a younger one; then the backup is found.
+    # The database is erased first, so that the stream has a newer generation than the backup.
     erase(url)
     async with Shop(url) as erased:
-        erased.start_relay(nats.url)
-        await erased.sell(range(40, 50))
-        await erased.sent()
+        await relay_sales(erased, nats, range(40, 50))
     restore(url, backup)
     async with Shop(url) as restored:
-        restored.start_relay(nats.url)
-        await restored.sell(range(50, 60))
-        await restored.sent()
+        await relay_sales(restored, nats, range(50, 60))
     published = shop.published + erased.published + restored.published
     assert in_order(await StreamView(nats.url).ids(), published)
 
@@ -240,17 +230,13 @@ async def test_new_events_of_a_backup_that_the_stream_never_held_are_sent(
 ) -> None:
     url = new_database("shop")
     async with Shop(url) as shop:
-        relay = shop.start_relay(nats.url)
-        await shop.sell(range(20))
-        await shop.sent()
+        relay = await relay_sales(shop, nats, range(20))
         await relay.stop()
         await shop.sell(range(20, 30))
         backup = back_up(url)
     erase(url)
     async with Shop(url) as erased:
-        erased.start_relay(nats.url)
-        await erased.sell(range(30, 40))
-        await erased.sent()
+        await relay_sales(erased, nats, range(30, 40))
     restore(url, backup)
     async with Shop(url) as restored:
         restored.start_relay(nats.url)
@@ -260,7 +246,7 @@ async def test_new_events_of_a_backup_that_the_stream_never_held_are_sent(
     assert in_order(ids, everything)
 
 
-async def test_numbers_given_before_the_loss_was_noticed_are_given_anew(
+async def test_numbers_given_before_the_restore_was_noticed_are_given_again(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("shop")
@@ -268,16 +254,16 @@ async def test_numbers_given_before_the_loss_was_noticed_are_given_anew(
     async with Shop(url, settings=patient) as shop:
         one = shop.start_relay(nats.url, uses_lock=False).relay
         other = shop.start_relay(nats.url, uses_lock=False).relay
-        may_look, waits = hold_rounds(other)
-        may_look.set()
+        may_drain, waits = hold_rounds(other)
+        may_drain.set()
         await shop.sell(range(20))
 
-        async def both_know() -> bool:
+        async def both_have_sent() -> bool:
             shop.wake()
             return one.drain.rank == other.drain.rank == 20
 
-        await eventually(both_know)
-        may_look.clear()
+        await eventually(both_have_sent)
+        may_drain.clear()
         other.wake()
         await asyncio.wait_for(waits.wait(), 20)
         await shop.sent()
@@ -290,28 +276,27 @@ async def test_numbers_given_before_the_loss_was_noticed_are_given_anew(
 
         await eventually(sent)
         restore(url, backup)
-        # More than was forgotten: what the stream ends with has a rank that is known, and taken.
+        # More events than were forgotten, so that the rank of the stream's last event is given
+        # again.
         await shop.sell(range(60, 120))
         assert other.drain.rank == 20
-        may_look.set()
+        may_drain.set()
         await eventually(sent)
         assert in_order(await StreamView(nats.url).ids(), shop.published)
 
 
-async def test_a_backup_from_before_the_stream_was_made_anew_doubles_nothing(
+async def test_a_backup_from_before_the_stream_was_recreated_doubles_nothing(
     nats: NatsServer, new_database: Callable[[str], str], log: Log
 ) -> None:
     url = new_database("shop")
     async with Shop(url) as shop:
-        relay = shop.start_relay(nats.url)
-        await shop.sell(range(30))
-        await shop.sent()
+        relay = await relay_sales(shop, nats, range(30))
         view = StreamView(nats.url)
         await view.api(f"STREAM.PURGE.{STREAM}")
         relay.relay.reconcile()
 
         async def filled() -> bool:
-            # At higher sequences than it will have when it is made anew.
+            # The sequences are higher than those of the stream that is created later.
             return [m.sequence for m in await view.messages()] == list(range(31, 61))
 
         await eventually(filled)
@@ -335,24 +320,20 @@ async def test_a_backup_from_before_the_stream_was_made_anew_doubles_nothing(
         assert line["first_ids"] == [p.id for p in forgotten[:3]]
 
 
-async def test_messages_of_strangers_do_not_mislead_an_erased_database(
-    nats: NatsServer, new_database: Callable[[str], str], log: Log
+async def test_messages_of_other_publishers_do_not_mislead_an_erased_database(
+    nats: NatsServer, new_database: Callable[[str], str], books: Node, log: Log
 ) -> None:
     url = new_database("shop")
-    books = await Node("books", new_database("books"), nats.url, router=accountant()).start()
     async with Shop(url) as shop:
-        relay = shop.start_relay(nats.url)
-        await shop.sell(range(40))
-        await shop.sent()
+        relay = await relay_sales(shop, nats, range(40))
         await relay.stop()
-        async with await connect(nats.url) as stranger:
+        async with await connect(nats.url) as publisher:
             for lane in range(LANES):
                 headers = {"ce-sequence": "many", "slipway-rank": "first"}
-                await stranger.request(f"bookstore.v1.BookSold.{lane}", b"", headers=headers)
+                await publisher.request(f"bookstore.v1.BookSold.{lane}", b"", headers=headers)
         erase(url)
         shop.start_relay(nats.url)
         await shop.sell(range(40, 80))
         await shop.sent()
         assert unknown(log)[0]["unknown_events"] == 40
         await all_taken(books, shop.published)
-    await books.stop()

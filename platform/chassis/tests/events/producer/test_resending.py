@@ -34,7 +34,7 @@ RETRY_SOON = TestSettings(stopped_retry_seconds=0.1, net_seconds=0.1)
 
 @asynccontextmanager
 async def shop(url: str, nats: NatsServer) -> AsyncIterator[Node]:
-    """The producer: it relays, and answers who misses something."""
+    """Run the producer, which relays and answers requests for missing events."""
     async with Node("bookstore", url, nats.url, publishes=[BookSold, BookReturned]) as node:
         yield node
 
@@ -42,7 +42,10 @@ async def shop(url: str, nats: NatsServer) -> AsyncIterator[Node]:
 async def sell_and_lose(
     node: Node, nats: NatsServer, lost: range, published: int = 20
 ) -> tuple[list[EventContext], list[str]]:
-    """Publish events of one key and take some out of the stream; all, and the ids of the lost."""
+    """Publish events of one key and remove some from the stream.
+
+    Return all events, and the ids of those removed.
+    """
     events = [(await node.publish(sold(0)))[0] for _ in range(published)]
     await eventually(lambda: is_sent(node))
     ids = [events[n].id for n in lost]
@@ -55,7 +58,7 @@ async def is_sent(node: Node) -> bool:
     return not (await node.path.ledger()).unsent
 
 
-async def test_what_is_missing_in_the_stream_is_taken_from_the_producer_once_and_in_order(
+async def test_events_missing_in_the_stream_come_from_the_producer_once_and_in_order(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with shop(new_database("shop"), nats) as producer:
@@ -66,7 +69,7 @@ async def test_what_is_missing_in_the_stream_is_taken_from_the_producer_once_and
             await has_taken(books, len(events) + 40)
             assert in_order(await taken_ids(books), events + more)
             assert (await books.path.ledger()).stopped == ()
-        # Beside the stream: that is what it was.
+        # The missing events were sent to the consumer and not into the stream.
         assert not {*await StreamView(nats.url).ids()} & {*lost}
         async with Node("books", books.url, nats.url, router=accountant()) as books:
             last = await producer.publish(sold(0))
@@ -74,7 +77,7 @@ async def test_what_is_missing_in_the_stream_is_taken_from_the_producer_once_and
             assert (await taken_ids(books))[-1] == last[0].id
 
 
-async def test_many_that_are_missing_come_in_several_answers(
+async def test_many_missing_events_come_in_several_answers(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resender, "MOST_EVENTS", 4)
@@ -87,7 +90,7 @@ async def test_many_that_are_missing_come_in_several_answers(
     assert metrics.EVENTS_LOST.labels(TYPE)._value.get() - lost_before == 14
 
 
-async def test_what_the_producer_no_longer_has_stops_the_lane_until_an_operator_skips_it(
+async def test_an_event_that_the_producer_has_deleted_stops_the_lane_until_an_operator_skips_it(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with shop(new_database("shop"), nats) as producer:
@@ -107,7 +110,7 @@ async def test_what_the_producer_no_longer_has_stops_the_lane_until_an_operator_
             await eventually(is_said)
             await has_taken(books, 5)
             await books.database.transaction(lambda tx: position_rows.skip(tx.session, SUBJECT, 7))
-            # Of three that were missing the last is still there.
+            # The producer still has the last of the three missing events.
             await has_taken(books, len(events) - 2)
             kept = [event.id for event in events if event.id not in lost[:2]]
             assert await taken_ids(books) == kept
@@ -134,7 +137,7 @@ async def test_a_producer_that_does_not_answer_is_asked_again(
             assert await taken_ids(books) == [event.id for event in events]
 
 
-async def test_a_skip_goes_only_forward_and_leaves_what_others_took(
+async def test_a_skip_moves_a_position_forward_only(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with shop(new_database("shop"), nats) as producer:
@@ -149,7 +152,7 @@ async def test_a_skip_goes_only_forward_and_leaves_what_others_took(
                 await books.database.transaction(
                     lambda tx: position_rows.skip(tx.session, "a.b.C.1", 3)
                 )
-            # A lane that runs is moved under its member, which reads its positions again.
+            # The skip takes effect while a member runs the lane: it reads its positions again.
             await books.database.transaction(lambda tx: position_rows.skip(tx.session, SUBJECT, 5))
             published = await producer.publish(*[sold(0)] * 4)
             await has_taken(books, 5)
@@ -157,7 +160,7 @@ async def test_a_skip_goes_only_forward_and_leaves_what_others_took(
             assert (await position_of(books, SUBJECT)).number == 7
 
 
-async def test_what_lies_far_down_in_the_outbox_is_found_in_parts_and_remembered(
+async def test_old_events_are_found_by_several_queries_and_their_ranks_are_cached(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resender, "_RANKS_AT_ONCE", 7)
@@ -187,14 +190,14 @@ async def test_what_lies_far_down_in_the_outbox_is_found_in_parts_and_remembered
         await producer.database.transaction(lambda tx: tx.session.execute(rows))
         with pytest.raises(CannotResend, match="no longer"):
             await request_resend(client, "bookstore", missing)
-        # Below what is kept there is nothing to look for.
+        # The search ends at the lowest rank of the outbox.
         parts.clear()
         with pytest.raises(CannotResend, match="no longer"):
             await request_resend(client, "bookstore", replace(missing, first=2))
         assert len(parts) == 1
 
 
-async def test_only_what_the_asked_database_has_numbered_is_sent_again(
+async def test_only_events_that_this_database_has_numbered_are_sent_again(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with (
@@ -227,12 +230,12 @@ async def test_only_what_the_asked_database_has_numbered_is_sent_again(
             replace(missing, generation="another"): "not the one that numbered",
             replace(missing, first=30, last=31): "no longer in the outbox",
             replace(missing, below_rank=3): "no longer in the outbox",
-            replace(missing, first=0): "no request",
+            replace(missing, first=0): "numbers must be above 0",
         }.items():
             with pytest.raises(CannotResend, match=why):
                 await request_resend(client, "bookstore", gone)
-        with pytest.raises(LookupError, match="no replica of nobody"):
-            await request_resend(client, "nobody", missing)
+        with pytest.raises(LookupError, match="no replica of library"):
+            await request_resend(client, "library", missing)
         for garbage in garbled(missing):
             answer = await client.request(
                 transport.resend_subject("bookstore"), garbage, timeout=20
@@ -241,7 +244,7 @@ async def test_only_what_the_asked_database_has_numbered_is_sent_again(
         assert await numbers(missing) == [3]
 
 
-async def test_who_names_no_inbox_for_the_answer_gets_none_and_that_is_told_once(
+async def test_a_request_without_an_inbox_is_not_answered_and_logged_once(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     with capture_logs() as logs:
@@ -255,10 +258,12 @@ async def test_who_names_no_inbox_for_the_answer_gets_none_and_that_is_told_once
             for _ in range(2):
                 await client.publish(subject, b"{}", reply="bookstore.v1.BookSold.1")
             await client.publish(subject, b"{}")
-            await client.request(subject, b"{}", timeout=20)  # they are answered in turn
+            await client.request(
+                subject, b"{}", timeout=20
+            )  # answered after the requests before it
             assert heard.pending_msgs == 0
-    told = [line for line in logs if line["event"].startswith("request for missing events")]
-    assert [line["reply"] for line in told] == ["bookstore.v1.BookSold.1"]
+    logged = [line for line in logs if line["event"].startswith("request for missing events")]
+    assert [line["reply"] for line in logged] == ["bookstore.v1.BookSold.1"]
 
 
 def garbled(missing: Missing) -> Sequence[bytes]:
@@ -267,7 +272,7 @@ def garbled(missing: Missing) -> Sequence[bytes]:
     return [b"", b"\xff", b"[" * 10_000, *(json.dumps(each).encode() for each in wrong)]
 
 
-def test_looking_for_what_is_missing_reads_the_outbox_by_rank(
+def test_the_search_for_missing_events_reads_the_outbox_by_rank(
     new_database: Callable[[str], str],
 ) -> None:
     database = Database(new_database("shop"), EventFactory("bookstore", (BookSold,)))
@@ -281,8 +286,8 @@ def test_looking_for_what_is_missing_reads_the_outbox_by_rank(
             else:
                 connection.execute(text("SET enable_seqscan = off"))
                 plan = connection.execute(text(f"EXPLAIN {compiled}"))
-            said = " ".join(str(row) for row in plan)
-        assert "slipway_outbox_rank" in said
-        assert "SORT" not in said.upper()
+            steps = " ".join(str(row) for row in plan)
+        assert "slipway_outbox_rank" in steps
+        assert "SORT" not in steps.upper()
     finally:
         database.close()

@@ -18,8 +18,7 @@ from chassis.events.consumer.position import Position
 from chassis.events.handlers.binding import Handler, Reject
 from chassis.events.handlers.call import call_batch, call_one
 from chassis.events.handlers.failures import reason_of
-from chassis.events.tasks import dead_letter_rows
-from chassis.events.tasks import storage
+from chassis.events.tasks import dead_letter_rows, storage
 from chassis.events.tasks.tries import tries_columns
 
 __all__ = [
@@ -130,7 +129,12 @@ def store_failed(
         dead_letter = {**arrival.to_row(), "reason": reason, "tries": tries}
         dead_letter_rows.store(tx.session, [dead_letter])
         return Outcome(dead=[arrival])
-    task = {**arrival.to_row(), "reason": reason, "due_at": due_at, **tries_columns({version: tries})}
+    task = {
+        **arrival.to_row(),
+        "reason": reason,
+        "due_at": due_at,
+        **tries_columns({version: tries}),
+    }
     storage.store(tx.session, [task])
     return Outcome(tasks=[arrival])
 

@@ -3,8 +3,6 @@
 import json
 from collections.abc import Sequence
 from typing import Literal
-from typing import Literal
-from typing import Literal
 
 import structlog
 from nats.aio.client import Client
