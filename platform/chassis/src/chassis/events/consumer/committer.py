@@ -15,7 +15,7 @@ from chassis.events.consumer.dependencies import ReaderDependencies
 from chassis.events.consumer.one_by_one import OneByOne
 from chassis.events.consumer.position import Position, PositionMoved
 from chassis.events.consumer.suspicions import Suspicions
-from chassis.events.handlers.binding import Handler
+from chassis.events.handlers.binding import Handler, Reject
 from chassis.events.handlers.failures import failure, log_handled
 from chassis.events.tasks.backoff import backoff
 from chassis.telemetry import metrics, tracing
@@ -129,7 +129,10 @@ class Committer:
             handler=self._handlers[arrival.type].name,
             first=True,
         )
-        _log.warning("event handler failed; storing the event as a task", **said)
+        if isinstance(error, Reject):
+            _log.warning("event handler rejected an event; storing it as a dead letter", **said)
+        else:
+            _log.warning("event handler failed; storing the event as a task", **said)
         due_at = time.time() + backoff(1, self._settings)
         return await self._database.transaction(
             lambda tx: batch.store_failed(
