@@ -1,4 +1,4 @@
-"""The tests of what the documents say use the parts of the chassis' own tests."""
+"""Parts of the chassis' tests can be imported by the tests of the documents."""
 
 import sys
 from pathlib import Path

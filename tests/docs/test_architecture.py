@@ -1,4 +1,4 @@
-"""What docs/architecture.md says holds."""
+"""docs/architecture.md names files that exist, and every test of the event path."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
-def test_the_tests_and_files_it_names_exist() -> None:
+def test_the_tests_and_files_that_it_names_exist() -> None:
     named = re.findall(r"`((?:platform|tests|services|contracts)/[\w/.-]+)`", TEXT)
     named += [
         f"platform/chassis/src/{name}" for name in re.findall(r"`(chassis/[\w/]+\.py)`", TEXT)

@@ -16,7 +16,7 @@ TERMS = [term for term, _ in ENTRIES]
 
 @pytest.fixture(scope="module")
 def everything_else() -> str:
-    """The sources of the members and the other documents, in lower case, a space for each break."""
+    """The sources and the other documents in lower case, with breaks as single spaces."""
     sources = [
         file for member in Workspace(ROOT).members for file in member.source_root.rglob("*.py")
     ]

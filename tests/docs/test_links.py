@@ -1,4 +1,4 @@
-"""Every link of a document leads somewhere."""
+"""Every link of a document leads to a file, and its anchor to a heading."""
 
 import re
 from functools import cache
@@ -12,7 +12,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 @cache
 def anchors(document: Path) -> frozenset[str]:
-    """The anchors of its headings, as GitHub makes them."""
+    """Return the anchors of the document's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return frozenset(
         re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings

@@ -1,4 +1,4 @@
-"""`make help` is the list of what there is."""
+"""`make help` lists every target, and `make` keeps the environment complete."""
 
 import os
 import re
@@ -27,7 +27,7 @@ def test_every_target_says_what_it_is_for() -> None:
     assert named == {name for name, _ in TARGETS}
 
 
-def test_an_environment_that_was_left_half_made_is_made_anew(tmp_path: Path) -> None:
+def test_an_incomplete_environment_is_recreated(tmp_path: Path) -> None:
     python = tmp_path / "fake-python"
     python.write_text(
         "#!/bin/sh\n"
@@ -47,7 +47,7 @@ def test_an_environment_that_was_left_half_made_is_made_anew(tmp_path: Path) -> 
     assert (tmp_path / "made").read_text(encoding="utf-8") == "-m venv --clear .venv\n"
 
 
-def test_a_member_that_is_gone_is_removed_from_the_environment(tmp_path: Path) -> None:
+def test_a_deleted_member_is_removed_from_the_environment(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "requirements-dev.lock").write_text("uv==1\n", encoding="utf-8")
     for name in ("kept", "gone"):
@@ -63,13 +63,13 @@ def test_a_member_that_is_gone_is_removed_from_the_environment(tmp_path: Path) -
     assert "pip sync" in would_do("setup", tmp_path)
 
 
-def test_the_tests_that_are_named_are_those_that_run() -> None:
+def test_make_test_runs_the_tests_that_are_named() -> None:
     assert "-k probes tests/e2e\n" in would_do("test", ROOT, "TESTS=tests/e2e", "ARGS=-k probes")
     assert "$(slipway workspace tests)\n" in would_do("test", ROOT)
 
 
 def would_do(target: str, folder: Path, *variables: str) -> str:
-    """The commands that make would run."""
+    """Return the commands that make would run."""
     return make("--dry-run", target, *variables, folder=folder).stdout
 
 

@@ -1,7 +1,7 @@
-"""The commands of docs/operations.md, typed in the situations that they are for, on real parts.
+"""The commands of docs/operations.md work in the situations of their sections, on real servers.
 
-Each test types the commands of its section, all of them and in their order, to the tests' bookshop:
-`orders` is what takes events in, `inventory` what publishes them.
+Each test runs all commands of its section in their order on the tests' bookshop: `orders` stands
+for the service that consumes events, `inventory` for the service that publishes them.
 """
 
 import re
@@ -30,7 +30,7 @@ from localservers import NatsServer
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 SUBJECT = subject_of_key("book-0")
-# What the document says of the shop, and what it is in the bookshop.
+# Words of the document about the shop, and their counterparts in the bookshop.
 WORDS = {
     "shop.inventory.v1.StockReserved.7": SUBJECT,
     "StockReserved": "BookSold",
@@ -40,7 +40,7 @@ COMMAND = re.compile(r"^    python -m (\w+) (.+)$", re.M)
 
 
 class Night:
-    """The commands of one section, typed one after the other."""
+    """The commands of one section, run in their order."""
 
     def __init__(self, section: str, **shells: Shell) -> None:
         (text,) = re.findall(rf"^### {section}\n(.*?)(?=^##|\Z)", TEXT, re.M | re.S)
@@ -48,7 +48,7 @@ class Night:
         self._shells = shells
 
     async def types(self, start: str) -> Ran:
-        """Type the next command, which begins so; it must do what it says."""
+        """Run the next command, which must begin with `start` and must succeed."""
         service, typed = self._left.pop(0)
         assert typed.startswith(start), typed
         words = [WORDS.get(word, word) for word in typed.split()]
@@ -57,7 +57,7 @@ class Night:
         return ran
 
     async def is_quiet(self, service: str = "orders") -> None:
-        """Wait until nothing is behind and no lane is stopped."""
+        """Wait until the service has no lag and no stopped lane."""
 
         async def holds() -> bool:
             return (await self._shells[service].run("events", "lag")).code == NOTHING
@@ -198,11 +198,11 @@ async def test_a_lane_is_stopped(nats: NatsServer, url: str, shop_url: str) -> N
         new = await forge.publish(sold(0))
         await is_stopped(books)
 
-        async def is_told_anew() -> bool:
+        async def is_told_again() -> bool:
             status = await Shell("books", url, nats.url).run("events", "status")
             return f"-> python -m books events begin-anew {SUBJECT}" in status.out
 
-        await eventually(is_told_anew)
+        await eventually(is_told_again)
         assert "begin anew 1 subject\n" in (await night.types("events begin-anew")).err
         assert "done: 1" in (await night.types("events begin-anew")).err
         await has_taken(books, 3)
@@ -297,7 +297,7 @@ async def test_a_consumer_was_rolled_back(nats: NatsServer, url: str, shop: Shop
 
 
 async def test_the_stream_refuses_events(nats: NatsServer, shop: Shop) -> None:
-    """Here it is `orders` that publishes."""
+    """`orders` stands for the publishing service here."""
     publishing = Shell(STREAM, shop.url, nats.url, router=EventRouter(), publishes=TYPES)
     night = Night("The stream refuses events", orders=publishing)
     view = StreamView(nats.url)
@@ -318,7 +318,7 @@ async def test_the_stream_refuses_events(nats: NatsServer, shop: Shop) -> None:
 
 
 async def test_another_stream_holds_the_subjects(nats: NatsServer, shop: Shop) -> None:
-    """Here it is `orders` that publishes."""
+    """`orders` stands for the publishing service here."""
     publishing = Shell(STREAM, shop.url, nats.url, router=EventRouter(), publishes=TYPES)
     night = Night("Another stream holds the subjects", orders=publishing)
     view = StreamView(nats.url)

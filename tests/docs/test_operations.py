@@ -1,4 +1,4 @@
-"""What docs/operations.md says holds."""
+"""docs/operations.md explains every metric and exit code, and names settings that exist."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
-def test_every_metric_that_a_service_tells_is_explained_with_an_alert() -> None:
+def test_every_metric_of_a_service_is_explained_with_an_alert() -> None:
     app._instrumentations()
     told = {name for name in REGISTRY._names_to_collectors if name.startswith("http_request")}
     told &= {"http_requests_total", "http_request_duration_seconds"}
@@ -34,14 +34,14 @@ def test_every_exit_code_is_explained() -> None:
     assert explained == codes - {exit_codes.SOFTWARE}  # no verb ends so
 
 
-def test_every_setting_that_it_names_is_one() -> None:
+def test_every_setting_that_it_names_exists() -> None:
     settings = {f"APP_{name.upper()}" for name in ServiceSettings.model_fields}
     named = set(re.findall(r"\bAPP_[A-Z_]+[A-Z]\b", TEXT))
     assert len(named) > 20
     assert sorted(named - settings) == []
 
 
-def test_every_section_of_the_night_with_commands_is_tried() -> None:
+def test_every_section_of_at_night_with_commands_has_a_test() -> None:
     night = TEXT.partition("## At night")[2]
     tests = (ROOT / "tests/docs/test_night.py").read_text(encoding="utf-8")
     sections = re.findall(r"^### ([^\n]+)\n(.*?)(?=^### |\Z)", night, re.M | re.S)

@@ -1,4 +1,4 @@
-"""What the README says holds."""
+"""The README's code, diagram, make targets and product exist as it says."""
 
 import re
 import subprocess

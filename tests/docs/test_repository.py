@@ -30,7 +30,7 @@ def load(name: str) -> Any:
 
 
 def git(*arguments: str, given: str = "") -> list[str]:
-    """What git prints, at each NUL a new item."""
+    """Return the items that git prints, separated by NUL."""
     run = subprocess.run(
         ["git", *arguments],
         cwd=ROOT,
@@ -91,7 +91,7 @@ def test_every_action_has_one_version_which_is_a_commit() -> None:
 
 
 @pytest.mark.skipif(shutil.which("actionlint") is None, reason="needs actionlint")
-def test_actionlint_has_nothing_against_the_workflows() -> None:
+def test_actionlint_finds_no_fault_in_the_workflows() -> None:
     run = subprocess.run(
         ["actionlint", *WORKFLOWS], check=False, capture_output=True, encoding="utf-8"
     )

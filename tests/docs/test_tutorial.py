@@ -1,4 +1,4 @@
-"""docs/tutorial.md works as it stands: its files and commands, in order, in a copy of the clone."""
+"""The files and commands of docs/tutorial.md work in their order, in a copy of the clone."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from devkit.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
-# A file is its path and its content; a command is indented, as in the README.
+# A step is a file (its path and content) or an indented command.
 STEP = re.compile(
     r"^`(?P<name>[^`\n]+)`:\n\n```\w+\n(?P<content>.*?)^```$|(?P<command>(?:^    [^\n]+\n)+)",
     re.DOTALL | re.MULTILINE,
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("tutorial")]
 
 @dataclass(frozen=True)
 class Clone:
-    """A copy of this workspace, in which the reader of the tutorial types."""
+    """A copy of this workspace, in which the tutorial is followed."""
 
     root: Path
 
@@ -47,7 +47,7 @@ class Clone:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables of a shell whose Python finds the members of this copy first."""
+        """Environment variables with which Python imports the members of this copy."""
         ours = ("ARGS", "MAKE", "PYTEST_", "TEST", "SLIPWAY_", "APP_", "PYTHONPATH")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         members = Workspace(self.root).members
@@ -55,7 +55,7 @@ class Clone:
         return kept | {"PYTHONPATH": paths, "TEST_PROCESSES": "1"}
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command; setting up again is left out, as the copy uses our environment."""
+        """Run a command without `make setup`, because the copy uses this environment."""
         (self.root / ".venv/.ready").touch()
         return subprocess.run(
             ["bash", "-c", command],
@@ -68,7 +68,7 @@ class Clone:
         )
 
     def passes(self, command: str) -> str:
-        """Run a command that must succeed; return what it printed."""
+        """Run a command that must succeed, and return its output."""
         done = self.run(command)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -116,7 +116,7 @@ def test_make_installs_the_new_service(clone: Clone) -> None:
     assert "-e ./services/loyalty" in run.stdout
 
 
-def test_the_lint_has_nothing_against_the_new_service(clone: Clone) -> None:
+def test_the_new_service_passes_the_lint(clone: Clone) -> None:
     mine = "services/loyalty contracts"
     ruff = f"ruff check {mine} && ruff format --check {mine}"
     clone.passes(f"PATH=.venv/bin:$PATH; {ruff} && typos {mine}")
@@ -132,7 +132,7 @@ def test_the_lint_has_nothing_against_the_new_service(clone: Clone) -> None:
     assert [line for line in found if shutil.which("helm") or WITHOUT_HELM not in line] == []
 
 
-def test_the_line_for_the_diagram_of_the_readme_is_the_one_that_it_lacks(clone: Clone) -> None:
+def test_the_readmes_diagram_needs_exactly_the_line_that_the_tutorial_names(clone: Clone) -> None:
     (line,) = re.findall(r"`(orders -- \w+ --> loyalty)`", TEXT)
     test = "make test TESTS=tests/docs/test_readme.py ARGS='-k diagram'"
     assert clone.run(test).returncode != 0
@@ -168,7 +168,7 @@ def test_the_new_service_counts_each_order_once(clone: Clone) -> None:
 
 @contextmanager
 def running(clone: Clone) -> Iterator[Callable[[], PlatformState]]:
-    """`make run` on free ports, until it has loaded the shop's products; yields its state."""
+    """Run `make run` on free ports; yield its state when the products are loaded."""
     output = clone.root / "run.log"
     (clone.root / ".venv/.ready").touch()
     with output.open("w", encoding="utf-8") as file:
@@ -201,7 +201,7 @@ def service(platform: PlatformState, name: str) -> ServiceState:
 
 
 def for_ports(command: str, platform: PlatformState) -> str:
-    """The command with the ports that this platform got in place of the known ones."""
+    """Return the command with this platform's ports in place of the default ports."""
     ports = {"8080": service(platform, "gateway"), "8085": service(platform, "loyalty")}
     for known, process in ports.items():
         command = command.replace(f"localhost:{known}", f"127.0.0.1:{process.http_port}")

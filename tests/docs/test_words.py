@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# What must not be written -> what to write instead.
+# A pattern that must not be written -> the words to write instead.
 WORDS = {
     r"(?<!-)\banew\b": '"again", "recreate the …" or "start over"',
     r"\b(?:nobody|no one)\b": '"no process", "no service", "no one\'s …" by its name',
