@@ -30,6 +30,10 @@ run: setup ## Start the platform and stay (ARGS="--replicas inventory=3")
 test: setup ## Pass all tests (TESTS=tests/e2e ARGS="-k probes")
 	@pytest -n $${TEST_PROCESSES:-4} $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
 
+.PHONY: test-unit
+test-unit: setup ## Pass the tests that start no process (ARGS="-k money")
+	@pytest -n 0 -m 'unit and not twin' $(ARGS) $(or $(TESTS),$$(grep -rl --include='test_*.py' mark.unit $$(slipway workspace tests)))
+
 .PHONY: lint
 lint: setup ## Code, spelling, types, imports, contracts, derived files
 	@ruff check . && ruff format --check .

@@ -4,8 +4,15 @@ import gc
 import importlib
 import os
 import platform
+import sys
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
+from threading import current_thread, main_thread
+from typing import Any
 
+import grpc
+import pytest
 import structlog
 
 # pytest names a test's module by its path (platform.chassis.tests…) and would put a module of its
@@ -40,3 +47,48 @@ def pytest_unconfigure() -> None:
     # hypothesis counts the time of garbage collections to the very end, which keeps what duckdb
     # has from being freed; and duckdb complains of it at length.
     gc.callbacks.clear()
+
+
+# Audit events of Python, and a name for what gRPC does in C, which is not audited.
+_GRPC_SERVER = "grpc.aio.server"
+_STARTS = {
+    "os.fork",
+    "os.posix_spawn",
+    "socket.bind",
+    "socket.connect",
+    "subprocess.Popen",
+    _GRPC_SERVER,
+}
+_unit_test_runs = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Fail a test marked `unit` that starts a process, opens a port or connects to one."""
+    global _unit_test_runs
+    _unit_test_runs = "unit" in item.keywords and "twin" not in item.keywords
+    if _unit_test_runs:
+        _audit()
+    try:
+        return (yield)
+    finally:
+        _unit_test_runs = False
+
+
+@cache
+def _audit() -> None:
+    """Install the hook before the first unit test, because every audit event costs a call."""
+    start_grpc_server = grpc.aio.server
+
+    def audited(*arguments: Any, **options: Any) -> grpc.aio.Server:
+        sys.audit(_GRPC_SERVER)
+        return start_grpc_server(*arguments, **options)
+
+    grpc.aio.server = audited
+    sys.addaudithook(_refuse_start)
+
+
+def _refuse_start(event: str, _: tuple[Any, ...]) -> None:
+    # Other threads are ignored, because an earlier test may have left one running.
+    if _unit_test_runs and event in _STARTS and current_thread() is main_thread():
+        pytest.fail(f"{event}: a test marked `unit` may not start a process or use the network")

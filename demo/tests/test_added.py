@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
+import pytest
+
 from demo.added import added, catalog_before, check_unchanged
 from demo.catalog import Catalog
 from demo.laws import check
 from demo.ledgers import EventEntry, Ledgers, OrderEntry, PaymentEntry, StockEntry
 from demo.record import Record
+
+pytestmark = pytest.mark.unit
 
 BEFORE = Ledgers(
     orders={"old": OrderEntry("confirmed", None, 350, seconds=0.1, endings=1)},

@@ -10,6 +10,8 @@ from demo.data import Basket, Line, Product, full
 from demo.data.wheel import WheelUnavailable
 from devkit.errors import DevkitError
 
+pytestmark = pytest.mark.unit
+
 
 class TestSample:
     def test_has_the_selected_number_of_baskets_each_time_it_is_read(self) -> None:

@@ -1,10 +1,14 @@
 """The values that the demo passes to the chart, and its addresses on a cluster."""
 
+import pytest
+
 from demo.cluster.addresses import addresses, caller_values
 from demo.remote_platform import find_platform
 from devkit.cluster.release import merged
 from devkit.describing.reading import describe_platform
 from devkit.workspace import find_workspace
+
+pytestmark = pytest.mark.unit
 
 PLATFORM = describe_platform(find_workspace())
 

@@ -11,6 +11,8 @@ from demo.laws import Law, check
 from demo.ledgers import EventEntry, Ledgers, OrderEntry, PaymentEntry, StockEntry
 from demo.record import PlacedOrder, Record, Refusal
 
+pytestmark = pytest.mark.unit
+
 ONE_ORDER = "every basket is one order"
 ENDS_ONCE = "every order ends once"
 PRICES = "every order costs what its lines cost"

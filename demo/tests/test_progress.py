@@ -2,10 +2,13 @@
 
 from io import StringIO
 
+import pytest
 from rich.console import Console
 from rich.text import Text
 
 from demo.progress import step
+
+pytestmark = pytest.mark.unit
 
 
 def test_a_terminal_shows_a_bar_and_erases_it_at_the_end() -> None:

@@ -13,6 +13,8 @@ from demo.measurements import EventCount, Memory, count_events
 from demo.record import Record
 from demo.summary import Summary, Timing, as_json, percentile, render, summarize
 
+pytestmark = pytest.mark.unit
+
 MIB = 1024 * 1024
 
 

@@ -7,6 +7,8 @@ import pytest
 import yaml
 from charts import HELMS, Charts, env_of
 
+pytestmark = pytest.mark.unit
+
 ROOT = Path(__file__).parents[2]
 GITOPS = ROOT / "deploy/gitops"
 CHART = ROOT / "deploy/helm/service"

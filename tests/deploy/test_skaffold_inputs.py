@@ -11,6 +11,8 @@ import yaml
 from devkit.rendering.skaffold.configuration import IGNORED
 from devkit.workspace import find_workspace
 
+pytestmark = pytest.mark.unit
+
 WORKSPACE = find_workspace(Path(__file__))
 DOCKERFILE = (WORKSPACE.root / "docker/Dockerfile").read_text(encoding="utf-8")
 SERVICES = [member.path.name for member in WORKSPACE.services]

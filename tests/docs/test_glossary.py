@@ -7,6 +7,8 @@ import pytest
 
 from devkit.workspace import Workspace
 
+pytestmark = pytest.mark.unit
+
 ROOT = Path(__file__).parents[2]
 GLOSSARY = ROOT / "docs" / "glossary.md"
 TEXT = GLOSSARY.read_text(encoding="utf-8")

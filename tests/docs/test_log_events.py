@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.unit
+
 ROOT = Path(__file__).parents[2]
 SOURCES = [ROOT / "platform/chassis/src/chassis", *sorted(ROOT.glob("services/*/src"))]
 PAGE = ROOT / "docs/operations.md"

@@ -3,12 +3,15 @@
 import re
 from pathlib import Path
 
+import pytest
 from prometheus_client import REGISTRY, Counter
 
 from chassis import exit_codes
 from chassis.http import app
 from chassis.settings import ServiceSettings
 from chassis.telemetry import metrics
+
+pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

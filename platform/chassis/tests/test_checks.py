@@ -25,6 +25,8 @@ from chassis.events.jobs import bind_job
 from chassis.rpc import client
 from chassis.rpc.methods import snake
 
+pytestmark = pytest.mark.unit
+
 
 class Settings(ServiceSettings):
     limit: int = 3

@@ -7,6 +7,8 @@ import pytest
 
 import chassis
 
+pytestmark = pytest.mark.unit
+
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(chassis.__path__, "chassis.")

@@ -13,6 +13,8 @@ from chassis.parameters import DeclarationError
 from chassis.source_use import undeclared_use
 from chassis.testing import HandlerHarness, check_declarations
 
+pytestmark = pytest.mark.unit
+
 MakeService = Callable[..., Service]
 
 CALLS = "calls bookstore.v1.BooksService; add it to calls=[...] of bookstore"

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from devkit.command_line import command_line
 from devkit.errors import DevkitError
 
+pytestmark = pytest.mark.unit
+
 Install = Callable[[str, str], None]
 
 

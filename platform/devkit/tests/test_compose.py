@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from devkit.compose.secrets import make_secrets
 from devkit.describing.description import (
     HttpSurface,
@@ -10,6 +12,8 @@ from devkit.describing.description import (
     Probes,
     ServiceDescription,
 )
+
+pytestmark = pytest.mark.unit
 
 DESK = ServiceDescription(
     name="desk",

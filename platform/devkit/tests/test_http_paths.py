@@ -7,6 +7,8 @@ from chassis import Service, ServiceSettings
 from chassis.http import docs
 from devkit.describing.http_paths import http_paths, prefix
 
+pytestmark = pytest.mark.unit
+
 
 async def answer() -> None:
     pass

@@ -19,6 +19,8 @@ from google.protobuf.message_factory import GetMessageClass
 
 from devkit.rendering.json_schema import message_schemas
 
+pytestmark = pytest.mark.unit
+
 F = FieldDescriptorProto
 SCALARS = {
     "text": F.TYPE_STRING,

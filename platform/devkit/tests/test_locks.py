@@ -9,6 +9,8 @@ from packaging.requirements import Requirement
 
 from devkit.workspace import Member, Workspace, find_workspace
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.fixture(scope="module")
 def real() -> Workspace:

@@ -9,6 +9,8 @@ from devkit.errors import DevkitError
 from devkit.migration_rules import check_migrations, migration_problems
 from devkit.workspace import Workspace, find_workspace
 
+pytestmark = pytest.mark.unit
+
 Write = Callable[[str, str], Path]
 Revise = Callable[..., list[str]]
 

@@ -7,6 +7,8 @@ import pytest
 
 from devkit.rendering.recorded import Recorded, inputs_hash, record, recorded_drift
 
+pytestmark = pytest.mark.unit
+
 RENDERED = Recorded(
     file="out/hashes",
     inputs=("chart/**/*", "services/*/facts.yaml"),

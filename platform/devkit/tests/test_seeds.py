@@ -10,6 +10,8 @@ from devkit.platform import Platform, PlatformOptions
 from devkit.seeds import plant_seeds
 from devkit.workspace import Workspace
 
+pytestmark = pytest.mark.unit
+
 Write = Callable[[str, str], Path]
 
 

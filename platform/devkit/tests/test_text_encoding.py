@@ -8,6 +8,8 @@ import pytest
 
 from devkit.workspace import find_workspace
 
+pytestmark = pytest.mark.unit
+
 _GENERATED = ("_pb2.py", "_pb2_grpc.py")
 # Of these modules, open and fdopen take bytes, or a mode that says so.
 _BINARY = ("gzip", "tarfile", "zipfile")

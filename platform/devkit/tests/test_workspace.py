@@ -10,6 +10,8 @@ from devkit.services import read_services
 from devkit.type_check import source_paths, type_roots
 from devkit.workspace import Workspace, find_workspace
 
+pytestmark = pytest.mark.unit
+
 Write = Callable[[str, str], Path]
 
 

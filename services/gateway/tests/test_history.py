@@ -3,6 +3,7 @@
 import asyncio
 from typing import cast
 
+import pytest
 from following import until_followed
 
 from chassis import Unavailable
@@ -14,6 +15,8 @@ from shop.orders.v1 import (
     OrderEvent,
     OrdersServiceAsyncStub,
 )
+
+pytestmark = pytest.mark.unit
 
 LONG = 60.0
 

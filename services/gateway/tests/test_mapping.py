@@ -21,6 +21,8 @@ from shop.orders.v1 import (
     OrderLine,
 )
 
+pytestmark = pytest.mark.unit
+
 PRICE = Money(amount=199, currency="USD")
 NEW = NewOrder(
     customer_id="c-1",

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from inventory.domain import Invalid, Product, check_product, find_shortages, sum_quantities
 
+pytestmark = pytest.mark.unit
+
 MILK = Product("milk", "Milk, 1 gallon", "GROCERY", 199, "USD", 10)
 
 quantities = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 5), min_size=1)

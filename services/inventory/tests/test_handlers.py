@@ -26,7 +26,7 @@ from shop.inventory.v1 import (
 from shop.money.v1 import Money
 from shop.orders.v1 import OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced
 
-pytestmark = pytest.mark.dialect
+pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 TOTAL = Money(amount=500, currency="USD")
 Stock = tuple[int, int, int]

@@ -17,7 +17,7 @@ from shop.inventory.v1 import (
 )
 from shop.money.v1 import Money
 
-pytestmark = pytest.mark.dialect
+pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 
 def product(sku: str, **changes: Any) -> Product:

@@ -4,6 +4,8 @@ import pytest
 
 from notifications.domain import CancelReason, cancellation_text, confirmation_text
 
+pytestmark = pytest.mark.unit
+
 
 def test_a_confirmation_names_order_and_total() -> None:
     text = confirmation_text("o-1", 1999, "USD")

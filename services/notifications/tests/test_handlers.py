@@ -19,7 +19,7 @@ from shop.orders.v1 import (
     OrderConfirmed,
 )
 
-pytestmark = pytest.mark.dialect
+pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 
 def confirm(harness: HandlerHarness, order_id: str = "o-1", customer_id: str = "c-1") -> None:

@@ -1,12 +1,15 @@
 """The HTTP API of notifications, on both databases."""
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from chassis.testing import HandlerHarness
 from notifications import api
 from shop.money.v1 import Money
 from shop.orders.v1 import CANCEL_REASON_OUT_OF_STOCK, OrderCancelled, OrderConfirmed
+
+pytestmark = pytest.mark.unit
 
 
 async def test_a_customers_notifications_are_listed_newest_first(harness: HandlerHarness) -> None:

@@ -28,7 +28,7 @@ from shop.orders.v1 import (
 )
 from shop.payments.v1 import PaymentAuthorized, PaymentDeclined, PaymentRefunded
 
-pytestmark = pytest.mark.dialect
+pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 
 def place(harness: HandlerHarness, *order_ids: str, price: int = 199) -> None:

@@ -22,6 +22,8 @@ from orders.domain import (
     transition,
 )
 
+pytestmark = pytest.mark.unit
+
 MILK = Line("milk", 2, 199)
 
 

@@ -17,6 +17,8 @@ from shop.money.v1 import Money
 from shop.orders.v1 import OrderLine, PlaceOrderRequest
 from shop.payments.v1 import PaymentAuthorized
 
+pytestmark = pytest.mark.unit
+
 PRICE = Money(amount=100, currency="USD")
 OUTCOMES = ("confirmed", "out_of_stock", "payment_declined", "timed_out")
 

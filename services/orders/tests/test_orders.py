@@ -43,7 +43,7 @@ from shop.orders.v1 import (
 )
 from shop.payments.v1 import PaymentAuthorized, PaymentDeclined, PaymentRefunded
 
-pytestmark = pytest.mark.dialect
+pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 TOTAL = Money(amount=2 * 199 + 250, currency="USD")
 

@@ -9,7 +9,7 @@ from orders import tables
 from orders.domain import Draft, Line, Reason, Status
 from orders.tables import Change, Ending, HistoryEntry, Order, StaleOrder
 
-pytestmark = pytest.mark.dialect
+pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DRAFT = Draft("o-1", "c-1", None, (Line("milk", 1, 199),), "USD")

@@ -5,6 +5,8 @@ import pytest
 from payments.domain import is_authorized
 from payments.settings import PaymentsSettings
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize(("total", "expected"), [(0, True), (15_000, True), (15_001, False)])
 def test_a_total_up_to_the_limit_is_authorized(total: int, expected: bool) -> None:

@@ -20,7 +20,7 @@ from shop.payments.v1 import (
     PaymentRefunded,
 )
 
-pytestmark = pytest.mark.dialect
+pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 
 def reserved(total: int = 800, order_id: str = "o-1") -> StockReserved:

@@ -13,7 +13,7 @@ from chassis.database import Database, WrongDatabase, migrate
 from chassis.database.identity import claim
 from chassis.events.producer.event_factory import EventFactory
 
-pytestmark = pytest.mark.dialect
+pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 NewDatabase = Callable[[str], str]
 

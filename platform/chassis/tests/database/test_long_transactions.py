@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 
+import pytest
 from bookshop import eventually
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
@@ -12,6 +13,8 @@ from chassis import Transaction
 from chassis.database import Database
 from chassis.database.long_transactions import LongTransactions
 from chassis.events.producer.event_factory import EventFactory
+
+pytestmark = pytest.mark.unit
 
 NewDatabase = Callable[[str], str]
 

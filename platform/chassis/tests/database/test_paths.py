@@ -7,6 +7,8 @@ from sqlalchemy import text
 
 from chassis.database.engine import database_file, make_engine, sqlite_url
 
+pytestmark = pytest.mark.unit
+
 NAMES = [
     "plain",
     "a b",

@@ -6,6 +6,8 @@ import pytest
 
 from chassis.events.waiting import end, wait_at_most
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize("steps", range(5))
 async def test_a_cancellation_that_comes_with_the_event_is_not_lost(steps: int) -> None:

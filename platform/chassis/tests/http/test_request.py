@@ -1,12 +1,15 @@
 """What each request is given: a deadline, its trace, a log line."""
 
 import httpx
+import pytest
 from fastapi import APIRouter
 from http_app import ask, make
 from structlog.testing import capture_logs
 
 from chassis import ServiceSettings, deadline
 from chassis.telemetry import trace_context
+
+pytestmark = pytest.mark.unit
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 router = APIRouter()

@@ -4,7 +4,11 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import chassis
+
+pytestmark = pytest.mark.unit
 
 SOURCE = Path(chassis.__file__).parent
 

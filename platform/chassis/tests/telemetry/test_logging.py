@@ -12,6 +12,8 @@ from chassis import ServiceSettings
 from chassis.telemetry import logging as service_logging
 from chassis.telemetry import trace_context
 
+pytestmark = pytest.mark.unit
+
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

@@ -17,6 +17,8 @@ from chassis.events.tasks import claims, dead_letter_rows, storage
 from chassis.events.tasks.queue import TaskFilter
 from chassis.events.tasks.task import Task
 
+pytestmark = pytest.mark.unit
+
 TYPE = "bookstore.v1.BookSold"
 # SQLite takes 32,766 parameters, PostgreSQL 65,535; fewer of them show the same sooner.
 FEWER = 10_050

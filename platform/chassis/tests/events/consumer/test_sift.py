@@ -1,11 +1,14 @@
 """Events are judged by their numbers alone: the next ones, those seen, and those in doubt."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.position import ANY, Position
 from chassis.events.consumer.sift import Sifted, sift
+
+pytestmark = pytest.mark.unit
 
 LIFE = "00000000-0000-0000-0000-000000000001"
 OTHER_LIFE = "00000000-0000-0000-0000-000000000002"

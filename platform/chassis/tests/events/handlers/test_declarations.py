@@ -11,6 +11,8 @@ from chassis import EventContext, EventRouter, Transact, Transaction
 from chassis.events.handlers.binding import bind_all
 from chassis.parameters import DeclarationError
 
+pytestmark = pytest.mark.unit
+
 
 class OtherSettings(TestSettings):
     """Not those of the service."""

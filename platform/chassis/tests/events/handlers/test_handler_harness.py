@@ -19,6 +19,8 @@ from chassis import (
 )
 from chassis.testing import HandlerHarness
 
+pytestmark = pytest.mark.unit
+
 
 class ShopSettings(ServiceSettings):
     """How long a book may be kept."""

@@ -7,6 +7,8 @@ import pytest
 from chassis.events.membership.announcement import Announcement
 from chassis.events.membership.group import Group
 
+pytestmark = pytest.mark.unit
+
 FIRST = str(UUID(int=1))
 SECOND = str(UUID(int=2))
 

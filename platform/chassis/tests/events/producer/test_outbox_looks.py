@@ -14,7 +14,7 @@ from chassis.events.producer import outbox
 from chassis.events.producer.counters import lock_counters, number_new, record_sent
 from chassis.events.producer.renumbering import HeldEvent, lift_counters
 
-pytestmark = pytest.mark.dialect
+pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 Look = Callable[[Any], object]
 SENT = 3000

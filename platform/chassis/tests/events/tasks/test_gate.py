@@ -7,6 +7,8 @@ import pytest
 
 from chassis.events.tasks.gate import Gate
 
+pytestmark = pytest.mark.unit
+
 
 class Room:
     """A gate whose holders are recorded: those inside now, and all in the order of entering."""

@@ -14,6 +14,8 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
 from chassis.events.tasks import attempts
 
+pytestmark = pytest.mark.unit
+
 SOON = TestSettings(task_timeout_seconds=0.05, task_tries=2, task_lease_seconds=600)
 NEVER = TestSettings(task_timeout_seconds=600, task_concurrency=4, task_lease_seconds=600)
 

@@ -18,7 +18,7 @@ from chassis.events.tasks import claims, queue, storage
 from chassis.events.tasks.queue import TaskFilter
 from chassis.events.tasks.task import Task
 
-pytestmark = pytest.mark.dialect
+pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 TYPE = "bookstore.v1.BookSold"
 

@@ -1,6 +1,10 @@
 """Places for tasks are shared between types: no type has all of them, and each has one."""
 
+import pytest
+
 from chassis.events.tasks.places import Places
+
+pytestmark = pytest.mark.unit
 
 
 def occupy(places: Places, type: str, times: int) -> None:

@@ -20,7 +20,7 @@ from chassis.events.tasks.gate import Gate
 from chassis.events.tasks.queue import DueTimes, TaskFilter
 from chassis.events.tasks.task import ClaimLost, Task
 
-pytestmark = pytest.mark.dialect
+pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 TYPES = ["bookstore.v1.BookSold"]
 PATIENT = TestSettings(task_lease_seconds=600)  # it expires only when a test makes it expire

@@ -13,6 +13,8 @@ from chassis.events.tasks import claims, dead_letter_rows
 from chassis.events.tasks.queue import TaskFilter
 from chassis.events.tasks.task import ClaimLost, Task
 
+pytestmark = pytest.mark.unit
+
 TYPES = ["bookstore.v1.BookSold"]
 
 

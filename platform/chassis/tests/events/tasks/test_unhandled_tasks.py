@@ -12,7 +12,7 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.events.tasks.unhandled import Unhandled, waiting_types
 
-pytestmark = pytest.mark.dialect
+pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 SOLD, RETURNED = "bookstore.v1.BookSold", "bookstore.v1.BookReturned"
 DAY = 24 * 3600.0

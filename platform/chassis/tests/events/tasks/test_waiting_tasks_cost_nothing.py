@@ -14,7 +14,7 @@ from chassis.events.tasks import claims, queue, storage
 from chassis.events.tasks.queue import TaskFilter
 from chassis.events.tasks.unhandled import old_tasks, waiting_types
 
-pytestmark = pytest.mark.dialect
+pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 TYPES = [f"bookstore.v1.Type{n}" for n in range(8)] + ["bookstore.v1.BookSold"]
 PILES = {

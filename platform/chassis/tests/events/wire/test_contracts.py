@@ -13,6 +13,8 @@ from chassis.events.wire.contracts import (
 )
 from slipway.v1 import partition_key
 
+pytestmark = pytest.mark.unit
+
 Field = descriptor_pb2.FieldDescriptorProto
 
 

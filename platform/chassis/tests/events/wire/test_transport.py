@@ -7,6 +7,8 @@ from nats.aio.msg import Msg
 from chassis.events.consumer.arrival import arrival_of
 from chassis.events.wire import transport
 
+pytestmark = pytest.mark.unit
+
 NO_NUMBERS = ["", " ", "²", "٣", "1.5", "-1", "1_0", "0x1", "NaN", "9" * 19, "9" * 5000]
 
 
