@@ -22,8 +22,8 @@ IPV6 = pytest.mark.skipif(not SPEAKS_IPV6, reason="this machine speaks no IPv6")
 REFUSED = pytest.mark.parametrize(
     ("host", "reason"),
     [
-        ("203.0.113.7", "203.0.113.7 is no address of this machine"),
-        pytest.param("2001:db8::7", "2001:db8::7 is no address of this machine", marks=IPV6),
+        ("203.0.113.7", "203.0.113.7 is not an address of this machine"),
+        pytest.param("2001:db8::7", "2001:db8::7 is not an address of this machine", marks=IPV6),
         ("no.such.host.invalid", "'no.such.host.invalid' cannot be resolved"),
         ("x" * 100, "cannot be resolved"),
     ],
@@ -78,7 +78,7 @@ def test_a_low_port_needs_a_privilege() -> None:
     said = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True
     ).stdout
-    assert said.startswith("port 1 on 127.0.0.1 is not allowed to this process: choose one from")
+    assert said.startswith("this process may not listen on port 1 of 127.0.0.1: choose one from")
     assert "APP_HTTP_PORT" in said
 
 
@@ -107,6 +107,6 @@ async def test_a_service_that_cannot_listen_ends_with_one_line(tmp_path: Path) -
         errors = [line["reason"] for line in stall.lines() if line.get("level") == "error"]
         stall.log.unlink()
         assert errors == [
-            "203.0.113.7 is no address of this machine: set "
+            "203.0.113.7 is not an address of this machine: set "
             f"APP_{protocol.upper()}_HOST to one of its own, or 0.0.0.0 for all of them"
         ]

@@ -113,8 +113,8 @@ def test_an_unknown_variable_is_named_with_the_nearest_known() -> None:
         "OTHER": "1",
     }
     assert unknown_variables(Bookshop, environment) == [
-        "APP_HTP_PORT is no setting of this service; did you mean APP_HTTP_PORT?",
-        "APP_XYLOPHONE is no setting of this service",
+        "APP_HTP_PORT is not a setting of this service; did you mean APP_HTTP_PORT?",
+        "APP_XYLOPHONE is not a setting of this service",
     ]
 
 

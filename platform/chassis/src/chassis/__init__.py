@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from chassis._lazy import lazily
+from chassis._lazy import lazy_getattr
 
 if TYPE_CHECKING:
     from chassis._commands import run
@@ -45,7 +45,8 @@ __all__ = [
     "run",
 ]
 
-# Imported when first used: reading a service's settings must not cost gRPC, FastAPI and SQLAlchemy.
+# The names are imported when first used, because reading a service's settings must not import gRPC,
+# FastAPI and SQLAlchemy.
 _HOMES = {
     "AlreadyExists": "chassis.errors",
     "DeadlineExceeded": "chassis.errors",
@@ -68,7 +69,7 @@ _HOMES = {
 }
 
 
-__getattr__ = lazily(__name__, _HOMES)
+__getattr__ = lazy_getattr(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

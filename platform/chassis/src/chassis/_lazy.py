@@ -1,15 +1,15 @@
-"""Names of a package that are imported when they are first used."""
+"""A package's names that are imported when they are first used."""
 
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["lazily"]
+__all__ = ["lazy_getattr"]
 
 
-def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package (PEP 562) that finds each name in its home, a module."""
+def lazy_getattr(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a package's `__getattr__` (PEP 562), which imports each name from its module."""
 
     def get(name: str) -> Any:
         if name not in homes:

@@ -114,7 +114,7 @@ class Lifecycle:
             self._events = events
             self._readiness.depend_on(self._database, events.states)
             if self._database is not None:
-                self._readiness.tell_of_events(events.held_up.report)
+                self._readiness.report_events(events.held_up.report)
             await _wait_for_broker(events, _BROKER_SECONDS)
         await self._readiness.begin()
         self._watch = asyncio.create_task(self._readiness.watch(settings.health_interval_seconds))
@@ -175,7 +175,7 @@ class Lifecycle:
 
         # Not ready but still live, so that load balancers stop routing requests here.
         self._readiness.draining = True
-        await self._readiness.tell()
+        await self._readiness.announce()
         if self._rpc is not None:
             await self._rpc.drain()
         await asyncio.sleep(min(settings.shutdown_delay_seconds, share(0.5)))

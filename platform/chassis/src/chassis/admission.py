@@ -1,7 +1,7 @@
 """Limits of concurrent and of waiting requests; requests above both are refused.
 
-A service that takes whatever comes gets slower for everybody and grows until it is killed. One
-that refuses the excess at once keeps its promise to those it has accepted.
+A service that accepts every request becomes slower for all clients and grows until it is killed. A
+service that refuses the excess at once answers the requests that it has accepted in time.
 """
 
 import asyncio
@@ -15,15 +15,16 @@ __all__ = ["Admission"]
 
 
 class Admission:
-    """A number of places, and a queue of bounded length before them: first come, first served.
+    """A limit of `places` concurrent requests, with a first-in-first-out queue of bounded length.
 
-    `what` names what is counted, in the answer and in the metric. Used on the event loop only.
+    `what` names the counted requests in errors and in the metric. It is not thread-safe: use it on
+    the event loop.
     """
 
     def __init__(self, what: str, places: int, waiting: int = 0) -> None:
         self._what = what
         self._free = places
-        self._most_waiting = waiting
+        self._max_waiting = waiting
         self._queue: deque[asyncio.Future[None]] = deque()
         self._refused = metrics.REQUESTS_REFUSED.labels(what)
 
@@ -33,15 +34,15 @@ class Admission:
         return len(self._queue)
 
     async def enter(self) -> None:
-        """Take a place, at once or after those who came before. Who has entered must leave.
+        """Occupy a place, waiting behind earlier requests if none is free; call `leave` to free it.
 
         Raises:
-            Overloaded: too many wait already, or the deadline passed while waiting.
+            Overloaded: the queue is full, or the request's deadline passed while it waited.
         """
         if self._free and not self._queue:
             self._free -= 1
             return
-        if len(self._queue) >= self._most_waiting:
+        if len(self._queue) >= self._max_waiting:
             raise self._overloaded()
         turn = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
@@ -49,24 +50,24 @@ class Admission:
             async with asyncio.timeout(deadline.remaining()):
                 await turn
         except TimeoutError:
-            self._give_up(turn)
+            self._stop_waiting(turn)
             raise self._overloaded() from None
         except BaseException:
-            self._give_up(turn)
+            self._stop_waiting(turn)
             raise
 
     def enter_at_once(self) -> None:
-        """Take a place without waiting.
+        """Occupy a place without waiting.
 
         Raises:
-            Overloaded: none is free.
+            Overloaded: no place is free.
         """
         if not self._free:
             raise self._overloaded()
         self._free -= 1
 
     def leave(self) -> None:
-        """Give the place to who has waited longest."""
+        """Free a place, or hand it to the request that has waited longest."""
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
@@ -74,9 +75,9 @@ class Admission:
                 return
         self._free += 1
 
-    def _give_up(self, turn: "asyncio.Future[None]") -> None:
+    def _stop_waiting(self, turn: "asyncio.Future[None]") -> None:
         if turn.done() and not turn.cancelled():
-            # Its turn had come in the very moment in which it went away.
+            # The place was handed over just before the wait ended: pass it on.
             self.leave()
             return
         if turn in self._queue:

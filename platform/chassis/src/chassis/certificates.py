@@ -1,4 +1,4 @@
-"""Certificates and keys in PEM files, as settings name them."""
+"""Certificates and keys in PEM files that settings name."""
 
 import ssl
 from collections.abc import Iterator, Mapping
@@ -10,10 +10,10 @@ __all__ = ["Certificates", "unreadable"]
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """An own certificate with its key, and the authorities that others' are checked by.
+    """The files of a certificate with its key, and of the authorities that verify the other side.
 
-    `prefix` is what the variables that name them begin with, `ca_name` how that of the authorities
-    goes on.
+    `prefix` is the prefix of the variables that name the files, `ca_name` the rest of the name of
+    the authorities' variable.
     """
 
     prefix: str
@@ -24,14 +24,14 @@ class Certificates:
 
     @property
     def any(self) -> bool:
-        """Whether any of them is set."""
+        """Whether any of the files is set."""
         return bool(self.ca or self.certificate or self.key)
 
     def context(self) -> ssl.SSLContext:
-        """What a server is checked by, the system's authorities unless others are set.
+        """Return a client's TLS context; it trusts the system's authorities unless `ca` is set.
 
         Raises:
-            OSError: a file cannot be read, or is none of its kind (ssl.SSLError).
+            OSError: a file cannot be read, or its content is invalid (ssl.SSLError).
             ValueError: the key is encrypted.
         """
         context = ssl.create_default_context(cafile=self.ca)
@@ -40,16 +40,16 @@ class Certificates:
         return context
 
     def check(self) -> None:
-        """Raises OSError or ValueError, as `context`, if they cannot be used."""
+        """Raise OSError or ValueError, as `context` does, if a file cannot be used."""
         if self.any:
             self.context()
 
     def stamp(self) -> tuple[tuple[int, int, int] | None, ...]:
-        """Another one whenever a file was replaced or written to."""
+        """Return a value that changes whenever a file is replaced or written to."""
         return tuple(map(_stamp, (self.ca, self.certificate, self.key)))
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with them, a line each."""
+        """Yield a line for each problem with the files."""
         ca, certificate, key = (
             self.prefix + name for name in (self.ca_name, "CERTIFICATE_FILE", "KEY_FILE")
         )
@@ -71,13 +71,13 @@ class Certificates:
         try:
             self.check()
         except ssl.SSLError as error:
-            yield f"{certificate}: does not match {key}: {error.reason or 'one is no PEM file'}"
+            yield f"{certificate}: does not match {key}: {error.reason or 'one is not a PEM file'}"
         except (OSError, ValueError) as error:
             yield f"{certificate}: does not match {key}: {error}"
 
 
 def unreadable(files: Mapping[str, Path | None]) -> Iterator[str]:
-    """A line for each variable that names a file which cannot be read."""
+    """Yield a line for each variable whose file cannot be read."""
     for variable, path in files.items():
         if path is None:
             continue
@@ -97,5 +97,5 @@ def _stamp(path: Path | None) -> tuple[int, int, int] | None:
 
 
 def _no_password() -> str:
-    # Without it, the library would ask whoever sits at the terminal.
+    # Without this callback, OpenSSL would prompt for the password on the terminal.
     raise ValueError("the key is encrypted")

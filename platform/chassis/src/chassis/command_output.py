@@ -1,4 +1,4 @@
-"""What a command prints: in any locale, and to a reader that may leave before its end."""
+"""The output of a command, in any locale and for a reader that may close the pipe early."""
 
 import contextlib
 import io
@@ -10,16 +10,17 @@ from typing import NoReturn
 
 __all__ = ["command_output"]
 
-_READER_GONE = 128 + 13  # as the shell has it of a process that SIGPIPE ended
+_BROKEN_PIPE = 128 + 13  # the exit code that a shell reports for a process ended by SIGPIPE
 _INPUT_OUTPUT = 74  # sysexits.h
 
 
 @contextmanager
 def command_output() -> Iterator[None]:
-    """Within it, characters that the locale lacks are printed by their numbers.
+    """Return a context manager in which printing never ends with a traceback.
 
-    When the reader has left, as `head` does, the command ends quietly with exit code 141; output
-    that cannot be written, to a full disk for example, is one line and exit code 74.
+    Characters that the locale lacks are printed as escapes. When the reader closes the pipe, as
+    `head` does, the command exits with code 141; if the output cannot be written, for example to a
+    full disk, it prints one line and exits with code 74.
     """
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
@@ -27,7 +28,7 @@ def command_output() -> Iterator[None]:
         yield
         return
     before = sys.stdout
-    sys.stdout = _Printed(before)
+    sys.stdout = _Output(before)
     try:
         yield
     finally:
@@ -37,7 +38,7 @@ def command_output() -> Iterator[None]:
             sys.stdout = before
 
 
-class _Printed(io.TextIOWrapper):
+class _Output(io.TextIOWrapper):
     def __init__(self, stream: io.TextIOWrapper) -> None:
         super().__init__(
             stream.buffer,
@@ -51,24 +52,25 @@ class _Printed(io.TextIOWrapper):
         try:
             return super().write(text)
         except OSError as error:
-            self._lost(error)
+            self._exit(error)
 
     def flush(self) -> None:
         try:
             super().flush()
         except OSError as error:
-            self._lost(error)
+            self._exit(error)
 
-    def _lost(self, error: OSError) -> NoReturn:
-        # What is held back must not fail the rest of the command, nor the interpreter's end.
+    def _exit(self, error: OSError) -> NoReturn:
+        # The buffer is flushed to /dev/null, so that neither the rest of the command nor the
+        # interpreter's exit fails with it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
         if isinstance(error, BrokenPipeError):
-            sys.exit(_READER_GONE)
+            sys.exit(_BROKEN_PIPE)
         with contextlib.suppress(OSError):
             print(f"standard output cannot be written: {error.strerror}", file=sys.stderr)
         sys.exit(_INPUT_OUTPUT)
 
     def __del__(self) -> None:
-        # The stream below is not its own to close.
+        # The buffer stays open, because it belongs to the original stream.
         with contextlib.suppress(ValueError):
             self.detach()

@@ -1,4 +1,4 @@
-"""How much time is left for the request being answered, whatever protocol it came by."""
+"""The deadline of the running request, for HTTP and gRPC alike."""
 
 import time
 from contextvars import ContextVar
@@ -9,11 +9,11 @@ _ends_at: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 def begin(seconds: float | None) -> None:
-    """What runs from here on, in this task or thread, has so many seconds; None: any number."""
+    """Set the deadline of this task or thread to `seconds` from now; None removes it."""
     _ends_at.set(None if seconds is None else time.monotonic() + seconds)
 
 
 def remaining() -> float | None:
-    """Seconds left, zero or less if it has passed; None if there is no deadline."""
+    """Return the seconds left, at most 0 after the deadline; None without a deadline."""
     ends_at = _ends_at.get()
     return None if ends_at is None else ends_at - time.monotonic()

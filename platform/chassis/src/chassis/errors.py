@@ -1,8 +1,8 @@
-"""Errors of the domain: raised once, answered in the words of each protocol.
+"""Errors of the domain, which each protocol answers in its own form.
 
-Over gRPC they become a google.rpc.Status, over HTTP problem+json (RFC 9457). Their detail reaches
-the caller, so it says what is wrong with the request and what to do, and nothing of the inside.
-Any other exception is answered as an internal error without its text.
+Over gRPC they become a google.rpc.Status, over HTTP problem+json (RFC 9457). The caller receives
+the detail: it says what is wrong with the request and what to do, but nothing about internals. Any
+other exception is answered as an internal error without its text.
 """
 
 import sys
@@ -23,16 +23,16 @@ __all__ = [
 
 
 class DomainError(Exception):
-    """A request that cannot be fulfilled, for a reason its caller may know.
+    """The failure of a request for a reason that its caller may know.
 
-    `field` names the part of the request that is at fault, as the caller wrote it.
+    `field` is the path of the invalid part in the request.
     """
 
     grpc_code: ClassVar[str] = "FAILED_PRECONDITION"
     """The name of the google.rpc.Code."""
     http_status: ClassVar[int] = 409
     title: ClassVar[str] = "Conflict"
-    """The kind of problem, the same for each occurrence."""
+    """The summary of this kind of problem, the same for each occurrence."""
 
     def __init__(self, detail: str, *, field: str | None = None) -> None:
         super().__init__(detail)
@@ -41,7 +41,7 @@ class DomainError(Exception):
 
 
 class InvalidArgument(DomainError):
-    """The request is wrong whatever the state of the system."""
+    """The request is invalid, regardless of the system's state."""
 
     grpc_code = "INVALID_ARGUMENT"
     http_status = 422
@@ -49,7 +49,7 @@ class InvalidArgument(DomainError):
 
 
 class NotFound(DomainError):
-    """What the request names does not exist."""
+    """Something that the request names does not exist."""
 
     grpc_code = "NOT_FOUND"
     http_status = 404
@@ -57,14 +57,14 @@ class NotFound(DomainError):
 
 
 class AlreadyExists(DomainError):
-    """What the request would create is there already."""
+    """Something that the request would create exists already."""
 
     grpc_code = "ALREADY_EXISTS"
     title = "Already exists"
 
 
 class FailedPrecondition(DomainError):
-    """The request does not fit the present state."""
+    """The system's state does not allow the request."""
 
     title = "Conflict with the present state"
 
@@ -78,9 +78,9 @@ class PermissionDenied(DomainError):
 
 
 class Unavailable(DomainError):
-    """Something the request needs is away or overloaded; the same request may succeed later.
+    """Something that the request needs is unavailable; the same request may succeed later.
 
-    `retry_after` is how many seconds the caller should wait.
+    The caller should wait for `retry_after` seconds.
     """
 
     grpc_code = "UNAVAILABLE"
@@ -93,14 +93,14 @@ class Unavailable(DomainError):
 
 
 class Overloaded(Unavailable):
-    """More is asked than can be answered at once. It had no effect; the same may succeed later."""
+    """The service has too many requests. This one had no effect and may succeed later."""
 
     grpc_code = "RESOURCE_EXHAUSTED"
     title = "Too many requests at once"
 
 
 class DeadlineExceeded(Unavailable):
-    """Something the request needs did not answer in time; it may or may not have taken effect."""
+    """Something that the request needs timed out; the request may have had an effect."""
 
     grpc_code = "DEADLINE_EXCEEDED"
     http_status = 504
@@ -108,10 +108,11 @@ class DeadlineExceeded(Unavailable):
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether something that was asked is away for now, be it said by us or by a gRPC client."""
+    """Return whether the error is Unavailable, or a gRPC client's error with that code."""
     if isinstance(error, Unavailable):
         return True
-    grpc = sys.modules.get("grpc")  # who has not imported it raises none of its errors
+    # gRPC is not imported for this: without it, no error of gRPC can have been raised.
+    grpc = sys.modules.get("grpc")
     if grpc is None or not isinstance(error, grpc.RpcError):
         return False
     code = getattr(error, "code", None)

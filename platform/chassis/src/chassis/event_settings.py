@@ -10,7 +10,7 @@ __all__ = ["EventSettings"]
 
 
 class EventSettings(BaseSettings):
-    """Inherited by every service's settings."""
+    """The event path's settings in every service; the class is long because it is a list."""
 
     nats_domain: str = Field(
         "",
@@ -61,17 +61,19 @@ class EventSettings(BaseSettings):
     )
     streams: Literal["ensure", "verify"] | None = Field(
         None,
-        description="ensure: the service makes missing streams; verify: it only looks, and `broker "
-        "apply` makes them; if unset, ensure in development and verify in production",
+        description="ensure: the service creates missing streams; verify: it only checks them, and "
+        "`broker apply` creates them; if unset, ensure in development and verify in production",
     )
     member_ttl_seconds: int = Field(
         5,
         ge=1,
-        description="time without an announcement after which a replica is gone, in whole seconds",
+        description="time without an announcement after which a replica counts as lost, in whole "
+        "seconds",
     )
-    # A handler of lists may name each of them in one statement: below SQLite's 32,766 parameters.
+    # The limit is below SQLite's 32,766 parameters, because a handler of lists may name each event
+    # in one statement.
     batch_max_events: int = Field(
-        500, ge=1, le=10_000, description="maximum number of events taken in one commit"
+        500, ge=1, le=10_000, description="maximum number of events in one commit"
     )
     task_tries: int = Field(5, ge=1, description="tries before an event becomes a dead letter")
     task_backoff_seconds: float = Field(
@@ -96,7 +98,7 @@ class EventSettings(BaseSettings):
         "until an operator redrives or drops them",
     )
     mark_max_age_seconds: float = Field(
-        24 * 3600, gt=0, description="how long the marks of a replica that is gone are kept"
+        24 * 3600, gt=0, description="how long the lane marks of a lost replica are kept"
     )
     long_transaction_seconds: float = Field(
         10, gt=0, description="time after which a transaction that still holds its thread is logged"
@@ -113,7 +115,7 @@ class EventSettings(BaseSettings):
         "type occupies all places if the service handles several types",
     )
     relay_sweep_seconds: float = Field(
-        5, gt=0, description="interval at which the relay checks the outbox even if nothing woke it"
+        5, gt=0, description="interval at which the relay checks the outbox without being woken"
     )
     relay_reconcile_seconds: float = Field(
         60, gt=0, description="interval at which the relay compares the stream with the outbox"
@@ -135,10 +137,10 @@ class EventSettings(BaseSettings):
 
     @property
     def makes_streams(self) -> bool:
-        """Whether the service makes its own stream and the members' where they are missing."""
+        """Whether the service creates its own stream and the members' if they are missing."""
         return self.streams != "verify"
 
     def current(self, name: str) -> str:
-        """A secret as its mounted file has it now; as it was read at the start if it has none."""
+        """Return a secret as its mounted file is now, or as read at the start without a file."""
         secret: SecretStr = getattr(self, name)
         return secret.get_secret_value()

@@ -1,7 +1,7 @@
-"""Headers that the calls of a request carry on, whatever protocol the request came by.
+"""Headers of an HTTP or gRPC request that are forwarded with the calls that it causes.
 
-A mesh that routes a request by a header can route the calls it causes the same way only if each
-service hands the header on. The W3C headers of traces and baggage are `telemetry/tracing.py`'s.
+A mesh can route those calls by the same headers only if each service forwards them. The W3C headers
+of traces and baggage are forwarded by `telemetry/trace_context.py`.
 """
 
 import re
@@ -16,47 +16,49 @@ from pydantic import AfterValidator
 __all__ = ["Forwarding", "HeaderName", "begin", "current"]
 
 _log = structlog.get_logger(__name__)
-_TOLD_SECONDS = 60.0
+_WARNING_SECONDS = 60.0
 _headers: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("forwarded", default=())
 
-# Those that belong to one connection or one message, and those that are carried on anyway.
-_OWN = frozenset({"connection", "content-length", "content-type", "host", "keep-alive", "te"})
-_OWN |= {"trailer", "transfer-encoding", "upgrade", "user-agent"}
+# Headers that belong to a single message or connection, and headers that are always forwarded.
+_PER_MESSAGE = frozenset(
+    {"connection", "content-length", "content-type", "host", "keep-alive", "te"}
+)
+_PER_MESSAGE |= {"trailer", "transfer-encoding", "upgrade", "user-agent"}
 _TELEMETRY = frozenset({"traceparent", "tracestate", "baggage"})
 _NAME = re.compile(r"[a-z0-9_.-]+")
-# What gRPC takes as the value of a text key.
+# The values that gRPC accepts for a text key.
 _VALUE = re.compile(r"[ -~]+")
 
 
-def _name(name: str) -> str:
+def _checked_name(name: str) -> str:
     name = name.lower()
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name that gRPC metadata can have: use a-z 0-9 _ - .")
+        raise ValueError(f"{name!r} is not a valid name of gRPC metadata; use a-z 0-9 _ - .")
     if name in _TELEMETRY:
-        raise ValueError(f"{name} is carried on always; leave it out")
-    if name in _OWN or name.startswith("grpc-") or name.endswith("-bin"):
-        raise ValueError(f"{name} belongs to one message or is gRPC's own; leave it out")
+        raise ValueError(f"{name} is always forwarded; leave it out")
+    if name in _PER_MESSAGE or name.startswith("grpc-") or name.endswith("-bin"):
+        raise ValueError(f"{name} belongs to a single message or to gRPC itself; leave it out")
     return name
 
 
-HeaderName = Annotated[str, AfterValidator(_name)]
-"""The name of a header that may be carried on, in lower case."""
+HeaderName = Annotated[str, AfterValidator(_checked_name)]
+"""The name of a header that may be forwarded, in lower case."""
 
 
 class Forwarding:
-    """Chooses what is carried on: the headers of these names, up to so many bytes in all."""
+    """The choice of headers to forward: those with these names, up to `max_bytes` in all."""
 
     def __init__(self, names: Collection[str], max_bytes: int) -> None:
         self._names = frozenset(names)
         self._http_names = frozenset(name.encode("ascii") for name in names)
         self._max_bytes = max_bytes
-        self._tell_at = 0.0
+        self._next_warning = 0.0
 
-    def of(self, headers: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, str], ...]:
-        """The headers to carry on, in their order; names are in lower case.
+    def select(self, headers: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, str], ...]:
+        """Return the headers to forward, in their order; their names are in lower case.
 
-        A header that exceeds the limit together with those before it is left out, and so is one
-        with characters other than printable ASCII.
+        A header is left out if it exceeds the limit together with those before it, or if its value
+        has characters other than printable ASCII.
         """
         chosen = []
         left = self._max_bytes
@@ -65,25 +67,25 @@ class Forwarding:
                 continue
             size = len(name) + len(value)
             if not isinstance(value, str) or not _VALUE.fullmatch(value) or size > left:
-                self._tell(name, size, left)
+                self._warn(name, size, left)
                 continue
             left -= size
             chosen.append((name, value))
         return tuple(chosen)
 
-    def of_http(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
-        """The same for the headers of an ASGI request."""
-        return self.of(
+    def select_http(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
+        """Return the headers of an ASGI request to forward, as `select`."""
+        return self.select(
             (name.decode("ascii"), value.decode("latin-1"))
             for name, value in headers
             if name in self._http_names
         )
 
-    def _tell(self, name: str, size: int, left: int) -> None:
-        # Strangers choose the headers of their requests: not a line for each.
+    def _warn(self, name: str, size: int, left: int) -> None:
+        # Limited to one line a minute, because clients choose the headers of their requests.
         now = time.monotonic()
-        if now >= self._tell_at:
-            self._tell_at = now + _TOLD_SECONDS
+        if now >= self._next_warning:
+            self._next_warning = now + _WARNING_SECONDS
             _log.warning(
                 "header not forwarded; its value is invalid or too large",
                 header=name,
@@ -93,10 +95,10 @@ class Forwarding:
 
 
 def begin(headers: tuple[tuple[str, str], ...]) -> None:
-    """What runs from here on, in this task or thread, carries these on with its calls."""
+    """Forward these headers with all calls that this task or thread makes from now on."""
     _headers.set(headers)
 
 
 def current() -> tuple[tuple[str, str], ...]:
-    """The headers that a call made now carries on."""
+    """Return the headers that are forwarded with a call made now."""
     return _headers.get()

@@ -1,4 +1,4 @@
-"""Identifiers that sort by the time they were made."""
+"""Identifiers that sort by the time of their creation."""
 
 import os
 import threading
@@ -13,10 +13,10 @@ _counter = 0
 
 
 def uuid7() -> str:
-    """A UUIDv7 (RFC 9562), greater than all that this process has made before.
+    """Return a UUIDv7 (RFC 9562) that is greater than all that this process returned before.
 
-    48 bits of milliseconds, then a counter of 42 bits that begins anew at a random value in each
-    millisecond, then 32 random bits.
+    It has 48 bits of milliseconds, a counter of 42 bits that restarts at a random value in each
+    millisecond, and 32 random bits.
     """
     global _counter, _last_millisecond
     tail = os.urandom(4).hex()
@@ -24,7 +24,7 @@ def uuid7() -> str:
         now = time.time_ns() // 1_000_000
         if now > _last_millisecond:
             _last_millisecond = now
-            # The highest bit is left for counting.
+            # The highest bit is 0 at first, so that the counter has room to grow.
             _counter = int.from_bytes(os.urandom(6)) >> (48 - _COUNTER_BITS + 1)
         else:
             _counter += 1
@@ -38,11 +38,12 @@ def uuid7() -> str:
     return f"{head[:8]}-{head[8:]}-{high:04x}-{middle:04x}-{counter & 0xFFFF:04x}{tail}"
 
 
-def _begin_anew() -> None:
+def _restart_in_child() -> None:
+    """Give a forked process its own lock and counter, so that its ids differ from its parent's."""
     global _last_millisecond, _lock
     _lock = threading.Lock()
-    # The child's next id takes a new millisecond with a counter of its own.
+    # The next id sees a new millisecond and therefore draws a new random counter.
     _last_millisecond = min(_last_millisecond, time.time_ns() // 1_000_000 - 1)
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_restart_in_child)

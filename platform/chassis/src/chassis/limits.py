@@ -1,4 +1,4 @@
-"""How much a service takes from its callers at once: settings of both protocols."""
+"""Limits on what callers can demand of a service at a time, for HTTP and gRPC."""
 
 from pydantic import Field
 from pydantic_settings import BaseSettings
@@ -7,7 +7,7 @@ __all__ = ["LimitSettings"]
 
 
 class LimitSettings(BaseSettings):
-    """Inherited by every service's settings."""
+    """The limits in every service's settings; the class is long because it is a list."""
 
     request_max_bytes: int = Field(
         1024 * 1024,

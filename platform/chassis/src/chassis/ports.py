@@ -1,4 +1,4 @@
-"""An address to listen on; when it cannot be had, the reason and what to do."""
+"""Sockets to listen on; if an address cannot be used, an error that says why and what to do."""
 
 import errno
 import socket
@@ -10,7 +10,7 @@ __all__ = ["GRPC", "HTTP", "METRICS", "CannotListen", "PortInUse", "Variables", 
 
 
 class Variables(NamedTuple):
-    """The variables that set an address."""
+    """The names of the variables that set an address."""
 
     host: str
     port: str
@@ -20,41 +20,44 @@ HTTP = Variables("APP_HTTP_HOST", "APP_HTTP_PORT")
 METRICS = Variables("APP_HTTP_HOST", "APP_METRICS_PORT")
 GRPC = Variables("APP_GRPC_HOST", "APP_GRPC_PORT")
 
-_LOWEST_FREE_FOR_ALL = 1024
+_FIRST_UNPRIVILEGED = 1024
 
 
 class CannotListen(Exception):
-    """The service cannot listen where its settings say.
+    """An address of the settings cannot be listened on.
 
-    `exit_code` tells whoever starts the process whether trying again can help.
+    `exit_code` tells a supervisor whether a restart can help.
     """
 
     exit_code = CONFIGURATION
 
 
 class PortInUse(CannotListen):
-    """Something else listens there, and may go away."""
+    """Another process listens on the port; a restart can help once it has ended."""
 
     exit_code = FAILED
 
 
 def listen(host: str, port: int, variables: Variables, *, backlog: int) -> socket.socket:
-    """A listening socket. `variables` are named in the reason if it cannot be had.
+    """Return a listening socket.
 
     Raises:
-        CannotListen: with the reason.
+        CannotListen: the address cannot be used; the message says why and names the `variables`.
     """
-    listener = _bound(host, port, variables)
+    listener = _bind(host, port, variables)
     try:
         listener.listen(backlog)
     except OSError as error:
         listener.close()
-        raise _reason(error, host, port, variables) from error
+        raise _error(error, host, port, variables) from error
     return listener
 
 
 def why_not(host: str, port: int, variables: Variables) -> CannotListen | None:
-    """Why nobody can listen there now, for a library that keeps the reason to itself."""
+    """Return the reason why an address cannot be listened on, None if it can.
+
+    It is for libraries that fail to listen without giving the reason.
+    """
     try:
         listen(host, port, variables, backlog=1).close()
     except CannotListen as reason:
@@ -62,35 +65,36 @@ def why_not(host: str, port: int, variables: Variables) -> CannotListen | None:
     return None
 
 
-def _bound(host: str, port: int, variables: Variables) -> socket.socket:
+def _bind(host: str, port: int, variables: Variables) -> socket.socket:
     try:
         found = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (OSError, UnicodeError) as error:
-        raise _reason(error, host, port, variables) from error
-    # A name of both kinds of address is listened on at the older one, as ever.
+        raise _error(error, host, port, variables) from error
+    # A name with IPv4 and IPv6 addresses is listened on at its IPv4 address.
     family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     try:
         listener = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise _reason(error, host, port, variables) from error
+        raise _error(error, host, port, variables) from error
     try:
-        # A port whose old connections still wind down is free; one that is listened on is not.
+        # SO_REUSEADDR allows a port whose former connections are still in TIME_WAIT, but not a port
+        # that another process listens on.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise _reason(error, host, port, variables) from error
+        raise _error(error, host, port, variables) from error
     return listener
 
 
-def _reason(
+def _error(
     error: OSError | UnicodeError, host: str, port: int, variables: Variables
 ) -> CannotListen:
     host_variable, port_variable = variables
     if isinstance(error, (socket.gaierror, UnicodeError)):
-        said = error.strerror if isinstance(error, socket.gaierror) else "it is no name"
+        said = error.strerror if isinstance(error, socket.gaierror) else "it is not a valid name"
         return CannotListen(
             f"the host {host[:100]!r} cannot be resolved ({said}): set {host_variable} to an "
             "address of this machine, or 0.0.0.0 for all of them"
@@ -102,20 +106,20 @@ def _reason(
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         advice = (
-            f"choose one from {_LOWEST_FREE_FOR_ALL} on with {port_variable}, "
+            f"choose one from {_FIRST_UNPRIVILEGED} upwards with {port_variable}, "
             "or give the process the capability NET_BIND_SERVICE"
-            if port < _LOWEST_FREE_FOR_ALL
+            if port < _FIRST_UNPRIVILEGED
             else f"choose another with {port_variable}"
         )
-        return CannotListen(f"port {port} on {host} is not allowed to this process: {advice}")
+        return CannotListen(f"this process may not listen on port {port} of {host}: {advice}")
     if error.errno == errno.EADDRNOTAVAIL:
         return CannotListen(
-            f"{host} is no address of this machine: set {host_variable} to one of its own, "
+            f"{host} is not an address of this machine: set {host_variable} to one of its own, "
             "or 0.0.0.0 for all of them"
         )
     if error.errno in (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
         return CannotListen(
-            f"{host} is an address of a kind that this machine does not speak"
+            f"this machine does not support addresses like {host}"
             f"{' (IPv6)' if ':' in host else ''}: set {host_variable} to an IPv4 address"
         )
     return CannotListen(

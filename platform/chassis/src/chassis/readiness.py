@@ -1,4 +1,4 @@
-"""Whether the service can do its work now, and what it depends on for it."""
+"""The readiness of a service: whether it can work now, and the state of its dependencies."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,13 +20,14 @@ Status = Literal["starting", "ready", "degraded", "unavailable", "draining"]
 
 
 class Readiness:
-    """What the probes and gRPC's health say.
+    """The state that the probes and gRPC's health service report.
 
-    Without a database that takes writes a service cannot answer, so it is unavailable. Without the
-    broker it is degraded: commands are still taken, their events wait in the outbox. So it is when
-    its database refuses some of its work: `database_refuses` says what.
+    A service is unavailable without a database that accepts writes. It is degraded without the
+    broker: it still accepts commands, and their events wait in the outbox. It is degraded too while
+    its database refuses some of its work; `database_refuses` in the report says which.
 
-    Each look reads from the database; one in `write_seconds`, and each after a refusal, writes.
+    Each check reads from the database. A check also writes once in `write_seconds`, and after a
+    failure.
     """
 
     def __init__(self, *, write_seconds: float = 5) -> None:
@@ -39,28 +40,28 @@ class Readiness:
         self._events: Callable[[], Mapping[str, str]] | None = None
         self._held_up: Callable[[], Mapping[str, object]] | None = None
         self._checked_at = float("-inf")
-        self._check: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[None] | None = None
         self._last: Status = "starting"
         self._on_change: list[Callable[[bool], Awaitable[None]]] = []
 
     def depend_on(
         self, database: Database | None, events: Callable[[], Mapping[str, str]] | None
     ) -> None:
-        """What to look at: the database, and what the event path says of itself."""
+        """Set the dependencies to check: the database, and the states that `events` returns."""
         self._database = database
         self._events = events
 
-    def tell_of_events(self, held_up: Callable[[], Mapping[str, object]]) -> None:
-        """What the report says of events that wait for an operator: it makes nothing unready."""
+    def report_events(self, held_up: Callable[[], Mapping[str, object]]) -> None:
+        """Report also the events that wait for an operator; they do not change the status."""
         self._held_up = held_up
 
     def on_change(self, call: Callable[[bool], Awaitable[None]]) -> None:
-        """Call with whether it is ready, at each look that finds it changed."""
+        """Call with whether the service is ready whenever the status has changed."""
         self._on_change.append(call)
 
     @property
     def status(self) -> Status:
-        """As of the last look."""
+        """The status at the last check."""
         if self.draining:
             return "draining"
         if not self.started:
@@ -73,66 +74,66 @@ class Readiness:
 
     @property
     def ready(self) -> bool:
-        """Whether requests will be answered."""
+        """Whether the service answers requests."""
         return self.status in ("ready", "degraded")
 
-    async def look(self) -> Status:
-        """Look again, unless somebody has within the last quarter of a second."""
+    async def check(self) -> Status:
+        """Check the dependencies, at most every 0.25 s, and return the status."""
         now = asyncio.get_running_loop().time()
-        # While it drains the answer is known, and what it depends on closes one by one.
+        # A draining service is not checked: its status is known, and its dependencies are closing.
         if not self.draining and now - self._checked_at >= _FRESH_SECONDS:
-            if self._check is None or self._check.done():
-                self._check = asyncio.create_task(self._look())
-            # Of several who ask at once one looks, and one who goes away takes nobody's answer.
-            await asyncio.shield(self._check)
+            if self._checking is None or self._checking.done():
+                self._checking = asyncio.create_task(self._check_all())
+            # Concurrent callers share one check; the shield keeps it running when one is cancelled.
+            await asyncio.shield(self._checking)
         return self.status
 
     async def begin(self) -> None:
-        """The start is over. What was seen while it went on counts no longer."""
-        await self._look()
+        """End the start with a new check, because earlier ones saw the service half started."""
+        await self._check_all()
         self.started = True
-        await self.tell()
+        await self.announce()
 
     async def watch(self, seconds: float) -> None:
-        """Look every so many seconds, for ever."""
+        """Check every `seconds`, for ever."""
         while True:
-            await self.look()
+            await self.check()
             await asyncio.sleep(seconds)
 
-    async def _look(self) -> None:
+    async def _check_all(self) -> None:
         dependencies = {}
         if self._database is not None:
-            dependencies["database"] = await self._look_at(self._database)
+            dependencies["database"] = await self._database_state(self._database)
             if refused := self._database.refused(DatabaseAtFault):
                 dependencies["database_refuses"] = without_credentials(refused)
         if self._events is not None:
             dependencies.update(self._events())
         self.dependencies = dependencies
         self._checked_at = asyncio.get_running_loop().time()
-        await self.tell()
+        await self.announce()
 
-    async def tell(self) -> None:
-        """Log what has changed, and tell those who want to know."""
+    async def announce(self) -> None:
+        """Log the status and call the callbacks of `on_change` if it has changed."""
         status, before = self.status, self._last
         if status == before:
             return
         self._last = status
-        away = {name: state for name, state in self.dependencies.items() if state != OK}
+        failing = {name: state for name, state in self.dependencies.items() if state != OK}
         if status in ("unavailable", "degraded"):
-            _log.warning("readiness changed", status=status, **away)
+            _log.warning("readiness changed", status=status, **failing)
         else:
             _log.info("readiness changed", status=status)
         for call in self._on_change:
             await call(self.ready)
 
     def report(self) -> dict[str, object]:
-        """What /readyz answers."""
+        """Return the body of /readyz."""
         report: dict[str, object] = {"status": self.status, "dependencies": self.dependencies}
         if self._held_up is not None:
             report["events"] = self._held_up()
         return report
 
-    async def _look_at(self, database: Database) -> str:
+    async def _database_state(self, database: Database) -> str:
         now = asyncio.get_running_loop().time()
         write = now - self._written_at >= self._write_seconds
         try:
@@ -142,7 +143,7 @@ class Readiness:
             return f"no answer within {_CHECK_SECONDS:g} s"
         except DatabaseDown as error:
             self._written_at = float("-inf")
-            return without_credentials(str(error)) or "away"
+            return without_credentials(str(error)) or "unavailable"
         if write:
             self._written_at = now
         return without_credentials(database.refused(DatabaseDown) or OK)

@@ -1,4 +1,4 @@
-"""What a service is made of: declared once, in its service.py, and run from its __main__.py."""
+"""The definition of a service: written in its service.py and run from its __main__.py."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,20 +20,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Service:
-    """A service: its name, its settings, and everything it takes in, gives out and calls.
+    """The definition of a service: its name, settings, inputs, outputs and calls.
 
-    Nothing is opened and nothing runs before `chassis.run(service)`, so that tools may import the
-    definition to read from it.
+    Nothing is opened and nothing runs before `chassis.run(service)`, so that tools can import the
+    definition and read it.
 
     Args:
         name: also its stream's name and its `source` in events.
-        settings: its settings' type; tools read the defaults from it.
+        settings: the class of its settings; tools read the defaults from it.
         events: the routers with its event handlers.
-        grpc: the contracts it serves, each with the class that has a method per RPC.
-        http: routers of its HTTP surface, beside the probes.
-        publishes: every type of event it publishes.
-        calls: the contracts of other services it calls.
-        tables: its tables; a service with handlers or `publishes` has a database anyway.
+        grpc: the contracts that it serves, each with the class that has a method per RPC.
+        http: the routers of its own HTTP routes, in addition to the probes.
+        publishes: every type of event that it publishes.
+        calls: the contracts of other services that it calls.
+        tables: its tables; a service with handlers or `publishes` has a database without them too.
         migrations: import path of the package with its alembic revisions, "orders.migrations".
     """
 
@@ -62,10 +62,10 @@ class Service:
         self.jobs: list[Job] = []
 
     def every(self, *, seconds: float | Callable[[Any], float]) -> Callable[[F], F]:
-        """Run a `def` again and again, on one replica at a time.
+        """Register a `def` that runs every `seconds`, on one replica at a time.
 
-        It takes a Transaction and settings, by annotation. A run that fails is logged; the next
-        comes in its time. `seconds` may be a function of the settings.
+        Its parameters are a Transaction and the settings, by annotation. A run that fails is
+        logged; the next one comes as usual. `seconds` may be a function of the settings.
         """
 
         def register(function: F) -> F:
@@ -77,7 +77,7 @@ class Service:
 
     @property
     def has_database(self) -> bool:
-        """Whether it keeps anything: tables, events to publish, positions."""
+        """Whether it stores anything: tables, events to publish, jobs, or positions of handlers."""
         return bool(
             self.tables is not None
             or self.migrations

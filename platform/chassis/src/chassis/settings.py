@@ -1,7 +1,7 @@
 """Settings of a service: APP_… variables, mounted files, and the defaults in its settings.py.
 
-The same names in every service. A variable wins over a file of the same name in the folder of
-mounted secrets, a file over the default.
+A variable takes precedence over a file of the same name in the folder of mounted secrets, and a
+file over the default.
 """
 
 import contextlib
@@ -37,14 +37,15 @@ _SECRETS_DIRECTORY = "/run/secrets"
 S = TypeVar("S", bound="ServiceSettings")
 
 
-# An IPv6 address may stand in brackets, as in a URL.
+# An IPv6 address may be in brackets, as in a URL.
 Host = Annotated[str, AfterValidator(lambda host: host.removeprefix("[").removesuffix("]"))]
 
 
 class ServiceSettings(EventSettings, LimitSettings):
-    """What every service can be told. A service's own settings inherit from it.
+    """The settings that every service has; a service's own settings class inherits from it.
 
-    A subclass gives each setting a type, a description and a default that works locally.
+    A subclass gives each of its settings a type, a description and a default that works locally.
+    The class is long because it is a list: each setting is declared once.
     """
 
     model_config = SettingsConfigDict(
@@ -54,7 +55,7 @@ class ServiceSettings(EventSettings, LimitSettings):
     environment: Literal["development", "production"] = Field(
         "development",
         description="in production, default secrets are refused, and the start runs no migrations "
-        "and makes no streams",
+        "and creates no streams",
     )
     version: str = Field("dev", description="version of this service, shown in its telemetry")
     http_host: Host = Field("127.0.0.1", description="address the HTTP server listens on")
@@ -74,8 +75,8 @@ class ServiceSettings(EventSettings, LimitSettings):
         None,
         ge=0,
         le=65535,
-        description="port of its own for /metrics, on the HTTP server's address, which then has "
-        "no /metrics; if unset, /metrics is on the HTTP port",
+        description="separate port for /metrics, on the HTTP server's address; if unset, "
+        "/metrics is on the HTTP port",
     )
     grpc_host: Host = Field("127.0.0.1", description="address the gRPC server listens on")
     grpc_port: int = Field(9090, ge=0, le=65535, description="port of the gRPC server")
@@ -117,15 +118,16 @@ class ServiceSettings(EventSettings, LimitSettings):
     )
     forward_headers: list[HeaderName] = Field(
         ["end-user"],
-        description="names of request headers that the calls of a request carry on, so that a mesh "
-        "can route by them at each hop; traceparent, tracestate and baggage are carried on always",
+        description="names of request headers that are forwarded with the calls of a request, so "
+        "that a mesh can route by them at each hop; traceparent, tracestate and baggage are always "
+        "forwarded",
     )
     forward_max_bytes: int = Field(
         2048,
         ge=0,
         le=8192,
-        description="bytes of names and values that a request's calls carry on by forward_headers; "
-        "a header that exceeds them is left out",
+        description="maximum size of the names and values that forward_headers adds to a call, in "
+        "bytes; a header that exceeds it is left out",
     )
     request_timeout_seconds: float = Field(
         10, gt=0, description="time limit for an HTTP request's calls to other services"
@@ -199,9 +201,9 @@ class ServiceSettings(EventSettings, LimitSettings):
 
 
 class SettingsInvalid(Exception):
-    """Settings that are wrong or missing.
+    """Settings are invalid or missing.
 
-    `lines` says of each variable what is wrong with it, without its value.
+    `lines` has a line for each such variable, which does not contain its value.
     """
 
     def __init__(self, lines: list[str]) -> None:
@@ -220,7 +222,7 @@ class _Files(SecretsSettingsSource):
 
 
 def _json_or_text(decode: Any, field_name: str, field: FieldInfo, value: Any) -> Any:
-    # What is no JSON goes on as text: its validation names it together with all others.
+    # Invalid JSON stays text, so that its validation error is reported together with all others.
     try:
         return decode(field_name, field, value)
     except ValueError:
@@ -236,7 +238,7 @@ def load(settings_type: type[S]) -> S:
     """Read the settings from the environment.
 
     Raises:
-        SettingsInvalid: some are wrong or missing.
+        SettingsInvalid: settings are invalid or missing.
     """
     lines = []
     named = os.environ.get(SECRETS_DIRECTORY_VARIABLE)
@@ -245,7 +247,7 @@ def load(settings_type: type[S]) -> S:
     try:
         settings = settings_type()
     except ValidationError as error:
-        raise SettingsInvalid(lines + list(_lines(error))) from None
+        raise SettingsInvalid(lines + list(_lines_of(error))) from None
     if settings.environment != "development":
         lines += _default_secrets(settings)
     if lines:
@@ -253,7 +255,7 @@ def load(settings_type: type[S]) -> S:
     return settings
 
 
-def _lines(error: ValidationError) -> Iterator[str]:
+def _lines_of(error: ValidationError) -> Iterator[str]:
     by_variable: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_input=False):
         location = NESTED.join(str(part) for part in problem["loc"]) or "settings"
@@ -278,7 +280,10 @@ def _default_secrets(settings: ServiceSettings) -> Iterator[str]:
 def unknown_variables(
     settings_type: type[ServiceSettings], environment: Mapping[str, str] = os.environ
 ) -> list[str]:
-    """A line for each APP_… variable or mounted file that no setting reads, naming the nearest."""
+    """Return a line for each APP_… variable or mounted file that is not a setting.
+
+    It names the setting with the most similar name.
+    """
     known = {PREFIX + name.upper(): field for name, field in settings_type.model_fields.items()}
     nested = tuple(name + NESTED for name, field in known.items() if _is_nested(field))
     names = [name for name in environment if name.upper().startswith(PREFIX)]
@@ -292,7 +297,7 @@ def unknown_variables(
             continue
         nearest = difflib.get_close_matches(upper, known, n=1)
         lines.append(
-            f"{name} is no setting of this service"
+            f"{name} is not a setting of this service"
             + (f"; did you mean {nearest[0]}?" if nearest else "")
         )
     return lines
@@ -304,16 +309,16 @@ def _is_nested(field: FieldInfo) -> bool:
 
 
 def describe(settings: ServiceSettings) -> str:
-    """The effective settings, one `APP_NAME=value` a line with its description; secrets masked."""
+    """Return a line `APP_NAME=value  # description` for each setting, with secrets masked."""
     lines = []
     for name, field in type(settings).model_fields.items():
-        shown = _shown(getattr(settings, name), settings, name)
+        shown = _displayed(getattr(settings, name), settings, name)
         lines.append((f"{PREFIX}{name.upper()}={shown}", field.description or ""))
     width = min(60, max(len(assignment) for assignment, _ in lines))
     return "\n".join(f"{assignment:<{width}}  # {text}".rstrip("# ") for assignment, text in lines)
 
 
-def _shown(value: object, settings: ServiceSettings, name: str) -> str:
+def _displayed(value: object, settings: ServiceSettings, name: str) -> str:
     if isinstance(value, SecretStr):
         return str(value)
     dumped = settings.model_dump(mode="json", include={name})[name]
@@ -328,5 +333,5 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/\s@\"']+@")
 
 
 def without_credentials(text: str) -> str:
-    """The text with the user and password of each URL in it masked."""
+    """Return the text with the user and password of each URL masked."""
     return _CREDENTIALS.sub("***@", text)

@@ -50,21 +50,21 @@ async def test_a_service_that_has_started_is_ready(
 async def test_without_the_broker_a_service_is_degraded_and_ready(
     http: httpx.AsyncClient, readiness: Readiness
 ) -> None:
-    readiness.depend_on(None, lambda: {"broker": "away"})
+    readiness.depend_on(None, lambda: {"broker": "unavailable"})
     await readiness.begin()
     assert await codes(http) == (200, 200, 200)
     assert (await http.get("/readyz")).json() == {
         "status": "degraded",
-        "dependencies": {"broker": "away"},
+        "dependencies": {"broker": "unavailable"},
     }
 
 
 async def test_what_was_seen_during_the_start_counts_no_longer_when_it_is_over(
     http: httpx.AsyncClient, readiness: Readiness
 ) -> None:
-    states = {"broker": "away"}
+    states = {"broker": "unavailable"}
     readiness.depend_on(None, lambda: states)
-    assert (await http.get("/readyz")).json()["dependencies"] == {"broker": "away"}
+    assert (await http.get("/readyz")).json()["dependencies"] == {"broker": "unavailable"}
     states["broker"] = "ok"
     await readiness.begin()
     assert (await http.get("/readyz")).json()["status"] == "ready"
@@ -132,7 +132,7 @@ async def test_a_change_is_told_once(readiness: Readiness) -> None:
     watch.cancel()
     readiness.draining = True
     for _ in range(3):
-        await readiness.tell()
+        await readiness.announce()
     assert told == [True, False]
 
 

@@ -44,7 +44,7 @@ async def test_a_service_without_the_broker_is_degraded_until_it_comes(
     nats = NatsServer(tmp_path / "nats")
     with Stall(tmp_path, nats_url=nats.url, database_url=empty_database("bookstore")) as stall:
         answer = await stall.answers("/readyz", 200)
-        assert answer.json()["dependencies"] == {"database": "ok", "broker": "away"}
+        assert answer.json()["dependencies"] == {"database": "ok", "broker": "unavailable"}
         assert answer.json()["status"] == "degraded"
         with nats:
             await stall.ready()
@@ -138,7 +138,7 @@ def test_wrong_settings_stop_the_start_with_a_line_each_and_exit_code_78(tmp_pat
 
 
 async def test_an_unknown_setting_is_a_warning(tmp_path: Path) -> None:
-    warning = "APP_COPYS is no setting of this service; did you mean APP_COPIES?"
+    warning = "APP_COPYS is not a setting of this service; did you mean APP_COPIES?"
     stall = Stall(tmp_path, copys="1")
     ran = stall.command("--settings")
     assert ran.returncode == 0

@@ -142,20 +142,19 @@ async def test_a_proxy_in_the_environment_is_not_asked_unless_it_is_wanted(
     [
         (
             {"OTEL_TRACES_EXPORTER": "zipkin"},
-            "OTEL_TRACES_EXPORTER: zipkin is not known here; it can be otlp, console, none",
+            "OTEL_TRACES_EXPORTER: zipkin is unknown; it can be otlp, console, none",
         ),
         (
             {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
-            "OTEL_EXPORTER_OTLP_PROTOCOL: http/json is not known here; "
-            "it can be grpc, http/protobuf",
+            "OTEL_EXPORTER_OTLP_PROTOCOL: http/json is unknown; it can be grpc, http/protobuf",
         ),
         (
             {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_PROPAGATORS": "tracecontext,none-such"},
-            "OTEL_PROPAGATORS: none-such is not known here; it can be none, baggage, tracecontext",
+            "OTEL_PROPAGATORS: none-such is unknown; it can be none, baggage, tracecontext",
         ),
         (
             {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_TRACES_SAMPLER": "sometimes"},
-            "OTEL_TRACES_SAMPLER: sometimes is not known here; it can be always_on",
+            "OTEL_TRACES_SAMPLER: sometimes is unknown; it can be always_on",
         ),
         (
             {

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from chassis._lazy import lazily
+from chassis._lazy import lazy_getattr
 
 if TYPE_CHECKING:
     from chassis.events.wire.decoding import decode
@@ -19,4 +19,4 @@ _HOMES = {
 }
 
 
-__getattr__ = lazily(__name__, _HOMES)
+__getattr__ = lazy_getattr(__name__, _HOMES)

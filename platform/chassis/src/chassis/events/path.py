@@ -189,7 +189,7 @@ class EventPath:
         """
         states = {"database": self.refused} if self.refused else {}
         if not self.broker_connected():
-            return {**states, "broker": "away"}
+            return {**states, "broker": "unavailable"}
         states["broker"] = "ok"
         if self.producing and self.producing.hindrance:
             states["publishing"] = self.producing.hindrance

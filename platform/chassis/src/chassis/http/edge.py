@@ -55,7 +55,7 @@ class Edge:
             await send(message)
 
         deadline.begin(self._timeout)
-        forwarding.begin(self._forwarding.of_http(scope["headers"]))
+        forwarding.begin(self._forwarding.select_http(scope["headers"]))
         with trace_context.attached(*_trace_headers(scope)):
             try:
                 await self._app(scope, receive, send_noting_status)

@@ -26,7 +26,7 @@ def routes(readiness: Readiness, *, metrics: bool = True) -> Sequence[BaseRoute]
         return JSONResponse({"status": "live"})
 
     async def readyz(_: Request) -> Response:
-        await readiness.look()
+        await readiness.check()
         if readiness.ready:
             return JSONResponse(readiness.report())
         return JSONResponse(readiness.report(), 503, headers={"retry-after": "1"})

@@ -3,7 +3,7 @@ command line upon them (`python -m <service> dead-letters …`, `events …`, `o
 
 from typing import TYPE_CHECKING
 
-from chassis._lazy import lazily
+from chassis._lazy import lazy_getattr
 
 if TYPE_CHECKING:
     from chassis.operations.dead_letters import (
@@ -88,4 +88,4 @@ _HOMES = {
     "type_statuses": "chassis.operations.events",
 }
 
-__getattr__ = lazily(__name__, _HOMES)
+__getattr__ = lazy_getattr(__name__, _HOMES)

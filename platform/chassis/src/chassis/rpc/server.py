@@ -160,7 +160,7 @@ class RpcServer:
             try:
                 deadline.begin(context.time_remaining())
                 metadata = context.invocation_metadata() or ()
-                forwarding.begin(self._forwarding.of(metadata))
+                forwarding.begin(self._forwarding.select(metadata))
                 with trace_context.attached(*_incoming(metadata)):
                     return await timed(request, context)
             finally:

@@ -1,9 +1,8 @@
-"""Where spans go, by the service's settings and by the standard OTEL_… variables.
+"""The destination of spans, from the service's settings and the standard OTEL_… variables.
 
-A setting APP_… that is set wins over its OTEL_… variable, and that over the default.
-OTEL_SDK_DISABLED=true records nothing whatever else is set. The variables of exporters (headers,
-certificates, time-outs, compression), of the batch processor and of span limits are read by the
-OpenTelemetry SDK itself.
+An APP_… setting that is set takes precedence over its OTEL_… variable, and that over the default.
+With OTEL_SDK_DISABLED=true nothing is recorded. The OpenTelemetry SDK itself reads the variables of
+exporters (headers, certificates, timeouts, compression), of the batch processor and of span limits.
 """
 
 import logging
@@ -22,15 +21,15 @@ if TYPE_CHECKING:
 
     from chassis.settings import ServiceSettings
 
-__all__ = ["OncePer", "SpanExport", "export_of", "problems", "resource_of", "sampler_of"]
+__all__ = ["RateLimit", "SpanExport", "export_of", "problems", "resource_of", "sampler_of"]
 
 Protocol = Literal["grpc", "http/protobuf"]
 
 _PROTOCOLS = ("grpc", "http/protobuf")
 _EXPORTERS = ("otlp", "console", "none")
 _EXPORT_SECONDS = 5
-# Loggers that would write a line for each batch a dead backend does not take.
-_CHATTY = (
+# Loggers that would write a line for each batch that an unavailable backend does not accept.
+_EXPORT_LOGGERS = (
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.sdk._shared_internal",
@@ -39,7 +38,10 @@ _CHATTY = (
 
 @dataclass(frozen=True, slots=True)
 class SpanExport:
-    """`endpoint` None is for the exporter to find, in OTEL_… variables or by its own default."""
+    """An exporter and where it sends spans.
+
+    If `endpoint` is None, the exporter reads it from OTEL_… variables or uses its own default.
+    """
 
     exporter: Literal["otlp", "console"]
     protocol: Protocol = "grpc"
@@ -47,13 +49,13 @@ class SpanExport:
     through_proxy: bool = False
 
     def make(self) -> "SpanExporter":
-        """Its exporter, which connects when it has something to send."""
+        """Return the exporter, which connects when it has spans to send."""
         if self.exporter == "console":
             from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
             return ConsoleSpanExporter(out=sys.stdout)
-        for name in _CHATTY:
-            logging.getLogger(name).addFilter(OncePer(60))
+        for name in _EXPORT_LOGGERS:
+            logging.getLogger(name).addFilter(RateLimit(60))
         return self._over_grpc() if self.protocol == "grpc" else self._over_http()
 
     def _over_grpc(self) -> "SpanExporter":
@@ -80,7 +82,7 @@ class SpanExport:
 
 
 def export_of(settings: "ServiceSettings") -> SpanExport | None:
-    """Where spans go; None when none are to be recorded."""
+    """Return where spans go, None if none are recorded."""
     if _variable("OTEL_SDK_DISABLED").lower() == "true":
         return None
     exporter = _variable("OTEL_TRACES_EXPORTER")
@@ -103,16 +105,16 @@ def export_of(settings: "ServiceSettings") -> SpanExport | None:
 
 
 def problems(settings: "ServiceSettings") -> Iterator[str]:
-    """What is wrong with the OTEL_… variables, a line each."""
+    """Yield a line for each problem with the OTEL_… variables."""
     if export_of(settings) is None and _variable("OTEL_TRACES_EXPORTER") in ("", "none"):
         return
-    yield from _unknown("OTEL_TRACES_EXPORTER", _EXPORTERS)
-    yield from _unknown("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", _PROTOCOLS)
-    yield from _unknown("OTEL_EXPORTER_OTLP_PROTOCOL", _PROTOCOLS)
-    yield from _unknown("OTEL_TRACES_SAMPLER", _SAMPLERS, "opentelemetry_traces_sampler")
+    yield from _unknown_values("OTEL_TRACES_EXPORTER", _EXPORTERS)
+    yield from _unknown_values("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", _PROTOCOLS)
+    yield from _unknown_values("OTEL_EXPORTER_OTLP_PROTOCOL", _PROTOCOLS)
+    yield from _unknown_values("OTEL_TRACES_SAMPLER", _SAMPLERS, "opentelemetry_traces_sampler")
     if _variable("OTEL_TRACES_SAMPLER").endswith("traceidratio"):
-        yield from _no_ratio("OTEL_TRACES_SAMPLER_ARG")
-    yield from _unknown("OTEL_PROPAGATORS", ("none",), "opentelemetry_propagator")
+        yield from _invalid_ratio("OTEL_TRACES_SAMPLER_ARG")
+    yield from _unknown_values("OTEL_PROPAGATORS", ("none",), "opentelemetry_propagator")
 
 
 _SAMPLERS = tuple(
@@ -122,16 +124,17 @@ _SAMPLERS = tuple(
 )
 
 
-def _unknown(name: str, known: Sequence[str], entry_point_group: str = "") -> Iterator[str]:
+def _unknown_values(name: str, known: Sequence[str], entry_point_group: str = "") -> Iterator[str]:
     values = [value.strip() for value in _variable(name).split(",") if value.strip()]
-    if values and entry_point_group:  # looked for only then: that takes a while
+    # The look-up of entry points is slow, so that it is left out if the variable is unset.
+    if values and entry_point_group:
         known = [*known, *sorted(entry_points(group=entry_point_group).names - set(known))]
     for value in values:
         if value not in known:
-            yield f"{name}: {value} is not known here; it can be {', '.join(known)}"
+            yield f"{name}: {value} is unknown; it can be {', '.join(known)}"
 
 
-def _no_ratio(name: str) -> Iterator[str]:
+def _invalid_ratio(name: str) -> Iterator[str]:
     value = _variable(name)
     try:
         fits = not value or 0 <= float(value) <= 1
@@ -142,11 +145,11 @@ def _no_ratio(name: str) -> Iterator[str]:
 
 
 def resource_of(service: str, settings: "ServiceSettings") -> "Resource":
-    """What is said of the process with each of its spans."""
+    """Return the attributes of the process, which are sent with its spans."""
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
-    told = OTELResourceDetector().detect().attributes
-    own = {
+    detected = OTELResourceDetector().detect().attributes
+    settings_attributes = {
         "service.name": (service, False),
         "service.version": (settings.version, "version" in settings.model_fields_set),
         "deployment.environment.name": (
@@ -154,12 +157,16 @@ def resource_of(service: str, settings: "ServiceSettings") -> "Resource":
             "environment" in settings.model_fields_set,
         ),
     }
-    wins = {name: value for name, (value, is_set) in own.items() if is_set or name not in told}
-    return Resource.create(wins)
+    chosen = {
+        name: value
+        for name, (value, is_set) in settings_attributes.items()
+        if is_set or name not in detected
+    }
+    return Resource.create(chosen)
 
 
 def sampler_of(settings: "ServiceSettings") -> "Sampler | None":
-    """Which traces begun here are recorded; None: the SDK reads it from OTEL_TRACES_SAMPLER."""
+    """Return the sampler of traces started here; None if the SDK reads OTEL_TRACES_SAMPLER."""
     from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
     is_set = "trace_sample_ratio" in settings.model_fields_set
@@ -169,18 +176,18 @@ def sampler_of(settings: "ServiceSettings") -> "Sampler | None":
 
 
 def _timeout() -> float | None:
-    """Seconds for one batch; None: the exporter reads it from its variables."""
+    """Return the seconds for one batch; None if the exporter reads them from its variables."""
     named = _variable("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
     return None if named else _EXPORT_SECONDS
 
 
 def _variable(*names: str) -> str:
-    """The first of these variables that is set; one that is empty counts as unset."""
+    """Return the first of these variables that is set and not empty, else an empty string."""
     return next((value for name in names if (value := os.environ.get(name, "").strip())), "")
 
 
-class OncePer(logging.Filter):
-    """Lets one record pass in so many seconds."""
+class RateLimit(logging.Filter):
+    """A filter that passes at most one record in `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Where log lines go. Writing there never raises and never waits for whoever reads.
+"""The output of log lines. Writing to it never raises and never waits for the reader.
 
-A line goes out at once while the other side takes it. While a pipe is full, lines wait for a thread
-of their own, up to a limit; what cannot be written, or finds no more room, is dropped and counted.
-Once lines go out again, one of them says how many are missing.
+A line is written at once if the reader keeps up. While a pipe is full, up to 1 MiB of lines wait
+for a separate thread. Lines that cannot be written, or exceed that limit, are dropped and counted.
+As soon as lines can be written again, one of them says how many are missing.
 """
 
 import contextlib
@@ -22,28 +22,27 @@ from chassis.telemetry import metrics
 
 __all__ = ["LogOutput"]
 
-_MOST_WAITING_BYTES = 1024 * 1024
-# What a pipe that can be written to takes at once, without waiting for its reader.
+_MAX_WAITING_BYTES = 1024 * 1024
+# The bytes that a writable pipe accepts at once, without waiting for its reader.
 _PIECE_BYTES = min(select.PIPE_BUF, 4096)
 _log = structlog.get_logger("chassis")
 
 
 class LogOutput(io.TextIOBase):
-    """A text stream on top of another: that of a process, or one in memory.
+    """A text stream that writes to another one: a stream of the process, or one in memory.
 
-    None, as of a process that was started without standard output, takes everything and keeps
-    nothing.
+    With None, as in a process that was started without standard output, it discards everything.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
-        self._fd = _descriptor(stream)
+        self._fd = _file_descriptor(stream)
         self._piecemeal = self._fd is not None and not _is_file(self._fd)
-        self._now = _poll(self._fd) if self._piecemeal else None
+        self._writable = _writable_poll(self._fd) if self._piecemeal else None
         self._terminal = self._piecemeal and os.isatty(self._fd or 0)
-        # Files and pipes are read by programs, which are told nothing of this machine's locale.
+        # Files and pipes are UTF-8, because the programs that read them do not know this locale.
         self._encoding = (stream.encoding if stream and self._terminal else None) or "utf-8"
-        # Reentrant: a collection of garbage may log in the midst of a line.
+        # The lock is reentrant, because garbage collection may log while a line is written.
         self._lock = threading.RLock()
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -56,10 +55,10 @@ class LogOutput(io.TextIOBase):
                 stream.flush()
 
     def write(self, text: str) -> int:
-        """Write it now or soon, or count its lines as dropped."""
+        """Write the text now or soon, or count its lines as dropped."""
         try:
             if self._fd is not None:
-                self._put(text.encode(self._encoding, "backslashreplace"))
+                self._write_bytes(text.encode(self._encoding, "backslashreplace"))
             elif self._stream is not None:
                 with self._lock:
                     self._stream.write(text)
@@ -67,11 +66,11 @@ class LogOutput(io.TextIOBase):
             self.drop(text.count("\n"), error)
         else:
             if self._dropped and self._writer is None:
-                self._tell()
+                self._report_dropped()
         return len(text)
 
     def drop(self, lines: int, error: Exception) -> None:
-        """Count lines that could not be written."""
+        """Count lines that could not be written, because of `error`."""
         number = error.errno if isinstance(error, OSError) else None
         with self._lock:
             self._dropped += lines
@@ -79,13 +78,13 @@ class LogOutput(io.TextIOBase):
         metrics.LOG_LINES_DROPPED.inc(lines)
 
     def drain(self, seconds: float) -> None:
-        """Wait until nothing waits to be written, at most so long."""
+        """Wait until all lines are written, for at most `seconds`."""
         ends_at = time.monotonic() + seconds
         while self._writer is not None and time.monotonic() < ends_at:
             time.sleep(0.01)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: lines are not buffered."""
 
     def fileno(self) -> int:
         if self._stream is None:
@@ -100,7 +99,7 @@ class LogOutput(io.TextIOBase):
 
     @property
     def buffer(self) -> BinaryIO:
-        """What lies under the stream itself, for those who write bytes."""
+        """The buffer of the underlying stream, for code that writes bytes."""
         if self._stream is None:
             raise io.UnsupportedOperation("there is no standard output")
         return self._stream.buffer
@@ -113,19 +112,19 @@ class LogOutput(io.TextIOBase):
     def errors(self) -> str:  # type: ignore[override]
         return "backslashreplace"
 
-    def _put(self, data: bytes) -> None:
+    def _write_bytes(self, data: bytes) -> None:
         assert self._fd is not None
         with self._lock:
             if self._writer is not None:
-                self._wait_in_line(data)
+                self._enqueue(data)
                 return
-            if self._torn:  # what was cut off must not swallow this line too
+            if self._torn:  # A line was cut off: end it, so that this one is readable.
                 data = b"\n" + data
             length = len(data)
             try:
-                # A reader that is gone shows at the write.
-                while data and (self._now is None or self._now.poll(0)):
-                    piece = data if self._now is None else data[:_PIECE_BYTES]
+                # If the reader has closed the pipe, poll returns and the write fails.
+                while data and (self._writable is None or self._writable.poll(0)):
+                    piece = data if self._writable is None else data[:_PIECE_BYTES]
                     data = data[os.write(self._fd, piece) :]
             except BlockingIOError:
                 pass
@@ -134,12 +133,12 @@ class LogOutput(io.TextIOBase):
                 raise
             self._torn = False
             if data:
-                self._wait_in_line(data, begun=len(data) < length)
+                self._enqueue(data, begun=len(data) < length)
 
-    def _wait_in_line(self, data: bytes, *, begun: bool = False) -> None:
-        if self._waiting_bytes + len(data) > _MOST_WAITING_BYTES:
+    def _enqueue(self, data: bytes, *, begun: bool = False) -> None:
+        if self._waiting_bytes + len(data) > _MAX_WAITING_BYTES:
             self._torn = begun
-            self.drop(data.count(b"\n"), BlockingIOError(errno.EAGAIN, "nobody reads"))
+            self.drop(data.count(b"\n"), BlockingIOError(errno.EAGAIN, "the reader does not read"))
             return
         self._waiting.append(data)
         self._waiting_bytes += len(data)
@@ -148,7 +147,7 @@ class LogOutput(io.TextIOBase):
             self._writer.start()
 
     def _write_waiting(self) -> None:
-        """Until nothing waits, on a thread: it may stand still for as long as it takes."""
+        """Write waiting lines until none is left, on a thread because a write may block."""
         assert self._fd is not None
         while True:
             with self._lock:
@@ -165,18 +164,19 @@ class LogOutput(io.TextIOBase):
             with self._lock:
                 self._waiting_bytes -= len(data)
         if self._dropped:
-            self._tell()
+            self._report_dropped()
 
-    def _tell(self) -> None:
-        # Without the lock: the line comes back here by way of others' locks.
+    def _report_dropped(self) -> None:
+        # The lock is not held, because the line comes back here through locks of structlog and
+        # logging.
         lines, self._dropped = self._dropped, 0
         _log.warning("log lines dropped", lines=lines, reason=self._why)
-        if self._dropped:  # it was not written either
+        if self._dropped:  # This line could not be written either.
             with self._lock:
                 self._dropped += lines
 
 
-def _descriptor(stream: TextIO | None) -> int | None:
+def _file_descriptor(stream: TextIO | None) -> int | None:
     try:
         return None if stream is None else stream.fileno()
     except (OSError, ValueError, AttributeError):
@@ -187,7 +187,7 @@ def _is_file(fd: int) -> bool:
     return stat.S_ISREG(os.fstat(fd).st_mode)
 
 
-def _poll(fd: int | None) -> select.poll:
+def _writable_poll(fd: int | None) -> select.poll:
     poll = select.poll()
     if fd is not None:
         poll.register(fd, select.POLLOUT)
@@ -195,8 +195,8 @@ def _poll(fd: int | None) -> select.poll:
 
 
 def _write_all(fd: int, data: bytes) -> None:
-    until_it_takes = _poll(fd)
+    writable = _writable_poll(fd)
     while data:
-        until_it_takes.poll()
+        writable.poll()
         with contextlib.suppress(BlockingIOError):
             data = data[os.write(fd, data[:_PIECE_BYTES]) :]

@@ -1,7 +1,7 @@
-"""Every metric of the chassis. The label `type` is an event's full name.
+"""All metrics of the chassis. The label `type` is an event's full name.
 
 `http_requests_total` and `http_request_duration_seconds` come from the HTTP instrumentation.
-A service adds a metric of its own by defining it with prometheus_client; `/metrics` shows it.
+A service adds its own metrics with prometheus_client; `/metrics` shows them.
 """
 
 import time
@@ -48,10 +48,12 @@ EVENTS_PUBLISHED = Counter(
 EVENTS_HANDLED = Counter("events_handled_total", "Events that took effect.", ["type"])
 EVENTS_FAILED = Counter("events_failed_total", "Tries of a handler that failed.", ["type"])
 EVENTS_SEEN_AGAIN = Counter(
-    "events_seen_again_total", "Events that came again after they had been taken.", ["type"]
+    "events_seen_again_total",
+    "Events delivered again after they had been consumed, and dropped.",
+    ["type"],
 )
 EVENTS_LOST = Counter(
-    "events_lost_total", "Events missing from the stream: gaps in the numbers.", ["type"]
+    "events_lost_total", "Events missing from the stream: gaps in its numbers.", ["type"]
 )
 EVENT_MEASURED_TIMESTAMP = Gauge(
     "event_measured_timestamp_seconds",
@@ -61,13 +63,12 @@ EVENT_MEASURED_TIMESTAMP = Gauge(
 
 
 class MeasuredGauge(Collector):
-    """A gauge that has no sample while its value is unknown: a value that cannot be measured must
-    read neither 0 nor what it was.
+    """A gauge without samples while its value is unknown, so that it shows no outdated value.
 
-    `event_measured_timestamp_seconds` says when it was last known.
+    `event_measured_timestamp_seconds` is the time of its last measurement.
     """
 
-    # A few times the interval at which gauges are measured.
+    # It is a multiple of the interval at which gauges are measured.
     FRESH_SECONDS = 30.0
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str] = ()) -> None:
@@ -78,16 +79,16 @@ class MeasuredGauge(Collector):
         REGISTRY.register(self)
 
     def set(self, value: float, *labels: str) -> None:
-        """Set the value that was measured now."""
+        """Set the value, measured now."""
         self._values[labels] = value, time.monotonic()
         EVENT_MEASURED_TIMESTAMP.labels(self._name).set_to_current_time()
 
     def forget(self) -> None:
-        """Drop all samples: the value cannot be measured."""
+        """Drop all samples, because the value cannot be measured."""
         self._values = {}
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Samples for a scrape."""
+        """Yield the samples for a scrape; those older than FRESH_SECONDS are left out."""
         (family,) = self.describe()
         oldest = time.monotonic() - self.FRESH_SECONDS
         for labels, (value, at) in tuple(self._values.items()):
@@ -96,18 +97,19 @@ class MeasuredGauge(Collector):
         yield family
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """Name and meaning, without samples."""
+        """Return the name and documentation, without samples."""
         return [GaugeMetricFamily(self._name, self._documentation, labels=self._labels)]
 
 
 EVENT_TASKS = MeasuredGauge("event_tasks", "Events stored as tasks, by state.", ["state"])
 EVENT_DEAD_LETTERS = MeasuredGauge("event_dead_letters", "Events that could not be handled.")
 EVENT_LAG = MeasuredGauge(
-    "event_lag", "Events in this replica's lanes that have not been taken yet."
+    "event_lag", "Events in this replica's lanes that have not been consumed yet."
 )
 EVENT_LANES = MeasuredGauge("event_lanes", "Lanes this replica reads, over all streams.")
 EVENT_LANES_STOPPED = MeasuredGauge(
-    "event_lanes_stopped", "Lanes stopped for a gap or a producer that began anew."
+    "event_lanes_stopped",
+    "Lanes stopped because of a gap or because their producer restarted its numbers.",
 )
 EVENT_TYPES_PAUSED = MeasuredGauge(
     "event_types_paused", "Event types that an operator has paused in this service."
@@ -120,16 +122,20 @@ OUTBOX_OLDEST_SECONDS = MeasuredGauge(
     "outbox_oldest_seconds", "Age of the oldest event the stream has not acknowledged."
 )
 OUTBOX_REFUSED = MeasuredGauge(
-    "outbox_refused", "Events that the stream refused for their size and that were set apart."
+    "outbox_refused", "Events that the stream refused because of their size."
 )
 EVENT_HANDLER_SECONDS = Histogram(
     "event_handler_seconds", "Time in an event's handler.", ["type"], buckets=_FAST
 )
 EVENT_LATENCY_SECONDS = Histogram(
-    "event_latency_seconds", "From an event's publication to its effect.", ["type"], buckets=_SLOW
+    "event_latency_seconds",
+    "Time from an event's publication to its effect.",
+    ["type"],
+    buckets=_SLOW,
 )
 TRANSACTION_LONGEST_SECONDS = Gauge(
-    "transaction_longest_seconds", "How long the longest running transaction has held its thread."
+    "transaction_longest_seconds",
+    "Time for which the longest running transaction has held its thread.",
 )
 GRPC_HANDLED = Counter(
     "grpc_server_handled_total", "gRPC calls answered, by code.", ["method", "code"]
@@ -138,7 +144,8 @@ GRPC_HANDLING_SECONDS = Histogram(
     "grpc_server_handling_seconds", "Time to answer a gRPC call.", ["method"], buckets=_FAST
 )
 LOG_LINES_DROPPED = Counter(
-    "log_lines_dropped_total", "Log lines that could not be written, or were not read in time."
+    "log_lines_dropped_total",
+    "Log lines dropped because they could not be written or were not read in time.",
 )
 REQUESTS_REFUSED = Counter(
     "requests_refused_total",

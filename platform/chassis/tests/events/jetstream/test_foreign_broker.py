@@ -100,8 +100,8 @@ async def test_a_broker_that_refuses_is_told_from_one_that_is_away(
             await shop.publish(sold(1))
             await says(shop, "publishing", words)
             nats.stop()
-            await says(shop, "broker", "away")
-            assert shop.path.states() == {"broker": "away"}
+            await says(shop, "broker", "unavailable")
+            assert shop.path.states() == {"broker": "unavailable"}
             with NatsServer(tmp_path / "second", nats.port):
                 await shop.settled()
                 await complains_of_nothing(shop)
