@@ -14,9 +14,9 @@ from stall import Stall
 from bookstore.v1 import GetBookRequest, GetBookResponse, SellBookRequest, SellBookResponse
 from chassis import ServiceSettings
 from chassis.http.server import HttpServer
-from chassis.ports import HTTP, CannotListen, PortInUse, listen, why_not
+from chassis.ports import HTTP, CannotListen, PortInUse, listen, listen_error
 
-SPEAKS_IPV6 = why_not("::1", 0, HTTP) is None
+SPEAKS_IPV6 = listen_error("::1", 0, HTTP) is None
 IPV6 = pytest.mark.skipif(not SPEAKS_IPV6, reason="this machine speaks no IPv6")
 
 REFUSED = pytest.mark.parametrize(
@@ -57,11 +57,11 @@ class Books:
 def test_a_port_that_is_taken_may_be_free_later(host: str) -> None:
     with listen(host, 0, HTTP, backlog=1) as taken:
         port = taken.getsockname()[1]
-        reason = why_not(host, port, HTTP)
+        reason = listen_error(host, port, HTTP)
         assert isinstance(reason, PortInUse)
         assert str(reason).startswith(f"port {port} on {host} is in use")
         assert reason.exit_code == 1
-    assert why_not(host, port, HTTP) is None
+    assert listen_error(host, port, HTTP) is None
 
 
 def test_a_low_port_needs_a_privilege() -> None:
@@ -69,11 +69,11 @@ def test_a_low_port_needs_a_privilege() -> None:
     if not lowest.exists() or int(lowest.read_text(encoding="ascii")) <= 1:
         pytest.skip("every port is anybody's on this machine")
     program = (
-        "import os; from chassis.ports import HTTP, why_not\n"
+        "import os; from chassis.ports import HTTP, listen_error\n"
         # Once before: afterwards it may not be allowed to read the modules that this needs.
-        "why_not('127.0.0.1', 0, HTTP)\n"
+        "listen_error('127.0.0.1', 0, HTTP)\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"
-        "print(why_not('127.0.0.1', 1, HTTP))"
+        "print(listen_error('127.0.0.1', 1, HTTP))"
     )
     said = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True

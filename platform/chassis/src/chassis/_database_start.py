@@ -47,7 +47,7 @@ async def open_database(
         max_bytes=settings.event_max_bytes,
     )
     database = Database(settings.database_url.get_secret_value(), event_factory)
-    tracing.instrument_engines(database._engine, database._read_engine)
+    tracing.instrument_engines(*database.engines)
     lacks = ""
     readiness.depend_on(database, lambda: {"schema": f"lacks {lacks}"} if lacks else {})
     waits_for = None

@@ -38,7 +38,7 @@ def run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> N
     except ImportError:
         loop_factory = None
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        code = runner.run(_Process(service, settings).live())
+        code = runner.run(_Process(service, settings).run_until_stopped())
         logging.drain(_LOG_SECONDS)
         # Exit without closing the loop, because that would wait for threads that hang. All work
         # has had its grace time.
@@ -46,20 +46,20 @@ def run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> N
 
 
 class _Process:
-    """Start of a service, wait for a signal or a fatal error, and stop."""
+    """The life of a service in this process, and the reason why it ends."""
 
     def __init__(self, service: "Service", settings: ServiceSettings) -> None:
-        self._told_to_stop = asyncio.Event()
+        self._stop_requested = asyncio.Event()
         self._fatal: Exception | None = None
         self._lifecycle = Lifecycle(service, settings, on_fatal=self._fail)
 
-    async def live(self) -> int:
-        """Return the exit code once the service has stopped."""
+    async def run_until_stopped(self) -> int:
+        """Start the service, stop it after a signal or a fatal error, and return the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         starting = asyncio.create_task(self._lifecycle.start())
-        stop = asyncio.create_task(self._told_to_stop.wait())
+        stop = asyncio.create_task(self._stop_requested.wait())
         try:
             await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
@@ -85,11 +85,11 @@ class _Process:
 
     def _on_signal(self, number: int) -> None:
         """Stop at the first signal; exit at once at a second one."""
-        if self._told_to_stop.is_set():
+        if self._stop_requested.is_set():
             os._exit(128 + number)
-        self._told_to_stop.set()
+        self._stop_requested.set()
 
     def _fail(self, error: Exception) -> None:
         """Stop with a failure: the configuration can never work, or a background task has died."""
         self._fatal = self._fatal or error
-        self._told_to_stop.set()
+        self._stop_requested.set()

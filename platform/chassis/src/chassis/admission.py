@@ -43,7 +43,7 @@ class Admission:
             self._free -= 1
             return
         if len(self._queue) >= self._max_waiting:
-            raise self._overloaded()
+            raise self._refusal()
         turn = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         try:
@@ -51,7 +51,7 @@ class Admission:
                 await turn
         except TimeoutError:
             self._stop_waiting(turn)
-            raise self._overloaded() from None
+            raise self._refusal() from None
         except BaseException:
             self._stop_waiting(turn)
             raise
@@ -63,7 +63,7 @@ class Admission:
             Overloaded: no place is free.
         """
         if not self._free:
-            raise self._overloaded()
+            raise self._refusal()
         self._free -= 1
 
     def leave(self) -> None:
@@ -76,6 +76,7 @@ class Admission:
         self._free += 1
 
     def _stop_waiting(self, turn: "asyncio.Future[None]") -> None:
+        """Leave the queue."""
         if turn.done() and not turn.cancelled():
             # The place was handed over just before the wait ended: pass it on.
             self.leave()
@@ -83,6 +84,7 @@ class Admission:
         if turn in self._queue:
             self._queue.remove(turn)
 
-    def _overloaded(self) -> Overloaded:
+    def _refusal(self) -> Overloaded:
+        """Count a refused request and return its error."""
         self._refused.inc()
         return Overloaded(f"too many {self._what} at once; try again in a moment")

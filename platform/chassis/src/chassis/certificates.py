@@ -46,7 +46,7 @@ class Certificates:
 
     def stamp(self) -> tuple[tuple[int, int, int] | None, ...]:
         """Return a value that changes whenever a file is replaced or written to."""
-        return tuple(map(_stamp, (self.ca, self.certificate, self.key)))
+        return tuple(map(_file_stamp, (self.ca, self.certificate, self.key)))
 
     def problems(self) -> Iterator[str]:
         """Yield a line for each problem with the files."""
@@ -88,7 +88,8 @@ def unreadable(files: Mapping[str, Path | None]) -> Iterator[str]:
             yield f"{variable}: {path} cannot be read: {error.strerror}"
 
 
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+def _file_stamp(path: Path | None) -> tuple[int, int, int] | None:
+    """Return a value that changes with the file; None if there is no such file."""
     try:
         found = path.stat() if path else None
     except OSError:

@@ -6,7 +6,16 @@ from typing import NamedTuple
 
 from chassis.exit_codes import CONFIGURATION, FAILED
 
-__all__ = ["GRPC", "HTTP", "METRICS", "CannotListen", "PortInUse", "Variables", "listen", "why_not"]
+__all__ = [
+    "GRPC",
+    "HTTP",
+    "METRICS",
+    "CannotListen",
+    "PortInUse",
+    "Variables",
+    "listen",
+    "listen_error",
+]
 
 
 class Variables(NamedTuple):
@@ -49,11 +58,11 @@ def listen(host: str, port: int, variables: Variables, *, backlog: int) -> socke
         listener.listen(backlog)
     except OSError as error:
         listener.close()
-        raise _error(error, host, port, variables) from error
+        raise _explained(error, host, port, variables) from error
     return listener
 
 
-def why_not(host: str, port: int, variables: Variables) -> CannotListen | None:
+def listen_error(host: str, port: int, variables: Variables) -> CannotListen | None:
     """Return the reason why an address cannot be listened on, None if it can.
 
     It is for libraries that fail to listen without giving the reason.
@@ -71,13 +80,13 @@ def _bind(host: str, port: int, variables: Variables) -> socket.socket:
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (OSError, UnicodeError) as error:
-        raise _error(error, host, port, variables) from error
+        raise _explained(error, host, port, variables) from error
     # A name with IPv4 and IPv6 addresses is listened on at its IPv4 address.
     family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     try:
         listener = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise _error(error, host, port, variables) from error
+        raise _explained(error, host, port, variables) from error
     try:
         # SO_REUSEADDR allows a port whose former connections are still in TIME_WAIT, but not a port
         # that another process listens on.
@@ -85,13 +94,14 @@ def _bind(host: str, port: int, variables: Variables) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise _error(error, host, port, variables) from error
+        raise _explained(error, host, port, variables) from error
     return listener
 
 
-def _error(
+def _explained(
     error: OSError | UnicodeError, host: str, port: int, variables: Variables
 ) -> CannotListen:
+    """Return an error that says in the words of the settings what failed and what to change."""
     host_variable, port_variable = variables
     if isinstance(error, (socket.gaierror, UnicodeError)):
         said = error.strerror if isinstance(error, socket.gaierror) else "it is not a valid name"

@@ -37,11 +37,11 @@ class Readiness:
         self.draining = False
         self.dependencies: dict[str, str] = {}
         self._database: Database | None = None
-        self._events: Callable[[], Mapping[str, str]] | None = None
+        self._event_states: Callable[[], Mapping[str, str]] | None = None
         self._held_up: Callable[[], Mapping[str, object]] | None = None
         self._checked_at = float("-inf")
-        self._checking: asyncio.Task[None] | None = None
-        self._last: Status = "starting"
+        self._running_check: asyncio.Task[None] | None = None
+        self._announced: Status = "starting"
         self._on_change: list[Callable[[bool], Awaitable[None]]] = []
 
     def depend_on(
@@ -49,7 +49,7 @@ class Readiness:
     ) -> None:
         """Set the dependencies to check: the database, and the states that `events` returns."""
         self._database = database
-        self._events = events
+        self._event_states = events
 
     def report_events(self, held_up: Callable[[], Mapping[str, object]]) -> None:
         """Report also the events that wait for an operator; they do not change the status."""
@@ -82,15 +82,15 @@ class Readiness:
         now = asyncio.get_running_loop().time()
         # A draining service is not checked: its status is known, and its dependencies are closing.
         if not self.draining and now - self._checked_at >= _FRESH_SECONDS:
-            if self._checking is None or self._checking.done():
-                self._checking = asyncio.create_task(self._check_all())
+            if self._running_check is None or self._running_check.done():
+                self._running_check = asyncio.create_task(self._check_dependencies())
             # Concurrent callers share one check; the shield keeps it running when one is cancelled.
-            await asyncio.shield(self._checking)
+            await asyncio.shield(self._running_check)
         return self.status
 
     async def begin(self) -> None:
         """End the start with a new check, because earlier ones saw the service half started."""
-        await self._check_all()
+        await self._check_dependencies()
         self.started = True
         await self.announce()
 
@@ -100,24 +100,24 @@ class Readiness:
             await self.check()
             await asyncio.sleep(seconds)
 
-    async def _check_all(self) -> None:
+    async def _check_dependencies(self) -> None:
         dependencies = {}
         if self._database is not None:
             dependencies["database"] = await self._database_state(self._database)
             if refused := self._database.refused(DatabaseAtFault):
                 dependencies["database_refuses"] = without_credentials(refused)
-        if self._events is not None:
-            dependencies.update(self._events())
+        if self._event_states is not None:
+            dependencies.update(self._event_states())
         self.dependencies = dependencies
         self._checked_at = asyncio.get_running_loop().time()
         await self.announce()
 
     async def announce(self) -> None:
         """Log the status and call the callbacks of `on_change` if it has changed."""
-        status, before = self.status, self._last
+        status, before = self.status, self._announced
         if status == before:
             return
-        self._last = status
+        self._announced = status
         failing = {name: state for name, state in self.dependencies.items() if state != OK}
         if status in ("unavailable", "degraded"):
             _log.warning("readiness changed", status=status, **failing)

@@ -212,17 +212,21 @@ class SettingsInvalid(Exception):
 
 
 class _Variables(EnvSettingsSource):
+    """The source that reads environment variables."""
+
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         return _json_or_text(super().decode_complex_value, field_name, field, value)
 
 
 class _Files(SecretsSettingsSource):
+    """The source that reads mounted files."""
+
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         return _json_or_text(super().decode_complex_value, field_name, field, value)
 
 
 def _json_or_text(decode: Any, field_name: str, field: FieldInfo, value: Any) -> Any:
-    # Invalid JSON stays text, so that its validation error is reported together with all others.
+    """Return the decoded value; invalid JSON stays text, which its validation then refuses."""
     try:
         return decode(field_name, field, value)
     except ValueError:
@@ -230,6 +234,7 @@ def _json_or_text(decode: Any, field_name: str, field: FieldInfo, value: Any) ->
 
 
 def _secrets_directory() -> Path | None:
+    """Return the folder of mounted secrets, None if it does not exist."""
     path = Path(os.environ.get(SECRETS_DIRECTORY_VARIABLE, _SECRETS_DIRECTORY))
     return path if path.is_dir() else None
 
@@ -247,15 +252,16 @@ def load(settings_type: type[S]) -> S:
     try:
         settings = settings_type()
     except ValidationError as error:
-        raise SettingsInvalid(lines + list(_lines_of(error))) from None
+        raise SettingsInvalid(lines + list(_error_lines(error))) from None
     if settings.environment != "development":
-        lines += _default_secrets(settings)
+        lines += _default_secret_lines(settings)
     if lines:
         raise SettingsInvalid(lines)
     return settings
 
 
-def _lines_of(error: ValidationError) -> Iterator[str]:
+def _error_lines(error: ValidationError) -> Iterator[str]:
+    """Yield a line for each invalid or missing variable, without its value."""
     by_variable: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_input=False):
         location = NESTED.join(str(part) for part in problem["loc"]) or "settings"
@@ -265,7 +271,8 @@ def _lines_of(error: ValidationError) -> Iterator[str]:
         yield f"{variable}: {message[0].lower()}{message[1:]}"
 
 
-def _default_secrets(settings: ServiceSettings) -> Iterator[str]:
+def _default_secret_lines(settings: ServiceSettings) -> Iterator[str]:
+    """Yield a line for each secret that is not empty and has its default value."""
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         if not isinstance(value, SecretStr) or not value.get_secret_value():
@@ -304,6 +311,7 @@ def unknown_variables(
 
 
 def _is_nested(field: FieldInfo) -> bool:
+    """Return whether parts of the setting have variables of their own, APP_NAME__PART."""
     kind = get_origin(field.annotation) or field.annotation
     return isinstance(kind, type) and issubclass(kind, (dict, BaseModel))
 
@@ -319,6 +327,7 @@ def describe(settings: ServiceSettings) -> str:
 
 
 def _displayed(value: object, settings: ServiceSettings, name: str) -> str:
+    """Return the value of a setting as text, with secrets and credentials masked."""
     if isinstance(value, SecretStr):
         return str(value)
     dumped = settings.model_dump(mode="json", include={name})[name]

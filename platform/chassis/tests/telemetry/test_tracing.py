@@ -75,7 +75,7 @@ async def _recording(settings: ServiceSettings) -> AsyncIterator[Spans]:
 async def gateway(rpc: Servers, url: str) -> httpx.AsyncClient:
     """A service that asks another, which asks its database."""
     database = rpc.database(url)
-    tracing.instrument_engines(database._engine, database._read_engine)
+    tracing.instrument_engines(*database.engines)
     server = await rpc.start(Shelf, database=database)
     clients = await rpc.clients(server.port)
     app = create_app("gateway", [router], ServiceSettings(), Readiness(), clients)
@@ -113,7 +113,7 @@ async def test_what_the_service_asks_its_database_by_itself_is_no_trace(
     spans: Spans, rpc: Servers, new_database: NewDatabase
 ) -> None:
     database = rpc.database(new_database("books"))
-    tracing.instrument_engines(database._engine, database._read_engine)
+    tracing.instrument_engines(*database.engines)
     await database.read(lambda tx: tx.session.execute(text("SELECT 7")))
     assert spans() == []
 

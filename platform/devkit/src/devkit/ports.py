@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from chassis.ports import HTTP, PortInUse, why_not
+from chassis.ports import HTTP, PortInUse, listen_error
 from devkit.errors import DevkitError
 from devkit.services import ServiceDefinition
 from localservers import free_port
@@ -71,7 +71,7 @@ def check_free(fixed: Iterable[FixedPort]) -> None:
             lines.append(f"port {item.port} is given to {seen[item.port]} and to {item.moved_by}")
         else:
             seen[item.port] = item.moved_by
-            reason = why_not("127.0.0.1", item.port, HTTP)
+            reason = listen_error("127.0.0.1", item.port, HTTP)
             if reason is None:
                 continue
             if isinstance(reason, PortInUse):

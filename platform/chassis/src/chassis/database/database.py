@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from chassis.database import health
@@ -74,6 +75,11 @@ class Database:
         self._readers = ThreadPoolExecutor(read_threads, thread_name_prefix="read")
         self._on_published: list[Callable[[], None]] = []
         self._identity: Identity | None = None
+
+    @property
+    def engines(self) -> tuple[Engine, Engine]:
+        """The engines of writing and of reading connections, for instrumentations."""
+        return self._engine, self._read_engine
 
     def on_published(self, call: Callable[[], None]) -> None:
         """Call, on the committing thread, after each commit that put events into the outbox."""

@@ -13,7 +13,7 @@ from chassis.admission import Admission
 from chassis.forwarding import Forwarding
 from chassis.http import docs, probes, problems, proxied
 from chassis.http.admission import AdmissionLimit
-from chassis.http.edge import BodyLimit, Edge
+from chassis.http.middleware import BodyLimit, RequestContext
 from chassis.readiness import Readiness
 from chassis.rpc.client import Clients
 from chassis.settings import ServiceSettings
@@ -73,7 +73,7 @@ def create_app(
         exempt=probes.PATHS,
     )
     app.add_middleware(
-        Edge,
+        RequestContext,
         timeout=settings.request_timeout_seconds,
         forwarding=Forwarding(settings.forward_headers, settings.forward_max_bytes),
         draining=lambda: readiness.draining,
@@ -93,7 +93,10 @@ def create_app(
 
 @cache
 def _instrumentations() -> tuple[Callable[[metrics.Info], None], ...]:
-    # The result is cached, because the registry refuses a second metric of the same name.
+    """Return the functions that count and time requests.
+
+    They are cached, because the registry refuses a second metric of the same name.
+    """
     made = (metrics.requests(), metrics.latency(should_exclude_streaming_duration=True))
     return tuple(_with_known_methods(each) for each in made if each is not None)
 
@@ -106,6 +109,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 def _with_known_methods(
     instrumentation: Callable[[metrics.Info], None],
 ) -> Callable[[metrics.Info], None]:
+    """Return the instrumentation with unknown HTTP methods counted as 'other'."""
+
     def instrument(info: metrics.Info) -> None:
         if info.method not in _METHODS:
             info.method = "other"
@@ -115,6 +120,7 @@ def _with_known_methods(
 
 
 def _instrument(app: FastAPI) -> None:
+    """Record a span for each request, except for probes."""
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
     from opentelemetry.metrics import NoOpMeterProvider
 

@@ -79,11 +79,11 @@ class Connection(HttpToolsProtocol):
         self._idle[self] = None
         # The connection is closed without a response, because browsers open connections in advance
         # and have sent no request.
-        self._after(self._limits.http_head_timeout_seconds, self._close)
+        self._set_timeout(self._limits.http_head_timeout_seconds, self._close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._idle.pop(self, None)
-        self._after(0, None)
+        self._set_timeout(0, None)
         self.resume_writing()
         self._unset_keepalive_if_required()
         self._abandon_requests()
@@ -108,8 +108,8 @@ class Connection(HttpToolsProtocol):
 
     # ---- timeouts
 
-    def _after(self, seconds: float, call: Callable[[], object] | None) -> None:
-        """Call after `seconds` of silence; this replaces the call that was set before."""
+    def _set_timeout(self, seconds: float, call: Callable[[], object] | None) -> None:
+        """Call after `seconds`, instead of the call that was set before; None only cancels that."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if call is None else self.loop.call_later(seconds, call)
@@ -161,7 +161,7 @@ class Connection(HttpToolsProtocol):
                     HTTPStatus.REQUEST_TIMEOUT,
                     "the headers took too long to come",
                 )
-                self._after(self._limits.http_head_timeout_seconds, timed_out)
+                self._set_timeout(self._limits.http_head_timeout_seconds, timed_out)
         except httptools.HttpParserUpgrade:
             # The request is answered over HTTP/1.1, although it asks for another protocol. The
             # bytes after it may belong to that protocol, so that they are discarded.
@@ -196,7 +196,7 @@ class Connection(HttpToolsProtocol):
         self._receiving = "body"
         self._buffered = 0
         self._head_is_timed = False
-        self._after(0, None)
+        self._set_timeout(0, None)
         self._idle.pop(self, None)
         if len(self.pipeline) >= _MAX_PIPELINED:
             raise _Refused
@@ -211,7 +211,7 @@ class Connection(HttpToolsProtocol):
         self._receiving = "nothing"
         self._buffered = 0
         if self.cycle.response_complete and not self.transport.is_closing():
-            self._after(self._limits.http_idle_timeout_seconds, self._close)
+            self._set_timeout(self._limits.http_idle_timeout_seconds, self._close)
 
     # ---- responding
 
@@ -223,13 +223,13 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             # The transport closes as soon as the client has read the whole response.
-            self._after(self._limits.http_send_timeout_seconds, self.transport.abort)
+            self._set_timeout(self._limits.http_send_timeout_seconds, self.transport.abort)
         elif self._running is not None and self._running.response_complete:
             self._idle[self] = None
             if self._receiving == "body":
                 # The response came before the whole body, whose rest uvicorn discards.
                 self._unset_keepalive_if_required()
-                self._after(self._limits.http_body_timeout_seconds, self._close)
+                self._set_timeout(self._limits.http_body_timeout_seconds, self._close)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Respond with a problem and close the connection.
@@ -248,7 +248,7 @@ class Connection(HttpToolsProtocol):
             self.transport.write_eof()
         self._discarded = 0
         self._idle[self] = None
-        self._after(_LINGER_SECONDS, self.transport.abort)
+        self._set_timeout(_LINGER_SECONDS, self.transport.abort)
 
     def _respond(self, status: HTTPStatus, detail: str) -> None:
         self.transport.write(_response(status, detail, self.server_state.default_headers))

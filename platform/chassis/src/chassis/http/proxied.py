@@ -12,13 +12,13 @@ __all__ = ["install"]
 def install(app: FastAPI, settings: ServiceSettings) -> None:
     """Add the middleware that the settings ask for, outside of all other middleware."""
     if settings.http_root_path:
-        app.add_middleware(Prefix, path=settings.http_root_path)
+        app.add_middleware(RootPath, path=settings.http_root_path)
     if settings.http_trusted_proxies:
         networks = [str(network) for network in settings.http_trusted_proxies]
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=networks)
 
 
-class Prefix:
+class RootPath:
     """Middleware that sets the prefix of public URLs, whether a proxy strips it or leaves it."""
 
     def __init__(self, app: ASGIApp, *, path: str) -> None:

@@ -70,10 +70,11 @@ class HttpServer:
         config.load()
         self._server.lifespan = config.lifespan_class(config)
         await self._server.startup(sockets=[listener])
-        self._ticks = asyncio.create_task(self._tick())
+        self._ticks = asyncio.create_task(self._keep_ticking())
 
-    async def _tick(self) -> None:
-        # Uvicorn's own loop would wake ten times a second, for a header that changes once a second.
+    async def _keep_ticking(self) -> None:
+        """Let uvicorn renew its Date header once a second."""
+        # Uvicorn's own loop is not used, because it wakes ten times a second.
         while True:
             await self._server.on_tick(0)
             await asyncio.sleep(1)
@@ -114,9 +115,9 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         for connection in queued:
             connection.setblocking(False)
-            await loop.connect_accepted_socket(self._protocol, connection)
+            await loop.connect_accepted_socket(self._new_connection, connection)
 
-    def _protocol(self) -> asyncio.Protocol:
+    def _new_connection(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self._server.config.http_protocol_class(  # type: ignore[call-arg]
             config=self._server.config,
             server_state=self._server.server_state,

@@ -90,7 +90,7 @@ class _EventStream(Response):
             if (place := place_of(scope)) is not None:
                 place.become_stream()
         except Overloaded:
-            await _close(self._events)
+            await _close_events(self._events)
             raise
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         deadline.begin(None)
@@ -107,7 +107,7 @@ class _EventStream(Response):
         self, disconnected: "asyncio.Task[None]", closing: "asyncio.Task[bool]", send: Send
     ) -> bytes:
         """Send events until the stream ends, and return the last bytes to send."""
-        coming = asyncio.create_task(_next(self._events))
+        coming = asyncio.create_task(_next_or_none(self._events))
         try:
             while True:
                 done, _ = await asyncio.wait(
@@ -121,33 +121,34 @@ class _EventStream(Response):
                     event = coming.result()
                     if event is None:
                         return b""
-                    await _write(send, event.encoded())
-                    coming = asyncio.create_task(_next(self._events))
+                    await _send_chunk(send, event.encoded())
+                    coming = asyncio.create_task(_next_or_none(self._events))
                 if closing in done:
                     return self._retry
                 if not done:
-                    await _write(send, b": still here\n\n")
+                    await _send_chunk(send, b": still here\n\n")
         except Exception:
             _log.exception("event stream failed; the client reconnects")
             return self._retry
         finally:
             coming.cancel()
             await asyncio.wait({coming})
-            await _close(self._events)
+            await _close_events(self._events)
 
 
-async def _next(events: AsyncIterator[ServerSentEvent]) -> ServerSentEvent | None:
-    # None instead of StopAsyncIteration, because a task cannot raise that.
+async def _next_or_none(events: AsyncIterator[ServerSentEvent]) -> ServerSentEvent | None:
+    # The end is None, because a task cannot raise StopAsyncIteration.
     return await anext(events, None)
 
 
-async def _close(events: AsyncIterator[ServerSentEvent]) -> None:
+async def _close_events(events: AsyncIterator[ServerSentEvent]) -> None:
     close = getattr(events, "aclose", None)
     if close is not None:
         await close()
 
 
 async def _disconnected(receive: Receive) -> None:
+    """Return when the client has disconnected."""
     # A request for a stream needs no body: if it has one that is too large or too slow, the stream
     # ends.
     with suppress(HTTPException):
@@ -155,5 +156,5 @@ async def _disconnected(receive: Receive) -> None:
             continue
 
 
-async def _write(send: Send, body: bytes) -> None:
+async def _send_chunk(send: Send, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": True})

@@ -27,6 +27,8 @@ class _Transact(Protocol):
 
 
 async def _read(connection: HTTPConnection) -> Any:
+    """Return the value of a RouteRead parameter."""
+
     async def read(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return await _database(connection).read(lambda tx: work(tx, *args, **kwargs))
 
@@ -34,6 +36,8 @@ async def _read(connection: HTTPConnection) -> Any:
 
 
 async def _transact(connection: HTTPConnection) -> Any:
+    """Return the value of a RouteTransact parameter."""
+
     async def transact(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return await _database(connection).transaction(lambda tx: work(tx, *args, **kwargs))
 

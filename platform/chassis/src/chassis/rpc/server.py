@@ -24,7 +24,7 @@ from chassis.database import Database
 from chassis.database.faults import away
 from chassis.errors import DeadlineExceeded, DomainError, InvalidArgument, Unavailable
 from chassis.limits import LimitSettings
-from chassis.ports import GRPC, CannotListen, why_not
+from chassis.ports import GRPC, CannotListen, listen_error
 from chassis.rpc.methods import Method
 from chassis.rpc.security import server_credentials
 from chassis.rpc.status import to_code, to_detail, to_metadata
@@ -244,7 +244,7 @@ class RpcServer:
 
 def _reason(error: RuntimeError, host: str, port: int) -> CannotListen:
     # gRPC says only that it failed.
-    return why_not(host, port, GRPC) or CannotListen(
+    return listen_error(host, port, GRPC) or CannotListen(
         f"gRPC cannot listen on port {port} of {host}: {error}"
     )
 

@@ -125,6 +125,7 @@ _SAMPLERS = tuple(
 
 
 def _unknown_values(name: str, known: Sequence[str], entry_point_group: str = "") -> Iterator[str]:
+    """Yield a line for each value of a variable that is neither known nor an entry point."""
     values = [value.strip() for value in _variable(name).split(",") if value.strip()]
     # The look-up of entry points is slow, so that it is left out if the variable is unset.
     if values and entry_point_group:
@@ -135,6 +136,7 @@ def _unknown_values(name: str, known: Sequence[str], entry_point_group: str = ""
 
 
 def _invalid_ratio(name: str) -> Iterator[str]:
+    """Yield a line if a variable is set and not a number from 0 to 1."""
     value = _variable(name)
     try:
         fits = not value or 0 <= float(value) <= 1

@@ -37,9 +37,9 @@ class LogOutput(io.TextIOBase):
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
         self._fd = _file_descriptor(stream)
-        self._piecemeal = self._fd is not None and not _is_file(self._fd)
-        self._writable = _writable_poll(self._fd) if self._piecemeal else None
-        self._terminal = self._piecemeal and os.isatty(self._fd or 0)
+        self._is_pipe = self._fd is not None and not _is_file(self._fd)
+        self._writable = _writable_poll(self._fd) if self._is_pipe else None
+        self._terminal = self._is_pipe and os.isatty(self._fd or 0)
         # Files and pipes are UTF-8, because the programs that read them do not know this locale.
         self._encoding = (stream.encoding if stream and self._terminal else None) or "utf-8"
         # The lock is reentrant, because garbage collection may log while a line is written.
@@ -47,9 +47,9 @@ class LogOutput(io.TextIOBase):
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._writer: threading.Thread | None = None
-        self._torn = False
+        self._line_cut_off = False
         self._dropped = 0
-        self._why = ""
+        self._drop_reason = ""
         with contextlib.suppress(Exception):
             if stream is not None:
                 stream.flush()
@@ -74,7 +74,7 @@ class LogOutput(io.TextIOBase):
         number = error.errno if isinstance(error, OSError) else None
         with self._lock:
             self._dropped += lines
-            self._why = os.strerror(number) if number else type(error).__name__
+            self._drop_reason = os.strerror(number) if number else type(error).__name__
         metrics.LOG_LINES_DROPPED.inc(lines)
 
     def drain(self, seconds: float) -> None:
@@ -118,7 +118,8 @@ class LogOutput(io.TextIOBase):
             if self._writer is not None:
                 self._enqueue(data)
                 return
-            if self._torn:  # A line was cut off: end it, so that this one is readable.
+            if self._line_cut_off:
+                # The newline ends that line, so that this one stays readable.
                 data = b"\n" + data
             length = len(data)
             try:
@@ -129,15 +130,15 @@ class LogOutput(io.TextIOBase):
             except BlockingIOError:
                 pass
             except OSError:
-                self._torn = self._torn or len(data) < length
+                self._line_cut_off = self._line_cut_off or len(data) < length
                 raise
-            self._torn = False
+            self._line_cut_off = False
             if data:
-                self._enqueue(data, begun=len(data) < length)
+                self._enqueue(data, partly_written=len(data) < length)
 
-    def _enqueue(self, data: bytes, *, begun: bool = False) -> None:
+    def _enqueue(self, data: bytes, *, partly_written: bool = False) -> None:
         if self._waiting_bytes + len(data) > _MAX_WAITING_BYTES:
-            self._torn = begun
+            self._line_cut_off = partly_written
             self.drop(data.count(b"\n"), BlockingIOError(errno.EAGAIN, "the reader does not read"))
             return
         self._waiting.append(data)
@@ -156,10 +157,10 @@ class LogOutput(io.TextIOBase):
                     break
                 data = self._waiting.popleft()
             try:
-                _write_all(self._fd, b"\n" + data if self._torn else data)
-                self._torn = False
+                _write_all(self._fd, b"\n" + data if self._line_cut_off else data)
+                self._line_cut_off = False
             except OSError as error:
-                self._torn = True
+                self._line_cut_off = True
                 self.drop(data.count(b"\n"), error)
             with self._lock:
                 self._waiting_bytes -= len(data)
@@ -170,7 +171,7 @@ class LogOutput(io.TextIOBase):
         # The lock is not held, because the line comes back here through locks of structlog and
         # logging.
         lines, self._dropped = self._dropped, 0
-        _log.warning("log lines dropped", lines=lines, reason=self._why)
+        _log.warning("log lines dropped", lines=lines, reason=self._drop_reason)
         if self._dropped:  # This line could not be written either.
             with self._lock:
                 self._dropped += lines

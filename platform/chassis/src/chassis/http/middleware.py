@@ -12,12 +12,12 @@ from chassis import deadline, forwarding
 from chassis.http import problems
 from chassis.telemetry import trace_context, tracing
 
-__all__ = ["BodyLimit", "Edge"]
+__all__ = ["BodyLimit", "RequestContext"]
 
 _log = structlog.get_logger(__name__)
 
 
-class Edge:
+class RequestContext:
     """Middleware that sets a request's deadline, trace and forwarded headers, and logs it.
 
     An unexpected error is logged and answered without its text. While the service drains, each
