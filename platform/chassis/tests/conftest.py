@@ -1,4 +1,4 @@
-"""For all tests of the chassis: the contracts, the parts, and real servers to run them on."""
+"""Fixtures for all tests of the chassis: contracts, helpers, and real servers."""
 
 import os
 import shutil
@@ -13,21 +13,21 @@ import pytest_asyncio
 from chassis.database.engine import sqlite_url
 from localservers import NatsServer, PostgresServer
 
-# Contracts of the tests' own (bookstore.v1), and what several of them use (parts).
+# The tests' own contracts (bookstore.v1), and helpers that several test modules use (parts).
 sys.path.insert(0, str(Path(__file__).parent / "contracts"))
 sys.path.insert(0, str(Path(__file__).parent / "parts"))
 
 from books_rpc import Servers, servers
 from bookshop import prepare_database
 
-# CONTAINERS=1: PostgreSQL and NATS as users run them, from container images.
+# CONTAINERS=1 runs PostgreSQL and NATS from container images, as users do.
 if os.environ.get("CONTAINERS", "") not in ("", "0"):
     from containers import ContainerNats as Nats
     from containers import ContainerPostgres as Postgres
 else:
     Nats, Postgres = NatsServer, PostgresServer  # type: ignore[misc, assignment]
 
-# Of a folder: with what means something in URLs and configurations.
+# The name of a folder that has characters with a meaning in URLs and configurations.
 ODD_NAME = "50% größer? c#1"
 
 NewDatabase = Callable[[str], str]
@@ -37,40 +37,40 @@ DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.twin)]
 
 @pytest.fixture
 def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    """A nats-server of the test's own."""
+    """A nats-server for this test."""
     with Nats(tmp_path / "nats") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """One for many tests: each makes databases of its own in it."""
+    """A PostgreSQL server that tests share; each test creates its own databases in it."""
     with Postgres(tmp_path_factory.mktemp("postgres")) as server:
         yield server
 
 
 @pytest.fixture
 def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
-    """One that the test may kill, pause and start again."""
+    """A PostgreSQL server that this test may kill, pause and restart."""
     with Postgres(tmp_path / "postgres") as server:
         yield server
 
 
 @pytest.fixture(params=DATABASES)
 def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
-    """Gives the URL of a new database with the chassis' tables and the tests' own."""
+    """A function that returns the URL of a new database with the chassis' and the tests' tables."""
     return _new_database(request, tmp_path, request.getfixturevalue(f"prepared_{request.param}"))
 
 
 @pytest.fixture(params=DATABASES)
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
-    """Gives the URL of a new database without any table."""
+    """A function that returns the URL of a new database without tables."""
     return _new_database(request, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def prepared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The file that new databases are copies of: a copy costs far less than a migration."""
+    """The file that new databases are copied from, because a copy is quicker than a migration."""
     file = tmp_path_factory.mktemp("sqlite") / "prepared.db"
     prepare_database(f"sqlite:///{file}")
     return str(file)
@@ -78,7 +78,7 @@ def prepared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def prepared_postgres(postgres: PostgresServer) -> str:
-    """The database that new ones are copies of."""
+    """The database that new databases are copied from."""
     prepare_database(postgres.create_database("prepared"))
     return "prepared"
 
@@ -103,6 +103,6 @@ def _new_database(
 
 @pytest_asyncio.fixture
 async def rpc() -> AsyncIterator[Servers]:
-    """Starts gRPC servers and their clients in this process; at the end they are stopped."""
+    """gRPC servers and clients in this process, which are stopped at the end."""
     async with servers() as started:
         yield started

@@ -1,4 +1,4 @@
-"""What a command prints arrives in any locale, or its end is a quiet one."""
+"""The output of a command: readable in any locale, and no traceback if it cannot be written."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def command(stdout: int, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("trouble", ["reader gone", "disk full", "legacy locale"])
-def test_what_is_printed_fails_no_command_with_a_traceback(trouble: str) -> None:
+def test_output_that_cannot_be_written_ends_a_command_without_a_traceback(trouble: str) -> None:
     if trouble == "legacy locale":
         done = command(subprocess.PIPE, **LEGACY)
         assert (done.returncode, done.stderr) == (0, "")

@@ -10,7 +10,7 @@ from chassis import ids
 from chassis.ids import uuid7
 
 
-def test_it_is_a_uuid_of_version_7_with_the_present_time() -> None:
+def test_an_id_is_a_uuid_of_version_7_with_the_present_time() -> None:
     before = time.time_ns() // 1_000_000
     made = uuid7()
     parsed = uuid.UUID(made)
@@ -19,26 +19,26 @@ def test_it_is_a_uuid_of_version_7_with_the_present_time() -> None:
     assert before - 1 <= parsed.int >> 80 <= time.time_ns() // 1_000_000 + 1
 
 
-def test_each_is_greater_than_the_one_before() -> None:
+def test_each_id_is_greater_than_the_one_before() -> None:
     made = [uuid7() for _ in range(50_000)]
     assert made == sorted(set(made))
 
 
-def test_threads_get_different_ones_in_order() -> None:
+def test_threads_get_different_ids_in_order() -> None:
     with ThreadPoolExecutor(4) as pool:
         batches = list(pool.map(lambda _: [uuid7() for _ in range(5_000)], range(4)))
     assert all(batch == sorted(batch) for batch in batches)
     assert len({id for batch in batches for id in batch}) == 20_000
 
 
-def test_a_clock_set_back_does_not_set_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_keep_increasing_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time_ns()
     first = uuid7()
     monkeypatch.setattr(time, "time_ns", lambda: now - 3_600_000_000_000)
     assert uuid7() > first
 
 
-def test_they_go_on_in_the_next_millisecond_when_the_counter_is_full(
+def test_ids_continue_in_the_next_millisecond_when_the_counter_is_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     frozen = time.time_ns() + 1_000_000_000
@@ -55,7 +55,7 @@ def test_they_go_on_in_the_next_millisecond_when_the_counter_is_full(
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="nothing to fork")
-def test_a_forked_child_counts_from_elsewhere() -> None:
+def test_a_forked_child_has_its_own_counter() -> None:
     program = """
 import os, time
 from chassis.ids import uuid7

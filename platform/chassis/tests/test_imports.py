@@ -1,4 +1,4 @@
-"""What a service author imports."""
+"""The imports of a service's author: each name can be the first that is imported."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import chassis
 
 _EACH_FIRST = """
 import importlib, os, sys
-import google.protobuf, nats, sqlalchemy.orm, structlog  # once, not for every name
+import google.protobuf, nats, sqlalchemy.orm, structlog  # shared by all children, to save time
 for name in sys.argv[1:]:
     child = os.fork()
     if not child:
@@ -22,7 +22,7 @@ for name in sys.argv[1:]:
 _MODULES = ["chassis.database", "chassis.errors", "chassis.settings", "chassis.testing"]
 
 
-def test_whatever_is_imported_first_can_be_imported() -> None:
+def test_each_public_name_can_be_the_first_that_is_imported() -> None:
     names = [f"chassis:{name}" for name in chassis.__all__] + _MODULES
     run = subprocess.run(
         [sys.executable, "-c", _EACH_FIRST, *names],

@@ -1,4 +1,4 @@
-"""An address that cannot be listened on: its reason is told, and what to do."""
+"""An address that cannot be listened on: the error says why and what to do."""
 
 import socket
 import subprocess
@@ -16,8 +16,8 @@ from chassis import ServiceSettings
 from chassis.http.server import HttpServer
 from chassis.ports import HTTP, CannotListen, PortInUse, listen, listen_error
 
-SPEAKS_IPV6 = listen_error("::1", 0, HTTP) is None
-IPV6 = pytest.mark.skipif(not SPEAKS_IPV6, reason="this machine speaks no IPv6")
+HAS_IPV6 = listen_error("::1", 0, HTTP) is None
+IPV6 = pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6")
 
 REFUSED = pytest.mark.parametrize(
     ("host", "reason"),
@@ -54,7 +54,7 @@ class Books:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=IPV6)])
-def test_a_port_that_is_taken_may_be_free_later(host: str) -> None:
+def test_a_port_in_use_is_an_error_that_a_restart_can_help(host: str) -> None:
     with listen(host, 0, HTTP, backlog=1) as taken:
         port = taken.getsockname()[1]
         reason = listen_error(host, port, HTTP)
@@ -67,10 +67,10 @@ def test_a_port_that_is_taken_may_be_free_later(host: str) -> None:
 def test_a_low_port_needs_a_privilege() -> None:
     lowest = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
     if not lowest.exists() or int(lowest.read_text(encoding="ascii")) <= 1:
-        pytest.skip("every port is anybody's on this machine")
+        pytest.skip("this machine has no privileged ports")
     program = (
         "import os; from chassis.ports import HTTP, listen_error\n"
-        # Once before: afterwards it may not be allowed to read the modules that this needs.
+        # The first call imports modules that user 65534 may not be allowed to read.
         "listen_error('127.0.0.1', 0, HTTP)\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"
         "print(listen_error('127.0.0.1', 1, HTTP))"
@@ -83,7 +83,7 @@ def test_a_low_port_needs_a_privilege() -> None:
 
 
 @IPV6
-async def test_an_ipv6_address_may_stand_in_brackets(rpc: Servers) -> None:
+async def test_an_ipv6_address_may_be_in_brackets(rpc: Servers) -> None:
     settings = ServiceSettings(http_host="[::1]", http_port=0, grpc_host="[::1]", grpc_port=0)
     assert (await rpc.start(Books, settings=settings)).port
     server = HttpServer(make(), settings)
@@ -94,7 +94,7 @@ async def test_an_ipv6_address_may_stand_in_brackets(rpc: Servers) -> None:
     await server.stop(0)
 
 
-def test_a_name_is_listened_on_at_its_older_address() -> None:
+def test_a_host_name_is_listened_on_at_its_ipv4_address() -> None:
     with listen("localhost", 0, HTTP, backlog=1) as listener:
         assert listener.family is socket.AF_INET
 

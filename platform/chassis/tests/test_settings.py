@@ -1,4 +1,4 @@
-"""Settings: read from variables and mounted files, refused with a line each, shown masked."""
+"""Settings: read from variables and files, refused with a line each, shown with masked secrets."""
 
 import subprocess
 import sys
@@ -85,7 +85,7 @@ def test_a_refusal_does_not_show_the_value(monkeypatch: pytest.MonkeyPatch) -> N
     assert "s3cret" not in "".join(refused(Bookshop))
 
 
-def test_a_folder_of_secrets_that_is_not_there_is_refused(
+def test_a_missing_folder_of_secrets_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("APP_SECRETS_DIR", str(tmp_path / "gone"))
@@ -99,7 +99,7 @@ def test_default_secrets_are_refused_in_production(monkeypatch: pytest.MonkeyPat
     assert line.startswith("APP_MAIL_PASSWORD:")
     assert "letmein" not in line
     monkeypatch.setenv("APP_MAIL_PASSWORD", "letmein")
-    assert refused(Bookshop), "the default is no secret, whoever sets it"
+    assert refused(Bookshop), "the default is refused also if it is set explicitly"
     monkeypatch.setenv("APP_MAIL_PASSWORD", "better")
     assert load(Bookshop).environment == "production"
 
@@ -144,7 +144,7 @@ def test_reading_settings_imports_no_server_no_database_and_no_broker() -> None:
     assert ran.stdout.strip() == "[]"
 
 
-def test_a_mounted_secret_is_read_anew_where_it_may_change(
+def test_a_mounted_secret_that_may_change_is_read_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("APP_SECRETS_DIR", str(tmp_path))

@@ -223,6 +223,7 @@ async def _wait_for_broker(events: EventPath, seconds: float) -> None:
 
 async def _stop_step(name: str, work: Awaitable[object]) -> None:
     """Await one step of the stop; log its failure, because the other steps must still run."""
+    _log.debug("stop step began", step=name)
     try:
         await work
     except TimeoutError:

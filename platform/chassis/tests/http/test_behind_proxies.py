@@ -1,4 +1,4 @@
-"""Behind a reverse proxy: links and documentation below its prefix, and clients it speaks for."""
+"""A service behind a reverse proxy: links and documentation below its prefix, client addresses."""
 
 import re
 from urllib.parse import urljoin, urlsplit
@@ -28,7 +28,7 @@ BEHIND = pytest.mark.parametrize(
 
 
 @BEHIND
-async def test_the_documentation_works_below_any_prefix_and_loads_nothing_from_elsewhere(
+async def test_the_documentation_works_below_any_prefix_without_other_hosts(
     prefix: str, strip: bool
 ) -> None:
     settings = ServiceSettings(http_port=0, http_root_path=prefix)
@@ -59,7 +59,7 @@ async def test_the_documentation_works_below_any_prefix_and_loads_nothing_from_e
 
 
 @pytest.mark.parametrize("strip", [True, False])
-async def test_a_request_is_measured_by_its_route_whatever_its_prefix(strip: bool) -> None:
+async def test_a_request_is_measured_by_its_route_without_the_prefix(strip: bool) -> None:
     settings = ServiceSettings(http_port=0, http_root_path="/shop")
     async with ask(make(router, settings=settings)) as client:
         await client.get("/books/7" if strip else "/shop/books/7")
@@ -77,7 +77,7 @@ async def test_a_request_is_measured_by_its_route_whatever_its_prefix(strip: boo
         (["127.0.0.0/8", "203.0.113.0/24"], "198.51.100.1", "https"),
     ],
 )
-async def test_only_a_named_proxy_can_speak_for_another_client(
+async def test_only_a_trusted_proxy_can_name_the_client(
     trusted: list[str], client: str, scheme: str
 ) -> None:
     settings = ServiceSettings(http_port=0, http_trusted_proxies=trusted)
@@ -105,7 +105,7 @@ async def test_only_a_named_proxy_can_speak_for_another_client(
         ("APP_HTTP_ROOT_PATH", "/shop/"),
     ],
 )
-def test_a_proxy_without_an_address_or_a_prefix_that_is_none_is_refused(
+def test_an_invalid_address_of_a_proxy_and_an_invalid_prefix_are_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""A connection: what a client sends without end is refused, and silence is not waited for."""
+"""The limits of a connection: endless requests are refused, silent connections are closed."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ async def add(request: Request) -> int:
 
 @router.post("/unread")
 async def unread() -> str:
-    return "without a look at the body"
+    return "the body was not read"
 
 
 @router.get("/long")
@@ -41,7 +41,7 @@ async def long() -> Response:
 
 
 class Stage:
-    """What the tests and the routes tell each other."""
+    """Events by which a test and the routes wait for each other."""
 
     at_work = asyncio.Event()
     finish = asyncio.Event()
@@ -94,19 +94,19 @@ def server(**changed: Any) -> Any:
         (b"", b"GET" * 1000, 400),
     ],
 )
-async def test_a_head_without_end_is_refused_soon(first: bytes, piece: bytes, status: int) -> None:
+async def test_an_endless_head_is_refused(first: bytes, piece: bytes, status: int) -> None:
     async with server() as running, connected(running) as client:
-        sending = asyncio.create_task(client.send_until_cut_off(first, piece, 64 * MIB))
+        sending = asyncio.create_task(client.send_until_disconnected(first, piece, 64 * MIB))
         answer = await client.answer()
         assert answer.status == status
         assert answer.problem["detail"]
         assert answer.headers["connection"] == "close"
-        # What the system's buffers hold of it is counted too.
+        # The limit is high, because bytes in the kernel's buffers count as sent.
         assert await sending < 16 * MIB
         await open_connections(running, 0)
 
 
-async def test_a_head_within_the_limits_is_taken() -> None:
+async def test_a_head_within_the_limits_is_accepted() -> None:
     async with server() as running, connected(running) as client:
         url = b"/books?" + b"a" * 8000
         headers = b"".join(b"x-%d: %s\r\n" % (n, b"b" * 200) for n in range(98))
@@ -122,7 +122,7 @@ async def test_more_headers_than_allowed_are_refused_however_small() -> None:
             assert (await client.answer()).status == status
 
 
-async def test_a_large_body_is_not_taken_for_a_large_head() -> None:
+async def test_a_large_body_does_not_count_as_a_large_head() -> None:
     async with server(http_max_head_bytes=1024) as running, connected(running) as client:
         body = b"a" * 1_000_000
         await client.send(
@@ -140,10 +140,10 @@ async def test_a_large_body_is_not_taken_for_a_large_head() -> None:
 @pytest.mark.parametrize(
     "piece", [b"x-a: 1\r\n" * 1000, b"a" * 65536], ids=["many trailers", "one trailer"]
 )
-async def test_trailers_without_end_are_refused(piece: bytes) -> None:
+async def test_endless_trailers_are_refused(piece: bytes) -> None:
     async with server() as running, connected(running) as client:
         head = b"POST /books HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n0\r\n"
-        assert await client.send_until_cut_off(head, piece, 64 * MIB) < 16 * MIB
+        assert await client.send_until_disconnected(head, piece, 64 * MIB) < 16 * MIB
         await open_connections(running, 0)
 
 
@@ -163,12 +163,12 @@ async def test_trailers_without_end_are_refused(piece: bytes) -> None:
         "half a request line",
         "half a header",
         "half a body",
-        "half of a body that nobody wants",
+        "half of a body that the route does not read",
         "a request, then nothing",
         "a request, then half a one",
     ],
 )
-async def test_a_silent_client_is_not_waited_for(said: bytes, statuses: list[int]) -> None:
+async def test_a_silent_client_times_out(said: bytes, statuses: list[int]) -> None:
     times = dict.fromkeys(
         ("http_head_timeout_seconds", "http_body_timeout_seconds", "http_idle_timeout_seconds"),
         0.2,
@@ -191,9 +191,9 @@ async def test_a_silent_client_is_not_waited_for(said: bytes, statuses: list[int
         b"POST /books HTTP/1.1\r\n" + HOST + b"content-length: 9999\r\n\r\n",
         b"POST /unread HTTP/1.1\r\n" + HOST + b"content-length: 9999\r\n\r\n",
     ],
-    ids=["a header", "a body", "a body that nobody wants"],
+    ids=["a header", "a body", "a body that the route does not read"],
 )
-async def test_bytes_that_drip_in_give_a_client_no_more_time(said: bytes) -> None:
+async def test_slow_bytes_do_not_extend_a_timeout(said: bytes) -> None:
     times = {"http_head_timeout_seconds": 0.5, "http_body_timeout_seconds": 0.5}
     async with server(**times) as running, connected(running) as client:
         await client.send(said)
@@ -203,7 +203,7 @@ async def test_bytes_that_drip_in_give_a_client_no_more_time(said: bytes) -> Non
         dripping.cancel()
 
 
-async def test_an_idle_client_whose_requests_come_in_time_stays() -> None:
+async def test_an_idle_client_stays_connected_between_requests() -> None:
     async with server(http_head_timeout_seconds=0.3) as running, connected(running) as client:
         for _ in range(3):
             await client.send(GET + b"\r\n")
@@ -211,7 +211,7 @@ async def test_an_idle_client_whose_requests_come_in_time_stays() -> None:
             await asyncio.sleep(0.4)
 
 
-async def test_a_client_that_does_not_read_its_answer_is_hung_up_on() -> None:
+async def test_a_client_that_does_not_read_its_response_is_disconnected() -> None:
     async with server(http_send_timeout_seconds=0.3) as running, connected(running) as client:
         await client.send(b"GET /long HTTP/1.1\r\n" + HOST + b"\r\n")
         await open_connections(running, 1)
@@ -219,7 +219,7 @@ async def test_a_client_that_does_not_read_its_answer_is_hung_up_on() -> None:
         assert len(await client.closed()) < 32 * MIB
 
 
-async def test_with_too_many_connections_a_newcomer_replaces_the_one_silent_longest() -> None:
+async def test_a_connection_above_the_limit_replaces_the_one_idle_longest() -> None:
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(server(http_max_connections=3))
         first, second, third = [
@@ -227,9 +227,9 @@ async def test_with_too_many_connections_a_newcomer_replaces_the_one_silent_long
         ]
         for client in (first, second, third, first):
             await _ask(client)
-        newcomer = await stack.enter_async_context(connected(running))
+        late = await stack.enter_async_context(connected(running))
         assert await second.closed() == b""
-        for client in (newcomer, first, third):
+        for client in (late, first, third):
             await _ask(client)
 
 
@@ -238,20 +238,20 @@ async def _ask(client: RawClient) -> None:
     assert (await client.answer()).status == 200
 
 
-async def test_when_all_connections_are_at_work_a_newcomer_is_refused_with_a_hint() -> None:
+async def test_a_connection_above_the_limit_is_refused_if_none_is_idle() -> None:
     async with server(http_max_connections=1) as running, connected(running) as client:
         await client.send(b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\n")
         await asyncio.wait_for(Stage.at_work.wait(), 60)
-        async with connected(running) as newcomer:
-            answer = await newcomer.answer()
+        async with connected(running) as late:
+            answer = await late.answer()
             assert (answer.status, answer.headers["retry-after"]) == (503, "1")
             assert answer.problem["detail"] == "too many connections"
-            assert await newcomer.closed() == b""
+            assert await late.closed() == b""
         Stage.finish.set()
         assert (await client.answer()).body == b'"slow"'
 
 
-async def test_requests_sent_ahead_are_answered_in_their_order() -> None:
+async def test_pipelined_requests_are_answered_in_order() -> None:
     async with server() as running, connected(running) as client:
         await client.send(
             GET + b"\r\n" + b"POST /books HTTP/1.1\r\n" + HOST + b"content-length: 3\r\n\r\nabc"
@@ -263,15 +263,15 @@ async def test_requests_sent_ahead_are_answered_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("path", [b"/slow", b"/events"])
-async def test_who_sends_requests_ahead_without_end_is_cut_off(path: bytes) -> None:
+async def test_a_client_that_pipelines_endless_requests_is_disconnected(path: bytes) -> None:
     async with server() as running, connected(running) as client:
         first = b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n"
-        sent = await client.send_until_cut_off(first, (GET + b"\r\n") * 100, 16 * MIB)
+        sent = await client.send_until_disconnected(first, (GET + b"\r\n") * 100, 16 * MIB)
         assert sent < 8 * MIB
         await open_connections(running, 0)
 
 
-async def test_a_stream_ends_with_its_client_whatever_was_sent_behind_it() -> None:
+async def test_an_event_stream_with_a_pipelined_request_ends_with_its_client() -> None:
     async with server() as running, connected(running) as client:
         await client.send(b"GET /events HTTP/1.1\r\n" + HOST + b"\r\n")
         assert (await client.answer()).status == 200
@@ -282,7 +282,7 @@ async def test_a_stream_ends_with_its_client_whatever_was_sent_behind_it() -> No
 
 
 @pytest.mark.parametrize("protocol", ["websocket", "h2c"])
-async def test_who_wants_another_protocol_is_answered_in_this_one(protocol: str) -> None:
+async def test_an_upgrade_request_is_answered_over_http_1_1(protocol: str) -> None:
     async with server() as running, connected(running) as client:
         await client.send(
             GET + f"connection: upgrade\r\nupgrade: {protocol}\r\n\r\n".encode() + b"\x00\x01"
@@ -300,7 +300,7 @@ async def test_who_wants_another_protocol_is_answered_in_this_one(protocol: str)
         b"GET / HTTP/1.1\r\nx y\r\n\r\n",
     ],
 )
-async def test_what_is_no_request_is_answered_with_a_problem(garbage: bytes) -> None:
+async def test_invalid_requests_are_answered_with_a_problem(garbage: bytes) -> None:
     async with server() as running, connected(running) as client:
         await client.send(garbage)
         answer = await client.answer()

@@ -1,4 +1,4 @@
-"""Server-sent events: kept open by comments, ended with a hint, closed when nobody reads."""
+"""Server-sent events: heartbeats, the end of a stream, and disconnected clients."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from chassis.http import ServerSentEvent, event_stream
 
 
 class Stream:
-    """A stream that a test feeds."""
+    """An application with a stream whose events a test puts into `feed`."""
 
     def __init__(self, **options: float) -> None:
         self.feed: asyncio.Queue[ServerSentEvent | Exception | None] = asyncio.Queue()
@@ -35,7 +35,7 @@ class Stream:
             self.closed.set()
 
 
-async def test_events_are_sent_as_the_standard_says() -> None:
+async def test_events_have_the_format_of_the_standard() -> None:
     stream = Stream()
     stream.feed.put_nowait(ServerSentEvent("first\nline", id="1", event="sold"))
     stream.feed.put_nowait(ServerSentEvent("second"))
@@ -56,7 +56,7 @@ def test_only_the_line_ends_of_the_standard_end_a_line() -> None:
     assert encoded == "data: a\u2028b\x85c\x0bd\ndata: e\ndata: f\ndata: \n\n"
 
 
-async def test_an_event_is_sent_as_soon_as_it_comes() -> None:
+async def test_an_event_is_sent_at_once() -> None:
     stream = Stream()
     async with reading(stream.app) as (_, lines):
         for number in range(3):
@@ -76,7 +76,7 @@ async def test_a_quiet_stream_is_kept_open_by_comments() -> None:
         assert "data: after the comments" in seen
 
 
-async def test_when_the_service_closes_a_stream_ends_with_a_hint_to_come_back() -> None:
+async def test_a_stream_ends_with_a_hint_to_reconnect_when_the_service_stops() -> None:
     stream = Stream(retry_seconds=0.5)
     stream.feed.put_nowait(ServerSentEvent("sold"))
     async with reading(stream.app) as (server, lines):
@@ -87,7 +87,7 @@ async def test_when_the_service_closes_a_stream_ends_with_a_hint_to_come_back() 
     assert stream.closed.is_set()
 
 
-async def test_a_stream_that_always_has_more_ends_too() -> None:
+async def test_an_endless_stream_ends_when_the_service_stops() -> None:
     router = APIRouter()
 
     async def endless() -> AsyncIterator[ServerSentEvent]:
@@ -111,7 +111,7 @@ async def _all(lines: AsyncIterator[str]) -> list[str]:
     return [line async for line in lines]
 
 
-async def test_when_its_reader_goes_away_the_events_are_closed() -> None:
+async def test_the_events_are_closed_when_the_client_disconnects() -> None:
     stream = Stream()
     stream.feed.put_nowait(ServerSentEvent("sold"))
     async with serving(stream.app) as server:

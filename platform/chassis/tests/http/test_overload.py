@@ -1,4 +1,4 @@
-"""More requests than can be answered: what was accepted is finished, the rest refused at once."""
+"""Overload: accepted requests are answered, excess requests are refused at once."""
 
 import asyncio
 from collections import Counter
@@ -18,7 +18,7 @@ AT_WORK, WAITING = 3, 2
 
 
 class Shop:
-    """Takes orders as fast as a test lets it."""
+    """An application whose requests end when a test sets `finish`."""
 
     def __init__(self, **limits: float) -> None:
         self.at_work = 0
@@ -60,7 +60,7 @@ async def until_at_work(shop: Shop, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_under_four_times_the_load_the_accepted_finish_and_the_rest_is_told_to_wait() -> None:
+async def test_under_four_times_the_load_accepted_requests_finish_and_others_get_503() -> None:
     shop, before = Shop(), refused("HTTP requests")
     capacity = AT_WORK + WAITING
     async with serving(shop.app, shop.settings) as server:
@@ -72,7 +72,7 @@ async def test_under_four_times_the_load_the_accepted_finish_and_the_rest_is_tol
                 more, _ = await asyncio.wait(
                     set(placed) - done, timeout=60, return_when=asyncio.FIRST_COMPLETED
                 )
-                assert more, "the refused are answered while the accepted are at work"
+                assert more, "refused requests are answered while the accepted ones run"
                 done |= more
             for task in done:
                 answer = task.result()
@@ -81,7 +81,7 @@ async def test_under_four_times_the_load_the_accepted_finish_and_the_rest_is_tol
                 assert answer.headers["content-type"] == "application/problem+json"
                 assert answer.json()["title"] == "Too many requests at once"
             for path in ("/livez", "/metrics"):
-                assert (await client.get(path)).status_code == 200, "whoever asks how it is"
+                assert (await client.get(path)).status_code == 200, "probes are exempt"
             assert (await client.get("/readyz")).json()["status"] == "starting"
             shop.finish.set()
             answers = await asyncio.gather(*placed)
@@ -113,7 +113,7 @@ async def test_a_place_is_free_again_after_each_request_however_it_ended() -> No
             assert (await client.post("/orders")).status_code == 200
 
 
-async def test_a_client_that_waits_longer_than_a_request_may_take_is_refused() -> None:
+async def test_a_request_that_waits_longer_than_its_deadline_is_refused() -> None:
     shop = Shop(request_timeout_seconds=0.1)
     async with ask(shop.app) as client:
         working = [asyncio.create_task(client.post("/orders")) for _ in range(AT_WORK)]
@@ -124,7 +124,7 @@ async def test_a_client_that_waits_longer_than_a_request_may_take_is_refused() -
         assert (await client.post("/orders")).status_code == 200
 
 
-async def test_event_streams_take_no_requests_place_and_are_bounded_apart() -> None:
+async def test_event_streams_have_a_limit_of_their_own() -> None:
     shop, before = Shop(http_max_event_streams=2 * AT_WORK), refused("event streams")
     async with ask(shop.app) as client:
         following = [asyncio.create_task(client.get("/events")) for _ in range(2 * AT_WORK)]
@@ -140,7 +140,7 @@ async def test_event_streams_take_no_requests_place_and_are_bounded_apart() -> N
         shop.finish.set()
         answers = await asyncio.gather(*following, *ordering)
         assert {answer.status_code for answer in answers} == {200}
-        # Those that ended have left their places.
+        # The streams that ended have freed their places.
         for _ in range(2 * AT_WORK + 1):
             assert (await client.get("/events")).status_code == 200
 
@@ -166,7 +166,7 @@ async def test_places_are_given_in_the_order_of_arrival() -> None:
     assert admission.waiting == 0
 
 
-async def test_who_goes_away_while_waiting_leaves_its_turn_to_the_next() -> None:
+async def test_a_cancelled_request_passes_its_place_on() -> None:
     admission = Admission("things", 1, 3)
     await admission.enter()
     first, second = (asyncio.create_task(admission.enter()) for _ in range(2))
@@ -174,7 +174,7 @@ async def test_who_goes_away_while_waiting_leaves_its_turn_to_the_next() -> None
     first.cancel()
     await asyncio.wait({first})
     assert admission.waiting == 1
-    # Its turn comes in the very moment in which it goes away.
+    # The second request gets its place and is cancelled before it runs.
     third = asyncio.create_task(admission.enter())
     await asyncio.sleep(0)
     admission.leave()

@@ -1,4 +1,4 @@
-"""Probes: live is not ready, and only what makes requests fail makes a service unready."""
+"""Probes: a live service may be unready, and is unready only if requests would fail."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ async def http(readiness: Readiness) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def codes(http: httpx.AsyncClient) -> tuple[int, int, int]:
-    """Of live, started and ready."""
+    """Return the status codes of /livez, /startupz and /readyz."""
     probes = [await http.get(path) for path in ("/livez", "/startupz", "/readyz")]
     return probes[0].status_code, probes[1].status_code, probes[2].status_code
 
@@ -59,7 +59,7 @@ async def test_without_the_broker_a_service_is_degraded_and_ready(
     }
 
 
-async def test_what_was_seen_during_the_start_counts_no_longer_when_it_is_over(
+async def test_the_end_of_the_start_checks_the_dependencies_again(
     http: httpx.AsyncClient, readiness: Readiness
 ) -> None:
     states = {"broker": "unavailable"}
@@ -96,7 +96,7 @@ async def test_without_its_database_a_service_is_live_and_not_ready(
     own_postgres.start()
     await become(http, (200, 200, 200))
 
-    # One that hangs is told from one that answers.
+    # A database that hangs is unavailable too.
     own_postgres.pause()
     await become(http, (200, 200, 503))
     assert (await http.get("/readyz")).json()["status"] == "unavailable"
@@ -105,13 +105,13 @@ async def test_without_its_database_a_service_is_live_and_not_ready(
 
 
 async def become(http: httpx.AsyncClient, expected: tuple[int, int, int]) -> None:
-    """Wait until the probes answer so; what they look at may be known from a moment ago."""
+    """Wait until the probes answer with these codes; a check's result is kept for a moment."""
     async with asyncio.timeout(60):
         while await codes(http) != expected:
             await asyncio.sleep(0.05)
 
 
-async def test_a_change_is_told_once(readiness: Readiness) -> None:
+async def test_a_change_is_announced_once(readiness: Readiness) -> None:
     told: list[bool] = []
 
     async def tell(ready: bool) -> None:
@@ -152,7 +152,7 @@ async def test_only_a_service_with_routes_of_its_own_documents_them() -> None:
         assert (await http.get("/openapi.json")).status_code == 404
 
 
-async def test_requests_are_counted_and_timed_by_route_and_probes_are_not() -> None:
+async def test_requests_are_counted_and_timed_by_route_except_for_probes() -> None:
     router = APIRouter()
 
     @router.get("/shelves/{number}")
@@ -168,10 +168,12 @@ async def test_requests_are_counted_and_timed_by_route_and_probes_are_not() -> N
     assert 'handler="/shelves/{number}",method="GET",status="422"} 1.0' in metrics
     assert 'http_request_duration_seconds_count{handler="/shelves/{number}"' in metrics
     assert "/livez" not in metrics
-    assert "/nowhere" not in metrics, "unknown paths share one series, or anybody could add some"
+    assert "/nowhere" not in metrics, (
+        "unknown paths must share a series, otherwise clients could add series without limit"
+    )
 
 
-async def test_metrics_show_what_a_service_counts_by_itself() -> None:
+async def test_metrics_show_a_services_own_metrics() -> None:
     from prometheus_client import Counter
 
     Counter("books_wrapped_total", "Books wrapped.").inc(3)

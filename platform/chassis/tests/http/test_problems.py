@@ -1,4 +1,4 @@
-"""Errors as problem+json: what the caller may know, and nothing else."""
+"""Errors as problem+json: details that the caller may know, and no others."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -115,12 +115,12 @@ async def test_a_domain_error_is_a_problem_with_its_detail(
     assert of(answer)["title"] == error.title
 
 
-async def test_a_domain_error_names_the_field_at_fault(http: httpx.AsyncClient) -> None:
+async def test_a_domain_error_names_the_invalid_field(http: httpx.AsyncClient) -> None:
     problem = of(await http.get("/errors/invalid"))
     assert problem["errors"] == [{"field": "lines.0.price", "detail": "not a price"}]
 
 
-async def test_what_is_unavailable_says_when_to_come_back(http: httpx.AsyncClient) -> None:
+async def test_an_unavailable_answer_has_retry_after(http: httpx.AsyncClient) -> None:
     assert (await http.get("/errors/away")).headers["retry-after"] == "7"
 
 
@@ -158,7 +158,7 @@ async def test_a_wrong_body_names_each_field(http: httpx.AsyncClient) -> None:
     ]
 
 
-async def test_however_much_is_wrong_the_problem_stays_small() -> None:
+async def test_a_problem_stays_small_however_many_fields_are_invalid() -> None:
     limits = ServiceSettings(request_max_bytes=1024 * 1024)
     async with ask(make(router, settings=limits)) as http:
         answer = await http.post("/orders", json={"lines": [{}] * 5000})
@@ -180,7 +180,7 @@ async def test_a_wrong_parameter_is_named(http: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("content", [b"{lines", b'"\xff"'])
-async def test_a_body_that_is_no_json_is_a_problem_of_the_body(
+async def test_a_body_of_invalid_json_is_a_problem_of_the_body(
     http: httpx.AsyncClient, content: bytes
 ) -> None:
     answer = await http.post(
@@ -193,7 +193,7 @@ async def test_a_body_that_is_no_json_is_a_problem_of_the_body(
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
-async def test_a_body_that_is_not_called_json_is_415_and_told_what_to_call_it(
+async def test_a_body_with_another_content_type_is_415_and_names_the_right_one(
     http: httpx.AsyncClient, content_type: str | None
 ) -> None:
     headers = {"content-type": content_type} if content_type else {}
@@ -202,7 +202,7 @@ async def test_a_body_that_is_not_called_json_is_415_and_told_what_to_call_it(
     assert of(answer)["detail"] == "Content-Type must be application/json"
 
 
-async def test_a_path_with_a_slash_too_many_is_not_redirected(http: httpx.AsyncClient) -> None:
+async def test_a_path_with_a_trailing_slash_is_not_redirected(http: httpx.AsyncClient) -> None:
     assert of(await http.get("/books/"))["status"] == 404
 
 
@@ -239,7 +239,7 @@ async def test_a_body_announced_as_too_large_is_refused_before_it_comes() -> Non
         writer.close()
 
 
-async def test_a_body_up_to_the_limit_is_taken(http: httpx.AsyncClient) -> None:
+async def test_a_body_up_to_the_limit_is_accepted(http: httpx.AsyncClient) -> None:
     body = b'{"lines": []}'.ljust(1000)
     answer = await http.post("/orders", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 200

@@ -1,4 +1,4 @@
-"""What each request is given: a deadline, its trace, a log line."""
+"""The context of each request: a deadline, its trace, a log line."""
 
 import httpx
 import pytest
@@ -30,13 +30,13 @@ async def trace() -> tuple[str | None, str | None]:
     return trace_context.current_trace()
 
 
-async def test_a_request_has_so_much_time_for_its_calls() -> None:
+async def test_a_request_has_a_deadline_for_its_calls() -> None:
     async with ask(make(router, settings=ServiceSettings(request_timeout_seconds=1000))) as http:
         for path in ("/seconds", "/seconds-on-a-thread"):
             assert 500 < (await http.get(path)).json() <= 1000
 
 
-async def test_a_trace_that_comes_in_is_carried_on_though_nothing_is_recorded() -> None:
+async def test_an_incoming_trace_context_is_kept_without_recording() -> None:
     async with ask(make(router)) as http:
         headers = {"traceparent": TRACEPARENT, "tracestate": "vendor=1"}
         assert (await http.get("/trace", headers=headers)).json() == [TRACEPARENT, "vendor=1"]
@@ -59,7 +59,7 @@ async def logged(http: httpx.AsyncClient, path: str) -> list[str]:
     ]
 
 
-async def test_each_request_is_a_log_line_and_a_probe_is_none() -> None:
+async def test_each_request_is_logged_except_for_probes() -> None:
     async with ask(make(router)) as http:
         assert await logged(http, "/seconds?secret=1") == ["GET /seconds 200"]
         assert await logged(http, "/nowhere") == ["GET /nowhere 404"]

@@ -1,4 +1,4 @@
-"""A route's transactions: by annotation, in one commit, and 503 while there is no database."""
+"""Transactions of routes: by annotation, in one commit, and 503 without a database."""
 
 from collections.abc import Callable
 
@@ -43,7 +43,7 @@ async def get_sales(read: RouteRead) -> tuple[int, int]:
     return await read(count)
 
 
-async def test_what_a_route_changes_and_publishes_is_one_commit(
+async def test_the_changes_and_events_of_a_route_are_one_commit(
     new_database: Callable[[str], str],
 ) -> None:
     app = make(router)
@@ -59,7 +59,7 @@ async def test_what_a_route_changes_and_publishes_is_one_commit(
         database.close()
 
 
-async def test_a_route_says_503_and_when_to_come_again_while_there_is_no_database(
+async def test_a_route_without_its_database_answers_503_with_retry_after(
     own_postgres: PostgresServer,
 ) -> None:
     app = make(router)

@@ -1,4 +1,4 @@
-"""In production a service makes no streams: `broker apply` does, at any time and again."""
+"""`broker apply` creates the streams that a service in production does not create itself."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from stall import Stall
 
 from localservers import NatsServer, PostgresServer, free_port
 
-# A process may take long to start beside many others.
+# A process may start slowly on a busy machine.
 pytestmark = pytest.mark.timeout(300)
 
 
-async def test_in_production_a_service_is_degraded_until_a_release_has_made_its_streams(
+async def test_in_production_a_service_is_degraded_until_a_release_creates_its_streams(
     tmp_path: Path, nats: NatsServer
 ) -> None:
     stall = Stall(tmp_path, nats_url=nats.url, environment="production")
@@ -60,7 +60,7 @@ def test_more_copies_than_the_broker_can_keep_are_refused_with_its_reason(
     assert "replicas" in ran.stderr
 
 
-def test_a_broker_that_is_away_is_waited_for_and_then_named(tmp_path: Path) -> None:
+def test_the_command_waits_for_an_unavailable_broker_and_names_it(tmp_path: Path) -> None:
     url = f"nats://127.0.0.1:{free_port()}"
     ran = Stall(tmp_path, nats_url=url).command("broker", "apply", "--wait", "1")
     assert (ran.returncode, ran.stdout) == (69, "")
@@ -75,7 +75,7 @@ async def applies(stall: Stall, *options: str) -> CompletedProcess[str]:
     return await asyncio.to_thread(stall.command, "broker", "apply", *options)
 
 
-async def test_two_releases_at_once_both_succeed(tmp_path: Path, nats: NatsServer) -> None:
+async def test_two_concurrent_releases_both_succeed(tmp_path: Path, nats: NatsServer) -> None:
     stalls = [Stall(tmp_path / name, nats_url=nats.url) for name in "ab"]
     for ran in await asyncio.gather(*map(applies, stalls)):
         assert (ran.returncode, ran.stdout.count("\n")) == (0, 2)
@@ -84,7 +84,7 @@ async def test_two_releases_at_once_both_succeed(tmp_path: Path, nats: NatsServe
 
 
 async def made_after(nats: NatsServer) -> str | None:
-    """Up to which rank events had been sent before the stream was made, as that says."""
+    """Return up to which rank the stream says that events were sent before it was created."""
     info = await StreamView(nats.url).api(f"STREAM.INFO.{STREAM}")
     rank: str | None = info["config"]["metadata"].get("slipway.made-after-rank")
     return rank
@@ -94,7 +94,7 @@ async def stream_names(nats: NatsServer) -> list[str]:
     return (await StreamView(nats.url).api("STREAM.NAMES"))["streams"] or []
 
 
-async def test_a_database_that_comes_late_is_asked_how_far_events_were_sent(
+async def test_the_command_waits_for_the_database_to_say_how_far_events_were_sent(
     tmp_path: Path, nats: NatsServer, own_postgres: PostgresServer
 ) -> None:
     url = own_postgres.create_database("bookstore")
@@ -108,7 +108,7 @@ async def test_a_database_that_comes_late_is_asked_how_far_events_were_sent(
     applying = asyncio.create_task(
         applies(Stall(tmp_path, nats_url=nats.url, database_url=url), "--wait", "200")
     )
-    # The database is away for longer than a process takes to start; the stream is not made without.
+    # The command waits for the database: it is still running, and has created no stream.
     done, _ = await asyncio.wait({applying}, timeout=5)
     assert not done
     assert await stream_names(nats) == []
@@ -121,7 +121,7 @@ async def test_a_database_that_comes_late_is_asked_how_far_events_were_sent(
 
 
 @pytest.mark.parametrize("options", [(), ("--check",)])
-async def test_a_database_that_stays_away_is_named_and_no_stream_made(
+async def test_an_unavailable_database_is_named_and_no_stream_created(
     tmp_path: Path, nats: NatsServer, own_postgres: PostgresServer, options: tuple[str, ...]
 ) -> None:
     url = own_postgres.create_database("bookstore")
@@ -136,10 +136,10 @@ async def test_a_database_that_stays_away_is_named_and_no_stream_made(
     assert await stream_names(nats) == []
 
 
-async def test_a_database_that_lets_nobody_look_is_not_taken_for_one_that_sent_nothing(
+async def test_a_database_without_permissions_does_not_count_as_one_that_sent_nothing(
     tmp_path: Path, nats: NatsServer, postgres: PostgresServer
 ) -> None:
-    url = postgres.create_database("looked_at_by_nobody")
+    url = postgres.create_database("without_permissions")
     await asyncio.to_thread(prepare_database, url)
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute("CREATE ROLE stranger LOGIN")
@@ -157,7 +157,7 @@ async def test_a_database_that_lets_nobody_look_is_not_taken_for_one_that_sent_n
     assert await stream_names(nats) == []
 
 
-async def test_a_database_without_tables_has_sent_nothing_and_that_is_said(
+async def test_a_database_without_tables_has_sent_nothing_and_a_note_says_so(
     tmp_path: Path, nats: NatsServer, empty_database: Callable[[str], str]
 ) -> None:
     stall = Stall(tmp_path, nats_url=nats.url, database_url=empty_database("new"))
@@ -171,9 +171,7 @@ async def test_a_database_without_tables_has_sent_nothing_and_that_is_said(
     assert (await applies(stall)).stderr == ""
 
 
-async def test_a_database_that_is_none_is_a_setting_to_mend(
-    tmp_path: Path, nats: NatsServer
-) -> None:
+async def test_a_url_of_no_database_is_an_invalid_setting(tmp_path: Path, nats: NatsServer) -> None:
     ran = await applies(Stall(tmp_path, nats_url=nats.url, database_url="mysql://x/y"))
     assert (ran.returncode, ran.stdout) == (78, "")
     assert ran.stderr.startswith("APP_DATABASE_URL: is neither sqlite:///<file> nor ")
@@ -190,7 +188,7 @@ async def test_without_a_database_the_stream_does_not_say_how_far_events_were_se
     assert await made_after(nats) is None
 
 
-async def test_a_broker_with_tls_is_trusted_by_the_authority_that_is_named(
+async def test_a_broker_with_tls_is_verified_by_the_authority_in_the_settings(
     tmp_path: Path,
 ) -> None:
     ours, others = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
@@ -223,6 +221,6 @@ async def test_a_broker_with_tls_is_trusted_by_the_authority_that_is_named(
             (line,) = ran.stderr.splitlines()
             assert line.startswith(f"the broker at {url} cannot be reached: nats: ")
             assert reason in line
-        # The service's process, with the same settings: its events go to the stream.
+        # The service publishes with the same settings.
         with trusting:
             await trusting.ready()

@@ -1,4 +1,4 @@
-"""What is wrong with how a service is to reach others ends its start with a line each."""
+"""Invalid settings of connections end the start with a line each."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from stall import Stall
 
 
 @pytest.mark.parametrize("arguments", [(), ("migrate",)])
-def test_every_wrong_setting_of_a_connection_is_one_line(
+def test_each_invalid_setting_of_a_connection_is_one_line(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     stall = Stall(

@@ -1,4 +1,4 @@
-"""Metrics on a port of their own: there and nowhere else, until the process ends."""
+"""Metrics on a separate port: only there, and until the process ends."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from bookstore.v1 import BooksServiceAsyncStub, BooksServiceStub, SellBookReques
 from localservers import NatsServer, free_port
 
 NewDatabase = Callable[[str], str]
-# A process may take long to start beside many others.
+# A process may start slowly on a busy machine.
 pytestmark = pytest.mark.timeout(300)
-# Longer than any test: what ends by this alone does not end.
+# A grace time longer than any test, so that a process does not end because of it.
 NEVER = "600"
 
 
 @pytest.mark.parametrize("module", ["bookstall", "bookstall.without_routes"])
-async def test_metrics_are_served_there_alone_and_as_long_as_the_process_works(
+async def test_metrics_are_served_only_there_while_the_process_works(
     tmp_path: Path, nats: NatsServer, empty_database: NewDatabase, module: str
 ) -> None:
     port = free_port()
@@ -79,7 +79,7 @@ async def test_metrics_are_served_until_the_last_handler_has_ended(
         assert await stall.ended() == 0
 
 
-async def test_a_port_that_is_taken_is_told_by_its_variable(tmp_path: Path) -> None:
+async def test_a_port_in_use_is_reported_with_its_variable(tmp_path: Path) -> None:
     stall = Stall(tmp_path)
     stall.environment["APP_METRICS_PORT"] = stall.environment["APP_HTTP_PORT"]
     with stall:

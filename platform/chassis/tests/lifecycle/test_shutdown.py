@@ -1,4 +1,4 @@
-"""The end: in order, within its time, with nothing cut off."""
+"""The stop: in order, within the grace time, without losing work."""
 
 import asyncio
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc.aio
 import httpx
 import pytest
-from outside_collector import OutsideCollector
+from blocking_collector import BlockingCollector
 from relaying import StreamView
 from sqlalchemy import NullPool, create_engine, func, select
 from sqlalchemy.orm import Session
@@ -22,10 +22,11 @@ from chassis.events.wire.lanes import LANES, lane_of
 from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
-# A process may take long to start beside many others.
+# A process may start slowly on a busy machine.
 pytestmark = pytest.mark.timeout(300)
-# Longer than any test: what ends by this alone does not end.
+# A grace time longer than any test, so that a process does not end because of it.
 NEVER = "600"
+STEPS = ["servers", "lanes", "outbox", "broker", "clients", "database", "probes and metrics"]
 
 
 @asynccontextmanager
@@ -45,7 +46,7 @@ def unsent(url: str) -> int:
 
 
 async def lanes_let_go(url: str) -> None:
-    """Wait until no member has marked a lane as its own."""
+    """Wait until no member has marked a lane."""
     engine = create_engine(url, poolclass=NullPool)
     async with asyncio.timeout(100):
         while True:
@@ -58,7 +59,7 @@ async def lanes_let_go(url: str) -> None:
 async def test_running_work_is_finished_in_order_before_the_process_ends(
     tmp_path: Path, nats: NatsServer, empty_database: NewDatabase
 ) -> None:
-    """A request, a call, an event stream and a handler are under way when the signal comes."""
+    """The signal comes while a request, a call, an event stream and a handler run."""
     url = empty_database("bookstore")
     stall = Stall(
         tmp_path,
@@ -66,6 +67,7 @@ async def test_running_work_is_finished_in_order_before_the_process_ends(
         database_url=url,
         copies="3",
         shutdown_grace_seconds=NEVER,
+        log_level="DEBUG",
     )
     stall.hold("wrapping", "call", "request")
     with stall:
@@ -93,23 +95,25 @@ async def test_running_work_is_finished_in_order_before_the_process_ends(
         nats.pause()
         stall.release("wrapping")
         await lanes_let_go(url)
-        await asyncio.sleep(2)  # were it about to end without its events, it would
+        await stall.says("stop step began", step="outbox")
         nats.resume()
         assert await stall.ended() == 0
     said = [line.get("status", line["event"]) for line in stall.lines()]
     assert said.index("draining") < said.index("wrapped") < said.index("service stopped")
     assert [line for line in stall.lines() if line.get("level") == "error"] == []
-    # The outbox ends after the lanes: what the handler published at its end is in the stream.
+    steps = [line["step"] for line in stall.lines() if line["event"] == "stop step began"]
+    assert steps == STEPS
+    # The outbox is sent after the lanes are released, so that the handler's last events are sent.
     subjects = [message.subject for message in await StreamView(nats.url).messages()]
     assert sum("BookReturned" in subject for subject in subjects) == 3
     assert unsent(url) == 0
 
 
-async def test_the_tracing_backend_is_told_of_a_handler_that_was_waited_for(
+async def test_the_span_of_the_last_handler_reaches_the_tracing_backend(
     tmp_path: Path, nats: NatsServer
 ) -> None:
-    """Telemetry ends last."""
-    async with OutsideCollector.started() as collector:
+    """Telemetry is the last part that stops."""
+    async with BlockingCollector.started() as collector:
         stall = Stall(
             tmp_path,
             nats_url=nats.url,
@@ -131,10 +135,10 @@ async def test_the_tracing_backend_is_told_of_a_handler_that_was_waited_for(
         assert collector.spans.count("handle bookstore.v1.BookSold") == 1
 
 
-async def test_for_a_while_it_serves_on_after_it_has_said_that_it_is_not_ready(
+async def test_a_draining_service_keeps_serving_for_the_shutdown_delay(
     tmp_path: Path, empty_database: NewDatabase
 ) -> None:
-    """Whoever routes work to it needs a moment to look elsewhere."""
+    """Load balancers need a moment to route requests to other replicas."""
     stall = Stall(
         tmp_path,
         database_url=empty_database("bookstore"),
@@ -152,10 +156,10 @@ async def test_for_a_while_it_serves_on_after_it_has_said_that_it_is_not_ready(
             await looked_up(books)
 
 
-async def test_another_replica_takes_the_lanes_of_one_that_ended_without_suspecting_it(
+async def test_another_replica_takes_over_lanes_without_suspecting_the_one_that_stopped(
     tmp_path: Path, nats: NatsServer, empty_database: NewDatabase
 ) -> None:
-    """By time alone nobody would be missed in this test."""
+    """The test is too short for a member to be lost because of its time to live."""
     url = empty_database("bookstore")
     one, other = (
         Stall(
@@ -199,10 +203,10 @@ async def wrapped(times: int, *stalls: Stall) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_what_was_accepted_is_published_before_the_end(
+async def test_accepted_work_is_published_before_the_end(
     tmp_path: Path, nats: NatsServer, empty_database: NewDatabase
 ) -> None:
-    """The broker hangs while calls are answered, and comes round after the signal."""
+    """The broker hangs while calls are answered, and continues after the signal."""
     url = empty_database("bookstore")
     stall = Stall(tmp_path, nats_url=nats.url, database_url=url, shutdown_grace_seconds="100")
     with stall:
@@ -220,7 +224,7 @@ async def test_what_was_accepted_is_published_before_the_end(
     assert unsent(url) == 0
 
 
-async def test_while_it_drains_a_service_without_routes_stays_live_to_its_end(
+async def test_a_draining_service_without_routes_stays_live_to_its_end(
     tmp_path: Path, empty_database: NewDatabase
 ) -> None:
     stall = without_routes(tmp_path, empty_database("bookstore"))
@@ -240,7 +244,7 @@ async def test_while_it_drains_a_service_without_routes_stays_live_to_its_end(
 
 
 def without_routes(tmp_path: Path, database_url: str) -> Stall:
-    """It serves gRPC, and HTTP for its probes only; its end may take as long as it likes."""
+    """Return a service that serves gRPC, HTTP for its probes only, and has no grace time."""
     return Stall(
         tmp_path,
         module="bookstall.without_routes",
@@ -250,7 +254,7 @@ def without_routes(tmp_path: Path, database_url: str) -> Stall:
 
 
 async def takes_no_calls(stall: Stall) -> None:
-    """Wait until its gRPC server waits for running calls only."""
+    """Wait until the gRPC server accepts no more calls."""
     async with asyncio.timeout(60):
         while await is_served(stall):
             await asyncio.sleep(0.05)
@@ -283,10 +287,10 @@ async def test_a_second_signal_ends_the_process_at_once(
                 await call
 
 
-async def test_the_end_takes_no_longer_than_the_grace_time(
+async def test_the_stop_takes_no_longer_than_the_grace_time(
     tmp_path: Path, nats: NatsServer, empty_database: NewDatabase
 ) -> None:
-    """Nothing that runs would ever end by itself."""
+    """The handler, the call and the request would never end by themselves."""
     stall = Stall(
         tmp_path,
         nats_url=nats.url,
@@ -310,7 +314,7 @@ async def test_the_end_takes_no_longer_than_the_grace_time(
             await asyncio.gather(call, request, return_exceptions=True)
 
 
-async def test_an_idle_service_needs_no_grace_time_also_without_the_broker(
+async def test_an_idle_service_without_the_broker_needs_no_grace_time(
     tmp_path: Path, empty_database: NewDatabase
 ) -> None:
     stall = Stall(tmp_path, database_url=empty_database("bookstore"), shutdown_grace_seconds=NEVER)

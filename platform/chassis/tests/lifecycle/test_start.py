@@ -1,4 +1,4 @@
-"""The start: live at once, ready when it can work, refused with a line when it never will."""
+"""The start: live at once, ready when the service can work, refused with a line if it never can."""
 
 import asyncio
 import re
@@ -16,11 +16,11 @@ from localservers import NatsServer, PostgresServer
 from slipway.v1 import GetEventLedgerRequest, LedgerServiceAsyncStub, LedgerServiceStub
 
 NewDatabase = Callable[[str], str]
-# A process may take long to start beside many others.
+# A process may start slowly on a busy machine.
 pytestmark = pytest.mark.timeout(300)
 
 
-async def test_a_service_without_its_database_is_live_and_ready_once_it_comes(
+async def test_a_service_is_live_without_its_database_and_ready_with_it(
     tmp_path: Path, own_postgres: PostgresServer
 ) -> None:
     own_postgres.stop()
@@ -38,7 +38,7 @@ async def test_a_service_without_its_database_is_live_and_ready_once_it_comes(
     assert "waiting for the database" in stall.said()
 
 
-async def test_a_service_without_the_broker_is_degraded_until_it_comes(
+async def test_a_service_is_degraded_until_the_broker_is_available(
     tmp_path: Path, empty_database: NewDatabase
 ) -> None:
     nats = NatsServer(tmp_path / "nats")
@@ -52,7 +52,7 @@ async def test_a_service_without_the_broker_is_degraded_until_it_comes(
             assert await stall.ended() == 0
 
 
-async def test_a_ready_service_says_so_over_grpc_and_serves_its_ledger(
+async def test_a_ready_service_reports_it_over_grpc_and_serves_its_ledger(
     tmp_path: Path, nats: NatsServer, empty_database: NewDatabase
 ) -> None:
     with Stall(tmp_path, nats_url=nats.url, database_url=empty_database("bookstore")) as stall:
@@ -69,7 +69,7 @@ async def test_a_ready_service_says_so_over_grpc_and_serves_its_ledger(
         assert list(counted.stopped) == []
 
 
-async def test_a_port_in_use_stops_the_start_with_one_line_that_names_what_moves_it(
+async def test_a_port_in_use_stops_the_start_with_one_line_that_names_its_variable(
     tmp_path: Path,
 ) -> None:
     for variable, port in (("APP_HTTP_PORT", "http_port"), ("APP_GRPC_PORT", "grpc_port")):
@@ -148,7 +148,7 @@ async def test_an_unknown_setting_is_a_warning(tmp_path: Path) -> None:
         assert stall.said()[0] == "environment variable ignored"
 
 
-async def test_what_it_listens_on_and_keeps_its_data_in_is_logged(tmp_path: Path) -> None:
+async def test_addresses_and_database_are_logged(tmp_path: Path) -> None:
     stall = Stall(tmp_path)
     with stall:
         await stall.says("service started")
@@ -166,7 +166,7 @@ def test_the_effective_settings_are_printed_with_secrets_masked(tmp_path: Path) 
     assert "bookstore.db" not in ran.stdout
 
 
-def test_a_definition_that_cannot_work_is_refused_with_a_line_for_each_fault(
+def test_an_invalid_definition_is_refused_with_a_line_for_each_fault(
     tmp_path: Path,
 ) -> None:
     ran = Stall(tmp_path, module="bookstall.broken").command()
@@ -177,7 +177,7 @@ def test_a_definition_that_cannot_work_is_refused_with_a_line_for_each_fault(
     ]
 
 
-def test_an_unknown_command_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+def test_an_unknown_command_prints_the_usage(tmp_path: Path) -> None:
     ran = Stall(tmp_path).command("destroy")
     assert ran.returncode == 64
     assert ran.stderr == (

@@ -1,4 +1,4 @@
-"""Certificates of an authority of the tests' own, as files."""
+"""Files with certificates of an authority that a test creates."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ class Pair:
 
 
 class Authority:
-    """Issues certificates into a folder; `ca` is its own."""
+    """An authority that writes certificates into a folder; `ca` is its own certificate."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ class Authority:
         self._authority.cert_pem.write_to_path(str(self.ca))
 
     def issue(self, name: str, into: str = "") -> Pair:
-        """A certificate of that host name or address, in place of what `into` held before."""
+        """Write a certificate for a host name or address; one with the same `into` is replaced."""
         pair = Pair(
             self._folder / f"{into or name}-cert.pem", self._folder / f"{into or name}-key.pem"
         )

@@ -19,7 +19,7 @@ __all__ = ["Collector", "Received"]
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A span's name, what was said of its process, and the headers that it came with."""
+    """A received span: its name, the attributes of its process, and the headers of its request."""
 
     name: str
     resource: Mapping[str, str]
@@ -29,7 +29,7 @@ class Received:
 
 
 class Collector:
-    """Keeps what it is sent. As a context manager it starts and stops."""
+    """A context manager: a collector that keeps what it receives, while it runs."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []

@@ -1,4 +1,4 @@
-"""The HTTP side of a service in this process: asked directly, or by a real server."""
+"""The HTTP application of a service in this process, called directly or through a real server."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ def make(
     settings: ServiceSettings | None = None,
     readiness: Readiness | None = None,
 ) -> FastAPI:
-    """The application of a service with these routers."""
+    """Return the application of a service with these routers."""
     settings = settings or ServiceSettings(http_port=0)
     return create_app(
         "bookshop",
@@ -33,7 +33,7 @@ def make(
 
 @asynccontextmanager
 async def ask(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client without a network between."""
+    """Yield a client that calls the application without a network."""
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://bookshop") as client:
         yield client
@@ -41,10 +41,10 @@ async def ask(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def serving(
-    app: FastAPI, settings: ServiceSettings | None = None
+    app: FastAPI, settings: ServiceSettings | None = None, **options: float
 ) -> AsyncIterator[HttpServer]:
-    """A real server on a free port."""
-    server = HttpServer(app, settings or ServiceSettings(http_port=0))
+    """Yield a real server on a free port; `options` are HttpServer's."""
+    server = HttpServer(app, settings or ServiceSettings(http_port=0), **options)  # type: ignore[arg-type]
     await server.start()
     try:
         yield server
@@ -54,7 +54,7 @@ async def serving(
 
 @asynccontextmanager
 async def reading_from(server: HttpServer) -> AsyncIterator[AsyncIterator[str]]:
-    """The lines of its /events, for as long as one reads."""
+    """Yield the lines of the server's /events; the connection closes at the end."""
     url = f"http://127.0.0.1:{server.port}/events"
     async with httpx.AsyncClient() as client, client.stream("GET", url) as answer:
         yield answer.aiter_lines()
@@ -62,6 +62,6 @@ async def reading_from(server: HttpServer) -> AsyncIterator[AsyncIterator[str]]:
 
 @asynccontextmanager
 async def reading(app: FastAPI) -> AsyncIterator[tuple[HttpServer, AsyncIterator[str]]]:
-    """A real server, and the lines of its /events."""
+    """Yield a real server and the lines of its /events."""
     async with serving(app) as server, reading_from(server) as lines:
         yield server, lines

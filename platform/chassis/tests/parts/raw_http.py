@@ -1,4 +1,4 @@
-"""A client that keeps to no rule: it writes bytes, and reads what comes."""
+"""An HTTP client that can break the protocol: it writes bytes and reads responses."""
 
 import asyncio
 import json
@@ -32,19 +32,19 @@ class Answer:
 
 
 class RawClient:
-    """One connection."""
+    """A client with one connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
     async def send(self, data: bytes) -> None:
-        """Returns when the system has taken most of it."""
+        """Write bytes, and wait until the kernel has accepted most of them."""
         self._writer.write(data)
         await self._writer.drain()
 
-    async def send_until_cut_off(self, first: bytes, piece: bytes, most: int) -> int:
-        """Send pieces until the server takes no more; returns how many bytes were sent."""
+    async def send_until_disconnected(self, first: bytes, piece: bytes, most: int) -> int:
+        """Send pieces until the server disconnects, up to `most` bytes; return the bytes sent."""
         sent = 0
         try:
             await self.send(first)
@@ -57,7 +57,7 @@ class RawClient:
         return sent
 
     async def drip(self, data: bytes, seconds: float) -> None:
-        """Send one byte after the other, for as long as the server takes them."""
+        """Send a byte every `seconds` until the server disconnects."""
         try:
             for byte in data:
                 await self.send(bytes([byte]))
@@ -66,7 +66,7 @@ class RawClient:
             pass
 
     async def answer(self) -> Answer:
-        """The next response."""
+        """Return the next response."""
         async with asyncio.timeout(WAIT_SECONDS):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             line, *fields = head.strip().split("\r\n")
@@ -78,7 +78,7 @@ class RawClient:
         return Answer(int(line.split()[1]), headers, body)
 
     async def closed(self) -> bytes:
-        """What comes until the server has closed the connection, in whatever way."""
+        """Return the bytes received until the server closes or resets the connection."""
         got = b""
         try:
             async with asyncio.timeout(WAIT_SECONDS):
@@ -89,13 +89,13 @@ class RawClient:
         return got
 
     def leave(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._writer.close()
 
 
 @asynccontextmanager
 async def connected(server: HttpServer) -> AsyncIterator[RawClient]:
-    """A connection to the server."""
+    """Yield a client that is connected to the server."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
         yield RawClient(reader, writer)
@@ -104,7 +104,7 @@ async def connected(server: HttpServer) -> AsyncIterator[RawClient]:
 
 
 async def open_connections(server: HttpServer, count: int) -> None:
-    """Wait until the server has so many connections."""
+    """Wait until the server has `count` open connections."""
     async with asyncio.timeout(WAIT_SECONDS):
-        while len(server._server.server_state.connections) != count:
+        while server.connections != count:
             await asyncio.sleep(0.01)

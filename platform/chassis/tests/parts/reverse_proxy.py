@@ -1,4 +1,4 @@
-"""A reverse proxy as they stand before services: it publishes one below a prefix."""
+"""A reverse proxy that publishes a service below a prefix."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,9 +11,9 @@ __all__ = ["reverse_proxy"]
 async def reverse_proxy(
     port: int, *, prefix: str, strip: bool, forwarded: dict[str, str]
 ) -> AsyncIterator[str]:
-    """Gives the URL of the service behind it. `forwarded` are the headers it adds.
+    """Yield the URL at which the proxy publishes the service on `port`.
 
-    It answers 404 outside of the prefix.
+    The proxy adds the headers `forwarded`, and answers 404 outside of the prefix.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -19,12 +19,12 @@ from localservers import free_port
 __all__ = ["Stall"]
 
 _TESTS = Path(__file__).parent.parent
-# Made once: httpx would read every certificate of this machine for each client.
+# The context is shared, because httpx would read all certificates of this machine per client.
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Stall:
-    """`python -m bookstall` with a folder, ports and settings of its own."""
+    """A process of the test service, `python -m bookstall`, with its own folder and ports."""
 
     def __init__(
         self, folder: Path, *, module: str = "bookstall", nats_url: str = "", **settings: str
@@ -51,7 +51,7 @@ class Stall:
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the process to its end."""
+        """Run a command of the service and return what it printed."""
         return subprocess.run(
             [sys.executable, "-m", self.module, *arguments],
             env=self.environment,
@@ -88,7 +88,7 @@ class Stall:
         self.process.send_signal(number)
 
     def hold(self, *names: str) -> None:
-        """From now on "wrapping", each "call" or each "request" does not end."""
+        """Keep work from ending until `release`: "wrapping" (the handler), "call", or "request"."""
         self._holds.mkdir(exist_ok=True)
         for name in names:
             (self._holds / name).touch()
@@ -97,12 +97,12 @@ class Stall:
         (self._holds / name).unlink()
 
     async def ended(self, seconds: float = 100) -> int:
-        """Its exit code."""
+        """Wait until the process ends, and return its exit code."""
         assert self.process is not None
         return await asyncio.to_thread(self.process.wait, seconds)
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it has logged."""
+        """Return the lines that the process has logged."""
         found = []
         for line in self.log.read_text(encoding="utf-8").splitlines():
             try:
@@ -112,21 +112,21 @@ class Stall:
         return found
 
     def said(self) -> list[str]:
-        """The events it has logged."""
+        """Return the events of the lines that the process has logged."""
         return [line["event"] for line in self.lines()]
 
     async def says(self, event: str, seconds: float = 100, **values: object) -> None:
-        """Wait until it has logged this event with these values."""
+        """Wait until the process has logged this event with these values."""
         expected = {"event": event, **values}.items()
         ends_at = time.monotonic() + seconds
         while not any(expected <= line.items() for line in self.lines()):
             assert time.monotonic() < ends_at, (
-                f"not said: {expected}\n{self.log.read_text(encoding='utf-8')}"
+                f"not logged: {expected}\n{self.log.read_text(encoding='utf-8')}"
             )
             await asyncio.sleep(0.05)
 
     async def get(self, path: str) -> httpx.Response | None:
-        """The answer, or None if nobody is there."""
+        """Return the response, None if the connection is refused."""
         async with httpx.AsyncClient(verify=_NO_TLS) as client:
             try:
                 return await client.get(f"http://127.0.0.1:{self.http_port}{path}", timeout=20)
@@ -134,14 +134,14 @@ class Stall:
                 return None
 
     async def ready(self, seconds: float = 100) -> None:
-        """Wait until it is ready, its broker found."""
+        """Wait until the service is ready, with its broker connected."""
         ends_at = time.monotonic() + seconds
         while (await self.answers("/readyz", 200, seconds)).json()["status"] != "ready":
             assert time.monotonic() < ends_at, self.log.read_text(encoding="utf-8")
             await asyncio.sleep(0.05)
 
     async def answers(self, path: str, status: int, seconds: float = 100) -> httpx.Response:
-        """Wait until it answers so."""
+        """Wait until a GET is answered with this status, and return the response."""
         ends_at = time.monotonic() + seconds
         while True:
             answer = await self.get(path)

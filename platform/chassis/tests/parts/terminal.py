@@ -21,7 +21,10 @@ def typed_on_a_terminal(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> str:
-    """Everything that the terminal shows, the answer as well; 0 columns are a size of 0x0."""
+    """Run a command and return all that the terminal shows, the typed answer included.
+
+    With 0 columns the terminal has the size 0x0.
+    """
     terminal, its_end = pty.openpty()
     with os.fdopen(terminal, "r+b", buffering=0) as shown:
         size = struct.pack("HHHH", 24 if columns else 0, columns, 0, 0)
@@ -37,7 +40,8 @@ def typed_on_a_terminal(
         os.close(its_end)
         shown.write(answer.encode())
         output = b""
-        with contextlib.suppress(OSError):  # Linux says so that nobody has the terminal any more
+        # Linux raises OSError when no process has the terminal open any more.
+        with contextlib.suppress(OSError):
             while some := shown.read(4096):
                 output += some
         process.wait(60)

@@ -1,4 +1,4 @@
-"""A tracing backend that is away or hangs costs a log line now and then, and nothing else."""
+"""An unavailable tracing backend costs a log line a minute, and nothing else."""
 
 import asyncio
 import socket
@@ -19,9 +19,9 @@ from chassis.telemetry import tracing
 from localservers import free_port
 
 
-@pytest.fixture(params=["away", "hanging"])
+@pytest.fixture(params=["unavailable", "hanging"])
 def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "away":
+    if request.param == "unavailable":
         yield f"http://127.0.0.1:{free_port()}"
         return
     with socket.socket() as silent:
@@ -30,7 +30,7 @@ def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
         yield f"http://127.0.0.1:{silent.getsockname()[1]}"
 
 
-async def test_a_service_starts_works_and_ends_without_it(
+async def test_a_service_starts_works_and_ends_without_the_backend(
     tmp_path: Path, endpoint: str, empty_database: Callable[[str], str]
 ) -> None:
     stall = Stall(
@@ -43,19 +43,19 @@ async def test_a_service_starts_works_and_ends_without_it(
         await stall.answers("/readyz", 200)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{stall.grpc_port}") as channel:
             books: BooksServiceAsyncStub = BooksServiceStub(channel)
-            # To send the spans of each by itself would take these ten minutes.
+            # If calls waited for the backend, they would take longer than the timeout.
             async with asyncio.timeout(60):
                 for _ in range(200):
                     await books.SellBook(SellBookRequest(book_id="1"))
         stall.signal()
         assert await stall.ended() == 0
-    # Lines that did not come by the logger: gRPC's core and tracebacks write past it.
+    # gRPC's core and tracebacks would write lines without the logger.
     unexpected = [line for line in stall.lines() if "level" not in line]
     assert unexpected == []
 
 
 class Stuck(SpanExporter):
-    """Never done with what it was given."""
+    """An exporter that hangs."""
 
     def __init__(self) -> None:
         self.begun, self.release = threading.Event(), threading.Event()
@@ -66,17 +66,19 @@ class Stuck(SpanExporter):
         return SpanExportResult.FAILURE
 
 
-async def test_sending_what_is_left_at_the_end_takes_no_longer_than_allowed() -> None:
+async def test_shutdown_waits_for_the_exporter_no_longer_than_allowed() -> None:
     stuck = Stuck()
     tracing.configure("bookshop", ServiceSettings(), stuck)
     with tracing.start_span("sale"):
         pass
     await asyncio.wait_for(tracing.shutdown(0.3), 60)
-    assert await asyncio.to_thread(stuck.begun.wait, 60), "it was asked, and nobody waits for it"
+    assert await asyncio.to_thread(stuck.begun.wait, 60), (
+        "the exporter was called, and shutdown did not wait for it"
+    )
     stuck.release.set()
 
 
-async def test_what_its_exporter_complains_of_is_logged_once_a_minute(
+async def test_errors_of_the_exporter_are_logged_once_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tracing.configure("bookshop", ServiceSettings(otlp_endpoint="http://127.0.0.1:1"))

@@ -1,4 +1,4 @@
-"""To log never fails, and never delays, whoever does it; what is lost is counted and told."""
+"""Logging never fails and never blocks; lost lines are counted and reported."""
 
 import io
 import json
@@ -51,7 +51,7 @@ def dropped() -> float:
 @pytest.mark.parametrize("write", [by_structlog, by_logging])
 @pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.mark.parametrize("trouble", ["reader gone", "disk full", "closed", "no output"])
-def test_a_line_that_cannot_be_written_is_counted_and_nothing_else(
+def test_a_line_that_cannot_be_written_is_only_counted(
     trouble: str, log_format: str, write: Callable[[str], None]
 ) -> None:
     stream: TextIO | None
@@ -77,7 +77,7 @@ def test_a_line_that_cannot_be_written_is_counted_and_nothing_else(
         stream.close()
 
 
-def test_once_lines_go_out_again_one_of_them_says_how_many_are_missing(tmp_path: Path) -> None:
+def test_a_later_line_says_how_many_lines_are_missing(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -103,14 +103,14 @@ def lines_of(reader: int) -> list[str]:
     return [json.loads(line)["event"] for line in os.read(reader, 65536).decode().splitlines()]
 
 
-def test_a_reader_that_stands_still_stops_nobody_and_gets_whole_lines_in_order_later() -> None:
+def test_a_reader_that_pauses_blocks_nothing_and_gets_whole_lines_in_order_later() -> None:
     reader, writer = os.pipe()
     before = dropped()
     with os.fdopen(writer, "w", encoding="utf-8") as stream:
         out = LogOutput(stream)
         configure(out)
         sent = 3000
-        for number in range(sent):  # 3 MB: more than the pipe holds and than is kept
+        for number in range(sent):  # 3 MB are more than the pipe and LogOutput hold.
             structlog.get_logger().info("sold", number=number, text="x" * 1000)
         lost = int(dropped() - before)
         assert 0 < lost < sent
@@ -167,7 +167,7 @@ def test_a_value_that_cannot_be_shown_is_named_by_its_type(log_format: str) -> N
 
 
 def run(program: str, **environment: str) -> bytes:
-    """What a process writes to a pipe."""
+    """Run a program and return the bytes that it writes to a pipe."""
     in_any_locale = program.encode("ascii", "backslashreplace").decode()
     return subprocess.run(
         [sys.executable, "-c", in_any_locale],
@@ -191,7 +191,7 @@ LEGACY = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
 
 
 @pytest.mark.parametrize("environment", [LEGACY, {"PYTHONIOENCODING": "latin-1"}])
-def test_what_a_program_reads_is_utf_8_in_every_locale(environment: dict[str, str]) -> None:
+def test_pipes_are_utf_8_in_every_locale(environment: dict[str, str]) -> None:
     first, second, third, fourth, printed = run(PROGRAM, **environment).decode().splitlines()
     assert "größer als 5 €, ✓" in first
     assert "größer als 5 €, ✓" in second
@@ -209,7 +209,7 @@ def test_a_terminal_that_lacks_a_character_shows_its_number() -> None:
     assert r"gr\xf6\xdfer als 5 \u20ac" in shown
 
 
-def test_to_print_or_to_warn_fails_nobody_either() -> None:
+def test_print_and_warnings_never_fail_either() -> None:
     program = """
 import os, sys, warnings
 from chassis import ServiceSettings
@@ -227,7 +227,7 @@ os._exit(7)
     assert subprocess.run([sys.executable, "-c", program]).returncode == 7
 
 
-def test_a_file_never_gets_the_number_of_a_missing_standard_output(tmp_path: Path) -> None:
+def test_a_file_never_gets_the_descriptor_of_a_missing_standard_output(tmp_path: Path) -> None:
     program = """
 import os, sys
 os.closerange(0, 3)

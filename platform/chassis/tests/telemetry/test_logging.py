@@ -50,7 +50,7 @@ def test_a_line_is_json_with_its_service_version_and_values() -> None:
     assert line["timestamp"].endswith("Z")
 
 
-def test_a_line_within_a_trace_names_it_though_nothing_is_recorded() -> None:
+def test_a_line_within_a_trace_names_it_without_recording() -> None:
     out = configured()
     with trace_context.attached(TRACEPARENT):
         structlog.get_logger().info("inside")
@@ -68,7 +68,7 @@ def test_a_line_within_a_handler_names_its_event() -> None:
     assert json.loads(out.getvalue())["event_id"] == "0190"
 
 
-def test_what_libraries_log_comes_out_the_same_way() -> None:
+def test_log_lines_of_libraries_look_the_same() -> None:
     out = configured()
     with trace_context.attached(TRACEPARENT):
         logging.getLogger("some.library").warning("%d retries", 3)

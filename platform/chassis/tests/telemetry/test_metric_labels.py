@@ -1,4 +1,4 @@
-"""What clients send makes no metric series without end."""
+"""Metric series stay bounded, whatever clients send."""
 
 import grpc
 import grpc.aio
@@ -26,31 +26,31 @@ class Shelf:
 
 
 async def series() -> set[str]:
-    """Every series that /metrics shows: a line without its value."""
+    """Return every series of /metrics: its lines without their values."""
     async with ask(make()) as http:
         text = (await http.get("/metrics")).text
     return {line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")}
 
 
-async def test_paths_and_methods_that_nobody_serves_are_one_series_each_status() -> None:
+async def test_unknown_paths_and_methods_share_one_series_per_status() -> None:
     async with ask(make(router)) as http:
 
-        async def strangers(round: str) -> None:
+        async def send_unknown_requests(round: str) -> None:
             for number in range(20):
                 name = f"{round}{number}"
                 for path in (f"/{name}", f"/books/{name}", f"/books/{name}/x", f"/metrics/{name}"):
                     for method in ("GET", f"X{name}".upper(), "PURGE"):
                         await http.request(method, path)
 
-        await strangers("first")
+        await send_unknown_requests("first")
         before = await series()
-        await strangers("second")
+        await send_unknown_requests("second")
         assert await series() == before
     assert not any("FIRST" in line or "first" in line or "PURGE" in line for line in before)
     assert any('method="other"' in line for line in before)
 
 
-async def test_rpcs_that_nobody_serves_are_no_series(rpc: Servers) -> None:
+async def test_unknown_rpcs_add_no_series(rpc: Servers) -> None:
     server = await rpc.start(Shelf)
     before = await series()
     async with raw_channel(server.port) as channel:

@@ -1,4 +1,4 @@
-"""Traces are configured by the standard OTEL_… variables too; an APP_… setting wins over them."""
+"""Standard OTEL_… variables configure traces too; an APP_… setting takes precedence over them."""
 
 import os
 from collections.abc import Iterator
@@ -30,14 +30,14 @@ def given(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> "Given":
 
 
 class Given:
-    """Variables, in which GRPC and HTTP stand for the collector's endpoints."""
+    """Environment variables, in which GRPC and HTTP stand for the collector's endpoints."""
 
     def __init__(self, collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
         self._collector = collector
         self._monkeypatch = monkeypatch
 
     async def sends(self, **variables: str) -> list[Received]:
-        """What arrives of one span."""
+        """Set the variables, send a span, and return what the collector received."""
         for name, value in variables.items():
             value = value.replace("GRPC", self._collector.over_grpc)
             self._monkeypatch.setenv(name, value.replace("HTTP", self._collector.over_http))
@@ -94,13 +94,13 @@ async def test_spans_go_to_the_endpoint_that_is_set(
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "GRPC", "APP_TRACE_SAMPLE_RATIO": "0"},
     ],
 )
-async def test_nothing_is_recorded_where_nobody_wants_it(
+async def test_nothing_is_recorded_without_an_exporter_or_a_sample(
     given: Given, variables: dict[str, str]
 ) -> None:
     assert await given.sends(**variables) == []
 
 
-async def test_the_ratio_that_is_set_wins_over_the_sampler(given: Given) -> None:
+async def test_a_ratio_takes_precedence_over_the_sampler(given: Given) -> None:
     sent = await given.sends(
         OTEL_EXPORTER_OTLP_ENDPOINT="GRPC",
         OTEL_TRACES_SAMPLER="always_off",
@@ -127,7 +127,7 @@ async def test_the_service_attributes_and_headers_are_as_the_variables_say(
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-async def test_a_proxy_in_the_environment_is_not_asked_unless_it_is_wanted(
+async def test_a_proxy_in_the_environment_is_not_used_by_default(
     given: Given, monkeypatch: pytest.MonkeyPatch, protocol: str
 ) -> None:
     for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "all_proxy"):
@@ -166,7 +166,7 @@ async def test_a_proxy_in_the_environment_is_not_asked_unless_it_is_wanted(
         ),
     ],
 )
-def test_a_variable_that_is_wrong_is_one_line(
+def test_an_invalid_variable_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
 ) -> None:
     for name, value in variables.items():

@@ -1,4 +1,4 @@
-"""Traces: one from the request to the rows it reads, nothing where nobody listens."""
+"""Traces: one from a request to its SQL statements, and none without a backend."""
 
 import io
 import json
@@ -73,7 +73,7 @@ async def _recording(settings: ServiceSettings) -> AsyncIterator[Spans]:
 
 
 async def gateway(rpc: Servers, url: str) -> httpx.AsyncClient:
-    """A service that asks another, which asks its database."""
+    """Return a client of a service that calls another service, which reads from its database."""
     database = rpc.database(url)
     tracing.instrument_engines(*database.engines)
     server = await rpc.start(Shelf, database=database)
@@ -109,7 +109,7 @@ async def test_a_request_its_call_and_its_statement_are_one_trace(
     assert chain[0].parent is None
 
 
-async def test_what_the_service_asks_its_database_by_itself_is_no_trace(
+async def test_statements_outside_of_a_trace_start_none(
     spans: Spans, rpc: Servers, new_database: NewDatabase
 ) -> None:
     database = rpc.database(new_database("books"))
@@ -138,7 +138,7 @@ async def test_log_lines_on_the_loop_and_on_a_thread_name_the_trace(
     assert lines["asking"]["span_id"] != lines["looking"]["span_id"]
 
 
-async def test_a_trace_that_comes_in_is_continued(
+async def test_an_incoming_trace_is_continued(
     spans: Spans, rpc: Servers, new_database: NewDatabase
 ) -> None:
     async with await gateway(rpc, new_database("books")) as http:
@@ -165,7 +165,7 @@ async def test_health_checks_are_not_traced(
     assert spans() == []
 
 
-async def test_what_is_not_sampled_is_not_recorded_and_still_carried() -> None:
+async def test_a_trace_that_is_not_sampled_is_passed_on_without_recording() -> None:
     async for spans in _recording(ServiceSettings(trace_sample_ratio=0)):
         with tracing.start_span("sale"):
             traceparent = trace_context.current_traceparent()
@@ -174,7 +174,9 @@ async def test_what_is_not_sampled_is_not_recorded_and_still_carried() -> None:
         assert spans() == []
         with tracing.start_span("sale", traceparent=TRACEPARENT):
             pass
-        assert [span.name for span in spans()] == ["sale"], "who began the trace has decided"
+        assert [span.name for span in spans()] == ["sale"], (
+            "the parent's decision to sample applies"
+        )
 
 
 async def test_a_span_has_its_parent_links_kind_and_attributes(spans: Spans) -> None:
@@ -208,7 +210,7 @@ async def test_an_exception_marks_its_span_as_failed(spans: Spans) -> None:
     assert span.status.status_code is StatusCode.ERROR
 
 
-def test_without_a_backend_a_span_records_nothing_and_carries_its_parent_on() -> None:
+def test_without_a_backend_a_span_keeps_its_parent_as_the_current_one() -> None:
     assert not tracing.enabled
     assert trace_context.current_trace() == (None, None)
     with tracing.start_span("sale"):

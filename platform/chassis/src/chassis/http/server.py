@@ -14,7 +14,6 @@ from chassis.settings import ServiceSettings
 
 __all__ = ["HttpServer"]
 
-# Time in which an open connection may still send a request when the server stops.
 _LINGER_SECONDS = 0.25
 # Connections that the kernel queues until the server accepts them.
 _BACKLOG = 2048
@@ -24,7 +23,7 @@ class HttpServer:
     """An HTTP server for one application.
 
     `port` and `variables`, the variables that set its address, are by default those of the
-    service's HTTP server.
+    service's HTTP server. An open connection may send a request within `linger_seconds` of `stop`.
     """
 
     def __init__(
@@ -34,10 +33,12 @@ class HttpServer:
         *,
         port: int | None = None,
         variables: Variables = HTTP,
+        linger_seconds: float = _LINGER_SECONDS,
     ) -> None:
         self._host = settings.http_host
         self._port = settings.http_port if port is None else port
         self._variables = variables
+        self._linger_seconds = linger_seconds
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -55,6 +56,11 @@ class HttpServer:
         self._ticks: asyncio.Task[None] | None = None
         self._listener: socket.socket
         self.port = 0
+
+    @property
+    def connections(self) -> int:
+        """The number of open connections."""
+        return len(self._server.server_state.connections)
 
     async def start(self) -> None:
         """Listen and serve.
@@ -88,7 +94,7 @@ class HttpServer:
         ends_at = asyncio.get_running_loop().time() + seconds
         await self._close_listener()
         state = self._server.server_state
-        await _wait_until(lambda: not state.connections, min(_LINGER_SECONDS, seconds))
+        await _wait_until(lambda: not state.connections, min(self._linger_seconds, seconds))
         for connection in list(state.connections):
             connection.shutdown()
         loop = asyncio.get_running_loop()

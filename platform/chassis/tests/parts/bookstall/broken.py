@@ -1,4 +1,4 @@
-"""One that cannot keep what it declares."""
+"""A service whose class lacks the methods of its contract."""
 
 from bookstall.service import Settings
 from bookstore.v1 import BooksService

@@ -1,4 +1,4 @@
-"""What the test service is made of: calls, requests and handlers that take as long as told."""
+"""The test service: its calls, requests and handlers run until a test releases them."""
 
 import asyncio
 import os
@@ -29,7 +29,9 @@ router = APIRouter()
 
 class Settings(ServiceSettings):
     database_url: SecretStr = SecretStr("sqlite:///.slipway/data/bookstore.db")
-    holds: Path = Field(Path("holds"), description="work waits while its file is in this folder")
+    holds: Path = Field(
+        Path("holds"), description="work waits while a file with its name is in this folder"
+    )
     copies: int = Field(1, description="events that a handler publishes at its end")
 
 

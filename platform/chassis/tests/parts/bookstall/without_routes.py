@@ -1,4 +1,4 @@
-"""The same without HTTP routes of its own: `python -m bookstall.without_routes`."""
+"""The test service without HTTP routes of its own: `python -m bookstall.without_routes`."""
 
 from bookstall.service import Books, Settings, events
 from bookstore.v1 import BookReturned, BookSold, BooksService

@@ -1,4 +1,4 @@
-"""Somebody else's collector of traces: an OTLP receiver over gRPC, in this process."""
+"""A collector of traces that answers late: an OTLP receiver over gRPC, in this process."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,14 +10,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-__all__ = ["OutsideCollector"]
+__all__ = ["BlockingCollector"]
 
 
-class OutsideCollector:
-    """Keeps the names of the spans it is sent.
+class BlockingCollector:
+    """A collector that keeps the names of the spans that it receives.
 
-    It does not answer before it may: until then its client has one batch of spans under way, and
-    the others with itself.
+    It answers only after `may_answer` is set: until then its client has sent one batch of spans and
+    keeps the others.
     """
 
     def __init__(self, port: int) -> None:
@@ -27,7 +27,7 @@ class OutsideCollector:
 
     @classmethod
     @asynccontextmanager
-    async def started(cls) -> AsyncIterator["OutsideCollector"]:
+    async def started(cls) -> AsyncIterator["BlockingCollector"]:
         server = grpc.aio.server()
         collector = cls(server.add_insecure_port("127.0.0.1:0"))
         export = grpc.unary_unary_rpc_method_handler(
