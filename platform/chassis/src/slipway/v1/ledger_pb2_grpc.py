@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LedgerServiceStub:
-    """What a service's event path still holds, counted from its rows at the moment of asking.
+    """The events that a service's event path has not finished, counted at the time of the call.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class LedgerServiceStub:
 
 
 class LedgerServiceServicer:
-    """What a service's event path still holds, counted from its rows at the moment of asking.
+    """The events that a service's event path has not finished, counted at the time of the call.
     """
 
     def GetEventLedger(self, request, context):
@@ -69,7 +69,7 @@ def add_LedgerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LedgerService:
-    """What a service's event path still holds, counted from its rows at the moment of asking.
+    """The events that a service's event path has not finished, counted at the time of the call.
     """
 
     @staticmethod
