@@ -23,7 +23,7 @@ from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.owned_stream import made_after_rank
 from chassis.events.jetstream.streams import stream_state
-from chassis.settings import load
+from chassis.settings_loading import load
 from orders.service import service
 
 async def main():

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, SecretStr
 
 from chassis import ServiceSettings
-from chassis.settings import SettingsInvalid, describe, load, unknown_variables
+from chassis.settings_loading import SettingsInvalid, describe, load, unknown_variables
 
 
 class Bookshop(ServiceSettings):

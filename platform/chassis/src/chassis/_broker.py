@@ -11,6 +11,7 @@ from nats.aio.client import Client
 
 from chassis import _sent_events
 from chassis._wait_notice import WaitNotice
+from chassis.credentials import without_credentials
 from chassis.database import WrongDatabase
 from chassis.database.engine import place_of
 from chassis.events.jetstream.api import JetStreamError
@@ -27,7 +28,7 @@ from chassis.events.release.applying import (
 from chassis.events.release.permissions import RELEASE
 from chassis.events.wire.contracts import event_type, stream_of
 from chassis.exit_codes import CONFIGURATION, FAILED, OK, UNAVAILABLE
-from chassis.settings import ServiceSettings, without_credentials
+from chassis.settings import ServiceSettings
 from chassis.telemetry import logging
 
 if TYPE_CHECKING:

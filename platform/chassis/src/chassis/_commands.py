@@ -4,7 +4,8 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from chassis.exit_codes import CONFIGURATION, OK, SOFTWARE, USAGE
-from chassis.settings import ServiceSettings, SettingsInvalid, describe, load, unknown_variables
+from chassis.settings import ServiceSettings
+from chassis.settings_loading import SettingsInvalid, describe, load, unknown_variables
 
 if TYPE_CHECKING:
     from argparse import Namespace

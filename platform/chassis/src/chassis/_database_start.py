@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from chassis.credentials import without_credentials
 from chassis.database import (
     ConnectionLost,
     Database,
@@ -18,7 +19,7 @@ from chassis.database import migrate as migrate_database
 from chassis.database.migrate import Diverged
 from chassis.events.producer.event_factory import EventFactory
 from chassis.readiness import Readiness
-from chassis.settings import ServiceSettings, without_credentials
+from chassis.settings import ServiceSettings
 from chassis.telemetry import tracing
 
 if TYPE_CHECKING:

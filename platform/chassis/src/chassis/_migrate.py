@@ -8,10 +8,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chassis import exit_codes
 from chassis._wait_notice import WaitNotice
+from chassis.credentials import without_credentials
 from chassis.database import DatabaseDown, WrongDatabase
 from chassis.database import migrate as migrate_database
 from chassis.database.migrate import Diverged
-from chassis.settings import ServiceSettings, without_credentials
+from chassis.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from chassis.service import Service

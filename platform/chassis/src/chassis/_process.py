@@ -9,9 +9,10 @@ import structlog
 
 from chassis import exit_codes
 from chassis._lifecycle import Lifecycle
+from chassis.credentials import without_credentials
 from chassis.database import WrongDatabase
 from chassis.ports import CannotListen
-from chassis.settings import ServiceSettings, without_credentials
+from chassis.settings import ServiceSettings
 from chassis.telemetry import logging
 
 if TYPE_CHECKING:

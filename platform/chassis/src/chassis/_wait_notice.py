@@ -2,7 +2,7 @@
 
 import sys
 
-from chassis.settings import without_credentials
+from chassis.credentials import without_credentials
 
 __all__ = ["WaitNotice"]
 

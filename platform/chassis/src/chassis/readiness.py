@@ -6,8 +6,8 @@ from typing import Literal
 
 import structlog
 
+from chassis.credentials import without_credentials
 from chassis.database import Database, DatabaseAtFault, DatabaseDown
-from chassis.settings import without_credentials
 
 __all__ = ["OK", "Readiness"]
 

@@ -11,7 +11,7 @@ from reverse_proxy import reverse_proxy
 from structlog.testing import capture_logs
 
 from chassis import ServiceSettings
-from chassis.settings import SettingsInvalid, load
+from chassis.settings_loading import SettingsInvalid, load
 
 router = APIRouter()
 

@@ -7,7 +7,7 @@ import pytest
 from collector import Collector, Received
 
 from chassis import ServiceSettings
-from chassis.settings import load
+from chassis.settings_loading import load
 from chassis.telemetry import export, tracing
 
 

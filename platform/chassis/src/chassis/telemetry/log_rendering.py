@@ -12,7 +12,7 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from chassis.settings import without_credentials
+from chassis.credentials import without_credentials
 
 __all__ = ["console_processors", "json_processors", "shown", "value_processors"]
 

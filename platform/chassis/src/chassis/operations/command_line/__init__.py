@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from chassis.credentials import without_credentials
 from chassis.database import ConnectionLost, DatabaseAtFault, DatabaseDown, identity
 from chassis.database.engine import database_file, is_sqlite
 from chassis.database.identity import WrongDatabase
@@ -21,7 +22,7 @@ from chassis.exit_codes import CONFIGURATION, FAILED, NOTHING, UNAVAILABLE, USAG
 from chassis.operations.command_line.arguments import ArgumentParser, Verbs
 from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage
 from chassis.operations.lanes import CannotMove
-from chassis.settings import ServiceSettings, without_credentials
+from chassis.settings import ServiceSettings
 from chassis.telemetry import logging
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import nats.errors
 from nats.aio.client import Client
 
+from chassis.credentials import without_credentials
 from chassis.database import Database
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
@@ -20,7 +21,7 @@ from chassis.events.producer.event_factory import EventFactory
 from chassis.events.wire import transport
 from chassis.exit_codes import FAILED, NOTHING, OK, USAGE
 from chassis.operations.command_line.table import Row, as_json, counted, details, notes, table
-from chassis.settings import ServiceSettings, without_credentials
+from chassis.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from chassis.service import Service
