@@ -124,14 +124,14 @@ async def test_the_names_are_a_setting(rpc: Servers) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("baggage", "carried on always"),
-        ("host", "belongs to one message"),
-        ("grpc-timeout", "gRPC's own"),
-        ("token-bin", "gRPC's own"),
-        ("a b", "no name that gRPC metadata can have"),
+        ("baggage", "is always forwarded"),
+        ("host", "belongs to a single message"),
+        ("grpc-timeout", "or to gRPC itself"),
+        ("token-bin", "or to gRPC itself"),
+        ("a b", "not a valid name of gRPC metadata"),
     ],
 )
-def test_a_name_that_cannot_be_carried_on_is_refused(name: str, reason: str) -> None:
+def test_a_name_that_cannot_be_forwarded_is_refused(name: str, reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         ServiceSettings(forward_headers=[name])
 
