@@ -45,14 +45,16 @@ class GetEventLedgerResponse(_message.Message):
     unsent: _builtins.int
     """Events in the outbox that the stream has not acknowledged."""
     lag: _builtins.int
-    """Events published and not yet taken, over all subscribed subjects."""
+    """Published events that this service has not consumed, over all subscribed subjects."""
     tasks: _builtins.int
-    """Tasks that wait or run."""
+    """Events stored as tasks that wait or run."""
     dead_letters: _builtins.int
-    """Events nobody could handle."""
+    """Events that could not be handled and are kept for an operator."""
     @_builtins.property
     def stopped(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Subjects whose lane has stopped: a number is missing or its producer began anew."""
+        """Subjects whose lane has stopped, because an event is missing or the producer restarted its
+        numbers.
+        """
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LedgerServiceStub:
-    """What a service's event path still holds, counted from its rows at the moment of asking."""
+    """The events that a service's event path has not finished, counted at the time of the call."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,13 +37,13 @@ class LedgerServiceStub:
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
-    """What a service's event path still holds, counted from its rows at the moment of asking."""
+    """The events that a service's event path has not finished, counted at the time of the call."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetEventLedger: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetEventLedgerRequest, _ledger_pb2.GetEventLedgerResponse]  # type: ignore[assignment]
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What a service's event path still holds, counted from its rows at the moment of asking."""
+    """The events that a service's event path has not finished, counted at the time of the call."""
 
     @_abc_1.abstractmethod
     def GetEventLedger(
