@@ -64,7 +64,7 @@ class Lifecycle:
         self._http: HttpServer | None = None
         self._metrics: HttpServer | None = None
         self._rpc: RpcServer | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._readiness_watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start from telemetry inward to the parts that accept work.
@@ -117,8 +117,10 @@ class Lifecycle:
                 self._readiness.report_events(events.held_up.report)
             await _wait_for_broker(events, _BROKER_SECONDS)
         await self._readiness.begin()
-        self._watch = asyncio.create_task(self._readiness.watch(settings.health_interval_seconds))
-        self._watch.add_done_callback(self._watch_ended)
+        self._readiness_watch = asyncio.create_task(
+            self._readiness.watch(settings.health_interval_seconds)
+        )
+        self._readiness_watch.add_done_callback(self._readiness_watch_ended)
         _log.info("service started", **self._addresses(http))
 
     def _make_event_path(self, clients: Clients) -> EventPath | None:
@@ -152,7 +154,8 @@ class Lifecycle:
             addresses["database"] = place_of(settings.database_url.get_secret_value())
         return addresses
 
-    def _watch_ended(self, watch: asyncio.Task[None]) -> None:
+    def _readiness_watch_ended(self, watch: asyncio.Task[None]) -> None:
+        """Treat its failure as fatal, because probes would keep reporting the last state."""
         error = None if watch.cancelled() else watch.exception()
         if error is not None:
             self._on_fatal(RuntimeError(f"readiness is no longer checked: {error!r}"))
@@ -198,8 +201,8 @@ class Lifecycle:
             await _stop_step("broker", asyncio.wait_for(self._events.close(), share(0.5)))
         if self._clients is not None:
             await _stop_step("clients", self._clients.close())
-        if self._watch is not None:
-            self._watch.cancel()
+        if self._readiness_watch is not None:
+            self._readiness_watch.cancel()
         if self._database is not None:
             closing = asyncio.to_thread(self._database.close)
             await _stop_step("database", asyncio.wait_for(closing, share(0.5)))
@@ -223,7 +226,7 @@ async def _wait_for_broker(events: EventPath, seconds: float) -> None:
 
 async def _stop_step(name: str, work: Awaitable[object]) -> None:
     """Await one step of the stop; log its failure, because the other steps must still run."""
-    _log.debug("stop step began", step=name)
+    _log.debug("shutdown step began", step=name)
     try:
         await work
     except TimeoutError:

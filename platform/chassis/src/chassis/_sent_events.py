@@ -1,6 +1,6 @@
-"""What the service's database says about the events that were sent, asked before a stream is made.
+"""The service database's record of sent events, which is read before a stream is created.
 
-A stream that is created without this answer never says up to which rank events had been sent.
+A stream that is created without it never says up to which rank events had been sent before.
 """
 
 import asyncio

@@ -95,7 +95,7 @@ class Readiness:
         await self.announce()
 
     async def watch(self, seconds: float) -> None:
-        """Check every `seconds`, for ever."""
+        """Check every `seconds` until cancelled."""
         while True:
             await self.check()
             await asyncio.sleep(seconds)

@@ -107,7 +107,7 @@ def unknown_variables(
 
 
 def _is_nested(field: FieldInfo) -> bool:
-    """Return whether parts of the setting have variables of their own, APP_NAME__PART."""
+    """Return whether parts of the setting can be set by variables APP_NAME__PART."""
     kind = get_origin(field.annotation) or field.annotation
     return isinstance(kind, type) and issubclass(kind, (dict, BaseModel))
 

@@ -112,10 +112,10 @@ async def become(http: httpx.AsyncClient, expected: tuple[int, int, int]) -> Non
 
 
 async def test_a_change_is_announced_once(readiness: Readiness) -> None:
-    told: list[bool] = []
+    announced: list[bool] = []
 
     async def tell(ready: bool) -> None:
-        told.append(ready)
+        announced.append(ready)
 
     looks: asyncio.Queue[None] = asyncio.Queue()
 
@@ -133,7 +133,7 @@ async def test_a_change_is_announced_once(readiness: Readiness) -> None:
     readiness.draining = True
     for _ in range(3):
         await readiness.announce()
-    assert told == [True, False]
+    assert announced == [True, False]
 
 
 async def test_only_a_service_with_routes_of_its_own_documents_them() -> None:

@@ -32,7 +32,7 @@ ERRORS: dict[str, Exception] = {
     "there": AlreadyExists("is there"),
     "sold": FailedPrecondition("was sold"),
     "closed": PermissionDenied("not yours"),
-    "away": Unavailable("stock-taking", retry_after=6.2),
+    "unavailable": Unavailable("stock-taking", retry_after=6.2),
     "slow": DeadlineExceeded("the printer is slow"),
     "database": DatabaseDown("connection to s3cret refused"),
     "connection": ConnectionLost("connection to s3cret lost"),
@@ -100,7 +100,7 @@ def of(answer: httpx.Response) -> dict[str, object]:
         ("there", 409),
         ("sold", 409),
         ("closed", 403),
-        ("away", 503),
+        ("unavailable", 503),
         ("slow", 504),
     ],
 )
@@ -121,7 +121,7 @@ async def test_a_domain_error_names_the_invalid_field(http: httpx.AsyncClient) -
 
 
 async def test_an_unavailable_answer_has_retry_after(http: httpx.AsyncClient) -> None:
-    assert (await http.get("/errors/away")).headers["retry-after"] == "7"
+    assert (await http.get("/errors/unavailable")).headers["retry-after"] == "7"
 
 
 @pytest.mark.parametrize("name", ["database", "connection", "wrapped"])

@@ -32,8 +32,8 @@ async def test_in_production_a_service_is_degraded_until_a_release_creates_its_s
 
         async def names_both() -> bool:
             answer = (await stall.answers("/readyz", 200)).json()
-            told = answer["dependencies"]
-            named = missing_streams.items() <= told.items()
+            states = answer["dependencies"]
+            named = missing_streams.items() <= states.items()
             return bool(named and answer["status"] == "degraded")
 
         await eventually(names_both, 60)

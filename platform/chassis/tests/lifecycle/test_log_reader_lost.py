@@ -109,14 +109,14 @@ async def test_the_end_of_a_background_task_is_fatal_even_if_logging_fails(
         asyncio.current_task().cancel()  # type: ignore[union-attr]
         await asyncio.sleep(0)
 
-    async def told() -> bool:
+    async def is_fatal() -> bool:
         return bool(fatal)
 
     structlog.configure(processors=[fails])
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     try:
         background.start(part())
-        await eventually(told)
+        await eventually(is_fatal)
     finally:
         structlog.reset_defaults()
         await background.end()

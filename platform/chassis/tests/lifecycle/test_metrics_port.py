@@ -84,6 +84,6 @@ async def test_a_port_in_use_is_reported_with_its_variable(tmp_path: Path) -> No
     stall.environment["APP_METRICS_PORT"] = stall.environment["APP_HTTP_PORT"]
     with stall:
         assert await stall.ended() == 1
-    (told,) = [line["reason"] for line in stall.lines() if line.get("level") == "error"]
-    assert "is in use" in told
-    assert told.endswith("move this service with APP_METRICS_PORT")
+    (reason,) = [line["reason"] for line in stall.lines() if line.get("level") == "error"]
+    assert "is in use" in reason
+    assert reason.endswith("move this service with APP_METRICS_PORT")

@@ -95,13 +95,13 @@ async def test_running_work_is_finished_in_order_before_the_process_ends(
         nats.pause()
         stall.release("wrapping")
         await lanes_let_go(url)
-        await stall.says("stop step began", step="outbox")
+        await stall.says("shutdown step began", step="outbox")
         nats.resume()
         assert await stall.ended() == 0
     said = [line.get("status", line["event"]) for line in stall.lines()]
     assert said.index("draining") < said.index("wrapped") < said.index("service stopped")
     assert [line for line in stall.lines() if line.get("level") == "error"] == []
-    steps = [line["step"] for line in stall.lines() if line["event"] == "stop step began"]
+    steps = [line["step"] for line in stall.lines() if line["event"] == "shutdown step began"]
     assert steps == STEPS
     # The outbox is sent after the lanes are released, so that the handler's last events are sent.
     subjects = [message.subject for message in await StreamView(nats.url).messages()]

@@ -112,10 +112,10 @@ async def test_another_services_database_is_refused_with_a_line(
     url = empty_database("audit")
     migrate(url, service="audit")
     stall = Stall(tmp_path, database_url=url)
-    told = "this database is that of the service 'audit', so 'bookstore' does not use it"
+    refusal = "this database is that of the service 'audit', so 'bookstore' does not use it"
     ran = await asyncio.to_thread(stall.command, "migrate")
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert told in ran.stderr
+    assert refusal in ran.stderr
     for environment in ("development", "production"):
         stall.environment["APP_ENVIRONMENT"] = environment
         with stall:
@@ -123,7 +123,7 @@ async def test_another_services_database_is_refused_with_a_line(
         errors = [line["reason"] for line in stall.lines() if line.get("level") == "error"]
         stall.log.unlink()
         assert len(errors) == 1
-        assert told in errors[0]
+        assert refusal in errors[0]
 
 
 def test_wrong_settings_stop_the_start_with_a_line_each_and_exit_code_78(tmp_path: Path) -> None:

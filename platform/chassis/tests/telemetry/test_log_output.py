@@ -93,10 +93,10 @@ def test_a_later_line_says_how_many_lines_are_missing(tmp_path: Path) -> None:
         by_structlog("last")
         text = os.read(reader, 65536).decode()
         os.close(reader)
-    back, told, last = map(json.loads, text.splitlines())
+    back, report, last = map(json.loads, text.splitlines())
     assert (back["event"], last["event"]) == ("back", "last")
-    assert told["event"] == "log lines dropped"
-    assert (told["level"], told["lines"], told["reason"]) == ("warning", 2, "Broken pipe")
+    assert report["event"] == "log lines dropped"
+    assert (report["level"], report["lines"], report["reason"]) == ("warning", 2, "Broken pipe")
 
 
 def lines_of(reader: int) -> list[str]:
@@ -122,8 +122,8 @@ def test_a_reader_that_pauses_blocks_nothing_and_gets_whole_lines_in_order_later
         out.drain(60)
     read.join(60)
     assert [line["number"] for line in received if "number" in line] == list(range(sent - lost))
-    told = [line["lines"] for line in received if line["event"] == "log lines dropped"]
-    assert told == [lost]
+    report = [line["lines"] for line in received if line["event"] == "log lines dropped"]
+    assert report == [lost]
     assert received[-1]["event"] == "last"
 
 

@@ -121,8 +121,8 @@ async def test_the_service_attributes_and_headers_are_as_the_variables_say(
         OTEL_RESOURCE_ATTRIBUTES="service.version=1,deployment.environment.name=attic,team=books",
         APP_VERSION="7",
     )
-    told = ("service.name", "service.version", "deployment.environment.name", "team")
-    assert [span.resource[name] for name in told] == ["corner-shop", "7", "attic", "books"]
+    names = ("service.name", "service.version", "deployment.environment.name", "team")
+    assert [span.resource[name] for name in names] == ["corner-shop", "7", "attic", "books"]
     assert (span.headers["api-key"], span.headers["tenant"]) == ("secret", "books")
 
 

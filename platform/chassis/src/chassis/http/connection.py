@@ -1,4 +1,4 @@
-"""An HTTP connection with limits: no client can fill the memory or keep a connection for ever.
+"""An HTTP connection with limits: no client can fill the memory or keep a connection indefinitely.
 
 Uvicorn limits only the time of an idle connection. This class also limits the bytes that the parser
 buffers and the time of head, body and response, and answers a refused request with a problem. It
@@ -90,9 +90,9 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _abandon_requests(self) -> None:
-        """Drop waiting requests and tell the running one that its client has disconnected.
+        """Drop waiting requests and notify the running one that its client has disconnected.
 
-        Uvicorn tells only the request that was received last.
+        Uvicorn itself notifies only the request that was received last.
         """
         self.pipeline.clear()
         if self._running is not None and not self._running.response_complete:
@@ -100,7 +100,7 @@ class Connection(HttpToolsProtocol):
             self._running.message_event.set()
 
     def _close(self) -> None:
-        # A close waits until all bytes are sent, which is for ever if the client does not read.
+        # A close would wait until all bytes are sent, which never ends if the client does not read.
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:

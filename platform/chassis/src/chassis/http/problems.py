@@ -20,7 +20,7 @@ from chassis.errors import DomainError, Unavailable
 __all__ = ["answer", "install", "internal_error", "problem", "too_large", "too_slow"]
 
 MEDIA_TYPE = "application/problem+json"
-# Limits, because a caller can name as many unknown fields, of any length, as fit into a body.
+# Problems have limits, because a body can name any number of unknown fields, of any length.
 _MAX_ERRORS = 20
 _MAX_FIELD_LENGTH = 200
 

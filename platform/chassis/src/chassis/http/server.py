@@ -89,7 +89,7 @@ class HttpServer:
         """Accept no new connections and let running requests finish, for at most `seconds`.
 
         A client may be sending its next request on an open connection at this moment: that request
-        is answered, and its response closes the connection. Only silent connections are closed.
+        is answered, and its response closes the connection. Silent connections are closed.
         """
         ends_at = asyncio.get_running_loop().time() + seconds
         await self._close_listener()
