@@ -16,7 +16,7 @@ from localservers.postgres import create_database
 
 __all__ = ["ContainerNats", "ContainerPostgres"]
 
-# What would remove left-over containers is one more image; each container here has an end.
+# Ryuk, which removes left-over containers, is disabled, because it needs one more image.
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 
 _NATS = "nats:2-alpine"
@@ -26,7 +26,7 @@ _START_SECONDS = 60
 
 
 class _InContainer:
-    """A server's life as that of its container, which is removed at the end of the `with`."""
+    """A server in a container, which is removed at the end of the `with` block."""
 
     _container: DockerContainer | None = None
     _paused = False
@@ -39,12 +39,12 @@ class _InContainer:
         if self.running:
             return
         if self._container is None:
-            self._container = self._make()
+            self._container = self._new_container()
             self._container.start()
         else:
-            self._wrapped().start()
+            self._docker_container().start()
         ends_at = time.monotonic() + _START_SECONDS
-        while not self._answers():
+        while not self._accepts_connections():
             if time.monotonic() > ends_at:
                 raise TimeoutError(f"the container did not answer within {_START_SECONDS} s")
             time.sleep(0.05)
@@ -52,21 +52,21 @@ class _InContainer:
     def stop(self) -> None:
         self.resume()
         if self.running:
-            self._wrapped().stop()
+            self._docker_container().stop()
 
     def kill(self) -> None:
         self.resume()
         if self.running:
-            self._wrapped().kill()
-            self._wrapped().wait()
+            self._docker_container().kill()
+            self._docker_container().wait()
 
     def pause(self) -> None:
-        self._wrapped().pause()
+        self._docker_container().pause()
         self._paused = True
 
     def resume(self) -> None:
         if self._status() == "paused":
-            self._wrapped().unpause()
+            self._docker_container().unpause()
         self._paused = False
 
     def __exit__(
@@ -76,23 +76,23 @@ class _InContainer:
         traceback: TracebackType | None,
     ) -> None:
         if self._container is not None:
-            self._wrapped().remove(force=True, v=True)
+            self._docker_container().remove(force=True, v=True)
             self._container = None
 
     @abstractmethod
-    def _make(self) -> DockerContainer: ...
+    def _new_container(self) -> DockerContainer: ...
 
     @abstractmethod
-    def _answers(self) -> bool: ...
+    def _accepts_connections(self) -> bool: ...
 
-    def _wrapped(self) -> Any:
+    def _docker_container(self) -> Any:
         assert self._container is not None, "start it first"
         return self._container.get_wrapped_container()
 
     def _status(self) -> str:
         if self._container is None:
             return "none"
-        wrapped = self._wrapped()
+        wrapped = self._docker_container()
         wrapped.reload()
         return str(wrapped.status)
 
@@ -103,7 +103,7 @@ class ContainerNats(_InContainer, NatsServer):
     def __init__(self, store: Path) -> None:
         super().__init__(store, free_port())
 
-    def _make(self) -> DockerContainer:
+    def _new_container(self) -> DockerContainer:
         self._jetstream.mkdir(parents=True, exist_ok=True)
         return (
             DockerContainer(_NATS)
@@ -113,7 +113,7 @@ class ContainerNats(_InContainer, NatsServer):
             .with_kwargs(user=f"{os.getuid()}:{os.getgid()}")
         )
 
-    def _answers(self) -> bool:
+    def _accepts_connections(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 return connection.recv(5) == b"INFO "
@@ -135,7 +135,7 @@ class ContainerPostgres(_InContainer, PostgresServer):
             connection.execute(create_database(name, template))
         return self.url(name)
 
-    def _make(self) -> DockerContainer:
+    def _new_container(self) -> DockerContainer:
         return (
             DockerContainer(_POSTGRES)
             .with_env("POSTGRES_PASSWORD", _PASSWORD)
@@ -147,7 +147,7 @@ class ContainerPostgres(_InContainer, PostgresServer):
         url = self.url().replace("+psycopg", "")
         return psycopg.connect(url, autocommit=True, connect_timeout=5)
 
-    def _answers(self) -> bool:
+    def _accepts_connections(self) -> bool:
         try:
             self._connect().close()
         except psycopg.OperationalError:
