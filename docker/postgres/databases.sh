@@ -1,6 +1,6 @@
 # A database for each folder in /run/secrets/databases, and two roles with the passwords in it:
-# NAME_owner owns the schema and migrates it, NAME changes rows and nothing else.
-# What exists already is left as it is, but for passwords and grants.
+# NAME_owner owns the schema and migrates it, NAME may change rows only.
+# Existing objects are left as they are, except for passwords and grants.
 set -eu
 export PGUSER=postgres PGPASSWORD="$POSTGRES_PASSWORD"
 
