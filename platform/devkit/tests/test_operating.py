@@ -267,7 +267,7 @@ READYZ = {
     "status": "ready",
     "events": {
         "dead_letters": 2,
-        "stopped_lanes": ["a.b.C.7: 1 events are missing"],
+        "stopped_lanes": ["a.b.C.7: 1 event is missing"],
         "paused_types": ["a.b.D", "a.b.E"],
     },
 }
@@ -295,7 +295,7 @@ def test_ps_and_doctor_show_what_waits_for_an_operator(running: Running) -> None
     assert not finding.well
     assert not finding.needed
     assert finding.found == (
-        "shelves has 2 dead letters; a lane of shelves is stopped: a.b.C.7: 1 events are missing;"
+        "shelves has 2 dead letters; a lane of shelves is stopped: a.b.C.7: 1 event is missing;"
         " a.b.D is paused in shelves; a.b.E is paused in shelves"
     )
     out = StringIO()

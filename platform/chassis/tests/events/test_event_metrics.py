@@ -143,7 +143,7 @@ async def test_the_lag_of_a_lost_stream_is_unknown_and_of_one_that_never_existed
             await forge.publish(sold(0))
             await has_taken(books, 1)
             await StreamView(nats.url).api("STREAM.DELETE.bookstore")
-            with pytest.raises(LagUnknown, match="'bookstore' is not there"):
+            with pytest.raises(LagUnknown, match="'bookstore' is missing"):
                 await books.path.ledger()
 
 

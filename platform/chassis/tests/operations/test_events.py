@@ -117,7 +117,7 @@ async def test_a_stopped_lane_is_seen_from_elsewhere_with_the_verb_that_helps_un
                 rows = (await shell.run("events", "status", "--json")).rows
                 (stop,) = [stop for row in rows for stop in row["stopped"]]
                 assert stop["subject"] == subject
-                assert "1 events are missing from number 2 on" in stop["reason"]
+                assert "1 event is missing: number 2" in stop["reason"]
                 return bool(stop["help"] == f"python -m books events skip {subject}")
 
             await eventually(is_told)

@@ -33,7 +33,7 @@ async def test_readyz_tells_dead_letters_and_stopped_lanes_of_a_service_that_is_
                     stream="elsewhere",
                     lane=7,
                     subject="a.elsewhere.v1.Gone.7",
-                    reason="1 events are missing from number 3 on",
+                    reason="1 event is missing: number 3",
                     verb="skip",
                     stopped_at=0,
                 )
@@ -42,7 +42,7 @@ async def test_readyz_tells_dead_letters_and_stopped_lanes_of_a_service_that_is_
         report = await told(stall, lambda events: events["dead_letters"] == 1)
         assert report["status"] == "ready"
         assert report["events"]["stopped_lanes"] == [
-            "a.elsewhere.v1.Gone.7: 1 events are missing from number 3 on"
+            "a.elsewhere.v1.Gone.7: 1 event is missing: number 3"
             " -> events skip a.elsewhere.v1.Gone.7"
         ]
 

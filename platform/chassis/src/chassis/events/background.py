@@ -41,7 +41,11 @@ class BackgroundTasks:
         """Stop the process if a task failed: otherwise it would keep reporting that it is ready."""
         if self._ending:
             return
-        error = RuntimeError("it was cancelled") if task.cancelled() else task.exception()
+        error = (
+            RuntimeError("a background task was cancelled")
+            if task.cancelled()
+            else task.exception()
+        )
         if error is not None:
             # This comes before the log line because logging may fail for the same reason.
             self._on_fatal(error if isinstance(error, Exception) else RuntimeError(repr(error)))

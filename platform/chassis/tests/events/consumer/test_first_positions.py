@@ -169,7 +169,7 @@ async def test_a_lost_position_stops_its_lane_and_is_no_new_beginning(
         with capture_logs() as logs:
             async with Node("books", url, nats.url, router=accountant()) as books:
                 (said,) = await is_stopped(books)
-                assert said == f"{subject}: its position is missing: its row was deleted"
+                assert said == f"{subject}: the row of its position was deleted"
                 assert [
                     line["log_level"] for line in logs if line["event"].startswith("lane stopped")
                 ] == ["error"]

@@ -93,7 +93,7 @@ async def test_what_is_sent_again_in_a_stream_made_anew_is_known(
             await legacy.tell(str(number))
         await has_taken(books, 5)
         await legacy.delete_stream()
-        with pytest.raises(LagUnknown, match="'LEGACY' is not there"):
+        with pytest.raises(LagUnknown, match="'LEGACY' is missing"):
             await books.path.ledger()
         await legacy.make_stream()
         for number in range(3, 7):

@@ -43,7 +43,7 @@ async def test_a_message_taken_out_of_the_middle_stops_its_lane_until_it_is_ther
             (said,) = await is_stopped(books)
         subject = subject_of_key("book-0")
         number = 1 + sum(on_lane_of("book-0", e.partition_key) for e in before[40:])
-        assert said.startswith(f"{subject}: 1 events are missing from number {number} on")
+        assert said.startswith(f"{subject}: 1 event is missing: number {number}")
         (line,) = [line for line in logs if line["event"].startswith("lane stopped")]
         assert (line["log_level"], line["lane"]) == ("error", lane_of("book-0"))
         # The other lanes are taken whole; this one, of both types, up to what shows the gap.

@@ -37,7 +37,7 @@ def test_a_gap_stops_its_lane_the_second_time(lanes: StoppedLanes) -> None:
     assert stop.missing
     assert (stop.missing.first, stop.missing.last, stop.missing.below_rank) == (3, 5, 600)
     assert (stop.lane, stop.verb) == (3, "skip")
-    assert stop.reason == "3 events are missing from number 3 on"
+    assert stop.reason == "3 events are missing: numbers 3 to 5"
     assert lanes.excluded == {3}
     assert lanes.changed
 
@@ -82,7 +82,7 @@ def test_a_lane_that_was_stopped_elsewhere_in_the_meantime_is_not_resumed(
 ) -> None:
     stopped_by_gap(lanes)
     (before,) = lanes.all
-    lanes.stop(3, SUBJECT, "its producer began anew", Position(5, GENERATION, 50))
+    lanes.stop(3, SUBJECT, "the producer began anew", Position(5, GENERATION, 50))
     lanes.resume(before)
 
     assert lanes.excluded == {3}

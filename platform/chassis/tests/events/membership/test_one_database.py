@@ -46,7 +46,7 @@ async def test_a_newcomer_with_another_database_takes_nothing_until_the_others_a
                 with capture_logs() as logs:
                     await is_refused(two)
                 assert one.path.refused == ""
-                assert "one APP_DATABASE_URL" in two.path.refused
+                assert "the same APP_DATABASE_URL" in two.path.refused
                 assert [line["event"] for line in logs if line["log_level"] == "error"] == [
                     "another database is in use; reading and publishing stopped"
                 ]

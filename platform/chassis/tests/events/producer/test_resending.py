@@ -129,7 +129,7 @@ async def test_a_producer_that_does_not_answer_is_asked_again(
 
         async def is_said() -> bool:
             (said,) = await is_stopped(books)
-            return "no replica of bookstore is there" in said
+            return "no replica of bookstore is running" in said
 
         await eventually(is_said)
         async with shop(url, nats):

@@ -1,4 +1,4 @@
-"""What a stream holds above the positions of a service."""
+"""The events that a stream holds above the positions of a service."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

@@ -47,7 +47,7 @@ class HandlerFailed(Exception):
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a batch's events; `seen` counts those that were processed before."""
+    """The results of a batch's events; `seen` counts those that were processed before."""
 
     handled: list[Arrival] = field(default_factory=list)
     tasks: list[Arrival] = field(default_factory=list)

@@ -15,7 +15,7 @@ __all__ = ["ReaderDependencies"]
 
 @dataclass(frozen=True, slots=True)
 class ReaderDependencies:
-    """What every reader needs. `on_tasks` is called after a commit that has stored tasks."""
+    """The arguments that every reader needs. `on_tasks` is called after a commit that has stored tasks."""
 
     database: Database
     broker: Broker

@@ -106,7 +106,7 @@ async def _check_refilled(client: Client, stream: str, state: StreamState, up_to
     """Raise StreamGone while a recreated stream is being filled with the events sent before."""
     last = await last_event(client, stream, state) if up_to_rank else None
     if last and rank_of(last, stream) < up_to_rank:
-        raise StreamGone(404, 0, f"stream {stream!r} is being filled again")
+        raise StreamGone(404, 0, f"stream {stream!r} is being refilled")
 
 
 def _position_before(stored: Stored) -> Position:

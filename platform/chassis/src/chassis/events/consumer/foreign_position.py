@@ -63,7 +63,7 @@ class ForeignPosition:
                 lambda tx: foreign_rows.insert_first(tx.session, self._foreign, first)
             )
         except IntegrityError:
-            raise Reopen("another replica was faster") from None
+            raise Reopen("another replica has stored the first position") from None
         return first
 
     async def move(self, old: Position, new: Position) -> None:
@@ -113,7 +113,7 @@ class ForeignPosition:
             state = await stream_state(client, stream)
         except StreamGone as error:
             if stored:
-                raise LagUnknown(f"stream {stream!r} is not there") from error
+                raise LagUnknown(f"stream {stream!r} is missing") from error
             return 0
         if stored is None and self._begins_at_newest:
             return 0

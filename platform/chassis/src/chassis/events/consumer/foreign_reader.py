@@ -1,6 +1,6 @@
-"""Reading the events of a stream that does not belong to a service of the platform.
+"""Reading the stream of a producer outside the platform.
 
-Its messages have no numbers of the platform. One member at a time processes them in the order of
+Its messages lack the numbers of the platform. One member at a time processes them in the order of
 the stream, each event once by its CloudEvents source and id. The position is the stream's sequence.
 """
 
@@ -63,8 +63,8 @@ class ForeignReader:
             self.stream,
             self._lanes,
             dependencies,
-            if_missing=f"stream {self.stream!r} is missing: its producer outside the platform"
-            " makes it",
+            if_missing=f"stream {self.stream!r} is missing; its producer, outside the platform, "
+            "must create it",
         )
         self.position = ForeignPosition(
             foreign,
@@ -164,7 +164,7 @@ class ForeignReader:
             if messages:
                 await self._process(messages, positions, created)
             if await self._lanes.any_available():
-                raise Reopen("another member has let lanes go")
+                raise Reopen("another member has released its lane")
             if self._lanes.must_change():
                 return
             await self._recorded_ids.forget_old()

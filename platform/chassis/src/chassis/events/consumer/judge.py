@@ -27,7 +27,7 @@ def judge(event: Position, position: Position) -> Verdict:
     """Judge an event; `position` is that of the last event of its subject that was processed."""
     set_by_operator = not position.event_id and event.sequence <= position.sequence
     if set_by_operator and event.generation in position.lineage:
-        return _SEEN  # the subject was begun anew above what an earlier generation has left
+        return _SEEN  # left by a generation above which an operator let the subject begin anew
     if event.number == position.number + 1 or position.number == ANY:
         continues = not event.generation or event.continues(position)
         return _NEXT if continues else _other_generation(event)
@@ -39,7 +39,8 @@ def judge(event: Position, position: Position) -> Verdict:
     if same and position.event_id and event.event_id != position.event_id:
         return Verdict(
             "forked",
-            f"its producer and its stream were put back: number {event.number} is another event",
+            "the producer and its stream were restored from older copies: "
+            f"number {event.number} is another event",
         )
     return _SEEN
 
@@ -47,6 +48,6 @@ def judge(event: Position, position: Position) -> Verdict:
 def _other_generation(event: Position) -> Verdict:
     return Verdict(
         "forked",
-        f"its producer began anew: number {event.number} is of generation {event.generation}, "
-        "which does not count on from what was taken",
+        f"the producer began anew: number {event.number} is of generation {event.generation}, "
+        "which does not continue that of the position",
     )

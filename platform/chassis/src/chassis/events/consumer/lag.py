@@ -64,14 +64,14 @@ class Lag:
         except StreamGone as error:
             if stored:
                 raise LagUnknown(
-                    f"stream {self._stream!r} is not there; its producer recreates it"
+                    f"stream {self._stream!r} is missing; its producer recreates it"
                 ) from error
             return 0  # the stream has never existed
         last = await self._last_events(state, subjects)
         positions = {subject: stored.get(subject, _NOTHING_PROCESSED) for subject in subjects}
         backlogs = backlogs_above(positions, last)
         if uncertain := [subject for subject, b in backlogs.items() if not b.certain]:
-            raise LagUnknown(f"{uncertain[0]} ends with many messages that are no events")
+            raise LagUnknown(f"{uncertain[0]} ends with many messages that are not events")
         return sum(backlog.events for backlog in backlogs.values())
 
     async def _last_events(

@@ -49,7 +49,7 @@ class LaneRecovery:
         lanes = sorted(self._lanes.reading - self._stopped_lanes.excluded)
         for subject in subjects_of_lanes(lanes, self._types):
             if subject not in stored:
-                reason = "its position is missing: its row was deleted"
+                reason = "the row of its position was deleted"
                 self._stopped_lanes.stop(lane_of_subject(subject), subject, reason, None)
 
     async def check_due(self) -> None:

@@ -45,7 +45,7 @@ async def request_resend(
             if END in headers:
                 break
             if headers.get("Status") == "503" and transport.NUMBER not in headers:
-                raise LookupError(f"no replica of {producer} is there to send them again")
+                raise LookupError(f"no replica of {producer} is running to resend them")
             events.append((headers, message.data))
     except TimeoutError:
         raise LookupError(f"{producer} did not answer") from None

@@ -171,7 +171,7 @@ class Reader:
         state = await stream_state(client, self.stream)
         if not state.config.get("allow_direct"):
             raise JetStreamError(
-                503, 0, f"stream {self.stream!r} allows no direct gets: set allow_direct in it"
+                503, 0, f"stream {self.stream!r} does not allow direct gets; set allow_direct"
             )
         self.committer.stream_ends_at(state.last_sequence)
         backlogs = await find_backlogs(client, self.stream, positions)
@@ -189,7 +189,7 @@ class Reader:
                 net.note_delivery(arrivals[-1].position.sequence if arrivals else 0)
                 await self._events.process(arrivals, positions)
             if await self._lanes.any_available():
-                raise Reopen("another member has let lanes go")
+                raise Reopen("another member has released lanes")
             if time.monotonic() - checked_at > settings.net_seconds:
                 checked_at = time.monotonic()
                 await self._check_deliveries(net, positions)
@@ -208,7 +208,7 @@ class Reader:
             return
         backlogs = await find_backlogs(client, self.stream, positions)
         if missed := net.find_missed(state, backlogs, positions):
-            raise Reopen(f"{len(missed)} subjects stay behind")
+            raise Reopen(f"the consumer leaves out events of {len(missed)} subjects")
 
     async def _stored_positions(self) -> dict[str, Position]:
         return await self._dependencies.database.read(

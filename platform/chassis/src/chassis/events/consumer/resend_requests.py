@@ -70,10 +70,10 @@ class ResendRequests:
         try:
             events = await request_resend(self._broker.client, self._producer, stop.missing)
         except CannotResend as reason:
-            why = f"{reason}, so it cannot send them again; `events skip` goes on without them"
+            why = f"{reason}; `events skip` continues without them"
             self._stopped_lanes.add_reason(stop, why)
         except LookupError as error:
-            self._stopped_lanes.add_reason(stop, f"{error}; it is asked again")
+            self._stopped_lanes.add_reason(stop, f"{error}; retrying")
         except Exception as error:
             # Without a connection to the broker; the request is repeated when the stop is due.
             _log.debug("request for missing events failed; retrying", error=repr(error))

@@ -193,4 +193,6 @@ class StoppedLanes:
 
 def _describe(missing: Missing) -> str:
     count = missing.last - missing.first + 1
-    return f"{count} events are missing from number {missing.first} on"
+    if count == 1:
+        return f"1 event is missing: number {missing.first}"
+    return f"{count} events are missing: numbers {missing.first} to {missing.last}"

@@ -1,4 +1,4 @@
-"""Whether a member may read and publish: not while members with another database do."""
+"""The permission of a member to read and publish, which only one database of a group has."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Admittance:
-    """What a member may do.
+    """The permission of a member to read and publish.
 
     Attributes:
         joined: Set while it may read and publish.
@@ -33,9 +33,9 @@ class Admittance:
         """
         rival_database, member = rival
         reason = (
-            f"another database has the events of {self._service}: {rival_database}, of member "
-            f"{member}; this one is {database}. Give all replicas of {self._service} one "
-            "APP_DATABASE_URL, or rename one of the two services"
+            f"member {member} handles the events of {self._service} with database "
+            f"{rival_database}, and this replica has {database}: give all replicas of "
+            f"{self._service} the same APP_DATABASE_URL, or rename one of the two services"
         )
         if reason != self.refused:
             _log.error("another database is in use; reading and publishing stopped", reason=reason)

@@ -11,7 +11,7 @@ __all__ = ["Announcement"]
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a replica announces about itself; the announcement is valid for `ttl_seconds`.
+    """A replica's announcement about itself; the announcement is valid for `ttl_seconds`.
 
     `database` is the id of its database. `joined` is whether it reads and publishes, and `reads`
     whether it takes lanes. `types` are the event types that it handles; None if the announcement
