@@ -175,7 +175,7 @@ async def test_begin_anew_takes_the_new_life_whole_and_nothing_of_the_old_one_ag
         forge.begin_anew()
         new = [(await forge.publish(sold(n, keys=4))).id for n in range(8)]
         said = await is_stopped(books, 4)
-        assert all("began anew" in line for line in said)
+        assert all("started over" in line for line in said)
         if not running:
             await books.stop()
 

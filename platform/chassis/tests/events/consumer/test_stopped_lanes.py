@@ -82,7 +82,7 @@ def test_a_lane_that_was_stopped_elsewhere_in_the_meantime_is_not_resumed(
 ) -> None:
     stopped_by_gap(lanes)
     (before,) = lanes.all
-    lanes.stop(3, SUBJECT, "the producer began anew", Position(5, GENERATION, 50))
+    lanes.stop(3, SUBJECT, "the producer's numbers started over", Position(5, GENERATION, 50))
     lanes.resume(before)
 
     assert lanes.excluded == {3}

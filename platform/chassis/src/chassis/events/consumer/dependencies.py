@@ -15,7 +15,10 @@ __all__ = ["ReaderDependencies"]
 
 @dataclass(frozen=True, slots=True)
 class ReaderDependencies:
-    """The arguments that every reader needs. `on_tasks` is called after a commit that has stored tasks."""
+    """The arguments that every reader needs.
+
+    `on_tasks` is called after a commit that has stored tasks.
+    """
 
     database: Database
     broker: Broker

@@ -27,7 +27,7 @@ def judge(event: Position, position: Position) -> Verdict:
     """Judge an event; `position` is that of the last event of its subject that was processed."""
     set_by_operator = not position.event_id and event.sequence <= position.sequence
     if set_by_operator and event.generation in position.lineage:
-        return _SEEN  # left by a generation above which an operator let the subject begin anew
+        return _SEEN  # left by an earlier generation, above which an operator moved the position
     if event.number == position.number + 1 or position.number == ANY:
         continues = not event.generation or event.continues(position)
         return _NEXT if continues else _other_generation(event)
@@ -48,6 +48,6 @@ def judge(event: Position, position: Position) -> Verdict:
 def _other_generation(event: Position) -> Verdict:
     return Verdict(
         "forked",
-        f"the producer began anew: number {event.number} is of generation {event.generation}, "
+        f"the producer's numbers started over: number {event.number} is of generation {event.generation}, "
         "which does not continue that of the position",
     )
