@@ -48,6 +48,6 @@ def judge(event: Position, position: Position) -> Verdict:
 def _other_generation(event: Position) -> Verdict:
     return Verdict(
         "forked",
-        f"the producer's numbers started over: number {event.number} is of generation {event.generation}, "
-        "which does not continue that of the position",
+        f"the producer's numbers started over: number {event.number} is of generation "
+        f"{event.generation}, which does not continue that of the position",
     )
