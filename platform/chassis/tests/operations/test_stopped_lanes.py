@@ -252,7 +252,7 @@ async def test_a_position_that_was_deleted_is_made_again_from_a_number_that_is_s
         second = await forge.publish(sold(0))
         async with Node("books", url, nats.url, router=accountant(), settings=PATIENT) as later:
             (said,) = await is_stopped(later)
-            assert "its position is missing" in said
+            assert "the row of its position was deleted" in said
 
             async def is_told() -> bool:
                 rows = (await shell.run("events", "status", "--json")).rows

@@ -1,4 +1,4 @@
-"""What has arrived takes effect in one commit; what fails costs its neighbors nothing."""
+"""Events that have arrived take effect in one commit, and a failing one does not harm others."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ promises = Table(
 
 
 def books_sold(bad: int | None = None) -> list[BookSold]:
-    """EVENTS of ten keys; the price of the bad one is negative."""
+    """EVENTS books of ten keys; the bad one has a negative price."""
     return [
         BookSold(book_id=f"book-{n % 10}", customer_id=str(n), price=-1 if n == bad else n)
         for n in range(EVENTS)
@@ -98,7 +98,7 @@ async def test_an_event_whose_handler_raises_costs_its_neighbors_three_commits(
 ) -> None:
     statements = Statements()
     router = one_by_one()
-    # Its next try does not come within the test.
+    # The backoff is longer than the test.
     settings = Patience(task_backoff_seconds=600)
     async with trading(nats, new_database, router, settings=settings) as (shop, books):
         statements.watch(books)
@@ -117,7 +117,7 @@ async def test_an_event_whose_handler_raises_costs_its_neighbors_three_commits(
         assert [task.tries for task in waiting] == [1, 0, 0]
 
 
-async def test_a_rejected_event_is_a_dead_letter_at_once_and_what_follows_its_key_goes_on(
+async def test_a_rejected_event_is_a_dead_letter_at_once_and_its_key_continues(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     router = one_by_one(Reject)
@@ -137,7 +137,7 @@ async def test_a_rejected_event_is_a_dead_letter_at_once_and_what_follows_its_ke
 async def test_a_commit_that_fails_is_blamed_on_the_event_that_breaks_it_alone(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
-    """A deferred constraint says nothing before the commit, and then not whose it is."""
+    """A deferred constraint fails at the commit, without naming the event."""
     router = EventRouter()
 
     @router.on(BookSold)
@@ -185,7 +185,7 @@ BROKEN: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-async def test_what_cannot_be_decoded_is_a_dead_letter_with_its_headers_and_bytes(
+async def test_an_undecodable_event_is_a_dead_letter_with_its_headers_and_bytes(
     nats: NatsServer, new_database: NewDatabase, broken: str
 ) -> None:
     async with Forge(nats.url) as forge:
@@ -203,10 +203,10 @@ async def test_what_cannot_be_decoded_is_a_dead_letter_with_its_headers_and_byte
             assert letter.data == BROKEN[broken].get("data", letter.data)
 
 
-async def test_what_a_handler_says_when_it_fails_may_be_anything(
+async def test_an_error_text_may_contain_any_character(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
-    """PostgreSQL stores no NUL, and nobody half a character."""
+    """PostgreSQL stores no NUL, and no database stores half a surrogate pair."""
     router = EventRouter()
 
     @router.on(BookSold)

@@ -17,7 +17,7 @@ from localservers import NatsServer, PostgresServer
 AN_HOUR = TestSettings(stream_max_age_seconds=3600)
 
 
-async def test_in_a_stream_made_anew_what_has_the_sequences_of_a_batch_that_was_lost_runs_together(
+async def test_events_of_a_recreated_stream_run_together_at_the_sequences_of_a_lost_batch(
     nats: NatsServer, tmp_path: Path, postgres: PostgresServer
 ) -> None:
     once = [True]
@@ -36,7 +36,7 @@ async def test_in_a_stream_made_anew_what_has_the_sequences_of_a_batch_that_was_
             await shop.sell(range(40))
             await has_taken(books, 40)
             assert not once
-            await stream_made_anew(nats, shop, relay)
+            await recreate_stream(nats, shop, relay)
             statements = Statements()
             statements.watch(books)
             await shop.sell(range(40, 70))
@@ -55,10 +55,10 @@ async def test_a_stream_that_ends_before_the_lost_batch_holds_none_of_it(
         ) as books:
             await shop.sell(range(40))
             await has_taken(books, 40)
-            # As it is when the broker is lost before that batch has come again.
+            # The broker is lost before that batch has arrived a second time.
             lost = Arrival("it.happened.0", "it.happened", 0, Position(1000, "", 1000), {}, b"")
             books.path.readers[0].committer.one_by_one.connection_lost([lost])
-            await stream_made_anew(nats, shop, relay)
+            await recreate_stream(nats, shop, relay)
             statements = Statements()
             statements.watch(books)
             await shop.sell(range(40, 70))
@@ -66,8 +66,8 @@ async def test_a_stream_that_ends_before_the_lost_batch_holds_none_of_it(
             assert len(statements.takes) < 30
 
 
-async def stream_made_anew(nats: NatsServer, shop: Shop, relay: RunningRelay) -> None:
-    """Empty: what it held was sent too long ago to be sent again."""
+async def recreate_stream(nats: NatsServer, shop: Shop, relay: RunningRelay) -> None:
+    """Erase the broker; the events were sent too long ago to be sent again."""
     view = StreamView(nats.url)
 
     async def is_empty() -> bool:

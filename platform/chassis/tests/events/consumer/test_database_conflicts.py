@@ -1,4 +1,4 @@
-"""What the database does to a transaction costs its events no try."""
+"""Conflicts and failures of the database cost events no try."""
 
 import asyncio
 import sqlite3
@@ -71,7 +71,7 @@ async def test_a_deadlock_in_a_batch_runs_the_whole_batch_again_at_once(
         write_down(tx, event)
         if book.customer_id != "0":
             return
-        # The victim is who looks first.
+        # The victim is the transaction that detects the deadlock first.
         tx.session.execute(text("SET LOCAL deadlock_timeout = '10ms'"))
         tx.session.execute(text("UPDATE pair SET n = n + 1 WHERE name = 'a'"))
         first.set()
@@ -177,19 +177,21 @@ async def test_a_connection_lost_once_costs_no_try_and_one_that_is_lost_each_tim
         assert letter.reason.startswith("ConnectionLost: ")
 
 
-# --- the database away --------------------------------------------------------------------------
+# --- the database is unavailable -----------------------------------------------------------------
 
 
-async def is_due(books: Node) -> None:
-    """The time has come for the tasks that are there."""
+async def make_due(books: Node) -> None:
+    """Make all tasks due now."""
     await books.database.transaction(
         lambda tx: tx.session.execute(update(tables.tasks).values(due_at=0))
     )
 
 
 def hold_looks(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
-    """Nobody claims a task until the first is set; the second is when a look found the database
-    away."""
+    """Let no replica claim a task until the first event is set.
+
+    The second event is set when a look found the database unavailable.
+    """
     may_look, refused = asyncio.Event(), asyncio.Event()
     look = Claimer.look
 
@@ -205,7 +207,7 @@ def hold_looks(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.
     return may_look, refused
 
 
-async def test_a_database_that_is_away_costs_no_try(
+async def test_an_unavailable_database_costs_no_try(
     nats: NatsServer,
     new_postgres: NewDatabase,
     tmp_path_factory: pytest.TempPathFactory,
@@ -221,8 +223,8 @@ async def test_a_database_that_is_away_costs_no_try(
             raise ValueError("the first time only")
         write_down(tx, event)
 
-    # A server of its own: that of the session serves other tests.
-    with PostgresServer(tmp_path_factory.mktemp("away")) as server:
+    # This test kills its server, so that it needs one of its own.
+    with PostgresServer(tmp_path_factory.mktemp("server")) as server:
         server.create_database("books")
         settings = Patience(task_backoff_seconds=600, task_tries=2)
         async with open_shop(nats, new_postgres) as shop:
@@ -237,7 +239,7 @@ async def test_a_database_that_is_away_costs_no_try(
             await eventually(waits)
             before = failures()
             may_look, refused = hold_looks(monkeypatch)
-            await is_due(books)
+            await make_due(books)
             server.kill()
             await shop.publish(BookSold(book_id="b"), BookSold(book_id="a"))
             may_look.set()
@@ -251,7 +253,7 @@ async def test_a_database_that_is_away_costs_no_try(
 
 
 @pytest.mark.parametrize("as_task", [False, True], ids=["in a batch", "as a task"])
-async def test_a_database_that_goes_away_under_a_handler_costs_no_try(
+async def test_a_database_that_fails_under_a_handler_costs_no_try(
     nats: NatsServer,
     new_postgres: NewDatabase,
     tmp_path_factory: pytest.TempPathFactory,
@@ -275,7 +277,7 @@ async def test_a_database_that_goes_away_under_a_handler_costs_no_try(
             noticed.set()
             raise
 
-    with PostgresServer(tmp_path_factory.mktemp("away")) as server:
+    with PostgresServer(tmp_path_factory.mktemp("server")) as server:
         server.create_database("books")
         settings = Patience(task_tries=2, task_backoff_seconds=600)
         async with open_shop(nats, new_postgres) as shop:
@@ -291,7 +293,7 @@ async def test_a_database_that_goes_away_under_a_handler_costs_no_try(
 
                 await eventually(waits)
                 mended = True
-                await is_due(books)
+                await make_due(books)
             assert await asyncio.to_thread(runs.wait, 20)
             before = failures()
             server.kill()
@@ -306,10 +308,10 @@ async def test_a_database_that_goes_away_under_a_handler_costs_no_try(
             await books.stop()
 
 
-def test_a_lock_that_somebody_else_holds_is_a_database_that_is_away(
+def test_a_lock_of_another_process_makes_the_database_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An operator's sqlite3 shell with an open transaction, for instance."""
+    """For instance, an operator's sqlite3 shell has an open transaction."""
     monkeypatch.setattr(engine, "_BUSY_MILLISECONDS", 20)
     database = Database(f"sqlite:///{tmp_path}/books.db", EventFactory("books"))
     with closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other:
@@ -322,7 +324,7 @@ def test_a_lock_that_somebody_else_holds_is_a_database_that_is_away(
     database.close()
 
 
-async def test_a_lock_that_somebody_else_holds_costs_no_try(
+async def test_a_lock_of_another_process_costs_no_try(
     nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "_BUSY_MILLISECONDS", 20)
@@ -332,7 +334,7 @@ async def test_a_lock_that_somebody_else_holds_costs_no_try(
     before = failures()
     async with trading(nats, urls.__getitem__, router) as (shop, books):
         await shop.publish(BookSold(book_id="a"))
-        await settled(shop, books)  # it reads: what has to wait is the batch
+        await settled(shop, books)  # so that it reads already, and the next batch has to wait
         with (
             capture_logs() as log,
             closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other,
@@ -354,7 +356,7 @@ def write_sold(book: BookSold, tx: Transaction, event: EventContext) -> None:
     write_down(tx, event)
 
 
-async def test_a_connection_that_is_lost_is_told_from_a_database_that_is_away(
+async def test_a_lost_connection_differs_from_an_unavailable_database(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     with PostgresServer(tmp_path_factory.mktemp("away")) as server:
@@ -365,7 +367,7 @@ async def test_a_connection_that_is_lost_is_told_from_a_database_that_is_away(
             )
         assert await database.read(lambda tx: tx.session.scalar(text("SELECT 1"))) == 1
         server.kill()
-        # Nothing was under way on the connections that have died.
+        # No statement was running when the connections died: the database is unavailable.
         with pytest.raises(DatabaseDown):
             await database.read(lambda tx: tx.session.scalar(text("SELECT 1")))
         with pytest.raises(DatabaseDown):

@@ -1,4 +1,4 @@
-"""A database that refuses work is not the events' fault: no try is spent, nobody is suspected."""
+"""A database that refuses work costs events no try and makes none of them suspect."""
 
 import asyncio
 import uuid
@@ -27,7 +27,7 @@ NewDatabase = Callable[[str], str]
 
 
 def failures() -> float:
-    """Of all events in this process so far."""
+    """Return the number of failed events in this process, over all types."""
     return sum(
         sample.value
         for metric in REGISTRY.collect()
@@ -37,7 +37,7 @@ def failures() -> float:
 
 
 class SmallDisk:
-    """As many pages as the file has, for every connection from now on; until there is room."""
+    """A limit for the database file: the pages that it has when `fill` is called."""
 
     def __init__(self, books: Node) -> None:
         self._books = books
@@ -169,7 +169,7 @@ async def test_a_primary_that_became_read_only_costs_no_try(
 
 
 @pytest.mark.parametrize("kind", ["def", "async def", "async def that goes on"])
-async def test_an_event_whose_table_is_not_there_yet_waits_for_it_and_holds_nobody_up(
+async def test_an_event_whose_table_is_missing_waits_for_it_and_delays_no_other(
     nats: NatsServer, new_database: NewDatabase, kind: str
 ) -> None:
     router = EventRouter()

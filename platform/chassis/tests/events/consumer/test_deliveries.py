@@ -1,9 +1,12 @@
 """Delivered messages are limited in number and in bytes, and keep their order."""
 
+import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from chassis.events.consumer.deliveries import Deliveries
+
+pytestmark = pytest.mark.unit
 
 
 def deliveries(*sizes: int) -> Deliveries:

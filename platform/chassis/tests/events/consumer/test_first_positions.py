@@ -1,4 +1,4 @@
-"""Where a service begins that has never read a type; and that a lost position is no beginning."""
+"""The first positions of a service that has never read a type; a lost position is an error."""
 
 import asyncio
 from collections.abc import Callable
@@ -68,7 +68,7 @@ async def test_a_new_service_begins_at(
 
 
 @pytest.mark.parametrize("start", ["oldest", "newest"])
-async def test_a_stream_that_is_not_there_yet_is_read_from_its_first_event(
+async def test_a_stream_that_is_created_later_is_read_from_its_first_event(
     start: Start, nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with (
@@ -104,16 +104,16 @@ async def test_a_type_added_later_begins_by_its_own_setting_and_the_others_go_on
             assert sorted(await taken_ids(books)) == sorted(e.id for e in expected)
 
 
-async def test_what_the_stream_no_longer_holds_is_no_gap_for_a_new_service(
+async def test_deleted_events_are_not_a_gap_for_a_new_service(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with Shop(new_database("shop")) as shop:
         relay = shop.start_relay(nats.url)
         await shop.sell(range(100))
         await shop.sent()
-        await relay.stop()  # it would send again what is taken away
+        await relay.stop()  # otherwise it would send the purged events again
         view = StreamView(nats.url)
-        # Some subjects still hold events, some none at all; their numbers go on.
+        # Some subjects still hold events and some none; the numbers of all continue.
         await view.api("STREAM.PURGE.bookstore", {"keep": 5})
         kept = set(await view.ids())
         async with Node("books", new_database("books"), nats.url, router=of_sold()) as books:
@@ -151,7 +151,7 @@ async def test_replicas_that_begin_at_once_agree(
         assert "reading failed; retrying" not in [line["event"] for line in logs]
 
 
-async def test_a_lost_position_stops_its_lane_and_is_no_new_beginning(
+async def test_a_lost_position_stops_its_lane_and_is_not_a_new_start(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url, subject = new_database("books"), subject_of_key("book-0")
@@ -162,7 +162,7 @@ async def test_a_lost_position_stops_its_lane_and_is_no_new_beginning(
             await has_taken(books, 40)
             await books.settled()
             row = await position_of(books, subject)
-            # Both while it reads, and for one that starts.
+            # This holds for a running reader and for one that starts.
             await books.database.transaction(lambda tx: lose(tx, subject))
             first = await shop.sell(range(40, 80))
             await is_stopped(books)
@@ -179,7 +179,7 @@ async def test_a_lost_position_stops_its_lane_and_is_no_new_beginning(
                 ]
                 await has_taken(books, 40 + len(others))
                 assert in_order(await taken_ids(books), before + others)
-                # Put back, it goes on.
+                # The lane continues after the row was inserted again.
                 await books.database.transaction(
                     lambda tx: tx.session.execute(insert(positions).values(row._asdict()))
                 )
@@ -191,7 +191,7 @@ async def test_a_lost_position_stops_its_lane_and_is_no_new_beginning(
 async def has_positions(
     node: Node, message: type[BookSold] | type[BookReturned] = BookSold
 ) -> None:
-    """Wait until it has written where it begins."""
+    """Wait until the service has written its first positions."""
 
     async def holds() -> bool:
         return await position_of(node, subject_of_key("book-0", message)) is not None

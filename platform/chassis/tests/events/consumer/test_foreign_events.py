@@ -1,4 +1,4 @@
-"""Events of producers outside the platform are taken once by source and id, in stream order."""
+"""Events of producers outside the platform are handled once, by source and id, in stream order."""
 
 import time
 from collections import Counter
@@ -52,7 +52,7 @@ async def counted(node: Node, table: Any) -> int:
     return await node.database.read(lambda tx: int(tx.session.execute(statement).scalar_one()))
 
 
-async def test_each_is_taken_once_in_order_whatever_its_mode_and_however_often_it_is_sent(
+async def test_each_event_is_handled_once_in_order_in_any_mode_and_if_sent_repeatedly(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
@@ -60,7 +60,7 @@ async def test_each_is_taken_once_in_order_whatever_its_mode_and_however_often_i
         for number in range(10):
             await legacy.tell(f"b-{number}", sequence=str(3 - number))
             await legacy.tell_structured(f"s-{number}", key=f"book-{number}")
-            await legacy.tell(f"b-{number}")  # at least once, as most send
+            await legacy.tell(f"b-{number}")  # as most producers do, which send at least once
         ids = [f"{mode}-{number}" for number in range(10) for mode in "bs"]
         async with node(url, nats) as books:
             await has_taken(books, 20)
@@ -102,7 +102,7 @@ async def test_what_is_sent_again_in_a_stream_made_anew_is_known(
         assert await taken_ids(books) == [str(number) for number in range(7)]
 
 
-async def test_one_that_fails_waits_as_a_task_and_holds_up_its_key_alone(
+async def test_a_failed_event_waits_as_a_task_and_delays_only_its_key(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     tries: Counter[str] = Counter()
@@ -136,7 +136,7 @@ async def dead_letters(node: Node) -> list[Any]:
     return await node.database.read(lambda tx: list(tx.session.execute(statement)))
 
 
-async def test_what_cannot_be_read_becomes_a_dead_letter_and_holds_nothing_up(
+async def test_an_undecodable_event_becomes_a_dead_letter_and_delays_no_other(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with Foreigner(nats.url) as legacy:
@@ -157,7 +157,7 @@ async def test_what_cannot_be_read_becomes_a_dead_letter_and_holds_nothing_up(
             assert (await books.path.ledger()).lag == 0
 
 
-async def test_of_two_replicas_one_reads_and_the_other_takes_over(
+async def test_one_of_two_replicas_reads_and_the_other_takes_over(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
@@ -191,7 +191,7 @@ async def test_of_two_replicas_one_reads_and_the_other_takes_over(
         assert await taken_ids(left) == [str(number) for number in range(sent + 1)]
 
 
-async def test_a_member_that_took_nothing_in_between_is_refused_by_the_position(
+async def test_a_member_with_an_outdated_position_is_refused(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two members that both believe to own the lane: each event takes effect once."""
@@ -260,7 +260,7 @@ async def test_ids_are_forgotten_after_their_time_in_small_parts(
         await eventually(is_forgotten)
 
 
-async def test_a_stream_that_lost_what_was_not_read_says_so(
+async def test_a_stream_that_lost_unread_messages_is_logged(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
@@ -305,7 +305,7 @@ async def test_a_service_may_begin_at_the_newest(
     assert heard == ["after"]
 
 
-async def test_the_operators_commands_know_them(
+async def test_the_operators_commands_include_foreign_events(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
@@ -364,7 +364,7 @@ def imports_for_harness() -> EventRouter:
 @pytest.mark.parametrize(
     "wrong", [{"stream": "a.b"}, {"stream": ""}, {"subject": "a..b"}, {"subject": ""}]
 )
-def test_what_cannot_be_asked_for_is_refused_at_start(wrong: dict[str, str]) -> None:
+def test_an_invalid_stream_or_subject_is_refused_at_start(wrong: dict[str, str]) -> None:
     router = EventRouter()
 
     @router.on_foreign(BookSold, **{"stream": "LEGACY", "subject": "a.>", **wrong})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What is missing or out of joint stops its lane, and says so; the other lanes go on."""
+"""A missing event or an incomparable number stops its lane and is reported; others continue."""
 
 import contextlib
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def on_lane_of(key: str, event_key: str | None) -> bool:
     return lane_of(event_key or "") == lane_of(key)
 
 
-async def test_a_message_taken_out_of_the_middle_stops_its_lane_until_it_is_there_again(
+async def test_a_deleted_message_stops_its_lane_until_it_is_there_again(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gauges, "_MEASURE_SECONDS", 0.1)
@@ -46,7 +46,7 @@ async def test_a_message_taken_out_of_the_middle_stops_its_lane_until_it_is_ther
         assert said.startswith(f"{subject}: 1 event is missing: number {number}")
         (line,) = [line for line in logs if line["event"].startswith("lane stopped")]
         assert (line["log_level"], line["lane"]) == ("error", lane_of("book-0"))
-        # The other lanes are taken whole; this one, of both types, up to what shows the gap.
+        # All events of the other lanes are handled, and those of this lane up to the gap.
         others = [e for e in before + after if not on_lane_of("book-0", e.partition_key)]
         held = [e for e in before if on_lane_of("book-0", e.partition_key)]
         await has_taken(books, len(others) + len(held))
@@ -58,7 +58,7 @@ async def test_a_message_taken_out_of_the_middle_stops_its_lane_until_it_is_ther
 
         await eventually(is_measured)
         assert metrics.EVENTS_LOST.labels(TYPE)._value.get() - lost_before == 1
-        # It is made anew from the outbox, and holds everything again.
+        # The relay recreates the stream from the outbox, with all events.
         await view.api("STREAM.DELETE.bookstore")
         await has_taken(books, len(shop.published))
         assert in_order(await taken_ids(books), shop.published)
@@ -66,13 +66,13 @@ async def test_a_message_taken_out_of_the_middle_stops_its_lane_until_it_is_ther
         assert metrics.EVENTS_LOST.labels(TYPE)._value.get() - lost_before == 1
 
 
-async def test_a_stopped_lane_is_tried_again_without_reading_everything_again(
+async def test_a_stopped_lane_is_checked_again_without_reading_all_events_again(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     seen_again = metrics.EVENTS_SEEN_AGAIN.labels(TYPE)._value
     books = Node("books", new_database("books"), nats.url, router=accountant())
     async with books, Forge(nats.url) as forge:
-        # Its position is the oldest; what shows the gap is the newest.
+        # The position of this lane is the oldest, and the event after the gap is the newest.
         await forge.publish(sold(0))
         others = [n for n in range(200) if not on_lane_of("book-0", sold(n).book_id)]
         for number in others:
@@ -92,7 +92,7 @@ async def test_a_stopped_lane_is_tried_again_without_reading_everything_again(
         assert seen_again.get() - before == 0
 
 
-async def test_what_a_stopped_lane_holds_back_counts_as_lag(
+async def test_the_unread_events_of_a_stopped_lane_count_as_lag(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     settings = TestSettings(stopped_retry_seconds=300, net_seconds=0.05)

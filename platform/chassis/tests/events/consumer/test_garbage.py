@@ -1,4 +1,4 @@
-"""Whatever a numbered message says, it is handled or a dead letter, and its neighbors go on."""
+"""Any numbered message is handled or becomes a dead letter, and other events continue."""
 
 import json
 from collections.abc import Callable
@@ -59,7 +59,7 @@ messages = st.tuples(headers | structured, data)
 
 
 def garbage() -> list[Garbage]:
-    """What hypothesis makes up, the same each time."""
+    """Return examples that hypothesis generates, the same in each run."""
     made: list[Garbage] = []
 
     @settings(
@@ -78,7 +78,7 @@ def garbage() -> list[Garbage]:
 
 
 def counting() -> EventRouter:
-    """Writes down of each event what any database can keep."""
+    """Return a handler that records of each event what any database can store."""
     router = EventRouter()
 
     @router.on(BookSold)
@@ -90,7 +90,7 @@ def counting() -> EventRouter:
     return router
 
 
-async def test_what_is_numbered_rightly_is_handled_or_a_dead_letter_whatever_else_it_says(
+async def test_a_correctly_numbered_message_is_handled_or_becomes_a_dead_letter(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     sent: list[bytes] = []
@@ -117,10 +117,10 @@ async def test_what_is_numbered_rightly_is_handled_or_a_dead_letter_whatever_els
         assert letter.data in sent
 
 
-async def test_a_message_without_a_generation_says_nothing_of_the_counters_before_it(
+async def test_a_message_without_a_generation_keeps_that_of_the_position(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    """What comes again from before it is dropped, and is no producer that began anew."""
+    """Earlier events that arrive again are dropped, and the numbers have not started over."""
     url = new_database("books")
     async with Forge(nats.url) as forge:
         await forge.publish(BookSold(book_id="a"))
@@ -128,7 +128,7 @@ async def test_a_message_without_a_generation_says_nothing_of_the_counters_befor
         other = await forge.publish(BookSold(book_id="b"))
         async with take_in(nats, url, counting()) as books:
             await has_taken(books, 3)
-        # The message of its position is gone: the reader begins at the oldest.
+        # The message of the last position is deleted, so that the reader begins at the oldest.
         await remove(StreamView(nats.url), other.id)
         await forge.publish(BookSold(book_id="b"))
         async with take_in(nats, url, counting()) as books:

@@ -1,4 +1,4 @@
-"""What a member holds in memory is bounded in bytes, however many and large the events are."""
+"""The memory of a member is bounded in bytes, for any number and size of events."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
@@ -20,7 +20,7 @@ SMALL = TestSettings(event_max_bytes=100_000)
 
 
 class Held:
-    """Bytes of events that were delivered and whose commit has not ended: now, and at most."""
+    """The bytes of events that were delivered and are not committed yet: now, and at most."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = self.most = self.most_in_commit = 0
@@ -71,10 +71,10 @@ async def test_a_backlog_of_large_events_is_not_held_at_once(
         assert held.most < 4 * limit
 
 
-async def test_an_event_larger_than_a_whole_request_is_taken_all_the_same(
+async def test_an_event_larger_than_a_whole_request_is_handled_too(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As from a producer that allows more than this service does."""
+    """The producer allows larger events than this service."""
     monkeypatch.setattr(read_loop, "_PULL_BYTES", 1000)
     modest = TestSettings(event_max_bytes=1000)
     async with Shop(new_database("shop")) as shop:

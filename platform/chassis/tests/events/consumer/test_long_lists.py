@@ -1,4 +1,4 @@
-"""Lists may be longer than a statement of the database takes parameters."""
+"""Lists may be longer than the number of parameters that a database accepts."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +20,7 @@ from chassis.events.tasks.task import Task
 pytestmark = pytest.mark.unit
 
 TYPE = "bookstore.v1.BookSold"
-# SQLite takes 32,766 parameters, PostgreSQL 65,535; fewer of them show the same sooner.
+# SQLite accepts 32,766 parameters and PostgreSQL 65,535; a lower limit makes the tests faster.
 FEWER = 10_050
 
 
@@ -45,7 +45,7 @@ def die(tx: Transaction, letters: int, keys: int) -> None:
     tx.session.execute(insert(dead_letters), rows)
 
 
-async def test_dead_letters_are_put_back_however_many_keys_they_have(tmp_path: Path) -> None:
+async def test_dead_letters_of_any_number_of_keys_are_redriven(tmp_path: Path) -> None:
     desk = Desk(f"sqlite:///{tmp_path}/desk.db")
 
     @event.listens_for(desk.database._engine, "connect")
@@ -60,16 +60,16 @@ async def test_dead_letters_are_put_back_however_many_keys_they_have(tmp_path: P
     desk.close()
 
 
-async def test_what_is_put_back_stands_in_the_line_of_its_key_and_costs_no_look(desk: Desk) -> None:
+async def test_redriven_events_wait_behind_their_key_and_cost_no_look(desk: Desk) -> None:
     (first,) = await desk.store(BookSold(book_id="key 0"), source="here")
     await desk.database.transaction(lambda tx: die(tx, 60, keys=3))
     halves = [list(range(1, 31)), list(range(31, 61))]
     for ids in halves:
-        # Each in a commit of its own, as if the one before had been interrupted after it.
+        # Each half has a commit of its own, as if the operator had been interrupted between them.
         await desk.database.transaction(
             lambda tx, ids=ids: dead_letter_rows.redrive(tx.session, ids)  # type: ignore[misc]
         )
-    # Of each key one is due, and what waits behind it is no row for a look.
+    # One task of each key is due; those that wait behind it are not found by a look.
     assert sum(row.due_at is not None for row in await desk.rows()) == 3
     ended: list[str] = []
     while claimed := await desk.database.transaction(claim):

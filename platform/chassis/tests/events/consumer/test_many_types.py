@@ -1,4 +1,4 @@
-"""More event types in one stream than one request to the broker takes: 1,024 subjects."""
+"""A stream has more subjects than one request to the broker may name, which are 1,024."""
 
 from pathlib import Path
 

@@ -1,8 +1,12 @@
 """Which events are committed one by one, and which together, after a connection was lost."""
 
+import pytest
+
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.one_by_one import OneByOne
 from chassis.events.consumer.position import Position
+
+pytestmark = pytest.mark.unit
 
 
 def arrivals(*sequences: int) -> list[Arrival]:

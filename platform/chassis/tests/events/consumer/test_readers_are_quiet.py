@@ -1,7 +1,7 @@
-"""A reader makes a new consumer when there is a reason, and never in a circle.
+"""A reader creates a new consumer only if there is a reason, and not in a loop.
 
-A machine that stood still is a reason too: a consumer that was not heard of is made anew. So none
-of the tests asks for a single one, but for far fewer than there were occasions.
+A machine that paused is a reason too, because the consumer's heartbeats were late. Therefore the
+tests do not expect exactly one consumer, but far fewer than there were occasions.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from localservers import NatsServer
 
 @pytest.fixture
 def openings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The consumers made since."""
+    """The consumers that are created during the test."""
     made: list[Any] = []
     create = consumers.create_consumer
 
@@ -46,31 +46,33 @@ def openings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
-def nets(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """How often positions were compared with the stream."""
-    cast: list[Any] = []
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The comparisons of positions with the stream during the test."""
+    made: list[Any] = []
     has_caught_up = SafetyNet.has_caught_up
 
     def counted(net: SafetyNet, state: StreamState) -> bool:
-        cast.append(state)
+        made.append(state)
         return has_caught_up(net, state)
 
     monkeypatch.setattr(SafetyNet, "has_caught_up", counted)
-    return cast
+    return made
 
 
-async def so_many(counted: list[Any], count: int) -> None:
+async def has_counted(counted: list[Any], count: int) -> None:
+    """Wait until the list has at least `count` entries."""
+
     async def holds() -> bool:
         return len(counted) >= count
 
     await eventually(holds)
 
 
-async def test_one_with_nothing_to_do_stays_with_its_consumer(
+async def test_an_idle_reader_keeps_its_consumer(
     nats: NatsServer,
     new_database: Callable[[str], str],
     openings: list[Any],
-    nets: list[Any],
+    checks: list[Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = TestSettings(net_seconds=0.05)
@@ -83,22 +85,22 @@ async def test_one_with_nothing_to_do_stays_with_its_consumer(
             "books", new_database("books"), nats.url, router=accountant(), settings=settings
         ) as books:
             await has_taken(books, 40)
-            await so_many(nets, 5)
+            await has_counted(checks, 5)
             requests, statements = count_requests(monkeypatch), count_statements(books)
-            before, opened = len(nets), len(openings)
-            await so_many(nets, before + 20)
-            cast = len(nets) - before
+            before, opened = len(checks), len(openings)
+            await has_counted(checks, before + 20)
+            checked = len(checks) - before
             asked = [subject for subject in requests if subject.startswith("$JS.API")]
             said = list(statements)
             opened = len(openings) - opened
-    assert opened < cast / 4
-    # What it costs to have nothing to do: a small request to the broker now and then.
-    assert len(asked) < 2 * cast
-    assert len([s for s in said if "slipway_position" in s or "slipway_mark" in s]) < cast / 2
+    assert opened < checked / 4
+    # An idle reader costs a small request to the broker at intervals.
+    assert len(asked) < 2 * checked
+    assert len([s for s in said if "slipway_position" in s or "slipway_mark" in s]) < checked / 2
 
 
 def count_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The subjects of what is sent to the broker from now on."""
+    """Record the subjects of all messages to the broker from now on."""
     subjects: list[str] = []
     send = Client._send_publish
 
@@ -111,7 +113,7 @@ def count_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def count_statements(node: Node) -> list[str]:
-    """The SQL that a node executes from now on."""
+    """Record the statements that a node executes from now on."""
     statements: list[str] = []
     for engine in (node.database._engine, node.database._read_engine):
         event.listen(
@@ -120,8 +122,8 @@ def count_statements(node: Node) -> list[str]:
     return statements
 
 
-async def test_one_with_much_to_do_stays_with_its_consumer(
-    nats: NatsServer, new_database: Callable[[str], str], openings: list[Any], nets: list[Any]
+async def test_a_busy_reader_keeps_its_consumer(
+    nats: NatsServer, new_database: Callable[[str], str], openings: list[Any], checks: list[Any]
 ) -> None:
     events = EventRouter()
 
@@ -133,7 +135,7 @@ async def test_one_with_much_to_do_stays_with_its_consumer(
     settings = TestSettings(net_seconds=0.05, batch_max_events=20)
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
-        # What is last in the stream stays behind while all before it is taken.
+        # The last event of the stream is a backlog until all events before it are handled.
         await shop.sell(range(300))
         await shop.publish(sold(1000, keys=1001))
         await shop.sent()
@@ -141,11 +143,11 @@ async def test_one_with_much_to_do_stays_with_its_consumer(
             "books", new_database("books"), nats.url, router=events, settings=settings
         ) as books:
             await has_taken(books, 301)
-    assert len(nets) >= 8
-    assert len(openings) < len(nets) / 4
+    assert len(checks) >= 8
+    assert len(openings) < len(checks) / 4
 
 
-async def test_one_that_waits_for_a_lane_reads_the_others_meanwhile(
+async def test_a_reader_that_waits_for_a_lane_reads_the_others_in_the_meantime(
     nats: NatsServer,
     new_database: Callable[[str], str],
     openings: list[Any],
@@ -176,7 +178,7 @@ async def test_one_that_waits_for_a_lane_reads_the_others_meanwhile(
             lanes = [lane_of(e.partition_key or "") for e in shop.published]
             await has_taken(books, sum(lane in own - set(waited_for) for lane in lanes))
             before, opened = len(looks), len(openings)
-            await so_many(looks, before + 10)
+            await has_counted(looks, before + 10)
             assert len(openings) - opened < 5
             await books.database.transaction(
                 lambda tx: tx.session.execute(delete(marks).where(marks.c.member == "other"))
@@ -185,7 +187,7 @@ async def test_one_that_waits_for_a_lane_reads_the_others_meanwhile(
 
 
 @pytest.mark.parametrize("remembered", ["held", "aged out"])
-async def test_a_subject_that_was_quiet_for_long_holds_nobody_back(
+async def test_a_subject_without_recent_events_does_not_move_the_start_back(
     remembered: str, nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
@@ -206,7 +208,7 @@ async def test_a_subject_that_was_quiet_for_long_holds_nobody_back(
         assert seen_again.get() == before
 
 
-async def test_when_all_positions_have_aged_out_each_subject_goes_on_by_its_own_number(
+async def test_each_subject_continues_by_its_own_number_if_the_events_of_all_positions_are_deleted(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
@@ -226,7 +228,7 @@ async def test_when_all_positions_have_aged_out_each_subject_goes_on_by_its_own_
         assert seen_again.get() == before
 
 
-async def test_a_stopped_lane_is_looked_at_while_the_others_stay_with_their_consumer(
+async def test_a_stopped_lane_is_checked_while_the_others_keep_their_consumer(
     nats: NatsServer,
     new_database: Callable[[str], str],
     openings: list[Any],
@@ -248,7 +250,8 @@ async def test_a_stopped_lane_is_looked_at_while_the_others_stay_with_their_cons
         ) as books:
             await shop.sell(range(40))
             await has_taken(books, 40)
-            # What shows the gap comes while nobody reads, and what its lane took has aged out.
+            # The event after the gap is sent while no replica reads, and those before it are
+            # deleted.
         (missing,) = await shop.publish(sold(0))
         await shop.sell(range(40))
         await shop.sent()
@@ -257,11 +260,11 @@ async def test_a_stopped_lane_is_looked_at_while_the_others_stay_with_their_cons
         await view.api("STREAM.PURGE.bookstore", {"seq": 41})
         async with Node("books", books.url, nats.url, router=accountant(), settings=settings) as b:
             await is_stopped(b)
-            await so_many(looks, 3)
+            await has_counted(looks, 3)
             before, opened = len(looks), len(openings)
-            await so_many(looks, before + 10)
+            await has_counted(looks, before + 10)
             assert len(openings) - opened < 3
-            # It is made anew from the outbox.
+            # The relay recreates the stream from the outbox.
             await view.api("STREAM.DELETE.bookstore")
             await has_taken(b, 81)
             assert in_order(await taken_ids(b), shop.published)

@@ -1,4 +1,4 @@
-"""Whatever interrupts a reader, it begins anew from its positions."""
+"""A reader that is interrupted in any way starts again from its positions."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,11 +25,11 @@ async def consumers(view: StreamView) -> list[str]:
     return list((await view.api("CONSUMER.NAMES.bookstore"))["consumers"])
 
 
-async def test_a_consumer_deleted_on_the_server_is_made_anew(
+async def test_a_consumer_that_was_deleted_on_the_server_is_recreated(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view, url = StreamView(nats.url), new_database("books")
-    # Neither silence nor the net tells it.
+    # The test excludes the other ways to notice it, silence and the safety net.
     monkeypatch.setattr(pull, "_HEARTBEAT_SECONDS", 60)
     monkeypatch.setattr(pull, "_EXPIRES_SECONDS", 300)
     settings = TestSettings(net_seconds=300)
@@ -48,7 +48,7 @@ async def test_a_consumer_deleted_on_the_server_is_made_anew(
         assert in_order(await taken_ids(books), shop.published)
 
 
-async def test_a_pull_that_the_server_never_heard_of_is_noticed_by_its_silence(
+async def test_a_pull_request_that_was_lost_is_noticed_by_missing_heartbeats(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pull, "_HEARTBEAT_SECONDS", 0.2)
@@ -61,7 +61,7 @@ async def test_a_pull_that_the_server_never_heard_of_is_noticed_by_its_silence(
         consumers_asked.append(consumer)
 
     monkeypatch.setattr(pull, "request_messages", lose_the_first)
-    # The net is not what finds it.
+    # The safety net is excluded as the way to notice it.
     settings = TestSettings(net_seconds=300)
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
@@ -74,10 +74,12 @@ async def test_a_pull_that_the_server_never_heard_of_is_noticed_by_its_silence(
     assert consumers_asked[1] != consumers_asked[0]
 
 
-async def test_connections_cut_between_and_within_messages_lose_and_double_nothing(
+async def test_connections_cut_between_and_within_messages_neither_lose_nor_double_events(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "TIMEOUT_SECONDS", 1)  # of a request whose answer was cut off
+    monkeypatch.setattr(
+        api, "TIMEOUT_SECONDS", 1
+    )  # so that a request whose answer was cut off fails soon
     async with Proxy(nats.port) as proxy, Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
         settings = TestSettings(batch_max_events=20)
@@ -120,7 +122,7 @@ async def test_a_stalled_connection_is_waited_for(
             await has_taken(books, 40)
             proxy.hold("to_client")
             await shop.sell(range(40, 80))
-            await failed.wait()  # its consumer was silent, and a new one cannot be made
+            await failed.wait()  # its consumer was silent, and no new one can be created
             proxy.release()
             await has_taken(books, 80)
             assert in_order(await taken_ids(books), shop.published)
@@ -148,7 +150,7 @@ async def test_a_broker_killed_in_mid_batch_changes_nothing(
         await relay.stop()
 
 
-async def test_a_service_ends_at_once_though_the_broker_is_away(
+async def test_a_service_stops_at_once_although_the_broker_is_unavailable(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     books = Node("books", new_database("books"), nats.url, router=accountant())
@@ -165,10 +167,10 @@ async def test_a_service_ends_at_once_though_the_broker_is_away(
         await asyncio.wait_for(books.path.stop_handling(60), 30)
 
 
-async def test_a_stream_in_which_everything_is_elsewhere_is_read_from_its_beginning(
+async def test_a_stream_whose_sequences_have_changed_is_read_from_its_beginning(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    """As after a stream was made anew without the events that were too old for it."""
+    """As after a stream was recreated without its oldest events."""
     url, view = new_database("books"), StreamView(nats.url)
     async with Forge(nats.url) as forge:
         for number in range(100):
@@ -189,7 +191,7 @@ async def test_a_stream_in_which_everything_is_elsewhere_is_read_from_its_beginn
             assert in_order(await taken_ids(books), published)
 
 
-async def test_a_reader_that_began_too_late_in_the_stream_is_found_out_by_the_net(
+async def test_the_safety_net_detects_a_reader_that_began_too_late_in_the_stream(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find_backlogs, told = backlog.find_backlogs, list[bool]()
@@ -208,7 +210,7 @@ async def test_a_reader_that_began_too_late_in_the_stream_is_found_out_by_the_ne
             assert in_order(await taken_ids(books), shop.published)
 
 
-async def test_a_stream_that_allows_no_direct_gets_is_told_and_read_as_soon_as_it_does(
+async def test_a_stream_without_direct_gets_is_reported_and_read_when_it_has_them(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     view = StreamView(nats.url)

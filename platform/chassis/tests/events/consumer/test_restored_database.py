@@ -1,4 +1,4 @@
-"""A service's database restored from a backup takes again what it has forgotten."""
+"""A service whose database is restored from a backup handles the later events again."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from localservers import NatsServer
 
 
 @pytest.mark.parametrize("is_running", [True, False], ids=["under a running service", "stopped"])
-async def test_what_was_taken_since_the_backup_is_taken_again(
+async def test_events_handled_after_the_backup_are_handled_again(
     is_running: bool, nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
@@ -28,7 +28,7 @@ async def test_what_was_taken_since_the_backup_is_taken_again(
             await has_taken(books, 120)
             if is_running:
                 await books.database.transaction(lambda tx: restore(tx, backup))
-                # Nothing tells it but the next event of each lane, or its net.
+                # The service notices it by the next event of each lane, or by its safety net.
                 await shop.sell(range(120, 160))
                 await has_taken(books, 160)
                 assert in_order(await taken_ids(books), shop.published)

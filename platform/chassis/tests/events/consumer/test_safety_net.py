@@ -1,9 +1,13 @@
-"""A consumer that leaves out events is found out, and one that is merely slow is not."""
+"""A consumer that leaves out events is detected, and one that is only slow is not."""
+
+import pytest
 
 from chassis.events.consumer.backlog import Backlog
 from chassis.events.consumer.position import Position
 from chassis.events.consumer.safety_net import SafetyNet
 from chassis.events.jetstream.streams import StreamState
+
+pytestmark = pytest.mark.unit
 
 AT = {"it.happened.0": Position(5, "life", 50)}
 STATE = StreamState("2026-01-01", 60, 1, 60, {})
@@ -39,7 +43,7 @@ def test_a_subject_that_may_hold_nothing_new_is_not_missed() -> None:
     assert net.find_missed(STATE, perhaps, AT) == set()
 
 
-def test_a_stream_of_which_all_was_taken_needs_no_second_look() -> None:
+def test_a_stream_without_a_backlog_needs_no_second_check() -> None:
     net = SafetyNet()
     net.find_missed(STATE, {}, AT)
 
@@ -47,7 +51,7 @@ def test_a_stream_of_which_all_was_taken_needs_no_second_look() -> None:
     assert not net.has_caught_up(StreamState("2026-01-01", 61, 1, 61, {}))
 
 
-def test_a_stream_that_holds_more_is_looked_at_again() -> None:
+def test_a_stream_with_a_backlog_is_checked_again() -> None:
     net = SafetyNet()
     net.find_missed(STATE, AHEAD, AT)
 

@@ -7,6 +7,8 @@ from chassis.events.consumer.position import Position
 from chassis.events.consumer.stopped_lanes import StoppedLanes
 from chassis.events.wire import transport
 
+pytestmark = pytest.mark.unit
+
 GENERATION = "00000000-0000-0000-0000-000000000001"
 SUBJECT = "bookstore.v1.BookSold.3"
 POSITION = Position(2, GENERATION, 20, "event 2")

@@ -1,7 +1,11 @@
 """The subjects that a reader reads, and the filters by which its consumer selects them."""
 
+import pytest
+
 from chassis.events.consumer.subjects import consumer_filters, subjects_of_lanes
 from chassis.events.wire.lanes import LANES
+
+pytestmark = pytest.mark.unit
 
 TYPES = ["bookstore.v1.BookSold", "bookstore.v1.BookReturned"]
 

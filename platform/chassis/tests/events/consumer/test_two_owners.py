@@ -1,4 +1,4 @@
-"""Two replicas that both believe to own a lane: every event takes effect once, in order."""
+"""Every event takes effect once and in order although two replicas believe to own its lane."""
 
 import asyncio
 import signal
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.dialect
 
 
 def slow_accountant(member: str, begun: Callable[[], object]) -> EventRouter:
-    """It tells when it has begun, and takes its time, once a batch."""
+    """Return handlers that call `begun` and then sleep, once in 50 books."""
     events = EventRouter()
 
     @events.on(BookSold)
@@ -39,7 +39,7 @@ def slow_accountant(member: str, begun: Callable[[], object]) -> EventRouter:
     return events
 
 
-async def test_a_slow_one_and_a_fast_one_contest_every_lane(
+async def test_a_slow_and_a_fast_replica_contest_every_lane(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ignore_marks(monkeypatch)
@@ -54,7 +54,7 @@ async def test_a_slow_one_and_a_fast_one_contest_every_lane(
     async with Shop(new_database("shop")) as shop, slow, fast:
         shop.start_relay(nats.url)
 
-        # The fast one has taken what the slow one comes with.
+        # The fast replica has committed the events that the slow one has in hand.
         may_go_on = asyncio.Event()
         contest(fast, slow, [], may_go_on)
         await shop.sell(range(100))
@@ -63,7 +63,7 @@ async def test_a_slow_one_and_a_fast_one_contest_every_lane(
         may_go_on.set()
         await until(lambda: bool(refusals))
 
-        # The fast one comes while the slow one's transaction is open.
+        # The fast replica commits while the slow one's transaction is open.
         for start in (100, 200):
             refusals.clear()
             begun.clear()
@@ -76,7 +76,7 @@ async def test_a_slow_one_and_a_fast_one_contest_every_lane(
         assert {e.member for e in await slow.journal()} == {"slow", "fast"}
 
 
-async def test_those_that_cannot_hear_each_other_suspect_and_contest(
+async def test_replicas_that_do_not_know_each_other_suspect_and_contest(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusals = count_refusals(monkeypatch)
@@ -103,7 +103,7 @@ async def test_those_that_cannot_hear_each_other_suspect_and_contest(
         assert in_order(await taken_ids(nodes[0]), shop.published)
 
 
-async def test_one_stopped_with_a_batch_in_hand_and_continued_takes_nothing_twice(
+async def test_a_replica_that_is_stopped_with_a_batch_and_continued_handles_nothing_twice(
     nats: NatsServer, new_database: Callable[[str], str], replicas: Replicas, tmp_path: Path
 ) -> None:
     url, log = new_database("books"), tmp_path / "old.log"
@@ -136,10 +136,10 @@ async def until(holds: Callable[[], bool]) -> None:
     await eventually(condition)
 
 
-async def test_one_that_is_never_continued_does_not_keep_its_locks(
+async def test_a_replica_that_is_stopped_for_long_does_not_keep_its_locks(
     nats: NatsServer, postgres: PostgresServer, tmp_path: Path, replicas: Replicas
 ) -> None:
-    """On SQLite, which is one host, a stopped process keeps the file's lock."""
+    """This needs PostgreSQL: on SQLite, a stopped process keeps the lock of the file."""
     postgres.create_database("stopped_for_ever")
     url = postgres.url("stopped_for_ever")
     books = Node("books", url, nats.url, router=accountant("new"), member="new")
@@ -151,7 +151,7 @@ async def test_one_that_is_never_continued_does_not_keep_its_locks(
         await stopped.is_stopped()
         async with books:
             await has_taken(books, 40)
-            # Continued after all, it finds its commit refused and goes on.
+            # The stopped replica continues, its commit is refused, and it goes on reading.
             stopped.send(signal.SIGCONT)
             await shop.sell(range(40, 80))
             await has_taken(books, 80)
@@ -162,7 +162,7 @@ async def test_one_that_is_never_continued_does_not_keep_its_locks(
 async def test_a_refused_replicas_other_lanes_go_on(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    # The contested lane is left alone for a good part of a minute.
+    # The contested lane is not read for 24 to 72 seconds, which is longer than the test.
     settings = TestSettings(member_ttl_seconds=120)
     books = Node("books", new_database("books"), nats.url, router=accountant(), settings=settings)
     await books.start()
@@ -171,7 +171,7 @@ async def test_a_refused_replicas_other_lanes_go_on(
         await shop.sell(range(40))
         await has_taken(books, 40)
         contested = subject_of("bookstore.v1.BookSold", lane_of("book-0"))
-        await books.database.transaction(lambda tx: take_one(tx, contested))
+        await books.database.transaction(lambda tx: move_past_next(tx, contested))
         later = await shop.sell(range(40, 120))
         others = [e for e in later if lane_of(e.partition_key or "") != lane_of("book-0")]
         await has_taken(books, 40 + len(others))
@@ -180,7 +180,7 @@ async def test_a_refused_replicas_other_lanes_go_on(
     await books.stop()
 
 
-def take_one(tx: Transaction, subject: str) -> None:
-    """As another replica does that takes the subject's next event."""
+def move_past_next(tx: Transaction, subject: str) -> None:
+    """Move a position as another replica does that handles the subject's next event."""
     next = {"number": positions.c.number + 1, "sequence": positions.c.sequence + 1}
     tx.session.execute(update(positions).where(positions.c.subject == subject).values(next))

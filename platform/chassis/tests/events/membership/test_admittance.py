@@ -5,6 +5,8 @@ from structlog.testing import capture_logs
 
 from chassis.events.membership.admittance import Admittance
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.fixture
 def admittance() -> Admittance:

@@ -1,4 +1,4 @@
-"""What a member cannot have announced is nobody's announcement."""
+"""Members ignore announcements that no member can have published."""
 
 from collections.abc import Callable
 
@@ -65,7 +65,7 @@ async def test_what_ends_in_order_ends_no_process(
 
 
 async def shares(of: Members | None, lanes: int) -> None:
-    """Wait until a member's share is so many."""
+    """Wait until a member owns this number of lanes."""
     assert of
 
     async def holds() -> bool:

@@ -1,4 +1,4 @@
-"""Who is believed to run: what each member asked for, and one database for all."""
+"""Members are believed to run for their TTL, and a group has one database."""
 
 from uuid import UUID
 
@@ -14,7 +14,7 @@ SECOND = str(UUID(int=2))
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that the tests set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -55,9 +55,11 @@ def test_an_announcement_that_was_kept_for_longer_than_it_holds_says_nothing(gro
     assert group.members == {}
 
 
-def test_nobody_expires_while_nobody_could_be_heard(group: Group, clock: Clock) -> None:
+def test_no_member_expires_while_no_announcement_could_be_received(
+    group: Group, clock: Clock
+) -> None:
     group.hear("one", said(ttl=10))
-    clock.now += 60  # the broker was away
+    clock.now += 60  # while the broker was unavailable
     group.listen()
 
     assert group.expire() == []
@@ -73,7 +75,7 @@ def test_only_what_changes_the_group_is_told(group: Group) -> None:
     assert not group.forget("one")
 
 
-def test_a_member_with_another_database_is_no_member(group: Group) -> None:
+def test_a_member_with_another_database_does_not_belong_to_the_group(group: Group) -> None:
     group.hear("stranger", said(database=SECOND))
     group.hear("of an older version", said(database=None))
 
@@ -83,10 +85,14 @@ def test_a_member_with_another_database_is_no_member(group: Group) -> None:
 @pytest.mark.parametrize(
     ("joined", "rival_joined", "rival"),
     [
-        (True, True, None),  # this database was made first
+        (True, True, None),  # this database was created first
         (True, False, None),
         (False, False, None),
-        (False, True, (SECOND, "stranger")),  # a newcomer's mistake stops no group that works
+        (
+            False,
+            True,
+            (SECOND, "stranger"),
+        ),  # the mistake of a new member does not stop a group that works
     ],
 )
 def test_of_two_databases_the_one_that_works_goes_first_then_the_one_made_first(

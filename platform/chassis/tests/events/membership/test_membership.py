@@ -1,4 +1,4 @@
-"""Who reads which lane follows who is there: come, gone, dead, or not to be heard for a while."""
+"""Lanes follow the membership: members start, leave, die, or are unreachable for a while."""
 
 import asyncio
 import signal
@@ -23,11 +23,11 @@ from chassis.events.membership import members_stream
 from chassis.events.wire.lanes import LANES, lane_of
 from localservers import NatsServer
 
-PATIENT = TestSettings(member_ttl_seconds=60)  # longer than any of these tests waits
+PATIENT = TestSettings(member_ttl_seconds=60)  # longer than any of these tests takes
 
 
 async def reads(node: Node, lanes: int) -> None:
-    """Wait until it reads so many."""
+    """Wait until a member reads this number of lanes."""
 
     async def holds() -> bool:
         return len(node.path.readers[0].lanes) == lanes
@@ -54,7 +54,7 @@ async def test_a_member_that_leaves_in_order_hands_its_lanes_over_at_once(
                 await reads(nodes[1], LANES)
             await shop.sell(range(1, 80))
             await has_taken(nodes[1], 80)
-            # In order: nobody is suspected of having been killed by what it had in hand.
+            # A member that has left in order is not suspected to have been killed by an event.
             assert (await nodes[1].path.ledger()).tasks == 0
             assert not [line for line in logs if "member died" in line["event"]]
             assert in_order(await taken_ids(nodes[1]), shop.published)
@@ -78,7 +78,7 @@ async def test_a_dead_members_lanes_are_taken_over_after_its_ttl(
             assert in_order(await taken_ids(stays), shop.published)
 
 
-async def test_a_lane_in_hand_is_waited_for(
+async def test_a_new_owner_waits_until_the_previous_one_has_finished_its_batch(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusals = count_refusals(monkeypatch)
@@ -109,7 +109,7 @@ async def test_a_lane_in_hand_is_waited_for(
     assert refusals == []
 
 
-async def test_a_lane_that_a_living_member_never_lets_go_is_not_waited_for_for_ever(
+async def test_a_lane_that_a_living_member_never_releases_is_taken_over_after_a_while(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
@@ -140,9 +140,9 @@ async def test_a_membership_that_vanished_with_the_broker_is_believed_for_a_whil
         await shares(other, LANES // 2)
         had: list[int] = []
         members.on_change(lambda: had.append(len(members.lanes)))
-        other.announcer.stop()  # it announces itself later than this one comes back
+        other.announcer.stop()  # so that only the earlier announcements tell of it
         for times in (1, 2):
-            nats.kill()  # it kept them in memory
+            nats.kill()  # the server kept the announcements in memory
             nats.start()
 
             async def is_back(times: int = times) -> bool:
@@ -152,7 +152,7 @@ async def test_a_membership_that_vanished_with_the_broker_is_believed_for_a_whil
         assert set(had) == {LANES // 2}
 
 
-async def test_one_that_died_while_the_broker_was_away_is_believed_no_longer(
+async def test_a_member_that_died_while_the_broker_was_down_loses_its_lanes(
     nats: NatsServer, new_database: Callable[[str], str], replicas: Replicas
 ) -> None:
     url = new_database("books")
@@ -169,7 +169,7 @@ async def test_one_that_died_while_the_broker_was_away_is_believed_no_longer(
             await reads(stays, LANES)
 
 
-async def test_a_newcomer_hears_of_all_at_once(nats: NatsServer) -> None:
+async def test_a_new_member_knows_all_others_at_once(nats: NatsServer) -> None:
     async with (
         bystander(nats.url, "one"),
         bystander(nats.url, "two"),
@@ -179,12 +179,12 @@ async def test_a_newcomer_hears_of_all_at_once(nats: NatsServer) -> None:
 
 
 async def test_a_dead_member_is_forgotten_by_the_server_too(nats: NatsServer) -> None:
-    """Else every newcomer would begin by believing in all who ever were."""
+    """Otherwise every new member would believe at first that all earlier members run."""
     async with (
         bystander(nats.url, "lives", ttl_seconds=60),
         bystander(nats.url, "dies", ttl_seconds=1) as dies,
     ):
-        dies.announcer.stop()  # it announces itself no more
+        dies.announcer.stop()  # as if it had died
 
         async def is_forgotten() -> bool:
             state = await StreamView(nats.url).api(
@@ -215,7 +215,7 @@ async def test_a_member_that_could_not_join_at_first_joins_later(
             await reads(books, LANES)
 
 
-async def test_garbage_among_the_members_is_nobody(nats: NatsServer) -> None:
+async def test_garbage_is_not_an_announcement(nats: NatsServer) -> None:
     async with bystander(nats.url, "one") as one:
         for garbage in (
             b"",
@@ -232,7 +232,7 @@ async def test_garbage_among_the_members_is_nobody(nats: NatsServer) -> None:
 
 
 async def shares(of: Any, lanes: int) -> None:
-    """Wait until a member's share is so many."""
+    """Wait until a member owns this number of lanes."""
 
     async def holds() -> bool:
         return len(of.lanes) == lanes

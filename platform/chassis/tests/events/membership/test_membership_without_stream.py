@@ -1,4 +1,4 @@
-"""Nothing rests on the stream of members: who cannot read it goes by what is announced."""
+"""A member that cannot read the stream of members joins by the announcements it receives."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -41,7 +41,7 @@ async def test_replicas_share_the_lanes_without_that_stream(
                 assert in_order(await taken_ids(nodes[0]), shop.published)
 
 
-async def test_a_server_that_cannot_keep_as_many_copies_of_that_stream_does_not_stop_the_reading(
+async def test_a_server_without_enough_replicas_for_that_stream_does_not_stop_reading(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     three = TestSettings(stream_replicas=3)
@@ -56,7 +56,7 @@ async def test_a_server_that_cannot_keep_as_many_copies_of_that_stream_does_not_
             assert known["streams"] == ["bookstore"]
 
 
-async def test_in_a_cluster_that_stream_has_as_many_copies_as_the_streams_and_outlives_a_server(
+async def test_in_a_cluster_that_stream_is_replicated_and_survives_a_server(
     tmp_path: Path,
 ) -> None:
     ports = [free_port() for _ in range(3)]
@@ -77,7 +77,7 @@ async def test_in_a_cluster_that_stream_has_as_many_copies_as_the_streams_and_ou
             return True
 
         await eventually(has_a_leader, 60)
-        async with bystander_of_three(servers[0].url, "first") as first:
+        async with bystander_with_three_replicas(servers[0].url, "first") as first:
             info = await StreamView(servers[0].url).api("STREAM.INFO.slipway-members")
             assert info["config"]["num_replicas"] == 3
             leader = info["cluster"]["leader"]
@@ -85,13 +85,13 @@ async def test_in_a_cluster_that_stream_has_as_many_copies_as_the_streams_and_ou
         (holder,) = (server for server in servers if name_of(server) == leader)
         holder.kill()
         survivor = next(server for server in servers if server is not holder)
-        async with bystander_of_three(survivor.url, "second") as second:
+        async with bystander_with_three_replicas(survivor.url, "second") as second:
             assert len(second.lanes) == LANES
 
 
 @asynccontextmanager
-async def bystander_of_three(nats_url: str, name: str) -> AsyncIterator[Members]:
-    """One that keeps three copies, once it has joined."""
+async def bystander_with_three_replicas(nats_url: str, name: str) -> AsyncIterator[Members]:
+    """A member whose stream of members has three replicas, after it has joined."""
     broker = Broker(NatsOptions(nats_url), "books")
     members = Members(broker, service="books", member=name, version="1", ttl_seconds=2, replicas=3)
     tasks = [asyncio.create_task(broker.run()), asyncio.create_task(members.run())]

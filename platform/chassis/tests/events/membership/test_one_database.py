@@ -1,4 +1,4 @@
-"""The replicas of a service have one database: of two under one name one is refused."""
+"""The replicas of a service have one database; a second one under its name is refused."""
 
 import shutil
 from collections.abc import Callable
@@ -30,13 +30,13 @@ def refused_gauge() -> float | None:
     return REGISTRY.get_sample_value("event_database_refused")
 
 
-async def test_a_newcomer_with_another_database_takes_nothing_until_the_others_are_gone(
+async def test_a_new_member_with_another_database_reads_nothing_until_the_others_are_gone(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
         async with Node("books", new_database("two"), nats.url, router=accountant()) as late:
-            # It is the older of the two, and comes later all the same.
+            # Its database is the older one, although it joins later.
             await late.stop()
         one = Node("books", new_database("one"), nats.url, router=accountant())
         two = Node("books", late.url, nats.url, router=accountant())
@@ -55,7 +55,7 @@ async def test_a_newcomer_with_another_database_takes_nothing_until_the_others_a
                 await shop.sent()
                 await one.settled()
                 assert (len(await one.journal()), await two.journal()) == (60, [])
-                assert (await two.path.ledger()).lag == 60  # and no gauge says that all is well
+                assert (await two.path.ledger()).lag == 60  # and the lag is not reported as 0
                 await one.stop()
 
                 async def has_taken_over() -> bool:
@@ -87,7 +87,7 @@ async def test_two_databases_do_not_publish_into_one_stream(
             assert (await view.ids())[5:] == [event.id for event in waits]
 
 
-async def test_two_databases_that_publish_without_a_membership_are_told(
+async def test_two_databases_that_publish_without_a_membership_are_logged(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     async with Shop(new_database("one")) as one, Shop(new_database("two")) as two:
@@ -105,7 +105,7 @@ async def test_two_databases_that_publish_without_a_membership_are_told(
     assert all("another database publishes into the stream" in error for error in errors)
 
 
-async def test_who_only_publishes_takes_no_lanes(
+async def test_a_member_that_only_publishes_has_no_lanes(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     url = new_database("books")
@@ -122,13 +122,13 @@ async def test_who_only_publishes_takes_no_lanes(
         assert len(reads.lanes) == LANES
 
 
-async def test_of_two_that_joined_at_once_the_older_database_stays(nats: NatsServer) -> None:
+async def test_the_older_database_stays_if_members_of_two_joined_at_once(nats: NatsServer) -> None:
     older, younger = uuid7(), uuid7()
     async with (
         bystander(nats.url, "a", ttl_seconds=2) as a,
         bystander(nats.url, "b", ttl_seconds=2) as b,
     ):
-        # Each has joined before it could hear of the other's database.
+        # Each has joined before it received the announcement of the other database.
         a.database, b.database = younger, older
 
         async def a_is_barred() -> bool:

@@ -1,4 +1,4 @@
-"""Replicas come, go in order, and die under a stream of events."""
+"""Replicas start, leave in order and die while events arrive, and none is lost or doubled."""
 
 import signal
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ async def test_nothing_is_lost_doubled_or_out_of_order(
 ) -> None:
     url = new_database("books")
     running: dict[str, Replica] = {}
-    looks = Node("books", url, nats.url)  # it has no handlers and reads nothing
+    looks = Node("books", url, nats.url)  # it has no handlers, so that it reads nothing
 
     def start(member: str, **options: Any) -> None:
         settings = {"batch_max_events": 10}
@@ -43,7 +43,7 @@ async def test_nothing_is_lost_doubled_or_out_of_order(
 
         start("first")
         await sell_until(all_take)
-        # It has taken some when it dies in the middle of the next.
+        # The replica has handled some events when it dies in the middle of the next one.
         start("dying", die_at=30)
         start("second", delay=0.001)
         await sell_until(dead)

@@ -1,4 +1,4 @@
-"""Versions that handle different types share lanes in turn, and lose nothing."""
+"""Versions that handle different types read the same lanes one after the other, without loss."""
 
 import itertools
 from collections.abc import Callable
@@ -61,13 +61,13 @@ async def test_what_a_version_does_not_handle_waits_for_one_that_does(
         async with old("a"):
             await trade(range(40))
             async with new("b") as node:
-                # Both are there: the new one takes what is returned in its own lanes.
+                # Both versions run: the new one handles returned books in its own lanes.
                 await has_share(node)
                 own = node.path.readers[0].lanes
                 returned = [lane_of(f"book-{n}") for n in range(40)]
                 await has_taken(node, 40 + sum(lane in own for lane in returned))
                 await trade(range(40, 60))
-            # The old one alone again: it goes on with what it handles.
+            # The old version runs alone again and continues with the type that it handles.
             await trade(range(60, 80))
             async with old("c") as node:
                 await has_taken(node, 80)

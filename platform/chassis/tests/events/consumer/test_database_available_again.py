@@ -1,4 +1,4 @@
-"""A database that was away and is back is used at once: no old connection costs a transaction."""
+"""A database that is available again is used at once: no transaction fails on an old connection."""
 
 import asyncio
 from pathlib import Path

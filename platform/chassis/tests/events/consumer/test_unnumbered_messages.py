@@ -1,4 +1,4 @@
-"""What strangers put into a stream may look like the broker's own words, and is passed over."""
+"""Messages of other publishers may imitate the broker's status messages, and are skipped."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ from localservers import NatsServer
         {"Nats-Sequence": "x", "Nats-Subject": "elsewhere"},
     ],
 )
-async def test_a_status_of_their_own_is_not_the_brokers(
+async def test_a_status_header_of_another_publisher_is_not_one_of_the_broker(
     nats: NatsServer, new_database: Callable[[str], str], headers: dict[str, str]
 ) -> None:
     books = Node("books", new_database("books"), nats.url, router=accountant())

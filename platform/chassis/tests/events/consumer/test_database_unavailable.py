@@ -1,4 +1,4 @@
-"""A database that goes away while events are taken: no try is spent, nothing is lost."""
+"""A database that fails while events are handled costs no try and loses no event."""
 
 import asyncio
 import threading
@@ -17,6 +17,8 @@ TYPE = "bookstore.v1.BookSold"
 
 
 async def is_down(node: Node) -> None:
+    """Wait until the database is unavailable."""
+
     async def holds() -> bool:
         try:
             await node.database.check()
@@ -27,8 +29,8 @@ async def is_down(node: Node) -> None:
     await eventually(holds)
 
 
-def batches(node: Node) -> threading.Event:
-    """Set when it begins with the next batch."""
+def next_transaction(node: Node) -> threading.Event:
+    """Return an event that is set when the node begins its next transaction."""
     begun = threading.Event()
 
     @event.listens_for(node.database._engine, "before_cursor_execute")
@@ -61,10 +63,10 @@ async def test_reading_waits_for_the_database(
         try:
             if how == "paused":
                 await has_taken(books, 100)
-                asked = batches(books)
+                begun = next_transaction(books)
                 postgres.pause()
                 await shop.sell(range(100, 200))
-                assert await asyncio.to_thread(asked.wait, 20), "it takes no notice"
+                assert await asyncio.to_thread(begun.wait, 20), "no transaction has begun"
             else:
                 postgres.kill() if how == "killed" else postgres.stop()
                 await shop.sell(range(100, 200))

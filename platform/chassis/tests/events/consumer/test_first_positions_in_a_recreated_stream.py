@@ -1,4 +1,4 @@
-"""Where a service begins that has never read a type, when the stream was lost and made again."""
+"""The first positions of a service in a stream that was lost and recreated."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def of_sold(start: Start = "oldest") -> EventRouter:
 
 
 @pytest.mark.parametrize("there", [True, False])
-async def test_numbers_that_go_on_in_a_stream_made_anew_are_no_gap_for_a_new_service(
+async def test_numbers_that_continue_in_a_recreated_stream_are_not_a_gap_for_a_new_service(
     there: bool, nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     view = StreamView(nats.url)
@@ -53,15 +53,15 @@ async def test_numbers_that_go_on_in_a_stream_made_anew_are_no_gap_for_a_new_ser
                 await has_found_no_stream(books)
                 shop.start_relay(nats.url)
                 await has_positions(books)
-            # Of book 20 and above nothing was ever sent.
+            # No event of book 20 and above was sent before.
             after = await shop.sell(range(30))
             await has_taken(books, len(after))
             assert in_order(await taken_ids(books), after)
             assert (await books.path.ledger()).stopped == ()
 
 
-async def sent_and_erased(shop: Shop, nats: NatsServer) -> None:
-    """120 events are sent, and the broker's disk is erased; nobody sends them again yet."""
+async def send_and_erase(shop: Shop, nats: NatsServer) -> None:
+    """Send 120 events and erase the broker's disk; no relay runs then."""
     relay = shop.start_relay(nats.url)
     await shop.sell(range(120))
     await shop.sent()
@@ -71,12 +71,12 @@ async def sent_and_erased(shop: Shop, nats: NatsServer) -> None:
     nats.start()
 
 
-async def test_what_is_sent_again_is_taken_from_the_oldest_on_by_a_new_service(
+async def test_a_new_service_reads_events_that_are_sent_again_from_the_oldest_on(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    """However much of it is in the stream when the service first looks."""
+    """This holds for any number of events that the stream has when the service first reads it."""
     async with Shop(new_database("shop")) as shop:
-        await sent_and_erased(shop, nats)
+        await send_and_erase(shop, nats)
         async with Node("books", new_database("books"), nats.url, router=of_sold()) as books:
             await has_found_no_stream(books)
             shop.start_relay(nats.url, batch_events=4)
@@ -85,12 +85,12 @@ async def test_what_is_sent_again_is_taken_from_the_oldest_on_by_a_new_service(
             assert (await books.path.ledger()).stopped == ()
 
 
-async def test_what_is_sent_again_is_not_new_to_a_service_that_begins_at_the_newest(
+async def test_events_that_are_sent_again_are_not_new_to_a_service_that_begins_at_the_newest(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     view = StreamView(nats.url)
     async with Shop(new_database("shop")) as shop:
-        await sent_and_erased(shop, nats)
+        await send_and_erase(shop, nats)
         second = shop.start_relay(nats.url, batch_events=4)
 
         async def begun() -> bool:
@@ -99,7 +99,7 @@ async def test_what_is_sent_again_is_not_new_to_a_service_that_begins_at_the_new
         await eventually(begun)
         await second.stop()
         async with Node("books", new_database("books"), nats.url, router=of_sold("newest")) as b:
-            await asyncio.sleep(0.5)  # it looks in the midst of it, unless that has ended
+            await asyncio.sleep(0.5)  # so that it reads the stream while that is being refilled
             shop.start_relay(nats.url)
             await has_positions(b)
             after = await shop.sell(range(120, 160))
