@@ -160,8 +160,7 @@ REWRITTEN_LATER = {
 }
 SOURCES = {area: paths for area, paths in _sources().items() if area not in REWRITTEN_LATER}
 DOCUMENTS = sorted(
-    {*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")}
-    - {ROOT / "CHANGELOG.md"}
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")]
 )
 
 
