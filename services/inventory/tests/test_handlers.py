@@ -265,7 +265,7 @@ def watch_blocked_transactions(harness: HandlerHarness) -> Callable[[Transaction
     if harness.database.sqlite:
         beginning: list[str] = []
 
-        @listens_for(harness.database._engine, "before_cursor_execute")
+        @listens_for(harness.database.engine, "before_cursor_execute")
         def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
             if statement.startswith("BEGIN"):
                 beginning.append(statement)

@@ -59,9 +59,9 @@ def statements(harness: HandlerHarness) -> Iterator[list[str]]:
         if "orders" in statement or "order_events" in statement:
             sent.append(statement)
 
-    event.listen(harness.database._engine, "before_cursor_execute", execute)
+    event.listen(harness.database.engine, "before_cursor_execute", execute)
     yield sent
-    event.remove(harness.database._engine, "before_cursor_execute", execute)
+    event.remove(harness.database.engine, "before_cursor_execute", execute)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_transactions_about_the_same_orders_in_opposite_order_do_not_deadlock(
         harness.transact(work)
 
     with ThreadPoolExecutor(2) as pool:
-        with Session(harness.database._engine) as holder:
+        with Session(harness.database.engine) as holder:
             holder.execute(text("SELECT 1 FROM orders FOR UPDATE"))
             batches = [pool.submit(batch, "o-1", "o-2"), pool.submit(batch, "o-2", "o-1")]
             eventually(lambda: waiting(holder) == 2)

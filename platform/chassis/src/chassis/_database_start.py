@@ -48,7 +48,7 @@ async def open_database(
         max_bytes=settings.event_max_bytes,
     )
     database = Database(settings.database_url.get_secret_value(), event_factory)
-    tracing.instrument_engines(*database.engines)
+    tracing.instrument_engines(database.engine, database.read_engine)
     lacks = ""
     readiness.depend_on(database, lambda: {"schema": f"lacks {lacks}"} if lacks else {})
     waits_for = None

@@ -44,7 +44,7 @@ def line(tx: Transaction, said: str) -> None:
 
 
 def lines(database: Database) -> int:
-    with database._read_engine.connect() as connection:
+    with database.read_engine.connect() as connection:
         return int(connection.execute(text("SELECT count(*) FROM journal")).scalar_one())
 
 
@@ -195,7 +195,7 @@ async def test_a_url_with_several_hosts_finds_the_one_that_takes_writes(
         assert await database.transaction(port) == postgres.port
         only_reads(postgres.url(name), "SET default_transaction_read_only = on")
         # As a connection finds it that survived the fail-over.
-        with database._engine.connect() as connection:
+        with database.engine.connect() as connection:
             connection.execute(text("SET default_transaction_read_only = on"))
             connection.commit()
         assert await database.transaction(port) == own_postgres.port
@@ -255,7 +255,7 @@ def test_nothing_that_the_work_makes_of_a_missing_table_makes_it_the_works_fault
         with pytest.raises(DatabaseAtFault, match="does not exist"):
             on_postgres.transact(work)
     with pytest.raises(DatabaseAtFault, match="does not exist"):
-        on_postgres._read(renamed)
+        on_postgres.read_here(renamed)
 
 
 async def test_a_look_that_writes_finds_what_reading_does_not(
@@ -285,7 +285,7 @@ async def test_a_look_that_writes_finds_what_reading_does_not(
 
 
 async def test_a_look_that_writes_waits_for_nobody_who_writes(on_sqlite: Database) -> None:
-    with on_sqlite._engine.connect() as writer:
+    with on_sqlite.engine.connect() as writer:
         writer.execute(text("DELETE FROM journal"))
         await on_sqlite.check(write=True)
         writer.rollback()

@@ -293,7 +293,7 @@ async def test_each_look_of_an_idle_service_is_a_read_of_one_statement(
         await node.publish(*(sold(n) for n in range(100)))
         await node.settled(60)
         writes.watch(node)
-        reads.watch_engine(node.database._read_engine)
+        reads.watch_engine(node.database.read_engine)
         before = {name: len(waits) for name, waits in looks.items()}
 
         async def looked_often() -> bool:

@@ -23,7 +23,7 @@ class Work:
         def step() -> None:
             self.done += 1
 
-        @event.listens_for(database._engine, "before_cursor_execute")
+        @event.listens_for(database.engine, "before_cursor_execute")
         def execute(connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
             if database.sqlite:
                 connection.connection.dbapi_connection.set_progress_handler(step, 1)
@@ -34,4 +34,4 @@ class Work:
                 self.done += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
 
         yield
-        event.remove(database._engine, "before_cursor_execute", execute)
+        event.remove(database.engine, "before_cursor_execute", execute)

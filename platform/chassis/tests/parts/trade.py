@@ -133,7 +133,7 @@ class Statements:
     rolled_back: list[list[str]] = field(default_factory=list)
 
     def watch(self, books: Node | Shop) -> None:
-        self.watch_engine(books.database._engine)
+        self.watch_engine(books.database.engine)
 
     def watch_engine(self, engine: Engine) -> None:
         open_: dict[int, list[str]] = {}

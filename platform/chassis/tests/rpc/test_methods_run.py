@@ -153,9 +153,16 @@ def _anew() -> None:
 
 @pytest.mark.parametrize("leaves", ["by its deadline", "by cancelling"])
 async def test_a_method_is_not_started_once_nobody_waits_for_its_answer(
-    rpc: Servers, new_database: NewDatabase, leaves: str
+    rpc: Servers, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch, leaves: str
 ) -> None:
     database = rpc.database(new_database("slow"), threads=1)
+    transaction, begun = database.transaction, []
+
+    async def counted(work: Callable[[Transaction], SellBookResponse]) -> SellBookResponse:
+        begun.append(work)
+        return await transaction(work)
+
+    monkeypatch.setattr(database, "transaction", counted)
     server = await rpc.start(Slow, database=database)
     async with raw_channel(server.port) as channel:
         stub: BooksServiceAsyncStub = BooksServiceStub(channel)
@@ -164,7 +171,7 @@ async def test_a_method_is_not_started_once_nobody_waits_for_its_answer(
         gone = given_up()
         timeout = 3 if leaves == "by its deadline" else None
         late = stub.SellBook(SellBookRequest(book_id="late"), timeout=timeout)
-        await until(lambda: database._writers._work_queue.qsize() == 1)
+        await until(lambda: len(begun) == 2)
         if leaves == "by cancelling":
             late.cancel()
         with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):

@@ -75,7 +75,7 @@ async def _recording(settings: ServiceSettings) -> AsyncIterator[Spans]:
 async def gateway(rpc: Servers, url: str) -> httpx.AsyncClient:
     """Return a client of a service that calls another service, which reads from its database."""
     database = rpc.database(url)
-    tracing.instrument_engines(*database.engines)
+    tracing.instrument_engines(database.engine, database.read_engine)
     server = await rpc.start(Shelf, database=database)
     clients = await rpc.clients(server.port)
     app = create_app("gateway", [router], ServiceSettings(), Readiness(), clients)
@@ -113,7 +113,7 @@ async def test_statements_outside_of_a_trace_start_none(
     spans: Spans, rpc: Servers, new_database: NewDatabase
 ) -> None:
     database = rpc.database(new_database("books"))
-    tracing.instrument_engines(*database.engines)
+    tracing.instrument_engines(database.engine, database.read_engine)
     await database.read(lambda tx: tx.session.execute(text("SELECT 7")))
     assert spans() == []
 

@@ -1,57 +1,33 @@
-"""Transactions on threads of their own: the event loop hands over work and awaits its commit."""
+"""A service's database: transactions that run on threads while the event loop goes on."""
 
-import asyncio
-import contextvars
 import random
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from chassis.database import health
-from chassis.database.engine import Renewal, is_sqlite, make_engine, make_read_engine
-from chassis.database.faults import (
-    ConnectionLost,
-    DatabaseAtFault,
-    DatabaseDown,
-    Fault,
-    Testimony,
-    Witness,
-    fault_of,
-    line_of,
-)
+from chassis.database.availability import Availability
+from chassis.database.engine import is_sqlite, make_engine, make_read_engine
+from chassis.database.faults import DatabaseAtFault, DatabaseDown, Fault, fault_of, first_line
 from chassis.database.identity import Identity, claim
+from chassis.database.statement_errors import ErrorRecorder, StatementErrors
+from chassis.database.threads import RunningTransaction, TransactionThreads
 from chassis.database.transaction import CreatesEvents, ReadTransaction, Transaction
 from chassis.database.work_session import WorkSession
 
-__all__ = ["Database", "RunningTransaction"]
+__all__ = ["Database"]
 
 T = TypeVar("T")
 
-_RETRIES = 5
-# So long readiness says what work was refused for, though a small write succeeds.
-_REMEMBERED_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunningTransaction:
-    """The thread that it holds (its ident), since when (monotonic) and for how many seconds."""
-
-    thread: int
-    begun: float
-    seconds: float
+_ATTEMPTS = 5
 
 
 class Database:
-    """A service's database.
+    """The database of a service, with connections and threads for writing and for reading.
 
-    SQLite has one writing thread (more only fight), PostgreSQL as many as `threads`, and one for
-    what is urgent. Reads have connections of their own.
+    SQLite has one thread for writing, since it has one writer at a time; PostgreSQL has `threads`
+    of them and one more for urgent work.
     """
 
     def __init__(
@@ -60,142 +36,113 @@ class Database:
         self.url = url
         self.events = events
         self.sqlite = is_sqlite(url)
-        writers = 1 if self.sqlite else threads
-        self.threads = writers
-        self._begun: dict[int, float] = {}
-        self._engine = make_engine(url, writers if self.sqlite else writers + 1)
-        self._read_engine = make_read_engine(url, read_threads)
-        self._renewals = [Renewal(self._engine), Renewal(self._read_engine)]
-        self._witness = Witness(self._engine)
-        self._refusals: dict[type[Exception], tuple[str, float]] = {}
-        self._writers = ThreadPoolExecutor(writers, thread_name_prefix="transaction")
-        self._urgent = (
-            self._writers if self.sqlite else ThreadPoolExecutor(1, thread_name_prefix="urgent")
-        )
-        self._readers = ThreadPoolExecutor(read_threads, thread_name_prefix="read")
+        self.threads = 1 if self.sqlite else threads
+        self.engine = make_engine(url, self.threads if self.sqlite else self.threads + 1)
+        self.read_engine = make_read_engine(url, read_threads)
+        self._threads = TransactionThreads(self.threads, read_threads, urgent=not self.sqlite)
+        self._availability = Availability(self.engine, self.read_engine)
+        self._errors = ErrorRecorder(self.engine)
         self._on_published: list[Callable[[], None]] = []
         self._identity: Identity | None = None
 
-    @property
-    def engines(self) -> tuple[Engine, Engine]:
-        """The engines of writing and of reading connections, for instrumentations."""
-        return self._engine, self._read_engine
-
     def on_published(self, call: Callable[[], None]) -> None:
-        """Call, on the committing thread, after each commit that put events into the outbox."""
+        """Register a call for each commit that added events to the outbox.
+
+        It runs on the thread that committed.
+        """
         self._on_published.append(call)
 
     async def transaction(self, work: Callable[[Transaction], T], *, urgent: bool = False) -> T:
-        """Run `work` on a transaction thread in one commit, and return what it returned.
+        """Run `work` in one commit on a thread for writing, and return what it returned.
 
-        What is `urgent` runs, on PostgreSQL, on a thread that no handler ever holds.
+        On PostgreSQL, `urgent` work runs on a thread that handlers never occupy.
 
-        A deadlock or serialization failure runs it again at once, a few times, and so does a
-        connection that led to a read-only server.
+        After a deadlock or a serialization failure `work` runs again at once, at most 5 times in
+        all; after a connection to a read-only server it runs once more on a new connection.
 
         Raises:
-            DatabaseDown, ConnectionLost: nothing to do with `work`; try later.
+            DatabaseDown, ConnectionLost: the database is unavailable, whatever the work; try later.
             DatabaseAtFault: the database cannot do this work now; other work may succeed.
             Exception: what `work` raised; nothing was changed.
         """
-        executor = self._urgent if urgent else self._writers
-        return await self._on(executor, self._transact_on_thread, work)
-
-    def running(self) -> list[RunningTransaction]:
-        """The transactions that hold a thread now."""
-        now = time.monotonic()
-        return [RunningTransaction(t, b, now - b) for t, b in list(self._begun.items())]
-
-    def _transact_on_thread(self, work: Callable[[Transaction], T]) -> T:
-        thread = threading.get_ident()
-        self._begun[thread] = time.monotonic()
-        try:
-            return self.transact(work)
-        finally:
-            del self._begun[thread]
+        return await self._threads.write(self.transact, work, urgent=urgent)
 
     async def read(self, work: Callable[[ReadTransaction], T]) -> T:
-        """Run `work` on a reading thread in a transaction that writes nothing.
+        """Run `work` on a thread for reading, in a transaction that writes nothing.
 
         Raises: as `transaction`.
         """
-        return await self._on(self._readers, self._read, work)
+        return await self._threads.read(self.read_here, work)
+
+    def running(self) -> list[RunningTransaction]:
+        """Return the writing transactions that occupy a thread now."""
+        return self._threads.running()
 
     async def identify(self, service: str) -> Identity:
-        """Whose database it is; that of `service` from now on if it was nobody's.
+        """Return the identity of the database; assign it to `service` if it belongs to no service.
 
         Raises:
             WrongDatabase: it belongs to another service.
-            DatabaseDown, ConnectionLost: it cannot be asked now.
+            DatabaseDown, ConnectionLost: the database is unavailable.
         """
         if self._identity is None or self._identity.service != service:
             self._identity = await self.transaction(lambda tx: claim(tx.session, service))
         return self._identity
 
     async def check(self, *, write: bool = False) -> None:
-        """Whether it can be reached and takes writes; `write` tries one.
+        """Check that the database can be reached and takes writes; `write` tries one.
 
         Raises:
-            DatabaseDown: it cannot, or does not.
+            DatabaseDown: it cannot be reached, or takes no writes.
         """
-        await self._on(self._readers, self._check, write)
+        await self._threads.read(self._availability.check, write)
 
     def refused(self, kind: type[DatabaseDown] | type[DatabaseAtFault]) -> str | None:
-        """Why it has refused work within the last seconds, None if it has not."""
-        reason, at = self._refusals.get(kind, (None, 0.0))
-        return reason if time.monotonic() - at < _REMEMBERED_SECONDS else None
+        """Return why the database refused work within the last 5 s, None if it did not."""
+        return self._availability.refused(kind)
 
     def close(self) -> None:
         """Wait for running transactions, then close every connection."""
-        self._writers.shutdown(wait=True)
-        self._urgent.shutdown(wait=True)
-        self._readers.shutdown(wait=True)
-        self._engine.dispose()
-        self._read_engine.dispose()
-
-    async def _on(
-        self, executor: ThreadPoolExecutor, call: Callable[..., T], *arguments: object
-    ) -> T:
-        context = contextvars.copy_context()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(executor, context.run, call, *arguments)
+        self._threads.close()
+        self.engine.dispose()
+        self.read_engine.dispose()
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
-        """`transaction`, on the thread of the caller."""
+        """Run a `transaction` on the thread of the caller."""
         renewed = False
-        for attempt in range(1, _RETRIES + 1):
-            with self._witness.watch() as testimony:
+        for attempt in range(1, _ATTEMPTS + 1):
+            with self._errors.record() as errors:
                 try:
-                    return self._transact_once(work, testimony)
+                    return self._transact_once(work, errors)
                 except DatabaseDown:
                     raise
                 except Exception as error:
-                    cause = testimony.cause_of(error)
+                    cause = errors.cause_of(error)
                     if cause is None:
                         raise
                     fault = fault_of(cause)
-                    if fault is Fault.AGAIN and attempt < _RETRIES:
+                    if fault is Fault.RETRY and attempt < _ATTEMPTS:
                         time.sleep(random.uniform(0, 0.01 * attempt))
                         continue
-                    if fault is Fault.READ_ONLY and not renewed and attempt < _RETRIES:
-                        # After a fail-over a fresh connection may lead to the new primary.
-                        self._renew()
+                    if fault is Fault.READ_ONLY and not renewed and attempt < _ATTEMPTS:
+                        # After a fail-over a new connection may lead to the new primary.
+                        self._availability.renew_connections()
                         renewed = True
                         continue
-                    explained = self._explained(cause, fault)
+                    explained = self._availability.explain(cause, fault)
                     if explained is None:
                         raise
                     raise explained from error
         raise AssertionError("unreachable")
 
-    def _transact_once(self, work: Callable[[Transaction], T], testimony: Testimony) -> T:
-        with WorkSession.open(self._engine) as session:
-            _connect(session)
-            testimony.errors.clear()  # of a connection that had died and was made anew
+    def _transact_once(self, work: Callable[[Transaction], T], errors: StatementErrors) -> T:
+        with WorkSession.open(self.engine) as session:
+            _begin(session)
+            errors.errors.clear()  # those of a pooled connection that had died and was replaced
             transaction = Transaction(session, self.events)
             try:
                 result = work(transaction)
-                if (swallowed := testimony.swallowed()) is not None:
+                if (swallowed := errors.swallowed()) is not None:
                     raise swallowed
                 published = transaction._finish(result)
             finally:
@@ -206,10 +153,11 @@ class Database:
                 call()
         return result
 
-    def _read(self, work: Callable[[ReadTransaction], T]) -> T:
+    def read_here(self, work: Callable[[ReadTransaction], T]) -> T:
+        """Run a `read` on the thread of the caller."""
         try:
-            with WorkSession.open(self._read_engine) as session:
-                _connect(session)
+            with WorkSession.open(self.read_engine) as session:
+                _begin(session)
                 transaction = ReadTransaction(session)
                 try:
                     result = work(transaction)
@@ -220,65 +168,26 @@ class Database:
         except DatabaseDown:
             raise
         except Exception as error:
-            cause = Testimony().cause_of(error)
-            fault = Fault.OWN if cause is None else fault_of(cause)
-            # Who writes here is refused by the transaction, not by the server.
-            if cause is None or fault is Fault.READ_ONLY:
+            cause = StatementErrors().cause_of(error)
+            # A write is refused by the reading transaction, which does not mean that the server
+            # takes no writes.
+            if cause is None or (fault := fault_of(cause)) is Fault.READ_ONLY:
                 raise
-            explained = self._explained(cause, fault)
+            explained = self._availability.explain(cause, fault)
             if explained is None:
                 raise
             raise explained from error
 
-    def _explained(self, error: DBAPIError, fault: Fault) -> Exception | None:
-        """What the error says of the database; None if it says nothing."""
-        if fault is Fault.OWN:
-            return None
-        if fault is Fault.LOST:
-            return ConnectionLost(line_of(error))
-        if fault is Fault.AGAIN:
-            return DatabaseDown("another process holds its lock") if self.sqlite else None
-        if fault is Fault.DOWN:
-            return self._refusal(DatabaseDown(line_of(error)))
-        try:
-            self._check(write=True)
-        except DatabaseDown as down:
-            return self._refusal(down)
-        if fault is Fault.UNKNOWN:
-            return None
-        # A server that refused writes and takes them now has been replaced meanwhile.
-        return self._refusal(DatabaseAtFault(line_of(error)))
 
-    def _refusal(self, refusal: DatabaseDown | DatabaseAtFault) -> Exception:
-        self._refusals[type(refusal)] = (str(refusal), time.monotonic())
-        return refusal
-
-    def _check(self, write: bool) -> None:
-        """Raises DatabaseDown."""
-        try:
-            health.reach(self._read_engine)
-        except Exception:
-            # A pooled connection may be stale, or lead to a server that was the primary, and would
-            # cost a transaction; what counts is what a fresh one finds.
-            self._renew()
-            health.reach(self._read_engine)
-        if write:
-            health.write(self._read_engine)
-
-    def _renew(self) -> None:
-        for renewal in self._renewals:
-            renewal.renew()
-
-
-def _connect(session: WorkSession) -> None:
-    """A database that refuses a connection shows here and not in the handler.
+def _begin(session: WorkSession) -> None:
+    """Begin the transaction, so that a refused connection does not count as the work's failure.
 
     Raises:
-        DatabaseDown: it was refused.
+        DatabaseDown: the connection was refused.
     """
     try:
         session.start()
     except DBAPIError as error:
-        if fault_of(error) in (Fault.AGAIN, Fault.READ_ONLY):
+        if fault_of(error) in (Fault.RETRY, Fault.READ_ONLY):
             raise
-        raise DatabaseDown(line_of(error)) from error
+        raise DatabaseDown(first_line(error)) from error

@@ -12,7 +12,7 @@ from chassis.database.postgres_engine import READ, WRITE, postgres_engine
 from chassis.database.work_session import guard, is_idle
 
 __all__ = [
-    "Renewal",
+    "ConnectionRenewal",
     "database_file",
     "is_sqlite",
     "make_engine",
@@ -56,7 +56,7 @@ def place_of(url: str) -> str:
     return f"{parts.database} on {parts.host or ' or '.join(hosts) or 'this machine'}"
 
 
-class Renewal:
+class ConnectionRenewal:
     """Keeps an engine from using connections that were open when its database went away.
 
     Disposing of the engine would leave those that are in use to the garbage collector.

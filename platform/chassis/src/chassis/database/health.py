@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from chassis.database.engine import database_file, is_sqlite
-from chassis.database.faults import DatabaseDown, Fault, fault_of, fault_of_sqlite, line_of
+from chassis.database.faults import DatabaseDown, Fault, fault_of, fault_of_sqlite, first_line
 
 __all__ = ["reach", "write"]
 
@@ -26,7 +26,7 @@ def reach(engine: Engine) -> None:
             question = "SELECT 1" if sqlite else "SHOW transaction_read_only"
             answer = connection.execute(text(question)).scalar()
     except DBAPIError as error:
-        raise DatabaseDown(line_of(error)) from error
+        raise DatabaseDown(first_line(error)) from error
     except Exception as error:
         raise DatabaseDown((str(error).splitlines() or [type(error).__name__])[0]) from error
     if answer == "on":
@@ -49,8 +49,8 @@ def write(engine: Engine) -> None:
         with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             connection.execute(text(_WRITE))
     except DBAPIError as error:
-        if fault_of(error) not in (Fault.AGAIN, Fault.DOUBTFUL, Fault.OWN):
-            raise DatabaseDown(line_of(error)) from error
+        if fault_of(error) not in (Fault.RETRY, Fault.DOUBTFUL, Fault.STATEMENT):
+            raise DatabaseDown(first_line(error)) from error
 
 
 def _write_sqlite(engine: Engine) -> None:
@@ -61,5 +61,5 @@ def _write_sqlite(engine: Engine) -> None:
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute(_WRITE)
     except sqlite3.Error as error:
-        if fault_of_sqlite(error) is not Fault.AGAIN and "no such table" not in str(error):
+        if fault_of_sqlite(error) is not Fault.RETRY and "no such table" not in str(error):
             raise DatabaseDown(str(error)) from error

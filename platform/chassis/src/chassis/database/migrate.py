@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from chassis.database import identity
 from chassis.database.engine import database_file, is_sqlite
-from chassis.database.faults import DatabaseDown, Fault, fault_of, line_of
+from chassis.database.faults import DatabaseDown, Fault, fault_of, first_line
 from chassis.database.leadership import held
 from chassis.database.postgres_engine import WRITE, postgres_engine
 from chassis.database.schema import Code, Schema, compare, record
@@ -124,13 +124,13 @@ def _connected(engine: Engine) -> Iterator[Connection]:
     try:
         connection = engine.connect()
     except DBAPIError as error:
-        raise DatabaseDown(line_of(error)) from error
+        raise DatabaseDown(first_line(error)) from error
     with connection:
         try:
             yield connection
         except DBAPIError as error:
-            if fault_of(error) in (Fault.AGAIN, Fault.LOST, Fault.READ_ONLY, Fault.DOWN):
-                raise DatabaseDown(line_of(error)) from error
+            if fault_of(error) in (Fault.RETRY, Fault.LOST, Fault.READ_ONLY, Fault.DOWN):
+                raise DatabaseDown(first_line(error)) from error
             raise
 
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chassis.database import ConnectionLost, DatabaseDown
-from chassis.database.faults import away
+from chassis.database.faults import database_failure
 from chassis.errors import DomainError, Unavailable
 
 __all__ = ["answer", "install", "internal_error", "problem", "too_large", "too_slow"]
@@ -56,7 +56,7 @@ def install(app: FastAPI) -> None:
 
 def internal_error(error: Exception) -> Response:
     """Return the response to an unexpected error: 503 if the database was unavailable, else 500."""
-    if away(error) is not None:
+    if database_failure(error) is not None:
         return answer(Unavailable("the database is unavailable"))
     context = trace.get_current_span().get_span_context()
     trace_id = f"{context.trace_id:032x}" if context.is_valid else None

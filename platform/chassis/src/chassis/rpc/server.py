@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 from chassis import deadline, forwarding
 from chassis.admission import Admission
 from chassis.database import Database
-from chassis.database.faults import away
+from chassis.database.faults import database_failure
 from chassis.errors import DeadlineExceeded, DomainError, InvalidArgument, Unavailable
 from chassis.limits import LimitSettings
 from chassis.ports import GRPC, CannotListen, listen_error
@@ -276,7 +276,7 @@ def _parsed(kind: type[Message], request: bytes) -> Message:
 def _refusal(error: Exception) -> DomainError | None:
     if isinstance(error, DomainError):
         return error
-    said = away(error)
+    said = database_failure(error)
     if said is None or isinstance(said, Unavailable):
         return said
     return Unavailable("the database is unavailable")

@@ -172,7 +172,7 @@ class HandlerHarness:
 
         Call no handler before that: on SQLite it would wait for this session.
         """
-        with Session(self.database._engine) as session:
+        with Session(self.database.engine) as session:
             yield session
             session.commit()
 
@@ -252,7 +252,7 @@ def _forget_tasks(session: Session) -> None:
 def _create(database: Database, service_tables: MetaData | None) -> None:
     for metadata in (tables.metadata, service_tables):
         if metadata is not None:
-            metadata.create_all(database._engine)
+            metadata.create_all(database.engine)
 
 
 def _arrive(

@@ -148,7 +148,7 @@ async def test_a_commit_that_fails_is_blamed_on_the_event_that_breaks_it_alone(
 
     settings = Patience(task_tries=1)
     async with trading(nats, new_database, router, settings=settings) as (shop, books):
-        await asyncio.to_thread(promises.create, books.database._engine)
+        await asyncio.to_thread(promises.create, books.database.engine)
         async with in_one_batch(shop, books):
             contexts = await shop.publish(*books_sold(bad=BAD))
         await books.settled()

@@ -88,7 +88,7 @@ async def test_a_deadlock_in_a_batch_runs_the_whole_batch_again_at_once(
     statements = Statements()
     before = failures()
     async with trading(nats, new_postgres, router, settings=Patience()) as (shop, books):
-        await asyncio.to_thread(pair.create, books.database._engine)
+        await asyncio.to_thread(pair.create, books.database.engine)
         await books.database.transaction(
             lambda tx: tx.session.execute(insert(pair), [{"name": "a"}, {"name": "b"}])
         )

@@ -42,7 +42,7 @@ class SmallDisk:
     def __init__(self, books: Node) -> None:
         self._books = books
         self._pages = 0
-        sqlalchemy_event.listen(books.database._engine, "checkout", self._limit)
+        sqlalchemy_event.listen(books.database.engine, "checkout", self._limit)
 
     async def fill(self) -> None:
         def count(tx: Transaction) -> int:

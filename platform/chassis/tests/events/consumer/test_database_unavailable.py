@@ -33,7 +33,7 @@ def next_transaction(node: Node) -> threading.Event:
     """Return an event that is set when the node begins its next transaction."""
     begun = threading.Event()
 
-    @event.listens_for(node.database._engine, "before_cursor_execute")
+    @event.listens_for(node.database.engine, "before_cursor_execute")
     def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if statement.startswith("BEGIN"):
             begun.set()

@@ -220,7 +220,7 @@ async def test_a_batch_costs_a_statement_for_its_ids_and_one_for_its_position(
     books = node(new_database("books"), nats)
     statements: list[str] = []
     event.listen(
-        books.database._engine,
+        books.database.engine,
         "before_cursor_execute",
         lambda *arguments: statements.append(arguments[2]),
     )

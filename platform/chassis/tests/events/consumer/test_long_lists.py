@@ -48,7 +48,7 @@ def die(tx: Transaction, letters: int, keys: int) -> None:
 async def test_dead_letters_of_any_number_of_keys_are_redriven(tmp_path: Path) -> None:
     desk = Desk(f"sqlite:///{tmp_path}/desk.db")
 
-    @event.listens_for(desk.database._engine, "connect")
+    @event.listens_for(desk.database.engine, "connect")
     def limit(connection: sqlite3.Connection, _record: object) -> None:
         connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, FEWER)
 

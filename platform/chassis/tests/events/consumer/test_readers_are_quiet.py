@@ -115,7 +115,7 @@ def count_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def count_statements(node: Node) -> list[str]:
     """Record the statements that a node executes from now on."""
     statements: list[str] = []
-    for engine in (node.database._engine, node.database._read_engine):
+    for engine in (node.database.engine, node.database.read_engine):
         event.listen(
             engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
         )

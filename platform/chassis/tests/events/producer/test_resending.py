@@ -278,7 +278,7 @@ def test_the_search_for_missing_events_reads_the_outbox_by_rank(
     database = Database(new_database("shop"), EventFactory("bookstore", (BookSold,)))
     try:
         statement = resender.select_missing(Missing(SUBJECT, 3, 6, "", 100), 1, 100)
-        engine = database._read_engine
+        engine = database.read_engine
         compiled = statement.compile(engine, compile_kwargs={"literal_binds": True})
         with engine.connect() as connection:
             if engine.dialect.name == "sqlite":

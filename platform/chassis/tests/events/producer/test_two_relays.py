@@ -97,7 +97,7 @@ def next_begin(shop: Shop) -> threading.Event:
     """
     begun = threading.Event()
 
-    @event.listens_for(shop.database._engine, "before_cursor_execute")
+    @event.listens_for(shop.database.engine, "before_cursor_execute")
     def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if statement.startswith("BEGIN"):
             begun.set()
@@ -178,7 +178,7 @@ async def test_an_event_that_was_committed_later_has_the_higher_number(
     async with Shop(shop_url) as shop:
         shop.start_relay(nats.url)
         early, row = EventFactory(STREAM, TYPES).create(sold(1), None)
-        with Session(shop.database._engine) as session:
+        with Session(shop.database.engine) as session:
             session.execute(insert(outbox), [row])  # it gets the lower id
             later = await shop.publish(sold(1))
             await shop.sent()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import structlog
 
 from chassis.database import ConnectionLost, Database, DatabaseDown
-from chassis.database.faults import away
+from chassis.database.faults import database_failure
 from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import FAILURES, Handler
 from chassis.events.tasks.attempts import Attempts
@@ -112,7 +112,7 @@ class RunningTasks:
             _log.info("task taken over by another member", event_id=task.event_id)
         except FAILURES as error:
             # An async handler may have raised another error because of the database's.
-            cause = away(error)
+            cause = database_failure(error)
             if isinstance(cause, DatabaseDown):
                 await outcomes.database_down(task)
             elif isinstance(cause, ConnectionLost):
