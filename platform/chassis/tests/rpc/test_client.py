@@ -62,7 +62,7 @@ async def test_nothing_is_asked_when_no_time_is_left(rpc: Servers) -> None:
     clients = await rpc.clients(1)  # nobody listens there
     stub: BooksServiceAsyncStub = clients.stub(BooksService, BooksServiceStub)  # type: ignore[assignment]
     deadline.begin(-1)
-    with pytest.raises(DeadlineExceeded, match="no time was left to ask bookstore"):
+    with pytest.raises(DeadlineExceeded, match="no time was left to call bookstore"):
         await stub.GetBook(GetBookRequest())
 
 

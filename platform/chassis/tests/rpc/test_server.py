@@ -177,7 +177,7 @@ async def test_bytes_that_are_no_message_are_an_invalid_argument_and_counted(rpc
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call(b"\xff")
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert refused.value.details() == "the request is no bookstore.v1.GetBookRequest"
+    assert refused.value.details() == "the request is not a valid bookstore.v1.GetBookRequest"
     await counted(lambda: handled("GetBook", "INVALID_ARGUMENT") - before == 1)
 
 

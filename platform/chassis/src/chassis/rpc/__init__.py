@@ -1,4 +1,4 @@
-"""gRPC, in and out."""
+"""gRPC clients and servers of a service."""
 
 from chassis.rpc.client import Clients, client
 

@@ -1,4 +1,4 @@
-"""What the platform itself serves on every service with a database: slipway.v1.LedgerService."""
+"""slipway.v1.LedgerService, which the platform serves in every service with a database."""
 
 from collections.abc import Awaitable, Callable
 
@@ -16,13 +16,13 @@ __all__ = ["ledger_service"]
 
 
 def ledger_service(ledger: Callable[[], Awaitable[EventLedger]]) -> tuple[str, list[Method]]:
-    """The contract's name and its method, answered from the event path's own count."""
+    """Return the contract's name and its method, which counts by `ledger`."""
 
-    async def get(_: Message, __: object) -> GetEventLedgerResponse:
+    async def get_event_ledger(_: Message, __: object) -> GetEventLedgerResponse:
         try:
             counted = await ledger()
         except (NatsError, TimeoutError) as error:
-            raise Unavailable("the broker is away, so the lag cannot be counted") from error
+            raise Unavailable("the broker is unavailable, so the lag cannot be counted") from error
         except (JetStreamError, LagUnknown) as error:
             raise Unavailable(f"the lag cannot be counted: {error}") from error
         return GetEventLedgerResponse(
@@ -38,6 +38,6 @@ def ledger_service(ledger: Callable[[], Awaitable[EventLedger]]) -> tuple[str, l
         GetEventLedgerRequest,
         GetEventLedgerResponse,
         "async",
-        get,
+        get_event_ledger,
     )
     return LedgerService.full_name, [method]

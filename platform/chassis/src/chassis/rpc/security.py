@@ -1,7 +1,7 @@
-"""TLS of gRPC, by the settings: the server's certificate, and what calls are made with.
+"""TLS of gRPC by the settings: certificates of the server and of the service's calls.
 
-Files are looked at again while the service runs: the server does at each new connection, a client
-about once a second. What cannot be used, as a file that is being written, changes nothing.
+Changed files are loaded while the service runs: by the server at each new connection, by a client
+about once a second. Files that cannot be used, such as one that is being written, change nothing.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _LOOK_SECONDS = 1.0
 
 
 def problems(settings: ServiceSettings) -> Iterator[str]:
-    """What is wrong with the settings of TLS, a line each."""
+    """Yield what is wrong with the settings of TLS, a line each."""
     server = _server_of(settings)
     if server.ca and not (server.certificate or server.key):
         yield (
@@ -45,7 +45,7 @@ def _server_of(settings: ServiceSettings) -> Certificates:
 
 
 def calls_of(settings: ServiceSettings) -> Certificates:
-    """What is shown to the services that are called, and what they are checked by."""
+    """Return the certificate for calls, and the authorities that called services are checked by."""
     return Certificates(
         "APP_CALL_TLS_",
         settings.call_tls_ca_file,
@@ -55,25 +55,28 @@ def calls_of(settings: ServiceSettings) -> Certificates:
 
 
 def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
-    """Those of the settings, read again whenever the files have changed; None: without TLS."""
+    """Return the credentials of the server, None if it is without TLS.
+
+    Changed files are loaded before the next handshake.
+    """
     files = _server_of(settings)
     if files.certificate is None:
         return None
-    known = files.stamp()
+    loaded = files.stamp()
 
     def renewed() -> grpc.ServerCertificateConfiguration | None:
-        # Called by gRPC, on a thread of its own, before each handshake.
-        nonlocal known
+        # gRPC calls this before each handshake, on a thread of its own.
+        nonlocal loaded
         try:
             stamp = files.stamp()
-            if stamp == known:
+            if stamp == loaded:
                 return None
             files.check()
             configuration = _configuration(files)
         except (OSError, ValueError) as error:
             _log.warning("new certificate cannot be used; keeping the old one", error=str(error))
             return None
-        known = stamp
+        loaded = stamp
         return configuration
 
     credentials: grpc.ServerCredentials = grpc.dynamic_ssl_server_credentials(
@@ -91,7 +94,7 @@ def _configuration(files: Certificates) -> grpc.ServerCertificateConfiguration:
 
 
 def channel_credentials(settings: ServiceSettings) -> grpc.ChannelCredentials | None:
-    """As the files are now; None: calls are made without TLS."""
+    """Return the credentials for calls from the files as they are now, None without TLS."""
     files = calls_of(settings)
     if not (settings.call_tls or settings.call_tls_server_name or files.any):
         return None
@@ -105,9 +108,9 @@ def _bytes(path: Path | None) -> bytes | None:
 
 
 class RenewedChannel:
-    """A channel, and another one in its place when the files have changed that it was made of.
+    """A channel that is replaced when the files of its certificates change.
 
-    What is under way on the old one comes to its end there.
+    Calls that run on the old channel finish there, for at most `end_seconds`.
     """
 
     def __init__(
@@ -122,7 +125,7 @@ class RenewedChannel:
         self._ending: set[asyncio.Task[None]] = set()
 
     def current(self) -> grpc.aio.Channel:
-        """The channel for a call that is made now."""
+        """Return the channel for the next call."""
         if self._files.any and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_SECONDS
             self._renew()
@@ -144,7 +147,7 @@ class RenewedChannel:
         self._channel, self._stamp = channel, stamp
 
     async def close(self) -> None:
-        """Close it; running calls are cancelled."""
+        """Close the channel, and cancel running calls."""
         for end in self._ending:
             end.cancel()
         await self._channel.close()

@@ -1,4 +1,4 @@
-"""Domain errors as google.rpc.Status, and back."""
+"""Conversion of domain errors to google.rpc.Status and back."""
 
 import grpc
 import grpc.aio
@@ -23,9 +23,9 @@ from chassis.errors import (
 __all__ = ["from_rpc_error", "to_code", "to_detail", "to_metadata"]
 
 _DETAILS = "grpc-status-details-bin"
-# Clients repeat a call whose connection broke. One that was answered is for the caller to judge:
-# every layer repeating by itself would multiply the load on what is away already.
-_DO_NOT_REPEAT = ("grpc-retry-pushback-ms", "-1")
+# gRPC retries calls whose connection broke. It must not retry calls that were answered, because
+# retries in each layer would multiply the load on a service that is already overloaded.
+_DO_NOT_RETRY = ("grpc-retry-pushback-ms", "-1")
 
 _LONGEST = 300
 
@@ -36,7 +36,7 @@ _KINDS: dict[grpc.StatusCode, type[DomainError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
     grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
-    # By a server that stops, for a call that reached it in that moment.
+    # A server that is stopping cancels calls that reach it at that moment.
     grpc.StatusCode.CANCELLED: Unavailable,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
@@ -44,23 +44,23 @@ _KINDS: dict[grpc.StatusCode, type[DomainError]] = {
 
 
 def to_code(error: DomainError) -> grpc.StatusCode:
-    """The gRPC code of a domain error."""
+    """Return the gRPC code of a domain error."""
     return grpc.StatusCode[error.grpc_code]
 
 
 def to_detail(error: DomainError) -> str:
-    """The text of a domain error, cut where it would not fit into the trailing metadata."""
+    """Return the text of a domain error, shortened to fit into the trailing metadata."""
     return _cut(error.detail)
 
 
 def _cut(text: str) -> str:
-    # Trailing metadata may have 8 KiB, in which the detail stands up to three times, in UTF-8 and
-    # percent-encoded: an error that quotes its request must not fail by its own length.
+    # Trailing metadata has at most 8 KiB and contains the detail up to three times, in UTF-8 and
+    # percent-encoded. Without this limit an error that quotes a long request could not be sent.
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def to_metadata(error: DomainError) -> tuple[tuple[str, str | bytes], ...]:
-    """The trailing metadata that carries a domain error's google.rpc.Status."""
+    """Return the trailing metadata with the google.rpc.Status of a domain error."""
     status = Status(code=to_code(error).value[0], message=to_detail(error))
     if error.field is not None:
         violation = BadRequest.FieldViolation(field=_cut(error.field), description=to_detail(error))
@@ -70,14 +70,14 @@ def to_metadata(error: DomainError) -> tuple[tuple[str, str | bytes], ...]:
     delay = Duration()
     delay.FromMilliseconds(int(error.retry_after * 1000))
     status.details.append(_packed(RetryInfo(retry_delay=delay)))
-    return ((_DETAILS, status.SerializeToString()), _DO_NOT_REPEAT)
+    return ((_DETAILS, status.SerializeToString()), _DO_NOT_RETRY)
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError, service: str) -> DomainError | None:
-    """The domain error that the service called answered with, None if it was none.
+    """Return the domain error that a called service answered with, None if it was another error.
 
-    What the connection says by itself (nobody there, no answer in time) is Unavailable or
-    DeadlineExceeded, in words that name the service and nothing of its address.
+    Errors of the connection (unreachable, no answer in time) become Unavailable or
+    DeadlineExceeded, with a text that names the service but not its address.
     """
     kind = _KINDS.get(error.code())
     if kind is None:
