@@ -175,7 +175,7 @@ async def test_a_table_is_complete_whatever_the_size_of_the_terminal(
     assert re.search(r"as long as it has to be$", listed, re.M)
     plan = await asyncio.to_thread(typed, "dead-letters", "redrive", "--all")
     assert re.search(r"^type .*  reason$", plan, re.M)
-    assert "go on? [y/N] nothing was changed" in plan
+    assert "continue? [y/N] nothing was changed" in plan
     status = await asyncio.to_thread(typed, "events", "status")
     assert re.search(r"^stream +type .*  stopped  paused  handled$", status, re.M)
 
@@ -320,7 +320,7 @@ async def test_who_changes_something_is_told_what_and_asked(desk: Desk, verb: st
     no = await shell.run("dead-letters", verb, "--all", answer="\n")
     assert no.code == FAILED
     assert no.out.startswith("type ")
-    assert no.err.endswith("go on? [y/N] nothing was changed\n")
+    assert no.err.endswith("continue? [y/N] nothing was changed\n")
     assert await remaining(desk) == ids
 
     yes = await shell.run("dead-letters", verb, "--all", answer="y\n")

@@ -282,4 +282,4 @@ async def test_a_type_that_the_service_does_not_handle_cannot_be_paused(
 ) -> None:
     ran = await Shell("books", f"sqlite:///{prepared_sqlite}").run("events", "pause", typed)
     assert ran.code == USAGE
-    assert ran.err == f"{typed} is no type of this service; there are: {RETURNED}, {SOLD}\n"
+    assert ran.err == f"{typed} is not a type of this service; there are: {RETURNED}, {SOLD}\n"

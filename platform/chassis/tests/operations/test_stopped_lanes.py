@@ -93,7 +93,7 @@ async def test_events_that_the_stream_holds_are_skipped_only_by_their_number_and
         assert row["events"] == ", ".join(held[:2])
         back = await shell.run("events", "skip", SUBJECT, "--to", "2", "--yes")
         assert back.code == NOTHING
-        assert "number 3 is taken already" in back.err
+        assert "number 3 is handled already" in back.err
         async with Node("books", url, nats.url, router=accountant()) as later:
             await has_taken(later, 2)
             assert (await taken_ids(later))[1:] == held[2:]
@@ -147,12 +147,12 @@ async def test_a_position_that_has_moved_since_it_was_shown_stays(
             await books.database.transaction(lambda tx: position_rows.move(tx.session, move))
             return made
 
-        verbs = "chassis.operations.command_line.events.plan_skip"
+        verbs = "chassis.operations.command_line.stopped.plan_skip"
         monkeypatch.setattr(verbs, planned_before_it_moved)
         ran = await shell.run("events", "skip", SUBJECT, "--yes")
         assert ran.code == FAILED
         assert ran.err.endswith(
-            "a member has taken events meanwhile: nothing was changed; look again\n"
+            "a member has moved a position; nothing was changed, run the command again\n"
         )
         assert (await position_of(books, SUBJECT)).number == 2
 
@@ -231,7 +231,7 @@ async def test_a_producer_that_goes_on_cannot_be_taken_anew_by_mistake(
         assert of_type.code == NOTHING
         wrong = await shell.run("events", "skip", "bookstore.v1.BookSold.99")
         assert wrong.code == USAGE
-        assert "the service reads no subject bookstore.v1.BookSold.99" in wrong.err
+        assert "the service does not read the subject bookstore.v1.BookSold.99" in wrong.err
 
 
 def delete_position(session: Session) -> None:

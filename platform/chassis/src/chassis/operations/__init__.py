@@ -1,5 +1,8 @@
-"""What an operator does to a service's events: plain functions on a database session, and the
-command line upon them (`python -m <service> dead-letters …`, `events …`, `outbox …`)."""
+"""An operator's view of a service's events, and the changes an operator can make.
+
+Plain functions work on a database session; `command_line` makes commands of them (`python -m
+<service> dead-letters …`, `events …`, `outbox …`).
+"""
 
 from typing import TYPE_CHECKING
 
@@ -62,7 +65,7 @@ __all__ = [
     "type_statuses",
 ]
 
-# Imported when first used: a service that only runs needs none of it.
+# These names are imported at their first use, because a service that only runs does not need them.
 _HOMES = {
     "CannotMove": "chassis.operations.lanes",
     "DeadLetter": "chassis.operations.dead_letters",

@@ -1,7 +1,7 @@
-"""Dead letters as an operator sees them: looked at, put back to be tried again, thrown away.
+"""Dead letters for an operator: list them, redrive them, drop them.
 
-Each function works in the caller's transaction. What changes rows takes at most `limit` of the
-oldest that match, so that a caller with many of them commits in chunks: call it again until it
+Each function works in the caller's transaction. A function that changes rows changes at most
+`limit` of the oldest that match, so that the caller can commit in chunks: call it again until it
 returns 0.
 """
 
@@ -27,17 +27,17 @@ __all__ = [
     "summarize_dead_letters",
 ]
 
-# Ids in one statement: databases limit the parameters of a statement.
-_IDS = 500
+# The most ids in one statement, because databases limit the parameters of a statement.
+_IDS_PER_STATEMENT = 500
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters are meant; all of them by default.
+    """A selection of dead letters; all of them by default.
 
-    `ids` are row numbers, `up_to_id` the highest one that counts. `type` is a full name or its
-    last part, `reason` a part of the reason in any case, `key` a partition key. The times are
-    epoch seconds of the moment in which the event became a dead letter.
+    `ids` are row numbers, `up_to_id` is the highest one. `type` is a full name or its last part,
+    `reason` a part of the reason in upper or lower case, `key` a partition key. `before` and
+    `since` limit the time at which the event became a dead letter, in epoch seconds.
     """
 
     ids: Sequence[int] = field(default=())
@@ -50,13 +50,13 @@ class DeadLetterFilter:
 
     @property
     def is_everything(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether the filter selects all dead letters."""
         return not self.ids and replace(self, ids=(), up_to_id=None) == DeadLetterFilter()
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event nobody could handle: its row. `died_at` is in epoch seconds."""
+    """The row of an event that could not be handled; `died_at` is in epoch seconds."""
 
     id: int
     event_id: str
@@ -86,7 +86,7 @@ class DeadLetterGroup:
 def list_dead_letters(
     session: Session, chosen: DeadLetterFilter, *, limit: int, after_id: int = 0
 ) -> list[DeadLetter]:
-    """At most `limit` of the oldest, above row `after_id`, in the order in which they died."""
+    """Return at most `limit` dead letters above row `after_id`, in the order of their rows."""
     found: list[DeadLetter] = []
     for part in _parts(chosen):
         statement = (
@@ -100,7 +100,7 @@ def list_dead_letters(
 
 
 def summarize_dead_letters(session: Session, chosen: DeadLetterFilter) -> list[DeadLetterGroup]:
-    """How many there are of each type and reason, the largest groups first."""
+    """Count the dead letters of each type and reason, the largest groups first."""
     groups: dict[tuple[str, str], DeadLetterGroup] = {}
     for part in _parts(chosen):
         statement = (
@@ -117,13 +117,13 @@ def summarize_dead_letters(session: Session, chosen: DeadLetterFilter) -> list[D
         )
         for row in session.execute(statement):
             group = DeadLetterGroup(*row)
-            known = groups.get((group.type, group.reason))
-            groups[group.type, group.reason] = group if known is None else _joined(known, group)
+            other = groups.get((group.type, group.reason))
+            groups[group.type, group.reason] = group if other is None else _sum(other, group)
     return sorted(groups.values(), key=lambda group: (-group.events, group.type, group.reason))
 
 
 def keys_of_dead_letters(session: Session, chosen: DeadLetterFilter, *, limit: int) -> list[str]:
-    """At most `limit` of their partition keys, in order, each once."""
+    """Return at most `limit` of their partition keys, sorted and without repetition."""
     keys: set[str] = set()
     for part in _parts(chosen):
         statement = select(dead_letters.c.key).where(*_conditions(part)).distinct()
@@ -132,48 +132,51 @@ def keys_of_dead_letters(session: Session, chosen: DeadLetterFilter, *, limit: i
 
 
 def last_dead_letter(session: Session) -> int:
-    """The highest row number; 0 if there are none."""
+    """Return the highest row number, 0 if there are no dead letters."""
     return session.execute(select(func.max(dead_letters.c.id))).scalar() or 0
 
 
 def redrive_dead_letters(session: Session, chosen: DeadLetterFilter, *, limit: int = 500) -> int:
-    """Put dead letters at the end of their keys again, as tasks with all their tries; how many.
+    """Put dead letters at the end of their keys, as tasks with a full number of tries.
 
-    Each keeps the event's id, and those of one key their order.
+    Return how many. The events keep their ids, and those of one key their order.
     """
     ids = _oldest(session, chosen, limit)
     return dead_letter_rows.redrive(session, ids) if ids else 0
 
 
 def drop_dead_letters(session: Session, chosen: DeadLetterFilter, *, limit: int = 500) -> int:
-    """Delete dead letters for good; how many."""
+    """Delete dead letters permanently; return how many."""
     ids = _oldest(session, chosen, limit)
     if not ids:
         return 0
-    gone = session.execute(delete(dead_letters).where(dead_letters.c.id.in_(ids)))
-    count: int = gone.rowcount  # type: ignore[attr-defined]
+    deleted = session.execute(delete(dead_letters).where(dead_letters.c.id.in_(ids)))
+    count: int = deleted.rowcount  # type: ignore[attr-defined]
     return count
 
 
 def _oldest(session: Session, chosen: DeadLetterFilter, limit: int) -> list[int]:
+    """Return the ids of at most `limit` of the oldest that match, fewer if they do not fit into a
+    statement."""
+    most = min(limit, _IDS_PER_STATEMENT)
     found: list[int] = []
     for part in _parts(chosen):
         statement = select(dead_letters.c.id).where(*_conditions(part))
-        statement = statement.order_by(dead_letters.c.id).limit(min(limit, _IDS) - len(found))
+        statement = statement.order_by(dead_letters.c.id).limit(most - len(found))
         found += session.execute(statement).scalars()
-        if len(found) >= min(limit, _IDS):
+        if len(found) >= most:
             break
     return found
 
 
 def _parts(chosen: DeadLetterFilter) -> Iterator[DeadLetterFilter]:
-    """The same choice in parts, each small enough for a statement, in the order of the rows."""
+    """Yield the filter in parts that fit into a statement, in the order of the rows."""
     if not chosen.ids:
         yield chosen
         return
     ids = sorted(set(chosen.ids))
-    for start in range(0, len(ids), _IDS):
-        yield replace(chosen, ids=ids[start : start + _IDS])
+    for start in range(0, len(ids), _IDS_PER_STATEMENT):
+        yield replace(chosen, ids=ids[start : start + _IDS_PER_STATEMENT])
 
 
 def _conditions(chosen: DeadLetterFilter) -> list[ColumnElement[bool]]:
@@ -197,8 +200,8 @@ def _conditions(chosen: DeadLetterFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _joined(one: DeadLetterGroup, other: DeadLetterGroup) -> DeadLetterGroup:
-    """Of keys in both parts each counts twice: there are at most so many."""
+def _sum(one: DeadLetterGroup, other: DeadLetterGroup) -> DeadLetterGroup:
+    """Add two groups of one type and reason; a key of both counts twice."""
     return DeadLetterGroup(
         one.type,
         one.reason,

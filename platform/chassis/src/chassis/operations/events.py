@@ -1,4 +1,4 @@
-"""What a service takes in, as an operator sees it: how far each type is, and what holds it up."""
+"""Consumed events for an operator: how far each type is, and what delays it."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -31,7 +31,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class EventRows:
-    """What the database says: positions by stream and subject, and per type what waits."""
+    """The rows of a service's database about the events that it consumes.
+
+    `positions` are by stream and subject, `tasks` and `dead_letters` are numbers by type.
+    """
 
     positions: Mapping[str, Mapping[str, Position]]
     stopped: Collection[StoppedLane]
@@ -41,17 +44,17 @@ class EventRows:
 
     @property
     def types(self) -> set[str]:
-        """Every type that has a position, a task or a dead letter."""
-        subjects = (subject for known in self.positions.values() for subject in known)
+        """The types that have a position, a task or a dead letter."""
+        subjects = (subject for by_subject in self.positions.values() for subject in by_subject)
         return {_type(subject) for subject in subjects} | {*self.tasks, *self.dead_letters}
 
 
 @dataclass(frozen=True, slots=True)
 class SubjectLag:
-    """How far the events of one subject are taken.
+    """The lag of one subject.
 
-    `last` is the number of the stream's last event, `lag` how many are yet to be taken: None if
-    the stream cannot tell.
+    `last` is the number of the stream's last event of the subject, `lag` the number of events
+    above the position. Both are None if the stream does not tell.
     """
 
     stream: str
@@ -65,7 +68,7 @@ class SubjectLag:
 
 @dataclass(frozen=True, slots=True)
 class TypeStatus:
-    """What holds up the events of one type, over all its lanes."""
+    """The lag of one type over all its lanes, and what delays it."""
 
     stream: str
     type: str
@@ -77,39 +80,40 @@ class TypeStatus:
 
 
 def event_rows(session: Session) -> EventRows:
-    """Read what the database says of the events that the service takes in."""
+    """Read the rows about the events that the service consumes."""
     streams = session.execute(select(positions.c.stream).distinct()).scalars()
     return EventRows(
         positions={stream: load(session, stream) for stream in sorted(streams)},
         stopped=stopped_lanes.load(session),
         paused={paused.type: paused for paused in pauses.load(session)},
-        tasks=_counted(session, tasks),
-        dead_letters=_counted(session, dead_letters),
+        tasks=_count_by_type(session, tasks),
+        dead_letters=_count_by_type(session, dead_letters),
     )
 
 
 def subject_lags(
-    rows: EventRows, held: Mapping[str, Mapping[str, Position] | None]
+    rows: EventRows, last_events: Mapping[str, Mapping[str, Position] | None]
 ) -> list[SubjectLag]:
-    """How far each subject is. `held` are the last events by stream, None where unknown."""
+    """Return the lag of each subject. `last_events` are by stream and subject; a stream whose last
+    events are unknown has None."""
     lags = []
-    for stream, known in rows.positions.items():
-        last = held.get(stream)
-        behind = backlogs_above(known, last) if last is not None else {}
-        for subject, position in known.items():
+    for stream, by_subject in rows.positions.items():
+        last = last_events.get(stream)
+        behind = backlogs_above(by_subject, last) if last is not None else {}
+        for subject, position in by_subject.items():
             lag: int | None = None
             if last is not None:
                 subject_behind = behind.get(subject)
                 lag = subject_behind.events if subject_behind else 0
                 if subject_behind and not subject_behind.certain:
                     lag = None
-            ends = last.get(subject) if last is not None else None
+            end = last.get(subject) if last is not None else None
             lags.append(
                 SubjectLag(
                     stream,
                     subject,
                     max(0, position.number),
-                    ends.number if ends else None,
+                    end.number if end else None,
                     lag,
                     _stop_of(rows, stream, subject),
                     _type(subject) in rows.paused,
@@ -124,20 +128,19 @@ def type_statuses(
     handled: Collection[str],
     foreign: Mapping[str, str] = MappingProxyType({}),
 ) -> list[TypeStatus]:
-    """The same per type: those that are `handled`, and all others that left something behind.
+    """Return the status of each type that is `handled` or still has rows.
 
-    `foreign` has the streams of types that come from outside the platform: their lag is not known
-    by type.
+    `foreign` has the streams of types from outside the platform, whose lag is unknown.
     """
     statuses = []
     for type in sorted({*handled, *rows.types}):
         of_type = [lag for lag in lags if _type(lag.subject) == type]
-        known = [lag.lag for lag in of_type]
+        events = [lag.lag for lag in of_type]
         statuses.append(
             TypeStatus(
                 stream=foreign.get(type) or _stream(type),
                 type=type,
-                lag=None if type in foreign or None in known else sum(lag or 0 for lag in known),
+                lag=None if type in foreign or None in events else sum(lag or 0 for lag in events),
                 stopped=tuple(stop for stop in rows.stopped if _type(stop.subject) == type),
                 paused=rows.paused.get(type),
                 tasks=rows.tasks.get(type, 0),
@@ -148,29 +151,31 @@ def type_statuses(
 
 
 def pause_types(session: Session, types: Collection[str], by: str) -> int:
-    """Take no more events of these types, in any member, until they are resumed; how many of them
-    went on until now. Their tasks wait too. Other types go on, those of the same keys as well."""
+    """Pause types in all members until they are resumed; return how many were not paused before.
+
+    Their tasks wait too. Other types continue, those of the same keys too.
+    """
     return pauses.pause(session, types, by)
 
 
 def resume_types(session: Session, types: Collection[str]) -> int:
-    """Let paused types go on; how many of them were paused."""
+    """Resume paused types; return how many of them were paused."""
     return pauses.resume(session, types)
 
 
-def _counted(session: Session, table: Table) -> dict[str, int]:
+def _count_by_type(session: Session, table: Table) -> dict[str, int]:
     statement = select(table.c.type, func.count()).group_by(table.c.type)
     return {row[0]: row[1] for row in session.execute(statement)}
 
 
 def _stop_of(rows: EventRows, stream: str, subject: str) -> StoppedLane | None:
-    """The stop that holds a subject's lane up; it may stand at another type's subject."""
+    """Return the stop of a subject's lane, which may be at a subject of another type."""
     found = (s for s in rows.stopped if s.stream == stream and s.lane == _lane(subject))
     return next(found, None)
 
 
 def _stream(type: str) -> str:
-    """The stream of a type by its name; empty if no service of the platform publishes it."""
+    """Return the stream of a type; empty if no service of the platform publishes the type."""
     try:
         return stream_of(source_service(type))
     except ContractError:

@@ -1,8 +1,8 @@
-"""What an operator does about a stopped lane: its position is moved, past a gap or to another life.
+"""Positions of a stopped lane, moved by an operator past a gap or to another generation.
 
-A plan is made first, from what the stream holds; moving is a compare-and-set, refused when a member
-has taken events meanwhile. Members that run notice: their next commit is refused, and they read the
-positions again.
+A plan is made from the events in the stream. Moving a position is a compare-and-set, which fails if
+a member has moved it in the meantime. Running members notice the move, because their next commit is
+refused and they read the positions again.
 """
 
 from collections.abc import Sequence
@@ -23,16 +23,16 @@ _IDS_SHOWN = 5
 
 
 class CannotMove(Exception):
-    """There is nothing to be done about this subject in this way; the text says why."""
+    """The position of this subject cannot be moved in this way; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Where a position is, and where it goes.
+    """A planned move of a position.
 
-    `skipped` events will never be taken by it: numbers that are in no stream, and `held` events
-    that are, of which `ids` names the first few. `next` is the number that is taken next, as far
-    as the stream holds one.
+    `skipped` is the number of events that will never be handled. Of these the stream has `held`,
+    and `ids` names up to 5 of them. `next` is the number of the next event in the stream, if it
+    has one.
     """
 
     stream: str
@@ -46,15 +46,15 @@ class Move:
 
 
 def move_positions(session: Session, moves: Sequence[Move]) -> int:
-    """Move positions as planned, all of them or none; how many.
+    """Move positions as planned, all of them or none; return how many.
 
     Raises:
-        PositionMoved: one of them is no longer where it was: make a new plan.
-        sqlalchemy.exc.IntegrityError: the same of one that had no row.
+        PositionMoved: a position has changed since the plan was made; make a new plan.
+        sqlalchemy.exc.IntegrityError: a position that had no row has one now; make a new plan.
     """
-    known = [(move.subject, move.before, move.after) for move in moves if move.before is not None]
-    if known:
-        position_rows.move(session, known)
+    present = [(move.subject, move.before, move.after) for move in moves if move.before is not None]
+    if present:
+        position_rows.move(session, present)
     for move in moves:
         if move.before is None:
             position_rows.insert_new(session, move.stream, {move.subject: move.after})
@@ -64,24 +64,26 @@ def move_positions(session: Session, moves: Sequence[Move]) -> int:
 async def plan_skip(
     client: Client, stream: str, subject: str, before: Position, to: int | None = None
 ) -> Move:
-    """Go on after number `to`; by default with the first event that the stream holds above.
+    """Plan to continue after number `to`, by default with the next event that the stream has.
 
     Raises:
-        CannotMove: nothing is missing, or the position is there already.
+        CannotMove: no event is missing, or the position is at or above `to`.
     """
-    above = await _held_above(client, stream, subject, before)
+    above = await _events_above(client, stream, subject, before)
     first = above[0].number if above else None
-    at = max(0, before.number)
+    number = max(0, before.number)
     if to is None:
         if first is None:
-            raise CannotMove(f"{subject}: the stream holds nothing above number {at}")
-        if first == at + 1:
+            raise CannotMove(f"{subject}: the stream holds nothing above number {number}")
+        if first == number + 1:
             raise CannotMove(
                 f"{subject}: nothing is missing, number {first} is next; --to {first} skips it"
             )
         to = first - 1
-    if to <= at:
-        raise CannotMove(f"{subject}: number {at} is taken already; begin-anew goes back")
+    if to <= number:
+        raise CannotMove(
+            f"{subject}: number {number} is handled already; use begin-anew to go back"
+        )
     passed = [event for event in above if event.number <= to]
     last = passed[-1] if passed and passed[-1].number == to else None
     after = last or Position(to, before.generation, 0, "", before.lineage)
@@ -91,7 +93,7 @@ async def plan_skip(
         subject=subject,
         before=before,
         after=after,
-        skipped=to - at,
+        skipped=to - number,
         held=len(passed),
         ids=tuple(event.event_id for event in passed[:_IDS_SHOWN]),
         next=rest[0] if rest else None,
@@ -105,32 +107,35 @@ async def plan_begin_anew(
     before: Position | None,
     from_number: int | None = None,
 ) -> Move:
-    """Go on with the first event of the life that the producer has begun, or with a number.
+    """Plan to continue with the first event of the producer's new generation, or with a number.
 
-    That first event is the first one held that does not count on from what was taken; if producer
-    and stream were put back to older copies, the one under the number that was taken last.
+    That first event is the first one in the stream whose generation the position does not know. If
+    producer and stream were restored from older copies, it is the event that now has the number of
+    the position.
 
     Raises:
         CannotMove: the producer did not begin anew, or the stream does not hold that number.
     """
     if from_number is None and before is None:
-        raise CannotMove(f"{subject} has no position: say by --from which number is next")
+        raise CannotMove(f"{subject} has no position; give the next number by --from")
     first: Position | None = None
     async for stored in read_from(client, stream, 1, subject):
         event = position_of(stored.headers, stored.sequence)
         if event.number and _begins(event, before, from_number):
-            first = event  # of several with this number the last: it is of the newest life
+            first = event  # the last event with this number is of the newest generation
             if from_number is None:
                 break
     if first is None:
         if from_number is not None:
             raise CannotMove(f"{subject}: the stream does not hold number {from_number}")
-        raise CannotMove(f"{subject}: its producer did not begin anew; --from says where to begin")
+        raise CannotMove(
+            f"{subject}: its producer did not begin anew; give the next number by --from"
+        )
     return Move(
         stream=stream,
         subject=subject,
         before=before,
-        after=_beginning(first, before),
+        after=_position_before(first, before),
         skipped=0,
         held=0,
         ids=(),
@@ -139,6 +144,7 @@ async def plan_begin_anew(
 
 
 def _begins(event: Position, before: Position | None, from_number: int | None) -> bool:
+    """Return whether a subject can begin anew with this event."""
     if from_number is not None or before is None:
         return event.number == from_number
     if not before.covers(event.generation):
@@ -147,11 +153,11 @@ def _begins(event: Position, before: Position | None, from_number: int | None) -
     return same and before.event_id not in ("", event.event_id)
 
 
-def _beginning(first: Position, before: Position | None) -> Position:
-    """The position before an event with which a subject begins anew.
+def _position_before(first: Position, before: Position | None) -> Position:
+    """Return the position before an event with which a subject begins anew.
 
-    Of the lives before it the stream may still hold events, with the same numbers: they are named,
-    so that those up to this place count as seen.
+    Its lineage names the earlier generations, because the stream may still hold events of theirs
+    with the same numbers, which count as seen up to this place.
     """
     older = (before.generation, *before.lineage) if before else ()
     lineage = dict.fromkeys((*first.lineage, *older))
@@ -160,10 +166,10 @@ def _beginning(first: Position, before: Position | None) -> Position:
     return Position(first.number - 1, first.generation, first.sequence - 1, "", tuple(lineage))
 
 
-async def _held_above(
+async def _events_above(
     client: Client, stream: str, subject: str, before: Position
 ) -> list[Position]:
-    """The events of a subject above a position, in the order of the stream."""
+    """Return the events of a subject above a position, in the order of the stream."""
     state = await stream_state(client, stream)
     following = await next_of_subject(client, stream, subject, before, state.last_sequence)
     if following is None:

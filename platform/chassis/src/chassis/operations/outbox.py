@@ -1,4 +1,4 @@
-"""The outbox as an operator sees it: what waits to be sent, and where the stream ends."""
+"""The outbox for an operator: events that wait to be sent, and where the stream ends."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ __all__ = ["OutboxStatus", "outbox_status"]
 
 @dataclass(frozen=True, slots=True)
 class OutboxStatus:
-    """What is in a service's outbox.
+    """The contents of a service's outbox.
 
-    `unsent` events the stream has not acknowledged; the oldest of them was made at
-    `oldest_unsent` (epoch seconds). `refused` events it has refused for their size. `kept` rows in
-    all: those that were sent stay for a while, to be sent again if the stream loses them. The
-    stream holds everything up to `sent_rank`, at `sent_sequence`; `generation` is that of the
+    `unsent` events are not acknowledged by the stream; the oldest of them was published at
+    `oldest_unsent` (epoch seconds). `refused` events were refused by the stream for their size.
+    `kept` is the number of all rows, with those of sent events that the stream may lose. The event
+    of `sent_rank` is the last one in the stream, at `sent_sequence`. `generation` is that of the
     counters, empty before the first event.
     """
 
@@ -34,7 +34,7 @@ class OutboxStatus:
 
 
 def outbox_status(session: Session) -> OutboxStatus:
-    """Count what the outbox holds now."""
+    """Count the rows of the outbox."""
     counters = session.execute(select(relay).where(relay.c.id == 1)).first()
     return OutboxStatus(
         unsent=unsent_count(session),

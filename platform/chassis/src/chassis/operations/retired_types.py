@@ -1,4 +1,4 @@
-"""What is left of an event type that no version of the service handles any more."""
+"""Rows of an event type that no version of the service handles any more."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _REASON = "its type was retired: no version handles it"
 
 @dataclass(frozen=True, slots=True)
 class RetiredType:
-    """How many rows are there of a type."""
+    """The numbers of rows of a type."""
 
     type: str
     positions: int
@@ -27,22 +27,24 @@ class RetiredType:
 
 
 def retired_type(session: Session, type: str) -> RetiredType:
-    """Count what is left of a type."""
-    known = select(func.count()).where(positions.c.subject.in_(_subjects(type)))
+    """Count the positions and tasks of a type."""
+    handled = select(func.count()).where(positions.c.subject.in_(_subjects(type)))
     waiting = select(func.count()).where(tasks.c.type == type)
     return RetiredType(
-        type, session.execute(known).scalar_one(), session.execute(waiting).scalar_one()
+        type, session.execute(handled).scalar_one(), session.execute(waiting).scalar_one()
     )
 
 
 def bury_tasks_of(session: Session, type: str, *, limit: int = 500) -> int:
-    """Make dead letters of at most `limit` tasks of a type; how many. What waits behind goes on.
+    """Make dead letters of at most `limit` tasks of a type; return how many.
 
-    Call it again until it returns 0, each time in a commit of its own.
+    Tasks that wait behind them may run then. Call it again until it returns 0, each time in a
+    commit of its own.
     """
     first = select(tasks.c.id, tasks.c.key).where(tasks.c.type == type, tasks.c.owner.is_(None))
     chosen = session.execute(first.order_by(tasks.c.id).limit(limit)).all()
-    # Nobody ends what is before them meanwhile: it would pass the turn to one that is deleted here.
+    # The keys are locked, because a task that is finished now would set `due_at` on the next one of
+    # its key, which may be deleted here.
     storage.lock_keys(session, storage.blocked_keys(session, {row.key for row in chosen}))
     ids = [row.id for row in chosen]
     again = select(tasks).where(tasks.c.id.in_(ids), tasks.c.owner.is_(None)).order_by(tasks.c.id)
@@ -53,9 +55,12 @@ def bury_tasks_of(session: Session, type: str, *, limit: int = 500) -> int:
 
 
 def forget_positions_of(session: Session, type: str) -> int:
-    """Delete the positions of a type; how many. A version that handles it again begins anew."""
-    gone = session.execute(delete(positions).where(positions.c.subject.in_(_subjects(type))))
-    count: int = gone.rowcount  # type: ignore[attr-defined]
+    """Delete the positions of a type; return how many.
+
+    A version that handles the type again starts as with a new type.
+    """
+    deleted = session.execute(delete(positions).where(positions.c.subject.in_(_subjects(type))))
+    count: int = deleted.rowcount  # type: ignore[attr-defined]
     return count
 
 

@@ -1,6 +1,6 @@
 """The operator's command line: `python -m <service> <noun> <verb> …`.
 
-A noun is a module of this package with `ABOUT` and `add_verbs`; a verb is an `async def` that takes
+A noun is a module of this package with `ABOUT` and `add_verbs`. A verb is an `async def` that gets
 an Operator and returns an exit code.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NOUNS", "main", "parse"]
 
-# Each noun, and the module with its verbs.
+# The modules with the verbs, by noun.
 NOUNS = {
     "dead-letters": "chassis.operations.command_line.dead_letters",
     "events": "chassis.operations.command_line.events",
@@ -39,10 +39,10 @@ NOUNS = {
 
 
 def parse(program: str, arguments: Sequence[str], note: str = "") -> Namespace:
-    """The arguments of a noun and its verb; every help text ends with the note.
+    """Parse the arguments of a noun and its verb; every help text ends with the note.
 
     Raises:
-        SystemExit: they are wrong, or ask for help.
+        SystemExit: the arguments are wrong, or ask for help.
     """
     parser = ArgumentParser(prog=program, allow_abbrev=False)
     nouns = parser.add_subparsers(dest="noun", metavar="NOUN", required=True)
@@ -57,12 +57,12 @@ def parse(program: str, arguments: Sequence[str], note: str = "") -> Namespace:
 
 
 def main(service: "Service", settings: ServiceSettings, arguments: Namespace) -> int:
-    """Do what a verb asks for; returns the exit code."""
+    """Run a verb and return the exit code."""
     if not service.has_database:
         print(f"{service.name} has no database, so it keeps no events", file=sys.stderr)
         return USAGE
     url = settings.database_url.get_secret_value()
-    if is_sqlite(url) and not database_file(url).exists():  # to connect to it would create it
+    if is_sqlite(url) and not database_file(url).exists():  # connecting would create it
         return _refused(
             f"there is no database at {database_file(url)} (APP_DATABASE_URL): "
             "run the command in the service's folder, or name its database",
@@ -72,7 +72,7 @@ def main(service: "Service", settings: ServiceSettings, arguments: Namespace) ->
     try:
         return asyncio.run(_run(service, settings, arguments))
     except KeyboardInterrupt:
-        return _refused("interrupted: check what was already changed", FAILED)
+        return _refused("interrupted; check what was already changed", FAILED)
 
 
 async def _run(service: "Service", settings: ServiceSettings, arguments: Namespace) -> int:
@@ -98,7 +98,7 @@ async def _run(service: "Service", settings: ServiceSettings, arguments: Namespa
     except (DatabaseAtFault, SQLAlchemyError) as error:
         reason = (str(error).splitlines() or [""])[0]
         return _refused(
-            f"the database refused: {reason}; `{operator.command} migrate` makes missing tables",
+            f"the database refused: {reason}; `{operator.command} migrate` creates missing tables",
             FAILED,
         )
     finally:

@@ -1,4 +1,4 @@
-"""The arguments of the verbs, and what several of them have in common."""
+"""Arguments of the operator's verbs."""
 
 import argparse
 import re
@@ -16,7 +16,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Wrong usage ends with the exit code that all of `python -m <service>` has for it."""
+    """A parser that ends with the exit code USAGE of `python -m <service>` on wrong arguments."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -33,16 +33,21 @@ class Verbs:
     def add(
         self, name: str, run: Run, about: str, *, changes: bool = False
     ) -> argparse.ArgumentParser:
-        """A verb. One that `changes` something can be tried, and asks before it does."""
+        """Add a verb and return its parser.
+
+        A verb that `changes` something has --dry-run, and asks for confirmation without --yes.
+        """
         parser: argparse.ArgumentParser = self._parsers.add_parser(
             name, help=about, description=about, epilog=self._note, allow_abbrev=False
         )
         parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
         if changes:
             parser.add_argument(
-                "--dry-run", action="store_true", help="say what would be done, and change nothing"
+                "--dry-run",
+                action="store_true",
+                help="show the change without making it",
             )
-            parser.add_argument("--yes", action="store_true", help="don't ask")
+            parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
             parser.add_argument(
                 "--by", metavar="NAME", help="name of the operator in the log (default: user@host)"
             )
@@ -51,7 +56,7 @@ class Verbs:
 
 
 def duration(text: str) -> float:
-    """Seconds of `90s`, `15m`, `2h` or `7d`."""
+    """Return the seconds of a duration such as `90s`, `15m`, `2h` or `7d`."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration: 90s, 15m, 2h or 7d")

@@ -1,4 +1,4 @@
-"""`python -m <service> dead-letters …`."""
+"""`python -m <service> dead-letters …`: events that could not be handled."""
 
 import argparse
 import base64
@@ -34,7 +34,7 @@ _GROUPS_SHOWN = 20
 
 
 def add_verbs(verbs: Verbs) -> None:
-    """list, show, redrive, drop."""
+    """Add the verbs list, show, redrive and drop."""
     listing = verbs.add("list", _list, "list dead letters, oldest first")
     _add_filters(listing)
     listing.add_argument(
@@ -50,7 +50,7 @@ def add_verbs(verbs: Verbs) -> None:
         changing = verbs.add(name, run, text, changes=True)
         changing.add_argument("ids", type=int, nargs="*", metavar="ID", help="row number")
         _add_filters(changing)
-        changing.add_argument("--all", action="store_true", help="every dead letter there is")
+        changing.add_argument("--all", action="store_true", help="all dead letters")
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +105,7 @@ async def _show(operator: Operator) -> int:
         lambda tx: list_dead_letters(tx.session, chosen, limit=limit)
     )
     missing = sorted(set(operator.arguments.ids) - {letter.id for letter in found})
-    operator.show_details([_whole(operator, letter) for letter in found])
+    operator.show_details([_all_fields(operator, letter) for letter in found])
     if missing:
         operator.say(f"there is no dead letter {', '.join(map(str, missing))}")
     return OK if found else NOTHING
@@ -122,7 +122,8 @@ async def _drop(operator: Operator) -> int:
 async def _change(operator: Operator, change: Callable[[Session, DeadLetterFilter], int]) -> int:
     verb = operator.arguments.verb
     last = await operator.database.read(lambda tx: last_dead_letter(tx.session))
-    # What dies from now on was not looked at, and is not touched.
+    # The change is limited to the dead letters that exist now, because the operator has not seen
+    # later ones.
     chosen = _filter(operator.arguments, up_to_id=last)
     if chosen.is_everything and not operator.arguments.all:
         raise WrongUsage(f"name the dead letters to {verb}: IDs, a filter, or --all")
@@ -170,7 +171,7 @@ def _row(letter: DeadLetter) -> Row:
     }
 
 
-def _whole(operator: Operator, letter: DeadLetter) -> Row:
+def _all_fields(operator: Operator, letter: DeadLetter) -> Row:
     return {
         **_row(letter),
         "source": letter.source,
@@ -181,7 +182,7 @@ def _whole(operator: Operator, letter: DeadLetter) -> Row:
 
 
 def _data(operator: Operator, letter: DeadLetter) -> Row:
-    """What the event says, if the service knows its type; else its bytes."""
+    """Return the event's data as fields if the service knows its type, otherwise as bytes."""
     kinds = {s.type: s.message for router in operator.service.events for s in router.subscriptions}
     try:
         received = decode(json.loads(letter.headers), letter.data)

@@ -1,17 +1,18 @@
-"""`python -m <service> events …`."""
+"""`python -m <service> events …`: what the service consumes, and what delays it."""
 
 import nats.errors
 from nats.aio.client import Client
-from sqlalchemy.exc import IntegrityError
 
 from chassis.events.consumer.backlog import last_events
-from chassis.events.consumer.position import Position, PositionMoved
+from chassis.events.consumer.position import Position
 from chassis.events.jetstream.api import JetStreamError
 from chassis.events.membership.members_stream import running_members
 from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE
 from chassis.operations.command_line.arguments import Verbs
 from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage
-from chassis.operations.command_line.table import Row, counted, moment
+from chassis.operations.command_line.stopped import begin_anew, skip
+from chassis.operations.command_line.table import Row, moment
+from chassis.operations.command_line.types import find_types
 from chassis.operations.events import (
     EventRows,
     SubjectLag,
@@ -22,7 +23,6 @@ from chassis.operations.events import (
     subject_lags,
     type_statuses,
 )
-from chassis.operations.lanes import Move, move_positions, plan_begin_anew, plan_skip
 from chassis.operations.retired_types import bury_tasks_of, forget_positions_of, retired_type
 
 __all__ = ["ABOUT", "add_verbs"]
@@ -31,17 +31,17 @@ ABOUT = "events that the service consumes"
 
 
 def add_verbs(verbs: Verbs) -> None:
-    """status, lag, pause, resume, skip, begin-anew, retire."""
+    """Add the verbs status, lag, pause, resume, skip, begin-anew and retire."""
     verbs.add("status", _status, "show each type: its lag, and what delays it")
     lag = verbs.add("lag", _lag, "show each subject that is behind: position and stream's last")
     lag.add_argument("type", nargs="?", metavar="TYPE", help="only of this type")
     lag.add_argument("--all", action="store_true", help="include subjects that are not behind")
-    pausing = verbs.add("pause", _pause, "stop taking events of a type", changes=True)
+    pausing = verbs.add("pause", _pause, "stop consuming events of a type", changes=True)
     resuming = verbs.add("resume", _resume, "continue a paused type", changes=True)
     for parser in (pausing, resuming):
         parser.add_argument("type", metavar="TYPE", help="full name, or its last part, or `all`")
 
-    skipping = verbs.add("skip", _skip, "continue past missing events", changes=True)
+    skipping = verbs.add("skip", skip, "continue past missing events", changes=True)
     skipping.add_argument("subject", metavar="SUBJECT", help="as `events status` shows it")
     skipping.add_argument(
         "--to",
@@ -50,7 +50,7 @@ def add_verbs(verbs: Verbs) -> None:
         help="the last number to skip (default: the last that is missing)",
     )
     about = "continue with the first event of a producer that began anew"
-    beginning = verbs.add("begin-anew", _begin_anew, about, changes=True)
+    beginning = verbs.add("begin-anew", begin_anew, about, changes=True)
     beginning.add_argument(
         "subject", metavar="SUBJECT|TYPE", help="one subject, or all stopped ones of a type"
     )
@@ -58,7 +58,7 @@ def add_verbs(verbs: Verbs) -> None:
         "--from", dest="from_number", type=int, metavar="NUMBER", help="the number to take next"
     )
 
-    about = "forget a type that no version handles any more"
+    about = "remove what is left of a type that no version handles any more"
     retiring = verbs.add("retire", _retire, about, changes=True)
     retiring.add_argument("type", metavar="TYPE", help="full name, or its last part")
 
@@ -67,48 +67,49 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 async def _status(operator: Operator) -> int:
-    rows, held = await _look(operator)
+    rows, last = await _read(operator)
     statuses = type_statuses(
-        rows, subject_lags(rows, held), operator.handled_types, operator.foreign_streams
+        rows, subject_lags(rows, last), operator.handled_types, operator.foreign_streams
     )
     operator.show([_status_row(operator, status) for status in statuses])
     if not statuses:
-        operator.say(f"{operator.service.name} takes in no events")
+        operator.say(f"{operator.service.name} consumes no events")
     return OK if statuses else NOTHING
 
 
 async def _lag(operator: Operator) -> int:
-    rows, held = await _look(operator)
-    lags = subject_lags(rows, held)
+    rows, last = await _read(operator)
+    lags = subject_lags(rows, last)
     if operator.arguments.type:
-        types = _types(operator, rows, operator.arguments.type)
+        types = find_types(operator, rows, operator.arguments.type)
         lags = [lag for lag in lags if lag.subject.rpartition(".")[0] in types]
     if not operator.arguments.all:
         lags = [lag for lag in lags if lag.lag != 0 or lag.stopped]
     operator.show([_lag_row(operator, lag) for lag in lags])
-    if None in held.values():
+    if None in last.values():
         return UNAVAILABLE
     if not lags:
         operator.say("no subject is behind, and no lane is stopped")
     return OK if lags else NOTHING
 
 
-async def _look(operator: Operator) -> tuple[EventRows, dict[str, dict[str, Position] | None]]:
-    """What the database says, and where the streams end as far as that can be told."""
+async def _read(operator: Operator) -> tuple[EventRows, dict[str, dict[str, Position] | None]]:
+    """Return the database's rows, and the last events by stream; None for an unknown stream."""
     rows = await operator.database.read(lambda tx: event_rows(tx.session))
-    held: dict[str, dict[str, Position] | None] = dict.fromkeys(rows.positions)
+    last: dict[str, dict[str, Position] | None] = dict.fromkeys(rows.positions)
     try:
         async with operator.broker() as client:
-            for stream, known in rows.positions.items():
-                held[stream] = await _held(operator, client, stream, list(known))
+            for stream, positions in rows.positions.items():
+                last[stream] = await _last_events(operator, client, stream, list(positions))
     except Unreachable as error:
         operator.say(f"the lag is unknown: {error}")
-    return rows, held
+    return rows, last
 
 
-async def _held(
+async def _last_events(
     operator: Operator, client: Client, stream: str, subjects: list[str]
 ) -> dict[str, Position] | None:
+    """Return the last event of each subject; None, and say so, if the stream cannot be read."""
     try:
         return await last_events(client, stream, subjects)
     except (JetStreamError, nats.errors.NoRespondersError) as error:
@@ -157,10 +158,10 @@ def _lag_row(operator: Operator, lag: SubjectLag) -> Row:
 
 async def _pause(operator: Operator) -> int:
     rows = await operator.database.read(lambda tx: event_rows(tx.session))
-    asked = _types(operator, rows, operator.arguments.type)
-    types = [type for type in asked if type not in rows.paused]
+    named = find_types(operator, rows, operator.arguments.type)
+    types = [type for type in named if type not in rows.paused]
     return await operator.carry_out(
-        f"pause {_named(types)}: other types continue, in the same keys too",
+        f"pause {_counted(types)}: other types continue, those of the same keys too",
         [{"type": type, "tasks": rows.tasks.get(type, 0)} for type in types],
         lambda: operator.database.transaction(
             lambda tx: pause_types(tx.session, types, operator.who)
@@ -171,10 +172,10 @@ async def _pause(operator: Operator) -> int:
 
 async def _resume(operator: Operator) -> int:
     rows = await operator.database.read(lambda tx: event_rows(tx.session))
-    asked = _types(operator, rows, operator.arguments.type)
-    types = [type for type in asked if type in rows.paused]
+    named = find_types(operator, rows, operator.arguments.type)
+    types = [type for type in named if type in rows.paused]
     return await operator.carry_out(
-        f"resume {_named(types)}",
+        f"resume {_counted(types)}",
         [
             {
                 "type": type,
@@ -188,20 +189,8 @@ async def _resume(operator: Operator) -> int:
     )
 
 
-def _named(types: list[str]) -> str:
+def _counted(types: list[str]) -> str:
     return types[0] if len(types) == 1 else f"{len(types)} types"
-
-
-def _types(operator: Operator, rows: EventRows, asked: str) -> list[str]:
-    """The types that are meant: of those that the service handles, or has handled once."""
-    known = sorted({*operator.handled_types, *rows.types, *rows.paused})
-    if asked == "all":
-        return known
-    found = [type for type in known if type == asked or type.endswith(f".{asked}")]
-    if len(found) != 1:
-        said = "is more than one type" if found else "is no type of this service"
-        raise WrongUsage(f"{asked} {said}; there are: {', '.join(found or known) or 'none'}")
-    return found
 
 
 # --- retiring -----------------------------------------------------------------------------------
@@ -209,7 +198,7 @@ def _types(operator: Operator, rows: EventRows, asked: str) -> list[str]:
 
 async def _retire(operator: Operator) -> int:
     rows = await operator.database.read(lambda tx: event_rows(tx.session))
-    types = _types(operator, rows, operator.arguments.type)
+    types = find_types(operator, rows, operator.arguments.type)
     if len(types) != 1 or types[0] in operator.handled_types:
         raise WrongUsage(f"{operator.arguments.type} is handled by this version: it is in use")
     (type,) = types
@@ -218,97 +207,22 @@ async def _retire(operator: Operator) -> int:
     handling = [m.version for m in running if m.types is None or type in m.types]
     if handling:
         versions = ", ".join(sorted(set(handling)))
-        operator.say(f"{type} may be handled by members that run, of version {versions}: stop them")
+        operator.say(f"running members of version {versions} may handle {type}; stop them first")
         return FAILED
     left = await operator.database.read(lambda tx: retired_type(tx.session, type))
     plan: list[Row] = [{"type": type, "positions": left.positions, "tasks": left.tasks}]
     return await operator.carry_out(
         f"retire {type}: tasks that become dead letters: {left.tasks}, positions that are "
-        f"deleted: {left.positions}; a version that handles it again begins as with a new type",
+        f"deleted: {left.positions}; a version that handles it again starts as with a new type",
         plan if left.positions or left.tasks else [],
-        lambda: _forget(operator, type),
+        lambda: _remove_rows(operator, type),
     )
 
 
-async def _forget(operator: Operator, type: str) -> int:
+async def _remove_rows(operator: Operator, type: str) -> int:
     changed = 0
     while buried := await operator.database.transaction(lambda tx: bury_tasks_of(tx.session, type)):
         changed += buried
     return changed + await operator.database.transaction(
         lambda tx: forget_positions_of(tx.session, type)
     )
-
-
-# --- moving positions ---------------------------------------------------------------------------
-
-
-async def _skip(operator: Operator) -> int:
-    rows = await operator.database.read(lambda tx: event_rows(tx.session))
-    subject, to = operator.arguments.subject, operator.arguments.to
-    stream, before = _position(rows, subject)
-    if before is None:
-        raise WrongUsage(f"{subject} has no position: `events begin-anew` makes one")
-    async with operator.broker() as client:
-        move = await plan_skip(client, stream, subject, before, to)
-    return await _move(
-        operator,
-        f"skip {counted(move.skipped, 'event')} of {subject}, "
-        f"of which the stream holds {move.held}",
-        [move],
-    )
-
-
-async def _begin_anew(operator: Operator) -> int:
-    rows = await operator.database.read(lambda tx: event_rows(tx.session))
-    asked, from_number = operator.arguments.subject, operator.arguments.from_number
-    if asked.rpartition(".")[2].isdigit():
-        subjects = [asked]
-    else:
-        (type,) = _types(operator, rows, asked)
-        subjects = [stop.subject for stop in rows.stopped if _is_of(stop.subject, type)]
-    moves = []
-    async with operator.broker() as client:
-        for subject in subjects:
-            stream, before = _position(rows, subject)
-            moves.append(await plan_begin_anew(client, stream, subject, before, from_number))
-    return await _move(operator, f"begin anew {counted(len(moves), 'subject')}", moves)
-
-
-def _position(rows: EventRows, subject: str) -> tuple[str, Position | None]:
-    """The stream of a subject that the service reads, and the position there, if any is left."""
-    for stream, known in rows.positions.items():
-        if subject in known:
-            return stream, known[subject]
-    for stop in rows.stopped:
-        if stop.subject == subject:
-            return stop.stream, None
-    raise WrongUsage(f"the service reads no subject {subject}; `events lag --all` lists them")
-
-
-def _is_of(subject: str, type: str) -> bool:
-    return subject.rpartition(".")[0] == type
-
-
-async def _move(operator: Operator, what: str, moves: list[Move]) -> int:
-    plan: list[Row] = [
-        {
-            "subject": move.subject,
-            "position": max(0, move.before.number) if move.before else None,
-            "to": move.after.number,
-            "skipped": move.skipped,
-            "held": move.held,
-            "next": move.next,
-            "events": ", ".join(move.ids) + (", …" if move.held > len(move.ids) else ""),
-        }
-        for move in moves
-    ]
-    try:
-        return await operator.carry_out(
-            what,
-            plan,
-            lambda: operator.database.transaction(lambda tx: move_positions(tx.session, moves)),
-            noun="position",
-        )
-    except (PositionMoved, IntegrityError):
-        operator.say("a member has taken events meanwhile: nothing was changed; look again")
-        return FAILED

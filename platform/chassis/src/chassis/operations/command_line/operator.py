@@ -1,4 +1,4 @@
-"""What a verb works with: the service's database and broker, and who asked for it."""
+"""The operator who runs a verb: arguments, database, broker, output and confirmation."""
 
 import getpass
 import os
@@ -30,18 +30,18 @@ __all__ = ["Operator", "Unreachable", "WrongUsage"]
 
 
 class Unreachable(Exception):
-    """The broker, which this verb needs, is away; the text says so."""
+    """The broker, which this verb needs, is unavailable; the text says why."""
 
 
 class WrongUsage(Exception):
-    """The arguments do not go together; the text says what is missing."""
+    """The arguments do not fit together; the text says what is missing."""
 
 
 class Operator:
-    """Somebody at a shell who asks one thing of one service.
+    """An operator at a shell who runs one verb on one service.
 
-    `database` is the service's own. Nothing of the service runs: no relay, no reader, no server.
-    `changed` counts what is changed for good, while a change goes on.
+    `database` is that of the service. The service itself does not run here: there is no relay, no
+    reader and no server. `changed` counts the rows of a running change that are committed.
     """
 
     def __init__(self, service: "Service", settings: ServiceSettings, arguments: Namespace) -> None:
@@ -54,12 +54,12 @@ class Operator:
 
     @property
     def command(self) -> str:
-        """How the service's own commands begin, to be shown in advice."""
+        """The beginning of the service's commands, for advice."""
         return f"python -m {self.service.name}"
 
     @property
     def handled_types(self) -> frozenset[str]:
-        """The event types that this version of the service takes in."""
+        """The event types that this version of the service consumes."""
         return frozenset(
             subscription.type
             for router in self.service.events
@@ -69,7 +69,7 @@ class Operator:
 
     @property
     def foreign_streams(self) -> dict[str, str]:
-        """The streams of those that come from outside the platform."""
+        """The streams of event types from outside the platform, by type."""
         return {
             subscription.type: subscription.foreign.stream
             for router in self.service.events
@@ -79,16 +79,16 @@ class Operator:
 
     @property
     def who(self) -> str:
-        """Whom the log names."""
-        named: str | None = getattr(self.arguments, "by", None)
-        return named or f"{_user()}@{socket.gethostname()}"
+        """The name of the operator in the log."""
+        name: str | None = getattr(self.arguments, "by", None)
+        return name or f"{_user()}@{socket.gethostname()}"
 
     @asynccontextmanager
     async def broker(self) -> AsyncIterator[Client]:
-        """A connection to the broker.
+        """Connect to the broker.
 
         Raises:
-            Unreachable: there is none to be had.
+            Unreachable: the broker is unavailable.
         """
         url = self.settings.nats_url
         try:
@@ -99,26 +99,26 @@ class Operator:
             reason = str(error) or type(error).__name__
             raise Unreachable(f"the broker at {url} cannot be reached: {reason}") from error
 
-    # --- saying ---------------------------------------------------------------------------------
+    # --- output ---------------------------------------------------------------------------------
 
     def show(self, rows: Sequence[Row]) -> None:
-        """Print rows: a table and the notes on it, or JSON."""
+        """Print rows as a table with notes, or as JSON."""
         if self.arguments.json:
             print(as_json(rows))
             return
         for text in (table(rows), *notes(rows)):
             if text:
-                print(text, flush=True)  # before what is said about it
+                print(text, flush=True)  # so that it comes before sentences on stderr
 
     def show_details(self, rows: Sequence[Row]) -> None:
         """Print each row as lines of names and values, or all of them as JSON."""
         print(as_json(rows) if self.arguments.json else "\n\n".join(map(details, rows)))
 
     def say(self, text: str) -> None:
-        """A sentence for people, beside what is printed for scripts."""
+        """Print a sentence for people to stderr; stdout is for scripts."""
         print(without_credentials(text), file=sys.stderr)
 
-    # --- changing -------------------------------------------------------------------------------
+    # --- changes --------------------------------------------------------------------------------
 
     async def carry_out(
         self,
@@ -128,12 +128,12 @@ class Operator:
         *,
         noun: str = "row",
     ) -> int:
-        """Change something, as far as the one who asks for it agrees; returns the exit code.
+        """Make a change if the operator confirms it; return the exit code.
 
-        `what` says it in a sentence, as "redrive 3 events of 2 keys"; `plan` are the rows that
-        tell it in detail. `do` does it and returns how much was changed; in several commits it adds
-        to `changed` after each. `noun` names one of what is counted. The change is logged here and
-        by the members that run, which are told to look at once.
+        `what` describes the change in a phrase, such as "redrive 3 events of 2 keys"; `plan` has
+        its details in rows. `do` makes the change and returns how many things, each a `noun`, it
+        changed; if it needs several commits it adds to `changed` after each. The change is logged
+        here and by running members, which are notified so that they notice it at once.
         """
         arguments = self.arguments
         if not plan:
@@ -148,13 +148,13 @@ class Operator:
                 self.show(plan)
             self.say("dry run: nothing was changed")
             return OK
-        refused = _not_agreed(arguments)
-        if refused is not None:
-            return refused
+        refusal = _confirm(arguments)
+        if refusal is not None:
+            return refusal
         try:
             changed = await do()
         except BaseException:
-            if self.changed:  # the commits before this one stay
+            if self.changed:  # earlier commits stay in effect
                 await self._record(what, self.changed)
             raise
         await self._record(what, changed)
@@ -167,10 +167,10 @@ class Operator:
         verb = f"{self.arguments.noun} {self.arguments.verb}"
         change = OperatorChange(verb, self.who, what, changed)
         change.log()
-        await self._tell_members(change)
+        await self._notify_members(change)
 
-    async def _tell_members(self, change: OperatorChange) -> None:
-        """A hint. What was changed is in the database, where they find it by themselves too."""
+    async def _notify_members(self, change: OperatorChange) -> None:
+        """Notify running members; without it they find the change in the database, but later."""
         try:
             async with self.broker() as client:
                 await client.publish(
@@ -178,17 +178,17 @@ class Operator:
                 )
                 await client.flush(timeout=2)
         except Unreachable as error:
-            self.say(f"{error}; running members notice the change by themselves, but later")
+            self.say(f"{error}; running members will notice the change later")
 
 
-def _not_agreed(arguments: Namespace) -> int | None:
-    """The exit code of a change that is not to be made; None if it is."""
+def _confirm(arguments: Namespace) -> int | None:
+    """Ask for confirmation; return None if the change is confirmed, otherwise the exit code."""
     if arguments.yes:
         return None
     if not sys.stdin.isatty():
         print("there is no terminal to ask on: give --yes; nothing was changed", file=sys.stderr)
         return USAGE
-    print("go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    print("continue? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return None
     print("nothing was changed", file=sys.stderr)

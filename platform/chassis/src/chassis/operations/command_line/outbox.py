@@ -1,4 +1,4 @@
-"""`python -m <service> outbox …`."""
+"""`python -m <service> outbox …`: events on their way into the service's stream."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -23,11 +23,11 @@ from chassis.operations.outbox import outbox_status
 __all__ = ["ABOUT", "add_verbs"]
 
 ABOUT = "events on their way into the service's stream"
-_AT_ONCE = 500
+_EVENTS_PER_COMMIT = 500
 
 
 def add_verbs(verbs: Verbs) -> None:
-    """status, refused, resend, drop."""
+    """Add the verbs status, refused, resend and drop."""
     verbs.add("status", _status, "show which events wait to be sent, and where the stream ends")
     verbs.add("refused", _refused, "list events that the stream refused for their size")
     for name, run, about in (
@@ -42,7 +42,7 @@ def add_verbs(verbs: Verbs) -> None:
         changing.add_argument(
             "--since", type=duration, metavar="AGE", help="refused within this time: 90s, 2h, 7d"
         )
-        changing.add_argument("--all", action="store_true", help="every refused event there is")
+        changing.add_argument("--all", action="store_true", help="all refused events")
 
 
 async def _status(operator: Operator) -> int:
@@ -72,7 +72,7 @@ async def _status(operator: Operator) -> int:
 
 
 async def _stream_sequence(operator: Operator) -> int | None:
-    """Where the stream ends, None if it cannot be told; that is said, and what is wrong there."""
+    """Return the stream's last sequence, None if it is unknown; say why, and what has drifted."""
     stream = stream_of(operator.service.name)
     try:
         async with operator.broker() as client:
@@ -119,7 +119,7 @@ async def _change(operator: Operator, change: Callable[[Session, Sequence[int]],
     ]
 
     async def do() -> int:
-        for some in chunks([event.id for event in found], _AT_ONCE):
+        for some in chunks([event.id for event in found], _EVENTS_PER_COMMIT):
             done = await operator.database.transaction(partial(_changed, change, some))
             operator.changed += done
         return operator.changed

@@ -1,4 +1,4 @@
-"""What a verb prints: rows as an aligned table for people, or as JSON for scripts."""
+"""Output of the operator's verbs: rows as an aligned table for people, or as JSON for scripts."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 __all__ = ["Row", "as_json", "counted", "details", "moment", "notes", "table"]
 
 Row = Mapping[str, object]
-"""A line of output by its column's names: text, numbers, True and False, None for nothing.
+"""A line of output: values by the names of their columns. None is shown as an empty cell.
 
-A list is shown as its length; each of its entries, a mapping with `subject`, `reason` and `help`,
-is a note below the table.
+A list is shown as its length. Each of its entries, a mapping with `subject`, `reason` and `help`,
+becomes a note below the table.
 """
 
 _GAP = "  "
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Rows below the names of their columns, at full width: a terminal wraps its lines."""
+    """Return rows below the names of their columns, at full width."""
     if not rows:
         return ""
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -29,7 +29,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def details(row: Row) -> str:
-    """One row as lines of name and value; what is a mapping itself is indented below its name."""
+    """Return a row as lines of name and value; a mapping is indented below its name."""
     lines = []
     longest = max(map(len, row), default=0)
     for name, value in row.items():
@@ -42,7 +42,7 @@ def details(row: Row) -> str:
 
 
 def notes(rows: Iterable[Row]) -> list[str]:
-    """What is said of single entries of the rows: what is wrong with each, and what helps."""
+    """Return the notes on the rows: what is wrong with an entry, and the command that helps."""
     lines = []
     for row in rows:
         for value in row.values():
@@ -54,17 +54,17 @@ def notes(rows: Iterable[Row]) -> list[str]:
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    """The rows as a JSON array of objects."""
+    """Return the rows as a JSON array of objects."""
     return json.dumps([dict(row) for row in rows], indent=1, ensure_ascii=False)
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 event`, `2 events`."""
+    """Return a number with its noun: `1 event`, `2 events`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def moment(epoch_seconds: float | None) -> str | None:
-    """A time as RFC 3339 in UTC, to the second."""
+    """Return a time as RFC 3339 in UTC, to the second."""
     if epoch_seconds is None:
         return None
     return datetime.fromtimestamp(epoch_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -77,7 +77,7 @@ def _shown(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         return str(len(value))
-    # What an event says of itself may hold line breaks and a terminal's own commands.
+    # Texts of an event may contain line breaks and a terminal's control sequences.
     return "".join(map(_printable, str(value)))
 
 
