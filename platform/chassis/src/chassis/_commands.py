@@ -1,4 +1,4 @@
-"""What `python -m <service>` does, by its arguments."""
+"""The commands of `python -m <service>`."""
 
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "run"]
 
-# What the operator's verbs are about: chassis.operations.command_line has a module for each.
+# The nouns of the operator's verbs; chassis.operations.command_line has a module for each.
 _NOUNS = ("dead-letters", "events", "outbox")
 _USAGE = """\
 usage: python -m {name} [--settings]
@@ -24,9 +24,10 @@ usage: python -m {name} [--settings]
 
 
 def run(service: "Service") -> NoReturn:
-    """Run the process of a service by its arguments, and exit: call it in `__main__.py`.
+    """Run the process of a service by its arguments, and exit; for `__main__.py`.
 
-    No argument starts the service; `--settings` prints its settings, a command runs alone.
+    Without arguments the service starts. `--settings` prints its settings. A command such as
+    `migrate` runs without the service.
     """
     from chassis.command_output import command_output
 
@@ -36,12 +37,12 @@ def run(service: "Service") -> NoReturn:
 
 def main(service: "Service", arguments: list[str]) -> int:
     """Run a command and return the process's exit code."""
-    asked = _asked(f"python -m {service.name}", arguments)
-    if asked is None and arguments not in ([], ["--settings"]):
-        wanted = arguments in (["-h"], ["--help"])
+    command = _parse(f"python -m {service.name}", arguments)
+    if command is None and arguments not in ([], ["--settings"]):
+        asks_for_help = arguments in (["-h"], ["--help"])
         usage = _USAGE.format(name=service.name, nouns=" | ".join(_NOUNS))
-        print(usage, file=sys.stdout if wanted else sys.stderr)
-        return OK if wanted else USAGE
+        print(usage, file=sys.stdout if asks_for_help else sys.stderr)
+        return OK if asks_for_help else USAGE
     try:
         settings = load(service.settings_type)
     except SettingsInvalid as error:
@@ -51,18 +52,18 @@ def main(service: "Service", arguments: list[str]) -> int:
         return _run(service, settings, unknown)
     for line in unknown:
         print(f"warning: {line}", file=sys.stderr)
-    if asked is None:
+    if command is None:
         print(describe(settings))
         return OK
-    if asked.noun == "migrate":
-        return _migrate(service, settings, asked)
-    if asked.noun == "broker":
-        return _apply(service, settings, asked)
-    return _operate(service, settings, asked)
+    if command.noun == "migrate":
+        return _migrate(service, settings, command)
+    if command.noun == "broker":
+        return _apply(service, settings, command)
+    return _operate(service, settings, command)
 
 
-def _asked(program: str, arguments: list[str]) -> "Namespace | None":
-    """What a command is asked to do; None if the arguments name no command."""
+def _parse(program: str, arguments: list[str]) -> "Namespace | None":
+    """Return a command's arguments, None if the first one is not a command."""
     noun = arguments[0] if arguments else ""
     if noun == "migrate":
         return _parse_migrate(program, arguments)
@@ -87,23 +88,23 @@ def _parse_migrate(program: str, arguments: list[str]) -> "Namespace":
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="how long to wait for a database that is away (default: not at all)",
+        help="how long to wait for an unavailable database (default: not at all)",
     )
     parser.set_defaults(noun="migrate")
     return parser.parse_args(arguments[1:])
 
 
-def _operate(service: "Service", settings: ServiceSettings, asked: "Namespace") -> int:
+def _operate(service: "Service", settings: ServiceSettings, command: "Namespace") -> int:
     from chassis import checks
     from chassis.operations import command_line
 
     unset = checks.missing_settings(service, settings)
     if unset:
         return _refused(unset, CONFIGURATION)
-    return command_line.main(service, settings, asked)
+    return command_line.main(service, settings, command)
 
 
-def _apply(service: "Service", settings: ServiceSettings, asked: "Namespace") -> int:
+def _apply(service: "Service", settings: ServiceSettings, command: "Namespace") -> int:
     from chassis import _broker, checks
     from chassis.events.jetstream import nats_settings
 
@@ -112,16 +113,16 @@ def _apply(service: "Service", settings: ServiceSettings, asked: "Namespace") ->
         *(checks.wrong_database_url(url) if url else ()),
         *nats_settings.find_problems(settings.nats_url, settings),
     ]
-    return _refused(broken, CONFIGURATION) if broken else _broker.main(service, settings, asked)
+    return _refused(broken, CONFIGURATION) if broken else _broker.main(service, settings, command)
 
 
-def _migrate(service: "Service", settings: ServiceSettings, asked: "Namespace") -> int:
+def _migrate(service: "Service", settings: ServiceSettings, command: "Namespace") -> int:
     from chassis import _migrate, checks
 
     unset = checks.missing_settings(service, settings)
     if unset:
         return _refused(unset, CONFIGURATION)
-    return _migrate.migrate(service, settings, asked.wait)
+    return _migrate.migrate(service, settings, command.wait)
 
 
 def _run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> int:
@@ -140,6 +141,7 @@ def _run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> 
 
 
 def _refused(lines: list[str], code: int) -> int:
+    """Print lines to stderr and return the exit code."""
     for line in lines:
         print(line, file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""Holds a service's definition against its contracts and settings before anything runs."""
+"""Checks of a service's definition against its contracts and settings, before anything runs."""
 
 import inspect
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ __all__ = ["find_problems", "missing_settings", "wrong_database_url"]
 
 
 def find_problems(service: "Service", settings: ServiceSettings) -> list[str]:
-    """Return what is wrong with the definition, a line each; empty if it can run."""
+    """Return what is wrong with the definition, a line each."""
     stub_of = partial(_placeholder, service)
     return [
         *_event_problems(service, settings, stub_of),
@@ -42,7 +42,7 @@ def find_problems(service: "Service", settings: ServiceSettings) -> list[str]:
 
 
 def missing_settings(service: "Service", settings: ServiceSettings) -> list[str]:
-    """Return the settings that the definition needs and that are missing or wrong, a line each."""
+    """Return which settings the definition needs that are missing or wrong, a line each."""
     lines = []
     if service.has_database:
         url = settings.database_url.get_secret_value()
@@ -63,7 +63,7 @@ def missing_settings(service: "Service", settings: ServiceSettings) -> list[str]
 
 
 def wrong_database_url(database_url: str) -> list[str]:
-    """Return the faults of a database URL, a line each; empty if a service can use it."""
+    """Return what is wrong with the URL of a database, a line each."""
     if not _is_database(database_url):
         return [
             "APP_DATABASE_URL: is neither sqlite:///<file> "
@@ -73,6 +73,7 @@ def wrong_database_url(database_url: str) -> list[str]:
 
 
 def _is_database(url: str) -> bool:
+    """Return whether this is a URL of SQLite or PostgreSQL."""
     try:
         if is_sqlite(url):
             database_file(url)
@@ -107,7 +108,7 @@ def _event_problems(
 
 
 def _foreign_contracts(service: "Service") -> Iterator[str]:
-    """Events whose consumers would look for them in the stream of another service."""
+    """Yield published events that consumers would look for in the stream of another service."""
     for type in map(event_type, service.publishes):
         owner = source_service(type)
         if owner != service.name:
@@ -120,7 +121,7 @@ def _foreign_contracts(service: "Service") -> Iterator[str]:
 
 
 def _route_problems(service: "Service") -> Iterator[str]:
-    """Dependencies of HTTP routes that the service cannot give them."""
+    """Yield dependencies of HTTP routes that the service cannot provide."""
     for router in service.http:
         for route in router.routes:
             where = getattr(route, "path", router)
@@ -139,6 +140,7 @@ def _route_problems(service: "Service") -> Iterator[str]:
 
 
 def _dependencies(dependant: Any) -> Iterator[Any]:
+    """Yield the functions that a route depends on, directly or through others."""
     for dependency in dependant.dependencies if dependant is not None else ():
         yield dependency.call
         yield from _dependencies(dependency)

@@ -1,4 +1,4 @@
-"""A function that a service runs again and again."""
+"""Periodic jobs as a service declares them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ __all__ = ["Job"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A function run every `seconds`, by one replica at a time."""
+    """A function that runs every `seconds`, in one replica at a time."""
 
     name: str
     function: Callable[..., Any]
     seconds: float | Callable[[Any], float]
 
     def interval(self, settings: object) -> float:
-        """Seconds between two runs."""
+        """Return the seconds between two runs."""
         return self.seconds(settings) if callable(self.seconds) else self.seconds

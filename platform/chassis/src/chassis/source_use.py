@@ -1,8 +1,7 @@
-"""What the source of a service publishes and calls beyond what it declares.
+"""Undeclared events and calls in the source of a service, found without running it.
 
-Found without running it: stubs of contracts by their names, wherever they are used, and events by
-where they are made. An event that is made elsewhere and only handed to `publish` is found when it
-is published.
+Stubs of contracts are found by their names, events by the calls that create them. An event that
+another package creates, and the service only passes to `publish`, is refused when it is published.
 """
 
 import ast
@@ -29,12 +28,12 @@ _STUB = "Stub"
 
 @cache
 def undeclared_use(service: "Service") -> tuple[str, ...]:
-    """What each file of the service's package uses undeclared, with the first line that does."""
+    """Return each undeclared use in the service's package, with its file and first line."""
     lines = []
     for file in _sources(service):
         tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
         first: dict[str, int] = {}
-        for line, what in _found(tree, _imported(tree), service):
+        for line, what in _uses(tree, _imported(tree), service):
             first[what] = min(line, first.get(what, line))
         place = f"{file.parent.name}/{file.name}"
         lines += [f"{place}:{line}: {what}" for what, line in first.items()]
@@ -42,7 +41,7 @@ def undeclared_use(service: "Service") -> tuple[str, ...]:
 
 
 def _sources(service: "Service") -> list[Path]:
-    """The files of the package that its settings are in; none for one of a single module."""
+    """Return the files of the package that contains the settings; none if it is one module."""
     name = service.settings_type.__module__.partition(".")[0]
     package = import_module(name)
     if name == __name__.partition(".")[0] or not hasattr(package, "__path__"):
@@ -50,50 +49,53 @@ def _sources(service: "Service") -> list[Path]:
     return sorted(file for folder in package.__path__ for file in Path(folder).rglob("*.py"))
 
 
-def _found(
+def _uses(
     tree: ast.Module, names: dict[str, tuple[str, str]], service: "Service"
 ) -> Iterator[tuple[int, str]]:
+    """Yield the line and the description of each undeclared use in a file."""
     published = {event_type(message) for message in service.publishes}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name | ast.Attribute) and _last(node).endswith(_STUB):
+        if isinstance(node, ast.Name | ast.Attribute) and _last_name(node).endswith(_STUB):
             contract = _contract(_resolve(node, names))
             if contract is not None:
                 problem = undeclared_call(contract, service.calls, service.name)
                 if problem:
                     yield node.lineno, problem
         if isinstance(node, ast.Call):
-            type = _event(_made(node, names, service))
+            type = _event_type(_class_of(node, names, service))
             if type is not None and type not in published:
                 yield node.lineno, f"publishes {type}; add it to publishes=[...] of {service.name}"
 
 
-def _made(node: ast.Call, names: dict[str, tuple[str, str]], service: "Service") -> object:
-    """What is given to `publish`, or made at all if it is of the service's own package."""
-    if _last(node.func) == "publish" and node.args and isinstance(node.args[0], ast.Call):
-        # The same call is walked over too: only a foreign event is told of here.
-        made = _resolve(node.args[0].func, names)
-        return None if _is_own(made, service) else made
-    made = _resolve(node.func, names)
-    return made if _is_own(made, service) else None
+def _class_of(node: ast.Call, names: dict[str, tuple[str, str]], service: "Service") -> object:
+    """Return the class of an object that is created: any class in a call of `publish`, elsewhere an
+    event of this service."""
+    if _last_name(node.func) == "publish" and node.args and isinstance(node.args[0], ast.Call):
+        # The inner call is visited too, which finds events of this service.
+        created = _resolve(node.args[0].func, names)
+        return None if _is_of_service(created, service) else created
+    created = _resolve(node.func, names)
+    return created if _is_of_service(created, service) else None
 
 
-def _is_own(thing: object, service: "Service") -> bool:
-    type = _event(thing)
+def _is_of_service(thing: object, service: "Service") -> bool:
+    """Return whether this is the class of an event of the service's package."""
+    type = _event_type(thing)
     try:
         return type is not None and source_service(type) == service.name
     except ContractError:
         return False
 
 
-def _event(thing: object) -> str | None:
-    """The type of an event, if it is the class of one."""
+def _event_type(thing: object) -> str | None:
+    """Return the type of an event if this is the class of one."""
     if not (isinstance(thing, type) and issubclass(thing, Message)):
         return None
     return event_type(thing) if thing.DESCRIPTOR.GetOptions().Extensions[partition_key] else None
 
 
 def _contract(thing: object) -> ServiceDescriptor | None:
-    """The contract of a generated stub's class."""
+    """Return the contract if this is the class of a generated stub."""
     if not isinstance(thing, type) or not thing.__module__.endswith("_pb2_grpc"):
         return None
     messages = import_module(thing.__module__.removesuffix("_grpc"))
@@ -103,7 +105,8 @@ def _contract(thing: object) -> ServiceDescriptor | None:
 
 
 def _imported(tree: ast.Module) -> dict[str, tuple[str, str]]:
-    """Module and attribute (none: the module itself) by the names they are used by."""
+    """Return what a file imports by the names it uses: the module, and the attribute unless it is
+    the module itself."""
     names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -117,7 +120,7 @@ def _imported(tree: ast.Module) -> dict[str, tuple[str, str]]:
 
 
 def _resolve(node: ast.expr, names: dict[str, tuple[str, str]]) -> Any:
-    """What a dotted name stands for; None where that is not an imported thing."""
+    """Return the object that a dotted name refers to, None if it is not imported."""
     if isinstance(node, ast.Attribute):
         return getattr(_resolve(node.value, names), node.attr, None)
     if not isinstance(node, ast.Name) or node.id not in names:
@@ -126,9 +129,9 @@ def _resolve(node: ast.expr, names: dict[str, tuple[str, str]]) -> Any:
     try:
         found = import_module(module)
         return getattr(found, attribute, None) if attribute else found
-    except Exception:  # what only a type checker imports, for example
+    except Exception:  # such as a module that only a type checker imports
         return None
 
 
-def _last(node: ast.expr) -> str:
+def _last_name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")

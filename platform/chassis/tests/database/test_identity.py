@@ -32,7 +32,7 @@ async def test_a_database_is_that_of_the_service_that_migrated_it(
     url = empty_database("books")
     assert migrate(url, service="books").changed
     assert await identity_of(url, "books") == await identity_of(url, "books")
-    with pytest.raises(WrongDatabase, match=r"that of the service 'books', .*APP_DATABASE_URL"):
+    with pytest.raises(WrongDatabase, match=r"belongs to the service 'books', .*APP_DATABASE_URL"):
         migrate(url, service="audit")
     with pytest.raises(WrongDatabase, match=r"SET service = 'audit'"):
         await identity_of(url, "audit")

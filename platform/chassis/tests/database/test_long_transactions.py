@@ -1,4 +1,4 @@
-"""A transaction that does not return is told of, with the line at which it is."""
+"""A transaction that does not return is logged, with the line that it runs."""
 
 import asyncio
 import threading
@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from chassis import Transaction
 from chassis.database import Database
 from chassis.database.long_transactions import LongTransactions
+from chassis.database.threads import RunningTransaction
 from chassis.events.producer.event_factory import EventFactory
 
 pytestmark = pytest.mark.unit
@@ -23,7 +24,7 @@ def longest() -> float:
     return REGISTRY.get_sample_value("transaction_longest_seconds") or 0
 
 
-async def test_a_transaction_that_holds_its_thread_is_told_once_until_it_has_lasted_twice_as_long(
+async def test_a_transaction_that_does_not_return_is_logged_with_the_line_that_it_runs(
     new_database: NewDatabase,
 ) -> None:
     database = Database(new_database("books"), EventFactory("books"))
@@ -42,18 +43,37 @@ async def test_a_transaction_that_holds_its_thread_is_told_once_until_it_has_las
 
     await eventually(is_long)
     with capture_logs() as logs:
-        patient.look()
+        patient.check()
         assert logs == []
-        strict.look()
+        strict.check()
         assert longest() >= 0.01
         (line,) = logs
         assert "test_long_transactions.py" in line["where"]
         assert line["where"].endswith("in never_returns")
-        strict._told_at = dict.fromkeys(strict._told_at, 3600.0)
-        strict.look()
-        assert len(logs) == 1
     may_end.set()
     await running
-    strict.look()
-    assert (longest(), strict._told_at, database.running()) == (0, {}, [])
+    strict.check()
+    assert (longest(), database.running()) == (0, [])
     await asyncio.to_thread(database.close)
+
+
+class FakeDatabase:
+    """A database with one transaction on this thread."""
+
+    threads = 1
+    seconds = 0.0
+
+    def running(self) -> list[RunningTransaction]:
+        return [RunningTransaction(threading.get_ident(), 0.0, self.seconds)]
+
+
+def test_a_transaction_is_logged_again_whenever_its_time_has_doubled() -> None:
+    database = FakeDatabase()
+    watch = LongTransactions(database, 10)  # type: ignore[arg-type]
+    logged = []
+    with capture_logs() as logs:
+        for database.seconds in (9, 10, 11, 19, 20, 39, 40):
+            watch.check()
+            logged += [database.seconds] * len(logs)
+            logs.clear()
+    assert logged == [10, 20, 40]

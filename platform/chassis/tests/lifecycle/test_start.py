@@ -112,7 +112,7 @@ async def test_another_services_database_is_refused_with_a_line(
     url = empty_database("audit")
     migrate(url, service="audit")
     stall = Stall(tmp_path, database_url=url)
-    refusal = "this database is that of the service 'audit', so 'bookstore' does not use it"
+    refusal = "this database belongs to the service 'audit', so 'bookstore' does not use it"
     ran = await asyncio.to_thread(stall.command, "migrate")
     assert (ran.returncode, ran.stdout) == (1, "")
     assert refusal in ran.stderr

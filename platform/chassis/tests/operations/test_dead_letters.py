@@ -408,7 +408,7 @@ async def test_another_services_database_is_refused(prepared_sqlite: str, tmp_pa
         await bury(films, letter())
         ran = await Shell("books", url).run("dead-letters", "drop", "--all", "--yes")
         assert ran.code == CONFIGURATION
-        assert "this database is that of the service 'films'" in ran.err
+        assert "this database belongs to the service 'films'" in ran.err
         assert len(await remaining(films)) == 1
 
 

@@ -261,7 +261,7 @@ async def test_a_position_that_was_deleted_is_made_again_from_a_number_that_is_s
             await eventually(is_told)
             no = await shell.run("events", "begin-anew", SUBJECT, "--yes")
             assert no.code == NOTHING
-            assert "say by --from which number is next" in no.err
+            assert "give --from NUMBER" in no.err
             ran = await shell.run("events", "begin-anew", SUBJECT, "--from", "2", "--yes")
             assert ran.code == OK
             await has_taken(later, 2)

@@ -1,4 +1,4 @@
-"""The service's database: transactions on threads of their own, migrations, leadership."""
+"""The service's database: transactions that run on threads, migrations, leadership."""
 
 from chassis.database.chunks import chunks
 from chassis.database.database import Database

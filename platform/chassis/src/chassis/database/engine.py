@@ -1,4 +1,4 @@
-"""Engines for SQLite (a writer, and readers beside it) and PostgreSQL."""
+"""Engines of SQLAlchemy for SQLite and PostgreSQL, for writing and for reading."""
 
 import time
 from pathlib import Path
@@ -25,20 +25,20 @@ _BUSY_MILLISECONDS = 10_000
 
 
 def is_sqlite(url: str | URL) -> bool:
+    """Return whether a URL names a SQLite database."""
     return make_url(url).get_backend_name() == "sqlite"
 
 
 def sqlite_url(file: Path) -> str:
-    """The URL of a SQLite file, whatever characters its path has: ?, # and % mean something in a
-    URL."""
+    """Return the URL of a SQLite file; its path may contain ?, # and %."""
     return URL.create("sqlite", database=str(file)).render_as_string()
 
 
 def database_file(url: str | URL) -> Path:
-    """The SQLite file of a URL.
+    """Return the SQLite file of a URL.
 
     Raises:
-        ValueError: the URL names no file; a database in memory would not survive its process.
+        ValueError: the URL does not name a file; a database in memory would end with its process.
     """
     path = make_url(url).database
     if not path or path == ":memory:":
@@ -47,19 +47,20 @@ def database_file(url: str | URL) -> Path:
 
 
 def place_of(url: str) -> str:
-    """Where a database is, in words for people: its file, or its host and name."""
+    """Return the place of a database for people: its file, or its name and host."""
     if is_sqlite(url):
         return str(database_file(url).resolve())
     parts = make_url(url)
-    several = parts.query.get("host", ())  # one, or as many as may be the primary
+    several = parts.query.get("host", ())  # hosts of which one is the primary
     hosts = [several] if isinstance(several, str) else several
     return f"{parts.database} on {parts.host or ' or '.join(hosts) or 'this machine'}"
 
 
 class ConnectionRenewal:
-    """Keeps an engine from using connections that were open when its database went away.
+    """Replacement of an engine's open connections after its database became unavailable.
 
-    Disposing of the engine would leave those that are in use to the garbage collector.
+    Connections in use are replaced when they have returned to the pool; disposing of the engine
+    would leave them to the garbage collector.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -68,7 +69,7 @@ class ConnectionRenewal:
         event.listen(engine, "checkout", self._checked_out)
 
     def renew(self) -> None:
-        """Each connection that is open now is made anew before it is used again."""
+        """Replace each connection that is open now before it is used again."""
         self._stale_before = time.monotonic()
 
     def _connected(self, _connection: Any, record: Any) -> None:
@@ -80,18 +81,18 @@ class ConnectionRenewal:
 
 
 def make_engine(url: str, threads: int) -> Engine:
-    """An engine for transactions that write."""
+    """Return an engine for transactions that write."""
     if is_sqlite(url):
         database_file(url).parent.mkdir(parents=True, exist_ok=True)
         return _sqlite(url, threads, begin="BEGIN IMMEDIATE", read_only=False)
-    return _guarded(postgres_engine(url, begin=WRITE, pool_size=threads, max_overflow=1))
+    return _with_guards(postgres_engine(url, begin=WRITE, pool_size=threads, max_overflow=1))
 
 
 def make_read_engine(url: str, threads: int) -> Engine:
-    """An engine for transactions that only read."""
+    """Return an engine for transactions that only read."""
     if is_sqlite(url):
         return _sqlite(url, threads, begin="BEGIN", read_only=True)
-    return _guarded(postgres_engine(url, begin=READ, pool_size=threads, max_overflow=1))
+    return _with_guards(postgres_engine(url, begin=READ, pool_size=threads, max_overflow=1))
 
 
 def _sqlite(url: str, threads: int, *, begin: str, read_only: bool) -> Engine:
@@ -102,7 +103,8 @@ def _sqlite(url: str, threads: int, *, begin: str, read_only: bool) -> Engine:
         connect_args={"check_same_thread": False, "timeout": _BUSY_MILLISECONDS / 1000},
     )
 
-    # The driver's own BEGIN is deferred and fails under contention: it is turned off, ours is sent.
+    # The driver's BEGIN is deferred, so that it would fail under contention. It is turned off, and
+    # `begin` is sent instead.
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
@@ -118,14 +120,16 @@ def _sqlite(url: str, threads: int, *, begin: str, read_only: bool) -> Engine:
     def on_begin(connection: Any) -> None:
         connection.exec_driver_sql(begin)
 
-    return _guarded(engine)
+    return _with_guards(engine)
 
 
-def _guarded(engine: Engine) -> Engine:
+def _with_guards(engine: Engine) -> Engine:
+    """Watch the engine's connections, so that no transaction is ended or continued by mistake."""
     guard(engine)
 
-    # A COMMIT that fails (a deferred constraint, a full disk), or is refused, leaves the
-    # transaction open, and SQLAlchemy takes it for ended: the next one would be part of it.
+    # A COMMIT that fails (a deferred constraint, a full disk) or is refused leaves the transaction
+    # open, although SQLAlchemy considers it ended. Without this rollback the next transaction of
+    # the connection would be part of it.
     @event.listens_for(engine, "checkin")
     def on_checkin(connection: Any, record: Any) -> None:
         if connection is not None and not is_idle(connection):

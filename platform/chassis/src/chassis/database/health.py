@@ -1,4 +1,4 @@
-"""Whether a database can be reached, and takes writes."""
+"""Checks that a database can be reached and takes writes."""
 
 import sqlite3
 from contextlib import closing
@@ -15,16 +15,16 @@ _WRITE = "UPDATE slipway_probe SET written = written + 1"
 
 
 def reach(engine: Engine) -> None:
-    """Ask the server, by an engine for reading, whether it is there and a primary.
+    """Check by an engine for reading that the server answers and is a primary.
 
     Raises:
-        DatabaseDown: it is not.
+        DatabaseDown: it does not answer, or is read-only.
     """
     sqlite = is_sqlite(engine.url)
     try:
         with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-            question = "SELECT 1" if sqlite else "SHOW transaction_read_only"
-            answer = connection.execute(text(question)).scalar()
+            query = "SELECT 1" if sqlite else "SHOW transaction_read_only"
+            answer = connection.execute(text(query)).scalar()
     except DBAPIError as error:
         raise DatabaseDown(first_line(error)) from error
     except Exception as error:
@@ -34,13 +34,13 @@ def reach(engine: Engine) -> None:
 
 
 def write(engine: Engine) -> None:
-    """Change the one row that is there for it, in a commit of its own.
+    """Check that the database takes writes, by a commit of its own to the table slipway_probe.
 
-    A full disk shows in a commit only. A table that is not there yet is no answer, and one that
-    somebody writes to at this moment takes writes.
+    Only a commit shows that the disk is full. The check passes if the table does not exist yet, or
+    if another process writes to it at this moment.
 
     Raises:
-        DatabaseDown: it was refused.
+        DatabaseDown: the database refused the write.
     """
     if is_sqlite(engine.url):
         _write_sqlite(engine)
@@ -54,7 +54,8 @@ def write(engine: Engine) -> None:
 
 
 def _write_sqlite(engine: Engine) -> None:
-    """On a connection that waits for no lock: one writer at a time is the rule, not a fault."""
+    """Write on a connection that does not wait for locks, because SQLite has one writer at a time
+    and a second one is not a fault."""
     file = database_file(engine.url)
     try:
         with closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as connection:

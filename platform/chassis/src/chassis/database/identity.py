@@ -1,7 +1,7 @@
-"""Whose a database is: one service's name, and a UUID of the database's own.
+"""The identity of a database: the name of its service, and a UUID.
 
-The row is written once. A backup that is restored, or moved to another server, is the same
-database still; two files of one service are two.
+The row is written once. A restored backup, or one moved to another server, is still the same
+database; two files of one service are two databases.
 """
 
 from dataclasses import dataclass
@@ -26,38 +26,38 @@ class WrongDatabase(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`id` orders databases by when they were made (UUIDv7)."""
+    """The identity of a database; `id` (UUIDv7) orders databases by the time of their creation."""
 
     service: str
     id: str
 
 
 def claim(session: "Session | Connection", service: str) -> Identity:
-    """The identity of the service's database; written down now if it had none.
+    """Return the identity of the database, and assign it to `service` if it has none.
 
     Raises:
-        WrongDatabase: it belongs to another service.
+        WrongDatabase: the database belongs to another service.
     """
     found = _find(session)
     if found is None:
-        # Of several who are first one is.
+        # Several processes may do this at once; the row of one of them is kept.
         new = {"id": 1, "service": service, "database_id": uuid7()}
         dialect = session.get_bind().dialect if isinstance(session, Session) else session.dialect
         into = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
         session.execute(into(tables.identity).on_conflict_do_nothing(), new)
         found = _find(session)
         assert found is not None
-    return _of(service, found)
+    return _checked(found, service)
 
 
 def check(connection: "Connection", service: str) -> None:
-    """That the database is nobody else's, also if it has no tables yet.
+    """Check that the database does not belong to another service; it may have no tables yet.
 
     Raises:
-        WrongDatabase: it belongs to another service.
+        WrongDatabase: the database belongs to another service.
     """
     if inspect(connection).has_table(tables.identity.name) and (found := _find(connection)):
-        _of(service, found)
+        _checked(found, service)
 
 
 def _find(session: "Session | Connection") -> Identity | None:
@@ -66,10 +66,10 @@ def _find(session: "Session | Connection") -> Identity | None:
     return None if row is None else Identity(row.service, row.database_id)
 
 
-def _of(service: str, found: Identity) -> Identity:
+def _checked(found: Identity, service: str) -> Identity:
     if found.service != service:
         raise WrongDatabase(
-            f"this database is that of the service {found.service!r}, so {service!r} does not use "
+            f"this database belongs to the service {found.service!r}, so {service!r} does not use "
             f"it: give {service} a database of its own (APP_DATABASE_URL); if {found.service} was "
             f"renamed: UPDATE {tables.identity.name} SET service = '{service}'"
         )

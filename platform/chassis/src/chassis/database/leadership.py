@@ -1,6 +1,6 @@
-"""Who does what only one replica needs to do: an advisory lock, on SQLite a locked file.
+"""Locks for work that one replica is enough for: an advisory lock, on SQLite a locked file.
 
-It saves work; nothing rests on it for safety.
+They save work; safety does not depend on them.
 """
 
 import fcntl
@@ -33,12 +33,12 @@ class Lock:
         self._released = False
 
     def acquire(self) -> bool:
-        """Take the lock if it is free, and tell whether it is held (still) by this object."""
+        """Acquire the lock if it is free; return whether this object holds it."""
         with self._one_at_a_time:
             return not self._released and self._lock.acquire()
 
     def release(self) -> None:
-        """Give it back for good: an `acquire` that comes too late on its thread takes nothing."""
+        """Release the lock permanently: a later `acquire`, on another thread, returns False."""
         with self._one_at_a_time:
             self._released = True
             self._lock.release()
@@ -69,11 +69,14 @@ class _FileLock:
 
 
 class _AdvisoryLock:
-    """Held by a transaction that stays open: a lock of the session would be that of whoever a
-    pooler gives the session next. It sees no rows, so it keeps no VACUUM from its work."""
+    """A PostgreSQL advisory lock, held by a transaction that stays open.
+
+    A lock of the session would pass to the client that a pooler gives the session next. The
+    transaction has no snapshot, so that it does not hold back VACUUM.
+    """
 
     def __init__(self, url: str, name: str) -> None:
-        # Neither parameters nor prepared statements: their portals would keep a snapshot.
+        # Parameters and prepared statements are avoided, because their portals keep a snapshot.
         self._engine = postgres_engine(
             url,
             begin=WRITE,
@@ -88,12 +91,12 @@ class _AdvisoryLock:
         self._pid = os.getpid()
 
     def acquire(self) -> bool:
-        """Raises nothing: a database that is away is a lock that is not held."""
+        """Acquire the lock if it is free; return False if the database is unavailable."""
         try:
             if self._connection is None:
                 self._connection = self._engine.connect()
-            take = f"SELECT pg_try_advisory_xact_lock({self._key})"
-            statement = text("SELECT true" if self._held else take)
+            lock = f"SELECT pg_try_advisory_xact_lock({self._key})"
+            statement = text("SELECT true" if self._held else lock)
             self._held = bool(self._connection.execute(statement).scalar())
             if not self._held:
                 self._connection.rollback()
@@ -102,7 +105,7 @@ class _AdvisoryLock:
         return self._held
 
     def release(self) -> None:
-        """Closing the connection ends the transaction, which gives the lock back."""
+        """Close the connection, which ends the transaction and releases the lock."""
         self._held = False
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -115,16 +118,16 @@ class _AdvisoryLock:
 
 @contextmanager
 def held(url: str, name: str, *, seconds: float = 120) -> Iterator[None]:
-    """Wait for the lock, hold it, give it back.
+    """Wait for the lock, and hold it during the block.
 
     Raises:
-        TimeoutError: somebody else held it for `seconds`.
+        TimeoutError: another process held it for `seconds`.
     """
     lock = Lock(url, name)
     deadline = time.monotonic() + seconds
     while not lock.acquire():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"another process holds the lock {name!r} for {seconds:g} s already")
+            raise TimeoutError(f"another process has held the lock {name!r} for {seconds:g} s")
         time.sleep(0.05)
     try:
         yield

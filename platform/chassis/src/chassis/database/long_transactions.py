@@ -1,7 +1,7 @@
-"""Says when a transaction holds its thread for long: nobody can take a thread from what runs on it.
+"""Warnings of transactions that occupy their thread for long.
 
-A `def` handler, RPC method or job that never returns holds one of few threads, on SQLite the only
-one, and what waits behind it says nothing.
+A `def` handler, RPC method or job that never returns occupies one of few threads, on SQLite the
+only one. Python cannot stop a thread, and work that waits for it logs nothing.
 """
 
 import asyncio
@@ -21,29 +21,29 @@ _CHASSIS = str(Path(__file__).parents[1])
 
 
 class LongTransactions:
-    """Looks at the transactions of a database that run for longer than `seconds`."""
+    """A watch for transactions of a database that run for longer than `seconds`."""
 
     def __init__(self, database: Database, seconds: float) -> None:
         self._database = database
         self._seconds = seconds
-        self._told_at: dict[tuple[int, float], float] = {}
+        self._next_warning: dict[tuple[int, float], float] = {}
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         while True:
             await asyncio.sleep(self._seconds / 2)
-            self.look()
+            self.check()
 
-    def look(self) -> None:
-        """Log each that is long, and again whenever it has lasted twice as long."""
+    def check(self) -> None:
+        """Log each long transaction, and again whenever its time has doubled."""
         running = self._database.running()
         metrics.TRANSACTION_LONGEST_SECONDS.set(max((r.seconds for r in running), default=0))
-        told_at = self._told_at
-        self._told_at = {}
+        next_warning = self._next_warning
+        self._next_warning = {}
         for each in running:
-            place = each.thread, each.begun
-            at = told_at.get(place, self._seconds)
-            if each.seconds >= at:
+            transaction = each.thread, each.begun
+            warn_after = next_warning.get(transaction, self._seconds)
+            if each.seconds >= warn_after:
                 _log.error(
                     "transaction is still running; work that needs its thread waits",
                     seconds=round(each.seconds, 1),
@@ -51,16 +51,17 @@ class LongTransactions:
                     busy_threads=len(running),
                     threads=self._database.threads,
                 )
-                at = 2 * each.seconds
-            self._told_at[place] = at
+                warn_after = 2 * each.seconds
+            self._next_warning[transaction] = warn_after
 
 
 def _where(thread: int) -> str:
-    """The line of a service's own code at which a thread is, or whichever it is at."""
+    """Return the innermost line of the service's code that a thread runs, else of any code."""
     frame = sys._current_frames().get(thread)
     if frame is None:
         return ""
     stack = traceback.extract_stack(frame)
-    own = [s for s in stack if not s.filename.startswith((_CHASSIS, sys.prefix, sys.base_prefix))]
-    at = own[-1] if own else stack[-1]
-    return f"{at.filename}:{at.lineno} in {at.name}"
+    libraries = (_CHASSIS, sys.prefix, sys.base_prefix)
+    of_service = [line for line in stack if not line.filename.startswith(libraries)]
+    line = of_service[-1] if of_service else stack[-1]
+    return f"{line.filename}:{line.lineno} in {line.name}"

@@ -1,6 +1,6 @@
-"""Migrations: the chassis' own and the service's, under a lock, by alembic.
+"""Migrations of the chassis and of the service, run by alembic under a lock.
 
-alembic is imported only when there is something to do: it is a sixth of a service's import time.
+alembic is imported only for a migration, because it takes a sixth of a service's import time.
 """
 
 from collections.abc import Iterator
@@ -23,19 +23,19 @@ __all__ = ["Diverged", "Migration", "migrate"]
 
 
 class Diverged(Exception):
-    """The database has revisions that this code does not know, and lacks some of this code's."""
+    """The database has revisions that this code does not know, and lacks some that it knows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """What was found and what was done."""
+    """The result of a migration: the revisions before and after."""
 
     before: Schema
     after: Schema
 
     @property
     def changed(self) -> bool:
-        """Whether anything had to be done."""
+        """Whether the database was migrated."""
         return bool(self.before.missing)
 
     def __str__(self) -> str:
@@ -50,15 +50,15 @@ class Migration:
 def migrate(url: str, migrations: str | None = None, *, service: str | None = None) -> Migration:
     """Bring the database to the newest revision of the chassis and of the package `migrations`.
 
-    It is that of `service` from then on, if a name is given. A database that newer code has
-    migrated is left as it is. Blocks; safe to call from several processes at once.
+    If `service` is given the database belongs to it from then on. A database that newer code has
+    migrated is not changed. The function blocks, and several processes may call it at once.
 
     Raises:
         WrongDatabase: the database belongs to another service; nothing was changed.
-        Diverged: neither this code nor that which migrated it last is the newer one.
-        TimeoutError: another process held the lock of migrations too long.
+        Diverged: neither this code nor the code that migrated it last is the newer one.
+        TimeoutError: another process has held the lock of migrations for 2 minutes.
         ValueError: a revision's file cannot be read.
-        DatabaseDown: it cannot be reached, or takes no writes; the same may succeed later.
+        DatabaseDown: it cannot be reached, or takes no writes; try later.
         sqlalchemy.exc.DBAPIError: a revision failed.
     """
     code = Code(migrations)
@@ -99,10 +99,10 @@ def migrate(url: str, migrations: str | None = None, *, service: str | None = No
 
 
 def _sqlite_engine(url: str) -> Engine:
-    """An engine whose transactions hold changes of the schema, too.
+    """Return an engine whose transactions include changes of the schema.
 
-    By itself the driver begins none before them: who is killed between two of them would leave a
-    database that no migration fits.
+    The driver begins no transaction before such a change. A process that is killed between two
+    changes would leave a database that no migration fits.
     """
     engine = create_engine(url, poolclass=NullPool)
 
@@ -120,7 +120,7 @@ def _sqlite_engine(url: str) -> Engine:
 
 @contextmanager
 def _connected(engine: Engine) -> Iterator[Connection]:
-    """A connection; what is the database's fault and not a revision's becomes DatabaseDown."""
+    """Connect; raise DatabaseDown for an error that the database caused and not a revision."""
     try:
         connection = engine.connect()
     except DBAPIError as error:

@@ -1,7 +1,8 @@
-"""Engines for PostgreSQL, directly or through a pooler: what they rely on they set themselves.
+"""Engines for PostgreSQL, connected directly or through a pooler.
 
-Nothing is left to the defaults of the server, the database or the role, and nothing to a session
-that the next transaction may not have: through a pooler each may run in another one.
+They set everything that they rely on, instead of trusting the defaults of the server, the database
+or the role. They do not rely on the session either, because a pooler may run each transaction in
+another one.
 """
 
 from collections.abc import Mapping
@@ -15,10 +16,10 @@ __all__ = ["READ", "WRITE", "postgres_engine"]
 WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
-# A transaction that stands still for so long is ended by the server: a process that was stopped,
-# or whose host is gone, would keep its locks, and with them its lanes.
+# The server ends a transaction that is idle for this time. Otherwise a process that was stopped, or
+# whose host is gone, would keep its locks and thereby its lanes.
 _IDLE_SECONDS = 60.0
-# Either side notices that the other is gone without a word: a vanished host keeps no locks.
+# Each side detects within 25 s that the other is gone, so that a vanished host does not keep locks.
 _KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _POOLED = "slipway_pooled"
 
@@ -32,12 +33,12 @@ def postgres_engine(
     poolclass: type[Pool] | None = None,
     **pool: int,
 ) -> Engine:
-    """An engine whose transactions begin by `begin`.
+    """Return an engine whose transactions begin with the statement `begin`.
 
-    A transaction that stands still is ended after `idle_seconds`, by default a minute; 0 lets it
-    stand for ever.
+    The server ends a transaction that is idle for `idle_seconds`, by default a minute; 0 means
+    never.
     """
-    # The driver's own BEGIN is turned off: it would leave the isolation level to a default.
+    # The driver's BEGIN is turned off, because it would use the default isolation level.
     engine = create_engine(
         url,
         isolation_level="AUTOCOMMIT",
@@ -45,7 +46,7 @@ def postgres_engine(
         connect_args={
             "connect_timeout": 5,
             "application_name": "slipway",
-            # Text is text, whatever encoding the database was made with.
+            # Otherwise text would depend on the encoding that the database was created with.
             "client_encoding": "utf8",
             "tcp_user_timeout": 30_000,
             **_KEEPALIVES,
@@ -56,14 +57,14 @@ def postgres_engine(
     seconds = _IDLE_SECONDS if idle_seconds is None else idle_seconds
     idle = f"idle_in_transaction_session_timeout = {int(seconds * 1000)}"
 
-    # First of all that is done with a connection: SQLAlchemy would begin a transaction.
+    # Inserted before SQLAlchemy's own listeners, which would begin a transaction.
     @event.listens_for(engine, "connect", insert=True)
     def on_connect(connection: Any, record: Any) -> None:
         connection.autocommit = True
-        # No startup `options`: poolers refuse them.
+        # Poolers refuse startup `options`, so the settings are sent as statements.
         settings = [idle, *(f"tcp_{name} = {value}" for name, value in _KEEPALIVES.items())]
         pid = _last_result(connection, [*(f"SET {s}" for s in settings), "SELECT pg_backend_pid()"])
-        # A pooler answers in the name of a process that is none of the server's.
+        # A pooler reports a process id that is not one of the server's processes.
         if pid != connection.info.backend_pid:
             _prepare_for_pooler(connection)
             record.info[_POOLED] = True
@@ -73,7 +74,7 @@ def postgres_engine(
         if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
             return
         if connection.info.get(_POOLED):
-            # What was set for the session may be another's by now.
+            # The session may be another one than that which got the setting.
             connection.exec_driver_sql(f"{begin}; SET LOCAL {idle}")
         else:
             connection.exec_driver_sql(begin)
@@ -82,7 +83,7 @@ def postgres_engine(
 
 
 def _prepare_for_pooler(connection: Any) -> None:
-    """Prepared statements belong to a session of the server, which a pooler changes.
+    """Turn off prepared statements, which belong to a session of the server that a pooler changes.
 
     Raises:
         psycopg.OperationalError: the pooler gives each statement a session of its own.
@@ -103,7 +104,7 @@ def _prepare_for_pooler(connection: Any) -> None:
 
 
 def _last_result(connection: Any, statements: list[str]) -> object:
-    """The value that the last of some statements returns, in one round trip."""
+    """Run statements in one round trip and return the value of the last one."""
     with connection.cursor() as cursor:
         cursor.execute("; ".join(statements))
         while cursor.nextset():

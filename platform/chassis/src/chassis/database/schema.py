@@ -1,7 +1,7 @@
-"""Which revisions a database has, beside those of this code: told without alembic.
+"""Revisions of a database compared with those of this code, without alembic.
 
-A migration writes down in the database what it has brought it to. Older code finds revisions there
-that it does not know, newer code misses some of its own.
+A migration records in the database which revisions it has. Older code finds revisions there that it
+does not know, newer code misses some of its own.
 """
 
 import ast
@@ -21,7 +21,7 @@ _TABLE = "slipway_schema"
 
 
 class Code:
-    """The revisions of this code: the chassis' and those of the package `migrations`."""
+    """The revisions of this code: those of the chassis and of the package `migrations`."""
 
     def __init__(self, migrations: str | None) -> None:
         self.folders = [Path(str(files(p))) for p in (_CHASSIS, migrations) if p]
@@ -29,6 +29,7 @@ class Code:
 
     @cached_property
     def digest(self) -> str:
+        """A digest of all revision files."""
         digest = hashlib.sha256()
         for file in self._files:
             digest.update(file.name.encode() + file.read_bytes())
@@ -36,10 +37,10 @@ class Code:
 
     @cached_property
     def parents(self) -> Mapping[str, frozenset[str]]:
-        """The ids of all revisions, each with those it follows.
+        """The ids of all revisions, each with those that it follows.
 
         Raises:
-            ValueError: a file has no `revision`, or another one has the same.
+            ValueError: a file has no `revision`, or the same one as another file.
         """
         found: dict[str, frozenset[str]] = {}
         for file in self._files:
@@ -53,6 +54,7 @@ class Code:
 
     @property
     def revisions(self) -> frozenset[str]:
+        """The ids of all revisions."""
         return frozenset(self.parents)
 
     @property
@@ -62,7 +64,7 @@ class Code:
 
 
 def _assigned(module: ast.Module) -> dict[str, object]:
-    """The constants that a module's top level gives names to."""
+    """Return the constants that are assigned at the top level of a module, by name."""
     found: dict[str, object] = {}
     for statement in module.body:
         if isinstance(statement, ast.AnnAssign) and statement.value is not None:
@@ -78,16 +80,16 @@ def _assigned(module: ast.Module) -> dict[str, object]:
                 try:
                     found[name.id] = ast.literal_eval(value)
                 except ValueError:
-                    continue  # computed: nothing that is asked for
+                    continue  # a computed value, which neither revision nor down_revision has
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a database has been brought to, and how that differs from this code.
+    """The revisions of a database, and how they differ from this code.
 
-    `heads` are its newest revisions; `missing` are this code's that it lacks, `unknown` those it
-    has and this code does not know.
+    `heads` are its newest revisions, `missing` are revisions of this code that it lacks, `unknown`
+    are revisions that this code does not know.
     """
 
     heads: tuple[str, ...]
@@ -96,7 +98,7 @@ class Schema:
 
 
 def compare(connection: Connection, code: Code) -> Schema:
-    """Look at what is written down in the database.
+    """Compare the revisions that are recorded in the database with those of this code.
 
     Raises:
         sqlalchemy.exc.DBAPIError: the database refused.
@@ -115,7 +117,7 @@ def compare(connection: Connection, code: Code) -> Schema:
 
 
 def record(connection: Connection, code: Code) -> None:
-    """Write down that the database has been brought to this code's newest revisions."""
+    """Record that the database has the newest revisions of this code."""
     connection.execute(
         text(
             f"CREATE TABLE IF NOT EXISTS {_TABLE}"

@@ -1,4 +1,4 @@
-"""The chassis' own tables, in every service's database beside the service's."""
+"""The tables of the chassis, which every service's database has next to the service's tables."""
 
 from sqlalchemy import (
     BigInteger,
@@ -20,11 +20,11 @@ LONGEST_NAME = 255
 
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")
-# With `sqlite_autoincrement` SQLite does not give the number of a deleted last row to the next.
+# With `sqlite_autoincrement` SQLite never reuses the id of a deleted row.
 
-# Events to publish; those that were sent stay for as long as they may have to be sent again.
-# `number` counts within a subject, `rank` within the service's stream; both are
-# given by the relay. What ranks up to the relay's `sent_rank` is in the stream: no row is marked.
+# Events to publish. Sent events stay until the stream can no longer lose them. The relay assigns
+# `number`, which counts within a subject, and `rank`, which counts within the service's stream.
+# Events up to the relay's `sent_rank` are in the stream; rows are not marked one by one.
 outbox = Table(
     "slipway_outbox",
     metadata,
@@ -45,7 +45,7 @@ Index(
     sqlite_where=text("number IS NULL"),
     postgresql_where=text("number IS NULL"),
 )
-# What was sent in an earlier life of the counters has lost its rank. Mostly there is none.
+# Events that were sent in an earlier generation have no rank. Usually there are none.
 Index(
     "slipway_outbox_unranked",
     outbox.c.id,
@@ -53,7 +53,7 @@ Index(
     postgresql_where=text("rank IS NULL AND number IS NOT NULL"),
 )
 
-# Events that the stream refuses for what they are, set apart with the reason.
+# Events that the stream refuses for their own properties, such as their size, with the reason.
 refused = Table(
     "slipway_refused",
     metadata,
@@ -67,8 +67,8 @@ refused = Table(
     Column("refused_at", Double, nullable=False),
 )
 
-# What ranked up to `rank` had been sent by `sent_at`, by the broker's clock; this host's showed
-# `noted_at` then.
+# Marks of sending: events up to `rank` had been sent at `sent_at` by the broker's clock, when this
+# host's clock showed `noted_at`.
 sent_marks = Table(
     "slipway_sent_mark",
     metadata,
@@ -77,9 +77,9 @@ sent_marks = Table(
     Column("noted_at", Double, nullable=False),
 )
 
-# One row: the relay's counters. `generation` names one life of them and begins above `base_rank`;
-# `lineage` names the lives before it that the stream has seen, the latest first. The stream holds
-# everything up to `sent_rank`, at `sent_sequence`.
+# The relay's counters, in one row. `generation` is the id of this life of the counters, whose ranks
+# begin above `base_rank`; `lineage` has the ids of earlier generations that the stream has seen,
+# the latest first. The event of `sent_rank` is the last one sent, at `sent_sequence` of the stream.
 relay = Table(
     "slipway_relay",
     metadata,
@@ -92,6 +92,7 @@ relay = Table(
     Column("lineage", Text, nullable=False, server_default=text("''")),
 )
 
+# The number of the last event of each subject.
 subjects = Table(
     "slipway_subject",
     metadata,
@@ -99,7 +100,7 @@ subjects = Table(
     Column("number", BigInteger, nullable=False),
 )
 
-# Up to where the service has taken the events of each subject.
+# The positions of the service: the last event handled of each subject that it consumes.
 positions = Table(
     "slipway_position",
     metadata,
@@ -122,12 +123,14 @@ _EVENT = (
     ("data", LargeBinary),
 )
 
-# Events taken but not yet handled: those that failed, what waits behind them, those of async
-# handlers.
-# `attempt` fences: a finishing commit deletes by id and attempt. `tried` are the tries that count,
-# by version (JSON), and `tries` those of all versions together.
-# A task that is `alone` is suspected to have killed its process and runs with nothing beside it.
-# What waits behind another of its key has no `due_at`: whoever ends a `followed` one gives it one.
+# Events to be handled separately: events that failed, later events of their keys, and events of
+# `async def` handlers.
+# `attempt` is a fence: the commit that finishes a task deletes it by id and attempt. `tried` has
+# the tries that count by version (JSON), `tries` those of all versions together.
+# A task with `alone` is suspected of having killed its process, so that no other event runs at the
+# same time.
+# `due_at` is NULL while a task waits behind an older task of its key. `followed` marks a task that
+# others wait behind; the transaction that finishes it must set `due_at` on the next one.
 tasks = Table(
     "slipway_task",
     metadata,
@@ -147,7 +150,8 @@ tasks = Table(
     sqlite_autoincrement=True,
 )
 
-# What may be claimed, by type: what waits of other types, or behind, costs a look nothing.
+# Tasks that may be claimed, by type, so that tasks of other types and tasks that wait behind others
+# do not slow a claim down.
 Index(
     "slipway_task_next",
     tasks.c.type,
@@ -183,7 +187,7 @@ dead_letters = Table(
     sqlite_autoincrement=True,
 )
 
-# One row, which readiness writes to now and then: a full disk shows in a commit only.
+# One row that readiness writes to, because only a commit shows that the disk is full.
 probe = Table(
     "slipway_probe",
     metadata,
@@ -191,7 +195,8 @@ probe = Table(
     Column("written", BigInteger, nullable=False),
 )
 
-# Which member runs which lane of which stream. A mark that outlives its member makes a suspect.
+# The lanes that members read, by stream. If a mark outlives its member, the events that the member
+# may have been handling become suspects.
 marks = Table(
     "slipway_mark",
     metadata,
@@ -200,7 +205,8 @@ marks = Table(
     Column("lane", Integer, primary_key=True),
 )
 
-# Periodic jobs, by name. Who runs one holds its row's lock; `ran_at` is when its last run began.
+# Periodic jobs. A replica that runs a job holds its row's lock; `ran_at` is the start of the last
+# run.
 jobs = Table(
     "slipway_job",
     metadata,
@@ -208,8 +214,8 @@ jobs = Table(
     Column("ran_at", Double, nullable=False),
 )
 
-# Event types that an operator has paused: members take none of their events and run no task of
-# them until the row is gone.
+# Event types that an operator has paused: members handle none of their events and tasks until the
+# row is deleted.
 paused_types = Table(
     "slipway_paused_type",
     metadata,
@@ -218,8 +224,8 @@ paused_types = Table(
     Column("paused_by", String(LONGEST_NAME), nullable=False),
 )
 
-# Lanes that are stopped, written by the member that stopped each, for others to see. `verb` is
-# what an operator does about it.
+# Stopped lanes, written by the member that stopped each. `verb` is the command with which an
+# operator lets it continue.
 stopped_lanes = Table(
     "slipway_stopped_lane",
     metadata,
@@ -231,8 +237,8 @@ stopped_lanes = Table(
     Column("stopped_at", Double, nullable=False),
 )
 
-# Up to where the messages of a foreign stream were read, for each subject that handlers ask for.
-# `generation` is when the stream was made, as its server says.
+# The positions in foreign streams, for each subject that handlers subscribe to. `generation` is the
+# time at which the stream was created, as its server says.
 foreign_positions = Table(
     "slipway_foreign_position",
     metadata,
@@ -243,7 +249,8 @@ foreign_positions = Table(
     Column("event_id", String(LONGEST_NAME), nullable=False),
 )
 
-# Events of foreign producers that were taken: what comes again is known by its source and id.
+# Events of foreign producers that were handled, so that a repeated one is recognized by its source
+# and id.
 foreign_events = Table(
     "slipway_foreign_event",
     metadata,
@@ -253,7 +260,7 @@ foreign_events = Table(
     Index("slipway_foreign_event_taken_at", "taken_at"),
 )
 
-# One row: the service whose database this is, and the database's own UUIDv7.
+# The identity of the database, in one row: the service that it belongs to, and a UUIDv7.
 identity = Table(
     "slipway_identity",
     metadata,

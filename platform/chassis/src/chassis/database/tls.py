@@ -1,4 +1,4 @@
-"""TLS to PostgreSQL, as its URL asks for by libpq's own parameters (sslmode and following)."""
+"""TLS to PostgreSQL, set in its URL by libpq's parameters (sslmode, sslrootcert, …)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 
 
 def problems(url: str) -> Iterator[str]:
-    """What is wrong with what a URL of PostgreSQL says of TLS, a line each."""
+    """Yield what is wrong with the TLS parameters of a PostgreSQL URL, a line each."""
     query = {
         name: value if isinstance(value, str) else value[-1]
         for name, value in make_url(url).query.items()
@@ -25,7 +25,7 @@ def problems(url: str) -> Iterator[str]:
     if ("sslcert" in query) != ("sslkey" in query):
         missing, other = ("sslkey", "sslcert") if "sslcert" in query else ("sslcert", "sslkey")
         yield f"APP_DATABASE_URL: {missing} is required with {other}"
-    # libpq takes "system" for the authorities of the system.
+    # "system" is no file: to libpq it means the certificate authorities of the system.
     named = {name: query[name] for name in _FILES if query.get(name, "system") != "system"}
     files: dict[str, Path | None] = {
         f"APP_DATABASE_URL: {name}": Path(path) for name, path in named.items()

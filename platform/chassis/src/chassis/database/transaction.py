@@ -1,4 +1,4 @@
-"""What a handler gets: a session, and events to publish with its changes in one commit."""
+"""The transaction that handlers get: a session, and events to publish in the same commit."""
 
 from collections.abc import Callable
 from types import CoroutineType, GeneratorType
@@ -22,15 +22,16 @@ _log = structlog.get_logger(__name__)
 
 
 class CreatesEvents(Protocol):
-    """Creates an event of a message: its attributes, and its row in the outbox."""
+    """The part of a service that creates events of messages."""
 
     def create(
         self, message: "Message", cause: "EventContext | None"
-    ) -> "tuple[EventContext, dict[str, object]]": ...
+    ) -> "tuple[EventContext, dict[str, object]]":
+        """Return the attributes of an event, and its row in the outbox."""
 
 
 class ReadTransaction:
-    """A consistent read: all of its statements see one state of the database. It writes nothing."""
+    """A transaction that only reads; all of its statements see the same state of the database."""
 
     def __init__(self, session: WorkSession) -> None:
         self._session = session
@@ -40,15 +41,15 @@ class ReadTransaction:
     def session(self) -> Session:
         """The session, until the work returns.
 
-        Its transaction is ended by the chassis alone; a savepoint (`begin_nested`) is the work's.
+        Only the chassis ends its transaction; the work may use savepoints (`begin_nested`).
 
         Raises:
             TransactionMisused: the transaction is over.
         """
-        self._refuse_if_over("use its session")
+        self._raise_if_over("use its session")
         return self._session
 
-    def _refuse_if_over(self, what: str) -> None:
+    def _raise_if_over(self, what: str) -> None:
         if self._over:
             raise TransactionMisused(
                 f"the transaction is over, too late to {what}: do it before the work returns, or "
@@ -56,8 +57,8 @@ class ReadTransaction:
             )
 
     def _check(self, result: object = None, *, commits: bool = True) -> None:
-        """Raises TransactionMisused if the work ended the transaction, or if `result` shows that
-        it has not run."""
+        """Raise TransactionMisused if the work ended the transaction, or if `result` shows that the
+        work did not run."""
         if isinstance(result, (CoroutineType, GeneratorType)):
             result.close()
             raise TransactionMisused(
@@ -67,6 +68,7 @@ class ReadTransaction:
         self._session.check(commits=commits)
 
     def _end_read(self, result: object) -> None:
+        """End the transaction; raise TransactionMisused if its session has changes."""
         self._check(result, commits=False)
         session = self._session
         if session.new or session.deleted or any(map(session.is_modified, session.dirty)):
@@ -78,7 +80,7 @@ class ReadTransaction:
 
 
 class Transaction(ReadTransaction):
-    """Database changes and events that take effect together, in one commit, or not at all."""
+    """A transaction whose changes and events take effect together in one commit, or not at all."""
 
     def __init__(self, session: WorkSession, events: CreatesEvents) -> None:
         super().__init__(session)
@@ -88,46 +90,47 @@ class Transaction(ReadTransaction):
         self._after_commit: list[Callable[[], None]] = []
 
     def publish(self, message: "Message", *, cause: "EventContext | None" = None) -> "EventContext":
-        """Publish an event when, and only if, this transaction commits.
+        """Publish an event if this transaction commits; return its CloudEvents attributes.
 
-        Returns its CloudEvents attributes. `cause` is the event it follows from; in a handler of
-        single events that event is the default.
+        `cause` is the event that caused it; the default is the event of a handler of single events.
 
         Raises:
             LookupError: the service does not declare that it publishes this type.
             ValueError: the partition key is empty, or the event is too large (EventTooLarge).
             TransactionMisused: the transaction is over.
         """
-        self._refuse_if_over("publish")
+        self._raise_if_over("publish")
         context, row = self._events.create(message, cause or self.cause)
         self._rows.append(row)
         return context
 
     def after_commit(self, call: Callable[[], None]) -> None:
-        """Call on this thread once the commit is done; not if it fails.
+        """Register a call for after the commit, on this thread; it is not made if the commit fails.
 
-        What the call raises is logged, since nothing can be undone any more.
+        An exception of the call is logged, since the commit cannot be undone.
 
         Raises:
             TransactionMisused: the transaction is over.
         """
-        self._refuse_if_over("ask for a call")
+        self._raise_if_over("register a call")
         self._after_commit.append(call)
 
     def _finish(self, result: object) -> bool:
-        """Flush, then write the outbox as the last statement; whether there was anything in it.
+        """Commit; return whether events were added to the outbox.
 
-        Last, so that the outbox's own order follows the order in which rows were locked.
+        The outbox is written by the last statement, so that the order of its rows follows the order
+        in which the work locked rows.
         """
         self._check(result)
         self._session.flush()
-        self._over = True  # from here on an event would come too late
+        self._over = True  # an event could not be added any more
         if self._rows:
             self._session.execute(insert(tables.outbox), self._rows)
         self._session.finish()
         return bool(self._rows)
 
     def _committed(self) -> None:
+        """Make the calls that were registered for after the commit."""
         for call in self._after_commit:
             try:
                 call()

@@ -1,10 +1,10 @@
-"""The session that work gets: it may do anything in its transaction but end it.
+"""The session that work gets, in which it can do anything but end the transaction.
 
-The transaction holds more than the work's own changes: positions, other events of the batch, what
-is to be published. SQLAlchemy's usual ways to end a transaction are refused where they are called,
-and a refusal that the work swallows fails the transaction at its end. What gets around that is
-found before each statement and before the commit: the driver itself says whether the transaction
-that began is still open.
+The transaction contains more than the work's changes: positions, other events of the batch, events
+to publish. SQLAlchemy's methods that end a transaction therefore raise TransactionMisused, and if
+the work catches that error the transaction fails at its end. Other ways to end it, such as a
+COMMIT sent as text, are found before each statement and before the commit, because the driver knows
+whether the transaction is still open.
 """
 
 import re
@@ -28,22 +28,22 @@ _ENDS = re.compile(
     r"|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b))\b",
     re.IGNORECASE | re.DOTALL,
 )
-# libpq's PQtransactionStatus.
+# Values of libpq's PQtransactionStatus.
 _IDLE, _FAILED = 0, 3
 
 
 class TransactionMisused(Exception):
-    """Work used its transaction in a way that would lose or double something; nothing was changed.
+    """Work used its transaction in a way that could lose or double changes; nothing was changed.
 
-    It fails like any other error of the work, also if the work catches it.
+    The transaction fails as with any other error of the work, even if the work catches this one.
     """
 
 
 class WorkSession(Session):
-    """A session within one transaction, which `open` begins and ends."""
+    """A session with one transaction, which ends with the block of `open`."""
 
     def __init__(self, engine: Engine) -> None:
-        # No transaction begins by itself, and a session that is over stays so.
+        # No transaction may begin by itself, and a closed session must stay closed.
         super().__init__(engine, autobegin=False, close_resets_only=False)
         self._engine = engine
         self._root: SessionTransaction | None = None
@@ -55,13 +55,13 @@ class WorkSession(Session):
     @classmethod
     @contextmanager
     def open(cls, engine: Engine) -> Iterator["WorkSession"]:
-        """A session that `start` begins; at the end of the block it is over for good."""
+        """Open a session, whose transaction `start` begins; close it at the end of the block."""
         session = cls(engine)
         try:
             yield session
         finally:
             session._guarded = False
-            _guarded.pop(id(session._connection), None)
+            _sessions.pop(id(session._connection), None)
             Session.close(session)
 
     def start(self) -> None:
@@ -76,29 +76,31 @@ class WorkSession(Session):
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            # A pooled connection that has died meanwhile: nothing has been done in it.
+            # The pooled connection had died. Nothing was done in it, so a new one replaces it.
             connection = self.connection()
         self._connection = connection
         self._driver = connection.connection.dbapi_connection
-        _guarded[id(connection)] = self
+        _sessions[id(connection)] = self
         self._guarded = True
 
     def check(self, *, commits: bool = True) -> None:
-        """Whether the transaction that began is open, and can be committed if it `commits`.
+        """Check that the transaction is open and, if `commits` is true, that it can be committed.
 
         Raises:
-            TransactionMisused: the work has ended it, or has tried to.
+            TransactionMisused: the work has ended the transaction, or has tried to.
         """
         if self._misuse is None:
             if self.get_transaction() is not self._root or is_idle(self._driver):
-                self._note("the transaction was ended before its time")
+                self._note_misuse("the work ended the transaction")
             elif commits and _has_failed(self._driver):
-                self._note("a statement failed, and its error was caught outside of a savepoint")
+                self._note_misuse(
+                    "a statement failed, and its error was caught outside of a savepoint"
+                )
         if self._misuse is not None:
             raise self._misuse
 
     def finish(self) -> None:
-        """Commit.
+        """Commit the transaction.
 
         Raises:
             TransactionMisused: as `check`.
@@ -108,7 +110,7 @@ class WorkSession(Session):
         self._guarded = False
         Session.commit(self)
 
-    # --- refused --------------------------------------------------------------------------------
+    # --- methods that raise TransactionMisused --------------------------------------------------
 
     def begin(self, nested: bool = False) -> SessionTransaction:
         if not nested:
@@ -131,64 +133,65 @@ class WorkSession(Session):
         self._refuse("session.invalidate()")
 
     def _refuse(self, what: str) -> NoReturn:
-        """Refuse it, and fail the transaction whatever becomes of this error."""
-        raise self._note(f"{what} would end the transaction that the work was given")
+        """Raise TransactionMisused; the transaction fails even if the work catches that error."""
+        raise self._note_misuse(f"{what} would end the transaction that the work was given")
 
-    def _note(self, what: str) -> TransactionMisused:
+    def _note_misuse(self, what: str) -> TransactionMisused:
         misuse = TransactionMisused(f"{what}: {_INSTEAD}")
         self._misuse = self._misuse or misuse
         return misuse
 
-    # --- seen at the connection -----------------------------------------------------------------
+    # --- events of the connection ---------------------------------------------------------------
 
-    def _committing(self) -> None:
+    def _before_commit(self) -> None:
         if self._guarded:
             self._refuse("a commit of its connection")
 
-    def _rolled_back(self) -> None:
+    def _after_rollback(self) -> None:
         if self._guarded:
-            self._note("the transaction was rolled back, by a flush that failed or by the work")
+            self._note_misuse("a failed flush or the work rolled the transaction back")
 
-    def _executing(self, statement: str) -> None:
+    def _before_statement(self, statement: str) -> None:
         if not self._guarded:
             return
         if is_idle(self._driver):
-            raise self._note("the transaction was ended before its time")
+            raise self._note_misuse("the work ended the transaction")
         if ends := _ENDS.match(statement):
             self._refuse(ends[1].upper())
 
 
 def guard(engine: Engine) -> None:
-    """Let the WorkSessions of this engine see what becomes of their connection."""
+    """Tell the WorkSessions of an engine what is done with their connections."""
 
     @event.listens_for(engine, "commit")
     def on_commit(connection: Any) -> None:
-        if (session := _guarded.get(id(connection))) is not None:
-            session._committing()
+        if (session := _sessions.get(id(connection))) is not None:
+            session._before_commit()
 
     @event.listens_for(engine, "rollback")
     def on_rollback(connection: Any) -> None:
-        if (session := _guarded.get(id(connection))) is not None:
-            session._rolled_back()
+        if (session := _sessions.get(id(connection))) is not None:
+            session._after_rollback()
 
     @event.listens_for(engine, "before_cursor_execute")
     def on_execute(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if (session := _guarded.get(id(connection))) is not None:
-            session._executing(statement)
+        if (session := _sessions.get(id(connection))) is not None:
+            session._before_statement(statement)
 
 
-# By the id of the connection, which each session keeps for as long as it is here: an execution
-# option would be merged into those of each statement.
-_guarded: dict[int, WorkSession] = {}
+# Sessions by the id of their connection, which they keep alive. An execution option would cost
+# more, because SQLAlchemy merges options for each statement.
+_sessions: dict[int, WorkSession] = {}
 
 
 def is_idle(driver: Any) -> bool:
-    """Whether the driver's connection is outside of any transaction; a lost one is not."""
+    """Return whether a driver's connection has no open transaction; a lost connection counts as
+    open."""
     if hasattr(driver, "pgconn"):
         return bool(driver.pgconn.transaction_status == _IDLE)
     return not driver.in_transaction
 
 
 def _has_failed(driver: Any) -> bool:
-    """Whether PostgreSQL would answer a COMMIT by rolling back, without an error."""
+    """Return whether PostgreSQL would answer a COMMIT by rolling back without an error."""
     return hasattr(driver, "pgconn") and bool(driver.pgconn.transaction_status == _FAILED)

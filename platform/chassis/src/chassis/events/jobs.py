@@ -1,9 +1,8 @@
-"""Runs a service's periodic jobs: each once in its time over all replicas, never twice at once.
+"""Periodic jobs of a service: each runs once per interval over all replicas, never twice at once.
 
-A run holds the lock of its job's row in the same transaction as its work. So no replica keeps a job
-from the others: one that stands still between two runs holds nothing, and one that stands still in
-the middle of a run loses its session, its lock and its changes together (PostgreSQL's
-idle_in_transaction_session_timeout).
+A run locks its job's row in the same transaction as its work. A replica that hangs between two runs
+therefore holds no lock, and one that hangs during a run loses its session, its lock and its changes
+together (PostgreSQL's idle_in_transaction_session_timeout).
 """
 
 import asyncio
@@ -34,13 +33,14 @@ from chassis.parameters import Parameters, resolve_parameters
 __all__ = ["PeriodicJob", "bind_job", "job_problems", "run_periodically"]
 
 _log = structlog.get_logger(__name__)
-# A replica that wakes a little before the time is up takes the run: its next look is far off.
-_EARLY = 0.9
+# A replica that wakes up to 10 % of the interval early runs the job, because it would check again
+# only after a whole interval.
+_EARLIEST_RUN = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class PeriodicJob:
-    """`work` runs in a transaction every `seconds`."""
+    """A job bound to its arguments; `work` runs in a transaction every `seconds`."""
 
     name: str
     work: Callable[[Transaction], object]
@@ -71,7 +71,7 @@ def _parameters(job: Job, settings: BaseSettings) -> Parameters:
 
 
 async def run_periodically(database: Database, job: PeriodicJob) -> None:
-    """Run the job until cancelled, whenever its time has come and no other replica runs it."""
+    """Run the job at each interval if no other replica has run it, until cancelled."""
     while True:
         await asyncio.sleep(job.seconds)
         try:
@@ -89,22 +89,23 @@ async def run_periodically(database: Database, job: PeriodicJob) -> None:
 
 
 def _run_if_due(tx: Transaction, job: PeriodicJob) -> None:
-    if _take_run(tx, job):
+    if _lock_if_due(tx, job):
         job.work(tx)
 
 
-def _take_run(tx: Transaction, job: PeriodicJob) -> bool:
-    """Whether its time has come and nobody else runs it; nobody else does until this commit."""
+def _lock_if_due(tx: Transaction, job: PeriodicJob) -> bool:
+    """Return whether the job is due and no other replica runs it; lock it until the commit."""
     now = time.time()
     row = select(jobs.c.ran_at).where(jobs.c.name == job.name)
     ran_at = tx.session.execute(row.with_for_update(skip_locked=True)).scalar()
-    if ran_at is None:  # nobody has ever run it, or somebody does at this moment
+    if ran_at is None:  # it has never run, or another replica runs it now
         # PostgreSQL's ON CONFLICT DO NOTHING; SQLite understands the same text.
         new = postgresql.insert(jobs).values(name=job.name, ran_at=now)
         added = tx.session.execute(new.on_conflict_do_nothing().returning(jobs.c.name))
         return added.first() is not None
-    # The distance, in either direction: a clock that was ahead keeps nobody from running it.
-    if abs(now - ran_at) < _EARLY * job.seconds:
+    # The distance counts in either direction: otherwise a replica whose clock is fast could prevent
+    # later runs.
+    if abs(now - ran_at) < _EARLIEST_RUN * job.seconds:
         return False
     tx.session.execute(update(jobs).where(jobs.c.name == job.name).values(ran_at=now))
     return True

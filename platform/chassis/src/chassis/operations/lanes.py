@@ -117,7 +117,7 @@ async def plan_begin_anew(
         CannotMove: the producer did not begin anew, or the stream does not hold that number.
     """
     if from_number is None and before is None:
-        raise CannotMove(f"{subject} has no position; give the next number by --from")
+        raise CannotMove(f"{subject} has no position; give --from NUMBER")
     first: Position | None = None
     async for stored in read_from(client, stream, 1, subject):
         event = position_of(stored.headers, stored.sequence)

@@ -72,7 +72,7 @@ class CallHandling:
             try:
                 deadline.begin(context.time_remaining())
                 metadata = context.invocation_metadata() or ()
-                forwarding.begin(self._forwarding.of(metadata))
+                forwarding.begin(self._forwarding.select(metadata))
                 with trace_context.attached(*_trace_of(metadata)):
                     return await timed(request, context)
             finally:

@@ -1,1 +1,1 @@
-"""How alembic runs here; the chassis' own revisions are in versions/."""
+"""Alembic's environment; versions/ has the revisions of the chassis."""

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on the connection it is given."""
+"""Alembic's entry point, which runs the revisions on the connection it is given."""
 
 from alembic import context
 
@@ -6,7 +6,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     render_as_batch=True,
     transaction_per_migration=True,
-    # SQLite can, too, on a connection that begins its transactions itself.
+    # SQLite can too, because `migrate` begins its transactions explicitly.
     transactional_ddl=True,
 )
 with context.begin_transaction():

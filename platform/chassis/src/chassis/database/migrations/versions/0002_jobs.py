@@ -1,4 +1,4 @@
-"""When each periodic job ran last: replicas share its runs by this row."""
+"""Periodic jobs, each with the time of its last run."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Which lives of a producer's counters came before the present one."""
+"""Lineage: the generations of a producer's counters before the present one."""
 
 import sqlalchemy as sa
 from alembic import op

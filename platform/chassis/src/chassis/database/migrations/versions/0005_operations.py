@@ -1,4 +1,4 @@
-"""Types an operator has paused, and lanes that are stopped, as every process sees them."""
+"""Types that an operator has paused, and stopped lanes."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What may be claimed is found by its type: tasks that wait cost a look nothing."""
+"""An index of claimable tasks by type, so that waiting tasks do not slow a claim down."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""When events were sent, and those that the stream refused."""
+"""Marks of sending, and events that the stream refused."""
 
 import sqlalchemy as sa
 from alembic import op

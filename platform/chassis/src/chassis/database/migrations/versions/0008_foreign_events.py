@@ -1,4 +1,4 @@
-"""Events of foreign producers: how far their streams were read, and what was taken."""
+"""Positions in foreign streams, and foreign events that were handled."""
 
 import sqlalchemy as sa
 from alembic import op

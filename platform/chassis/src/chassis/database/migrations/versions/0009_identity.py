@@ -1,4 +1,4 @@
-"""Whose database it is."""
+"""The identity of the database."""
 
 import sqlalchemy as sa
 from alembic import op

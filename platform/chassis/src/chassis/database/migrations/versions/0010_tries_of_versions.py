@@ -1,4 +1,4 @@
-"""A task's tries are kept by the version that made them."""
+"""The tries of a task by the version that made them."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,1 +1,1 @@
-"""Revisions of the chassis' own tables."""
+"""Revisions of the tables of the chassis."""
