@@ -9,7 +9,8 @@ import collections.abc
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic_settings import BaseSettings
 
@@ -137,6 +138,9 @@ def full_name(thing: Any) -> str:
 
 def short_name(annotation: Any) -> str:
     """Return an annotation as it is written: `BookSold`, `Sequence[BookSold]`."""
-    if arguments := get_args(annotation):
-        return f"{short_name(get_origin(annotation))}[{', '.join(map(short_name, arguments))}]"
+    origin, arguments = get_origin(annotation), [short_name(each) for each in get_args(annotation)]
+    if origin in (Union, UnionType):
+        return " | ".join(arguments)
+    if arguments:
+        return f"{short_name(origin)}[{', '.join(arguments)}]"
     return getattr(annotation, "__name__", None) or str(annotation)

@@ -147,7 +147,7 @@ async def test_a_flush_that_failed_is_not_to_be_swallowed(database: Database) ->
         with suppress(IntegrityError):
             tx.session.flush()
 
-    with pytest.raises(TransactionMisused, match="a flush that failed"):
+    with pytest.raises(TransactionMisused, match="a failed flush"):
         await database.transaction(work)
     assert await lines(database) == [1]
 

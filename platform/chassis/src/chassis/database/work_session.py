@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session, SessionTransaction
 __all__ = ["TransactionMisused", "WorkSession", "guard", "is_idle"]
 
 _INSTEAD = (
-    "the chassis commits when the work returns, and rolls back when it raises; what may fail "
-    "without failing the whole goes into `with tx.session.begin_nested():`"
+    "the chassis commits when the work returns, and rolls back when it raises; put statements that "
+    "may fail alone into `with tx.session.begin_nested():`"
 )
 _ENDS = re.compile(
     r"(?:\s|--[^\n]*\n|/\*.*?\*/|;)*"

@@ -87,20 +87,20 @@ def bind_all(
     """
     handlers: dict[str, Handler] = {}
     broadcasts: dict[str, list[Handler]] = {}
-    problems: list[str] = []
+    problems: dict[
+        str, None
+    ] = {}  # without repetitions: a broadcast handler may have several types
     for subscription in (s for router in routers for s in router.subscriptions):
         try:
             handler = _bind(subscription, settings, stub_of)
         except DeclarationError as error:
-            problems.append(str(error))
+            problems[str(error)] = None
             continue
         if handler.kind == "broadcast":
             broadcasts.setdefault(handler.type, []).append(handler)
         elif (first := handlers.setdefault(handler.type, handler)) is not handler:
-            problems.append(
-                f"{handler.name} and {first.name} both handle {handler.type}: "
-                "a service has one handler per event type"
-            )
+            problem = f"{handler.name} and {first.name} both handle {handler.type}"
+            problems[f"{problem}: a service has one handler per event type"] = None
     if problems:
         raise DeclarationError("\n".join(problems))
     return handlers, broadcasts

@@ -1,4 +1,4 @@
-"""Events heard by every replica: no position, no retry, no effect."""
+"""Broadcast handlers, which every replica calls: no position, no retry, no effect."""
 
 import asyncio
 from collections.abc import Mapping
@@ -22,17 +22,17 @@ _log = structlog.get_logger(__name__)
 
 
 def subscribe_broadcasts(broker: Broker, handlers: Mapping[str, list[Handler]]) -> None:
-    """Subscribe to the events as they are published."""
-    for type, listeners in handlers.items():
+    """Call broadcast handlers, given by event type, for events as they are published."""
+    for type, handlers_of_type in handlers.items():
 
-        async def hear(message: Msg, listeners: list[Handler] = listeners) -> None:
-            for handler in listeners:
-                await _tell(handler, message)
+        async def call_all(message: Msg, of_type: list[Handler] = handlers_of_type) -> None:
+            for handler in of_type:
+                await _call(handler, message)
 
-        broker.subscribe(subjects_of(type), hear)
+        broker.subscribe(subjects_of(type), call_all)
 
 
-async def _tell(handler: Handler, message: Msg) -> None:
+async def _call(handler: Handler, message: Msg) -> None:
     try:
         received = decode(message.headers, message.data)
         event: Message = from_data(handler.message, received.datacontenttype, received.data)

@@ -1,4 +1,4 @@
-"""Handlers called within a transaction, each in its event's trace and timed."""
+"""Calls of `def` handlers in a transaction, traced and timed."""
 
 import time
 from collections.abc import Sequence
@@ -20,8 +20,10 @@ def call_one(
     context: EventContext,
     published: TraceContext,
 ) -> None:
-    """Call a `def` handler (of lists: with lists of one) within the trace of the span that
-    published its event."""
+    """Call a handler for one event, in the trace of the span that published the event.
+
+    An `on_batch` handler gets lists of one.
+    """
     tx.cause = context
     started = time.perf_counter()
     with event_span(handler.type, context, published):
@@ -30,7 +32,7 @@ def call_one(
         else:
             result = handler(message, context, tx=tx)
         tx._check(result)
-    _took(handler, started)
+    _observe(handler, started)
 
 
 def call_batch(
@@ -40,15 +42,17 @@ def call_batch(
     contexts: Sequence[object],
     published: Sequence[TraceContext],
 ) -> None:
-    """Call an `on_batch` handler in a trace of its own, linked with the spans that published its
-    events. What it publishes has no single event as its cause."""
+    """Call an `on_batch` handler in a new trace with links to the spans that published its events.
+
+    Events that it publishes have no cause, because there is not one event that caused them.
+    """
     tx.cause = None
     links = [span.traceparent for span in published if span.traceparent]
     started = time.perf_counter()
     with tracing.start_span(f"handle {handler.type}", root=True, links=links, kind="consumer"):
         tx._check(handler(messages, contexts, tx=tx))
-    _took(handler, started)
+    _observe(handler, started)
 
 
-def _took(handler: Handler, started: float) -> None:
+def _observe(handler: Handler, started: float) -> None:
     metrics.EVENT_HANDLER_SECONDS.labels(handler.type).observe(time.perf_counter() - started)

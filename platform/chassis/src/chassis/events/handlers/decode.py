@@ -1,4 +1,4 @@
-"""What a handler is called with, decoded from what an event's headers and data say."""
+"""Arguments of a handler, decoded from the headers and data of an event."""
 
 import json
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ __all__ = ["message_of", "read_stored", "trace_of"]
 def read_stored(
     headers: bytes, data: bytes, handler: Handler
 ) -> tuple[EventContext, Message, TraceContext]:
-    """Decode an event from a task's row: attributes, message, publishing span.
+    """Decode an event from a task's row; return its attributes, message and publishing span.
 
     Raises:
-        Undecodable: this version cannot.
+        Undecodable: this version of the service cannot decode it.
     """
     stored: Mapping[str, str] = json.loads(headers)
     received = decode(stored, data)
@@ -29,16 +29,16 @@ def read_stored(
 
 
 def message_of(received: Received, handler: Handler) -> Message:
-    """Decode the data as the message that the handler takes.
+    """Decode the data of an event as the handler's type of message.
 
     Raises:
-        Undecodable: it is no such message.
+        Undecodable: the data is not a valid message of this type.
     """
     return from_data(handler.message, received.datacontenttype, received.data)
 
 
 def trace_of(headers: Mapping[str, str]) -> TraceContext:
-    """The span that published an event with these headers."""
+    """Return the span that published an event with these headers."""
     return TraceContext(
         transport.header(headers, "traceparent"), transport.header(headers, "tracestate")
     )

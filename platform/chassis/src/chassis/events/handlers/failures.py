@@ -1,4 +1,4 @@
-"""Reasons and log lines for events: failed, rejected or handled."""
+"""Reasons of failures, and what the log says of failed and handled events."""
 
 from typing import Any
 
@@ -11,31 +11,31 @@ from chassis.events.wire.attributes import Undecodable
 __all__ = ["failure", "log_handled", "reason_of"]
 
 _log = structlog.get_logger("chassis.events")
-_LONGEST = 1000
+_MAX_CHARACTERS = 1000
 
 
 def failure(
     error: BaseException, *, event_id: str, type: str, key: str, handler: str, first: bool
 ) -> dict[str, Any]:
-    """What a log line says of a handler that failed.
+    """Return the key-values of the log line for a handler that failed.
 
-    The first try's has the traceback, if the error is nobody's intention: a handler that rejects,
-    a called service that is away and data that cannot be decoded need none.
+    The line of the first try has the traceback, unless the error is an expected one: a rejection,
+    data that cannot be decoded, or a called service that is unavailable.
     """
-    said: dict[str, Any] = {
+    values: dict[str, Any] = {
         "event_id": event_id,
         "type": type,
         "key": key,
         "handler": handler,
         "reason": reason_of(error),
     }
-    meant = isinstance(error, (Reject, Undecodable)) or is_unavailable(error)
-    return {**said, "exc_info": error} if first and not meant else said
+    expected = isinstance(error, (Reject, Undecodable)) or is_unavailable(error)
+    return {**values, "exc_info": error} if first and not expected else values
 
 
-def log_handled(type: str, event_id: str, key: str, **said: object) -> None:
-    """One line for an event that took effect, where the setting log_events asks for it."""
-    _log.info("event handled", type=type, event_id=event_id, key=key, **said)
+def log_handled(type: str, event_id: str, key: str, **values: object) -> None:
+    """Log an event that took effect; callers do so if the setting `log_events` is on."""
+    _log.info("event handled", type=type, event_id=event_id, key=key, **values)
 
 
 def reason_of(error: BaseException) -> str:
@@ -46,13 +46,13 @@ def reason_of(error: BaseException) -> str:
         kind = "undecodable"
     else:
         kind = type(error).__name__
-    return f"{kind}: {_first_line(error)}"[:_LONGEST]
+    return f"{kind}: {_first_line(error)}"[:_MAX_CHARACTERS]
 
 
 def _first_line(error: BaseException) -> str:
     try:
-        first = (str(error).splitlines() or [""])[0][:_LONGEST]
-    except Exception:  # an error that cannot even be shown is still its event's
+        first = (str(error).splitlines() or [""])[0][:_MAX_CHARACTERS]
+    except Exception:  # even an error whose text fails is the failure of its event
         return ""
-    # PostgreSQL holds no NUL, and nobody half a character.
+    # PostgreSQL cannot store NUL, and no database can store lone surrogates.
     return first.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")

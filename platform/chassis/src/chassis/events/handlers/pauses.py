@@ -1,8 +1,8 @@
-"""Event types that an operator has paused: a table that every member looks at.
+"""Event types that an operator has paused, in a table that every member reads.
 
-A member takes no event of a paused type and begins no task of one; what is in hand ends. Events of
-other types go on, those of the same lane and key too: while a type is paused, order holds within
-each type only.
+A member handles no events and starts no tasks of a paused type; those that already run are
+finished. Other types continue, those of the same lane and key too: while a type is paused, events
+are in order only within each type.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Since when (epoch seconds) and by whom a type is paused."""
+    """A paused type, with the time (epoch seconds) and the operator that paused it."""
 
     type: str
     paused_at: float
@@ -33,63 +33,65 @@ class Pause:
 
 
 def load(session: Session) -> list[Pause]:
-    """All of them."""
+    """Return all paused types."""
     rows = session.execute(select(paused_types).order_by(paused_types.c.type))
     return [Pause(row.type, row.paused_at, row.paused_by) for row in rows]
 
 
 def pause(session: Session, types: Collection[str], by: str) -> int:
-    """Pause types from now on; how many of them were not paused yet."""
+    """Pause types; return how many of them were not paused before."""
     new = sorted(set(types) - {paused.type for paused in load(session)})
     if new:
-        now, who = time.time(), by[:LONGEST_NAME]
-        rows = [{"type": type, "paused_at": now, "paused_by": who} for type in new]
+        now, name = time.time(), by[:LONGEST_NAME]
+        rows = [{"type": type, "paused_at": now, "paused_by": name} for type in new]
         session.execute(insert(paused_types), rows)
     return len(new)
 
 
 def resume(session: Session, types: Collection[str]) -> int:
-    """Let paused types go on; how many of them were paused."""
-    known = sorted(set(types) & {paused.type for paused in load(session)})
-    session.execute(delete(paused_types).where(paused_types.c.type.in_(known)))
-    return len(known)
+    """Resume types; return how many of them were paused."""
+    resumed = sorted(set(types) & {paused.type for paused in load(session)})
+    session.execute(delete(paused_types).where(paused_types.c.type.in_(resumed)))
+    return len(resumed)
 
 
 class Pauses:
-    """The paused types as a member knows them; `loaded` once it has looked for the first time."""
+    """The paused types as a member knows them; `loaded` is set after the first read."""
 
     def __init__(self, database: Database, every_seconds: float) -> None:
         self._database = database
         self._every_seconds = every_seconds
         self._on_change: list[Callable[[], None]] = []
-        self._again = asyncio.Event()
+        self._read_now = asyncio.Event()
         self.types: frozenset[str] = frozenset()
         self.loaded = asyncio.Event()
 
     def on_change(self, call: Callable[[], None]) -> None:
-        """Call whenever other types are paused than before."""
+        """Register a call for each change of the paused types."""
         self._on_change.append(call)
 
     def look_again(self) -> None:
-        """Look at once. Call on the event loop."""
-        self._again.set()
+        """Read the table at once. To be called on the event loop."""
+        self._read_now.set()
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Read the table at each interval, until cancelled."""
         while True:
-            self._again.clear()
+            self._read_now.clear()
             try:
                 paused = await self._database.read(lambda tx: load(tx.session))
-            except Exception as error:  # that the database is away is said elsewhere
+            except (
+                Exception
+            ) as error:  # other parts log at a higher level that the database is unavailable
                 _log.debug(
                     "reading paused types failed; keeping the last known ones", error=repr(error)
                 )
             else:
                 self.found(paused)
-            await wait_at_most(self._again, self._every_seconds)
+            await wait_at_most(self._read_now, self._every_seconds)
 
     def found(self, paused: Collection[Pause]) -> None:
-        """These are paused now, by the database."""
+        """Apply what was read; log the changes and make the registered calls."""
         types = frozenset(each.type for each in paused)
         self.loaded.set()
         if types == self.types:

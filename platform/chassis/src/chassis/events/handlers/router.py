@@ -1,4 +1,4 @@
-"""Declares what a service does with the events it subscribes to."""
+"""Routers, by which a service declares its event handlers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Start = Literal["oldest", "newest"]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Foreign:
-    """Where the events of a producer come from that is no service of the platform."""
+    """The stream and the subject of events from a producer outside the platform."""
 
     stream: str
     subject: str
@@ -41,7 +41,7 @@ class Subscription:
 
 
 class EventRouter:
-    """A collection of handlers; a Service takes one or more."""
+    """A collection of handlers, of which a Service has one or more."""
 
     def __init__(self) -> None:
         self.subscriptions: list[Subscription] = []
@@ -50,11 +50,11 @@ class EventRouter:
         """Handle events of this type one by one.
 
         A `def` handler changes the database and publishes through its Transaction; the chassis
-        runs many events in one commit. An `async def` handler may wait on the outside and then
-        commits once, by `await transact(...)`.
+        handles many events in one commit. An `async def` handler may wait for other systems, and
+        commits once by `await transact(...)`.
 
-        `start` says where a service that has never read this type begins: at the oldest event
-        held, or after the newest.
+        `start` says where a service begins that has no position for this type: at the oldest event
+        of the stream, or after the newest.
         """
 
         def register(function: F) -> F:
@@ -73,15 +73,15 @@ class EventRouter:
         type: str = "",
         start: Start = "oldest",
     ) -> Callable[[F], F]:
-        """Handle CloudEvents that a producer outside the platform puts into a stream of its own.
+        """Handle CloudEvents that a producer outside the platform publishes to its own stream.
 
-        They have no numbers of ours: each is taken once by its `source` and `id`, which are kept
-        for `APP_FOREIGN_ID_SECONDS`, and in the order of the stream. `subject` is that of the
-        stream's messages, wildcards allowed; `type` is the CloudEvents type, if that is not the
-        message's full name. Other types on the subject are passed over; what is no CloudEvent, or
-        cannot be read as the message, becomes a dead letter. Data may be JSON or protobuf.
+        These events have no numbers. Each is handled once, in the order of the stream, and
+        recognized by its `source` and `id`, which are kept for `APP_FOREIGN_ID_SECONDS`. `subject`
+        is that of the stream's messages, wildcards allowed; `type` is the CloudEvents type if it is
+        not the message's full name. Events of other types are skipped. A message that is not a
+        CloudEvent, or cannot be decoded, becomes a dead letter. Data may be JSON or protobuf.
 
-        The stream is only read: it keeps messages by limits, whoever has read them.
+        The stream must keep messages by limits, since reading does not remove them.
         """
 
         def register(function: F) -> F:
@@ -96,7 +96,7 @@ class EventRouter:
     def on_batch(self, message: type[Message], *, start: Start = "oldest") -> Callable[[F], F]:
         """Handle many events of this type at once, for set-based SQL.
 
-        If the handler raises, its events are tried again as lists of one.
+        If the handler raises, its events are handled again as lists of one.
         """
 
         def register(function: F) -> F:

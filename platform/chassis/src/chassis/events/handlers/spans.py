@@ -1,4 +1,4 @@
-"""An event's place in traces and logs."""
+"""The span of a handler, in the trace of its event."""
 
 import logging
 from collections.abc import Iterator
@@ -12,14 +12,15 @@ from chassis.telemetry.trace_context import TraceContext
 
 __all__ = ["event_span"]
 
-# One line per event: it must cost nothing while nobody wants it.
+# The standard library's logger, because this line is logged for each event and must cost nothing
+# while the level is above debug.
 _log = logging.getLogger(__name__)
 _NOTHING = nullcontext()
 
 
 @contextmanager
 def event_span(type: str, context: EventContext, published: TraceContext) -> Iterator[None]:
-    """The handler's span, in its event's trace, with the publishing span as parent."""
+    """Run a handler in a span whose parent is the span that published the event."""
     bound = bind_contextvars(event_id=context.id)
     try:
         traced = tracing.enabled or published.traceparent or context.traceparent
