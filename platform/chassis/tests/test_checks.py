@@ -155,7 +155,7 @@ def test_a_class_that_does_not_fit_its_contract_is_refused(implementation: type,
 
 
 def test_a_service_that_is_named_otherwise_than_its_events_package_is_refused() -> None:
-    """Its events would go into one stream, and its consumers wait for them in another."""
+    """Its events would go to one stream while its consumers read another."""
     named = Service("book-store", settings=Settings, publishes=[BookSold])
     (line,) = find_problems(named, Settings())
     assert "book-store publishes bookstore.v1.BookSold" in line

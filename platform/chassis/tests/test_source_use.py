@@ -1,4 +1,4 @@
-"""What a service's source publishes or calls undeclared is found without running it."""
+"""Undeclared events and calls in a service's source are found without running it."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ PUBLISHES = "publishes bookstore.v1.BookSold; add it to publishes=[...] of books
 
 @pytest.fixture
 def make_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeService]:
-    """A service in a package of its own, with this source beside its settings."""
+    """A function that makes a service in a package with this source and its settings."""
     package = f"shop_{uuid4().hex}"
     monkeypatch.syspath_prepend(str(tmp_path))
 

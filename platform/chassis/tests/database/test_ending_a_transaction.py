@@ -1,4 +1,4 @@
-"""Work may do anything in its transaction but end it: that fails, whatever the work makes of it."""
+"""Work that ends its transaction fails, even if it catches the error."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ Misuse = Callable[[Session], object]
 
 
 class Line:
-    """A line of the journal, as an ORM object."""
+    """A line of the journal as an ORM object."""
 
     id: int
 
@@ -75,9 +75,9 @@ REFUSED: dict[str, Misuse] = {
     "ROLLBACK": lambda session: session.execute(text("  /* again */ rollback")),
     "END": lambda session: session.connection().exec_driver_sql("END"),
 }
-# SQLAlchemy takes the transaction for ended though its commit was refused.
+# SQLAlchemy considers the transaction ended after these, although the commit was refused.
 SPENT = {"its transaction's commit", "its connection's commit"}
-GETS_AROUND: dict[str, Misuse] = {
+UNREFUSED: dict[str, Misuse] = {
     "its transaction's rollback": lambda session: session.get_transaction().rollback(),  # type: ignore[union-attr]
     "its transaction's close": lambda session: session.get_transaction().close(),  # type: ignore[union-attr]
     "its connection's rollback": lambda session: session.connection().rollback(),
@@ -95,7 +95,7 @@ async def test_ending_the_transaction_is_refused_at_the_call(database: Database)
             with pytest.raises(TransactionMisused, match=r"begin_nested\(\)"):
                 end(tx.session)
             if how not in SPENT:
-                write(tx.session, 2)  # nothing has happened to the transaction
+                write(tx.session, 2)  # the transaction is still open
                 assert tx.session.scalar(select(func.count()).select_from(journal)) == 2
             raise ZeroDivisionError
 
@@ -107,7 +107,7 @@ async def test_ending_the_transaction_is_refused_at_the_call(database: Database)
 async def test_work_that_goes_on_after_it_has_ended_its_transaction_fails_with_all_it_did(
     database: Database,
 ) -> None:
-    for how, end in {**REFUSED, **GETS_AROUND}.items():
+    for how, end in {**REFUSED, **UNREFUSED}.items():
 
         def work(tx: Transaction, end: Misuse = end) -> None:
             write(tx.session, 1)
@@ -120,7 +120,7 @@ async def test_work_that_goes_on_after_it_has_ended_its_transaction_fails_with_a
         with pytest.raises(TransactionMisused, match=r"begin_nested\(\)"):
             await database.transaction(work)
         assert await lines(database) == [], how
-        # And the connection is as good as new.
+        # The connection can still be used.
         await database.transaction(lambda tx: write(tx.session, 3))
         assert await lines(database) == [3], how
         await database.transaction(lambda tx: tx.session.execute(delete(journal)))
@@ -155,7 +155,7 @@ async def test_a_flush_that_failed_is_not_to_be_swallowed(database: Database) ->
 async def test_an_error_that_was_swallowed_takes_nothing_back_without_a_word(
     database: Database,
 ) -> None:
-    """PostgreSQL answers the COMMIT of a failed transaction by rolling back, and calls it done."""
+    """PostgreSQL answers the COMMIT of a failed transaction by rolling back, without an error."""
     await database.transaction(lambda tx: write(tx.session, 1))
 
     def work(tx: Transaction) -> None:
@@ -163,7 +163,7 @@ async def test_an_error_that_was_swallowed_takes_nothing_back_without_a_word(
         with suppress(IntegrityError):
             write(tx.session, 1)
 
-    if database.sqlite:  # it undoes the one statement only
+    if database.sqlite:  # SQLite undoes only the failed statement
         await database.transaction(work)
         assert await lines(database) == [1, 2]
     else:
@@ -201,7 +201,7 @@ async def test_what_fails_within_a_savepoint_leaves_the_rest(database: Database,
 
 
 def fail(session: Session, *, flush: bool) -> None:
-    """Write a line that is there already."""
+    """Write a line that exists already."""
     if flush:
         session.add(Line(id=1))  # type: ignore[call-arg]
         session.flush()

@@ -1,4 +1,4 @@
-"""A database knows whose it is: two services do not share one, and two are not taken for one."""
+"""A database knows its service, so that two services cannot share one."""
 
 import shutil
 import threading
@@ -26,7 +26,7 @@ async def identity_of(url: str, service: str) -> str:
         database.close()
 
 
-async def test_a_database_is_that_of_the_service_that_migrated_it(
+async def test_a_database_belongs_to_the_service_that_migrated_it(
     empty_database: NewDatabase,
 ) -> None:
     url = empty_database("books")
@@ -59,16 +59,18 @@ async def test_another_services_migrations_leave_no_table_behind(
     assert "audit" not in inspect(engine).get_table_names()
 
 
-async def test_an_older_database_is_that_of_who_starts_first(new_database: NewDatabase) -> None:
+async def test_an_older_database_belongs_to_the_service_that_starts_first(
+    new_database: NewDatabase,
+) -> None:
     url = new_database("books")  # migrated without a name
-    own, errors = set[str](), list[Exception]()
+    ids, errors = set[str](), list[Exception]()
     at_once = threading.Barrier(4)
 
     def start(service: str) -> None:
         database = Database(url, EventFactory(service))
         try:
             at_once.wait(20)
-            own.add(database.transact(lambda tx: claim(tx.session, service).id))
+            ids.add(database.transact(lambda tx: claim(tx.session, service).id))
         except Exception as error:
             errors.append(error)
         finally:
@@ -80,7 +82,7 @@ async def test_an_older_database_is_that_of_who_starts_first(new_database: NewDa
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(own) == 1
+    assert len(ids) == 1
     assert [type(error) for error in errors] == [WrongDatabase] * 2
 
 

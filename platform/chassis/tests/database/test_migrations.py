@@ -1,4 +1,4 @@
-"""Migrations: once, whoever begins, and with the tables that the code declares."""
+"""Migrations run once for all processes, and create the tables that the code declares."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ print("here", flush=True)
 sys.stdin.readline()
 print(migrate(sys.argv[1]).changed)
 """
-# Ends its process right after so many changes of the schema.
+# A script that ends its process after the given number of changes of the schema.
 _DIES = """
 import os, sys
 from sqlalchemy import Engine, event

@@ -1,4 +1,4 @@
-"""Folders with names that mean something in URLs: a database lies where it was put."""
+"""SQLite databases in folders whose names have characters with a meaning in URLs."""
 
 from pathlib import Path
 

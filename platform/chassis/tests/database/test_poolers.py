@@ -1,4 +1,4 @@
-"""Through PgBouncer, in each of its modes; and whatever the server's defaults are."""
+"""Databases through PgBouncer in each of its modes, and with other defaults of the server."""
 
 import asyncio
 import uuid
@@ -24,7 +24,7 @@ def unique(name: str) -> str:
 
 @pytest.fixture(params=["session", "transaction"])
 def pooled(request: pytest.FixtureRequest, postgres: PostgresServer) -> Iterator[tuple[str, str]]:
-    """The URL of a database through a pooler, and past it."""
+    """The URLs of a database through a pooler and directly."""
     direct = postgres.create_database(unique(f"pooled_{request.param}"))
     with pooler(postgres, request.param) as port:
         yield through(direct, port), direct
@@ -40,7 +40,7 @@ async def test_a_service_takes_and_publishes_events_through_a_pooler(
         Node("books", other(postgres, url), nats.url, router=accountant()) as books,
     ):
         published = []
-        for n in range(0, 120, 10):  # transactions enough for statements to be prepared
+        for n in range(0, 120, 10):  # enough transactions for prepared statements
             published += await shop.publish(*(sold(n + i) for i in range(10)))
         await shop.settled()
         await books.settled()
@@ -50,7 +50,7 @@ async def test_a_service_takes_and_publishes_events_through_a_pooler(
 
 
 def other(postgres: PostgresServer, url: str) -> str:
-    """Another database behind the same pooler."""
+    """Return the URL of another database behind the same pooler."""
     name = f"{url.rpartition('/')[2]}_books"
     postgres.create_database(name)
     return f"{url.rpartition('/')[0]}/{name}"
@@ -66,7 +66,7 @@ async def test_a_lock_is_one_processs_through_a_pooler_and_goes_with_it(
             first.release()
             while not second.acquire():
                 await asyncio.sleep(0.02)
-            # As it goes with a process that is killed: nobody says goodbye.
+            # The connection ends as that of a killed process does, without a message to the server.
             second._lock._connection.connection.dbapi_connection.close()  # type: ignore[union-attr]
             while not third.acquire():
                 await asyncio.sleep(0.02)
@@ -80,7 +80,7 @@ async def test_a_lock_that_is_held_keeps_no_vacuum_from_its_work(postgres: Postg
     url = postgres.create_database(name)
     lock = Lock(url, "relay")
     assert lock.acquire()
-    assert all(lock.acquire() for _ in range(10))  # as it looks again and again
+    assert all(lock.acquire() for _ in range(10))  # the relay acquires its lock again and again
     try:
         with psycopg.connect(url.replace("+psycopg", "")) as connection:
             held = connection.execute(
@@ -106,7 +106,7 @@ async def test_a_pooler_of_statements_is_refused_with_what_to_do(postgres: Postg
 
 
 def isolation(tx: ReadTransaction) -> tuple[str | None, str | None]:
-    """Its isolation level, and how long it may stand still."""
+    """Return the isolation level, and the time that the transaction may be idle."""
     idle = "SHOW idle_in_transaction_session_timeout"
     return (
         tx.session.scalar(text("SHOW transaction_isolation")),

@@ -1,4 +1,4 @@
-"""A database that refuses fresh connections while older ones still work."""
+"""A database that refuses new connections while older ones still work."""
 
 import pytest
 from sqlalchemy import create_engine, make_url, text

@@ -1,4 +1,4 @@
-"""Newer code waits for its migrations, older code runs on, and who migrates is told in one line."""
+"""Newer code waits for its migrations, and older code runs on a newer database."""
 
 import asyncio
 import subprocess
@@ -40,7 +40,7 @@ def upgrade() -> None:
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with packages of migrations: one has a revision, the other has one more."""
+    """A folder with two packages of migrations, of which the newer has one more revision."""
     folder = tmp_path_factory.mktemp("versions")
     for name, revisions in {"older": [FIRST], "newer": [FIRST, SECOND]}.items():
         package = folder / f"shelves_{name}"
@@ -70,7 +70,7 @@ def test_what_was_found_and_done_is_one_line(empty_database: NewDatabase) -> Non
     assert str(migrate(url, "shelves_older")) == (
         f"nothing to migrate: the database ({newer}) is newer than this code"
     )
-    # What older code has looked at is still what newer code left there.
+    # Older code has not changed what newer code recorded.
     assert str(migrate(url, "shelves_newer")) == f"nothing to migrate: the database is at {newer}"
 
 
@@ -91,7 +91,7 @@ def test_a_database_of_which_neither_is_the_newer_is_refused(empty_database: New
     migrate(url, "shelves_newer")
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as connection:
-        # As code leaves it that is newer than the service's and older than the chassis'.
+        # The state that code leaves whose service is newer and whose chassis is older.
         older = "UPDATE slipway_schema SET digest = '', revisions = replace(revisions, :newest, '')"
         connection.execute(text(older), {"newest": newest_of_chassis()})
     with pytest.raises(Diverged, match=f"has shelves_0002, .* lacks {newest_of_chassis()}"):

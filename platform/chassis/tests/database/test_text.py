@@ -1,4 +1,4 @@
-"""Text comes back from PostgreSQL as it went in, whatever encoding its database was made with."""
+"""Text comes back unchanged from PostgreSQL databases of every encoding."""
 
 import asyncio
 

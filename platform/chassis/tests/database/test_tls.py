@@ -1,4 +1,4 @@
-"""TLS to PostgreSQL is what its URL asks for, and what is wrong with it is said in a line."""
+"""TLS to PostgreSQL follows its URL, and each fault of the parameters is one line."""
 
 import asyncio
 from collections.abc import AsyncIterator

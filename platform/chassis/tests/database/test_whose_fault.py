@@ -1,4 +1,4 @@
-"""An error is told by its code: the database's fault, for now or for this work, or the work's."""
+"""Errors of the database are classified by their codes: its own fault, or the work's."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -49,13 +49,13 @@ def lines(database: Database) -> int:
 
 
 def fill_disk(tx: Transaction) -> None:
-    """No page more for this connection, which is the only one that writes."""
+    """Allow no more pages to this connection, which is the only one that writes."""
     pages = tx.session.execute(text("PRAGMA page_count")).scalar_one()
     tx.session.execute(text(f"PRAGMA max_page_count = {pages}"))
 
 
 def only_reads(url: str, setting: str) -> None:
-    """Sessions that begin from now on have the setting; those that began before keep theirs."""
+    """Change the setting for new sessions; open ones keep theirs."""
     engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with engine.connect() as connection:
         connection.execute(text("SET default_transaction_read_only = off"))
@@ -140,7 +140,7 @@ def gone_on(tx: Transaction) -> None:
 def test_nothing_that_the_work_makes_of_a_full_disk_hides_it_or_is_committed(
     on_sqlite: Database, work: Callable[[Transaction], None]
 ) -> None:
-    """SQLite rolls back by itself: what follows would be committed, line by line."""
+    """SQLite rolls back by itself; later statements would each be committed on their own."""
     on_sqlite.transact(fill_disk)
     with pytest.raises(DatabaseDown, match="disk is full"):
         on_sqlite.transact(work)
@@ -157,7 +157,7 @@ async def test_a_server_that_became_read_only_is_down_until_a_connection_finds_a
         with pytest.raises(DatabaseDown, match="the server is read-only"):
             await on_postgres.check()
     only_reads(on_postgres.url, "RESET default_transaction_read_only")
-    # The connections in the pools stay read-only for as long as they live.
+    # The pooled connections stay read-only until they are closed.
     await on_postgres.transaction(lambda tx: line(tx, "one"))
     await on_postgres.check(write=True)
     assert lines(on_postgres) == 1
@@ -194,7 +194,7 @@ async def test_a_url_with_several_hosts_finds_the_one_that_takes_writes(
     try:
         assert await database.transaction(port) == postgres.port
         only_reads(postgres.url(name), "SET default_transaction_read_only = on")
-        # As a connection finds it that survived the fail-over.
+        # Pooled connections that survived the fail-over are read-only.
         with database.engine.connect() as connection:
             connection.execute(text("SET default_transaction_read_only = on"))
             connection.commit()

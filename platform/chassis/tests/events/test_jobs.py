@@ -1,4 +1,4 @@
-"""A periodic job runs once in its time over all replicas, whichever of them stand still."""
+"""A periodic job runs once per interval over all replicas, even if some of them hang."""
 
 import asyncio
 import os
@@ -53,7 +53,7 @@ async def end(running: asyncio.Task[None]) -> None:
 
 
 class Counting:
-    """A job that notices when another run of it is under way."""
+    """A job that notices when two of its runs overlap."""
 
     def __init__(self) -> None:
         self.runs: list[str] = []
@@ -142,7 +142,7 @@ async def test_a_replica_that_dies_or_stands_still_keeps_no_job_from_the_others(
     desk: Desk, how: signal.Signals, where: str
 ) -> None:
     if where == "within" and desk.database.sqlite:
-        pytest.skip("it keeps every other process from writing, as SQLite is made")
+        pytest.skip("a transaction that hangs on SQLite keeps all other processes from writing")
     process = subprocess.Popen(
         [sys.executable, "-c", RUNS, desk.url, where],
         stdout=subprocess.PIPE,
@@ -161,7 +161,7 @@ async def test_a_replica_that_dies_or_stands_still_keeps_no_job_from_the_others(
         process.communicate()
     written = await desk.written()
     assert counting.together == 0
-    # What it had not committed never takes effect.
+    # Changes that the hanging replica had not committed never take effect.
     assert ("stopped" in written) == (where == "between")
 
 

@@ -1,4 +1,4 @@
-"""Dead letters can be found, read, tried again and thrown away by who is woken at night."""
+"""An operator lists, reads, redrives and drops dead letters."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ PUBLISHER = EventFactory("bookstore", (BookSold, BookReturned))
 def letter(
     key: str = "b-1", reason: str = "ValueError: no", *, ago: float = 0, returned: bool = False
 ) -> dict[str, Any]:
-    """A dead letter's row."""
+    """Return the row of a dead letter."""
     message = (BookReturned if returned else BookSold)(book_id=key, customer_id="me")
     context, row = PUBLISHER.create(message, None)
     return {
@@ -62,7 +62,7 @@ def desk(prepared_sqlite: str, tmp_path: Path) -> Iterator[Desk]:
 
 
 async def bury(desk: Desk, *letters: dict[str, Any]) -> list[str]:
-    """Make them dead letters; the ids of their events."""
+    """Store dead letters; return the ids of their events."""
     await desk.database.transaction(lambda tx: dead_letter_rows.store(tx.session, letters))
     return [row["event_id"] for row in letters]
 
@@ -128,7 +128,7 @@ async def test_one_is_shown_whole_with_what_the_event_says(desk: Desk) -> None:
 
     shown = await shell.run("dead-letters", "show", "1", "2")
     assert f"event id  {id}\n" in shown.out
-    assert r"ValueError: line\none" in shown.out  # and on no line of its own
+    assert r"ValueError: line\none" in shown.out  # in the same line of output
     assert "there is no dead letter 2" in shown.err
 
 

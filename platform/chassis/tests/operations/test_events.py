@@ -1,4 +1,4 @@
-"""What holds up a service's events can be seen from any shell, and held up from there."""
+"""An operator sees what delays a service's events, and pauses and resumes types."""
 
 import contextlib
 import time
@@ -128,7 +128,7 @@ async def test_a_stopped_lane_is_seen_from_elsewhere_with_the_verb_that_helps_un
         ran = await shell.run("events", "lag", "BookReturned", "--json")
         assert [row["state"].split(":")[0] for row in ran.rows] == ["stopped"]
 
-        # It is made anew from the outbox, and holds everything again.
+        # The relay recreates the stream from the outbox, with all events.
         await view.api("STREAM.DELETE.bookstore")
 
         async def goes_on() -> bool:
@@ -173,7 +173,7 @@ async def test_a_paused_type_waits_in_every_member_and_over_restarts_while_other
 ) -> None:
     url = new_database("books")
     shell = Shell("books", url, nats.url)
-    # Nothing but the verb's own call makes a member look.
+    # Members read the paused types only when the command notifies them.
     settings = TestSettings(net_seconds=600)
     async with Shop(new_database("shop")) as shop, contextlib.AsyncExitStack() as stack:
         shop.start_relay(nats.url)
@@ -264,7 +264,7 @@ async def test_tasks_of_a_paused_type_wait_too(nats: NatsServer, new_database: N
 
 
 async def read_anew(view: StreamView, before: set[str], members: int) -> set[str]:
-    """Wait until each member reads by another consumer than `before`; return these consumers."""
+    """Wait until each member reads by a consumer that is not in `before`; return the consumers."""
     found = set[str]()
 
     async def holds() -> bool:

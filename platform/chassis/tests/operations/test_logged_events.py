@@ -1,4 +1,4 @@
-"""The log says of an event that fails all that is needed to find it, once; of others if asked."""
+"""The log has one full line for an event that fails, and a line for others on request."""
 
 from collections.abc import Callable
 from io import StringIO
@@ -29,7 +29,7 @@ def url(prepared_sqlite: str, tmp_path: Any) -> str:
 
 
 def failing(kind: str) -> EventRouter:
-    """Handlers of BookSold that fail at each try, in their own way."""
+    """Return a handler of BookSold of some kind that fails at each try."""
     events = EventRouter()
 
     if kind == "def":
@@ -54,7 +54,7 @@ def failing(kind: str) -> EventRouter:
 
         @events.on(BookSold)
         async def ask(book: BookSold, transact: Transact) -> None:
-            raise Unavailable("nobody is there")
+            raise Unavailable("no server is there")
 
     else:
 
@@ -68,7 +68,7 @@ def failing(kind: str) -> EventRouter:
 async def failures_of_one_event(
     nats: NatsServer, url: str, kind: str, until: Callable[[list[Any], Node], Any]
 ) -> tuple[EventContext, list[Any]]:
-    """What is logged of an event whose handler fails so, with its attributes."""
+    """Publish one event for a failing handler; return its attributes and log lines."""
     books = Node("books", url, nats.url, router=failing(kind))
     shop_url = url.replace("books.db", "shop.db")
     async with Shop(shop_url) as shop:

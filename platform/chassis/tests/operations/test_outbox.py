@@ -1,4 +1,4 @@
-"""The outbox tells what waits in it, with the broker and without."""
+"""An operator sees the outbox with and without the broker, and resends refused events."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Probes show what waits for an operator, and stay ready: a restart would mend nothing."""
+"""Probes show what needs an operator and stay ready, because a restart would not help."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from stall import Stall
 from chassis.database.tables import dead_letters, paused_types, stopped_lanes
 from localservers import NatsServer
 
-# A process may take long to start beside many others.
+# Processes may start slowly while many tests run.
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -29,7 +29,7 @@ async def test_readyz_tells_dead_letters_and_stopped_lanes_of_a_service_that_is_
             connection.execute(insert(dead_letters).values(**texts, **blobs, tries=1, died_at=0))
             connection.execute(
                 insert(stopped_lanes).values(
-                    # A lane of a stream that is not read here: no reader puts it right.
+                    # The service does not read this stream, so no reader deletes the row.
                     stream="elsewhere",
                     lane=7,
                     subject="a.elsewhere.v1.Gone.7",

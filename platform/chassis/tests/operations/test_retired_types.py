@@ -1,4 +1,4 @@
-"""A type that no version handles any more is forgotten, and what waits of it is kept for a look."""
+"""An operator retires a type that no version handles; its tasks become dead letters."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ RETIRE = ("events", "retire", "BookReturned", "--yes")
 
 
 def selling() -> EventRouter:
-    """The version after the retirement."""
+    """Return the handlers of the version after the retirement."""
     router = EventRouter()
 
     @router.on(BookSold)
@@ -36,7 +36,7 @@ def selling() -> EventRouter:
 
 
 def both() -> EventRouter:
-    """The version before it, which fails with books returned."""
+    """Return the handlers of the version before, which fails for returned books."""
     router = selling()
 
     @router.on(BookReturned)
@@ -47,7 +47,7 @@ def both() -> EventRouter:
 
 
 async def positions_of(desk: Desk, type: str) -> int:
-    rows = await desk._all(select(tables.positions.c.subject))
+    rows = await desk.select_all(select(tables.positions.c.subject))
     return sum(row.subject.startswith(f"{type}.") for row in rows)
 
 
@@ -68,7 +68,7 @@ async def test_what_is_left_of_a_type_goes_and_what_waits_behind_it_goes_on(
                 return len(await desk.rows()) == 4
 
             await eventually(all_wait)
-            # Neither of a version that handles it, nor while a member runs that does.
+            # Refused by a version that handles the type, and while such a member runs.
             assert (await old.run(*RETIRE)).code == USAGE
             ran = await new.run(*RETIRE)
             assert (ran.code, "stop them" in ran.err) == (FAILED, True)

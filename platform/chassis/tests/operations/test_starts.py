@@ -1,4 +1,4 @@
-"""The verbs cost a service that only runs nothing."""
+"""A running service does not import the operator's commands."""
 
 import ast
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ SOURCE = Path(chassis.__file__).parent
 
 
 def imported_at_once(tree: ast.AST) -> Iterator[str]:
-    """Modules that are imported with their importer, and not by a call."""
+    """Yield modules that are imported together with their importer, not by a call."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ImportFrom):
             yield node.module or ""

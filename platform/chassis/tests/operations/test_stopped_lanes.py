@@ -1,4 +1,4 @@
-"""A stopped lane goes on by a verb that says first what it gives up, and never takes twice."""
+"""A stopped lane continues by a command that first says which events are lost."""
 
 import contextlib
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from localservers import NatsServer
 
 NewDatabase = Callable[[str], str]
 SUBJECT = subject_of_key("book-0")
-# Only the verb's own call lets a lane go on in time.
+# With these settings a lane continues in time only if the command notifies the members.
 PATIENT = TestSettings(stopped_retry_seconds=600, net_seconds=600)
 
 
@@ -102,7 +102,7 @@ async def test_events_that_the_stream_holds_are_skipped_only_by_their_number_and
 async def test_what_comes_after_all_of_what_was_skipped_is_dropped_and_stops_nothing(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
-    """The number that was skipped last is known, the event that had it is not."""
+    """The position knows the number that was skipped last, but not the id of its event."""
     url = new_database("books")
     shell = Shell("books", url, nats.url)
     view = StreamView(nats.url)
@@ -117,7 +117,7 @@ async def test_what_comes_after_all_of_what_was_skipped_is_dropped_and_stops_not
         await is_stopped(books)
         assert (await shell.run("events", "skip", SUBJECT, "--yes")).code == OK
         await has_taken(books, 2)
-        # It is made anew from the outbox, with the event that was skipped.
+        # The relay recreates the stream from the outbox, with the event that was skipped.
         await view.api("STREAM.DELETE.bookstore")
         published += await shop.publish(sold(0))
         await has_taken(books, 3)
@@ -164,7 +164,7 @@ async def test_a_position_that_has_moved_since_it_was_shown_stays(
 async def test_begin_anew_takes_the_new_life_whole_and_nothing_of_the_old_one_again(
     running: bool, nats: NatsServer, new_database: NewDatabase
 ) -> None:
-    """The stream still holds the old life's events, under the same numbers."""
+    """The stream still holds events of the old generation with the same numbers."""
     url = new_database("books")
     shell = Shell("books", url, nats.url)
     async with Forge(nats.url) as forge, contextlib.AsyncExitStack() as stack:

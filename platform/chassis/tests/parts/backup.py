@@ -10,7 +10,7 @@ from chassis.database.tables import metadata
 
 @dataclass(frozen=True)
 class Backup:
-    """Rows by table."""
+    """The rows of each table."""
 
     rows: dict[str, list[dict[str, Any]]]
 

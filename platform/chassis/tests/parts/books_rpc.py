@@ -35,7 +35,7 @@ Context = grpc.aio.ServicerContext[GetBookRequest, GetBookResponse]
 
 
 class Clock:
-    """Answers with the seconds it was given; sells nothing in any time."""
+    """A bookstore whose GetBook answers with the remaining seconds; SellBook never returns."""
 
     async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
         await asyncio.sleep(3600)
@@ -46,7 +46,7 @@ class Clock:
 
 
 class Front:
-    """Asks another bookstore."""
+    """A bookstore that calls another bookstore."""
 
     async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
         raise NotImplementedError
@@ -56,7 +56,7 @@ class Front:
 
 
 class Servers:
-    """Starts servers for plain classes; stops them all at its end."""
+    """Servers for plain classes, with their clients; all are stopped at the end of the stack."""
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
@@ -78,7 +78,7 @@ class Servers:
         return server
 
     async def clients(self, *ports: int, call_timeout_seconds: float = 60) -> Clients:
-        """What a service gets that calls the bookstore at these ports."""
+        """Return the clients of a service that calls the bookstore at these ports."""
         target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
         settings = ServiceSettings(
             targets={"bookstore": target}, call_timeout_seconds=call_timeout_seconds
@@ -109,7 +109,7 @@ async def servers() -> AsyncIterator[Servers]:
 async def bare_server(
     get_book: Callable[[GetBookRequest, Context], Awaitable[GetBookResponse]],
 ) -> AsyncIterator[int]:
-    """The port of a gRPC server with none of the chassis' care, which answers GetBook."""
+    """Yield the port of a gRPC server without the chassis, which answers GetBook."""
     server = grpc.aio.server()
     handler = grpc.unary_unary_rpc_method_handler(
         get_book,
@@ -128,5 +128,5 @@ async def bare_server(
 
 
 def raw_channel(port: int) -> grpc.aio.Channel:
-    """A channel with none of the chassis' care."""
+    """Return a channel without the chassis."""
     return grpc.aio.insecure_channel(f"127.0.0.1:{port}")

@@ -1,4 +1,4 @@
-"""What statements cost a database, as it counts it itself."""
+"""The cost of statements, as the database counts it."""
 
 import json
 from collections.abc import Iterator
@@ -13,13 +13,15 @@ __all__ = ["Work"]
 
 
 class Work:
-    """How much a database does: steps of SQLite's machine, pages that PostgreSQL looks at."""
+    """The work of a database: steps of SQLite's virtual machine, or pages that PostgreSQL reads."""
 
     def __init__(self) -> None:
         self.done = 0
 
     @contextmanager
     def counted(self, database: Database) -> Iterator[None]:
+        """Count the work of all statements within the block."""
+
         def step() -> None:
             self.done += 1
 

@@ -1,4 +1,4 @@
-"""Tasks on a database, and members that run them: without a broker."""
+"""Tasks in a database and members that run them, without a broker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
@@ -33,7 +33,7 @@ class Desk:
         self.database = self.connect()
 
     def connect(self) -> Database:
-        """Connections of one member's own."""
+        """Open the database for one member."""
         return Database(self.url, self._events)
 
     def close(self) -> None:
@@ -95,17 +95,19 @@ class Desk:
             await asyncio.to_thread(database.close)
 
     async def rows(self) -> list[Any]:
-        return await self._all(select(tables.tasks).order_by(tables.tasks.c.id))
+        return await self.select_all(select(tables.tasks).order_by(tables.tasks.c.id))
 
     async def dead(self) -> list[Any]:
-        return await self._all(select(tables.dead_letters).order_by(tables.dead_letters.c.id))
+        return await self.select_all(select(tables.dead_letters).order_by(tables.dead_letters.c.id))
 
     async def written(self) -> list[str]:
-        """Ids of the events in the journal, in order."""
-        return [row.event_id for row in await self._all(select(journal).order_by(journal.c.id))]
+        """Return the ids of the events in the journal, in order."""
+        return [
+            row.event_id for row in await self.select_all(select(journal).order_by(journal.c.id))
+        ]
 
     async def is_empty(self) -> bool:
         return not await self.rows()
 
-    async def _all(self, statement: Any) -> list[Any]:
+    async def select_all(self, statement: Any) -> list[Any]:
         return await self.database.read(lambda tx: list(tx.session.execute(statement)))

@@ -1,4 +1,4 @@
-"""Who waits in a database for what another transaction holds."""
+"""Locks that transactions of a PostgreSQL database wait for."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ __all__ = ["waits_for_a_lock"]
 
 
 async def waits_for_a_lock(url: str, statement: str) -> None:
-    """Wait until a connection of this PostgreSQL database waits for a lock in such a statement."""
+    """Wait until a connection waits for a lock in a statement that contains this text."""
 
     def look() -> bool:
         with psycopg.connect(url.replace("+psycopg", "")) as connection:

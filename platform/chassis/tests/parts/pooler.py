@@ -1,4 +1,4 @@
-"""A real PgBouncer between a test and its PostgreSQL server."""
+"""A real PgBouncer in front of a test's PostgreSQL server."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ default_pool_size = {size}
 
 @contextmanager
 def pooler(server: PostgresServer, mode: str, *, size: int = 20) -> Iterator[int]:
-    """The port of a PgBouncer in the given mode; it is skipped where there is none."""
+    """Run a PgBouncer in a mode and yield its port; skip the test if it is not installed."""
     binary = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if binary is None:
         pytest.skip("pgbouncer is not installed (Debian: apt-get install pgbouncer)")
@@ -42,7 +42,7 @@ def pooler(server: PostgresServer, mode: str, *, size: int = 20) -> Iterator[int
         config = Path(folder, "pgbouncer.ini")
         text = _CONFIG.format(server=server.port, port=port, mode=mode, size=size)
         config.write_text(text, encoding="utf-8")
-        # It refuses to run as root.
+        # PgBouncer refuses to run as root.
         user = ["-u", "nobody"] if os.getuid() == 0 else []
         with Path(folder, "log").open("wb") as log:
             process = subprocess.Popen([binary, *user, str(config)], stdout=log, stderr=log)
@@ -55,7 +55,7 @@ def pooler(server: PostgresServer, mode: str, *, size: int = 20) -> Iterator[int
 
 
 def through(url: str, port: int) -> str:
-    """The URL of a database as it is reached through a pooler."""
+    """Return the URL of a database through a pooler."""
     return make_url(url).set(port=port).render_as_string(hide_password=False)
 
 

@@ -1,7 +1,7 @@
-"""What a client asks a server for, counted on the wire: how often it must wait for an answer.
+"""Round trips of clients to PostgreSQL and NATS, counted on the wire.
 
-Neither count depends on when which bytes come: a pipeline of PostgreSQL is one round trip however
-many statements are in it, a batch of NATS messages one if only its last wants an answer.
+The counts do not depend on timing. A pipeline of PostgreSQL is one round trip with any number of
+statements; a batch of NATS messages is one if only its last message asks for a reply.
 """
 
 import struct
@@ -14,12 +14,12 @@ from sqlalchemy import make_url
 
 __all__ = ["BrokerRequests", "DatabaseTrips", "kind"]
 
-# Requests that come before a PostgreSQL session has begun: for TLS and for GSS encryption.
+# Requests for TLS and for GSS encryption, which come before the start of a PostgreSQL session.
 _BEFORE_START = {80877103, 80877104}
 
 
 def kind(statement: str) -> str:
-    """A statement in two words: what it does, and to which of the tables."""
+    """Return the verb and the first known table of a statement."""
     words = statement.replace("(", " ").replace('"', "").split()
     table = next((w for w in words if w.startswith(("slipway_", "journal"))), "")
     return f"{words[0]} {table.partition('.')[0]}".strip()
@@ -27,16 +27,16 @@ def kind(statement: str) -> str:
 
 @dataclass
 class DatabaseTrips:
-    """The round trips of each transaction on a PostgreSQL server, by what they execute.
+    """The round trips of each transaction on a PostgreSQL server, with the statements they execute.
 
-    Preparing a statement is left out: it is done once for each connection.
+    Preparing a statement does not count, because it happens once per connection.
     """
 
     transactions: list[list[str]] = field(default_factory=list)
 
     @asynccontextmanager
     async def counted(self, url: str) -> AsyncIterator[str]:
-        """The URL by which its database is reached through here; SQLite has no round trips."""
+        """Yield the URL of a database through a counting proxy; SQLite has no round trips."""
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             yield url
@@ -85,7 +85,7 @@ class DatabaseTrips:
 
         def answered() -> None:
             if executed == ["BEGIN"]:
-                transaction.clear()  # what is set for a connection comes before
+                transaction.clear()  # settings of the connection precede its first BEGIN
             if executed:
                 transaction.append(" + ".join(dict.fromkeys(executed)))
                 executed.clear()
@@ -98,13 +98,13 @@ class DatabaseTrips:
 
 @dataclass
 class BrokerRequests:
-    """What clients publish to a NATS server: the subjects, and which want an answer."""
+    """The subjects that clients publish to a NATS server; `asked` are those that want a reply."""
 
     published: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
     def connection(self) -> Callable[[bytes], None]:
-        """For a Proxy's `tap`."""
+        """Return a `tap` for a Proxy."""
         buffer = bytearray()
 
         def tap(data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The operator's command line, as it is typed: in this process, with what it prints."""
+"""The operator's command line, run in the test's process with its output captured."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ __all__ = ["Ran", "Shell"]
 
 @dataclass(frozen=True)
 class Ran:
-    """How a command ended, and what it printed, but for what it logged."""
+    """The exit code and the output of a command, without its log."""
 
     code: int
     out: str
@@ -31,13 +31,13 @@ class Ran:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """What it printed with --json."""
+        """The rows that the command printed with --json."""
         found: list[dict[str, Any]] = json.loads(self.out)
         return found
 
 
 class Shell:
-    """`python -m <service> …` where the service's database and broker are."""
+    """A shell with the service's database and broker in its environment."""
 
     def __init__(
         self,
@@ -59,11 +59,11 @@ class Shell:
         }
 
     async def run(self, *arguments: str, answer: str | None = None) -> Ran:
-        """Type it, and what is answered on the terminal; without one there is no terminal."""
+        """Run a command; `answer` is typed on a terminal, without it there is no terminal."""
         return await asyncio.to_thread(self.type, *arguments, answer=answer)
 
     def type(self, *arguments: str, answer: str | None = None) -> Ran:
-        """`run`, on this thread, on which no event loop runs."""
+        """Run a command on this thread, which must have no running event loop."""
         out, err = io.StringIO(), io.StringIO()
         stdin = _Terminal(answer) if answer is not None else io.StringIO()
         with (
@@ -72,11 +72,11 @@ class Shell:
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
             mock.patch("chassis.telemetry.logging.configure"),
-            _log_apart(),
+            _log_to_test_output(),
         ):
             try:
                 code = main(self.service, list(arguments))
-            except SystemExit as end:  # argparse ends so
+            except SystemExit as end:  # raised by argparse
                 code = int(end.code or 0)
         return Ran(code, out.getvalue(), err.getvalue())
 
@@ -87,8 +87,8 @@ class _Terminal(io.StringIO):
 
 
 @contextlib.contextmanager
-def _log_apart() -> Iterator[None]:
-    """What is logged meanwhile, by members too, goes where the test's own log goes."""
+def _log_to_test_output() -> Iterator[None]:
+    """Send log lines, also those of running members, to the output of the test."""
     before = structlog.get_config()["logger_factory"]
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stdout__))
     try:

@@ -1,4 +1,4 @@
-"""TLS before a PostgreSQL that was built without it, as a proxy that ends it speaks."""
+"""A proxy that ends TLS in front of a PostgreSQL server that was built without TLS."""
 
 import asyncio
 import ssl
@@ -11,13 +11,13 @@ from certificates import Pair
 __all__ = ["TlsFront"]
 
 _SSL_REQUEST = 80877103  # of the PostgreSQL protocol, "SSLRequest"
-_TAKEN, _REFUSED = b"S", b"N"
+_ACCEPTED = b"S"
 
 
 class TlsFront:
-    """`encrypted` and `plain` count connections.
+    """The proxy; `encrypted` and `plain` count connections.
 
-    With `callers_ca` who connects must show a certificate.
+    With `callers_ca` clients must show a certificate.
     """
 
     def __init__(self, port: int, pair: Pair, callers_ca: Path | None) -> None:
@@ -45,7 +45,7 @@ class TlsFront:
             try:
                 first = await reader.readexactly(8)
                 if int.from_bytes(first[4:]) == _SSL_REQUEST:
-                    writer.write(_TAKEN)
+                    writer.write(_ACCEPTED)
                     await writer.start_tls(self._context())
                     self.encrypted += 1
                     first = b""

@@ -1,4 +1,4 @@
-"""A database of each kind for the methods of a server."""
+"""Fixtures of the tests of RPCs."""
 
 from collections.abc import Callable
 

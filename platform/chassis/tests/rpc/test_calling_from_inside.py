@@ -1,4 +1,4 @@
-"""An async event handler, an async RPC method and a route call a declared service in one way."""
+"""Calls of a declared service by async event handlers, async RPC methods and routes."""
 
 from collections.abc import Iterator, Sequence
 
@@ -128,7 +128,7 @@ def test_a_def_that_calls_a_service_is_refused() -> None:
 
 
 class MadeUp:
-    """In the place of a stub."""
+    """A stub that a test makes up."""
 
     async def GetBook(self, request: GetBookRequest) -> GetBookResponse:
         return GetBookResponse(book=Book(title="3"))

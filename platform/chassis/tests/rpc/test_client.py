@@ -1,4 +1,4 @@
-"""Calling another service: deadlines, repeats, balance, reconnection, errors."""
+"""Calls of another service: deadlines, retries, balance, reconnection, errors."""
 
 import asyncio
 import socket
@@ -59,7 +59,7 @@ async def test_a_call_inside_a_call_gets_no_more_than_what_remains(rpc: Servers)
 
 
 async def test_nothing_is_asked_when_no_time_is_left(rpc: Servers) -> None:
-    clients = await rpc.clients(1)  # nobody listens there
+    clients = await rpc.clients(1)  # no server listens on port 1
     stub: BooksServiceAsyncStub = clients.stub(BooksService, BooksServiceStub)  # type: ignore[assignment]
     deadline.begin(-1)
     with pytest.raises(DeadlineExceeded, match="no time was left to call bookstore"):
@@ -132,7 +132,7 @@ async def test_an_internal_error_is_none_of_the_domain(rpc: Servers) -> None:
 
 
 class Flaky:
-    """Is unavailable for its first calls, as a proxy in front may be."""
+    """A bookstore that answers its first calls with a code, as a proxy in front of it may."""
 
     def __init__(self, failures: int, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
         self.calls = 0
@@ -157,7 +157,7 @@ async def test_a_call_that_was_not_taken_is_repeated_a_few_times(
 
 
 async def test_no_call_fails_when_one_of_two_replicas_stops(rpc: Servers) -> None:
-    """What reaches it as it stops is cancelled by gRPC, and does not get as far as its methods."""
+    """gRPC cancels calls that reach a server while it stops, before its methods are called."""
 
     class Quick(Clock):
         async def get_book(self, request: GetBookRequest) -> GetBookResponse:
@@ -185,7 +185,7 @@ async def test_no_call_fails_when_one_of_two_replicas_stops(rpc: Servers) -> Non
 async def test_a_call_that_grpc_hands_to_no_method_as_its_server_stops_is_made_elsewhere(
     rpc: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under load gRPC does so once in hundreds of stops, and the call waited for its deadline."""
+    """Under load this happens once in hundreds of stops; the call used to wait for its deadline."""
     arrived = asyncio.Event()
 
     class Kept(grpc.aio.ServerInterceptor):
@@ -200,7 +200,7 @@ async def test_a_call_that_grpc_hands_to_no_method_as_its_server_stops_is_made_e
     stub = await rpc.stub(leaving.port, staying.port, call_timeout_seconds=3000)
     calls: list[asyncio.Task[float]] = []
     async with asyncio.timeout(60):
-        # Until both servers are connected to, all calls may go to the one that stays.
+        # Until the client is connected to both servers, all calls may go to the one that stays.
         while not arrived.is_set():
             calls.append(asyncio.create_task(seconds_given(stub)))
             await asyncio.sleep(0.01)
@@ -280,7 +280,7 @@ async def test_a_callee_that_is_away_is_looked_for_steadily_and_found_when_it_is
         writer.close()
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", server.port):
-        # gRPC's own back-off would take two minutes for these.
+        # gRPC's default back-off would take two minutes for 10 attempts.
         await asyncio.wait_for(enough.wait(), 60)
     await rpc.start(Clock, port=server.port)
     async with asyncio.timeout(60):
@@ -331,7 +331,7 @@ def test_a_target_is_named_for_the_service_that_serves_the_contract() -> None:
 
 @pytest.fixture
 def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """The environment names a proxy; this is its socket."""
+    """The listening socket of a proxy that the environment names."""
     for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
         monkeypatch.delenv(name, raising=False)
     with socket.socket() as proxy:

@@ -1,4 +1,4 @@
-"""What the calls of a request carry on: named headers, baggage, the trace; from hop to hop."""
+"""Headers, baggage and the trace of a request, which its calls pass on from hop to hop."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -38,7 +38,7 @@ async def book(books: Books) -> str:
 
 
 class Last:
-    """The end of the chain, which writes down what calls carry."""
+    """The last service of the chain, which records the metadata of calls."""
 
     def __init__(self) -> None:
         self.metadata: list[tuple[str, str | bytes]] = []
@@ -55,7 +55,7 @@ class Last:
 async def chain(
     rpc: Servers, settings: ServiceSettings | None = None
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Last]]:
-    """A client of an HTTP service, which calls a gRPC service, which calls the last one."""
+    """Yield a client of an HTTP service that calls a gRPC service, which calls the last one."""
     settings = settings or ServiceSettings(http_port=0, grpc_port=0)
     last = Last()
     async with bare_server(last.get_book) as port:
@@ -177,7 +177,7 @@ async def test_metadata_that_a_call_is_given_is_not_overruled(rpc: Servers) -> N
 async def test_an_event_carries_neither_headers_nor_baggage_on(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    """An event may be handled later, by any version: what routed its request routes it no more."""
+    """An event may be handled later and by any version, so its request's routing does not apply."""
     seen = []
     events = EventRouter()
 

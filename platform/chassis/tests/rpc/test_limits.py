@@ -1,4 +1,4 @@
-"""More calls than can be answered, and clients that send too much or nothing."""
+"""Limits against too many calls, and against clients that send too much or nothing."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where a method runs and with what: threads, transactions, context, deadline, failures."""
+"""Methods of RPCs: their threads, transactions, context, deadlines and failures."""
 
 import asyncio
 import sqlite3
@@ -50,7 +50,7 @@ def answer(text: str) -> GetBookResponse:
 
 
 class Observant:
-    """Says where it runs."""
+    """A bookstore that answers with its thread and trace."""
 
     def sell_book(self, request: SellBookRequest, tx: Transaction) -> SellBookResponse:
         title = f"{threading.current_thread().name} {trace_context.current_traceparent()}"
@@ -127,7 +127,7 @@ async def test_a_refused_call_changes_and_publishes_nothing(
 
 
 class Slow:
-    """Its first call holds the only writing thread until told."""
+    """A bookstore whose first call occupies the only writing thread until `release` is set."""
 
     holding = threading.Event()
     release = threading.Event()
@@ -145,7 +145,7 @@ class Slow:
 
 
 @pytest.fixture(autouse=True)
-def _anew() -> None:
+def _reset() -> None:
     Slow.began = []
     Slow.holding.clear()
     Slow.release.clear()
@@ -185,7 +185,7 @@ async def test_a_method_is_not_started_once_nobody_waits_for_its_answer(
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.twin)])
 def standing_still(request: pytest.FixtureRequest, tmp_path: Path) -> StandingStill:
-    """A database, and what makes every transaction wait before its first statement."""
+    """The URL of a database, and a function that makes transactions wait before they begin."""
     if request.param == "sqlite":
 
         @contextmanager
@@ -229,7 +229,7 @@ async def test_a_method_whose_deadline_passed_while_it_waited_for_the_database_i
 
 
 def given_up() -> float:
-    """Calls of which the server knows that nobody waits for their answer."""
+    """Return the number of calls whose callers gave up, as the server has counted them."""
     method = "bookstore.v1.BooksService/SellBook"
     return sum(
         REGISTRY.get_sample_value("grpc_server_handled_total", {"method": method, "code": code})

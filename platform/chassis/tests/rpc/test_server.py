@@ -1,4 +1,4 @@
-"""The server around the methods: its port, health, reflection, metrics, end."""
+"""The server of RPCs: its port, health, reflection, metrics and stop."""
 
 import asyncio
 from collections.abc import Callable
@@ -119,7 +119,7 @@ async def test_calls_are_counted_by_method_and_code_and_timed(rpc: Servers) -> N
 
 
 async def counted(holds: Callable[[], bool]) -> None:
-    """A call is counted once its answer is on its way."""
+    """Wait for a count, since a call is counted after its answer is sent."""
     async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""A broadcast reaches every replica and has no effect on anything."""
+"""A broadcast reaches every replica and has no effect on anything else."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +21,7 @@ NewDatabase = Callable[[str], str]
 
 
 class Hearing:
-    """A broadcast handler's notes."""
+    """A broadcast handler that records the events it hears."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -55,7 +55,7 @@ async def listening(path: EventPath) -> None:
 
 @asynccontextmanager
 async def replica(router: EventRouter, nats_url: str) -> AsyncIterator[EventPath]:
-    """One without a database, as a gateway is."""
+    """Run a replica without a database, such as one of a gateway."""
     settings = TestSettings()
     handlers, broadcasts = bind_all([router], settings)
     path = EventPath(

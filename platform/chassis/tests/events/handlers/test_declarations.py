@@ -1,4 +1,4 @@
-"""A service whose handlers cannot work says so in one line before it starts."""
+"""A service whose handlers cannot be called says so in one line before it starts."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.unit
 
 
 class OtherSettings(TestSettings):
-    """Not those of the service."""
+    """Settings of another service."""
 
 
 def no_message(tx: Transaction) -> None: ...

@@ -1,4 +1,4 @@
-"""A service author tests handlers without a broker."""
+"""Tests of handlers without a broker, as service authors write them."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.unit
 
 
 class ShopSettings(ServiceSettings):
-    """How long a book may be kept."""
+    """The settings of a shop."""
 
     reason: str = "unread"
 

@@ -29,7 +29,7 @@ def is_faulty(book: BookSold) -> bool:
 
 
 def insert_or_roll_back(tx: Transaction) -> None:
-    """What one finds in many a tutorial."""
+    """Roll back after a conflict, as many tutorials do."""
     try:
         tx.session.execute(insert(journal).values(id=1))
         tx.session.execute(insert(journal).values(id=1))
@@ -43,7 +43,7 @@ def commit_and_go_on(tx: Transaction) -> None:
 
 
 async def dead_letters(books: Node, count: int) -> list[Any]:
-    """Wait until there are so many."""
+    """Wait until there are `count` dead letters, and return them."""
 
     async def holds() -> bool:
         return len(await dead(books)) == count

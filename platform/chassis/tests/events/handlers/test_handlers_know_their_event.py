@@ -1,4 +1,4 @@
-"""What a handler is told of its event, and what it hands on."""
+"""Context of a handler: its event, and the cause of the events that it publishes."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ async def test_log_lines_of_every_form_of_handler_carry_the_event_id(
     def one(book: BookSold, event: EventContext) -> None:
         seen["one"].append(logged_id())
         ids["one"].append(event.id)
-        if seen["one"].count(event.id) < 3:  # again in a batch, alone, as a task
+        if seen["one"].count(event.id) < 3:  # again in a batch, by itself, as a task
             raise ValueError("again")
 
     @router.on(BookReturned)
@@ -54,7 +54,7 @@ async def test_log_lines_of_every_form_of_handler_carry_the_event_id(
 async def test_what_is_published_names_its_cause_and_the_first_of_all_over_three_hops(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
-    """A service that hears of its own events: sold, returned, sold again, returned again."""
+    """The service handles its own events: sold, returned, sold again, returned again."""
     contexts: list[EventContext] = []
     router = EventRouter()
 
@@ -101,7 +101,7 @@ async def test_what_is_published_names_its_cause_and_the_first_of_all_over_three
 async def test_what_an_on_batch_handler_publishes_without_a_cause_has_none(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
-    """Of a hundred events none is more the cause than another."""
+    """No event of a batch is more the cause than another."""
     published: list[EventContext] = []
     router = EventRouter()
 

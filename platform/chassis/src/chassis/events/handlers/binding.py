@@ -87,9 +87,7 @@ def bind_all(
     """
     handlers: dict[str, Handler] = {}
     broadcasts: dict[str, list[Handler]] = {}
-    problems: dict[
-        str, None
-    ] = {}  # without repetitions: a broadcast handler may have several types
+    problems: dict[str, None] = {}  # a dict, because handlers of several types repeat theirs
     for subscription in (s for router in routers for s in router.subscriptions):
         try:
             handler = _bind(subscription, settings, stub_of)
