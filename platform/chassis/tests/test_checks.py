@@ -154,7 +154,7 @@ def test_a_class_that_does_not_fit_its_contract_is_refused(implementation: type,
     assert any(line in found and implementation.__name__ in found for found in lines), lines
 
 
-def test_a_service_that_is_named_otherwise_than_its_events_package_is_refused() -> None:
+def test_a_service_whose_name_differs_from_its_events_package_is_refused() -> None:
     """Its events would go to one stream while its consumers read another."""
     named = Service("book-store", settings=Settings, publishes=[BookSold])
     (line,) = find_problems(named, Settings())
@@ -205,12 +205,12 @@ def test_each_fault_of_each_handler_has_a_line() -> None:
     assert "restock: cannot read its annotations, name 'Missing' is not defined" in missing
 
 
-def test_publishing_what_has_no_partition_key_is_refused() -> None:
+def test_publishing_a_message_without_a_partition_key_is_refused() -> None:
     (line,) = find_problems(service(publishes=[GetBookRequest]), Settings())
     assert "bookstore.v1.GetBookRequest" in line
 
 
-def test_a_route_that_calls_what_is_not_declared_is_refused() -> None:
+def test_a_route_with_an_undeclared_call_is_refused() -> None:
     router = APIRouter()
     books = Depends(client(BooksService, BooksServiceStub))
 
@@ -253,7 +253,7 @@ def test_a_database_that_cannot_be_used_is_a_wrong_setting(url: str, accepted: b
     assert "s3cret" not in str(lines)
 
 
-def test_a_job_that_asks_for_what_nobody_gives_is_refused() -> None:
+def test_a_job_with_a_parameter_that_cannot_be_filled_is_refused() -> None:
     shop = service()
 
     @shop.every(seconds=1)

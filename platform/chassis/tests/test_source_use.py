@@ -67,7 +67,7 @@ def test_a_stub_or_an_event_that_is_not_declared_is_found_where_it_is_used(
     assert [each.partition("/")[2] for each in found] == ([f"rpc.py:{line}"] if line else [])
 
 
-def test_what_is_declared_is_not_told_of(make_service: MakeService) -> None:
+def test_declared_use_is_not_reported(make_service: MakeService) -> None:
     source = (
         "from bookstore.v1 import BookReturned, BookSold, BooksServiceStub\n"
         "tx.publish(BookSold())\nevent = BookReturned()\nBooksServiceStub(None)\n"
@@ -77,7 +77,9 @@ def test_what_is_declared_is_not_told_of(make_service: MakeService) -> None:
     assert undeclared_use(make_service(source, **declared)) == ()
 
 
-def test_anothers_event_is_found_only_where_it_is_published(make_service: MakeService) -> None:
+def test_an_event_of_another_service_is_found_only_where_it_is_published(
+    make_service: MakeService,
+) -> None:
     source = "from bookstore.v1 import BookSold\nx = BookSold()\ntx.publish(BookSold())\n"
     service = make_service(source)
     service.name = "window"
@@ -98,7 +100,7 @@ def test_a_services_own_tests_fail_by_its_harness_and_by_the_check(
         check_declarations(service)
 
 
-def test_the_check_tells_also_what_would_keep_the_service_from_starting() -> None:
+def test_the_check_also_finds_what_would_keep_the_service_from_starting() -> None:
     events = EventRouter()
 
     @events.on(BookSold)

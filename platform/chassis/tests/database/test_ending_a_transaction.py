@@ -104,7 +104,7 @@ async def test_ending_the_transaction_is_refused_at_the_call(database: Database)
         assert await lines(database) == [], how
 
 
-async def test_work_that_goes_on_after_it_has_ended_its_transaction_fails_with_all_it_did(
+async def test_work_that_continues_after_ending_its_transaction_changes_nothing(
     database: Database,
 ) -> None:
     for how, end in {**REFUSED, **UNREFUSED}.items():
@@ -126,7 +126,7 @@ async def test_work_that_goes_on_after_it_has_ended_its_transaction_fails_with_a
         await database.transaction(lambda tx: tx.session.execute(delete(journal)))
 
 
-async def test_nothing_is_written_after_a_commit_that_got_around(database: Database) -> None:
+async def test_no_statement_runs_after_a_commit_through_the_driver(database: Database) -> None:
     def work(tx: Transaction) -> None:
         write(tx.session, 1)
         driver(tx.session).commit()
@@ -138,7 +138,7 @@ async def test_nothing_is_written_after_a_commit_that_got_around(database: Datab
     assert await lines(database) == [1]
 
 
-async def test_a_flush_that_failed_is_not_to_be_swallowed(database: Database) -> None:
+async def test_a_failed_flush_that_is_swallowed_fails_the_transaction(database: Database) -> None:
     await database.transaction(lambda tx: write(tx.session, 1))
 
     def work(tx: Transaction) -> None:
@@ -152,7 +152,7 @@ async def test_a_flush_that_failed_is_not_to_be_swallowed(database: Database) ->
     assert await lines(database) == [1]
 
 
-async def test_an_error_that_was_swallowed_takes_nothing_back_without_a_word(
+async def test_a_swallowed_error_never_rolls_back_silently(
     database: Database,
 ) -> None:
     """PostgreSQL answers the COMMIT of a failed transaction by rolling back, without an error."""
@@ -173,7 +173,9 @@ async def test_an_error_that_was_swallowed_takes_nothing_back_without_a_word(
 
 
 @pytest.mark.parametrize("way", ["statement", "flush", "by hand", "begin(nested=True)"])
-async def test_what_fails_within_a_savepoint_leaves_the_rest(database: Database, way: str) -> None:
+async def test_a_failure_within_a_savepoint_leaves_other_changes(
+    database: Database, way: str
+) -> None:
     await database.transaction(lambda tx: write(tx.session, 1))
 
     def work(tx: Transaction) -> None:
@@ -217,7 +219,7 @@ async def unsent(database: Database) -> int | None:
     return await database.read(lambda tx: tx.session.scalar(statement))
 
 
-async def test_a_transaction_that_is_over_publishes_nothing_and_says_so(
+async def test_a_transaction_that_is_over_refuses_to_publish(
     database: Database,
 ) -> None:
     kept: list[Transaction] = []
@@ -246,7 +248,7 @@ async def test_a_transaction_that_is_over_publishes_nothing_and_says_so(
             session.execute(delete(journal))
 
 
-async def test_another_thread_that_has_kept_the_transaction_is_refused(database: Database) -> None:
+async def test_a_thread_that_kept_the_transaction_is_refused(database: Database) -> None:
     over = threading.Event()
     errors: list[Exception] = []
 
@@ -286,7 +288,7 @@ async def test_a_call_after_the_commit_publishes_nothing_and_undoes_nothing(
     assert [line["log_level"] for line in logs] == ["error"]
 
 
-async def test_work_that_did_not_run_is_not_taken_for_done(database: Database) -> None:
+async def test_work_that_did_not_run_is_an_error(database: Database) -> None:
     async def waits(tx: Transaction) -> None:
         write(tx.session, 1)
 
@@ -323,7 +325,7 @@ async def test_a_read_transaction_writes_nothing(database: Database) -> None:
     assert await lines(database) == [2]
 
 
-async def test_a_read_may_go_on_after_a_statement_that_failed(database: Database) -> None:
+async def test_a_read_may_continue_after_a_failed_statement(database: Database) -> None:
     def look(tx: ReadTransaction) -> str:
         with suppress(DBAPIError):
             tx.session.execute(text("SELECT * FROM no_such_table"))
@@ -332,7 +334,7 @@ async def test_a_read_may_go_on_after_a_statement_that_failed(database: Database
     assert await database.read(look) == "there is none"
 
 
-async def test_a_pooled_connection_that_has_died_costs_a_transaction_nothing(
+async def test_a_dead_pooled_connection_does_not_fail_a_transaction(
     postgres: PostgresServer,
 ) -> None:
     database = Database(postgres.create_database("died"), EventFactory("bookstore"))

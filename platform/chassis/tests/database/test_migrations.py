@@ -38,7 +38,7 @@ migrate(sys.argv[1])
 """
 
 
-def test_of_processes_that_migrate_at_the_same_moment_one_does_the_work(
+def test_one_of_several_concurrent_migrations_does_the_work(
     empty_database: NewDatabase,
 ) -> None:
     url = empty_database("books")
@@ -65,7 +65,7 @@ def test_of_processes_that_migrate_at_the_same_moment_one_does_the_work(
     assert not migrate(url).changed
 
 
-def test_a_migration_that_was_killed_in_the_middle_goes_on(empty_database: NewDatabase) -> None:
+def test_a_killed_migration_can_be_continued(empty_database: NewDatabase) -> None:
     url = empty_database("books")
     for changes in (3, 5, 5, 9):
         killed = subprocess.run([sys.executable, "-c", _DIES, url, str(changes)], timeout=60)

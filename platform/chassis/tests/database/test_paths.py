@@ -25,9 +25,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_sqlite_database_lies_in_its_folder_whatever_that_is_called(
-    tmp_path: Path, name: str
-) -> None:
+def test_a_sqlite_database_is_in_its_folder_whatever_its_name(tmp_path: Path, name: str) -> None:
     file = tmp_path / name / "books.db"
     url = sqlite_url(file)
     assert database_file(url) == file

@@ -56,7 +56,7 @@ def other(postgres: PostgresServer, url: str) -> str:
     return f"{url.rpartition('/')[0]}/{name}"
 
 
-async def test_a_lock_is_one_processs_through_a_pooler_and_goes_with_it(
+async def test_a_lock_through_a_pooler_ends_with_its_process(
     pooled: tuple[str, str],
 ) -> None:
     for url in pooled:
@@ -75,7 +75,7 @@ async def test_a_lock_is_one_processs_through_a_pooler_and_goes_with_it(
                 lock.release()
 
 
-async def test_a_lock_that_is_held_keeps_no_vacuum_from_its_work(postgres: PostgresServer) -> None:
+async def test_a_held_lock_does_not_hold_back_vacuum(postgres: PostgresServer) -> None:
     name = unique("vacuumed")
     url = postgres.create_database(name)
     lock = Lock(url, "relay")
@@ -93,7 +93,7 @@ async def test_a_lock_that_is_held_keeps_no_vacuum_from_its_work(postgres: Postg
         lock.release()
 
 
-async def test_a_pooler_of_statements_is_refused_with_what_to_do(postgres: PostgresServer) -> None:
+async def test_statement_pooling_is_refused_with_what_to_do(postgres: PostgresServer) -> None:
     direct = postgres.create_database(unique("pooled_statement"))
     with pooler(postgres, "statement") as port:
         database = Database(through(direct, port), EventFactory("bookstore"))

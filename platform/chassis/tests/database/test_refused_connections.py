@@ -15,7 +15,7 @@ def allow_connections(postgres: PostgresServer, name: str, *, allowed: bool) -> 
     engine.dispose()
 
 
-async def test_a_transaction_that_gets_no_connection_is_not_its_own_failure(
+async def test_a_refused_connection_is_the_databases_failure(
     postgres: PostgresServer,
 ) -> None:
     url = postgres.create_database("refusing")

@@ -61,7 +61,7 @@ def newest_of_chassis() -> str:
     return head
 
 
-def test_what_was_found_and_done_is_one_line(empty_database: NewDatabase) -> None:
+def test_the_result_of_a_migration_is_one_line(empty_database: NewDatabase) -> None:
     url, chassis = empty_database("books"), newest_of_chassis()
     older, newer = f"{chassis}, shelves_0001", f"{chassis}, shelves_0002"
     assert str(migrate(url, "shelves_older")) == f"migrated from nothing to {older}"
@@ -74,7 +74,7 @@ def test_what_was_found_and_done_is_one_line(empty_database: NewDatabase) -> Non
     assert str(migrate(url, "shelves_newer")) == f"nothing to migrate: the database is at {newer}"
 
 
-def test_newer_and_older_are_told_apart(empty_database: NewDatabase) -> None:
+def test_missing_and_unknown_revisions_are_found(empty_database: NewDatabase) -> None:
     url = empty_database("books")
     migrate(url, "shelves_older")
     engine = create_engine(url, poolclass=NullPool)
@@ -86,7 +86,7 @@ def test_newer_and_older_are_told_apart(empty_database: NewDatabase) -> None:
     assert (found.missing, found.unknown) == ((), ("shelves_0002",))
 
 
-def test_a_database_of_which_neither_is_the_newer_is_refused(empty_database: NewDatabase) -> None:
+def test_a_diverged_database_is_refused(empty_database: NewDatabase) -> None:
     url = empty_database("books")
     migrate(url, "shelves_newer")
     engine = create_engine(url, poolclass=NullPool)
@@ -98,7 +98,7 @@ def test_a_database_of_which_neither_is_the_newer_is_refused(empty_database: New
         migrate(url, "shelves_older")
 
 
-def test_a_migration_that_was_killed_before_its_end_is_taken_up(
+def test_a_migration_that_was_killed_before_its_record_runs_again(
     empty_database: NewDatabase,
 ) -> None:
     url = empty_database("books")
@@ -110,7 +110,7 @@ def test_a_migration_that_was_killed_before_its_end_is_taken_up(
     assert not migrate(url, "shelves_newer").changed
 
 
-def test_a_database_that_is_as_new_as_the_code_is_opened_without_alembic(
+def test_an_up_to_date_database_is_opened_without_alembic(
     empty_database: NewDatabase,
 ) -> None:
     url = empty_database("books")
@@ -123,7 +123,7 @@ def test_a_database_that_is_as_new_as_the_code_is_opened_without_alembic(
     assert (ran.stdout, ran.stderr) == ("[]\n", "")
 
 
-def test_who_cannot_migrate_because_of_the_database_may_try_again(
+def test_a_migration_that_an_unavailable_database_prevents_can_be_retried(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
     away = Stall(tmp_path, database_url=f"postgresql+psycopg://u@127.0.0.1:{free_port()}/books")

@@ -66,7 +66,7 @@ async def test_every_connection_is_encrypted_and_shows_the_certificate_of_the_ur
     ("wrong", "said"),
     [("authority", "certificate verify failed"), ("name", "does not match host name")],
 )
-async def test_a_server_that_is_another_than_it_says_is_told_in_a_line(
+async def test_a_server_with_a_wrong_certificate_is_refused_with_the_reason(
     postgres: PostgresServer, authority: Authority, tmp_path: Path, wrong: str, said: str
 ) -> None:
     pair = authority.issue("127.0.0.1" if wrong == "authority" else "elsewhere.internal")
@@ -96,7 +96,7 @@ async def test_a_server_that_is_another_than_it_says_is_told_in_a_line(
         ("sslkey=/dev/null", "APP_DATABASE_URL: sslcert is required with sslkey"),
     ],
 )
-def test_parameters_that_do_not_fit_are_one_line(query: str, said: str) -> None:
+def test_each_wrong_parameter_is_one_line(query: str, said: str) -> None:
     url = f"postgresql+psycopg://u:s3cret@db/books?{query}"
     assert list(problems(url)) == [said]
 

@@ -70,7 +70,7 @@ def only_reads(url: str, setting: str) -> None:
         (("23505", "22012", "57014", "55P03", "P0001"), DBAPIError),
     ],
 )
-def test_the_code_tells_whose_fault_it_is(
+def test_errors_are_classified_by_their_codes(
     on_postgres: Database, codes: tuple[str, ...], kind: type[Exception]
 ) -> None:
     raises = "DO $$ BEGIN RAISE 'said so' USING ERRCODE = '{}'; END $$"
@@ -81,7 +81,7 @@ def test_the_code_tells_whose_fault_it_is(
             )
 
 
-def test_a_commit_is_judged_as_a_statement_is(on_postgres: Database) -> None:
+def test_errors_of_a_commit_are_classified_too(on_postgres: Database) -> None:
     def prepare(tx: Transaction) -> None:
         tx.session.execute(
             text(
@@ -137,7 +137,7 @@ def gone_on(tx: Transaction) -> None:
 
 
 @pytest.mark.parametrize("work", [wrapped, renamed, raised_later, swallowed, gone_on])
-def test_nothing_that_the_work_makes_of_a_full_disk_hides_it_or_is_committed(
+def test_a_full_disk_is_noticed_whatever_the_work_does_with_the_error(
     on_sqlite: Database, work: Callable[[Transaction], None]
 ) -> None:
     """SQLite rolls back by itself; later statements would each be committed on their own."""
@@ -204,7 +204,7 @@ async def test_a_url_with_several_hosts_finds_the_one_that_takes_writes(
         database.close()
 
 
-async def test_who_writes_where_it_may_only_read_is_at_fault_itself(
+async def test_a_write_in_a_reading_transaction_is_the_works_fault(
     new_database: NewDatabase,
 ) -> None:
     database = Database(new_database("books"), EventFactory("books"))
@@ -213,7 +213,7 @@ async def test_who_writes_where_it_may_only_read_is_at_fault_itself(
     database.close()
 
 
-async def test_a_table_that_is_not_there_is_no_fault_of_the_work(
+async def test_a_missing_table_is_not_the_works_fault(
     new_database: NewDatabase,
 ) -> None:
     database = Database(new_database("books"), EventFactory("books"))
@@ -225,7 +225,7 @@ async def test_a_table_that_is_not_there_is_no_fault_of_the_work(
     database.close()
 
 
-def test_a_full_disk_within_a_savepoint_is_not_passed_over(on_postgres: Database) -> None:
+def test_a_full_disk_within_a_savepoint_fails_the_transaction(on_postgres: Database) -> None:
     def work(tx: Transaction) -> None:
         line(tx, "before")
         with suppress(DBAPIError), tx.session.begin_nested():
@@ -238,7 +238,7 @@ def test_a_full_disk_within_a_savepoint_is_not_passed_over(on_postgres: Database
     assert lines(on_postgres) == 0
 
 
-def test_nothing_that_the_work_makes_of_a_missing_table_makes_it_the_works_fault(
+def test_a_missing_table_is_not_the_works_fault_even_if_the_error_is_swallowed(
     on_postgres: Database,
 ) -> None:
     def passed_over(tx: Transaction) -> None:
@@ -258,7 +258,7 @@ def test_nothing_that_the_work_makes_of_a_missing_table_makes_it_the_works_fault
         on_postgres.read_here(renamed)
 
 
-async def test_a_look_that_writes_finds_what_reading_does_not(
+async def test_a_check_that_writes_finds_what_reading_does_not(
     new_database: NewDatabase,
 ) -> None:
     database = Database(new_database("books"), EventFactory("books"))
@@ -284,7 +284,7 @@ async def test_a_look_that_writes_finds_what_reading_does_not(
     database.close()
 
 
-async def test_a_look_that_writes_waits_for_nobody_who_writes(on_sqlite: Database) -> None:
+async def test_a_check_that_writes_does_not_wait_for_another_writer(on_sqlite: Database) -> None:
     with on_sqlite.engine.connect() as writer:
         writer.execute(text("DELETE FROM journal"))
         await on_sqlite.check(write=True)

@@ -81,7 +81,7 @@ class Counting:
         await eventually(holds)
 
 
-async def test_a_job_runs_once_in_its_time_however_many_replicas_there_are(desk: Desk) -> None:
+async def test_a_job_runs_once_per_interval_over_all_replicas(desk: Desk) -> None:
     counting = Counting()
     begun: list[float] = []
 
@@ -105,7 +105,7 @@ async def test_a_job_runs_once_in_its_time_however_many_replicas_there_are(desk:
     assert min(b - a for a, b in pairwise(begun)) >= 0.09
 
 
-async def test_a_job_goes_on_elsewhere_when_its_replica_ends(desk: Desk) -> None:
+async def test_a_job_continues_in_another_replica_when_its_replica_ends(desk: Desk) -> None:
     counting = Counting()
     async with replica(desk, counting.job("first")) as first:
         await counting.has_run("first")
@@ -138,7 +138,7 @@ asyncio.run(run_periodically(Database(url, None), PeriodicJob("tests.count", wor
     ("how", "where"),
     [(signal.SIGKILL, "between"), (signal.SIGSTOP, "between"), (signal.SIGSTOP, "within")],
 )
-async def test_a_replica_that_dies_or_stands_still_keeps_no_job_from_the_others(
+async def test_a_replica_that_dies_or_hangs_does_not_keep_jobs_from_others(
     desk: Desk, how: signal.Signals, where: str
 ) -> None:
     if where == "within" and desk.database.sqlite:
@@ -166,7 +166,7 @@ async def test_a_replica_that_dies_or_stands_still_keeps_no_job_from_the_others(
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
-async def test_a_clock_that_was_wrong_delays_no_job(desk: Desk, hours: int) -> None:
+async def test_a_wrong_clock_does_not_delay_a_job(desk: Desk, hours: int) -> None:
     counting = Counting()
     async with replica(desk, counting.job("before")):
         await counting.has_run("before", 1)
@@ -177,7 +177,7 @@ async def test_a_clock_that_was_wrong_delays_no_job(desk: Desk, hours: int) -> N
         await counting.has_run("after")
 
 
-async def test_a_job_that_fails_changes_nothing_and_runs_again_in_its_time(desk: Desk) -> None:
+async def test_a_job_that_fails_changes_nothing_and_runs_at_the_next_interval(desk: Desk) -> None:
     errors: list[BaseException] = [
         ValueError("no luck"),
         DatabaseDown("away"),

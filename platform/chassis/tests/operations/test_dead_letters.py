@@ -93,7 +93,7 @@ FILTERS = [
 ]
 
 
-async def test_they_are_listed_by_type_key_reason_and_age_oldest_first(
+async def test_dead_letters_are_listed_by_type_key_reason_and_age_oldest_first(
     new_database: NewDatabase,
 ) -> None:
     with contextlib.closing(Desk(new_database("books"))) as desk:
@@ -118,7 +118,7 @@ async def test_a_list_says_how_many_it_leaves_out(desk: Desk) -> None:
     assert ran.err == "and 1 more; --limit shows them\n"
 
 
-async def test_one_is_shown_whole_with_what_the_event_says(desk: Desk) -> None:
+async def test_a_dead_letter_is_shown_completely_with_its_data(desk: Desk) -> None:
     (id,) = await bury(desk, letter("b-7", "ValueError: line\none"))
     shell = Shell("books", desk.url, router=accountant())
     (row,) = (await shell.run("dead-letters", "show", "1", "--json")).rows
@@ -132,7 +132,7 @@ async def test_one_is_shown_whole_with_what_the_event_says(desk: Desk) -> None:
     assert "there is no dead letter 2" in shown.err
 
 
-async def test_what_cannot_be_decoded_is_shown_as_it_came(desk: Desk) -> None:
+async def test_data_that_cannot_be_decoded_is_shown_as_bytes(desk: Desk) -> None:
     await bury(desk, {**letter(), "data": b"\xff\x00"})
     shell = Shell("books", desk.url, router=accountant())
     (row,) = (await shell.run("dead-letters", "show", "1", "--json")).rows
@@ -231,7 +231,7 @@ async def test_a_redriven_event_keeps_its_id_and_those_of_a_key_their_order(
         assert line["what"] == "redrive 9 dead letters (keys: b-0, b-1, b-2)"
 
 
-async def test_only_what_was_meant_is_tried_again(desk: Desk) -> None:
+async def test_only_selected_dead_letters_are_redriven(desk: Desk) -> None:
     ids = await bury(desk, letter(), letter("b-2"), letter(reason="Reject: no"))
     shell = Shell("books", desk.url)
     ran = await shell.run("dead-letters", "redrive", "--reason", "ValueError", "--yes")
@@ -257,7 +257,7 @@ async def test_many_are_redriven_in_commits_of_a_bounded_size(desk: Desk) -> Non
     assert await waiting(desk) == ids
 
 
-async def test_as_many_may_be_named_by_their_ids_as_there_are(
+async def test_any_number_of_ids_can_be_given(
     desk: Desk,
 ) -> None:
     await bury(desk, *(letter(f"b-{number}") for number in range(1200)))
@@ -267,7 +267,7 @@ async def test_as_many_may_be_named_by_their_ids_as_there_are(
     assert await remaining(desk) == []
 
 
-async def test_what_was_done_before_a_failure_is_logged(
+async def test_changes_before_a_failure_are_logged(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bury(desk, *(letter(f"b-{number}") for number in range(700)))
@@ -292,7 +292,7 @@ async def test_what_was_done_before_a_failure_is_logged(
     assert len(await remaining(desk)) == 200
 
 
-async def test_what_dies_after_the_look_is_not_touched(desk: Desk) -> None:
+async def test_later_dead_letters_are_not_changed(desk: Desk) -> None:
     ids = await bury(desk, letter(), letter())
     seen = DeadLetterFilter(up_to_id=1)
     await desk.database.transaction(lambda tx: redrive_dead_letters(tx.session, seen))
@@ -303,7 +303,7 @@ async def test_what_dies_after_the_look_is_not_touched(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("verb", ["redrive", "drop"])
-async def test_who_changes_something_is_told_what_and_asked(desk: Desk, verb: str) -> None:
+async def test_a_change_is_described_and_must_be_confirmed(desk: Desk, verb: str) -> None:
     ids = await bury(desk, letter(), letter("b-2"))
     shell = Shell("books", desk.url)
 
@@ -329,7 +329,7 @@ async def test_who_changes_something_is_told_what_and_asked(desk: Desk, verb: st
     assert await waiting(desk) == (ids if verb == "redrive" else [])
 
 
-async def test_nothing_is_changed_unless_it_is_named(desk: Desk) -> None:
+async def test_a_change_without_a_selection_is_refused(desk: Desk) -> None:
     await bury(desk, letter())
     ran = await Shell("books", desk.url).run("dead-letters", "drop", "--yes")
     assert (ran.code, ran.err) == (
@@ -339,7 +339,7 @@ async def test_nothing_is_changed_unless_it_is_named(desk: Desk) -> None:
     assert len(await remaining(desk)) == 1
 
 
-async def test_what_matches_nothing_is_told_by_the_exit_code(desk: Desk) -> None:
+async def test_a_selection_without_matches_has_its_own_exit_code(desk: Desk) -> None:
     ran = await Shell("books", desk.url).run("dead-letters", "drop", "--key", "b", "--yes")
     assert (ran.code, ran.out) == (NOTHING, "")
     assert ran.err == "nothing matches; nothing was changed\n"
@@ -354,7 +354,7 @@ async def test_what_matches_nothing_is_told_by_the_exit_code(desk: Desk) -> None
         ("outbox refused", "no events are refused\n"),
     ],
 )
-async def test_a_list_of_nothing_says_so(
+async def test_an_empty_list_says_so(
     nats: NatsServer, desk: Desk, typed: str, said: str, json: tuple[str, ...]
 ) -> None:
     ran = await Shell("books", desk.url, nats.url).run(*typed.split(), *json)
@@ -364,7 +364,7 @@ async def test_a_list_of_nothing_says_so(
 # --- what can be wrong --------------------------------------------------------------------------
 
 
-async def test_a_database_that_is_away_has_an_exit_code_of_its_own() -> None:
+async def test_an_unavailable_database_has_its_own_exit_code() -> None:
     url = "postgresql+psycopg://ada:secret@127.0.0.1:1/books"
     ran = await Shell("books", url).run("dead-letters", "list")
     assert ran.code == UNAVAILABLE
@@ -372,7 +372,7 @@ async def test_a_database_that_is_away_has_an_exit_code_of_its_own() -> None:
     assert "secret" not in ran.err
 
 
-async def test_a_database_that_was_not_migrated_is_told_what_to_do(
+async def test_a_database_without_migrations_is_an_error_with_what_to_do(
     empty_database: NewDatabase,
 ) -> None:
     url = empty_database("new")
@@ -422,7 +422,7 @@ async def test_another_services_database_is_refused(prepared_sqlite: str, tmp_pa
         ("dead-letters", "show"),
     ],
 )
-def test_wrong_usage_is_told_and_ends_with_64(arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_exits_with_64(arguments: tuple[str, ...]) -> None:
     ran = Shell("books", "sqlite:///none.db").type(*arguments)
     assert ran.code == USAGE
     assert ran.err.startswith("usage: python -m books dead-letters")

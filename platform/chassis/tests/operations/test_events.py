@@ -32,7 +32,7 @@ async def ids_of(node: Node, type: str) -> list[str]:
 # --- looking ------------------------------------------------------------------------------------
 
 
-async def test_status_tells_of_each_type_what_waits_and_what_was_given_up(
+async def test_status_shows_lag_tasks_and_dead_letters_of_each_type(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     events = EventRouter()
@@ -85,7 +85,7 @@ async def test_status_tells_of_each_type_what_waits_and_what_was_given_up(
     assert ran.code == UNAVAILABLE
 
 
-async def test_a_service_that_has_taken_nothing_is_told_as_such(
+async def test_a_service_without_events_has_no_lag(
     new_database: NewDatabase, nats: NatsServer
 ) -> None:
     shell = Shell("books", new_database("books"), nats.url)
@@ -94,7 +94,7 @@ async def test_a_service_that_has_taken_nothing_is_told_as_such(
     assert (await shell.run("events", "lag")).code == NOTHING
 
 
-async def test_a_stopped_lane_is_seen_from_elsewhere_with_the_verb_that_helps_until_it_goes_on(
+async def test_a_stopped_lane_is_shown_with_the_command_that_helps_until_it_continues(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     view = StreamView(nats.url)
@@ -138,7 +138,7 @@ async def test_a_stopped_lane_is_seen_from_elsewhere_with_the_verb_that_helps_un
         await eventually(goes_on)
 
 
-async def test_what_a_member_left_behind_of_a_stopped_lane_is_put_right_by_the_next(
+async def test_the_next_member_deletes_the_row_of_a_lane_that_is_no_longer_stopped(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     url = new_database("books")
@@ -168,7 +168,7 @@ async def test_what_a_member_left_behind_of_a_stopped_lane_is_put_right_by_the_n
 # --- pausing ------------------------------------------------------------------------------------
 
 
-async def test_a_paused_type_waits_in_every_member_and_over_restarts_while_others_go_on(
+async def test_a_paused_type_waits_in_every_member_and_after_restarts(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     url = new_database("books")

@@ -121,7 +121,7 @@ async def test_a_called_service_that_is_away_needs_no_traceback(nats: NatsServer
     assert [line for line in lines if "exc_info" in line] == []
 
 
-def test_on_a_terminal_too_the_id_of_what_failed_is_whole() -> None:
+def test_the_event_id_is_complete_on_a_terminal() -> None:
     out = StringIO()
     before = structlog.get_config()
     settings = ServiceSettings(log_format="console")
@@ -138,7 +138,7 @@ def test_on_a_terminal_too_the_id_of_what_failed_is_whole() -> None:
 
 
 @pytest.mark.parametrize("asked", [True, False])
-async def test_a_setting_logs_a_line_for_each_event_that_took_effect(
+async def test_a_setting_logs_each_event_that_took_effect(
     nats: NatsServer, url: str, asked: bool
 ) -> None:
     events = EventRouter()

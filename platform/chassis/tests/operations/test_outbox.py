@@ -16,7 +16,7 @@ from localservers import NatsServer
 pytestmark = pytest.mark.dialect
 
 
-async def test_what_waits_to_be_sent_is_told_though_the_broker_is_away(
+async def test_the_outbox_is_shown_while_the_broker_is_unavailable(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with Shop(new_database("shop")) as shop:
@@ -43,7 +43,7 @@ async def test_what_waits_to_be_sent_is_told_though_the_broker_is_away(
         assert f"the broker at {nats.url} cannot be reached" in ran.err
 
 
-async def test_events_that_the_stream_refused_are_listed_sent_after_all_or_dropped(
+async def test_refused_events_are_listed_resent_and_dropped(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     view = StreamView(nats.url)

@@ -51,7 +51,7 @@ async def positions_of(desk: Desk, type: str) -> int:
     return sum(row.subject.startswith(f"{type}.") for row in rows)
 
 
-async def test_what_is_left_of_a_type_goes_and_what_waits_behind_it_goes_on(
+async def test_retiring_a_type_removes_its_rows_and_later_events_of_its_keys_continue(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     desk = Desk(new_database("books"))
@@ -94,7 +94,9 @@ async def test_what_is_left_of_a_type_goes_and_what_waits_behind_it_goes_on(
     desk.close()
 
 
-async def test_nothing_is_retired_while_nobody_can_tell_who_runs(new_database: NewDatabase) -> None:
+async def test_a_type_is_not_retired_while_the_members_are_unknown(
+    new_database: NewDatabase,
+) -> None:
     desk = Desk(new_database("books"))
     await desk.store(BookReturned(book_id="a"))
     ran = await Shell("books", desk.url, router=selling()).run(*RETIRE)

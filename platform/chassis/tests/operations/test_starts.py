@@ -28,7 +28,7 @@ def for_types(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
-def test_nothing_that_runs_imports_the_verbs_or_their_parser() -> None:
+def test_no_module_of_a_running_service_imports_the_commands_or_argparse() -> None:
     heavy = ("chassis.operations", "argparse")
     found = [
         f"{file.relative_to(SOURCE)}: {name}"

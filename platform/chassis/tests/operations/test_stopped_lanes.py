@@ -33,7 +33,7 @@ def numbered(number: int) -> dict[str, str | None]:
 # --- past a gap ---------------------------------------------------------------------------------
 
 
-async def test_skip_goes_on_past_what_is_missing_and_running_members_notice_at_once(
+async def test_skip_continues_past_missing_events_and_members_notice_at_once(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     url = new_database("books")
@@ -72,7 +72,7 @@ async def test_skip_goes_on_past_what_is_missing_and_running_members_notice_at_o
         assert again.err == f"{SUBJECT}: the stream holds nothing above number 6\n"
 
 
-async def test_events_that_the_stream_holds_are_skipped_only_by_their_number_and_are_named(
+async def test_events_in_the_stream_are_skipped_only_by_number_and_are_named(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     url = new_database("books")
@@ -99,7 +99,7 @@ async def test_events_that_the_stream_holds_are_skipped_only_by_their_number_and
             assert (await taken_ids(later))[1:] == held[2:]
 
 
-async def test_what_comes_after_all_of_what_was_skipped_is_dropped_and_stops_nothing(
+async def test_a_skipped_event_that_arrives_later_is_dropped(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     """The position knows the number that was skipped last, but not the id of its event."""
@@ -125,7 +125,7 @@ async def test_what_comes_after_all_of_what_was_skipped_is_dropped_and_stops_not
         assert await taken_ids(books) == [ids[0], ids[2], ids[3]]
 
 
-async def test_a_position_that_has_moved_since_it_was_shown_stays(
+async def test_a_position_that_has_moved_since_the_plan_is_not_changed(
     nats: NatsServer, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = new_database("books")
@@ -161,7 +161,7 @@ async def test_a_position_that_has_moved_since_it_was_shown_stays(
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["while it runs", "while it is down"])
-async def test_begin_anew_takes_the_new_life_whole_and_nothing_of_the_old_one_again(
+async def test_begin_anew_handles_the_whole_new_generation_and_nothing_twice(
     running: bool, nats: NatsServer, new_database: NewDatabase
 ) -> None:
     """The stream still holds events of the old generation with the same numbers."""
@@ -194,7 +194,7 @@ async def test_begin_anew_takes_the_new_life_whole_and_nothing_of_the_old_one_ag
         assert (await books.path.ledger()).stopped == ()
 
 
-async def test_one_subject_begins_anew_from_a_number_that_is_said(
+async def test_one_subject_begins_anew_from_a_given_number(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     url = new_database("books")
@@ -215,7 +215,7 @@ async def test_one_subject_begins_anew_from_a_number_that_is_said(
         assert (await taken_ids(books))[1:] == new[1:]
 
 
-async def test_a_producer_that_goes_on_cannot_be_taken_anew_by_mistake(
+async def test_begin_anew_is_refused_if_the_producer_did_not_begin_anew(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     url = new_database("books")
@@ -238,7 +238,7 @@ def delete_position(session: Session) -> None:
     session.execute(delete(tables.positions).where(tables.positions.c.subject == SUBJECT))
 
 
-async def test_a_position_that_was_deleted_is_made_again_from_a_number_that_is_said(
+async def test_a_deleted_position_is_recreated_from_a_given_number(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     url = new_database("books")

@@ -1,7 +1,7 @@
 """A gRPC server and those who call it, in this process, on free ports."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
 
@@ -69,10 +69,11 @@ class Servers:
         port: int = 0,
         settings: ServiceSettings | None = None,
         stub_of: StubOf = no_stub,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> RpcServer:
         settings = settings or ServiceSettings(grpc_port=port)
         methods = bind(BooksService, implementation, settings, stub_of)
-        server = RpcServer([(BooksService.full_name, methods)], settings, database)
+        server = RpcServer([(BooksService.full_name, methods)], settings, database, interceptors)
         await server.start()
         self._stack.push_async_callback(server.stop, 0)
         return server

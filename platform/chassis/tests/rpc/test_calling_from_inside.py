@@ -54,7 +54,7 @@ async def test_an_async_handler_calls_a_service_with_a_deadline(rpc: Servers, de
     assert 0 < seconds <= 7
 
 
-async def test_a_called_service_that_is_away_costs_an_event_time_and_no_tries(
+async def test_an_unavailable_called_service_delays_an_event_without_using_up_tries(
     rpc: Servers, desk: Desk
 ) -> None:
     server = await rpc.start(Clock)
@@ -77,7 +77,7 @@ async def test_a_called_service_that_is_away_costs_an_event_time_and_no_tries(
     assert await desk.dead() == []
 
 
-async def test_an_async_method_calls_a_service_within_what_its_caller_has_left(
+async def test_an_async_method_calls_a_service_within_its_callers_deadline(
     rpc: Servers,
 ) -> None:
     clients = await rpc.clients((await rpc.start(Clock)).port, call_timeout_seconds=30)
@@ -99,7 +99,7 @@ def service(**parts: object) -> Service:
     return Service("front", settings=ServiceSettings, **parts)  # type: ignore[arg-type]
 
 
-def test_what_calls_a_service_that_is_not_declared_is_refused() -> None:
+def test_an_undeclared_call_is_refused_in_handlers_and_methods() -> None:
     parts = {"events": [asking()], "grpc": [(BooksService, Front)]}
     in_handler, in_method = find_problems(service(**parts), ServiceSettings())
     line = "calls bookstore.v1.BooksService; add it to calls=[...] of front"
@@ -134,7 +134,7 @@ class MadeUp:
         return GetBookResponse(book=Book(title="3"))
 
 
-def test_a_test_of_handlers_gives_the_stub_they_call_by() -> None:
+def test_a_test_of_handlers_provides_their_stubs() -> None:
     answers: list[float] = []
     front = service(events=[asking(answers)], calls=[BooksService], tables=metadata)
     with HandlerHarness.of(front, stubs={BooksService: MadeUp()}) as harness:
@@ -144,7 +144,7 @@ def test_a_test_of_handlers_gives_the_stub_they_call_by() -> None:
         HandlerHarness.of(front)
 
 
-def test_a_stub_given_to_a_test_does_not_stand_for_the_declaration() -> None:
+def test_a_stub_in_a_test_does_not_replace_the_declaration() -> None:
     front = service(events=[asking([])], tables=metadata)
     with pytest.raises(DeclarationError, match=r"BooksService; add it to calls=\[...\] of front"):
         HandlerHarness.of(front, stubs={BooksService: MadeUp()})

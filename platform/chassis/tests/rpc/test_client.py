@@ -31,7 +31,7 @@ from chassis import (
     Unavailable,
     deadline,
 )
-from chassis.rpc import Clients, server
+from chassis.rpc import Clients
 from chassis.rpc.client import target_name
 from chassis.telemetry import trace_context
 from slipway.v1 import LedgerService
@@ -49,7 +49,7 @@ async def test_a_call_without_a_deadline_gets_the_default(rpc: Servers) -> None:
     assert 2000 < await seconds_given(stub) < 4000
 
 
-async def test_a_call_inside_a_call_gets_no_more_than_what_remains(rpc: Servers) -> None:
+async def test_a_call_within_a_call_gets_at_most_the_remaining_time(rpc: Servers) -> None:
     behind = await rpc.clients((await rpc.start(Clock)).port, call_timeout_seconds=3000)
     front = await rpc.start(Front, stub_of=behind.stub)
     async with raw_channel(front.port) as channel:
@@ -58,7 +58,7 @@ async def test_a_call_inside_a_call_gets_no_more_than_what_remains(rpc: Servers)
     assert float(answer.book.title) < 1500  # gRPC rounds up, to a hundredth and more
 
 
-async def test_nothing_is_asked_when_no_time_is_left(rpc: Servers) -> None:
+async def test_no_call_is_made_when_no_time_is_left(rpc: Servers) -> None:
     clients = await rpc.clients(1)  # no server listens on port 1
     stub: BooksServiceAsyncStub = clients.stub(BooksService, BooksServiceStub)  # type: ignore[assignment]
     deadline.begin(-1)
@@ -66,13 +66,13 @@ async def test_nothing_is_asked_when_no_time_is_left(rpc: Servers) -> None:
         await stub.GetBook(GetBookRequest())
 
 
-async def test_no_answer_in_time_is_told_by_the_services_name(rpc: Servers) -> None:
+async def test_a_late_answer_is_an_error_that_names_the_service(rpc: Servers) -> None:
     stub = await rpc.stub((await rpc.start(Clock)).port, call_timeout_seconds=0.2)
     with pytest.raises(DeadlineExceeded, match=r"^bookstore did not answer in time$"):
         await stub.SellBook(SellBookRequest())
 
 
-async def test_nobody_there_is_told_by_the_services_name_and_not_its_address(
+async def test_an_unreachable_service_is_an_error_without_its_address(
     rpc: Servers,
 ) -> None:
     server = await rpc.start(Clock)
@@ -107,7 +107,7 @@ async def test_a_domain_error_arrives_as_it_was_raised(rpc: Servers, error: Doma
     assert vars(refusal.value) == vars(error)
 
 
-async def test_a_long_detail_arrives_cut(rpc: Servers) -> None:
+async def test_a_long_detail_is_shortened(rpc: Servers) -> None:
     class Quoting(Clock):
         async def get_book(self, request: GetBookRequest) -> GetBookResponse:
             raise InvalidArgument("€" * 100_000, field="x" * 100_000)
@@ -121,7 +121,7 @@ async def test_a_long_detail_arrives_cut(rpc: Servers) -> None:
     assert refusal.value.field.startswith("xxx")
 
 
-async def test_an_internal_error_is_none_of_the_domain(rpc: Servers) -> None:
+async def test_an_internal_error_is_not_a_domain_error(rpc: Servers) -> None:
     class Broken(Clock):
         async def get_book(self, request: GetBookRequest) -> GetBookResponse:
             raise RuntimeError
@@ -147,7 +147,7 @@ class Flaky:
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
-async def test_a_call_that_was_not_taken_is_repeated_a_few_times(
+async def test_a_call_that_did_not_reach_a_method_is_retried(
     rpc: Servers, code: grpc.StatusCode
 ) -> None:
     flaky = Flaky(2, code)
@@ -182,8 +182,8 @@ async def test_no_call_fails_when_one_of_two_replicas_stops(rpc: Servers) -> Non
             stopped.set()
 
 
-async def test_a_call_that_grpc_hands_to_no_method_as_its_server_stops_is_made_elsewhere(
-    rpc: Servers, monkeypatch: pytest.MonkeyPatch
+async def test_a_call_that_a_stopping_server_keeps_is_retried_on_another(
+    rpc: Servers,
 ) -> None:
     """Under load this happens once in hundreds of stops; the call used to wait for its deadline."""
     arrived = asyncio.Event()
@@ -195,8 +195,7 @@ async def test_a_call_that_grpc_hands_to_no_method_as_its_server_stops_is_made_e
             raise AssertionError
 
     staying = await rpc.start(Clock)
-    monkeypatch.setattr(server, "_interceptors", lambda: [Kept()])
-    leaving = await rpc.start(Clock)
+    leaving = await rpc.start(Clock, interceptors=[Kept()])
     stub = await rpc.stub(leaving.port, staying.port, call_timeout_seconds=3000)
     calls: list[asyncio.Task[float]] = []
     async with asyncio.timeout(60):
@@ -208,7 +207,7 @@ async def test_a_call_that_grpc_hands_to_no_method_as_its_server_stops_is_made_e
         await asyncio.gather(*calls)
 
 
-async def test_repeats_are_limited_and_share_a_budget(rpc: Servers) -> None:
+async def test_retries_are_limited_and_share_a_budget(rpc: Servers) -> None:
     flaky = Flaky(failures=10_000)
     async with bare_server(flaky.get_book) as port:
         stub = await rpc.stub(port)
@@ -225,7 +224,7 @@ async def test_repeats_are_limited_and_share_a_budget(rpc: Servers) -> None:
         assert flaky.calls - spent == 60, "with the budget spent a call is made once"
 
 
-async def test_what_a_service_has_answered_is_not_repeated(rpc: Servers) -> None:
+async def test_a_call_that_was_answered_is_not_retried(rpc: Servers) -> None:
     asked = []
 
     class Closed(Clock):
@@ -262,7 +261,7 @@ async def test_calls_are_balanced_over_the_replicas(rpc: Servers) -> None:
     assert {name: answers.count(name) for name in names} == dict.fromkeys(names, 10)
 
 
-async def test_a_callee_that_is_away_is_looked_for_steadily_and_found_when_it_is_back(
+async def test_an_unavailable_server_is_reconnected_within_a_second(
     rpc: Servers,
 ) -> None:
     server = await rpc.start(Clock)
@@ -296,7 +295,7 @@ async def is_answered(stub: BooksServiceAsyncStub) -> bool:
     return True
 
 
-async def test_a_trace_is_carried_on_though_nothing_is_recorded(rpc: Servers) -> None:
+async def test_a_trace_is_passed_on_even_if_no_spans_are_recorded(rpc: Servers) -> None:
     class Traced(Clock):
         async def get_book(self, request: GetBookRequest) -> GetBookResponse:
             return GetBookResponse(
@@ -311,7 +310,7 @@ async def test_a_trace_is_carried_on_though_nothing_is_recorded(rpc: Servers) ->
     assert outside.book.title == "None None"
 
 
-async def test_calling_what_the_service_does_not_declare_is_refused(rpc: Servers) -> None:
+async def test_a_stub_of_an_undeclared_contract_is_refused(rpc: Servers) -> None:
     clients = await rpc.clients(1)
     with pytest.raises(LookupError, match=r"slipway\.v1\.LedgerService.*calls="):
         clients.stub(LedgerService, BooksServiceStub)
@@ -343,7 +342,7 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize("servers", [1, 2])
-async def test_a_proxy_in_the_environment_does_not_stand_between_services(
+async def test_a_proxy_in_the_environment_is_not_used_between_services(
     rpc: Servers, proxied: socket.socket, servers: int
 ) -> None:
     ports = [(await rpc.start(Clock)).port for _ in range(servers)]
@@ -352,7 +351,7 @@ async def test_a_proxy_in_the_environment_does_not_stand_between_services(
         assert await seconds_given(stub) > 0
 
 
-async def test_a_proxy_is_asked_if_the_setting_says_so(proxied: socket.socket) -> None:
+async def test_a_proxy_is_used_if_the_setting_says_so(proxied: socket.socket) -> None:
     settings = ServiceSettings(targets={"bookstore": "books:9090"}, proxy_from_environment=True)
     clients = Clients("gateway", [BooksService], settings)
     stub: BooksServiceAsyncStub = clients.stub(BooksService, BooksServiceStub)  # type: ignore[assignment]

@@ -92,7 +92,7 @@ async def test_user_baggage_and_trace_of_a_request_reach_the_last_service(rpc: S
 
 
 @pytest.mark.usefixtures("telemetry")
-async def test_credentials_cookies_and_other_headers_end_at_the_service_they_are_sent_to(
+async def test_credentials_cookies_and_other_headers_are_not_passed_on(
     rpc: Servers,
 ) -> None:
     headers = {"authorization": "Bearer x", "cookie": "a=b", "x-tenant": "7"}
@@ -103,7 +103,9 @@ async def test_credentials_cookies_and_other_headers_end_at_the_service_they_are
     }
 
 
-async def test_one_request_leaves_nothing_to_the_next_on_its_connection(rpc: Servers) -> None:
+async def test_headers_of_a_request_do_not_reach_the_next_one_of_its_connection(
+    rpc: Servers,
+) -> None:
     async with chain(rpc) as (http, last):
         await http.get("/book", headers={"end-user": "jason", "baggage": "cohort=b"})
         assert last.of("end-user") == ["jason"]
@@ -111,7 +113,7 @@ async def test_one_request_leaves_nothing_to_the_next_on_its_connection(rpc: Ser
     assert last.of("end-user") == last.of("baggage") == []
 
 
-async def test_the_names_are_a_setting(rpc: Servers) -> None:
+async def test_the_names_of_headers_are_a_setting(rpc: Servers) -> None:
     settings = ServiceSettings(http_port=0, grpc_port=0, forward_headers=["X-Tenant", "x-flag"])
     headers = [("x-flag", "1"), ("x-tenant", "7"), ("x-flag", "2"), ("end-user", "jason")]
     async with chain(rpc, settings) as (http, last):
@@ -136,7 +138,7 @@ def test_a_name_that_cannot_be_forwarded_is_refused(name: str, reason: str) -> N
         ServiceSettings(forward_headers=[name])
 
 
-async def test_what_exceeds_the_limit_is_left_out_and_the_request_answered(rpc: Servers) -> None:
+async def test_a_header_above_the_limit_is_left_out_and_the_request_answered(rpc: Servers) -> None:
     settings = ServiceSettings(
         http_port=0, grpc_port=0, forward_headers=["a", "b"], forward_max_bytes=20
     )
@@ -157,14 +159,14 @@ async def test_a_value_that_grpc_cannot_carry_is_left_out(rpc: Servers) -> None:
     assert last.of("end-user") == []
 
 
-async def test_baggage_of_any_size_breaks_no_request(rpc: Servers) -> None:
+async def test_large_baggage_does_not_break_a_request(rpc: Servers) -> None:
     async with chain(rpc) as (http, last):
         answer = await http.get("/book", headers={"baggage": f"a={'x' * 20_000}"})
     assert answer.status_code == 200
     assert last.of("baggage") == []
 
 
-async def test_metadata_that_a_call_is_given_is_not_overruled(rpc: Servers) -> None:
+async def test_metadata_of_a_call_is_not_replaced(rpc: Servers) -> None:
     last = Last()
     async with bare_server(last.get_book) as port:
         stub = await rpc.stub(port)
@@ -174,7 +176,7 @@ async def test_metadata_that_a_call_is_given_is_not_overruled(rpc: Servers) -> N
     assert last.of("end-user") == ["anna"]
 
 
-async def test_an_event_carries_neither_headers_nor_baggage_on(
+async def test_an_event_passes_on_neither_headers_nor_baggage(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     """An event may be handled later and by any version, so its request's routing does not apply."""

@@ -51,7 +51,7 @@ async def start(rpc: Servers, **limits: Any) -> RpcServer:
     return await rpc.start(Books, settings=ServiceSettings(grpc_port=0, **(defaults | limits)))
 
 
-async def test_under_four_times_the_load_the_accepted_finish_and_the_rest_is_told_to_wait(
+async def test_under_four_times_the_load_accepted_calls_finish_and_others_are_refused(
     rpc: Servers,
 ) -> None:
     server = await start(rpc)
@@ -95,7 +95,7 @@ def _retry_seconds(error: grpc.aio.AioRpcError) -> float:
     return seconds
 
 
-async def test_another_service_that_is_refused_hears_that_it_may_come_again(rpc: Servers) -> None:
+async def test_a_refused_service_learns_when_to_retry(rpc: Servers) -> None:
     server = await start(rpc, grpc_max_requests=1, grpc_max_waiting=0)
     stub = await rpc.stub(server.port)
     sale = asyncio.create_task(_sell(stub))
@@ -132,7 +132,7 @@ async def test_a_call_that_is_too_large_is_refused(
         await stub.GetBook(GetBookRequest())
 
 
-async def test_a_connection_that_says_nothing_is_closed(rpc: Servers) -> None:
+async def test_a_silent_connection_is_closed(rpc: Servers) -> None:
     server = await start(rpc, grpc_handshake_timeout_seconds=0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     async with asyncio.timeout(60):
@@ -140,7 +140,7 @@ async def test_a_connection_that_says_nothing_is_closed(rpc: Servers) -> None:
     writer.close()
 
 
-async def test_a_connection_without_calls_is_closed_and_made_again_for_the_next(
+async def test_an_idle_connection_is_closed_and_reopened_by_the_next_call(
     rpc: Servers,
 ) -> None:
     server = await start(rpc, grpc_idle_timeout_seconds=0.2)
@@ -153,7 +153,7 @@ async def test_a_connection_without_calls_is_closed_and_made_again_for_the_next(
         await stub.GetBook(GetBookRequest())
 
 
-async def test_connections_beyond_the_most_are_closed_at_once(rpc: Servers) -> None:
+async def test_connections_above_the_limit_are_closed_at_once(rpc: Servers) -> None:
     server = await start(rpc, grpc_max_connections=2)
     opened = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
     for reader, _ in opened:

@@ -152,7 +152,7 @@ def _reset() -> None:
 
 
 @pytest.mark.parametrize("leaves", ["by its deadline", "by cancelling"])
-async def test_a_method_is_not_started_once_nobody_waits_for_its_answer(
+async def test_a_method_is_not_started_after_its_caller_gave_up(
     rpc: Servers, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch, leaves: str
 ) -> None:
     database = rpc.database(new_database("slow"), threads=1)
@@ -323,7 +323,7 @@ class Finder:
         return GetBookResponse()
 
 
-async def test_without_its_database_a_call_is_unavailable_with_a_time_to_come_back(
+async def test_without_its_database_a_call_is_unavailable_with_a_retry_delay(
     rpc: Servers, own_postgres: PostgresServer
 ) -> None:
     server = await rpc.start(Finder, database=rpc.database(own_postgres.url()))
@@ -339,7 +339,7 @@ async def test_without_its_database_a_call_is_unavailable_with_a_time_to_come_ba
     await stub.GetBook(GetBookRequest())
 
 
-async def test_a_call_that_meets_a_missing_table_is_unavailable_and_learns_nothing_of_the_inside(
+async def test_a_missing_table_makes_a_call_unavailable_without_internal_details(
     rpc: Servers, database: Database
 ) -> None:
     class Early:
@@ -360,7 +360,7 @@ async def test_a_call_that_meets_a_missing_table_is_unavailable_and_learns_nothi
         assert refusal.value.retry_after == 5
 
 
-async def test_domain_errors_of_a_services_own_are_answered_by_their_kind(rpc: Servers) -> None:
+async def test_a_services_subclasses_of_domain_errors_keep_their_kind(rpc: Servers) -> None:
     class OutOfPrint(NotFound):
         """A kind only this service knows."""
 

@@ -50,7 +50,7 @@ def _unfinished() -> None:
     Books.selling, Books.finish = asyncio.Event(), asyncio.Event()
 
 
-async def test_a_port_in_use_is_refused_and_named_with_what_moves_the_service(
+async def test_a_port_in_use_is_refused_with_the_setting_to_change(
     rpc: Servers,
 ) -> None:
     first = await rpc.start(Books)
@@ -157,7 +157,7 @@ async def _sell(stub: BooksServiceAsyncStub) -> SellBookResponse:
     return await stub.SellBook(SellBookRequest())
 
 
-async def test_somebody_who_watches_its_health_does_not_hold_up_its_end(rpc: Servers) -> None:
+async def test_a_watch_of_its_health_does_not_delay_a_stop(rpc: Servers) -> None:
     server = await rpc.start(Books)
     async with raw_channel(server.port) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
@@ -167,7 +167,9 @@ async def test_somebody_who_watches_its_health_does_not_hold_up_its_end(rpc: Ser
         await asyncio.wait_for(server.stop(600), 60)
 
 
-async def test_bytes_that_are_no_message_are_an_invalid_argument_and_counted(rpc: Servers) -> None:
+async def test_bytes_that_cannot_be_parsed_are_an_invalid_argument_and_counted(
+    rpc: Servers,
+) -> None:
     server = await rpc.start(Books)
     before = handled("GetBook", "INVALID_ARGUMENT")
     async with raw_channel(server.port) as channel:

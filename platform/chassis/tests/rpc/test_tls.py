@@ -56,7 +56,7 @@ def stub_of(clients: Clients) -> BooksServiceAsyncStub:
     return clients.stub(BooksService, BooksServiceStub)  # type: ignore[return-value]
 
 
-async def test_a_server_is_called_by_who_trusts_its_certificate(
+async def test_only_clients_that_trust_its_certificate_can_call_a_server(
     rpc: Servers, tmp_path: Path
 ) -> None:
     ours, others = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
@@ -76,7 +76,7 @@ async def test_a_server_is_called_by_who_trusts_its_certificate(
             await plain.GetBook(GetBookRequest())
 
 
-async def test_a_caller_that_must_show_a_certificate_is_refused_without(
+async def test_a_caller_without_the_required_certificate_is_refused(
     rpc: Servers, tmp_path: Path
 ) -> None:
     ours, others = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
@@ -96,7 +96,7 @@ async def test_a_caller_that_must_show_a_certificate_is_refused_without(
             await asked(server.port, **settings)
 
 
-async def test_the_name_in_the_certificate_may_be_another_than_that_of_the_target(
+async def test_the_certificates_name_may_differ_from_the_target(
     rpc: Servers, tmp_path: Path
 ) -> None:
     authority = Authority(tmp_path)
@@ -177,7 +177,7 @@ async def test_both_sides_use_renewed_files_for_their_next_connections(
         ),
     ],
 )
-def test_settings_that_do_not_fit_are_one_line(
+def test_each_wrong_setting_is_one_line(
     tmp_path: Path, settings: dict[str, str], said: str
 ) -> None:
     authority = Authority(tmp_path)

@@ -33,10 +33,13 @@ class RpcServer:
         contracts: Sequence[tuple[str, Sequence[Method]]],
         settings: ServiceSettings,
         database: Database | None,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
         self._settings = settings
         self._calls = CallHandling(settings, database)
-        self._server = grpc.aio.server(interceptors=_interceptors(), options=_options(settings))
+        self._server = grpc.aio.server(
+            interceptors=[*_tracing_interceptors(), *interceptors], options=_options(settings)
+        )
         for name, methods in contracts:
             handlers = {method.name: self._calls.handler(name, method) for method in methods}
             self._server.add_generic_rpc_handlers(
@@ -124,7 +127,7 @@ def _cannot_listen(error: RuntimeError, host: str, port: int) -> CannotListen:
     )
 
 
-def _interceptors() -> list[Any]:
+def _tracing_interceptors() -> list[Any]:
     if not tracing.enabled:
         return []
     from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters

@@ -93,7 +93,7 @@ async def test_every_replica_hears_of_every_event(nats: NatsServer, tmp_path: Pa
     assert first.logged == first.ids
 
 
-async def test_what_a_broadcast_handler_raises_costs_nothing(
+async def test_an_error_of_a_broadcast_handler_has_no_effect(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     hearing = Hearing()
@@ -119,7 +119,7 @@ async def test_what_a_broadcast_handler_raises_costs_nothing(
         await books.stop()
 
 
-async def test_what_cannot_be_read_is_passed_over(nats: NatsServer) -> None:
+async def test_a_broadcast_that_cannot_be_decoded_is_skipped(nats: NatsServer) -> None:
     hearing = Hearing()
     async with Forge(nats.url) as forge, replica(hearing.router, nats.url):
         await forge.publish(sold(1), data=b"\xff\xff")
@@ -128,7 +128,7 @@ async def test_what_cannot_be_read_is_passed_over(nats: NatsServer) -> None:
         await hearing.has([await forge.publish(sold(3))])
 
 
-async def test_several_handlers_hear_of_one_type_and_one_that_fails_keeps_it_from_none(
+async def test_a_failing_broadcast_handler_does_not_affect_others_of_its_type(
     nats: NatsServer,
 ) -> None:
     hearing = Hearing()
@@ -171,7 +171,7 @@ async def test_one_handler_hears_of_several_types(nats: NatsServer) -> None:
         await eventually(both)
 
 
-async def test_it_is_heard_again_after_the_broker_was_away(nats: NatsServer) -> None:
+async def test_broadcasts_continue_after_the_broker_was_unavailable(nats: NatsServer) -> None:
     hearing = Hearing()
     async with replica(hearing.router, nats.url) as path:
         nats.kill()

@@ -59,7 +59,7 @@ def entries(shop: HandlerHarness) -> int:
         return session.execute(select(func.count()).select_from(journal)).scalar_one()
 
 
-def test_what_a_handler_wrote_and_published_is_there_to_look_at(shop: HandlerHarness) -> None:
+def test_changes_and_published_events_of_a_handler_can_be_inspected(shop: HandlerHarness) -> None:
     shop.handle(BookSold(book_id="b-1", price=1))
     assert shop.published == [BookReturned(book_id="b-1", reason="unread")]
     assert entries(shop) == 1
@@ -71,7 +71,7 @@ def test_events_follow_one_another_within_and_across_batches(shop: HandlerHarnes
     assert entries(shop) == len(shop.published) == 9
 
 
-def test_what_a_handler_raises_comes_out_and_nothing_of_its_batch_took_effect(
+def test_an_error_of_a_handler_is_raised_and_its_batch_has_no_effect(
     shop: HandlerHarness,
 ) -> None:
     with pytest.raises(Reject, match="not negative"):
@@ -81,7 +81,7 @@ def test_what_a_handler_raises_comes_out_and_nothing_of_its_batch_took_effect(
     assert entries(shop) == 1
 
 
-def test_what_was_published_follows_from_what_was_handled(shop: HandlerHarness) -> None:
+def test_published_events_name_the_handled_event_as_their_cause(shop: HandlerHarness) -> None:
     (first,) = shop.handle(BookSold(book_id="b-1"))
     ((returned, _),) = shop.outbox()
     assert (returned.causation_id, returned.correlation_id) == (first.id, first.id)

@@ -53,7 +53,7 @@ async def dead_letters(books: Node, count: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("misuse", [insert_or_roll_back, commit_and_go_on])
-async def test_a_batch_loses_and_doubles_nothing_by_it(
+async def test_a_batch_with_such_handlers_loses_and_doubles_nothing(
     nats: NatsServer, new_database: NewDatabase, misuse: Callable[[Transaction], None]
 ) -> None:
     events = EventRouter()

@@ -51,7 +51,7 @@ async def test_log_lines_of_every_form_of_handler_carry_the_event_id(
     assert logged_id() is None
 
 
-async def test_what_is_published_names_its_cause_and_the_first_of_all_over_three_hops(
+async def test_published_events_name_their_cause_and_the_first_event_over_three_hops(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     """The service handles its own events: sold, returned, sold again, returned again."""
@@ -98,7 +98,7 @@ async def test_what_is_published_names_its_cause_and_the_first_of_all_over_three
     assert {context.partition_key for context in contexts} == {"b"}
 
 
-async def test_what_an_on_batch_handler_publishes_without_a_cause_has_none(
+async def test_events_of_an_on_batch_handler_have_no_cause_by_default(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     """No event of a batch is more the cause than another."""
