@@ -28,7 +28,7 @@ run: setup ## Start the platform and stay (ARGS="--replicas inventory=3")
 
 .PHONY: test
 test: setup ## Pass all tests (TESTS=tests/e2e ARGS="-k probes")
-	@pytest -n $${TEST_PROCESSES:-4} $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
+	@pytest -n $${TEST_PROCESSES:-auto} $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
 
 .PHONY: test-unit
 test-unit: setup ## Pass the tests that start no process (ARGS="-k money")
@@ -59,7 +59,7 @@ format: setup ## Format the code
 
 .PHONY: soak
 soak: setup ## Kill everything for five seeds; all tests on PostgreSQL
-	@pytest -n $${TEST_PROCESSES:-4} -m 'soak or twin' $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
+	@pytest -n $${TEST_PROCESSES:-auto} -m 'soak or twin' $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
 
 .PHONY: cluster-test
 cluster-test: setup ## Test on a cluster (KUBECONFIG=... REGISTRY=localhost:5000)

@@ -49,6 +49,12 @@ def pytest_unconfigure() -> None:
     gc.callbacks.clear()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Three processes for each core, since most tests wait for servers most of the time."""
+    return min(3 * (os.cpu_count() or 1), 16)
+
+
 # Audit events of Python, and a name for what gRPC does in C, which is not audited.
 _GRPC_SERVER = "grpc.aio.server"
 _STARTS = {

@@ -34,11 +34,12 @@ class Upheaval:
 
     platform: Platform
     random: random.Random
+    baskets: int
     placed: Callable[[], int]
 
-    async def after(self, orders: int) -> None:
-        """Wait until so many orders have been placed."""
-        while self.placed() < orders:
+    async def after(self, share: float) -> None:
+        """Wait until this share of the baskets has been placed."""
+        while self.placed() < share * self.baskets:
             await asyncio.sleep(0.01)
 
     async def moment(self, longest: float = 0.3) -> None:
@@ -70,7 +71,7 @@ async def during_a_replay(
     async with Platform(options) as platform:
         await platform.wait_ready(120)
         await load_products(platform.of("inventory")[0].grpc_address, selection.catalog)
-        upheaval = Upheaval(platform, random.Random(seed), lambda: done)
+        upheaval = Upheaval(platform, random.Random(seed), baskets, lambda: done)
         async with asyncio.TaskGroup() as both:  # if one fails, the other ends
             both.create_task(happens(upheaval))
             replaying = both.create_task(

@@ -11,7 +11,8 @@ from devkit.platform import PlatformOptions
 
 pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(400)]
 
-BASKETS = 150
+BASKETS = 75
+BASKETS_OF_SOAK = 150
 
 
 async def kill_all_once(upheaval: Upheaval) -> None:
@@ -19,7 +20,7 @@ async def kill_all_once(upheaval: Upheaval) -> None:
     victims = [*(process.service for process in upheaval.platform.processes), "nats"]
     upheaval.random.shuffle(victims)
     for index, victim in enumerate(victims):
-        await upheaval.after(10 + index * (BASKETS - 30) // len(victims))
+        await upheaval.after(0.1 + 0.8 * index / len(victims))
         await upheaval.moment()
         if victim == "nats":
             await asyncio.to_thread(upheaval.platform.broker.kill)
@@ -32,7 +33,7 @@ async def erase_the_broker(upheaval: Upheaval) -> None:
     """Its process is killed and its disk erased while services are busy."""
     broker = upheaval.platform.broker
     for part in (1, 2):
-        await upheaval.after(part * BASKETS // 3)
+        await upheaval.after(part / 3)
         await upheaval.moment()
         await asyncio.to_thread(broker.kill)
         await asyncio.to_thread(broker.erase)
@@ -57,7 +58,7 @@ async def test_the_brokers_disk_is_erased_twice(options: Callable[..., PlatformO
 async def test_kills_at_other_moments(
     options: Callable[..., PlatformOptions], database: Literal["sqlite", "postgres"], seed: int
 ) -> None:
-    await during_a_replay(options(database), BASKETS, kill_all_once, seed)
+    await during_a_replay(options(database), BASKETS_OF_SOAK, kill_all_once, seed)
 
 
 @pytest.mark.soak
@@ -67,4 +68,4 @@ async def test_kills_at_other_moments(
 async def test_the_disk_is_erased_at_other_moments(
     options: Callable[..., PlatformOptions], database: Literal["sqlite", "postgres"], seed: int
 ) -> None:
-    await during_a_replay(options(database), BASKETS, erase_the_broker, seed)
+    await during_a_replay(options(database), BASKETS_OF_SOAK, erase_the_broker, seed)

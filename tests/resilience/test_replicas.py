@@ -11,23 +11,24 @@ from devkit.platform import PlatformOptions
 
 pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(400)]
 
-BASKETS = 150
+BASKETS = 75
+BASKETS_OF_SOAK = 150
 
 
 async def replicas_come_go_and_die(upheaval: Upheaval) -> None:
     """Of orders and inventory one replica leaves in order, one dies, one hangs for a while."""
     first, second = upheaval.platform.of("orders")
     *_, third = upheaval.platform.of("inventory")
-    await upheaval.after(BASKETS // 6)
+    await upheaval.after(1 / 6)
     leaving = asyncio.create_task(second.stop())
     await upheaval.moment()
     third.pause()  # it keeps its lanes, its connections and what it has begun
-    await upheaval.after(BASKETS // 3)
+    await upheaval.after(1 / 3)
     await leaving
     second.start()
     await second.wait_ready(60)
     await kill_and_start(first)
-    await upheaval.after(BASKETS // 2)
+    await upheaval.after(1 / 2)
     third.resume()  # and goes on where it was
     await upheaval.moment()
     await kill_and_start(upheaval.platform.of("inventory")[0])
@@ -50,5 +51,5 @@ async def test_replicas_at_other_moments(
     options: Callable[..., PlatformOptions], database: Literal["sqlite", "postgres"], seed: int
 ) -> None:
     await during_a_replay(
-        options(database, orders=2, inventory=3), BASKETS, replicas_come_go_and_die, seed
+        options(database, orders=2, inventory=3), BASKETS_OF_SOAK, replicas_come_go_and_die, seed
     )
