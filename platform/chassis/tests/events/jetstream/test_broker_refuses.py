@@ -1,4 +1,4 @@
-"""A server that closed the connection for good, as it does on most errors, is connected to anew."""
+"""A connection that the server has closed permanently, as on most errors, is made again."""
 
 import asyncio
 import os
@@ -19,10 +19,10 @@ from chassis.events.wire.lanes import LANES
 from localservers import NatsServer
 
 PATIENT = TestSettings(member_ttl_seconds=60, relay_sweep_seconds=60, relay_reconcile_seconds=60)
-NOBODY = "authorization { user: somebody, password: else }\n"
+REFUSE_ALL = "authorization { user: other, password: other }\n"
 
 
-async def test_readers_and_members_go_on_after_their_connection_was_refused(
+async def test_readers_and_members_continue_after_their_connection_was_refused(
     tmp_path: Path, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
@@ -38,12 +38,12 @@ async def test_readers_and_members_go_on_after_their_connection_was_refused(
                 await has_taken(nodes[0], 10)
                 with capture_logs() as logs:
                     await refuse_for_a_while(nats, tmp_path / "nats" / "nats.conf", nodes)
-                told = {line["event"] for line in logs}
-                assert {"broker closed the connection; reconnecting", "broker connected"} <= told
+                logged = {line["event"] for line in logs}
+                assert {"broker closed the connection; reconnecting", "broker connected"} <= logged
                 await shop.sell(range(10, 60))
                 await has_taken(nodes[0], 60)
                 assert in_order(await taken_ids(nodes[0]), shop.published)
-                # They hear each other over the new connections.
+                # The members receive each other's announcements over the new connections.
                 for node in nodes:
                     await reads(node, LANES // 2)
                 await nodes[0].stop()
@@ -60,7 +60,7 @@ async def test_a_connection_that_the_broker_has_reset_is_closed_without_an_error
     client = broker.client
     getattr(client._transport, "_io_writer").transport.abort()  # noqa: B009
     await asyncio.sleep(0)
-    client._pending, client._pending_data_size = [b"PING\r\n"], 6  # not sent when it broke
+    client._pending, client._pending_data_size = [b"PING\r\n"], 6  # not sent before the reset
     await broker.close()
     assert client.is_closed
 
@@ -113,7 +113,7 @@ async def test_a_commit_still_wakes_another_replicas_relay(
 
 
 async def refuse_for_a_while(nats: NatsServer, config: Path, nodes: list[Node]) -> None:
-    """Until each has lost its connection for good; then until each has another."""
+    """Refuse connections until each node has lost its own, then accept them again."""
     clients = [node.path.broker.client for node in nodes]
 
     async def all_connected() -> bool:
@@ -125,7 +125,7 @@ async def refuse_for_a_while(nats: NatsServer, config: Path, nodes: list[Node]) 
     clients = []
     await eventually(all_connected)
     clients = [node.path.broker.client for node in nodes]
-    reload(nats, config, NOBODY)
+    reload(nats, config, REFUSE_ALL)
     await eventually(all_closed)
     reload(nats, config, "")
     await eventually(all_connected)
@@ -134,7 +134,7 @@ async def refuse_for_a_while(nats: NatsServer, config: Path, nodes: list[Node]) 
 def reload(nats: NatsServer, config: Path, more: str) -> None:
     command = Path(f"/proc/{nats.pid}/cmdline").read_text(encoding="utf-8").split("\0")
     name = command[command.index("-n") + 1]
-    # What the command line says is to be said again.
+    # A reload must repeat the settings of the command line.
     config.write_text(
         f"server_name: {name}\nhost: 127.0.0.1\nport: {nats.port}\n"
         f'jetstream {{ store_dir: "{config.parent.absolute()}/jetstream" }}\n{more}',

@@ -1,4 +1,4 @@
-"""Who connects to the broker says so, over TLS where that is wanted, by both connections."""
+"""Both connections of a service authenticate to the broker, over TLS if that is configured."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ from localservers import NatsServer
 
 @asynccontextmanager
 async def shop_at(url: str, folder: Path, **settings: Any) -> AsyncIterator["Shop"]:
-    """A service that publishes, with these settings of the broker."""
+    """Run a service that publishes, with these broker settings."""
     node = Node(
         "bookstore",
         f"sqlite:///{folder}/shop.db",
@@ -40,8 +40,8 @@ class Shop:
         self._options = NatsOptions.of(url, node.settings)
         self._sold = 0
 
-    async def sells(self) -> None:
-        """One more event is stored, and the service's other connection stands too."""
+    async def sell(self) -> None:
+        """Publish an event; wait until it is stored and the service's other connection works."""
         self._sold += 1
         await self._node.publish(BookSold(book_id="1", customer_id="me"))
 
@@ -60,7 +60,7 @@ def tls(pair: Pair, ca: Path | None = None, more: str = "") -> str:
 
 
 @pytest.mark.parametrize("by", ["user", "token", "nkey", "credentials"])
-async def test_a_service_shows_who_it_is(tmp_path: Path, by: str) -> None:
+async def test_a_service_authenticates(tmp_path: Path, by: str) -> None:
     file = tmp_path / "secret"
     settings: dict[str, Any]
     if by == "user":
@@ -82,12 +82,12 @@ async def test_a_service_shows_who_it_is(tmp_path: Path, by: str) -> None:
     with NatsServer(tmp_path / "nats", config=config) as nats:
         assert list(find_problems(nats.url, TestSettings(**settings))) == []
         async with shop_at(nats.url, tmp_path, **settings) as shop:
-            await shop.sells()
+            await shop.sell()
         refused = await refusal(nats.url, tmp_path / "stranger")
     assert "Authorization Violation" in refused
 
 
-async def test_of_a_broker_that_says_nothing_the_log_names_what_may_keep_it_silent(
+async def test_the_log_names_what_may_keep_a_broker_silent(
     tmp_path: Path,
 ) -> None:
     async def says_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,27 +107,27 @@ async def test_of_a_broker_that_says_nothing_the_log_names_what_may_keep_it_sile
 
 
 async def refusal(url: str, folder: Path, **settings: Any) -> str:
-    """What is logged of a broker that does not let the service in."""
+    """Return the logged error of a broker that refuses the service."""
     folder.mkdir(exist_ok=True)
-    said: list[str] = []
+    errors: list[str] = []
 
-    async def is_told() -> bool:
-        said[:] = [
+    async def is_logged() -> bool:
+        errors[:] = [
             str(line["error"])
             for line in lines
             if line["event"] == "connecting to the broker failed; retrying"
         ]
-        return bool(said)
+        return bool(errors)
 
     with structlog.testing.capture_logs() as lines:
         async with shop_at(url, folder, **settings) as shop:
-            await eventually(is_told, 60)
+            await eventually(is_logged, 60)
             assert not shop._node.path.broker_connected()
     assert not any("s3cret" in str(line) for line in lines)
-    return said[0]
+    return errors[0]
 
 
-async def test_a_broker_is_known_by_its_certificate_and_knows_the_service_by_its_own(
+async def test_broker_and_service_authenticate_by_their_certificates(
     tmp_path: Path,
 ) -> None:
     ours, others = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
@@ -136,7 +136,7 @@ async def test_a_broker_is_known_by_its_certificate_and_knows_the_service_by_its
     shows = {"nats_tls_certificate_file": own.certificate, "nats_tls_key_file": own.key}
     with NatsServer(tmp_path / "nats", config=config) as nats:
         async with shop_at(nats.url, tmp_path, nats_tls_ca_file=ours.ca, **shows) as shop:
-            await shop.sells()
+            await shop.sell()
         wrong = await refusal(nats.url, tmp_path / "a", nats_tls_ca_file=others.ca, **shows)
         assert wrong.startswith("nats: certificate verify failed: ")
         assert wrong.endswith(f" has to be in APP_NATS_TLS_CA_FILE ({others.ca})")
@@ -164,13 +164,13 @@ async def test_the_name_in_the_certificate_may_be_another_than_that_of_the_url(
         async with shop_at(
             nats.url, tmp_path, nats_tls_server_name="broker.internal", **settings
         ) as shop:
-            await shop.sells()
+            await shop.sell()
         refused = await refusal(nats.url, tmp_path / "unnamed", **settings)
     assert "certificate is not valid for" in refused
     assert refused.endswith("APP_NATS_TLS_SERVER_NAME is the name in the broker's certificate")
 
 
-async def test_nothing_is_said_to_a_broker_that_offers_no_tls(tmp_path: Path) -> None:
+async def test_nothing_is_sent_to_a_broker_that_offers_no_tls(tmp_path: Path) -> None:
     config = "authorization { user: shop, password: s3cret }\n"
     user = {"nats_user": "shop", "nats_password": "s3cret"}
     authority = Authority(tmp_path / "ca")
@@ -183,8 +183,8 @@ async def test_nothing_is_said_to_a_broker_that_offers_no_tls(tmp_path: Path) ->
             assert said == "nats: secure connection not available"
 
 
-async def test_what_the_files_hold_is_read_anew_at_each_connection(tmp_path: Path) -> None:
-    """The broker comes back with another authority and another user; so do the files."""
+async def test_files_are_read_again_at_each_connect(tmp_path: Path) -> None:
+    """The broker restarts with another authority and another user, and the files change as well."""
     file, ca = tmp_path / "seed", tmp_path / "ca.pem"
     nats: NatsServer | None = None
 
@@ -202,12 +202,12 @@ async def test_what_the_files_hold_is_read_anew_at_each_connection(tmp_path: Pat
         async with shop_at(
             nats.url, tmp_path, nats_nkey_seed_file=file, nats_tls_ca_file=ca
         ) as shop:
-            await shop.sells()
+            await shop.sell()
             nats.stop()
-            file.write_bytes(b"half a se")  # as one that is written at this moment
+            file.write_bytes(b"half a se")  # like a file that is being written
             nats = renewed(2)
             nats.start()
-            await shop.sells()
+            await shop.sell()
     finally:
         nats.stop()
 
@@ -242,7 +242,7 @@ async def test_what_the_files_hold_is_read_anew_at_each_connection(tmp_path: Pat
         ({"nats_nkey_seed_file": "TEXT"}, "APP_NATS_NKEY_SEED_FILE: cannot be used: "),
     ],
 )
-def test_settings_that_do_not_fit_are_one_line(
+def test_each_problem_of_the_settings_is_one_line(
     tmp_path: Path, settings: dict[str, str], said: str
 ) -> None:
     authority = Authority(tmp_path)

@@ -1,4 +1,4 @@
-"""A broker that was there before: what keeps events from their stream is named, until it ends."""
+"""A broker that others use: whatever keeps events from their stream is named until it ends."""
 
 import json
 from pathlib import Path
@@ -42,24 +42,24 @@ async def says(node: Node, dependency: str, words: str) -> None:
 
 
 async def works(shop: Node, books: Node) -> None:
-    """What was published comes through, and nobody complains any more."""
+    """Wait until the published event is read and both nodes report no problem."""
 
     async def is_read() -> bool:
         return len(await books.journal()) == 1
 
     await eventually(is_read)
     for node in (shop, books):
-        await complains_of_nothing(node)
+        await reports_no_problem(node)
 
 
-async def complains_of_nothing(node: Node) -> None:
+async def reports_no_problem(node: Node) -> None:
     async def holds() -> bool:
         return node.path.states() == {"broker": "ok"}
 
     await eventually(holds)
 
 
-async def test_a_foreign_stream_that_holds_the_subjects_is_named_until_it_is_gone(
+async def test_another_stream_that_has_the_subjects_is_named_until_it_is_deleted(
     nats: NatsServer, tmp_path: Path
 ) -> None:
     config = {"name": "legacy", "subjects": ["bookstore.>"]}
@@ -90,7 +90,7 @@ async def test_a_foreign_stream_that_holds_the_subjects_is_named_until_it_is_gon
     ],
     ids=["not for our account", "no permission"],
 )
-async def test_a_broker_that_refuses_is_told_from_one_that_is_away(
+async def test_a_broker_that_refuses_is_distinguished_from_an_unavailable_one(
     tmp_path: Path, config: str, words: str
 ) -> None:
     with NatsServer(tmp_path / "first", config=config) as nats:
@@ -104,4 +104,4 @@ async def test_a_broker_that_refuses_is_told_from_one_that_is_away(
             assert shop.path.states() == {"broker": "unavailable"}
             with NatsServer(tmp_path / "second", nats.port):
                 await shop.settled()
-                await complains_of_nothing(shop)
+                await reports_no_problem(shop)

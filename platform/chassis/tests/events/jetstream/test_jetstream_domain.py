@@ -1,4 +1,4 @@
-"""The streams may live in another JetStream domain than that of the server one connects to."""
+"""Streams may be in another JetStream domain than that of the server that services connect to."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ Servers = tuple[NatsServer, NatsServer]
 
 @pytest.fixture
 def hub_and_leaf(tmp_path: Path) -> Iterator[Servers]:
-    """Two servers with a domain each; the leaf is what services connect to."""
+    """Two servers with a domain each, of which services connect to the leaf."""
     port = free_port()
     of_hub = f"jetstream {{ domain: hub }}\nleafnodes {{ listen: 127.0.0.1:{port} }}\n"
     of_leaf = (

@@ -1,4 +1,4 @@
-"""A service makes its own stream, adds to it, and says where it differs."""
+"""A service creates its stream, adds subjects to it, and reports settings that differ."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ async def test_a_stream_with_another_number_of_lanes_is_refused_with_what_to_do(
     assert (await view.api(f"STREAM.INFO.{STREAM}"))["state"]["messages"] == 0
 
 
-async def test_types_are_added_to_a_stream_that_is_there(
+async def test_types_are_added_to_an_existing_stream(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with Shop(new_database("shop")) as shop:
@@ -61,7 +61,7 @@ async def test_a_type_no_longer_published_stays_readable(
         assert await StreamView(nats.url).ranks() == [1, 2]
 
 
-async def test_a_stream_that_differs_from_the_settings_is_reported_and_left_alone(
+async def test_a_stream_that_differs_from_the_settings_is_reported_and_not_changed(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with Shop(new_database("shop")) as shop:
@@ -83,7 +83,7 @@ async def test_a_stream_that_differs_from_the_settings_is_reported_and_left_alon
         assert info["config"]["max_age"] == 7 * 24 * 3600 * 10**9
 
 
-async def test_two_relays_may_make_the_stream_at_once(
+async def test_two_relays_may_create_the_stream_concurrently(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with Shop(new_database("shop")) as shop:
@@ -96,7 +96,7 @@ async def test_two_relays_may_make_the_stream_at_once(
         assert await StreamView(nats.url).ranks() == list(range(1, 21))
 
 
-async def test_what_strangers_put_into_the_stream_does_not_send_everything_again(
+async def test_messages_of_other_publishers_do_not_send_everything_again(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     import nats as client_library

@@ -1,4 +1,4 @@
-"""Each setting of a stream that endangers a promise is told, with what to do about it."""
+"""Each setting of a stream that endangers a promise is reported, with what to do about it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,7 @@ def told(**changes: Any) -> list[str]:
     return drift(AS_MADE | changes, TestSettings())
 
 
-def test_a_stream_as_it_is_made_is_not_complained_about() -> None:
+def test_a_stream_as_it_is_created_has_no_drift() -> None:
     assert told() == []
 
 
@@ -63,7 +63,7 @@ def test_a_stream_as_it_is_made_is_not_complained_about() -> None:
     ],
     ids=str,
 )
-def test_what_endangers_a_promise_is_told_with_what_to_do(
+def test_a_setting_that_endangers_a_promise_is_reported_with_what_to_do(
     changes: dict[str, Any], says: str, do: str
 ) -> None:
     (line,) = told(**changes)
@@ -71,7 +71,7 @@ def test_what_endangers_a_promise_is_told_with_what_to_do(
     assert do in line
 
 
-async def test_what_changes_is_told_once_and_so_is_that_it_is_right_again(
+async def test_a_change_and_its_correction_are_logged_once(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     view = StreamView(nats.url)

@@ -1,4 +1,4 @@
-"""Where services only verify, a release makes the streams, and nothing is lost until it has."""
+"""If services only verify streams, a release creates them, and nothing is lost before that."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,7 +30,7 @@ from localservers import NatsServer
 VERIFY = TestSettings(streams="verify")
 MISSING = f"stream '{STREAM}' is missing: `python -m {STREAM} broker apply` creates it"
 
-# The stream of members as releases before this one made it.
+# The stream of members as earlier releases created it.
 IN_MEMORY = {
     "name": "slipway-members", "subjects": ["slipway.members.>"], "storage": "memory",
     "max_msgs_per_subject": 1, "allow_rollup_hdrs": True, "allow_direct": True,
@@ -46,7 +46,7 @@ async def applied(
     known: OutboxSummary | None = None,
     change: bool = True,
 ) -> tuple[Applied, Applied]:
-    """As `broker apply` of the shop has it."""
+    """Return the summary of the shop's outbox, as `broker apply` reads it."""
     async with connection(NatsOptions(nats.url), "release") as client:
         names = [event_type(type) for type in types]
         own = await apply_own(client, STREAM, names, settings, known, change=change)
@@ -77,7 +77,7 @@ async def stream_names(nats: NatsServer) -> list[str]:
     return (await StreamView(nats.url).api("STREAM.NAMES"))["streams"] or []
 
 
-async def test_events_wait_in_the_outbox_until_a_release_has_made_the_streams(
+async def test_events_wait_in_the_outbox_until_a_release_has_created_the_streams(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     with capture_logs() as log:
@@ -105,7 +105,7 @@ async def test_events_wait_in_the_outbox_until_a_release_has_made_the_streams(
 
 
 @pytest.mark.parametrize("with_database", [True, False])
-async def test_a_stream_that_is_lost_and_applied_anew_is_filled_from_the_outbox(
+async def test_a_lost_stream_that_is_applied_again_is_filled_from_the_outbox(
     nats: NatsServer, new_database: Callable[[str], str], with_database: bool
 ) -> None:
     await applied(nats)
@@ -132,7 +132,7 @@ async def test_a_stream_that_is_lost_and_applied_anew_is_filled_from_the_outbox(
         for node in (shop, books):
             await node.settled()
             await complains_of_nothing(node)
-        # Who has never read it begins at its first event, whatever the stream says of itself.
+        # A new consumer begins at the first event, whatever the stream's metadata say.
         late = new_database("late")
         async with Node("late", late, nats.url, router=accountant(), settings=VERIFY) as newcomer:
             await has_taken(newcomer, 100)
@@ -166,7 +166,7 @@ async def test_a_new_type_waits_for_the_release_that_adds_it_and_is_named(
         await eventually(is_content)
 
 
-async def test_what_waits_for_a_release_holds_nobody_up_that_comes_before_it(
+async def test_an_event_that_waits_for_a_release_delays_no_earlier_event(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     await applied(nats, types=(BookSold,))
@@ -182,7 +182,7 @@ async def test_what_waits_for_a_release_holds_nobody_up_that_comes_before_it(
         assert await StreamView(nats.url).ranks() == list(range(1, 8))
 
 
-async def test_while_a_type_waits_for_a_release_what_else_fails_is_told(
+async def test_other_failures_are_logged_while_a_type_waits_for_a_release(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     await applied(nats, types=(BookSold,))
@@ -198,7 +198,12 @@ async def test_while_a_type_waits_for_a_release_what_else_fails_is_told(
                 return "relay failed; retrying" in [line["event"] for line in log]
 
             await eventually(is_hindered)
-            await asyncio.sleep(3 * VERIFY.relay_sweep_seconds)  # it is tried again meanwhile
+            compared_at = relay.relay.reconciler.compared_at
+
+            async def is_compared_again() -> bool:
+                return relay.relay.reconciler.compared_at > compared_at
+
+            await eventually(is_compared_again)
             assert [(line["event"], line["work"]) for line in log] == [
                 ("stream is unusable; its events wait", "publishing")
             ]
@@ -207,7 +212,7 @@ async def test_while_a_type_waits_for_a_release_what_else_fails_is_told(
             nats.start()
 
 
-async def test_a_type_of_an_older_version_is_in_the_stream_when_the_database_tells_of_it(
+async def test_a_type_of_an_older_version_is_added_if_the_outbox_holds_it(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with Shop(new_database("shop"), settings=VERIFY) as shop:
@@ -218,7 +223,7 @@ async def test_a_type_of_an_older_version_is_in_the_stream_when_the_database_tel
     assert await StreamView(nats.url).ranks() == [1, 2]
 
 
-async def test_to_apply_again_changes_nothing_and_what_an_operator_chose_is_reported(
+async def test_a_second_apply_changes_nothing_and_reports_an_operators_settings(
     nats: NatsServer,
 ) -> None:
     first = await applied(nats, change=False)
@@ -239,7 +244,7 @@ async def test_to_apply_again_changes_nothing_and_what_an_operator_chose_is_repo
     assert after["allow_atomic"]
 
 
-async def test_a_stream_in_the_way_is_refused_by_name(nats: NatsServer) -> None:
+async def test_another_stream_with_the_subjects_is_named_in_the_error(nats: NatsServer) -> None:
     view = StreamView(nats.url)
     await view.api("STREAM.CREATE.legacy", {"name": "legacy", "subjects": ["bookstore.>"]})
     with pytest.raises(SubjectsHeld, match="stream 'legacy' holds bookstore"):
@@ -253,10 +258,10 @@ async def test_a_stream_in_the_way_is_refused_by_name(nats: NatsServer) -> None:
 
 
 @pytest.mark.parametrize("there_before", [False, True])
-async def test_releases_that_apply_at_once_leave_what_each_of_them_needs(
+async def test_concurrent_releases_leave_the_subjects_of_each_of_them(
     nats: NatsServer, there_before: bool
 ) -> None:
-    """Several versions of a service: each publishes a type that the others do not."""
+    """Several versions of a service each publish a type that the others do not."""
     if there_before:
         await applied(nats, types=(BookSold,))
     versions = [["bookstore.v1.BookSold", f"bookstore.v1.Book{each}"] for each in "ABCD"]
@@ -269,14 +274,14 @@ async def test_releases_that_apply_at_once_leave_what_each_of_them_needs(
     config = (await StreamView(nats.url).api(f"STREAM.INFO.{STREAM}"))["config"]
     assert config["subjects"] == sorted({f"{type}.*" for types in versions for type in types})
     assert sorted(each.done for each in done).count("made") == (not there_before)
-    # Each says what was added by itself.
+    # Each reports only its own additions.
     for types, each in zip(versions, done, strict=True):
         assert f"{types[1]}.*" in each.what
     for types in versions:
         assert (await apply(types)).done == "unchanged"
 
 
-async def test_members_that_an_older_release_makes_at_once_are_looked_at_again(
+async def test_a_members_stream_created_concurrently_by_an_older_release_is_read_again(
     nats: NatsServer,
 ) -> None:
     view = StreamView(nats.url)
@@ -308,12 +313,12 @@ async def test_members_kept_in_memory_by_an_older_version_are_reported(nats: Nat
         "may delete streams: nats stream rm slipway-members, then apply again; members announce "
         "themselves again within seconds"
     )
-    # The release has deleted nothing, and the stream serves.
+    # The release has deleted nothing, and the stream is used.
     state = await StreamView(nats.url).api("STREAM.INFO.slipway-members")
     assert state["config"]["storage"] == "memory"
 
 
-async def test_members_made_anew_by_an_operator_as_the_release_says_lose_nothing(
+async def test_a_members_stream_recreated_as_the_release_advises_loses_nothing(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     view = StreamView(nats.url)

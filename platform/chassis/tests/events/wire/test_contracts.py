@@ -19,7 +19,7 @@ Field = descriptor_pb2.FieldDescriptorProto
 
 
 def message(name: str, key: str | None) -> type[Message]:
-    """A message with fields of several kinds whose option names `key`."""
+    """Return a message type with fields of several kinds whose option names `key`."""
     file = descriptor_pb2.FileDescriptorProto(
         name=f"library/loans/v1/{name}.proto",
         package="library.loans.v1",
@@ -38,7 +38,7 @@ def message(name: str, key: str | None) -> type[Message]:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"library.loans.v1.{name}"))
 
 
-def test_an_events_type_is_its_full_name_and_its_key_the_options_field() -> None:
+def test_an_events_type_is_its_full_name_and_its_key_the_field_of_the_option() -> None:
     lent = message("BookLent", "book_id")
     assert event_type(lent) == "library.loans.v1.BookLent"
     assert partition_key_field(lent) == "book_id"
@@ -55,7 +55,7 @@ def test_an_events_type_is_its_full_name_and_its_key_the_options_field() -> None
         ("Many", "tags", "must be a single string"),
     ],
 )
-def test_a_contract_that_is_no_events_says_what_to_change(
+def test_the_error_for_an_unsuitable_contract_says_what_to_change(
     name: str, key: str | None, says: str
 ) -> None:
     with pytest.raises(ContractError, match=says) as raised:
@@ -82,6 +82,6 @@ def test_a_type_without_a_service_is_refused(type: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "a b", "*", ">", "é", "a/b"])
-def test_a_service_whose_name_no_stream_can_have_is_refused(name: str) -> None:
+def test_a_service_name_that_a_stream_cannot_have_is_refused(name: str) -> None:
     with pytest.raises(ContractError, match="cannot be named"):
         stream_of(name)

@@ -1,7 +1,6 @@
-"""Lanes: where an event goes, and who reads which."""
+"""The lane of a partition key: the platform and the server compute the same."""
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chassis.events.membership.shares import Member, share_of_lanes
 from chassis.events.wire.lanes import LANES, lane_of
 from localservers import NatsServer
 
-# A busy machine is no failure.
+# A busy machine makes no test fail.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -24,12 +22,12 @@ class TestLaneOfAKey:
         ("key", "hash"),
         [("", 0x811C9DC5), ("a", 0xE40C292C), ("foobar", 0xBF9CF968)],
     )
-    def test_it_is_fnv_1a(self, key: str, hash: int) -> None:
+    def test_the_hash_is_fnv_1a(self, key: str, hash: int) -> None:
         assert lane_of(key, 2**32) == hash
 
     @unhurried
     @given(st.text(st.characters(exclude_categories=["Cs"])))
-    def test_it_is_within_the_lanes(self, key: str) -> None:
+    def test_the_lane_is_in_range(self, key: str) -> None:
         assert 0 <= lane_of(key) < LANES
 
     def test_keys_spread_over_all_lanes(self) -> None:
@@ -45,16 +43,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
         yield running
 
 
-# What a subject's token may hold.
+# Texts that a token of a subject may hold.
 tokens = st.text(
     st.characters(exclude_categories=["Cs", "Cc", "Z"], exclude_characters=".*>"), min_size=1
 )
 
 
-class TestTheServerAgrees:
+class TestServersPartition:
     @settings(unhurried, max_examples=30)
     @given(st.lists(tokens, min_size=1, max_size=30, unique=True))
-    def test_its_partition_mapping_gives_the_same_lane(
+    def test_the_servers_partition_mapping_gives_the_same_lane(
         self, server: NatsServer, keys: list[str]
     ) -> None:
         assert asyncio.run(self.partitions(server, keys)) == {key: lane_of(key) for key in keys}
@@ -67,138 +65,3 @@ class TestTheServerAgrees:
             arrived = [await subscription.next_msg(5) for _ in keys]
         parts = [message.subject.split(".") for message in arrived]
         return {key: int(lane) for _, key, lane in parts}
-
-
-versions = st.sampled_from(["v1", "v2", "v3"])
-memberships = st.dictionaries(
-    st.uuids().map(str),
-    st.builds(Member, versions, st.none() | st.integers(0, 100)),
-    min_size=1,
-    max_size=25,
-)
-one_version = st.lists(st.uuids().map(str), min_size=1, max_size=25, unique=True)
-
-
-def loads(share: dict[int, str], members: dict[str, Member]) -> dict[str, int]:
-    found = Counter(share.values())
-    return {id: found[id] for id in members}
-
-
-def by_version(members: dict[str, Member]) -> Counter[str]:
-    return Counter(members[id].version for id in share_of_lanes(members).values())
-
-
-def replicas(version: str, count: int, weight: int | None = None) -> dict[str, Member]:
-    return {f"{version}-{n}": Member(version, weight) for n in range(count)}
-
-
-class TestShareOfLanes:
-    @unhurried
-    @given(memberships)
-    def test_every_lane_has_one_owner_who_is_a_member(self, members: dict[str, Member]) -> None:
-        share = share_of_lanes(members)
-        assert set(share) == set(range(LANES))
-        assert set(share.values()) <= set(members)
-
-    def test_nobody_owns_nothing(self) -> None:
-        assert share_of_lanes({}) == {}
-
-    @unhurried
-    @given(memberships, st.randoms(use_true_random=False))
-    def test_the_order_of_the_membership_does_not_matter(
-        self, members: dict[str, Member], randomly: random.Random
-    ) -> None:
-        ids = list(members)
-        randomly.shuffle(ids)
-        assert share_of_lanes({id: members[id] for id in ids}) == share_of_lanes(members)
-
-    @unhurried
-    @given(memberships)
-    def test_members_of_a_version_bear_loads_that_differ_by_one_at_most(
-        self, members: dict[str, Member]
-    ) -> None:
-        borne = loads(share_of_lanes(members), members)
-        weighted = {m.version for m in members.values() if m.weight is not None}
-        for version in weighted:
-            of_version = [borne[id] for id, m in members.items() if m.version == version]
-            assert max(of_version) - min(of_version) <= 1
-
-    @unhurried
-    @given(one_version, st.data())
-    def test_without_weights_all_versions_are_one_pool(
-        self, ids: list[str], data: st.DataObject
-    ) -> None:
-        mixed = {id: Member(data.draw(versions)) for id in ids}
-        share = share_of_lanes(mixed)
-        assert share == share_of_lanes({id: Member("same") for id in ids})
-        assert max(loads(share, mixed).values()) - min(loads(share, mixed).values()) <= 1
-
-    def test_few_lanes_move_when_a_member_comes_or_goes(self) -> None:
-        moved = needed = 0
-        randomly = random.Random(7)
-        for count in list(range(1, 21)) * 5:
-            ids = [f"{randomly.getrandbits(64):x}" for _ in range(count + 1)]
-            before = share_of_lanes({id: Member("v") for id in ids[:-1]})
-            after = share_of_lanes({id: Member("v") for id in ids})
-            moved += sum(before[lane] != after[lane] for lane in before)
-            needed += sum(owner == ids[-1] for owner in after.values())
-        # Each lane of the newcomer must move. Few others do, for the loads' sake.
-        assert moved < 1.5 * needed
-
-
-class TestWeights:
-    @pytest.mark.parametrize(
-        ("weight", "lanes"),
-        [(0, 0), (2, 0), (3, 1), (5, 1), (10, 2), (50, 10), (95, 19), (100, 20)],
-    )
-    def test_a_canary_takes_its_percentage_of_the_lanes(self, weight: int, lanes: int) -> None:
-        members = replicas("stable", 3) | replicas("canary", 2, weight)
-        assert by_version(members)["canary"] == lanes
-
-    def test_what_is_left_goes_to_the_versions_without_a_weight(self) -> None:
-        members = replicas("v1", 1) | replicas("v2", 1) | replicas("v3", 2, 20)
-        found = by_version(members)
-        assert (found["v3"], found["v1"], found["v2"]) == (4, 8, 8)
-
-    def test_proportions_count_when_every_version_has_a_weight(self) -> None:
-        members = replicas("v1", 1, 30) | replicas("v2", 3, 10)
-        assert by_version(members) == {"v1": 15, "v2": 5}
-
-    def test_a_version_without_members_gives_its_share_back(self) -> None:
-        assert by_version(replicas("stable", 2, 90)) == {"stable": LANES}
-        assert by_version(replicas("canary", 2, 10)) == {"canary": LANES}
-
-    def test_weights_of_nothing_leave_no_lane_alone(self) -> None:
-        assert sum(by_version(replicas("v1", 1, 0) | replicas("v2", 1, 0)).values()) == LANES
-
-    def test_replicas_of_one_version_that_disagree_count_with_the_higher_weight(self) -> None:
-        members = replicas("stable", 2) | {"a": Member("canary", 10), "b": Member("canary", 50)}
-        assert by_version(members)["canary"] == 10
-
-    @unhurried
-    @given(st.integers(0, 100), st.integers(0, 100), st.integers(1, 5), st.integers(1, 5))
-    def test_a_greater_weight_only_moves_lanes_to_its_version(
-        self, one: int, other: int, stable: int, canary: int
-    ) -> None:
-        low, high = sorted((one, other))
-        rest = replicas("stable", stable)
-        before = share_of_lanes(rest | replicas("canary", canary, low))
-        after = share_of_lanes(rest | replicas("canary", canary, high))
-        assert {lane for lane, id in before.items() if id.startswith("canary")} <= {
-            lane for lane, id in after.items() if id.startswith("canary")
-        }
-
-    @unhurried
-    @given(
-        st.integers(0, 100),
-        st.integers(0, 100),
-        st.dictionaries(st.sampled_from(["v1", "v2", "v4"]), st.none() | st.integers(0, 100)),
-    )
-    def test_among_many_versions_too_a_greater_weight_takes_no_lanes_away(
-        self, one: int, other: int, weights: dict[str, int | None]
-    ) -> None:
-        low, high = sorted((one, other))
-        others = {id: m for v, w in weights.items() for id, m in replicas(v, 2, w).items()}
-        lighter = by_version(others | replicas("v3", 1, low))
-        heavier = by_version(others | replicas("v3", 1, high))
-        assert lighter["v3"] <= heavier["v3"]

@@ -1,4 +1,4 @@
-"""The transport's own headers, as strangers may write them."""
+"""The transport's headers, as other publishers may write them."""
 
 import pytest
 from nats.aio.client import Client
@@ -18,7 +18,7 @@ def delivered(lane: str, headers: dict[str, str]) -> Msg:
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS)
-def test_what_is_no_number_counts_as_none(value: str) -> None:
+def test_a_value_that_is_not_a_number_counts_as_0(value: str) -> None:
     headers = {"ce-sequence": value}
 
     assert transport.integer(headers, transport.NUMBER) == 0
@@ -26,9 +26,9 @@ def test_what_is_no_number_counts_as_none(value: str) -> None:
 
 
 @pytest.mark.parametrize("lane", ["²", "x", "1x", "-1"])
-def test_what_is_no_lane_is_nobodys(lane: str) -> None:
+def test_a_subject_without_a_lane_belongs_to_no_lane(lane: str) -> None:
     assert arrival_of(delivered(lane, {"ce-sequence": "1"})) is None
 
 
-def test_a_number_is_read_with_its_zeros_and_in_any_case_of_its_name() -> None:
+def test_a_number_is_read_with_leading_zeros_and_any_case_of_its_name() -> None:
     assert transport.integer({"Ce-Sequence": transport.number_value(41)}, transport.NUMBER) == 41
