@@ -194,7 +194,7 @@ async def test_a_lane_is_stopped(nats: NatsServer, url: str, shop_url: str) -> N
         assert "done: 1" in (await night.types("events skip")).err
         await has_taken(books, 2)
 
-        forge.begin_anew()
+        forge.start_new_generation()
         new = await forge.publish(sold(0))
         await is_stopped(books)
 

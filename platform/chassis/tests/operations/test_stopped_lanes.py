@@ -172,7 +172,7 @@ async def test_begin_anew_handles_the_whole_new_generation_and_nothing_twice(
         await stack.enter_async_context(books)
         old = [(await forge.publish(sold(n, keys=4))).id for n in range(12)]
         await has_taken(books, 12)
-        forge.begin_anew()
+        forge.start_new_generation()
         new = [(await forge.publish(sold(n, keys=4))).id for n in range(8)]
         said = await is_stopped(books, 4)
         assert all("started over" in line for line in said)
@@ -203,7 +203,7 @@ async def test_one_subject_begins_anew_from_a_given_number(
     async with Forge(nats.url) as forge, books:
         await forge.publish(sold(0))
         await has_taken(books, 1)
-        forge.begin_anew()
+        forge.start_new_generation()
         new = [(await forge.publish(sold(0))).id for _ in range(3)]
         await is_stopped(books)
         missing = await shell.run("events", "begin-anew", SUBJECT, "--from", "9", "--yes")

@@ -1,4 +1,4 @@
-"""Puts events on the bookstore's subjects by hand: numbered rightly, otherwise as a test wants."""
+"""Publishes correctly numbered events on the bookstore's subjects, otherwise as a test wants."""
 
 import json
 from collections import Counter
@@ -21,7 +21,7 @@ __all__ = ["Forge"]
 
 
 class Forge:
-    """In the place of the bookstore: its stream, and no relay that would mind."""
+    """A replacement of the bookstore: its stream without a relay."""
 
     def __init__(self, nats_url: str) -> None:
         self._url = nats_url
@@ -39,8 +39,8 @@ class Forge:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
 
-    def begin_anew(self) -> None:
-        """From now on as a producer with a new database: another generation, numbers from 1 on."""
+    def start_new_generation(self) -> None:
+        """Continue as a producer with a new database: another generation, and numbers from 1."""
         self._generation = uuid7()
         self._numbers.clear()
 
@@ -53,8 +53,10 @@ class Forge:
         counted: bool = True,
         structured: bool = False,
     ) -> EventContext:
-        """Publish an event with some of its headers replaced, or its data; without a number of
-        its own unless it is `counted`. In structured mode all but the number is in its data.
+        """Publish an event, with its data or some of its headers replaced.
+
+        Unless it is `counted`, it has the number of the event before it. In structured mode the
+        payload holds everything but the number.
         """
         context, row = self._events.create(message, None)
         subject = str(row["subject"])
@@ -74,9 +76,9 @@ class Forge:
         return context
 
     async def api(self, subject: str, body: Mapping[str, object]) -> None:
-        """A request to the JetStream API, as an administrator makes it."""
+        """Send a request to the JetStream API, as an administrator does."""
         await api_request(self._client, subject, body)
 
     async def publish_again(self, subject: str, data: bytes, headers: Mapping[str, str]) -> None:
-        """Put a message into the stream as it is."""
+        """Publish a message without changing it."""
         await self._client.jetstream().publish(subject, data, headers=dict(headers))

@@ -1,4 +1,4 @@
-"""Handlers that end their process, and a log of calls that outlives it."""
+"""Handlers that end their process, and a log of their calls that survives it."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ __all__ = ["calls", "killers", "leases_run_out"]
 
 
 async def leases_run_out(database: Database) -> None:
-    """As if the owners of all claimed tasks had not been heard of for long."""
+    """Let the leases of all claimed tasks expire."""
     await database.transaction(
         lambda tx: tx.session.execute(
             update(tasks).where(tasks.c.owner.is_not(None)).values(leased_until=0)
@@ -30,15 +30,15 @@ async def leases_run_out(database: Database) -> None:
 
 
 def calls(log: Path) -> Counter[str]:
-    """How often the handler was called with each event, over all processes."""
+    """Return the number of calls for each event id, over all processes."""
     return Counter(log.read_text(encoding="utf-8").split()) if log.exists() else Counter()
 
 
 def killers(options: dict[str, Any], member: str) -> EventRouter:
-    """Handlers of `kind` (def, async def, on_batch) for books sold.
+    """Return handlers of a `kind` (def, async def, on_batch) for sold books.
 
-    An event with a negative price ends the process: `how` is exit or SIGKILL. If `times` is given
-    it does so that often only. While the file `hold` exists an async handler waits.
+    An event with a negative price ends the process, by `how` (exit or SIGKILL), for at most `times`
+    calls. An async handler waits while the file `hold` exists.
     """
     log = Path(options["log"])
     hold = Path(options["hold"]) if "hold" in options else None

@@ -1,4 +1,4 @@
-"""Contracts of more event types than one request to the broker takes."""
+"""More event types than one request to the broker may name."""
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
@@ -14,7 +14,7 @@ _FILE = "many.proto"
 
 
 def many_types(count: int) -> list[type[Message]]:
-    """So many event types of the bookstore, each with the one field `key`."""
+    """Return `count` event types of the bookstore, each with the field `key`."""
     pool = descriptor_pool.DescriptorPool()
     for dependency in ("google/protobuf/descriptor.proto", "slipway/v1/options.proto"):
         file = descriptor_pb2.FileDescriptorProto()
@@ -32,7 +32,7 @@ def many_types(count: int) -> list[type[Message]]:
 
 
 def all_subjects(types: list[type[Message]]) -> list[str]:
-    """Every subject of these types."""
+    """Return all subjects of these types."""
     return [subject_of(event_type(type), lane) for type in types for lane in range(LANES)]
 
 

@@ -1,4 +1,4 @@
-"""An HTTP server of somebody else's, which async handlers call."""
+"""An external HTTP server, which async handlers call."""
 
 import threading
 from collections import Counter
@@ -12,7 +12,7 @@ __all__ = ["Outside"]
 
 
 class Outside:
-    """Counts what it is asked by its Idempotency-Key; can be slow and can fail."""
+    """A server that counts requests by their Idempotency-Key, and can be slow or fail."""
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
@@ -40,10 +40,10 @@ class Outside:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     async def ask(self, key: str) -> None:
-        """Ask it as a handler does.
+        """Call the server, as a handler does.
 
         Raises:
-            httpx.HTTPError: it failed.
+            httpx.HTTPError: the server failed.
         """
         async with httpx.AsyncClient(verify=False, trust_env=False) as client:
             answer = await client.post(self.url, headers={"Idempotency-Key": key})

@@ -1,4 +1,4 @@
-"""Relays that kill themselves at a step: `relay_process.py DATABASE NATS STEP…`, one after another.
+"""Runs relays that kill themselves at a step: `relay_process.py DATABASE NATS STEP…`.
 
 Each runs in a process of its own, forked from one that has imported everything. The exit code is
 the number of those that did not die by SIGKILL.
@@ -63,7 +63,7 @@ def _arm(step: str) -> None:
             async def but_the_last(client: Any, command: bytes, *arguments: Any) -> None:
                 await send(client, command, *arguments)
                 if b"Nats-Batch-Sequence" in command:
-                    await client.flush()  # all but the one that commits have reached the server
+                    await client.flush()  # the server has all messages but the one that commits
                     _die()
 
             client_class._send_command = but_the_last
@@ -128,7 +128,7 @@ def _relay(url: str, nats_url: str, *, uses_lock: bool) -> None:
 
 
 def main(url: str, nats_url: str, *steps: str) -> int:
-    import relaying  # noqa: F401 (once, for all that are forked)
+    import relaying  # noqa: F401 (imported once, for all forks)
 
     alive = 0
     for step in steps:

@@ -1,4 +1,4 @@
-"""A shop of relays: a producer's database, and as many relays upon it as a test wants."""
+"""A producer's database with any number of relays."""
 
 import asyncio
 import contextlib
@@ -43,12 +43,12 @@ class RunningRelay:
         await end([self._task])
 
     async def ended(self) -> None:
-        """Wait until it has given up by itself."""
+        """Wait until the relay has ended by itself."""
         await asyncio.wait_for(self._task, 10)
 
 
 class Shop:
-    """Publishes BookSold and BookReturned into its outbox; relays are started one by one."""
+    """A producer of BookSold and BookReturned; a test starts its relays."""
 
     def __init__(self, url: str, *, settings: EventSettings | None = None) -> None:
         self.url = url
@@ -96,7 +96,7 @@ class Shop:
         return published
 
     async def sell(self, numbers: range, *, at_once: int = 1000) -> list[EventContext]:
-        """Publish BookSold for each number, so many in a transaction."""
+        """Publish BookSold for each number, with `at_once` events in a transaction."""
         published = []
         for start in range(numbers.start, numbers.stop, at_once):
             some = range(start, min(start + at_once, numbers.stop))
@@ -120,7 +120,7 @@ class Shop:
         await eventually(is_sent, seconds)
 
     async def marked(self, rank: int) -> None:
-        """Wait until it is written down when the event of this rank had been sent."""
+        """Wait until a sent mark exists for this rank."""
 
         async def is_marked() -> bool:
             return await self.database.read(lambda tx: sent_marks.highest(tx.session)) >= rank
@@ -130,7 +130,7 @@ class Shop:
         await eventually(is_marked)
 
     async def pass_time(self, seconds: float, *, broker: bool = True, host: bool = True) -> None:
-        """As if events had been sent so long ago, by one clock or by both."""
+        """Make sent events `seconds` older, by the broker's clock, the host's, or both."""
 
         def change(tx: Transaction) -> None:
             at = tables.sent_marks.c
@@ -145,7 +145,7 @@ class Shop:
 
 @contextlib.asynccontextmanager
 async def relay_process(url: str, nats_url: str, *steps: str) -> AsyncIterator[Process]:
-    """A process of `relay_process.py`; it is killed at the end of the block."""
+    """Run a process of `relay_process.py`, and kill it at the end of the block."""
     arguments = [str(Path(__file__).with_name("relay_process.py")), url, nats_url, *steps]
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
     try:
@@ -157,7 +157,7 @@ async def relay_process(url: str, nats_url: str, *steps: str) -> AsyncIterator[P
 
 
 class StreamView:
-    """What a stream holds, read over a connection of its own."""
+    """The messages of a stream, read over a connection of its own."""
 
     def __init__(self, nats_url: str, stream: str = STREAM) -> None:
         self._url = nats_url
@@ -177,13 +177,13 @@ class StreamView:
         return [transport.header(m.headers, "ce-id") or "" for m in await self.messages()]
 
     async def api(self, subject: str, body: dict[str, Any] | None = None) -> Any:
-        """A request to the JetStream API, as an administrator makes it."""
+        """Send a request to the JetStream API, as an administrator does."""
         async with connection(NatsOptions(self._url), "view") as client:
             return await api_request(client, subject, body)
 
 
 def in_order(view: Sequence[str], published: Sequence[EventContext]) -> bool:
-    """Whether ids are those of the published events, each once, in the order of each key."""
+    """Whether ids are those of the published events, each once, and in order for each key."""
     return by_key(published, view) == by_key(published, [p.id for p in published])
 
 
@@ -196,6 +196,6 @@ def by_key(published: Sequence[EventContext], ids: Sequence[str]) -> dict[str, l
 
 
 def once(call: Callable[[], None]) -> Callable[[], None]:
-    """The call's first time only."""
+    """Return a function that calls only once."""
     calls = [call]
     return lambda: calls.pop()() if calls else None
