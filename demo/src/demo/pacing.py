@@ -34,7 +34,7 @@ class Concurrency:
     """A maximum number of requests in flight, which adapts to the gateway as TCP does.
 
     It is halved, at most once a second, after an answer that the gateway is too busy, and grows by
-    one after as many answers as there are requests in flight.
+    one after each answered round of requests in flight.
     """
 
     def __init__(self, maximum: int, *, adapts: bool) -> None:

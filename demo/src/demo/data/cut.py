@@ -88,7 +88,7 @@ WHERE product_id IN (SELECT product_id FROM kept SEMI JOIN {_CHOSEN} AS chosen U
 ORDER BY product_id
 """
 
-# All rows up to the last chosen basket. Of the baskets of one second, a greater id is later.
+# All rows up to the last chosen basket. Baskets of the same second are ordered by id.
 _SPAN = f"""
 (
     SELECT judged.* FROM judged, (SELECT max((paid_at, basket_id)) AS last FROM {_CHOSEN})
