@@ -28,6 +28,10 @@ WORDS = {
     r"\bfor ever\b": '"forever", or until when',
     r"\b(?:is|are|was|were) away\b": '"is unavailable"',
     r"(?<!there )\b(?:is|are|was|were) no (?!longer\b|more\b)": '"is not a …", "has no …"',
+    r"\b(?:go|goes|going|went) on\b": '"continue", "resume"',
+    r"\bstand(?:s|ing)? still\b": '"be idle", "stall"',
+    r"\b(?:take|takes|taken|taking|took) away\b": '"delete", "remove"',
+    r"\bwhoever\b": '"the process that …", "the client that …"',
     r"\bwithout a word\b": '"without an error", "silently"',
 }
 # A sentence begins with its subject, not with one of these.
