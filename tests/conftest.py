@@ -1,8 +1,8 @@
-"""For the tests over all services: the parts they share, and which tests share a process.
+"""Set-up of the tests over all services: their shared parts, and the groups of their modules.
 
-"shop" are those on one platform that they leave as it was; "restarts" are those that start and kill
-whole ones, which must not happen several times at once. A group is bigger than the unit of one test
-that all others are, so the groups begin first and none is still at it when all else is done.
+The tests of the group "shop" use one platform that they leave unchanged. Those of "restarts" start
+and kill whole platforms, which must not happen concurrently. A group runs in one process; because
+groups are larger than single tests, they start first and don't prolong the run at its end.
 """
 
 import re
@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).parent / "parts"))
 _GROUP = re.compile(r'xdist_group\("(\w+)"\)')
 
 
-class _ByModulesGroup(LoadGroupScheduling):  # type: ignore[misc]
-    """Tests of modules in one xdist group run in one process, one after the other.
+class _GroupOfModuleScheduling(LoadGroupScheduling):  # type: ignore[misc]
+    """Scheduling that runs all tests of an xdist group in one process, one after the other.
 
-    pytest-xdist writes the group behind a test's id, which pytest 9.2 does not let it. Here it is
-    read from the module, which is marked as a whole.
+    pytest-xdist appends the group to a test's id, which pytest 9.2 prevents. This class reads the
+    group from the source of the module, which is marked as a whole.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -39,4 +39,6 @@ def _group(module: Path) -> str | None:
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGroupScheduling | None:
-    return _ByModulesGroup(config, log) if config.getoption("dist") == "loadgroup" else None
+    return (
+        _GroupOfModuleScheduling(config, log) if config.getoption("dist") == "loadgroup" else None
+    )

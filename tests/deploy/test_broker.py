@@ -17,8 +17,8 @@ import httpx
 import nats
 import pytest
 import trustme
-from living_platform import running
 from nats.aio.client import Client
+from running_platform import running
 
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions

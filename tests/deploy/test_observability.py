@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from living_platform import running
+from running_platform import running
 
 from demo.catalog import from_sample
 from demo.replay import replay

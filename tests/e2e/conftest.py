@@ -1,7 +1,7 @@
-"""Platforms for the tests by the public surface.
+"""Platforms for the end-to-end tests.
 
-Tests that share one are in one xdist group ("shop" on `platform`, "restarts" on `replicas`), so
-that one test process starts it and its tests run one after the other.
+Tests that share a platform are in one xdist group ("shop" on `platform`, "restarts" on `replicas`),
+so that one test process starts the platform and runs its tests one after the other.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from living_platform import mend, nothing_is_left, running
+from running_platform import assert_nothing_is_left, repair, running
 from storefront import Storefront
 from trace_collector import TraceCollector
 
@@ -18,7 +18,7 @@ from devkit.platform import Platform, PlatformOptions
 
 @pytest.fixture(scope="session")
 def collector() -> Iterator[TraceCollector]:
-    """Where the shared platform sends its traces."""
+    """The receiver of the shared platform's traces."""
     with TraceCollector() as collector:
         yield collector
 
@@ -27,7 +27,7 @@ def collector() -> Iterator[TraceCollector]:
 def platform(
     tmp_path_factory: pytest.TempPathFactory, collector: TraceCollector
 ) -> Iterator[Platform]:
-    """One of every service, on SQLite. Tests leave it as it was, but for orders of their own."""
+    """A platform with one replica of each service on SQLite. Tests only add orders and products."""
     options = PlatformOptions(
         data=tmp_path_factory.mktemp("platform"),
         free_ports=True,
@@ -37,7 +37,7 @@ def platform(
             "APP_LOG_FORMAT": "json",
             "APP_LOG_LEVEL": "DEBUG",
             "APP_STOPPED_RETRY_SECONDS": "1",
-            # So long that nothing but the broadcasts brings an open event stream up to date.
+            # An hour, so that only broadcasts update an open event stream.
             "APP_ORDER_EVENTS_POLL_SECONDS": "3600",
         },
     )
@@ -46,39 +46,39 @@ def platform(
 
 
 @pytest.fixture(autouse=True)
-def mended(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that fails while something is stopped costs the tests after it nothing."""
+def repaired(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Repairs the shared platforms after each test, so that a failed test does not fail others."""
     shared = {"platform", "replicas"} & set(request.fixturenames)
     platforms: list[Platform] = [request.getfixturevalue(name) for name in shared]
     yield
     for platform in platforms:
-        mend(platform)
+        repair(platform)
 
 
 @pytest.fixture(scope="module")
-def whatever_was_taken_reaches_its_end(platform: Platform) -> Iterator[None]:
-    """What the tests of a module placed and loaded leaves nothing behind, and orders go on."""
+def everything_ends(platform: Platform) -> Iterator[None]:
+    """Asserts after the tests of a module that no work is open and that orders are confirmed."""
     yield
 
-    async def orders_go_on() -> None:
-        await nothing_is_left(platform)
+    async def check() -> None:
+        await assert_nothing_is_left(platform)
         async with Storefront(platform) as shop:
-            order_id = await shop.placed(await shop.product())
-            assert (await shop.ended(order_id))["status"] == "confirmed"
+            order_id = await shop.place(await shop.product())
+            assert (await shop.wait_ended(order_id))["status"] == "confirmed"
 
-    asyncio.run(orders_go_on())
+    asyncio.run(check())
 
 
 @pytest_asyncio.fixture
 async def shop(platform: Platform) -> AsyncIterator[Storefront]:
-    """The shared platform, with a customer of the test's own."""
+    """A client of the shared platform, with a customer that no other test uses."""
     async with Storefront(platform) as storefront:
         yield storefront
 
 
 @pytest.fixture(scope="session")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """Two of gateway and orders, on PostgreSQL. Its tests kill, stop and pause what they like."""
+    """A platform with two replicas of gateway and orders on PostgreSQL, for tests with faults."""
     options = PlatformOptions(
         data=tmp_path_factory.mktemp("replicas"),
         free_ports=True,
@@ -96,6 +96,6 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest_asyncio.fixture
 async def replicated(replicas: Platform) -> AsyncIterator[Storefront]:
-    """The platform with replicas, with a customer of the test's own."""
+    """A client of the platform with replicas, with a customer that no other test uses."""
     async with Storefront(replicas) as storefront:
         yield storefront

@@ -1,4 +1,4 @@
-"""What `python -m <service>` does by itself: settings, migrations, and a start with things away."""
+"""`python -m <service>`: settings, migrations, and starts without a dependency."""
 
 import asyncio
 import os
@@ -19,19 +19,19 @@ from shop.inventory.v1 import (
     ListProductsRequest,
 )
 
-# Processes are started again and again, which takes its time on a busy machine.
+# Starting many processes takes long on a busy machine.
 pytestmark = pytest.mark.timeout(300)
 
 
 async def run(service: str, *arguments: str, **variables: str) -> tuple[int, list[str], list[str]]:
-    """Run it to its end; returns its exit code and the lines of its two outputs."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
+    """Run a command to its end, and return its exit code and the lines of its two outputs."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         service,
         *arguments,
-        env=kept | variables,
+        env=inherited | variables,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -60,11 +60,11 @@ async def test_the_effective_settings_are_printed_with_secrets_masked(service: s
     assert values["APP_DATABASE_URL"] == "**********"
     assert values["APP_NATS_URL"] == "nats://***@broker.example:4222"
     assert "s3cret" not in "\n".join(out)
-    assert all("#" in line for line in out), "each has a description"
+    assert all("#" in line for line in out), "each setting must have a description"
 
 
 @pytest.mark.parametrize("arguments", [[], ["migrate"], ["--settings"]])
-async def test_wrong_settings_end_the_process_with_78_and_a_line_each(
+async def test_invalid_settings_end_the_process_with_78_and_a_line_for_each(
     arguments: list[str],
 ) -> None:
     code, out, err = await run(
@@ -93,7 +93,7 @@ async def test_a_default_secret_is_refused_in_production() -> None:
     assert [line.split(":")[0] for line in err] == ["APP_DATABASE_URL"]
 
 
-async def test_a_misspelt_variable_is_named_with_what_was_meant() -> None:
+async def test_a_misspelt_variable_is_named_with_the_similar_setting() -> None:
     code, _, err = await run("orders", "--settings", APP_ORDER_TIME_OUT_SECONDS="5")
 
     assert code == 0
@@ -101,7 +101,7 @@ async def test_a_misspelt_variable_is_named_with_what_was_meant() -> None:
     assert "did you mean APP_ORDER_TIMEOUT_SECONDS" in err[0]
 
 
-async def test_another_argument_is_refused_with_the_usage() -> None:
+async def test_an_unknown_argument_is_refused_with_the_usage() -> None:
     code, _, err = await run("orders", "serve")
 
     assert code == 64
@@ -114,7 +114,7 @@ async def test_another_argument_is_refused_with_the_usage() -> None:
 
 
 @pytest.mark.parametrize("service", ["gateway", "orders"])
-async def test_migrate_brings_a_database_up_to_date_once(service: str, tmp_path: Path) -> None:
+async def test_migrate_updates_a_database_once(service: str, tmp_path: Path) -> None:
     database = tmp_path / "data.db"
     variables = {"APP_DATABASE_URL": f"sqlite:///{database}"}
 
@@ -124,9 +124,9 @@ async def test_migrate_brings_a_database_up_to_date_once(service: str, tmp_path:
     if service == "gateway":
         assert first == second == (0, ["gateway has no database"], [])
         return
-    (done,) = first[1]
-    assert re.fullmatch(r"migrated from nothing to chassis_\d{4}, orders_\d{4}", done)
-    newest = done.removeprefix("migrated from nothing to ")
+    (line,) = first[1]
+    assert re.fullmatch(r"migrated from nothing to chassis_\d{4}, orders_\d{4}", line)
+    newest = line.removeprefix("migrated from nothing to ")
     assert (first[0], first[2]) == (0, [])
     assert second == (0, [f"nothing to migrate: the database is at {newest}"], [])
     assert database.stat().st_size > 0
@@ -139,7 +139,7 @@ def broker(tmp_path: Path) -> Iterator[NatsServer]:
 
 
 def inventory(tmp_path: Path, **variables: str) -> ServiceProcess:
-    """A process of inventory on free ports, not started yet."""
+    """Return a process of inventory on free ports that is not started yet."""
     http, grpc = free_port(), free_port()
     return ServiceProcess(
         service="inventory",
@@ -164,7 +164,7 @@ async def answers(process: ServiceProcess) -> bool:
         return (await stub.ListProducts(ListProductsRequest(), timeout=20)).next_cursor == ""
 
 
-async def test_in_production_a_service_waits_until_its_database_was_migrated(
+async def test_in_production_a_service_waits_until_its_database_is_migrated(
     tmp_path: Path, broker: NatsServer
 ) -> None:
     process = inventory(tmp_path, APP_ENVIRONMENT="production", APP_NATS_URL=broker.url)
@@ -186,7 +186,7 @@ async def test_in_production_a_service_waits_until_its_database_was_migrated(
     assert process.exit_code == 0
 
 
-async def test_a_service_that_is_ready_is_serving_for_grpc_at_once(
+async def test_a_ready_service_is_serving_for_grpc_at_once(
     tmp_path: Path, broker: NatsServer
 ) -> None:
     process = inventory(tmp_path, APP_NATS_URL=broker.url, APP_HEALTH_INTERVAL_SECONDS="60")
@@ -204,8 +204,8 @@ async def test_a_service_that_is_ready_is_serving_for_grpc_at_once(
 async def test_without_its_telemetry_backend_a_service_starts_works_and_stops(
     tmp_path: Path, broker: NatsServer
 ) -> None:
-    nobody = f"http://127.0.0.1:{free_port()}"
-    process = inventory(tmp_path, APP_OTLP_ENDPOINT=nobody, APP_NATS_URL=broker.url)
+    unused = f"http://127.0.0.1:{free_port()}"
+    process = inventory(tmp_path, APP_OTLP_ENDPOINT=unused, APP_NATS_URL=broker.url)
     process.start()
     try:
         await process.wait_ready()
@@ -225,7 +225,7 @@ async def test_a_port_in_use_ends_the_process_and_is_named(
         assert await process.wait_ended(60) == 1
     finally:
         await process.stop()
-    told = "\n".join(process.lines())
-    assert str(broker.port) in told
-    assert port in told
-    assert "Traceback" not in told
+    log = "\n".join(process.lines())
+    assert str(broker.port) in log
+    assert port in log
+    assert "Traceback" not in log

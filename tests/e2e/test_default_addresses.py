@@ -1,4 +1,4 @@
-"""The addresses of `make run` are kept once, in each service's settings; callers agree."""
+"""The default addresses in the settings of the services, which callers use."""
 
 import inspect
 from importlib import import_module
@@ -9,7 +9,7 @@ import pytest
 
 from chassis import Service, ServiceSettings
 
-# Promised to users; a service that is added chooses its own.
+# These ports are promised to users. A service that is added chooses others.
 HTTP = {"gateway": 8080, "orders": 8081, "inventory": 8082, "payments": 8083, "notifications": 8084}
 GRPC = {"orders": 9081, "inventory": 9082, "payments": 9083, "notifications": 9084}
 
@@ -19,9 +19,9 @@ SERVICES = sorted(entry.name for entry in entry_points(group="slipway.services")
 
 def service(name: str) -> Service:
     (entry,) = entry_points(group="slipway.services", name=name)
-    found = entry.load()
-    assert isinstance(found, Service)
-    return found
+    loaded = entry.load()
+    assert isinstance(loaded, Service)
+    return loaded
 
 
 def default(settings: type[ServiceSettings], field: str) -> Any:
@@ -39,7 +39,7 @@ def test_no_two_services_have_the_same_address() -> None:
 
 
 @pytest.mark.parametrize("name", list(HTTP))
-def test_the_five_listen_where_they_are_promised(name: str) -> None:
+def test_the_services_of_the_shop_have_the_promised_addresses(name: str) -> None:
     settings = service(name).settings_type
 
     assert default(settings, "http_host") == "127.0.0.1"
@@ -50,7 +50,7 @@ def test_the_five_listen_where_they_are_promised(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_calls_others_where_they_listen(name: str) -> None:
+def test_a_service_calls_others_at_their_addresses(name: str) -> None:
     caller = service(name)
 
     targets = default(caller.settings_type, "targets")
@@ -63,7 +63,7 @@ def test_a_service_calls_others_where_they_listen(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if service(name).has_database])
-def test_a_service_keeps_its_data_in_a_file_of_its_own(name: str) -> None:
+def test_each_service_has_another_database_file(name: str) -> None:
     url = default(service(name).settings_type, "database_url").get_secret_value()
     assert url == f"sqlite:///.slipway/data/{name}.db"
 

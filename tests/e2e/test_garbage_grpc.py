@@ -1,4 +1,4 @@
-"""Whatever is sent to a gRPC method, the caller is told what is wrong with it, and no more."""
+"""Arbitrary requests to every gRPC method get a documented status without internal details."""
 
 import asyncio
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from generated_messages import messages
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_up import messages
 from storefront import Storefront
 
 from chassis import Service
@@ -20,12 +20,12 @@ from slipway.v1 import LedgerService
 
 pytestmark = [
     pytest.mark.xdist_group("shop"),
-    pytest.mark.usefixtures("whatever_was_taken_reaches_its_end"),
+    pytest.mark.usefixtures("everything_ends"),
 ]
 
 
 def contracts() -> Iterator[tuple[str, ServiceDescriptor]]:
-    """What each service serves, by its name."""
+    """Yield the name of each service with each of its contracts."""
     for entry in sorted(entry_points(group="slipway.services")):
         service: Service = entry.load()
         served = [contract for contract, _ in service.grpc]
@@ -56,7 +56,7 @@ OPTIONS = settings(
 
 
 class Caller:
-    """Sends bytes to one method."""
+    """A client of one method that sends bytes."""
 
     def __init__(self, platform: Platform, service: str, method: MethodDescriptor) -> None:
         address = platform.of(service)[0].grpc_address
@@ -67,7 +67,7 @@ class Caller:
         )
 
     def send(self, request: bytes) -> grpc.StatusCode:
-        """The code of the answer, which has no text of an unforeseen error."""
+        """Return the status of the answer, which must not have the text of an unexpected error."""
         try:
             self._call(request, timeout=30)
         except grpc.RpcError as error:
@@ -85,7 +85,7 @@ class Caller:
 
 
 @pytest.mark.parametrize(("service", "method"), METHODS)
-def test_bytes_that_are_no_message_are_an_invalid_argument(
+def test_undecodable_bytes_are_an_invalid_argument(
     platform: Platform, service: str, method: MethodDescriptor
 ) -> None:
     caller = Caller(platform, service, method)
@@ -102,15 +102,15 @@ def test_bytes_that_are_no_message_are_an_invalid_argument(
 
 
 @pytest.mark.parametrize(("service", "method"), METHODS)
-def test_any_message_is_answered_with_what_is_wrong_with_it(
+def test_any_message_gets_a_documented_status(
     platform: Platform, service: str, method: MethodDescriptor
 ) -> None:
     caller = Caller(platform, service, method)
     sku = asyncio.run(_product(platform))
-    fitting = (sku, "USD", f"order-{uuid4().hex[:8]}", "customer-garbage")
+    valid = (sku, "USD", f"order-{uuid4().hex[:8]}", "customer-garbage")
 
     @OPTIONS
-    @given(request=messages(method.input_type, fitting))
+    @given(request=messages(method.input_type, valid))
     def send(request: object) -> None:
         caller.send(request.SerializeToString())  # type: ignore[attr-defined]
 

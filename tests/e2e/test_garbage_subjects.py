@@ -1,15 +1,15 @@
-"""Whatever a stranger puts into the streams: orders go on, or a lane says why it does not.
+"""Arbitrary messages in the streams: orders continue, or a stopped lane gives the reason.
 
-Keeping strangers out is the broker's permissions' work; this is what holds without them.
+The broker's permissions prevent such messages. These tests run without permissions.
 """
 
 import nats
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from living_platform import nothing_is_left
+from raw_client import RawClient, header_block
+from running_platform import assert_nothing_is_left
 from storefront import Storefront, eventually
-from stranger import Stranger, header_block
 
 from chassis.events.wire.lanes import LANES, lane_of
 from demo.ledgers import read_event_ledgers
@@ -46,7 +46,7 @@ HEADERS = [
     "Status",
 ]
 _lines = st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\x00")
-# Anything but a plain number: that would be a forgery, and is looked at below.
+# A plain number would be a forged event, which other tests below publish.
 values = st.text(_lines, max_size=40).filter(lambda text: not (text.isascii() and text.isdigit()))
 odd_numbers = st.sampled_from(["²", "٣", "1.5", "-1", "1_0", "0x1", "9" * 5000, " ", "NaN"])
 headers = st.dictionaries(st.sampled_from(HEADERS), odd_numbers | values, max_size=6)
@@ -59,9 +59,9 @@ lanes = st.integers(0, LANES - 1).map(str) | st.sampled_from([str(LANES), "²", 
 messages = st.tuples(st.sampled_from(TYPES), lanes, blocks, st.binary())
 
 
-def some_garbage() -> list[tuple[str, str, bytes, bytes]]:
-    """What hypothesis makes up, the same each time."""
-    made: list[tuple[str, str, bytes, bytes]] = []
+def generate_garbage() -> list[tuple[str, str, bytes, bytes]]:
+    """Return generated messages, the same in each run."""
+    generated: list[tuple[str, str, bytes, bytes]] = []
 
     @settings(
         max_examples=150,
@@ -72,95 +72,95 @@ def some_garbage() -> list[tuple[str, str, bytes, bytes]]:
     )
     @given(messages)
     def make(message: tuple[str, str, bytes, bytes]) -> None:
-        made.append(message)
+        generated.append(message)
 
     make()
-    return made
+    return generated
 
 
-async def orders_go_on(shop: Storefront) -> None:
-    """Orders of every kind of end, over many lanes."""
-    plenty, dear = await shop.product(), await shop.product(price=99_999)
+async def assert_orders_end(shop: Storefront) -> None:
+    """Place orders in many lanes, and assert that each ends as it must."""
+    plenty, expensive = await shop.product(), await shop.product(price=99_999)
     scarce = await shop.product(stock=0)
-    placed = [await shop.placed(sku) for sku in [plenty] * 20 + [scarce, dear] * 5]
-    ends = [(await shop.ended(order_id))["reason"] for order_id in placed]
-    assert ends == [None] * 20 + ["out_of_stock", "payment_declined"] * 5
+    placed = [await shop.place(sku) for sku in [plenty] * 20 + [scarce, expensive] * 5]
+    reasons = [(await shop.wait_ended(order_id))["reason"] for order_id in placed]
+    assert reasons == [None] * 20 + ["out_of_stock", "payment_declined"] * 5
 
 
-async def test_messages_without_a_number_cost_their_neighbors_nothing(
+async def test_messages_without_a_number_do_not_affect_orders(
     platform: Platform, shop: Storefront
 ) -> None:
-    await orders_go_on(shop)
-    async with Stranger(platform.broker.url) as stranger:
-        for type, lane, block, data in some_garbage():
-            stranger.publish(f"{type}.{lane}", block, data)
-        await stranger.arrived()
+    await assert_orders_end(shop)
+    async with RawClient(platform.broker.url) as raw:
+        for type, lane, block, data in generate_garbage():
+            raw.publish(f"{type}.{lane}", block, data)
+        await raw.flush()
 
-    await orders_go_on(shop)
+    await assert_orders_end(shop)
 
-    await nothing_is_left(platform)
+    await assert_nothing_is_left(platform)
 
 
-async def test_a_number_that_was_taken_already_is_dropped(
+async def test_a_message_with_a_number_below_the_position_is_dropped(
     platform: Platform, shop: Storefront
 ) -> None:
-    """An event's copy, or a forgery of one: the position is above its number."""
-    order_id = await shop.placed(await shop.product())
-    await shop.ended(order_id)
+    """Such a message is a copy of an event, or a forgery of one."""
+    order_id = await shop.place(await shop.product())
+    await shop.wait_ended(order_id)
     await wait_ended(platform)
     lane = lane_of(order_id, LANES)
     before = await seen_again(shop)
-    async with Stranger(platform.broker.url) as stranger:
+    async with RawClient(platform.broker.url) as raw:
         for type in TYPES[:2]:
             forged = header_block({"ce-sequence": "0000000000000001"})
-            stranger.publish(f"{type}.{lane}", forged, b"garbage")
-        await stranger.arrived()
+            raw.publish(f"{type}.{lane}", forged, b"garbage")
+        await raw.flush()
 
-    async def counted() -> bool:
-        # Inventory takes both types; what is read anew is seen again, too.
+    async def both_counted() -> bool:
+        # Inventory handles both types. Events that are read again count, too.
         return await seen_again(shop) >= before + 2
 
-    await eventually(counted, "both are seen again")
-    await orders_go_on(shop)
-    await nothing_is_left(platform)
+    await eventually(both_counted, "both are seen again")
+    await assert_orders_end(shop)
+    await assert_nothing_is_left(platform)
 
 
-async def test_a_number_far_above_stops_its_lane_which_says_so_until_it_is_taken_out(
+async def test_a_number_far_above_the_position_stops_its_lane_until_it_is_deleted(
     platform: Platform, shop: Storefront
 ) -> None:
-    """The lane waits for what seems to be missing, as it must; the others go on."""
+    """The lane waits for the events that seem to be missing; other lanes continue."""
     (inventory,) = platform.of("inventory")
     subject = f"{TYPES[0]}.7"
     sku = await shop.product()
-    async with Stranger(platform.broker.url) as stranger:
-        stranger.publish(subject, header_block({"ce-sequence": "0000000000900000"}), b"garbage")
-        await stranger.arrived()
+    async with RawClient(platform.broker.url) as raw:
+        raw.publish(subject, header_block({"ce-sequence": "0000000000900000"}), b"garbage")
+        await raw.flush()
     async with await nats.connect(platform.broker.url) as client:
         garbage = await client.jetstream().get_last_msg("orders", subject)
 
-    async def said() -> tuple[str, ...]:
+    async def stopped_lanes() -> tuple[str, ...]:
         return (await read_event_ledgers(platform))["inventory"].stopped
 
-    (why,) = await eventually(said, "inventory says that a lane is stopped")
-    assert why.startswith(f"{subject}: ")
-    assert "are missing" in why
+    (stopped,) = await eventually(stopped_lanes, "inventory reports a stopped lane")
+    assert stopped.startswith(f"{subject}: ")
+    assert "are missing" in stopped
     placed, waiting = list[str](), list[str]()
     while len(placed) < 20 or not waiting:
-        order_id = await shop.placed(sku)
+        order_id = await shop.place(sku)
         (waiting if lane_of(order_id, LANES) == 7 else placed).append(order_id)
-    assert {(await shop.ended(order_id))["status"] for order_id in placed} == {"confirmed"}
-    assert {(await shop.shown(order_id))["status"] for order_id in waiting} == {"pending"}
+    assert {(await shop.wait_ended(order_id))["status"] for order_id in placed} == {"confirmed"}
+    assert {(await shop.get_order(order_id))["status"] for order_id in waiting} == {"pending"}
 
-    async def measured() -> bool:
+    async def is_measured() -> bool:
         return (await shop.metrics(inventory))["event_lanes_stopped",] == 1
 
-    await eventually(measured, "its metric says so")
+    await eventually(is_measured, "the metric counts the stopped lane")
     async with await nats.connect(platform.broker.url) as client:
         await client.jetstream().delete_msg("orders", garbage.seq or 0)
 
     for order_id in waiting:
-        assert (await shop.ended(order_id))["status"] == "confirmed"
-    await nothing_is_left(platform)
+        assert (await shop.wait_ended(order_id))["status"] == "confirmed"
+    await assert_nothing_is_left(platform)
 
 
 async def seen_again(shop: Storefront) -> float:

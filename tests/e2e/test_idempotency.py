@@ -1,4 +1,4 @@
-"""A request sent again under its Idempotency-Key is the same order, whenever it comes."""
+"""A request that is sent again with its Idempotency-Key is the same order."""
 
 import asyncio
 from uuid import uuid4
@@ -19,7 +19,7 @@ async def orders_of(shop: Storefront, customer: str | None = None) -> list[str]:
     return [order["order_id"] for order in page.json()["items"]]
 
 
-async def test_twenty_requests_at_the_same_moment_are_one_order(shop: Storefront) -> None:
+async def test_twenty_concurrent_requests_are_one_order(shop: Storefront) -> None:
     sku, headers = await shop.product(stock=100), key()
 
     answers = await asyncio.gather(*(shop.order(sku, 3, headers=headers) for _ in range(20)))
@@ -32,16 +32,16 @@ async def test_twenty_requests_at_the_same_moment_are_one_order(shop: Storefront
         "{'amount': 750, 'currency': 'USD'}"
     }
     assert await orders_of(shop) == [*ids]
-    await shop.ended(ids.pop())
+    await shop.wait_ended(ids.pop())
     assert await shop.stock(sku) == 97
 
 
-async def test_a_request_sent_again_after_the_end_gets_the_order_as_it_is(
+async def test_a_request_sent_again_after_the_end_gets_the_ended_order(
     shop: Storefront,
 ) -> None:
     sku, headers = await shop.product(stock=10), key()
     first = (await shop.order(sku, headers=headers)).json()
-    await shop.ended(first["order_id"])
+    await shop.wait_ended(first["order_id"])
 
     again = await shop.order(sku, headers=headers)
 
@@ -50,7 +50,7 @@ async def test_a_request_sent_again_after_the_end_gets_the_order_as_it_is(
     assert await shop.stock(sku) == 9
 
 
-async def test_the_same_body_written_differently_is_the_same_request(shop: Storefront) -> None:
+async def test_an_equivalent_body_is_the_same_request(shop: Storefront) -> None:
     sku, headers = await shop.product(), key()
     first = await shop.order(sku, 3, headers=headers)
     lines = [{"quantity": 2, "sku": sku}, {"sku": sku, "quantity": 1}]
@@ -75,17 +75,17 @@ async def test_the_key_with_another_body_is_refused_and_places_nothing(shop: Sto
     assert await orders_of(shop) == [first.json()["order_id"]]
 
 
-async def test_of_two_bodies_at_the_same_moment_one_is_taken(shop: Storefront) -> None:
+async def test_one_of_two_concurrent_bodies_is_accepted(shop: Storefront) -> None:
     sku, headers = await shop.product(), key()
 
     answers = await asyncio.gather(
         *(shop.order(sku, 1 + n % 2, headers=headers) for n in range(10))
     )
 
-    taken = [answer for answer in answers if answer.status_code == 202]
+    accepted = [answer for answer in answers if answer.status_code == 202]
     refused = [answer for answer in answers if answer.status_code == 422]
-    assert (len(taken), len(refused)) == (5, 5)
-    assert await orders_of(shop) == [taken[0].json()["order_id"]]
+    assert (len(accepted), len(refused)) == (5, 5)
+    assert await orders_of(shop) == [accepted[0].json()["order_id"]]
 
 
 async def test_a_key_belongs_to_its_customer(shop: Storefront) -> None:
@@ -105,24 +105,24 @@ async def test_a_key_belongs_to_its_customer(shop: Storefront) -> None:
 async def test_without_a_key_each_request_is_an_order(shop: Storefront) -> None:
     sku = await shop.product()
 
-    placed = {await shop.placed(sku) for _ in range(3)}
+    placed = {await shop.place(sku) for _ in range(3)}
 
     assert set(await orders_of(shop)) == placed
     assert len(placed) == 3
 
 
 @pytest.mark.parametrize("value", ["", "a b", "k" * 256])
-async def test_a_key_that_cannot_be_one_is_refused(shop: Storefront, value: str) -> None:
+async def test_an_invalid_key_is_refused(shop: Storefront, value: str) -> None:
     answer = await shop.order(await shop.product(), headers={"Idempotency-Key": value})
 
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == ["Idempotency-Key"]
 
 
-async def test_a_refused_request_leaves_its_key_free(shop: Storefront) -> None:
+async def test_the_key_of_a_refused_request_can_be_used_again(shop: Storefront) -> None:
     headers = key()
     refused = await shop.order("no-such-sku", headers=headers)
 
-    taken = await shop.order(await shop.product(), headers=headers)
+    accepted = await shop.order(await shop.product(), headers=headers)
 
-    assert (refused.status_code, taken.status_code) == (422, 202)
+    assert (refused.status_code, accepted.status_code) == (422, 202)

@@ -1,4 +1,4 @@
-"""Orders and products by the REST surface: the shapes that users script against."""
+"""Orders and products in the REST API, in the shapes that scripts rely on."""
 
 import re
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from storefront import Storefront, standing_still
+from storefront import Storefront, paused
 
 pytestmark = pytest.mark.xdist_group("shop")
 
@@ -16,7 +16,7 @@ _RFC_3339_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
-    """The problem that a request was answered with."""
+    """Return the problem of an answer with this status."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     content: dict[str, Any] = answer.json()
@@ -26,14 +26,14 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
 
 
 def fields(answer: httpx.Response) -> list[str]:
-    """The parts of a request that a 422 names."""
+    """Return the fields of the request that a 422 names."""
     return [error["field"] for error in problem(answer, 422)["errors"]]
 
 
 async def pages_of(
     shop: Storefront, path: str, **parameters: str
 ) -> AsyncIterator[list[dict[str, Any]]]:
-    """The items of each page, by the cursors."""
+    """Yield the items of each page by following the cursors."""
     while True:
         answer = await shop.rest.get(path, params=parameters)
         assert answer.status_code == 200
@@ -44,12 +44,12 @@ async def pages_of(
         parameters["cursor"] = answer.json()["next_cursor"]
 
 
-def moment(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     assert _RFC_3339_UTC.fullmatch(text), text
     return datetime.fromisoformat(text)
 
 
-async def test_an_order_is_taken_at_once_and_confirmed_a_moment_later(shop: Storefront) -> None:
+async def test_an_order_is_accepted_at_once_and_confirmed_later(shop: Storefront) -> None:
     milk = await shop.product(price=250, stock=10)
     bread = await shop.product(price=199, stock=5)
     before = datetime.now(UTC)
@@ -71,8 +71,8 @@ async def test_an_order_is_taken_at_once_and_confirmed_a_moment_later(shop: Stor
         "status": "pending",
         "total": {"amount": 699, "currency": "USD"},
     }
-    order = await shop.ended(order_id)
-    placed_at, ended_at = moment(order.pop("placed_at")), moment(order.pop("ended_at"))
+    order = await shop.wait_ended(order_id)
+    placed_at, ended_at = parse_time(order.pop("placed_at")), parse_time(order.pop("ended_at"))
     assert before - timedelta(seconds=1) < placed_at < ended_at
     assert order == {
         "order_id": order_id,
@@ -88,9 +88,9 @@ async def test_an_order_is_taken_at_once_and_confirmed_a_moment_later(shop: Stor
     assert (await shop.stock(milk), await shop.stock(bread)) == (8, 4)
 
 
-async def test_an_order_without_an_end_says_so(shop: Storefront) -> None:
-    with standing_still(shop.platform.of("payments")[0]):
-        order = await shop.shown(await shop.placed(await shop.product()))
+async def test_a_pending_order_has_no_reason_and_no_end(shop: Storefront) -> None:
+    with paused(shop.platform.of("payments")[0]):
+        order = await shop.get_order(await shop.place(await shop.product()))
 
     assert set(order) == {
         "order_id",
@@ -105,7 +105,7 @@ async def test_an_order_without_an_end_says_so(shop: Storefront) -> None:
     assert (order["status"], order["reason"], order["ended_at"]) == ("pending", None, None)
 
 
-async def test_an_order_for_more_than_there_is_ends_as_out_of_stock_and_reserves_nothing(
+async def test_an_order_for_more_than_the_stock_is_cancelled_and_reserves_nothing(
     shop: Storefront,
 ) -> None:
     scarce = await shop.product(stock=2)
@@ -118,7 +118,7 @@ async def test_an_order_for_more_than_there_is_ends_as_out_of_stock_and_reserves
         },
     )
 
-    order = await shop.ended(answer.json()["order_id"])
+    order = await shop.wait_ended(answer.json()["order_id"])
 
     assert (order["status"], order["reason"]) == ("cancelled", "out_of_stock")
     assert (await shop.stock(plenty), await shop.stock(scarce)) == (10, 2)
@@ -126,33 +126,33 @@ async def test_an_order_for_more_than_there_is_ends_as_out_of_stock_and_reserves
 
 async def test_the_last_piece_is_sold_once(shop: Storefront) -> None:
     last = await shop.product(stock=1)
-    orders = [await shop.placed(last) for _ in range(3)]
+    orders = [await shop.place(last) for _ in range(3)]
 
-    ends = [await shop.ended(order_id) for order_id in orders]
+    ends = [await shop.wait_ended(order_id) for order_id in orders]
 
     assert sorted(end["status"] for end in ends) == ["cancelled", "cancelled", "confirmed"]
     assert {end["reason"] for end in ends} == {None, "out_of_stock"}
     assert await shop.stock(last) == 0
 
 
-async def test_an_order_over_the_payment_limit_is_declined_and_its_stock_given_back(
+async def test_an_order_over_the_payment_limit_is_declined_and_its_stock_released(
     shop: Storefront,
 ) -> None:
     at_the_limit = await shop.product(price=15_000, stock=3)
     over_it = await shop.product(price=15_001, stock=3)
 
-    kept = await shop.ended(await shop.placed(at_the_limit))
-    declined = await shop.ended(await shop.placed(over_it))
+    confirmed = await shop.wait_ended(await shop.place(at_the_limit))
+    declined = await shop.wait_ended(await shop.place(over_it))
 
-    assert kept["status"] == "confirmed"
+    assert confirmed["status"] == "confirmed"
     assert (declined["status"], declined["reason"]) == ("cancelled", "payment_declined")
     assert await shop.stock(at_the_limit) == 2
-    await shop.stock_comes_to(over_it, 3)
+    await shop.wait_for_stock(over_it, 3)
 
 
 async def test_a_customers_orders_are_listed_newest_first_page_by_page(shop: Storefront) -> None:
     sku = await shop.product()
-    placed = [await shop.placed(sku) for _ in range(5)]
+    placed = [await shop.place(sku) for _ in range(5)]
 
     pages: list[list[str]] = []
     async for page in pages_of(shop, "/orders", customer_id=shop.customer, limit="2"):
@@ -164,7 +164,7 @@ async def test_a_customers_orders_are_listed_newest_first_page_by_page(shop: Sto
         await shop.rest.get("/orders", params={"customer_id": shop.customer, "limit": 1})
     ).json()["items"]
     assert shown["order_id"] == newest_first[0]
-    assert set(shown) == set(await shop.shown(newest_first[0]))
+    assert set(shown) == set(await shop.get_order(newest_first[0]))
 
 
 async def test_a_customer_without_orders_has_an_empty_page(shop: Storefront) -> None:
@@ -195,22 +195,22 @@ async def test_products_are_listed_by_sku_page_by_page(shop: Storefront) -> None
 @pytest.mark.parametrize(
     "path",
     [
-        "/orders/nobody",
+        "/orders/unknown",
         "/orders/%00",
-        "/orders/nobody/events",
-        "/products/nothing",
+        "/orders/unknown/events",
+        "/products/unknown",
         "/no",
         "/orders/",
     ],
 )
-async def test_what_is_not_there_is_a_problem_404(shop: Storefront, path: str) -> None:
+async def test_an_unknown_path_is_a_problem_404(shop: Storefront, path: str) -> None:
     problem(await shop.rest.get(path), 404)
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("DELETE", "/orders"), ("PUT", "/orders/x"), ("POST", "/products")]
 )
-async def test_what_cannot_be_done_is_a_problem_405(
+async def test_an_unsupported_method_is_a_problem_405(
     shop: Storefront, method: str, path: str
 ) -> None:
     answer = await shop.rest.request(method, path)
@@ -236,7 +236,7 @@ async def test_what_cannot_be_done_is_a_problem_405(
         ({"discount": 5}, "discount"),
     ],
 )
-async def test_an_order_that_cannot_be_is_a_problem_422_that_names_the_field(
+async def test_an_invalid_order_is_a_problem_422_that_names_the_field(
     shop: Storefront, change: dict[str, Any], field: str
 ) -> None:
     sku = await shop.product()
@@ -251,7 +251,9 @@ async def test_an_order_that_cannot_be_is_a_problem_422_that_names_the_field(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'"\xff"'])
-async def test_a_body_that_is_no_order_is_a_problem_422(shop: Storefront, content: bytes) -> None:
+async def test_a_body_that_is_not_an_order_is_a_problem_422(
+    shop: Storefront, content: bytes
+) -> None:
     answer = await shop.rest.post(
         "/orders", content=content, headers={"content-type": "application/json"}
     )
@@ -263,13 +265,13 @@ async def test_a_body_that_is_no_order_is_a_problem_422(shop: Storefront, conten
     ("parameter", "value"),
     [("cursor", "nonsense"), ("cursor", "ZXZpbA=="), ("limit", "0"), ("limit", "101")],
 )
-async def test_a_page_that_cannot_be_is_a_problem_422_that_names_the_parameter(
+async def test_an_invalid_page_is_a_problem_422_that_names_the_parameter(
     shop: Storefront, path: str, parameter: str, value: str
 ) -> None:
     assert fields(await shop.rest.get(path, params={parameter: value})) == [parameter]
 
 
-async def test_a_body_that_is_not_called_json_is_a_problem_415(shop: Storefront) -> None:
+async def test_a_body_with_another_content_type_is_a_problem_415(shop: Storefront) -> None:
     answer = await shop.rest.post("/orders", content=b"{}", headers={"content-type": "text/plain"})
     assert "Content-Type" in problem(answer, 415)["detail"]
 
@@ -291,13 +293,13 @@ async def test_a_body_over_one_mebibyte_is_a_problem_413(shop: Storefront) -> No
     problem(chunked, 413)
 
 
-async def test_the_surface_documents_itself(shop: Storefront) -> None:
+async def test_the_api_has_its_documentation(shop: Storefront) -> None:
     docs = await shop.rest.get("/docs")
     document = (await shop.rest.get("/openapi.json")).json()
 
     assert docs.status_code == 200
     assert docs.headers["content-type"].startswith("text/html")
-    assert "openapi.json" in docs.text  # below any prefix, so without a slash
+    assert "openapi.json" in docs.text  # Relative, so that it works below any prefix.
     assert document["openapi"].startswith("3.1")
     assert set(document["paths"]) == {
         "/orders",
@@ -309,7 +311,7 @@ async def test_the_surface_documents_itself(shop: Storefront) -> None:
 
 
 @pytest.mark.parametrize("service", ["orders", "inventory", "payments"])
-async def test_a_service_without_routes_has_no_surface_to_document(
+async def test_a_service_without_routes_has_no_documentation(
     shop: Storefront, service: str
 ) -> None:
     url = shop.platform.url(service)

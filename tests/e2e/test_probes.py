@@ -1,4 +1,4 @@
-"""Probes tell the truth: what is away makes a service degraded or unavailable, never dead."""
+"""Probes: without a dependency, a service is degraded or unavailable, but never dead."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from devkit.service_process import ServiceProcess
 from devkit.services import read_services
 from devkit.workspace import find_workspace
 
-# Processes are started again and again, which takes its time on a busy machine.
+# Starting many processes takes long on a busy machine.
 pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(300)]
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -25,33 +25,33 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Probes:
-    """Asks every replica."""
+    """A client of the probes of all replicas."""
 
     def __init__(self, platform: Platform, client: httpx.AsyncClient) -> None:
         self.platform = platform
         self._client = client
 
-    async def ask(self, process: ServiceProcess, path: str) -> tuple[int, dict[str, Any]]:
+    async def get(self, process: ServiceProcess, path: str) -> tuple[int, dict[str, Any]]:
         answer = await self._client.get(f"{process.http_url}{path}")
         assert answer.headers["content-type"] == "application/json"
         return answer.status_code, answer.json()
 
-    async def come_to(self, status: str, *services: str) -> None:
-        """Return once every replica (of these services) reports it."""
+    async def wait_for(self, status: str, *services: str) -> None:
+        """Wait until all replicas, or those of the given services, report a status."""
 
         async def all_are() -> bool:
-            reports = [await self.ask(process, "/readyz") for process in self._those(services)]
+            reports = [await self.get(process, "/readyz") for process in self._replicas(services)]
             return all(report["status"] == status for _, report in reports)
 
-        await eventually(all_are, f"{services or 'all'} come to be {status}")
+        await eventually(all_are, f"{services or 'all services'} are {status}")
 
     async def statuses(self, path: str, *services: str) -> set[int]:
-        return {(await self.ask(process, path))[0] for process in self._those(services)}
+        return {(await self.get(process, path))[0] for process in self._replicas(services)}
 
     async def health(self, *services: str) -> set[int]:
-        """What gRPC's own health says of each server, and of each contract it serves."""
+        """Return the statuses of gRPC health checks of each server and each contract."""
         found = set()
-        for process in self._those(services):
+        for process in self._replicas(services):
             if process.grpc_port is None:
                 continue
             async with open_channel(process.grpc_address) as channel:
@@ -62,7 +62,7 @@ class Probes:
                     found.add((await stub.Check(request, timeout=20)).status)
         return found
 
-    def _those(self, services: tuple[str, ...]) -> list[ServiceProcess]:
+    def _replicas(self, services: tuple[str, ...]) -> list[ServiceProcess]:
         return [p for p in self.platform.processes if not services or p.service in services]
 
 
@@ -70,12 +70,12 @@ class Probes:
 async def probes(replicas: Platform) -> AsyncIterator[Probes]:
     async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
         probes = Probes(replicas, client)
-        await probes.come_to("ready")
+        await probes.wait_for("ready")
         yield probes
 
 
 @contextmanager
-def broker_away(platform: Platform) -> Iterator[None]:
+def broker_stopped(platform: Platform) -> Iterator[None]:
     platform.broker.kill()
     try:
         yield
@@ -84,7 +84,7 @@ def broker_away(platform: Platform) -> Iterator[None]:
 
 
 @contextmanager
-def database_away(platform: Platform) -> Iterator[None]:
+def database_stopped(platform: Platform) -> Iterator[None]:
     assert platform.postgres is not None
     platform.postgres.stop()
     try:
@@ -93,20 +93,24 @@ def database_away(platform: Platform) -> Iterator[None]:
         platform.postgres.start()
 
 
-KEEP = tuple(service.name for service in read_services(find_workspace()) if service.has_database)
+WITH_DATABASE = tuple(
+    service.name for service in read_services(find_workspace()) if service.has_database
+)
 
 
-async def test_with_everything_there_all_are_live_started_and_ready(probes: Probes) -> None:
+async def test_with_all_dependencies_all_services_are_live_started_and_ready(
+    probes: Probes,
+) -> None:
     for process in probes.platform.processes:
-        assert await probes.ask(process, "/livez") == (200, {"status": "live"})
-        assert await probes.ask(process, "/startupz") == (200, {"status": "started"})
-        code, report = await probes.ask(process, "/readyz")
-        keeps = process.service in KEEP
+        assert await probes.get(process, "/livez") == (200, {"status": "live"})
+        assert await probes.get(process, "/startupz") == (200, {"status": "started"})
+        code, report = await probes.get(process, "/readyz")
+        has_database = process.service in WITH_DATABASE
         expected = {
             "status": "ready",
-            "dependencies": ({"database": "ok"} if keeps else {}) | {"broker": "ok"},
+            "dependencies": ({"database": "ok"} if has_database else {}) | {"broker": "ok"},
         }
-        if keeps:
+        if has_database:
             expected["events"] = {
                 "dead_letters": 0,
                 "stopped_lanes": [],
@@ -117,23 +121,23 @@ async def test_with_everything_there_all_are_live_started_and_ready(probes: Prob
     assert await probes.health() == {SERVING}
 
 
-async def test_without_the_broker_all_are_degraded_and_go_on_answering(
+async def test_without_the_broker_all_services_are_degraded_and_answer(
     probes: Probes, replicated: Storefront
 ) -> None:
     sku = await replicated.product()
-    with broker_away(probes.platform):
-        await probes.come_to("degraded")
+    with broker_stopped(probes.platform):
+        await probes.wait_for("degraded")
 
         for path in ("/livez", "/startupz", "/readyz"):
             assert await probes.statuses(path) == {200}
-        _, report = await probes.ask(probes.platform.of("orders")[0], "/readyz")
+        _, report = await probes.get(probes.platform.of("orders")[0], "/readyz")
         assert report["dependencies"] == {"database": "ok", "broker": "unavailable"}
         assert await probes.health() == {SERVING}
-        order_id = await replicated.placed(sku)
-        assert (await replicated.shown(order_id))["status"] == "pending"
+        order_id = await replicated.place(sku)
+        assert (await replicated.get_order(order_id))["status"] == "pending"
 
-    await probes.come_to("ready")
-    await replicated.ended(order_id)
+    await probes.wait_for("ready")
+    await replicated.wait_ended(order_id)
     await wait_ended(probes.platform)
 
 
@@ -141,65 +145,65 @@ async def test_without_its_database_a_service_is_live_and_unavailable(
     probes: Probes, replicated: Storefront
 ) -> None:
     sku = await replicated.product()
-    with database_away(probes.platform):
-        await probes.come_to("unavailable", *KEEP)
+    with database_stopped(probes.platform):
+        await probes.wait_for("unavailable", *WITH_DATABASE)
 
         assert await probes.statuses("/livez") == {200}
         assert await probes.statuses("/startupz") == {200}
-        assert await probes.statuses("/readyz", *KEEP) == {503}
-        without = {process.service for process in probes.platform.processes} - {*KEEP}
+        assert await probes.statuses("/readyz", *WITH_DATABASE) == {503}
+        without = {process.service for process in probes.platform.processes} - {*WITH_DATABASE}
         assert await probes.statuses("/readyz", *without) == {200}
-        assert await probes.health(*KEEP) == {NOT_SERVING}
+        assert await probes.health(*WITH_DATABASE) == {NOT_SERVING}
         answer = await replicated.order(sku)
         assert answer.status_code == 503
         assert answer.headers["content-type"] == "application/problem+json"
         assert int(answer.headers["retry-after"]) >= 1
 
-    await probes.come_to("ready")
+    await probes.wait_for("ready")
     assert await probes.health() == {SERVING}
-    await replicated.ended(await replicated.placed(sku))
+    await replicated.wait_ended(await replicated.place(sku))
     await wait_ended(probes.platform)
 
 
-async def test_a_service_starts_without_the_broker_and_joins_in_when_it_comes(
+async def test_a_service_starts_without_the_broker_and_is_ready_when_the_broker_is(
     probes: Probes, replicated: Storefront
 ) -> None:
     inventory, payments = (probes.platform.of(name)[0] for name in ("inventory", "payments"))
-    with broker_away(probes.platform):
+    with broker_stopped(probes.platform):
         for process in (inventory, payments):
             await process.stop()
             process.start()
         for process in (inventory, payments):
             await process.wait_ready()
 
-        await probes.come_to("degraded", "inventory", "payments")
+        await probes.wait_for("degraded", "inventory", "payments")
         assert await probes.statuses("/startupz", "inventory", "payments") == {200}
         sku = await replicated.product()
 
-    await probes.come_to("ready")
-    assert (await replicated.ended(await replicated.placed(sku)))["status"] == "confirmed"
+    await probes.wait_for("ready")
+    assert (await replicated.wait_ended(await replicated.place(sku)))["status"] == "confirmed"
 
 
 async def test_a_service_that_starts_without_its_database_waits_for_it(
     probes: Probes, replicated: Storefront
 ) -> None:
     (notifications,) = probes.platform.of("notifications")
-    with database_away(probes.platform):
+    with database_stopped(probes.platform):
         await notifications.stop()
         notifications.start()
 
-        async def waits() -> bool:
+        async def is_live() -> bool:
             try:
-                code, _ = await probes.ask(notifications, "/livez")
+                code, _ = await probes.get(notifications, "/livez")
             except httpx.ConnectError:
                 return False
             return code == 200
 
-        await eventually(waits, "notifications lives")
-        code, report = await probes.ask(notifications, "/readyz")
+        await eventually(is_live, "notifications is live")
+        code, report = await probes.get(notifications, "/readyz")
         assert (code, report["status"]) == (503, "starting")
-        assert await probes.ask(notifications, "/startupz") == (503, {"status": "starting"})
+        assert await probes.get(notifications, "/startupz") == (503, {"status": "starting"})
 
-    await probes.come_to("ready")
+    await probes.wait_for("ready")
     assert await probes.statuses("/startupz") == {200}
     await wait_ended(probes.platform)

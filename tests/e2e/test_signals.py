@@ -1,4 +1,4 @@
-"""A matrix, service by signal, by value: n orders show n times in every metric, trace and log."""
+"""Metrics, traces and logs of each service: each order appears exactly once in all of them."""
 
 import json
 from collections import Counter
@@ -34,7 +34,7 @@ HANDLED = {
 PLACE_ORDER = "shop.orders.v1.OrdersService/PlaceOrder"
 QUOTE_PRODUCTS = "shop.inventory.v1.InventoryService/QuoteProducts"
 
-# Of an order that is confirmed: (service, kind, span).
+# The spans of a confirmed order, (service, kind, span name), by the names of their steps.
 STEPS = {
     ("gateway", "server", "POST /orders"): "post",
     ("orders", "server", "PlaceOrder"): "place",
@@ -63,16 +63,16 @@ Counts = Mapping[tuple[str, ...], float]
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What every service said and counted while some orders went from their POST to their end."""
+    """The metrics and log lines of all services while orders were placed and confirmed."""
 
     trace_ids: Sequence[str]
     metrics: Mapping[str, Counts]
-    """By service: how much each sample grew."""
+    """Increase of each sample, by service."""
     lines: Mapping[str, Sequence[Mapping[str, object]]]
-    """By service: the JSON log lines."""
+    """JSON log lines, by service."""
 
 
-async def _counted(shop: Storefront) -> dict[str, Counts]:
+async def _read_metrics(shop: Storefront) -> dict[str, Counts]:
     return {process.service: await shop.metrics(process) for process in shop.platform.processes}
 
 
@@ -81,7 +81,7 @@ async def observed(request: pytest.FixtureRequest) -> Observed:
     async with Storefront(request.getfixturevalue("platform")) as shop:
         sku = await shop.product()
         await wait_ended(shop.platform)
-        before = await _counted(shop)
+        before = await _read_metrics(shop)
         written = {process.service: len(process.lines()) for process in shop.platform.processes}
         trace_ids = [f"{0xE2E << 32 | number:032x}" for number in range(ORDERS)]
         for trace_id in trace_ids:
@@ -89,9 +89,9 @@ async def observed(request: pytest.FixtureRequest) -> Observed:
                 sku, headers={"traceparent": f"00-{trace_id}-00000000000000e2-01"}
             )
             assert answer.status_code == 202
-            await shop.ended(answer.json()["order_id"])
+            await shop.wait_ended(answer.json()["order_id"])
         await wait_ended(shop.platform)
-        after = await _counted(shop)
+        after = await _read_metrics(shop)
         return Observed(
             trace_ids=trace_ids,
             metrics={
@@ -109,13 +109,13 @@ async def observed(request: pytest.FixtureRequest) -> Observed:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def traces(observed: Observed, collector: TraceCollector) -> list[list[Span]]:
-    """The spans of each order, once every step has been sent."""
+    """The spans of each order, when all of them have been received."""
 
     async def complete() -> list[list[Span]]:
         found = [collector.trace(trace_id) for trace_id in observed.trace_ids]
         return found if all(find(trace, *step) for trace in found for step in STEPS) else []
 
-    return await eventually(complete, "the spans have come", every=0.3)
+    return await eventually(complete, "the spans of all steps are received", every=0.3)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ async def test_each_handler_counts_every_order_once(
 
     assert counts["events_handled_total", f"type={type}"] == ORDERS
     assert counts["event_latency_seconds_count", f"type={type}"] == ORDERS
-    # A handler of lists counts its calls.
+    # A batch handler counts its calls, not its events.
     calls = counts["event_handler_seconds_count", f"type={type}"]
     assert 1 <= calls <= ORDERS
     assert counts.get(("events_failed_total", f"type={type}"), 0) == 0
@@ -144,7 +144,7 @@ async def test_each_publisher_counts_every_order_once(
     assert observed.metrics[service]["events_published_total", f"type={type}"] == ORDERS
 
 
-async def test_nothing_but_the_orders_is_counted(observed: Observed) -> None:
+async def test_no_other_event_is_counted(observed: Observed) -> None:
     grown = {
         service: {
             key[1].removeprefix("type=")
@@ -176,7 +176,7 @@ async def test_the_gateway_counts_and_times_every_request(observed: Observed) ->
 @pytest.mark.parametrize(
     ("service", "method"), [("orders", PLACE_ORDER), ("inventory", QUOTE_PRODUCTS)]
 )
-async def test_the_services_behind_it_count_and_time_every_call(
+async def test_the_called_services_count_and_time_every_call(
     observed: Observed, service: str, method: str
 ) -> None:
     counts = observed.metrics[service]
@@ -193,11 +193,11 @@ async def test_at_rest_every_gauge_is_at_zero(
     async with Storefront(platform) as shop:
 
         async def at_rest() -> bool:
-            # They are measured now and then.
+            # Gauges are measured periodically.
             metrics = await shop.metrics(process)
             return [metrics[gauge] for gauge in AT_REST_ZERO] == [0] * len(AT_REST_ZERO)
 
-        await eventually(at_rest, f"the gauges of {service} come to zero")
+        await eventually(at_rest, f"the gauges of {service} are zero")
         assert (await shop.metrics(process))["event_lanes",] > 0
 
 
@@ -209,7 +209,7 @@ async def test_every_order_is_one_trace_over_all_services(traces: list[list[Span
 async def test_a_trace_reaches_from_the_post_to_the_notification(
     traces: list[list[Span]],
 ) -> None:
-    """Through gRPC, outbox and every handler, each span below the one that caused it."""
+    """Each span is below its cause, through gRPC, outbox and every handler."""
     for trace in traces:
         steps = {name: only(trace, *step) for step, name in STEPS.items()}
         parents = {
@@ -234,7 +234,7 @@ async def test_a_trace_reaches_from_the_post_to_the_notification(
         assert not [span for span in trace if span.failed]
 
 
-async def test_between_gateway_and_service_there_is_a_clients_span(
+async def test_a_call_has_a_span_of_the_client(
     traces: list[list[Span]],
 ) -> None:
     for trace in traces:
@@ -254,11 +254,11 @@ async def test_the_statements_of_a_call_are_in_its_trace(traces: list[list[Span]
         assert any("db.statement" in s.attributes or "db.system" in s.attributes for s in below)
 
 
-async def test_what_a_batch_shares_is_a_trace_of_its_own_that_links_to_the_orders(
+async def test_a_batch_has_another_trace_that_links_to_its_orders(
     traces: list[list[Span]], collector: TraceCollector, observed: Observed
 ) -> None:
-    """The handler of lists in inventory, and the commits."""
-    taken = {
+    """Batches are the calls of the batch handler in inventory, and the commits."""
+    commits = {
         (service, f"take {stream}")
         for service, streams in {
             "inventory": ["orders"],
@@ -272,17 +272,18 @@ async def test_what_a_batch_shares_is_a_trace_of_its_own_that_links_to_the_order
     async def linked() -> Counter[tuple[str, str]] | None:
         found: Counter[tuple[str, str]] = Counter()
         for span in collector.all_spans():
-            ours = [trace_id for trace_id, _ in span.links if trace_id in observed.trace_ids]
-            assert not ours or span.trace_id not in observed.trace_ids
-            found[span.service, span.name] += len(ours)
-        listed = found["inventory", f"handle {CONFIRMED}"]
-        return found if listed == ORDERS and all(found[what] >= ORDERS for what in taken) else None
+            orders = [trace_id for trace_id, _ in span.links if trace_id in observed.trace_ids]
+            assert not orders or span.trace_id not in observed.trace_ids
+            found[span.service, span.name] += len(orders)
+        handled = found["inventory", f"handle {CONFIRMED}"]
+        complete = handled == ORDERS and all(found[commit] >= ORDERS for commit in commits)
+        return found if complete else None
 
     await eventually(linked, "every batch links to its orders")
 
 
 @pytest.mark.parametrize("service", ["gateway", *HANDLED])
-async def test_log_lines_of_each_service_name_the_orders_traces(
+async def test_log_lines_of_each_service_have_the_trace_ids_of_the_orders(
     observed: Observed, service: str
 ) -> None:
     lines = observed.lines[service]
@@ -293,29 +294,29 @@ async def test_log_lines_of_each_service_name_the_orders_traces(
 
 
 @pytest.mark.parametrize("service", list(HANDLED))
-async def test_log_lines_of_handlers_name_the_event(observed: Observed, service: str) -> None:
-    told = Counter(
+async def test_log_lines_of_handlers_have_the_event_ids(observed: Observed, service: str) -> None:
+    counts = Counter(
         str(line["event"])
         for line in observed.lines[service]
         if line.get("trace_id") in observed.trace_ids and line.get("event_id")
     )
     one_by_one = set(HANDLED[service]) - ({CONFIRMED} if service == "inventory" else set())
 
-    assert told == {f"handler returned: {type}": ORDERS for type in one_by_one}
+    assert counts == {f"handler returned: {type}": ORDERS for type in one_by_one}
 
 
-async def test_no_service_complains_about_an_order(observed: Observed) -> None:
-    complaints = [
+async def test_no_service_logs_a_warning_about_an_order(observed: Observed) -> None:
+    warnings = [
         line
         for lines in observed.lines.values()
         for line in lines
         if line["level"] not in ("debug", "info") and line.get("trace_id") in observed.trace_ids
     ]
-    assert complaints == []
+    assert warnings == []
 
 
 def only(trace: list[Span], service: str, kind: str, name: str) -> Span:
-    """The one span of a trace that is this; its name may have a path in front."""
+    """Return the only span of a trace with these properties; its name may have a path in front."""
     found = find(trace, service, kind, name)
     assert len(found) == 1, (service, kind, name, [(s.service, s.kind, s.name) for s in trace])
     return found[0]
@@ -330,11 +331,11 @@ def find(trace: list[Span], service: str, kind: str, name: str) -> list[Span]:
     ]
 
 
-def ancestor_in(span: Span, trace: list[Span], wanted: set[Span]) -> Span | None:
-    """The nearest span above it that is one of these."""
+def ancestor_in(span: Span, trace: list[Span], candidates: set[Span]) -> Span | None:
+    """Return the nearest ancestor of a span that is in `candidates`."""
     by_id = {other.span_id: other for other in trace}
     above = by_id.get(span.parent)
-    while above is not None and above not in wanted:
+    while above is not None and above not in candidates:
         above = by_id.get(above.parent)
     return above
 

@@ -1,4 +1,4 @@
-"""A running platform as its users see it: products, orders, event streams, metrics."""
+"""A client of a running platform: products, orders, event streams, metrics."""
 
 import asyncio
 import json
@@ -20,15 +20,15 @@ from shop.inventory.v1 import Product as ProductMessage
 from shop.money.v1 import Money
 from shop.orders.v1 import ListOrderEventsRequest, OrdersServiceAsyncStub, OrdersServiceStub
 
-__all__ = ["Sent", "Storefront", "eventually", "read_events", "samples", "standing_still"]
+__all__ = ["ReceivedEvent", "Storefront", "eventually", "paused", "read_events", "samples"]
 
 SECONDS = 60.0
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A server-sent event as it came."""
+class ReceivedEvent:
+    """A received server-sent event."""
 
     id: str
     event: str
@@ -41,7 +41,7 @@ class Sent:
 
 
 class Storefront:
-    """The gateway of a platform, with products and customers that nobody else has."""
+    """A client of the gateway, with products and a customer that no other test uses."""
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
@@ -60,7 +60,7 @@ class Storefront:
         await self._stack.aclose()
 
     async def product(self, *, price: int = 250, stock: int = 1000, name: str = "Milk") -> str:
-        """Load a new product; returns its sku."""
+        """Load a new product, and return its sku."""
         sku = f"sku-{uuid4().hex[:12]}"
         message = ProductMessage(
             sku=sku,
@@ -75,80 +75,81 @@ class Storefront:
         return sku
 
     def body(self, sku: str, quantity: int = 1) -> dict[str, Any]:
-        """An order of one line."""
+        """Return the body of an order with one line."""
         return {"customer_id": self.customer, "lines": [{"sku": sku, "quantity": quantity}]}
 
     async def order(
         self, sku: str, quantity: int = 1, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        """POST /orders with one line."""
+        """Send POST /orders with one line."""
         return await self.rest.post("/orders", json=self.body(sku, quantity), headers=headers)
 
-    async def placed(self, sku: str, quantity: int = 1) -> str:
-        """Place an order that is taken; returns its id."""
+    async def place(self, sku: str, quantity: int = 1) -> str:
+        """Place an order that must be accepted, and return its id."""
         answer = await self.order(sku, quantity)
         assert answer.status_code == 202, answer.text
         order_id: str = answer.json()["order_id"]
         return order_id
 
-    async def reserved(self, sku: str, quantity: int = 1) -> str:
-        """Place an order; returns its id once its record holds that its stock is reserved.
+    async def place_reserved(self, sku: str, quantity: int = 1) -> str:
+        """Place an order, and return its id when its history has the event of its reservation.
 
-        While payments stands still the record stays so. Otherwise what payments says may come
-        before what inventory said, and the record of a confirmed order is one event shorter.
+        The history stays like this while payments is paused. Otherwise the event of payments may
+        be handled before that of inventory, and the history of the confirmed order is one event
+        shorter.
         """
-        order_id = await self.placed(sku, quantity)
+        order_id = await self.place(sku, quantity)
         async with open_channel(self.platform.of("orders")[0].grpc_address) as channel:
             stub: OrdersServiceAsyncStub = OrdersServiceStub(channel)
             request = ListOrderEventsRequest(order_id=order_id)
 
-            async def look() -> bool:
+            async def is_reserved() -> bool:
                 return len((await stub.ListOrderEvents(request, timeout=SECONDS)).events) >= 2
 
-            await eventually(look, f"the stock of order {order_id} is reserved")
+            await eventually(is_reserved, f"the stock of order {order_id} is reserved")
         return order_id
 
-    async def reserved_then_paid(self, sku: str, orders: int = 1) -> list[str]:
-        """Place orders, each of whose records will hold every step in its order."""
-        with standing_still(self.platform.of("payments")[0]):
-            return [await self.reserved(sku) for _ in range(orders)]
+    async def place_paid(self, sku: str, orders: int = 1) -> list[str]:
+        """Place orders whose histories will have every event in the usual order."""
+        with paused(self.platform.of("payments")[0]):
+            return [await self.place_reserved(sku) for _ in range(orders)]
 
-    async def shown(self, order_id: str) -> dict[str, Any]:
-        """GET the order."""
+    async def get_order(self, order_id: str) -> dict[str, Any]:
+        """Return the order by GET /orders/{order_id}."""
         answer = await self.rest.get(f"/orders/{order_id}")
         assert answer.status_code == 200, answer.text
         order: dict[str, Any] = answer.json()
         return order
 
-    async def ended(self, order_id: str, seconds: float = SECONDS) -> dict[str, Any]:
-        """The order, once it is not pending any more."""
+    async def wait_ended(self, order_id: str, seconds: float = SECONDS) -> dict[str, Any]:
+        """Wait until the order is not pending, and return it."""
 
-        async def look() -> dict[str, Any] | None:
-            order = await self.shown(order_id)
+        async def ended_order() -> dict[str, Any] | None:
+            order = await self.get_order(order_id)
             return order if order["status"] != "pending" else None
 
-        return await eventually(look, f"order {order_id} ends", seconds)
+        return await eventually(ended_order, f"order {order_id} ends", seconds)
 
     async def stock(self, sku: str) -> int:
-        """What can still be reserved of a product."""
+        """Return the pieces on hand of a product."""
         answer = await self.rest.get(f"/products/{sku}")
         assert answer.status_code == 200, answer.text
         stock: int = answer.json()["stock"]
         return stock
 
-    async def stock_comes_to(self, sku: str, pieces: int) -> None:
-        """Return once so many can be reserved."""
+    async def wait_for_stock(self, sku: str, pieces: int) -> None:
+        """Wait until a product has this number of pieces on hand."""
 
-        async def look() -> bool:
+        async def has_pieces() -> bool:
             return await self.stock(sku) == pieces
 
-        await eventually(look, f"{pieces} of {sku} can be reserved")
+        await eventually(has_pieces, f"{pieces} of {sku} are on hand")
 
     @asynccontextmanager
-    async def following(
+    async def follow(
         self, order_id: str, last_event_id: str | None = None
-    ) -> AsyncIterator[AsyncIterator[Sent]]:
-        """The order's event stream; leaving the block hangs up."""
+    ) -> AsyncIterator[AsyncIterator[ReceivedEvent]]:
+        """Open the order's event stream; leaving the block closes the connection."""
         headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
         async with self.rest.stream("GET", f"/orders/{order_id}/events", headers=headers) as answer:
             assert answer.status_code == 200, await answer.aread()
@@ -156,14 +157,14 @@ class Storefront:
             yield read_events(answer)
 
     async def metrics(self, process: ServiceProcess) -> Mapping[tuple[str, ...], float]:
-        """Every sample of a replica's /metrics: (name, label=value, …) → value."""
+        """Return the samples of a replica's /metrics: (name, label=value, …) → value."""
         page = await self.rest.get(f"{process.http_url}/metrics")
         return samples(page.raise_for_status().text)
 
 
 @contextmanager
-def standing_still(process: ServiceProcess) -> Iterator[None]:
-    """Within it, a replica is stopped by SIGSTOP: what waits for it stays pending."""
+def paused(process: ServiceProcess) -> Iterator[None]:
+    """Pause a process by SIGSTOP, so that what waits for it stays pending."""
     process.pause()
     try:
         yield
@@ -171,8 +172,8 @@ def standing_still(process: ServiceProcess) -> Iterator[None]:
         process.resume()
 
 
-async def read_events(answer: httpx.Response) -> AsyncIterator[Sent]:
-    """Read a stream of server-sent events as browsers do; comments are passed over."""
+async def read_events(answer: httpx.Response) -> AsyncIterator[ReceivedEvent]:
+    """Yield the events of a stream of server-sent events as browsers do; comments are skipped."""
     fields: dict[str, list[str]] = {}
     async for line in answer.aiter_lines():
         if line:
@@ -180,7 +181,7 @@ async def read_events(answer: httpx.Response) -> AsyncIterator[Sent]:
             fields.setdefault(name, []).append(value.removeprefix(" "))
             continue
         if "data" in fields:
-            yield Sent(
+            yield ReceivedEvent(
                 id="".join(fields.get("id", [])[-1:]),
                 event="".join(fields.get("event", [])[-1:]),
                 data="\n".join(fields["data"]),
@@ -189,7 +190,7 @@ async def read_events(answer: httpx.Response) -> AsyncIterator[Sent]:
 
 
 def samples(page: str) -> dict[tuple[str, ...], float]:
-    """A page of metrics: (name, label=value, …) → value."""
+    """Parse a page of metrics: (name, label=value, …) → value."""
     return {
         (sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items()))): (
             sample.value
@@ -200,17 +201,20 @@ def samples(page: str) -> dict[tuple[str, ...], float]:
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T | None]],
-    what: str,
+    read: Callable[[], Awaitable[T | None]],
+    expectation: str,
     seconds: float = SECONDS,
     *,
     every: float = 0.05,
 ) -> T:
-    """What `look` finds, once it finds something that is true; it looks `every` so many seconds."""
+    """Return the first true result of `read`, which is called every `every` seconds.
+
+    Fail with the name of the expectation after `seconds`.
+    """
     ends_at = time.monotonic() + seconds
     while True:
-        found = await look()
-        if found:
-            return found
-        assert time.monotonic() < ends_at, f"never: {what}"
+        result = await read()
+        if result:
+            return result
+        assert time.monotonic() < ends_at, f"not within {seconds:g} s: {expectation}"
         await asyncio.sleep(every)

@@ -1,4 +1,4 @@
-"""A collector of traces: the OTLP receiver over gRPC, in this process."""
+"""A collector of traces: an OTLP receiver over gRPC in this process."""
 
 import threading
 from collections.abc import Iterable, Mapping
@@ -31,7 +31,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Span:
-    """A span; ids in hexadecimal, `parent` empty at the root."""
+    """A span. Ids are in hexadecimal; `parent` is empty for a root."""
 
     service: str
     name: str
@@ -40,13 +40,13 @@ class Span:
     span_id: str
     parent: str
     links: tuple[tuple[str, str], ...]
-    """(trace id, span id) of each."""
+    """(trace id, span id) of each linked span."""
     attributes: Mapping[str, str]
     failed: bool
 
 
 class TraceCollector(TraceServiceServicer):
-    """Keeps every span it is sent. As a context manager it starts and stops."""
+    """A server that keeps all received spans. It runs as a context manager."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -72,17 +72,17 @@ class TraceCollector(TraceServiceServicer):
         self._server.stop(0).wait()
 
     def trace(self, trace_id: str) -> list[Span]:
-        """The spans of a trace that have come so far."""
+        """Return the received spans of a trace."""
         return self.spans({trace_id})
 
     def spans(self, trace_ids: Iterable[str]) -> list[Span]:
-        """The spans of these traces that have come so far."""
-        wanted = set(trace_ids)
+        """Return the received spans of several traces."""
+        ids = set(trace_ids)
         with self._lock:
-            return [span for span in self._spans if span.trace_id in wanted]
+            return [span for span in self._spans if span.trace_id in ids]
 
     def all_spans(self) -> list[Span]:
-        """Everything that has come so far."""
+        """Return all received spans."""
         with self._lock:
             return list(self._spans)
 

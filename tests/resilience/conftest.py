@@ -1,18 +1,18 @@
-"""What resilience tests share."""
+"""Fixtures of the resilience tests."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from upheaval import ENVIRONMENT
+from fault_injection import ENVIRONMENT
 
 from devkit.platform import PlatformOptions
 
 
 @pytest.fixture
 def options(tmp_path: Path) -> Callable[..., PlatformOptions]:
-    """A platform on free ports that the test itself breaks and mends."""
+    """A function that returns options of a platform whose processes only the test restarts."""
 
     def make(
         database: Literal["sqlite", "postgres"] = "sqlite", **replicas: int

@@ -1,11 +1,11 @@
-"""Kill any process at any moment, erase the broker's disk: nothing is lost, nothing done twice."""
+"""Killed processes and an erased disk of the broker: no effect is lost or doubled."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Literal
 
 import pytest
-from upheaval import Upheaval, during_a_replay, kill_and_start
+from fault_injection import FaultInjection, kill_and_start, replay_with_faults
 
 from devkit.platform import PlatformOptions
 
@@ -15,40 +15,40 @@ BASKETS = 75
 BASKETS_OF_SOAK = 150
 
 
-async def kill_all_once(upheaval: Upheaval) -> None:
-    """Every service and the broker, in an order by chance, spread over the replay."""
-    victims = [*(process.service for process in upheaval.platform.processes), "nats"]
-    upheaval.random.shuffle(victims)
+async def kill_all_once(faults: FaultInjection) -> None:
+    """Kill each service and the broker in random order, spread over the replay."""
+    victims = [*(process.service for process in faults.platform.processes), "nats"]
+    faults.random.shuffle(victims)
     for index, victim in enumerate(victims):
-        await upheaval.after(0.1 + 0.8 * index / len(victims))
-        await upheaval.moment()
+        await faults.after(0.1 + 0.8 * index / len(victims))
+        await faults.random_moment()
         if victim == "nats":
-            await asyncio.to_thread(upheaval.platform.broker.kill)
-            await asyncio.to_thread(upheaval.platform.broker.start)
+            await asyncio.to_thread(faults.platform.broker.kill)
+            await asyncio.to_thread(faults.platform.broker.start)
         else:
-            await kill_and_start(upheaval.platform.of(victim)[0])
+            await kill_and_start(faults.platform.of(victim)[0])
 
 
-async def erase_the_broker(upheaval: Upheaval) -> None:
-    """Its process is killed and its disk erased while services are busy."""
-    broker = upheaval.platform.broker
+async def erase_the_broker(faults: FaultInjection) -> None:
+    """Kill the broker and erase its disk twice during the replay."""
+    broker = faults.platform.broker
     for part in (1, 2):
-        await upheaval.after(part / 3)
-        await upheaval.moment()
+        await faults.after(part / 3)
+        await faults.random_moment()
         await asyncio.to_thread(broker.kill)
         await asyncio.to_thread(broker.erase)
-        await upheaval.moment()
+        await faults.random_moment()
         await asyncio.to_thread(broker.start)
 
 
 async def test_every_service_and_the_broker_are_killed_once(
     options: Callable[..., PlatformOptions],
 ) -> None:
-    await during_a_replay(options(), BASKETS, kill_all_once)
+    await replay_with_faults(options(), BASKETS, kill_all_once)
 
 
 async def test_the_brokers_disk_is_erased_twice(options: Callable[..., PlatformOptions]) -> None:
-    await during_a_replay(options(), BASKETS, erase_the_broker)
+    await replay_with_faults(options(), BASKETS, erase_the_broker)
 
 
 @pytest.mark.soak
@@ -58,7 +58,7 @@ async def test_the_brokers_disk_is_erased_twice(options: Callable[..., PlatformO
 async def test_kills_at_other_moments(
     options: Callable[..., PlatformOptions], database: Literal["sqlite", "postgres"], seed: int
 ) -> None:
-    await during_a_replay(options(database), BASKETS_OF_SOAK, kill_all_once, seed)
+    await replay_with_faults(options(database), BASKETS_OF_SOAK, kill_all_once, seed)
 
 
 @pytest.mark.soak
@@ -68,4 +68,4 @@ async def test_kills_at_other_moments(
 async def test_the_disk_is_erased_at_other_moments(
     options: Callable[..., PlatformOptions], database: Literal["sqlite", "postgres"], seed: int
 ) -> None:
-    await during_a_replay(options(database), BASKETS_OF_SOAK, erase_the_broker, seed)
+    await replay_with_faults(options(database), BASKETS_OF_SOAK, erase_the_broker, seed)

@@ -1,11 +1,11 @@
-"""Replicas come, go and die: the others take over, nothing is lost, nothing done twice."""
+"""Replicas that start, stop, crash and hang: others take over, no effect is lost or doubled."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Literal
 
 import pytest
-from upheaval import Upheaval, during_a_replay, kill_and_start
+from fault_injection import FaultInjection, kill_and_start, replay_with_faults
 
 from devkit.platform import PlatformOptions
 
@@ -15,31 +15,31 @@ BASKETS = 75
 BASKETS_OF_SOAK = 150
 
 
-async def replicas_come_go_and_die(upheaval: Upheaval) -> None:
-    """Of orders and inventory one replica leaves in order, one dies, one hangs for a while."""
-    first, second = upheaval.platform.of("orders")
-    *_, third = upheaval.platform.of("inventory")
-    await upheaval.after(1 / 6)
-    leaving = asyncio.create_task(second.stop())
-    await upheaval.moment()
-    third.pause()  # it keeps its lanes, its connections and what it has begun
-    await upheaval.after(1 / 3)
-    await leaving
+async def stop_kill_and_pause_replicas(faults: FaultInjection) -> None:
+    """Stop and kill a replica of orders each; pause and kill a replica of inventory each."""
+    first, second = faults.platform.of("orders")
+    *_, third = faults.platform.of("inventory")
+    await faults.after(1 / 6)
+    stopping = asyncio.create_task(second.stop())
+    await faults.random_moment()
+    third.pause()  # It keeps its lanes, its connections and what it has begun.
+    await faults.after(1 / 3)
+    await stopping
     second.start()
     await second.wait_ready(60)
     await kill_and_start(first)
-    await upheaval.after(1 / 2)
-    third.resume()  # and goes on where it was
-    await upheaval.moment()
-    await kill_and_start(upheaval.platform.of("inventory")[0])
+    await faults.after(1 / 2)
+    third.resume()  # It continues where it was.
+    await faults.random_moment()
+    await kill_and_start(faults.platform.of("inventory")[0])
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
-async def test_replicas_come_go_die_and_hang(
+async def test_replicas_start_stop_crash_and_hang(
     options: Callable[..., PlatformOptions], database: Literal["sqlite", "postgres"]
 ) -> None:
-    await during_a_replay(
-        options(database, orders=2, inventory=3), BASKETS, replicas_come_go_and_die
+    await replay_with_faults(
+        options(database, orders=2, inventory=3), BASKETS, stop_kill_and_pause_replicas
     )
 
 
@@ -50,6 +50,9 @@ async def test_replicas_come_go_die_and_hang(
 async def test_replicas_at_other_moments(
     options: Callable[..., PlatformOptions], database: Literal["sqlite", "postgres"], seed: int
 ) -> None:
-    await during_a_replay(
-        options(database, orders=2, inventory=3), BASKETS_OF_SOAK, replicas_come_go_and_die, seed
+    await replay_with_faults(
+        options(database, orders=2, inventory=3),
+        BASKETS_OF_SOAK,
+        stop_kill_and_pause_replicas,
+        seed,
     )

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for protobuf messages: any value of each field, and some that fit."""
+"""Hypothesis strategies for protobuf messages with arbitrary and with valid values."""
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -15,11 +15,11 @@ _INTEGERS = {
 }
 
 
-def messages(descriptor: Descriptor, fitting: tuple[str, ...] = ()) -> "st.SearchStrategy[Message]":
-    """Messages of this type; `fitting` are texts that some string fields take."""
+def messages(descriptor: Descriptor, valid: tuple[str, ...] = ()) -> "st.SearchStrategy[Message]":
+    """Return a strategy for messages of a type; `valid` are texts that string fields may accept."""
     texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
-    if fitting:
-        texts = st.sampled_from(fitting) | texts
+    if valid:
+        texts = st.sampled_from(valid) | texts
     return _message(descriptor, texts)
 
 
@@ -44,6 +44,6 @@ def _value(field: FieldDescriptor, texts: "st.SearchStrategy[str]") -> "st.Searc
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         return st.booleans()
     if field.cpp_type in _INTEGERS:
-        least, most = _INTEGERS[field.cpp_type]
-        return st.integers(0, 20) | st.integers(least, most)
+        smallest, largest = _INTEGERS[field.cpp_type]
+        return st.integers(0, 20) | st.integers(smallest, largest)
     return st.floats()

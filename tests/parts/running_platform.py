@@ -1,4 +1,4 @@
-"""Keeps a platform running for many tests, each with an event loop of its own."""
+"""A platform that runs for several tests, each of which has another event loop."""
 
 import asyncio
 import threading
@@ -10,15 +10,15 @@ from demo.ledgers import read_event_ledgers
 from demo.settle import wait_ended
 from devkit.platform import Platform, PlatformOptions
 
-__all__ = ["mend", "nothing_is_left", "running"]
+__all__ = ["assert_nothing_is_left", "repair", "running"]
 
 
 @contextmanager
 def running(options: PlatformOptions) -> Iterator[Platform]:
-    """A platform that is ready; it is stopped at the end.
+    """Start a platform, wait until it is ready, and stop it at the end.
 
-    Its own tasks live on a loop of its own. What a test does with a process (kill it, wait until
-    it is ready) works on any loop.
+    The platform's tasks run on an event loop in a thread. The methods of a process, such as kill
+    and wait_ready, work on any loop.
     """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="platform", daemon=True)
@@ -41,25 +41,25 @@ def running(options: PlatformOptions) -> Iterator[Platform]:
         loop.close()
 
 
-def mend(platform: Platform) -> None:
-    """Continue what was paused and start what was stopped. Nothing happens when all runs."""
+def repair(platform: Platform) -> None:
+    """Resume paused processes and start stopped ones."""
     for server in (platform.broker, platform.postgres):
         if server is not None:
             server.start()
-    ended = [process for process in platform.processes if not process.running]
+    stopped = [process for process in platform.processes if not process.running]
     for process in platform.processes:
         process.resume()
         process.start()
 
     async def ready() -> None:
-        for process in ended:
+        for process in stopped:
             await process.wait_ready(90)
 
     asyncio.run(ready())
 
 
-async def nothing_is_left(platform: Platform) -> None:
-    """Return once all has ended; then there is no dead letter and no lane that has stopped."""
+async def assert_nothing_is_left(platform: Platform) -> None:
+    """Wait until no work is open, and assert that there is no dead letter and no stopped lane."""
     await wait_ended(platform)
     for service, entry in (await read_event_ledgers(platform)).items():
         assert (service, entry.dead_letters, entry.stopped) == (service, 0, ())

@@ -1,4 +1,4 @@
-"""Somebody who is no service, on the broker: publishes any bytes, past every client library."""
+"""A client of the broker that publishes arbitrary bytes, without a client library."""
 
 import asyncio
 import json
@@ -6,11 +6,11 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-__all__ = ["Stranger", "header_block"]
+__all__ = ["RawClient", "header_block"]
 
 
-class Stranger:
-    """A connection to the broker that says what it is told to."""
+class RawClient:
+    """A connection to the broker that is not a service's."""
 
     def __init__(self, nats_url: str) -> None:
         self._address = urlsplit(nats_url)
@@ -34,22 +34,22 @@ class Stranger:
         await self._writer.wait_closed()
 
     def publish(self, subject: str, headers: bytes, data: bytes) -> None:
-        """A message with this block of headers, however it looks; without one if it is empty."""
+        """Publish a message with a block of headers, valid or not; an empty one means none."""
         if headers:
             sizes = f"{len(headers)} {len(headers) + len(data)}"
             self._writer.write(f"HPUB {subject} {sizes}\r\n".encode() + headers + data + b"\r\n")
         else:
             self._writer.write(f"PUB {subject} {len(data)}\r\n".encode() + data + b"\r\n")
 
-    async def arrived(self) -> None:
-        """Return once the broker has taken everything; raises if it refused something."""
+    async def flush(self) -> None:
+        """Return when the broker has received everything; raise if it refused a message."""
         self._writer.write(b"PING\r\n")
         while (line := (await self._reader.readline()).strip()) != b"PONG":
             if not line or line.startswith(b"-ERR"):
-                raise AssertionError(f"the broker says {line!r}")
+                raise AssertionError(f"the broker refused a message: {line!r}")
 
 
 def header_block(headers: dict[str, str]) -> bytes:
-    """Headers as a client library would write them."""
+    """Return headers as a client library writes them."""
     lines = [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join(["NATS/1.0", *lines, "", ""]).encode()

@@ -1,4 +1,4 @@
-"""A replay on a platform of its own, while something happens to it; then everything must hold."""
+"""A replay on a new platform while a test injects faults; then every law must hold."""
 
 import asyncio
 import random
@@ -17,9 +17,9 @@ from demo.settle import wait_ended
 from devkit.platform import Platform, PlatformOptions
 from devkit.service_process import ServiceProcess
 
-__all__ = ["Upheaval", "assert_streams_in_order", "during_a_replay", "kill_and_start"]
+__all__ = ["FaultInjection", "assert_streams_in_order", "kill_and_start", "replay_with_faults"]
 
-# Short waits, so that what was killed is missed soon.
+# Short time limits, so that a killed process is replaced soon.
 ENVIRONMENT = {
     "APP_MEMBER_TTL_SECONDS": "2",
     "APP_TASK_LEASE_SECONDS": "2",
@@ -29,8 +29,8 @@ ENVIRONMENT = {
 
 
 @dataclass
-class Upheaval:
-    """What a test does to the platform: it is run beside the replay, with a seeded random."""
+class FaultInjection:
+    """The platform of a running replay, and a seeded source of random moments."""
 
     platform: Platform
     random: random.Random
@@ -42,25 +42,25 @@ class Upheaval:
         while self.placed() < share * self.baskets:
             await asyncio.sleep(0.01)
 
-    async def moment(self, longest: float = 0.3) -> None:
-        """Wait for a moment, by chance."""
+    async def random_moment(self, longest: float = 0.3) -> None:
+        """Wait for a random time of up to `longest` seconds."""
         await asyncio.sleep(self.random.uniform(0, longest))
 
 
 async def kill_and_start(process: ServiceProcess) -> None:
-    """A crash, and the restart that follows."""
+    """Crash a process, and restart it."""
     await asyncio.to_thread(process.kill)
     process.start()
     await process.wait_ready(60)
 
 
-async def during_a_replay(
+async def replay_with_faults(
     options: PlatformOptions,
     baskets: int,
-    happens: Callable[[Upheaval], Coroutine[None, None, None]],
+    inject: Callable[[FaultInjection], Coroutine[None, None, None]],
     seed: int = 1,
 ) -> Record:
-    """Replay baskets while `happens` runs; afterwards every law must hold, in order."""
+    """Replay baskets while `inject` runs; then assert that laws hold and streams are in order."""
     selection = from_sample(baskets)
     done = 0
 
@@ -71,10 +71,10 @@ async def during_a_replay(
     async with Platform(options) as platform:
         await platform.wait_ready(120)
         await load_products(platform.of("inventory")[0].grpc_address, selection.catalog)
-        upheaval = Upheaval(platform, random.Random(seed), baskets, lambda: done)
-        async with asyncio.TaskGroup() as both:  # if one fails, the other ends
-            both.create_task(happens(upheaval))
-            replaying = both.create_task(
+        faults = FaultInjection(platform, random.Random(seed), baskets, lambda: done)
+        async with asyncio.TaskGroup() as tasks:  # If one fails, the other is cancelled.
+            tasks.create_task(inject(faults))
+            replaying = tasks.create_task(
                 replay(
                     [gateway.http_url for gateway in platform.of("gateway")],
                     selection.baskets(),
@@ -96,12 +96,12 @@ async def during_a_replay(
 
 
 async def assert_streams_in_order(url: str, streams: Sequence[str]) -> None:
-    """Each stream holds the events of each subject once, numbered without a gap, in order."""
+    """Assert that each stream has the events of each subject in order, each once, without gaps."""
     client = await nats.connect(url)
     try:
         jetstream = client.jetstream()
-        held = {info.config.name for info in await jetstream.streams_info()}
-        for name in (stream for stream in streams if stream in held):
+        existing = {info.config.name for info in await jetstream.streams_info()}
+        for name in (stream for stream in streams if stream in existing):
             info = await jetstream.stream_info(name)
             last: dict[str, int] = {}
             rank = 0
