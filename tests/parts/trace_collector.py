@@ -90,7 +90,7 @@ class TraceCollector(TraceServiceServicer):
         self, request: ExportTraceServiceRequest, context: grpc.ServicerContext
     ) -> ExportTraceServiceResponse:
         found = [
-            _span(_service(resource.resource.attributes), span)
+            _span_of(_service_name(resource.resource.attributes), span)
             for resource in request.resource_spans
             for scope in resource.scope_spans
             for span in scope.spans
@@ -100,11 +100,11 @@ class TraceCollector(TraceServiceServicer):
         return ExportTraceServiceResponse()
 
 
-def _service(attributes: Iterable[object]) -> str:
-    return _texts(attributes).get("service.name", "")
+def _service_name(attributes: Iterable[object]) -> str:
+    return _attribute_texts(attributes).get("service.name", "")
 
 
-def _texts(attributes: Iterable[object]) -> dict[str, str]:
+def _attribute_texts(attributes: Iterable[object]) -> dict[str, str]:
     texts = {}
     for attribute in attributes:
         value = attribute.value  # type: ignore[attr-defined]
@@ -113,7 +113,7 @@ def _texts(attributes: Iterable[object]) -> dict[str, str]:
     return texts
 
 
-def _span(service: str, span: SpanMessage) -> Span:
+def _span_of(service: str, span: SpanMessage) -> Span:
     return Span(
         service=service,
         name=span.name,
@@ -122,6 +122,6 @@ def _span(service: str, span: SpanMessage) -> Span:
         span_id=span.span_id.hex(),
         parent=span.parent_span_id.hex(),
         links=tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
-        attributes=_texts(span.attributes),
+        attributes=_attribute_texts(span.attributes),
         failed=span.status.code == 2,
     )

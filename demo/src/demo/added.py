@@ -23,9 +23,9 @@ def added(now: Ledgers, before: Ledgers) -> Ledgers:
     """Return ledgers of new entries and newly sold pieces; the event ledgers are those of `now`."""
     return replace(
         now,
-        orders=_new(now.orders, before.orders),
-        payments=_new(now.payments, before.payments),
-        notifications=_new(now.notifications, before.notifications),
+        orders=_new_entries(now.orders, before.orders),
+        payments=_new_entries(now.payments, before.payments),
+        notifications=_new_entries(now.notifications, before.notifications),
         stock={
             sku: replace(entry, sold=entry.sold - before.stock.get(sku, _NO_STOCK).sold)
             for sku, entry in now.stock.items()
@@ -52,7 +52,7 @@ def check_unchanged(now: Ledgers, before: Ledgers) -> Law:
     ):
         missing = entries_before.keys() - entries.keys()
         broken += [f"{label} {key} is missing" for key in sorted(missing)]
-        changed = _changed(entries, entries_before)
+        changed = _changed_keys(entries, entries_before)
         broken += [f"{label} {key} has changed" for key in sorted(changed)]
     remaining = len(before.orders.keys() & now.orders.keys())
     return Law(
@@ -65,9 +65,9 @@ def check_unchanged(now: Ledgers, before: Ledgers) -> Law:
 _NO_STOCK = StockEntry(0, 0, 0)
 
 
-def _new(now: Mapping[str, T], before: Mapping[str, T]) -> dict[str, T]:
+def _new_entries(now: Mapping[str, T], before: Mapping[str, T]) -> dict[str, T]:
     return {key: entry for key, entry in now.items() if key not in before}
 
 
-def _changed(now: Mapping[str, T], before: Mapping[str, T]) -> set[str]:
+def _changed_keys(now: Mapping[str, T], before: Mapping[str, T]) -> set[str]:
     return {key for key, entry in before.items() if key in now and now[key] != entry}

@@ -70,6 +70,7 @@ def dollars(cents: int) -> str:
 
 
 def _select(products: Mapping[str, Product], baskets: Callable[[], Iterator[Basket]]) -> Selection:
+    """Select all these baskets; the catalog has their products only."""
     count = 0
 
     def counted() -> Iterator[Basket]:

@@ -72,8 +72,8 @@ def demo(
     if at and (replicas or keep or database is not DatabaseKind.SQLITE):
         raise WrongUsage("--database, --replicas and --keep cannot be used with --at")
     numbers = parse_numbers("--replicas", "inventory=3", replicas or ())
-    plan = _plan(data, baskets, in_flight)
-    outcome = _run(plan, at or [], database, numbers, keep)
+    plan = _make_plan(data, baskets, in_flight)
+    outcome = _run_plan(plan, at or [], database, numbers, keep)
     if outcome is None:
         raise typer.Exit(_INTERRUPTED)
     if json_file is not None:
@@ -83,12 +83,12 @@ def demo(
             "data": data.value,
             **({"at": at} if at else {"database": database.value, "replicas": numbers}),
         }
-        _write(json_file, as_json(*outcome, options))
+        _write_json(json_file, as_json(*outcome, options))
     if not all(law.holds for law in outcome[1]):
         raise typer.Exit(1)
 
 
-def _plan(data: Data, baskets: int | None, in_flight: int) -> Plan:
+def _make_plan(data: Data, baskets: int | None, in_flight: int) -> Plan:
     output = console()
     if data is Data.SAMPLE:
         return Plan(from_sample(baskets or _BASKETS), in_flight, output)
@@ -97,7 +97,7 @@ def _plan(data: Data, baskets: int | None, in_flight: int) -> Plan:
     return Plan(from_whole_set(baskets, cache), in_flight, output)
 
 
-def _run(
+def _run_plan(
     plan: Plan, at: list[str], database: DatabaseKind, replicas: dict[str, int], keep: bool
 ) -> Outcome | None:
     # A container with the demo has no devkit that could start a platform, so import it only here.
@@ -111,5 +111,5 @@ def _run(
     return run_local(plan, find_workspace(), database=database, replicas=replicas, keep=keep)
 
 
-def _write(file: Path, content: dict[str, Any]) -> None:
+def _write_json(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -62,9 +62,9 @@ def compose_demo(
     outcome = None
     try:
         with _signals_interrupt():
-            _build(workspace, tag, plan)
+            _build_images(workspace, tag, plan)
             with _remove_at_the_end(project, plan, keep=keep):
-                outcome = _run(project, platform, plan)
+                outcome = _start_and_replay(project, platform, plan)
     except KeyboardInterrupt:
         outcome = None
     if outcome is None:
@@ -77,14 +77,16 @@ def compose_demo(
         raise typer.Exit(1)
 
 
-def _build(workspace: Workspace, tag: str, plan: Plan) -> None:
+def _build_images(workspace: Workspace, tag: str, plan: Plan) -> None:
     for member in pick_members(workspace, ()):
         began = time.monotonic()
         image = build_image(workspace, member, Order(tag))
         plan.output.print(f"{image:<28} {time.monotonic() - began:5.1f} s", markup=False)
 
 
-def _run(project: Project, platform: PlatformDescription, plan: Plan) -> Outcome | None:
+def _start_and_replay(
+    project: Project, platform: PlatformDescription, plan: Plan
+) -> Outcome | None:
     began = time.monotonic()
     plan.output.print(f"starting the containers of {project.name}", markup=False)
     project.up()

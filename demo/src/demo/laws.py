@@ -53,7 +53,7 @@ def check(
     return [
         _every_basket_is_one_order(record, ledgers),
         _every_order_ends_once(orders, ledgers),
-        _prices_are_kept(record, ledgers, catalog),
+        _totals_match_the_catalog(record, ledgers, catalog),
         _stock_is_conserved(ledgers, catalog),
         _confirmed_pieces_are_sold(confirmed, ledgers),
         _money_is_conserved(orders, confirmed, ledgers, catalog),
@@ -75,8 +75,10 @@ def _every_basket_is_one_order(record: Record, ledgers: Ledgers) -> Law:
         broken.append(f"{unanswered} baskets got no answer")
     broken += [f"basket {key} was placed {n} times" for key, n in baskets.items() if n > 1]
     broken += [f"order {key} was returned for {n} baskets" for key, n in orders.items() if n > 1]
-    broken += [f"order {key} is missing in the ledger" for key in _missing(placed, ledgers.orders)]
-    broken += [f"order {key} was never placed" for key in _missing(ledgers.orders, placed)]
+    broken += [
+        f"order {key} is missing in the ledger" for key in _missing_in(placed, ledgers.orders)
+    ]
+    broken += [f"order {key} was never placed" for key in _missing_in(ledgers.orders, placed)]
     return Law(
         "every basket is one order",
         f"{record.sent:,} baskets = {len(record.placed):,} answers 202 "
@@ -107,7 +109,7 @@ def _every_order_ends_once(orders: Mapping[str, Basket], ledgers: Ledgers) -> La
     )
 
 
-def _prices_are_kept(record: Record, ledgers: Ledgers, catalog: Catalog) -> Law:
+def _totals_match_the_catalog(record: Record, ledgers: Ledgers, catalog: Catalog) -> Law:
     expected = answered = stored = 0
     broken = []
     for order in record.placed:
@@ -213,7 +215,7 @@ def _one_notification_per_order(orders: Mapping[str, Basket], ledgers: Ledgers) 
     ]
     broken += [
         f"order {order_id} was never placed and got a notification"
-        for order_id in _missing(ledgers.notifications, orders)
+        for order_id in _missing_in(ledgers.notifications, orders)
     ]
     return Law(
         "one notification per order",
@@ -239,7 +241,7 @@ def _nothing_is_left_behind(ledgers: Ledgers, dead_letters: Mapping[str, int]) -
         broken += [f"{service}: stopped at {stop}" for stop in entry.stopped]
     broken += [
         f"{service}: event ledger is missing"
-        for service in _missing(LEDGER_SERVICES, ledgers.events)
+        for service in _missing_in(LEDGER_SERVICES, ledgers.events)
     ]
     total = _sum_entries(ledgers.events.values())
     return Law(
@@ -264,6 +266,6 @@ def _sum_entries(entries: Iterable[EventEntry]) -> EventEntry:
     return total
 
 
-def _missing(keys: Iterable[str], others: Iterable[str]) -> list[str]:
+def _missing_in(keys: Iterable[str], others: Iterable[str]) -> list[str]:
     """Return the keys that are missing in `others`, sorted."""
     return sorted(set(keys) - set(others))

@@ -125,16 +125,16 @@ async def read_ledgers(platform: RunningServices) -> Ledgers:
     """Read all ledgers. Raises LedgerUnavailable if a service does not answer."""
     return Ledgers(
         orders=await read_orders(platform),
-        stock=await _read_any(platform, "inventory", _read_stock),
-        payments=await _read_any(platform, "payments", _read_payments),
-        notifications=await _read_any(platform, "notifications", _read_notifications),
+        stock=await _read_from_any_replica(platform, "inventory", _read_stock),
+        payments=await _read_from_any_replica(platform, "payments", _read_payments),
+        notifications=await _read_from_any_replica(platform, "notifications", _read_notifications),
         events=await read_event_ledgers(platform),
     )
 
 
 async def read_orders(platform: RunningServices) -> dict[str, OrderEntry]:
     """Read the ledger of orders, by order id. Raises LedgerUnavailable."""
-    return await _read_any(platform, "orders", _read_orders)
+    return await _read_from_any_replica(platform, "orders", _read_orders)
 
 
 async def read_event_ledgers(platform: RunningServices) -> dict[str, EventEntry]:
@@ -166,7 +166,7 @@ async def _read_event_ledger(platform: RunningServices, service: str) -> EventEn
     )
 
 
-async def _read_any(
+async def _read_from_any_replica(
     platform: RunningServices, service: str, read: Callable[[grpc.aio.Channel], Awaitable[T]]
 ) -> T:
     """Return the ledger of the first replica that answers."""
@@ -207,7 +207,7 @@ class _Page(Protocol):
 P = TypeVar("P", bound=_Page)
 
 
-async def _pages(read_page: Callable[[str], Awaitable[P]]) -> AsyncIterator[P]:
+async def _read_pages(read_page: Callable[[str], Awaitable[P]]) -> AsyncIterator[P]:
     """Yield all pages; `read_page` takes a cursor."""
     page = await read_page("")
     yield page
@@ -218,7 +218,7 @@ async def _pages(read_page: Callable[[str], Awaitable[P]]) -> AsyncIterator[P]:
 
 async def _read_orders(channel: grpc.aio.Channel) -> dict[str, OrderEntry]:
     stub: OrdersServiceAsyncStub = OrdersServiceStub(channel)
-    pages = _pages(
+    pages = _read_pages(
         lambda cursor: stub.GetOrdersLedger(GetOrdersLedgerRequest(cursor=cursor), timeout=_SECONDS)
     )
     return {
@@ -247,7 +247,7 @@ _REASONS: dict[CancelReason.ValueType, str] = {
 
 async def _read_stock(channel: grpc.aio.Channel) -> dict[str, StockEntry]:
     stub: InventoryServiceAsyncStub = InventoryServiceStub(channel)
-    pages = _pages(
+    pages = _read_pages(
         lambda cursor: stub.GetStockLedger(GetStockLedgerRequest(cursor=cursor), timeout=_SECONDS)
     )
     return {
@@ -259,7 +259,7 @@ async def _read_stock(channel: grpc.aio.Channel) -> dict[str, StockEntry]:
 
 async def _read_payments(channel: grpc.aio.Channel) -> dict[str, PaymentEntry]:
     stub: PaymentsServiceAsyncStub = PaymentsServiceStub(channel)
-    pages = _pages(
+    pages = _read_pages(
         lambda cursor: stub.GetPaymentsLedger(
             GetPaymentsLedgerRequest(cursor=cursor), timeout=_SECONDS
         )
@@ -273,7 +273,7 @@ async def _read_payments(channel: grpc.aio.Channel) -> dict[str, PaymentEntry]:
 
 async def _read_notifications(channel: grpc.aio.Channel) -> dict[str, int]:
     stub: NotificationsServiceAsyncStub = NotificationsServiceStub(channel)
-    pages = _pages(
+    pages = _read_pages(
         lambda cursor: stub.GetNotificationsLedger(
             GetNotificationsLedgerRequest(cursor=cursor), timeout=_SECONDS
         )

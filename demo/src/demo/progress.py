@@ -27,7 +27,7 @@ def step(output: Console, label: str, total: int) -> Iterator[Show]:
     if not output.is_terminal:
         yield _Lines(output, label, total).show
         return
-    with _bar(output) as bar:
+    with _make_bar(output) as bar:
         task = bar.add_task(label, total=total, waiting_for="")
 
         def show(done: int, waiting_for: str = "") -> None:
@@ -36,7 +36,7 @@ def step(output: Console, label: str, total: int) -> Iterator[Show]:
         yield show
 
 
-def _bar(output: Console) -> Progress:
+def _make_bar(output: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}", table_column=Column(min_width=8)),
         BarColumn(bar_width=max(10, min(40, output.width - 42))),
@@ -58,17 +58,17 @@ class _Lines:
         self._output = output
         self._label = label
         self._total = total
-        self._part = max(total / _LINES_PER_STEP, 1)
-        self._next = self._part
+        self._done_per_line = max(total / _LINES_PER_STEP, 1)
+        self._next_line_at = self._done_per_line
         self._printed_at = time.monotonic()
 
     def show(self, done: int, waiting_for: str = "") -> None:
         waited = time.monotonic() - self._printed_at > _SECONDS_PER_LINE
-        if done < self._next and not waited:
+        if done < self._next_line_at and not waited:
             return
         line = f"{self._label:<8} {done:,} of {self._total:,}"
         if waited and waiting_for:
             line += f"; {waiting_for}"
         self._output.print(line, markup=False)
         self._printed_at = time.monotonic()
-        self._next = (done // self._part + 1) * self._part
+        self._next_line_at = (done // self._done_per_line + 1) * self._done_per_line

@@ -130,7 +130,7 @@ def find_platform(at: Iterable[str]) -> RemotePlatform:
     if missing or not gateways:
         missing = missing if gateways else [_ENTRY, *missing]
         raise DevkitError(f"--at is missing for {', '.join(missing)}; {_FORM}")
-    return RemotePlatform(gateways, tuple(_addresses(grpc, urls)))
+    return RemotePlatform(gateways, tuple(_pair_addresses(grpc, urls)))
 
 
 def grpc_address(at: str, service: str) -> str:
@@ -143,7 +143,7 @@ def grpc_address(at: str, service: str) -> str:
     return address
 
 
-def _addresses(
+def _pair_addresses(
     grpc: Mapping[str, Sequence[tuple[str, int]]], urls: Mapping[str, Sequence[str]]
 ) -> Iterator[Address]:
     for service in dict.fromkeys((*grpc, *urls)):

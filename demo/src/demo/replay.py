@@ -70,7 +70,7 @@ async def replay(
         ReplayStuck: a basket could not be placed in time.
     """
     urls = [url] if isinstance(url, str) else list(url)
-    record, on_progress = Record(), on_progress or _ignore
+    record, on_progress = Record(), on_progress or _ignore_progress
     began = time.perf_counter()
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=in_flight)
     async with httpx.AsyncClient(
@@ -138,6 +138,7 @@ class _Shopper:
             replay.on_progress(replay.record)
 
     async def _place(self, basket: Basket) -> None:
+        """Send a basket until it is accepted or refused. Raise ReplayStuck after `patience`."""
         replay = self._replay
         deadline = time.monotonic() + replay.patience
         tries = 0
@@ -172,7 +173,7 @@ class _Shopper:
         try:
             answer = await replay.client.post(
                 f"{url}/orders",
-                json=_order(basket),
+                json=_request_body(basket),
                 headers={"Idempotency-Key": replay.key_prefix + basket.basket_id},
             )
         except httpx.TransportError as error:
@@ -184,7 +185,9 @@ class _Shopper:
             replay.backlog.add(body["order_id"])
             return None, 0.0
         if answer.status_code in RETRIED:
-            return str(answer.status_code), _seconds(answer.headers.get("retry-after", ""))
+            return str(answer.status_code), _parse_retry_after(
+                answer.headers.get("retry-after", "")
+            )
         replay.record.refused.append(Refusal(basket, answer.status_code, answer.text[:500]))
         return None, 0.0
 
@@ -201,16 +204,16 @@ async def _is_pending(client: httpx.AsyncClient, urls: Sequence[str], order_id: 
     return True
 
 
-def _order(basket: Basket) -> dict[str, Any]:
+def _request_body(basket: Basket) -> dict[str, Any]:
     return {
         "customer_id": basket.customer_id,
         "lines": [{"sku": line.sku, "quantity": line.quantity} for line in basket.lines],
     }
 
 
-def _seconds(retry_after: str) -> float:
+def _parse_retry_after(retry_after: str) -> float:
     return min(float(retry_after), _LONGEST_WAIT_SECONDS) if retry_after.isdecimal() else 0.0
 
 
-def _ignore(record: Record) -> None:
+def _ignore_progress(record: Record) -> None:
     pass

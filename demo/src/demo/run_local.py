@@ -69,23 +69,23 @@ def run_local(
         if kept:
             plan.output.print(f"data and logs are kept in {folder}", markup=False)
         else:
-            _remove(platform, folder)
+            _remove_data(platform, folder)
 
 
 async def _run_and_stop(platform: Platform, plan: Plan) -> Outcome | None:
     """Run the demo, and stop the platform also after an error or a signal."""
     try:
-        return await run_until_signal(_run(platform, plan), platform, plan.output)
+        return await run_until_signal(_replay_and_check(platform, plan), platform, plan.output)
     finally:
         await platform.stop()
 
 
-async def _run(platform: Platform, plan: Plan) -> Outcome:
+async def _replay_and_check(platform: Platform, plan: Plan) -> Outcome:
     output, selection = plan.output, plan.selection
     began = time.perf_counter()
     await platform.start()
     count = len(platform.processes)
-    output.print(f"starting {count} processes of {len(_services(platform))} services")
+    output.print(f"starting {count} processes of {len(_service_names(platform))} services")
     await _wait_ready(platform, output)
     ready = time.perf_counter() - began
     output.print(f"ready after {ready:.1f} s")
@@ -121,11 +121,11 @@ async def _wait_ready(platform: Platform, output: Console) -> None:
         await platform.wait_ready(_READY_SECONDS, show)
 
 
-def _services(platform: Platform) -> set[str]:
+def _service_names(platform: Platform) -> set[str]:
     return {process.service for process in platform.processes}
 
 
-def _remove(platform: Platform, folder: Path) -> None:
+def _remove_data(platform: Platform, folder: Path) -> None:
     if platform.postgres is not None:  # Some of its files may be outside of the folder.
         platform.postgres.erase()
     shutil.rmtree(folder, ignore_errors=True)

@@ -42,10 +42,12 @@ def run_remote(
     Raises:
         DevkitError: the platform does not answer, or has work that does not end.
     """
-    return asyncio.run(run_until_signal(_run(platform, plan, read_memory), platform, plan.output))
+    return asyncio.run(
+        run_until_signal(_replay_and_check(platform, plan, read_memory), platform, plan.output)
+    )
 
 
-async def _run(
+async def _replay_and_check(
     platform: RemotePlatform, plan: Plan, read_memory: Callable[[], Mapping[str, Memory]]
 ) -> Outcome:
     output, selection = plan.output, plan.selection

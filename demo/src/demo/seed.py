@@ -55,13 +55,13 @@ async def load_products(
         stub: InventoryServiceAsyncStub = InventoryServiceStub(channel)
         products = iter(catalog.products.values())
         while chunk := list(islice(products, _BATCH_SIZE)):
-            request = LoadProductsRequest(products=_messages(chunk, catalog))
+            request = LoadProductsRequest(products=_product_messages(chunk, catalog))
             answer = await stub.LoadProducts(request, timeout=seconds, wait_for_ready=True)
             loaded += answer.loaded
     return loaded
 
 
-def _messages(products: Sequence[Product], catalog: Catalog) -> list[ProductMessage]:
+def _product_messages(products: Sequence[Product], catalog: Catalog) -> list[ProductMessage]:
     return [
         ProductMessage(
             sku=product.sku,

@@ -108,10 +108,10 @@ def as_json(summary: Summary, laws: Iterable[Law], options: Mapping[str, object]
 
 def render(summary: Summary, laws: Sequence[Law], width: int) -> Iterator[str]:
     """Yield lines for a terminal of `width` columns, in rich's markup."""
-    yield from _figures(summary)
+    yield from _render_figures(summary)
     if summary.events:
         yield ""
-        yield from _table(
+        yield from _render_table(
             ("events", "handled", "seen again", "failed"),
             [
                 (type.rpartition(".")[2], f"{n.handled:,}", f"{n.seen_again:,}", f"{n.failed:,}")
@@ -120,23 +120,26 @@ def render(summary: Summary, laws: Sequence[Law], width: int) -> Iterator[str]:
         )
     if summary.memory:
         yield ""
-        yield from _table(
+        yield from _render_table(
             ("memory, MiB", "PSS", "RSS"),
-            [(name, _mib(used.pss), _mib(used.rss)) for name, used in summary.memory.items()],
+            [
+                (name, _format_mib(used.pss), _format_mib(used.rss))
+                for name, used in summary.memory.items()
+            ],
         )
     yield ""
-    yield from _laws(laws, width)
+    yield from _render_laws(laws, width)
 
 
-def _figures(summary: Summary) -> Iterator[str]:
+def _render_figures(summary: Summary) -> Iterator[str]:
     rows = [("placed", f"{summary.placed:,}")]
     if summary.refused:
         rows.append(("refused", f"{summary.refused:,}"))
     if summary.sent_again:
-        rows.append(("sent again", _counts(summary.sent_again)))
+        rows.append(("sent again", _format_counts(summary.sent_again)))
     rows += [
         ("confirmed", f"{summary.confirmed:,}"),
-        ("cancelled", _counts(summary.cancelled)),
+        ("cancelled", _format_counts(summary.cancelled)),
         ("revenue", dollars(summary.revenue)),
         (
             "speed",
@@ -144,20 +147,23 @@ def _figures(summary: Summary) -> Iterator[str]:
             f" (all placed after {summary.timing.placing:.1f} s,"
             f" all ended after {summary.timing.ending:.1f} s)",
         ),
-        ("placed to ended", _latencies(summary.order_seconds)),
-        *_held(summary),
+        ("placed to ended", _format_latencies(summary.order_seconds)),
+        *_render_held(summary),
         ("ready", f"after {summary.timing.ready:.1f} s"),
     ]
     if summary.restarts:
         rows.append(
-            ("restarted", f"{_counts(summary.restarts)}; their events are counted since then")
+            (
+                "restarted",
+                f"{_format_counts(summary.restarts)}; their events are counted since then",
+            )
         )
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
         yield f"{label:<{width}}  {escape(value)}"
 
 
-def _held(summary: Summary) -> Iterator[tuple[str, str]]:
+def _render_held(summary: Summary) -> Iterator[tuple[str, str]]:
     if summary.held_seconds:
         yield (
             "held back",
@@ -166,26 +172,26 @@ def _held(summary: Summary) -> Iterator[tuple[str, str]]:
         )
 
 
-def _counts(counts: Mapping[str, int]) -> str:
+def _format_counts(counts: Mapping[str, int]) -> str:
     total = f"{sum(counts.values()):,}"
-    parts = ", ".join(f"{n:,} {_readable(key)}" for key, n in counts.items())
+    parts = ", ".join(f"{n:,} {_without_underscores(key)}" for key, n in counts.items())
     return f"{total} ({parts})" if parts else total
 
 
-def _latencies(seconds: Mapping[str, float | None]) -> str:
+def _format_latencies(seconds: Mapping[str, float | None]) -> str:
     known = [f"{name} {value:.2f} s" for name, value in seconds.items() if value is not None]
     return ", ".join(known) or "no order has ended"
 
 
-def _readable(key: str) -> str:
+def _without_underscores(key: str) -> str:
     return key.replace("_", " ")
 
 
-def _mib(size: int | None) -> str:
+def _format_mib(size: int | None) -> str:
     return "?" if size is None else f"{size / _MIB:.0f}"
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def _render_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     """Align the first column left and the numbers right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     for row in (head, *rows):
@@ -195,7 +201,7 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[s
         yield f"[dim]{line}[/dim]" if row is head else line
 
 
-def _laws(laws: Sequence[Law], width: int) -> Iterator[str]:
+def _render_laws(laws: Sequence[Law], width: int) -> Iterator[str]:
     longest = max((len(law.name) for law in laws), default=0)
     on_one_line = all(len(f"✓ {'':<{longest}}  {law.compared}") <= width for law in laws)
     for law in laws:

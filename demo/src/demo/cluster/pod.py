@@ -27,7 +27,7 @@ class DemoPod:
 
     def start(self, image: str) -> None:
         """Create the pod, and wait until commands can be run in it. Raises ToolFailed."""
-        self.namespace.apply(*_objects(self.name, image))
+        self.namespace.apply(*_manifests(self.name, image))
         ready = (
             "wait",
             "--for=condition=Ready",
@@ -47,7 +47,7 @@ class DemoPod:
         return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
 
 
-def _objects(name: str, image: str) -> list[dict[str, Any]]:
+def _manifests(name: str, image: str) -> list[dict[str, Any]]:
     """Return a pod that waits for commands, valid for the Pod Security Standard `restricted`."""
     metadata = {"name": name, "labels": {"app": name}}
     container = {

@@ -56,7 +56,7 @@ class Basket:
 
 def products() -> dict[str, Product]:
     """Return the products of the sample, by sku."""
-    with _rows("products.csv.gz") as rows:
+    with _open_table("products.csv.gz") as rows:
         return {
             sku: Product(sku, name, department, int(price_cents))
             for sku, name, department, price_cents in rows
@@ -65,7 +65,7 @@ def products() -> dict[str, Product]:
 
 def baskets(limit: int | None = None) -> Iterator[Basket]:
     """Yield the first `limit` baskets of the sample, or all, in the order they were paid."""
-    with _rows("baskets.csv.gz") as rows:
+    with _open_table("baskets.csv.gz") as rows:
         yield from islice(in_baskets(rows), limit)
 
 
@@ -88,7 +88,7 @@ def initial_stock(baskets: Iterable[Basket]) -> dict[str, int]:
 
 
 @contextmanager
-def _rows(name: str) -> Iterator[Iterator[list[str]]]:
+def _open_table(name: str) -> Iterator[Iterator[list[str]]]:
     """Open a table in this package, and yield an iterator over its rows without the header."""
     with (
         files(__name__).joinpath(name).open("rb") as packed,

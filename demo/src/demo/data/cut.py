@@ -137,18 +137,18 @@ class Cut:
 
     def baskets(self, first: int | None = None) -> Iterator[Basket]:
         """Yield the baskets in the order they were paid. Read all before the next query."""
-        return in_baskets(self._rows(_BASKETS, first))
+        return in_baskets(self._query(_BASKETS, first))
 
     def products(self, first: int | None = None) -> Iterator[Product]:
         """Yield the products of the baskets, sorted by sku."""
-        for sku, category, product_type, size, department, cents in self._rows(_PRODUCTS, first):
+        for sku, category, product_type, size, department, cents in self._query(_PRODUCTS, first):
             name = product_name(category, product_type, size)
             yield Product(sku, name, readable(department), cents)
 
     def counts(self, first: int | None = None) -> Counts:
         """Count the line items and baskets up to the last selected basket."""
-        by_reason = dict(self._rows(_COUNTS_BY_REASON, first))
-        (totals,) = self._rows(_COUNTS, first)
+        by_reason = dict(self._query(_COUNTS_BY_REASON, first))
+        (totals,) = self._query(_COUNTS, first)
         line_items, baskets, baskets_left_out, line_items_kept, line_items_merged = totals
         return Counts(
             line_items=line_items,
@@ -159,7 +159,7 @@ class Cut:
             line_items_merged=line_items_merged,
         )
 
-    def _rows(self, query: str, first: int | None) -> Iterator[tuple[Any, ...]]:
+    def _query(self, query: str, first: int | None) -> Iterator[tuple[Any, ...]]:
         result = self._connection.execute(query, {"first": first})
         while rows := result.fetchmany(ROWS_PER_FETCH):
             yield from rows

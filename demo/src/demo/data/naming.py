@@ -111,7 +111,7 @@ def readable(text: str) -> str:
     text = re.sub(r"(?<=[A-Z])- ", " - ", text)
     text = re.sub(r"(?<=[A-Z)])&(?=[A-Z(])", " & ", text)
     text = re.sub(r"(?<=[A-Z])\(", " (", text)
-    text = re.sub(r"[A-Z][A-Z']*", lambda word: _word(word[0]), text)
+    text = re.sub(r"[A-Z][A-Z']*", lambda word: _readable_word(word[0]), text)
     text = re.sub(r"\s+", " ", text).strip()
     return text[:1].upper() + text[1:]
 
@@ -129,7 +129,7 @@ def readable_size(text: str) -> str:
     return re.sub(r"[a-z]+", lambda unit: UNITS.get(unit[0], unit[0]), text.lower())
 
 
-def _word(word: str) -> str:
+def _readable_word(word: str) -> str:
     return word if word in CAPITALS else WORDS.get(word, word.lower())
 
 

@@ -88,9 +88,8 @@ async def list_products(
 
 
 @products.get("/{sku}", summary="Get a product", responses=problems(404, 422, 503, 504))
-async def get_product(
-    sku: Annotated[str, Path(examples=["1029743"])], inventory: Inventory
-) -> Product:
+async def get_product(sku: Sku, inventory: Inventory) -> Product:
+    """Return a product with its price and stock."""
     answer = await inventory.GetProduct(GetProductRequest(sku=sku))
     return mapping.product(answer.product)
 
@@ -167,6 +166,7 @@ async def list_orders(
 
 @orders.get("/{order_id}", summary="Get an order", responses=problems(404, 422, 503, 504))
 async def get_order(order_id: OrderId, orders: Orders) -> Order:
+    """Return an order with its status."""
     answer = await orders.GetOrder(GetOrderRequest(order_id=order_id))
     return mapping.order(answer.order)
 

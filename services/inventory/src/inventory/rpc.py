@@ -26,7 +26,7 @@ class Inventory:
     """The implementation of InventoryService."""
 
     def load_products(self, request: LoadProductsRequest, tx: Transaction) -> LoadProductsResponse:
-        _check_count(len(request.products), "products")
+        _check_batch_size(len(request.products), "products")
         loaded: dict[str, Product] = {}
         for position, message in enumerate(request.products):
             try:
@@ -59,7 +59,7 @@ class Inventory:
     def quote_products(
         self, request: QuoteProductsRequest, tx: ReadTransaction
     ) -> QuoteProductsResponse:
-        _check_count(len(request.skus), "skus")
+        _check_batch_size(len(request.skus), "skus")
         wellformed = [sku for sku in set(request.skus) if domain.is_identifier(sku)]
         found = tables.find_products(tx.session, wellformed)
         return QuoteProductsResponse(products=[product_message(product) for product in found])
@@ -75,7 +75,7 @@ class Inventory:
         )
 
 
-def _check_count(count: int, field: str) -> None:
+def _check_batch_size(count: int, field: str) -> None:
     if count > _MAX_PRODUCTS:
         raise InvalidArgument(
             f"{field} must contain at most {_MAX_PRODUCTS} items; make several calls", field=field

@@ -27,6 +27,7 @@ def notify_of_cancellation(order: OrderCancelled, tx: Transaction) -> None:
 
 
 def _store(tx: Transaction, notification: Notification) -> None:
+    """Insert a notification. Raise Reject if an id is malformed."""
     for name in (notification.order_id, notification.customer_id):
         if not domain.is_identifier(name):
             raise Reject(f"{name[:64]!r} is not a valid order or customer id")

@@ -41,7 +41,7 @@ class Orders:
             placed = tables.find_placed(tx.session, draft)
             if placed.fingerprint != draft.fingerprint:
                 field = "order_id" if placed.order_id == draft.order_id else "Idempotency-Key"
-                raise _already_used(field, placed)
+                raise _used_for_another_order(field, placed)
         return PlaceOrderResponse(order=order_message(placed))
 
     def get_placed_order(
@@ -57,7 +57,7 @@ class Orders:
             customer_id, ((line.sku, line.quantity) for line in request.lines)
         )
         if placed.fingerprint != requested:
-            raise _already_used("Idempotency-Key", placed)
+            raise _used_for_another_order("Idempotency-Key", placed)
         return GetPlacedOrderResponse(order=order_message(placed))
 
     def get_order(self, request: GetOrderRequest, tx: ReadTransaction) -> GetOrderResponse:
@@ -112,7 +112,7 @@ class Orders:
         )
 
 
-def _already_used(field: str, placed: tables.Order) -> InvalidArgument:
+def _used_for_another_order(field: str, placed: tables.Order) -> InvalidArgument:
     return InvalidArgument(
         f"{field} was used for order {placed.order_id}, which has other contents; send another one",
         field=field,

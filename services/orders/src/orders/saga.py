@@ -106,18 +106,21 @@ def _make_transition(
     action, reason = domain.transition(change.status, trigger)
     order, now = change.order, datetime.now(UTC)
     if action is Action.CONFIRM:
-        _end(tx, change, Ending(Status.CONFIRMED, None, now), order_confirmed(order, now), cause)
+        _end_order(
+            tx, change, Ending(Status.CONFIRMED, None, now), order_confirmed(order, now), cause
+        )
     elif action is Action.CANCEL:
         ending = Ending(Status.CANCELLED, reason, now)
-        _end(tx, change, ending, order_cancelled(order, reason, now), cause)
+        _end_order(tx, change, ending, order_cancelled(order, reason, now), cause)
     elif action is Action.REFUND:
         refund = PaymentRefundRequested(order_id=order.order_id, amount=paid)
         change.entries.append(HistoryEntry(_publish(tx, refund, cause)))
 
 
-def _end(
+def _end_order(
     tx: Transaction, change: Change, ending: Ending, message: Message, cause: EventContext
 ) -> None:
+    """End an order, and publish `message`, which says how."""
     change.ending = ending
     change.entries.append(HistoryEntry(_publish(tx, message, cause), terminal=True))
     metrics.count_ended(tx, change.order, ending)
