@@ -1,6 +1,7 @@
 """The RPCs of InventoryService."""
 
 from chassis import InvalidArgument, NotFound, ReadTransaction, Transaction
+from chassis.paging import page_size
 from inventory import domain, tables
 from inventory.domain import Invalid, Product
 from inventory.mapping import ledger_entry, product_message, product_of
@@ -49,7 +50,7 @@ class Inventory:
     def list_products(
         self, request: ListProductsRequest, tx: ReadTransaction
     ) -> ListProductsResponse:
-        limit = _page_size(request.limit, default=20, largest=100)
+        limit = page_size(request.limit, default=20, largest=100)
         found = tables.list_products(tx.session, _valid_cursor(request.cursor), limit + 1)
         return ListProductsResponse(
             products=[product_message(product) for product in found[:limit]],
@@ -67,7 +68,7 @@ class Inventory:
     def get_stock_ledger(
         self, request: GetStockLedgerRequest, tx: ReadTransaction
     ) -> GetStockLedgerResponse:
-        limit = _page_size(request.limit, default=1000, largest=1000)
+        limit = page_size(request.limit, default=1000, largest=1000)
         found = tables.list_ledger(tx.session, _valid_cursor(request.cursor), limit + 1)
         return GetStockLedgerResponse(
             entries=[ledger_entry(row) for row in found[:limit]],
@@ -80,12 +81,6 @@ def _check_batch_size(count: int, field: str) -> None:
         raise InvalidArgument(
             f"{field} must contain at most {_MAX_PRODUCTS} items; make several calls", field=field
         )
-
-
-def _page_size(requested: int, *, default: int, largest: int) -> int:
-    if not 0 <= requested <= largest:
-        raise InvalidArgument(f"limit must be 1 to {largest}", field="limit")
-    return requested or default
 
 
 def _valid_cursor(cursor: str) -> str:

@@ -1,6 +1,7 @@
 """The RPCs of NotificationsService."""
 
 from chassis import InvalidArgument, ReadTransaction
+from chassis.paging import page_size
 from notifications import tables
 from notifications.mapping import ledger_entry, notification_message
 from shop.notifications.v1 import (
@@ -19,7 +20,7 @@ class Notifications:
     def list_notifications(
         self, request: ListNotificationsRequest, tx: ReadTransaction
     ) -> ListNotificationsResponse:
-        limit = _page_size(request.limit, default=20, largest=100)
+        limit = page_size(request.limit, default=20, largest=100)
         if not request.customer_id.isprintable():
             raise InvalidArgument(
                 "customer_id must consist of printable characters", field="customer_id"
@@ -30,7 +31,7 @@ class Notifications:
     def get_notifications_ledger(
         self, request: GetNotificationsLedgerRequest, tx: ReadTransaction
     ) -> GetNotificationsLedgerResponse:
-        limit = _page_size(request.limit, default=1000, largest=1000)
+        limit = page_size(request.limit, default=1000, largest=1000)
         if not request.cursor.isprintable():
             raise InvalidArgument("cursor is not a next_cursor of this service", field="cursor")
         found = tables.list_ledger(tx.session, request.cursor, limit + 1)
@@ -38,9 +39,3 @@ class Notifications:
             entries=[ledger_entry(order_id, count) for order_id, count in found[:limit]],
             next_cursor=found[limit - 1][0] if len(found) > limit else "",
         )
-
-
-def _page_size(requested: int, *, default: int, largest: int) -> int:
-    if not 0 <= requested <= largest:
-        raise InvalidArgument(f"limit must be 1 to {largest}", field="limit")
-    return requested or default

@@ -1,6 +1,7 @@
 """The RPCs of OrdersService."""
 
 from chassis import InvalidArgument, NotFound, ReadTransaction, Transaction
+from chassis.paging import page_size
 from orders import domain, saga, tables
 from orders.domain import Draft, Invalid
 from orders.mapping import (
@@ -73,7 +74,7 @@ class Orders:
             raise InvalidArgument(
                 "customer_id must be 1 to 64 letters, digits or . _ : @ -", field="customer_id"
             )
-        limit = _page_size(request.limit, default=20, largest=100)
+        limit = page_size(request.limit, default=20, largest=100)
         before = from_cursor(request.cursor) if request.cursor else None
         found = tables.list_orders(tx.session, request.customer_id or None, before, limit + 1)
         return ListOrdersResponse(
@@ -104,7 +105,7 @@ class Orders:
     ) -> GetOrdersLedgerResponse:
         if request.cursor and not domain.is_identifier(request.cursor):
             raise InvalidArgument("cursor is not a next_cursor of this service", field="cursor")
-        limit = _page_size(request.limit, default=1000, largest=1000)
+        limit = page_size(request.limit, default=1000, largest=1000)
         found = tables.list_ledger(tx.session, request.cursor, limit + 1)
         return GetOrdersLedgerResponse(
             orders=[ledger_entry(row) for row in found[:limit]],
@@ -124,9 +125,3 @@ def _valid_draft(request: PlaceOrderRequest) -> Draft:
         return draft_of(request)
     except Invalid as error:
         raise InvalidArgument(f"{error.field} {error}", field=error.field) from error
-
-
-def _page_size(requested: int, *, default: int, largest: int) -> int:
-    if not 0 <= requested <= largest:
-        raise InvalidArgument(f"limit must be 1 to {largest}", field="limit")
-    return requested or default
