@@ -22,7 +22,7 @@ from trade import dead, rows_of_tasks
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.exit_codes import NOTHING, OK
 from chassis.operations.command_line import parse
 from localservers import NatsServer
@@ -180,7 +180,7 @@ async def test_a_lane_is_stopped(nats: NatsServer, url: str, shop_url: str) -> N
     async with Forge(nats.url) as forge, books:
         await forge.publish(sold(0))
         await has_taken(books, 1)
-        await forge.publish(sold(0), headers={transport.NUMBER: transport.number_value(5)})
+        await forge.publish(sold(0), headers={event_headers.NUMBER: event_headers.number_value(5)})
         await is_stopped(books)
 
         async def is_told() -> bool:

@@ -13,7 +13,7 @@ import yaml
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.release.permissions import Listener, of_release, of_service
-from chassis.events.wire import transport
+from chassis.events.wire import control_subjects
 from chassis.events.wire.resending import MOST_ANSWERS
 from devkit.broker.keys import make_keys, names_of, public_keys, secret_manifests
 from devkit.broker.server_config import authorization
@@ -113,18 +113,18 @@ async def test_a_request_may_be_answered_in_full_and_no_further(tmp_path: Path) 
     with NatsServer(tmp_path / "nats", config=authorization(permissions, public)) as server:
 
         def options(name: str) -> NatsOptions:
-            seed, inbox = tmp_path / "keys" / f"{name}.nk", transport.inbox_prefix(name)
+            seed, inbox = tmp_path / "keys" / f"{name}.nk", control_subjects.inbox_prefix(name)
             return NatsOptions(server.url, nkey_seed_file=seed, inbox_prefix=inbox)
 
         async with (
             connection(options("shop"), "shop") as shop,
             connection(options("bank"), "bank") as bank,
         ):
-            asked = await shop.subscribe(transport.resend_subject("shop"))
+            asked = await shop.subscribe(control_subjects.resend_subject("shop"))
             await shop.flush()
             inbox = bank.new_inbox()
             answers = await bank.subscribe(inbox)
-            await bank.publish(transport.resend_subject("shop"), b"", reply=inbox)
+            await bank.publish(control_subjects.resend_subject("shop"), b"", reply=inbox)
             request = await asked.next_msg(timeout=30)
             for number in range(MOST_ANSWERS + 1):
                 await shop.publish(request.reply, str(number).encode())

@@ -1,8 +1,9 @@
-"""Replicas for the tests that need more than one process."""
+"""Fixtures of the events' tests: a service's tasks, and replicas as processes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from desk import Desk
 from replicas import Replicas
 
 
@@ -18,3 +19,11 @@ def replicas(_replicas: Replicas) -> Iterator[Replicas]:
     """Starts replicas in processes of their own; at the end they are killed."""
     yield _replicas
     _replicas.end()
+
+
+@pytest.fixture
+def desk(new_database: Callable[[str], str]) -> Iterator[Desk]:
+    """The tasks of a service, in a database of their own."""
+    desk = Desk(new_database("desk"))
+    yield desk
+    desk.close()

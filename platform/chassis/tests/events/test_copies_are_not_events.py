@@ -21,7 +21,7 @@ from chassis import EventContext, EventRouter, Transaction
 from chassis.events.handlers.router import Start
 from chassis.events.jetstream.api import JetStreamError
 from chassis.events.producer import outbox
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.events.wire.lanes import LANES, lane_of
 from chassis.ids import uuid7
 from localservers import NatsServer
@@ -116,9 +116,11 @@ async def test_a_copy_in_a_services_stream_is_neither_handled_nor_the_streams_en
             assert await shop.database.read(lambda tx: outbox.types(tx.session)) == {SOLD}
     # The copies are in the stream with all headers of a relay, and are ignored.
     messages = await view.messages()
-    assert all(transport.RANK in m.headers for m in messages)
+    assert all(event_headers.RANK in m.headers for m in messages)
     own = [
-        transport.integer(m.headers, transport.RANK) for m in messages if m.sequence not in copies
+        event_headers.integer(m.headers, event_headers.RANK)
+        for m in messages
+        if m.sequence not in copies
     ]
     assert own == list(range(1, 61))
     said = {line["event"] for line in logs if line["log_level"] in ("warning", "error")}

@@ -11,7 +11,7 @@ from trade import open_shop, take_in
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis.events.producer.event_factory import EventFactory
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.events.wire.event_data import EventFormat
 from localservers import NatsServer
 
@@ -38,7 +38,7 @@ async def test_every_event_takes_effect_once_in_the_order_of_its_key(
         await books.settled(60)
         assert in_order(await taken_ids(books), published)
         stored = await StreamView(nats.url).messages()
-    assert {transport.header(m.headers, "ce-datacontenttype") for m in stored} == {content_type}
+    assert {event_headers.header(m.headers, "ce-datacontenttype") for m in stored} == {content_type}
 
 
 async def test_an_event_in_structured_mode_takes_effect_like_any_other(

@@ -19,7 +19,7 @@ from chassis.events import gauges
 from chassis.events.consumer import backlog
 from chassis.events.consumer.lag import LagUnknown
 from chassis.events.waiting import end
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.events.wire.lanes import LANES
 from chassis.rpc.ledger import ledger_service
 from chassis.telemetry import metrics
@@ -171,14 +171,14 @@ async def test_messages_of_other_publishers_behind_events_hide_no_lag(
         for _ in range(3):
             await forge.publish(sold(0))
         for _ in range(5):
-            await forge.publish(sold(0), headers={transport.NUMBER: None}, counted=False)
+            await forge.publish(sold(0), headers={event_headers.NUMBER: None}, counted=False)
         idle = Node("books", node.url, nats.url, router=accountant())
         try:
             running = asyncio.create_task(idle.path.broker.run())
             await idle.path.broker.connected.wait()
             assert (await idle.path.ledger()).lag == 3
             monkeypatch.setattr(backlog, "_MAX_UNNUMBERED", 2)
-            await forge.publish(sold(0), headers={transport.NUMBER: None}, counted=False)
+            await forge.publish(sold(0), headers={event_headers.NUMBER: None}, counted=False)
             with pytest.raises(LagUnknown, match="no events"):
                 await idle.path.ledger()
         finally:

@@ -8,7 +8,7 @@ from relaying import StreamView
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.telemetry import trace_context
 from localservers import NatsServer
 
@@ -60,9 +60,9 @@ async def test_an_event_caused_by_an_event_carries_the_trace_of_the_first(
         await eventually(both_are_stored)
     assert seen == [TRACEPARENT]
     for message in await view.messages():
-        assert transport.header(message.headers, "traceparent") == TRACEPARENT
-        assert transport.header(message.headers, "tracestate") == "vendor=1"
-        assert transport.header(message.headers, "ce-traceparent") == TRACEPARENT
+        assert event_headers.header(message.headers, "traceparent") == TRACEPARENT
+        assert event_headers.header(message.headers, "tracestate") == "vendor=1"
+        assert event_headers.header(message.headers, "ce-traceparent") == TRACEPARENT
 
 
 async def test_events_without_a_trace_get_none(
@@ -83,4 +83,4 @@ async def test_events_without_a_trace_get_none(
         await eventually(both_are_stored)
     assert seen == [None]
     for message in await view.messages():
-        assert transport.header(message.headers, "traceparent") is None
+        assert event_headers.header(message.headers, "traceparent") is None

@@ -16,7 +16,7 @@ from trade import rows_of_tasks
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
 from chassis.events.consumer import stopped_lane_rows as stopped_lanes
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.events.wire.lanes import LANES
 from chassis.exit_codes import NOTHING, OK, UNAVAILABLE, USAGE
 from localservers import NatsServer
@@ -147,7 +147,9 @@ async def test_the_next_member_deletes_the_row_of_a_lane_that_is_no_longer_stopp
         async with first:
             await forge.publish(sold(0))
             await has_taken(first, 1)
-            await forge.publish(sold(0), headers={transport.NUMBER: transport.number_value(7)})
+            await forge.publish(
+                sold(0), headers={event_headers.NUMBER: event_headers.number_value(7)}
+            )
             await is_stopped(first)
 
         async def told(node: Node) -> list[str]:

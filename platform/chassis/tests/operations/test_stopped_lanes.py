@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from chassis.database import tables
 from chassis.events.consumer import position_rows
 from chassis.events.consumer.position import Position
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.exit_codes import FAILED, NOTHING, OK, USAGE
 from chassis.operations import lanes
 from localservers import NatsServer
@@ -27,7 +27,7 @@ PATIENT = TestSettings(stopped_retry_seconds=600, net_seconds=600)
 
 
 def numbered(number: int) -> dict[str, str | None]:
-    return {transport.NUMBER: transport.number_value(number)}
+    return {event_headers.NUMBER: event_headers.number_value(number)}
 
 
 # --- past a gap ---------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext
 from chassis.events.jetstream.api import api_request
 from chassis.events.producer.event_factory import EventFactory
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.events.wire.contracts import subjects_of
 from chassis.events.wire.encoding import to_structured
 from chassis.ids import uuid7
@@ -66,8 +66,8 @@ class Forge:
             row["data"] = to_structured(context, message)
         sent = {
             **json.loads(row["headers"]),  # type: ignore[arg-type]
-            transport.NUMBER: transport.number_value(self._numbers[subject]),
-            transport.GENERATION: self._generation,
+            event_headers.NUMBER: event_headers.number_value(self._numbers[subject]),
+            event_headers.GENERATION: self._generation,
             **(headers or {}),
         }
         payload: bytes = row["data"] if data is None else data  # type: ignore[assignment]

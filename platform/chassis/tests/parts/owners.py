@@ -19,7 +19,7 @@ from chassis.events.membership import lane_marks
 from chassis.events.membership.lane_marks import Marked
 from chassis.events.membership.members import Members
 from chassis.events.waiting import end
-from chassis.events.wire import transport
+from chassis.events.wire import control_subjects
 
 __all__ = ["before_commits", "bystander", "contest", "count_refusals", "deaf", "ignore_marks"]
 
@@ -31,7 +31,7 @@ def deaf(node: Node) -> None:
     members = node.path.members
     assert members
     apart = f"apart-{next(_numbers)}-{members.member}"
-    members.announcer.subject = transport.members_subject(apart, members.member)
+    members.announcer.subject = control_subjects.members_subject(apart, members.member)
 
 
 def ignore_marks(monkeypatch: pytest.MonkeyPatch) -> None:

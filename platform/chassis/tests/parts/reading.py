@@ -9,7 +9,7 @@ from sqlalchemy import select
 from bookstore.v1 import BookReturned, BookSold
 from chassis.database.tables import positions
 from chassis.events.jetstream.stored_messages import Stored
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.events.wire.contracts import event_type, subject_of
 from chassis.events.wire.lanes import lane_of
 
@@ -83,7 +83,7 @@ async def stored_events(view: StreamView, subject: str) -> list[Stored]:
 async def remove(view: StreamView, event_id: str) -> None:
     """Take a message out of the stream, as an administrator can."""
     for message in await view.messages():
-        if transport.header(message.headers, "ce-id") == event_id:
+        if event_headers.header(message.headers, "ce-id") == event_id:
             await view.api("STREAM.MSG.DELETE.bookstore", {"seq": message.sequence})
             return
     raise LookupError(event_id)

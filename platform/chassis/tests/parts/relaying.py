@@ -25,7 +25,7 @@ from chassis.events.producer import outbox, sent_marks
 from chassis.events.producer.event_factory import EventFactory
 from chassis.events.producer.relay import Relay
 from chassis.events.waiting import end
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.events.wire.contracts import event_type
 
 STREAM = "bookstore"
@@ -170,11 +170,12 @@ class StreamView:
 
     async def ranks(self) -> list[int]:
         return [
-            int(transport.header(m.headers, transport.RANK) or 0) for m in await self.messages()
+            int(event_headers.header(m.headers, event_headers.RANK) or 0)
+            for m in await self.messages()
         ]
 
     async def ids(self) -> list[str]:
-        return [transport.header(m.headers, "ce-id") or "" for m in await self.messages()]
+        return [event_headers.header(m.headers, "ce-id") or "" for m in await self.messages()]
 
     async def api(self, subject: str, body: dict[str, Any] | None = None) -> Any:
         """Send a request to the JetStream API, as an administrator does."""

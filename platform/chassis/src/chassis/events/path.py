@@ -26,7 +26,7 @@ from chassis.events.membership.members import Members
 from chassis.events.operator_changes import OperatorChange
 from chassis.events.producer.relay import Relay
 from chassis.events.producing import Producing
-from chassis.events.wire import transport
+from chassis.events.wire import control_subjects
 from chassis.ids import uuid7
 
 __all__ = ["EventPath"]
@@ -71,7 +71,7 @@ class EventPath:
         subscribe_broadcasts(self.broker, broadcasts)
         if database is None:
             return
-        self.broker.subscribe(transport.operator_subject(service), self._on_operator_change)
+        self.broker.subscribe(control_subjects.operator_subject(service), self._on_operator_change)
         if not (handlers or publishes):
             return
         self.members = Members(

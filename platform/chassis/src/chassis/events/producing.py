@@ -16,7 +16,7 @@ from chassis.events.membership.members import Members
 from chassis.events.producer.relay import Relay
 from chassis.events.producer.resender import Resender
 from chassis.events.waiting import end
-from chassis.events.wire import transport
+from chassis.events.wire import control_subjects
 from chassis.events.wire.contracts import stream_of
 
 __all__ = ["Producing"]
@@ -45,7 +45,7 @@ class Producing:
         self._database = database
         self._broker = broker
         self._members = members
-        self._wake_subject = transport.wake_subject(service)
+        self._wake_subject = control_subjects.wake_subject(service)
         self._waking: set[asyncio.Task[None]] = set()
         self.relay = Relay(
             database,
@@ -112,7 +112,7 @@ class Producing:
             waking.exception()  # read and ignored: without a wake the relay looks by itself
 
     async def _on_wake(self, message: Msg) -> None:
-        if message.data == transport.RECONCILE:
+        if message.data == control_subjects.RECONCILE:
             self.relay.reconcile()
         else:
             self.relay.wake()

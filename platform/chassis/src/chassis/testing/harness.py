@@ -34,7 +34,7 @@ from chassis.events.wire.contracts import ContractError, event_type, source_serv
 from chassis.events.wire.decoding import decode
 from chassis.events.wire.encoding import encode
 from chassis.events.wire.event_data import from_data, to_data
-from chassis.events.wire.transport import NUMBER, number_value
+from chassis.events.wire.event_headers import NUMBER, number_value
 from chassis.ids import uuid7
 from chassis.parameters import DeclarationError
 from chassis.source_use import undeclared_use

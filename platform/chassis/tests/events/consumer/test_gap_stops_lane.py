@@ -12,7 +12,7 @@ from relaying import Shop, StreamView, in_order
 from structlog.testing import capture_logs
 
 from chassis.events import gauges
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.events.wire.lanes import lane_of
 from chassis.telemetry import metrics
 from localservers import NatsServer
@@ -78,7 +78,7 @@ async def test_a_stopped_lane_is_checked_again_without_reading_all_events_again(
         for number in others:
             await forge.publish(sold(number))
         await has_taken(books, 1 + len(others))
-        missing = {transport.NUMBER: transport.number_value(7)}
+        missing = {event_headers.NUMBER: event_headers.number_value(7)}
         await forge.publish(sold(0), headers=missing)
         await is_stopped(books)
         (stop,) = books.path.readers[0].stopped_lanes.all
@@ -102,7 +102,9 @@ async def test_the_unread_events_of_a_stopped_lane_count_as_lag(
             await forge.publish(sold(number))
         await has_taken(books, 40)
         taken = sum(on_lane_of("book-0", f"book-{n}") for n in range(40))
-        await forge.publish(sold(0), headers={transport.NUMBER: transport.number_value(taken + 10)})
+        await forge.publish(
+            sold(0), headers={event_headers.NUMBER: event_headers.number_value(taken + 10)}
+        )
         await is_stopped(books)
         assert await books.path.readers[0].lag() == 10
         assert (await books.path.ledger()).lag == 10

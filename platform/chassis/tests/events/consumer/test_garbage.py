@@ -14,7 +14,7 @@ from trade import dead, take_in
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from localservers import NatsServer
 
 Garbage = tuple[dict[str, str | None], bytes | None]
@@ -38,8 +38,8 @@ HEADERS = [
     "traceparent",
     "tracestate",
     "Status",
-    transport.GENERATION,
-    transport.RANK,
+    event_headers.GENERATION,
+    event_headers.RANK,
 ]
 CONTENT_TYPES = ["application/json", "application/protobuf", "text/plain", "APPLICATION/JSON; x=y"]
 STRUCTURED = [f"application/cloudevents{suffix}" for suffix in ("", "+json", "+xml")]
@@ -124,7 +124,7 @@ async def test_a_message_without_a_generation_keeps_that_of_the_position(
     url = new_database("books")
     async with Forge(nats.url) as forge:
         await forge.publish(BookSold(book_id="a"))
-        await forge.publish(BookSold(book_id="a"), headers={transport.GENERATION: None})
+        await forge.publish(BookSold(book_id="a"), headers={event_headers.GENERATION: None})
         other = await forge.publish(BookSold(book_id="b"))
         async with take_in(nats, url, counting()) as books:
             await has_taken(books, 3)

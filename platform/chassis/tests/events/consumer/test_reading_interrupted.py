@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from chassis.events.consumer import backlog, pull, reader
 from chassis.events.jetstream import api, streams
 from chassis.events.jetstream.api import JetStreamError
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from localservers import NatsServer
 
 
@@ -174,11 +174,15 @@ async def test_a_stream_whose_sequences_have_changed_is_read_from_its_beginning(
     url, view = new_database("books"), StreamView(nats.url)
     async with Forge(nats.url) as forge:
         for number in range(100):
-            await forge.publish(sold(number), headers={transport.NUMBER: None}, counted=False)
+            await forge.publish(sold(number), headers={event_headers.NUMBER: None}, counted=False)
         published = [await forge.publish(sold(n)) for n in range(60)]
         async with Node("books", url, nats.url, router=accountant()) as books:
             await has_taken(books, 60)
-        held = [m for m in await view.messages() if transport.header(m.headers, transport.NUMBER)]
+        held = [
+            m
+            for m in await view.messages()
+            if event_headers.header(m.headers, event_headers.NUMBER)
+        ]
         config = (await view.api("STREAM.INFO.bookstore"))["config"]
         await view.api("STREAM.DELETE.bookstore")
         await view.api("STREAM.CREATE.bookstore", config)

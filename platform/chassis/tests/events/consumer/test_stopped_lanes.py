@@ -5,7 +5,7 @@ import pytest
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.position import Position
 from chassis.events.consumer.stopped_lanes import StoppedLanes
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 
 pytestmark = pytest.mark.unit
 
@@ -21,7 +21,7 @@ def lanes() -> StoppedLanes:
 
 def arrival(number: int) -> Arrival:
     position = Position(number, GENERATION, 10 * number, f"event {number}")
-    headers = {transport.RANK: str(100 * number)}
+    headers = {event_headers.RANK: str(100 * number)}
     return Arrival(SUBJECT, "bookstore.v1.BookSold", 3, position, headers, b"")
 
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from chassis.events.membership.shares import Member, share_of_lanes
 from chassis.events.wire.lanes import LANES
 
+pytestmark = pytest.mark.unit
+
 # A busy machine makes no test fail.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -16,7 +16,7 @@ from relaying import Shop, StreamView, in_order
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.events.producer import counters
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.events.wire.lanes import lane_of
 from localservers import NatsServer
 
@@ -75,7 +75,7 @@ async def test_the_next_number_under_an_unrelated_generation_stops_its_lane(
     async with books, Forge(nats.url) as forge:
         published = [await forge.publish(sold(n, keys=1)) for n in range(5)]
         await has_taken(books, 5)
-        await forge.publish(sold(5, keys=1), headers={transport.GENERATION: generation})
+        await forge.publish(sold(5, keys=1), headers={event_headers.GENERATION: generation})
         (said,) = await is_stopped(books)
         assert f"number 6 is of generation {generation}" in said
         assert await taken_ids(books) == [e.id for e in published]
@@ -95,7 +95,7 @@ async def test_events_of_earlier_generations_of_the_lineage_are_dropped_when_see
                 await shop.sent()
                 await has_taken(books, 40 * (generation + 1))
         generations = [
-            transport.generation(m.headers) for m in await StreamView(nats.url).messages()
+            event_headers.generation(m.headers) for m in await StreamView(nats.url).messages()
         ]
         assert len(set(generations)) == 3
         # The messages of all positions are removed, so that the reader begins at the oldest.

@@ -22,7 +22,7 @@ from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.producer import resender
 from chassis.events.producer.event_factory import EventFactory
-from chassis.events.wire import transport
+from chassis.events.wire import control_subjects, event_headers
 from chassis.events.wire.resending import Missing
 from chassis.telemetry import metrics
 from localservers import NatsServer
@@ -184,7 +184,7 @@ async def test_old_events_are_found_by_several_queries_and_their_ranks_are_cache
         missing = Missing(SUBJECT, 3, 4, generation, 55)
         for _ in range(2):
             answer = await request_resend(client, "bookstore", missing)
-            assert [transport.integer(h, transport.NUMBER) for h, _ in answer] == [3, 4]
+            assert [event_headers.integer(h, event_headers.NUMBER) for h, _ in answer] == [3, 4]
         assert len(parts) == 8
         rows = delete(tables.outbox).where(tables.outbox.c.rank <= 50)
         await producer.database.transaction(lambda tx: tx.session.execute(rows))
@@ -213,14 +213,14 @@ async def test_only_events_that_this_database_has_numbered_are_sent_again(
         async def numbers(asked: Missing) -> list[int]:
             answer = await request_resend(client, "bookstore", asked)
             assert [h["ce-id"] for h, _ in answer] == [
-                events[transport.integer(h, transport.NUMBER) - 1].id for h, _ in answer
+                events[event_headers.integer(h, event_headers.NUMBER) - 1].id for h, _ in answer
             ]
-            return [transport.integer(h, transport.NUMBER) for h, _ in answer]
+            return [event_headers.integer(h, event_headers.NUMBER) for h, _ in answer]
 
         held = await StreamView(nats.url).messages()
         (again, *_) = await request_resend(client, "bookstore", missing)
         as_relayed = {k: v for k, v in held[2].headers.items() if not k.startswith("Nats-")}
-        assert as_relayed.pop(transport.STORED_AT) == "3"
+        assert as_relayed.pop(event_headers.STORED_AT) == "3"
         assert again == (as_relayed, held[2].data)
         assert await numbers(missing) == [3, 4, 5, 6]
         assert await numbers(replace(missing, below_rank=6)) == [3, 4, 5]
@@ -238,7 +238,7 @@ async def test_only_events_that_this_database_has_numbered_are_sent_again(
             await request_resend(client, "library", missing)
         for garbage in garbled(missing):
             answer = await client.request(
-                transport.resend_subject("bookstore"), garbage, timeout=20
+                control_subjects.resend_subject("bookstore"), garbage, timeout=20
             )
             assert answer.data.startswith(b"the request to send again is not valid: ")
         assert await numbers(missing) == [3]
@@ -254,7 +254,7 @@ async def test_a_request_without_an_inbox_is_not_answered_and_logged_once(
         ):
             await sell_and_lose(producer, nats, range(0))
             heard = await client.subscribe("bookstore.v1.>")
-            subject = transport.resend_subject("bookstore")
+            subject = control_subjects.resend_subject("bookstore")
             for _ in range(2):
                 await client.publish(subject, b"{}", reply="bookstore.v1.BookSold.1")
             await client.publish(subject, b"{}")

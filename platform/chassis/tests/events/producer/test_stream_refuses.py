@@ -25,7 +25,7 @@ from chassis.events.producer import refused, relay, sending, sent_marks
 from chassis.events.producer.counters import lock_counters, number_new, record_sent
 from chassis.events.producer.event_factory import EventTooLarge
 from chassis.events.producer.renumbering import lift_counters, revoke_unsent
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.events.wire.lanes import LANES
 from localservers import NatsServer
 
@@ -122,7 +122,7 @@ async def test_two_relays_at_once_set_an_event_apart_once_and_leave_no_gap(
         assert in_order(await view.ids(), kept)
         numbers: dict[str, list[int]] = {}
         for message in await view.messages():
-            number = transport.integer(message.headers, transport.NUMBER)
+            number = event_headers.integer(message.headers, event_headers.NUMBER)
             numbers.setdefault(message.subject, []).append(number)
         for given in numbers.values():
             assert given == list(range(1, len(given) + 1))
@@ -172,7 +172,9 @@ async def test_an_event_that_was_sent_once_keeps_its_number_when_it_is_refused_l
             await has_taken(books, 4)
             assert await taken_ids(books) == [e.id for e in shop.published]
             assert (await books.path.ledger()).stopped == ()
-        numbers = [transport.integer(m.headers, transport.NUMBER) for m in await view.messages()]
+        numbers = [
+            event_headers.integer(m.headers, event_headers.NUMBER) for m in await view.messages()
+        ]
         assert numbers == [1, 3, 4]
         assert await refused_events(shop) == []
         assert [line for line in log if "event that it had lost" in line["event"]]

@@ -16,7 +16,7 @@ from chassis import Transaction
 from chassis.database.tables import outbox
 from chassis.events.producer.counters import lock_counters, number_new
 from chassis.events.producer.event_factory import EventFactory
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from localservers import NatsServer, PostgresServer
 
 pytestmark = pytest.mark.dialect
@@ -201,8 +201,10 @@ async def test_an_event_that_was_committed_later_has_the_higher_number(
         nats.start()
         await eventually(both)
         assert await stream.ids() == order
-        numbers = [transport.header(m.headers, transport.NUMBER) for m in await stream.messages()]
-        assert numbers == [transport.number_value(1), transport.number_value(2)]
+        numbers = [
+            event_headers.header(m.headers, event_headers.NUMBER) for m in await stream.messages()
+        ]
+        assert numbers == [event_headers.number_value(1), event_headers.number_value(2)]
         await books.settled()
         assert [e.event_id for e in await books.journal()] == order
     await books.stop()

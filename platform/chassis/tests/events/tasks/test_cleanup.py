@@ -1,7 +1,7 @@
 """Dead letters and lane marks of members that have ended are deleted at their maximum age."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually
@@ -17,13 +17,6 @@ pytestmark = pytest.mark.dialect
 
 NewDatabase = Callable[[str], str]
 HOUR = 3600.0
-
-
-@pytest.fixture
-async def desk(new_database: NewDatabase) -> AsyncIterator[Desk]:
-    desk = Desk(new_database("books"))
-    yield desk
-    desk.close()
 
 
 async def die(desk: Desk, count: int, hours_ago: float) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
 
 import pytest
 from bookshop import TestSettings, eventually, write_down
@@ -18,13 +17,6 @@ pytestmark = pytest.mark.unit
 
 SOON = TestSettings(task_timeout_seconds=0.05, task_tries=2, task_lease_seconds=600)
 NEVER = TestSettings(task_timeout_seconds=600, task_concurrency=4, task_lease_seconds=600)
-
-
-@pytest.fixture
-async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
-    desk = Desk(new_database("desk"))
-    yield desk
-    desk.close()
 
 
 class Outside:

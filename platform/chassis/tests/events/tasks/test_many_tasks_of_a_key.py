@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 from bookshop import journal
@@ -21,13 +21,6 @@ from chassis.events.tasks.task import Task
 pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 TYPE = "bookstore.v1.BookSold"
-
-
-@pytest.fixture
-async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
-    desk = Desk(new_database("desk"))
-    yield desk
-    desk.close()
 
 
 def events(key: str, numbers: range) -> list[dict[str, object]]:

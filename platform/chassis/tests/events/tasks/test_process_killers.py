@@ -40,13 +40,6 @@ def replicas(starter: Replicas) -> Iterator[Replicas]:
     starter.end()
 
 
-@pytest.fixture
-async def desk(new_database: NewDatabase) -> AsyncIterator[Desk]:
-    desk = Desk(new_database("books"))
-    yield desk
-    desk.close()
-
-
 class Supervisor:
     """Restarts a replica whenever it has died, as an orchestrator does.
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ from localservers import NatsServer
 
 SETTINGS = TestSettings(task_lease_seconds=2, task_tries=2)
 TYPES = ["bookstore.v1.BookSold", "bookstore.v1.BookReturned"]
-
-
-@pytest.fixture
-async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
-    desk = Desk(new_database("books"))
-    yield desk
-    desk.close()
 
 
 class Outside:

@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -24,13 +23,6 @@ pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 TYPES = ["bookstore.v1.BookSold"]
 PATIENT = TestSettings(task_lease_seconds=600)  # it expires only when a test makes it expire
-
-
-@pytest.fixture
-async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
-    desk = Desk(new_database("desk"))
-    yield desk
-    desk.close()
 
 
 def claim(tx: Transaction, owner: str, limit: int = 100) -> list[Task]:

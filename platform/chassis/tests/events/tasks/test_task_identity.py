@@ -1,7 +1,5 @@
 """The id of a task is never used again, so that a late attempt can only finish its own task."""
 
-from collections.abc import AsyncIterator, Callable
-
 import pytest
 from bookshop import write_down
 from desk import Desk
@@ -16,13 +14,6 @@ from chassis.events.tasks.task import ClaimLost, Task
 pytestmark = pytest.mark.unit
 
 TYPES = ["bookstore.v1.BookSold"]
-
-
-@pytest.fixture
-async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
-    desk = Desk(new_database("desk"))
-    yield desk
-    desk.close()
 
 
 def claim(tx: Transaction, owner: str) -> Task:

@@ -2,10 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
-import pytest
 from bookshop import Node, TestSettings, eventually, write_down
 from desk import Desk
 from relaying import Shop
@@ -17,13 +16,6 @@ from localservers import NatsServer
 
 SOLD = "bookstore.v1.BookSold"
 TWO_TRIES = TestSettings(task_tries=2, task_lease_seconds=600)
-
-
-@pytest.fixture
-async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
-    desk = Desk(new_database("desk"))
-    yield desk
-    desk.close()
 
 
 def failing(calls: Counter[str], version: str) -> EventRouter:

@@ -1,7 +1,7 @@
 """An event that no running version handles becomes a dead letter at its maximum age."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Collection
 
 import pytest
 from bookshop import eventually, write_down
@@ -16,13 +16,6 @@ pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 SOLD, RETURNED = "bookstore.v1.BookSold", "bookstore.v1.BookReturned"
 DAY = 24 * 3600.0
-
-
-@pytest.fixture
-async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
-    desk = Desk(new_database("desk"))
-    yield desk
-    desk.close()
 
 
 def long_ago() -> dict[str, object]:

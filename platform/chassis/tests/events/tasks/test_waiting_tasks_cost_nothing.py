@@ -1,7 +1,7 @@
 """A look costs the same however many tasks wait, of handled types or of others."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 from database_work import Work
@@ -22,13 +22,6 @@ PILES = {
     "due, of a type that is not handled": ("bookstore.v1.Renamed", -86400.0, False),
     "to run alone, of a type that is not handled": ("bookstore.v1.Renamed", -86400.0, True),
 }
-
-
-@pytest.fixture
-async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
-    desk = Desk(new_database("desk"))
-    yield desk
-    desk.close()
 
 
 def pile_up(tx: Transaction, pile: str, numbers: range) -> None:

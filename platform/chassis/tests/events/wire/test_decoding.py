@@ -22,6 +22,8 @@ from chassis.events.wire.attributes import Undecodable
 from chassis.events.wire.decoding import decode
 from chassis.events.wire.encoding import encode
 
+pytestmark = pytest.mark.unit
+
 
 class TestDecodingIsLiberal:
     def test_the_case_of_header_names_is_ignored(self) -> None:

@@ -14,6 +14,8 @@ from chassis.events.wire.context import EventContext
 from chassis.events.wire.decoding import Received, decode
 from chassis.events.wire.encoding import encode, to_structured
 
+pytestmark = pytest.mark.unit
+
 
 class TestGoldenHeaders:
     def test_the_example_of_the_binding(self) -> None:

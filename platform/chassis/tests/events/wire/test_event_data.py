@@ -14,6 +14,8 @@ from chassis.events.wire.attributes import Undecodable
 from chassis.events.wire.event_data import EventFormat, from_data, to_data
 from slipway.v1 import GetEventLedgerResponse
 
+pytestmark = pytest.mark.unit
+
 
 class TestData:
     message = GetEventLedgerResponse(unsent=5, dead_letters=2**40, stopped=["é", ""])

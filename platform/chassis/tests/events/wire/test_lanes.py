@@ -17,6 +17,7 @@ from localservers import NatsServer
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.mark.unit
 class TestLaneOfAKey:
     @pytest.mark.parametrize(
         ("key", "hash"),

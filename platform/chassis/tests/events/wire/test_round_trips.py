@@ -27,6 +27,7 @@ from chassis.events.wire.event_data import from_data, to_data
 from localservers import NatsServer
 
 
+@pytest.mark.unit
 class TestRoundTrips:
     @unhurried
     @given(contexts, st.binary())
@@ -86,6 +87,7 @@ class TestRealServer:
         return [(one.context, one.data) for one in received]
 
 
+@pytest.mark.unit
 class TestCloudEventsSdk:
     """Comparison with the SDK's JSON format and event, because it has no NATS binding."""
 

@@ -9,7 +9,7 @@ from chassis.events.consumer.arrival import Arrival, set_content
 from chassis.events.consumer.position import Position
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.failures import reason_of
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.events.wire.attributes import Undecodable
 from chassis.events.wire.decoding import decode
 
@@ -57,4 +57,4 @@ def foreign_arrivals(
 def foreign_position_of(message: Msg, created: str) -> Position:
     """Return the position of a message; its reply subject contains the sequence (ADR-15)."""
     sequence = int(message.reply.split(".")[-4])
-    return Position(sequence, created, sequence, transport.event_id(message.headers or {}))
+    return Position(sequence, created, sequence, event_headers.event_id(message.headers or {}))

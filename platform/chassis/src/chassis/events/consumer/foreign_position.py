@@ -16,7 +16,7 @@ from chassis.events.jetstream.broker import Broker
 from chassis.events.jetstream.consumers import count_from
 from chassis.events.jetstream.stored_messages import stored_at
 from chassis.events.jetstream.streams import StreamState, stream_state
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 
 __all__ = ["ForeignPosition", "sequence_after"]
 
@@ -81,7 +81,7 @@ class ForeignPosition:
         start = sequence_after(position, state)
         if start > 1 and position.event_id:
             stored = await stored_at(client, self._foreign.stream, position.sequence)
-            if stored and transport.event_id(stored.headers) != position.event_id:
+            if stored and event_headers.event_id(stored.headers) != position.event_id:
                 start = 1
         if start == 1 < position.sequence:
             _log.warning(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 
 __all__ = ["ANY", "Position", "PositionMoved", "position_of"]
 
@@ -42,11 +42,13 @@ class Position:
 def position_of(headers: Mapping[str, str], sequence: int) -> Position:
     """Return the position of a message; its number is 0 if no relay has sent it to this place."""
     return Position(
-        0 if transport.is_copy(headers, sequence) else transport.integer(headers, transport.NUMBER),
-        transport.generation(headers),
+        0
+        if event_headers.is_copy(headers, sequence)
+        else event_headers.integer(headers, event_headers.NUMBER),
+        event_headers.generation(headers),
         sequence,
-        transport.event_id(headers),
-        transport.lineage(headers),
+        event_headers.event_id(headers),
+        event_headers.lineage(headers),
     )
 
 

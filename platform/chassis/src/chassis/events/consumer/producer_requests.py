@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from nats.aio.client import Client
 
-from chassis.events.wire import transport
+from chassis.events.wire import control_subjects, event_headers
 from chassis.events.wire.resending import END, Missing
 
 __all__ = ["CannotResend", "request_reconcile", "request_resend"]
@@ -22,7 +22,7 @@ async def request_reconcile(client: Client, stream: str) -> None:
     This only saves time, because a producer also does so by itself: no answer is awaited.
     """
     if client.is_connected:
-        await client.publish(transport.wake_subject(stream), transport.RECONCILE)
+        await client.publish(control_subjects.wake_subject(stream), control_subjects.RECONCILE)
 
 
 async def request_resend(
@@ -38,13 +38,15 @@ async def request_resend(
     subscription = await client.subscribe(inbox)
     events: list[tuple[Mapping[str, str], bytes]] = []
     try:
-        await client.publish(transport.resend_subject(producer), missing.to_json(), reply=inbox)
+        await client.publish(
+            control_subjects.resend_subject(producer), missing.to_json(), reply=inbox
+        )
         while True:
             message = await subscription.next_msg(timeout=_ANSWER_SECONDS)
             headers = message.headers or {}
             if END in headers:
                 break
-            if headers.get("Status") == "503" and transport.NUMBER not in headers:
+            if headers.get("Status") == "503" and event_headers.NUMBER not in headers:
                 raise LookupError(f"no replica of {producer} is running to resend them")
             events.append((headers, message.data))
     except TimeoutError:

@@ -29,10 +29,10 @@ from chassis.events.consumer.subjects import consumer_filters, subjects_of_lanes
 from chassis.events.consumer.suspicions import Suspicions
 from chassis.events.handlers import pauses
 from chassis.events.handlers.binding import Handler
+from chassis.events.jetstream import owned_stream
 from chassis.events.jetstream.api import JetStreamError
 from chassis.events.jetstream.hindrance import Hindrance
 from chassis.events.jetstream.streams import stream_state
-from chassis.events.wire import transport
 from chassis.events.wire.contracts import subjects_of
 from chassis.events.wire.lanes import LANES
 
@@ -60,7 +60,7 @@ class Reader:
             self._lanes,
             dependencies,
             filters=[subjects_of(type) for type in handlers],
-            if_missing=transport.missing_stream(stream, stream),
+            if_missing=owned_stream.explain_missing(stream, stream),
         )
         requests = ResendRequests(
             stream,

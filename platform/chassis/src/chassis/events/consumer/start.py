@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from chassis.events.consumer.backlog import Backlog
 from chassis.events.consumer.position import ANY, Position
 from chassis.events.jetstream.stored_messages import Stored, first_stored, stored_at
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 
 __all__ = ["first_event", "next_of_subject", "start_sequence"]
 
@@ -113,8 +113,8 @@ def _is_event_of(position: Position, stored: Stored) -> bool:
     """Return whether a stored message is the event that the position remembers."""
     return (
         stored.number == position.number
-        and transport.generation(stored.headers) in (position.generation, "")
-        and position.event_id in ("", transport.event_id(stored.headers))
+        and event_headers.generation(stored.headers) in (position.generation, "")
+        and position.event_id in ("", event_headers.event_id(stored.headers))
     )
 
 

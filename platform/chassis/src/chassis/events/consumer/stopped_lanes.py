@@ -8,7 +8,7 @@ import structlog
 
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.position import Position
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.events.wire.contracts import lane_of_subject
 from chassis.events.wire.resending import Missing
 from chassis.telemetry import metrics
@@ -115,7 +115,7 @@ class StoppedLanes:
             expected,
             event.number - 1,
             event.generation,
-            transport.integer(arrival.headers, transport.RANK),
+            event_headers.integer(arrival.headers, event_headers.RANK),
         )
         if arrival.lane not in self._by_lane:
             metrics.EVENTS_LOST.labels(arrival.type).inc(event.number - expected)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 
 from chassis.events.handlers.binding import Handler
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.events.wire.context import EventContext
 from chassis.events.wire.decoding import Received, decode
 from chassis.events.wire.event_data import from_data
@@ -40,5 +40,5 @@ def message_of(received: Received, handler: Handler) -> Message:
 def trace_of(headers: Mapping[str, str]) -> TraceContext:
     """Return the span that published an event with these headers."""
     return TraceContext(
-        transport.header(headers, "traceparent"), transport.header(headers, "tracestate")
+        event_headers.header(headers, "traceparent"), event_headers.header(headers, "tracestate")
     )

@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from chassis.events.jetstream.client import JetStreamClient
 from chassis.events.jetstream.connection import close
 from chassis.events.jetstream.nats_options import NatsOptions
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 
 __all__ = ["Broker"]
 
@@ -34,7 +34,7 @@ def _is_published_to(subject: str, message: Msg) -> bool:
     matches = len(expected) == len(actual) and all(
         token in ("*", other) for token, other in zip(expected, actual, strict=True)
     )
-    return matches and not transport.is_delivered_copy(message.headers or {}, message.reply)
+    return matches and not event_headers.is_delivered_copy(message.headers or {}, message.reply)
 
 
 class Broker:

@@ -9,13 +9,13 @@ from nats.errors import Error, SecureConnWantedError
 
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.signing import describe_without_secrets, key_pair
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 
 __all__ = ["COPY_OF_A_COPY", "JetStreamClient", "api_subject"]
 
 COPY_OF_A_COPY = "slipway-copy-of-a-copy"
 """Header of a message that was read from a stream and was stored there as a copy already."""
-_COPIED_FROM = f"\r\n{transport.COPIED_FROM}:".encode()
+_COPIED_FROM = f"\r\n{event_headers.COPIED_FROM}:".encode()
 
 
 class JetStreamClient(Client):

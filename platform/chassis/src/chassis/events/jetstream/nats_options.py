@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from chassis.certificates import Certificates
 from chassis.event_settings import EventSettings
-from chassis.events.wire import transport
+from chassis.events.wire import control_subjects
 
 __all__ = ["NatsOptions"]
 
@@ -36,7 +36,7 @@ class NatsOptions:
     certificates: Certificates = field(default=Certificates("APP_NATS_TLS_"))
     server_name: str = ""
     tls_first: bool = False
-    inbox_prefix: str = transport.INBOX
+    inbox_prefix: str = control_subjects.INBOX
 
     @classmethod
     def of(cls, url: str, settings: EventSettings, service: str = "") -> "NatsOptions":
@@ -57,7 +57,7 @@ class NatsOptions:
             ),
             settings.nats_tls_server_name,
             settings.nats_tls_first,
-            transport.inbox_prefix(service) if service else transport.INBOX,
+            control_subjects.inbox_prefix(service) if service else control_subjects.INBOX,
         )
 
     @property

@@ -18,6 +18,7 @@ __all__ = [
     "OwnedStream",
     "create_stream",
     "ensure_stream",
+    "explain_missing",
     "extend_stream",
     "look_at_stream",
     "made_after_rank",
@@ -129,6 +130,11 @@ def made_after_rank(state: StreamState) -> int | None:
     """Return the rank up to which events had been sent before the stream was created, or None."""
     text = state.config.get("metadata", {}).get(_MADE_AFTER_KEY, "")
     return int(text) if text.isascii() and text.isdigit() else None
+
+
+def explain_missing(stream: str, service: str) -> str:
+    """Return the text for a missing stream that the service may not create by itself."""
+    return f"stream {stream!r} is missing: `python -m {service} broker apply` creates it"
 
 
 def _config(stream: str, types: Sequence[str], settings: EventSettings) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from chassis.events.jetstream.api import (
 )
 from chassis.events.jetstream.client import COPY_OF_A_COPY, api_subject
 from chassis.events.jetstream.server_time import epoch_seconds
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 
 __all__ = [
     "Stored",
@@ -47,12 +47,12 @@ class Stored:
     @property
     def number(self) -> int:
         """The event's number within its subject; 0 for a copy, and if no relay sent it."""
-        return 0 if self.is_copy else transport.integer(self.headers, transport.NUMBER)
+        return 0 if self.is_copy else event_headers.integer(self.headers, event_headers.NUMBER)
 
     @property
     def is_copy(self) -> bool:
         """Whether the message is a copy of one that is stored elsewhere."""
-        return transport.is_copy(self.headers, self.sequence)
+        return event_headers.is_copy(self.headers, self.sequence)
 
 
 async def last_stored(client: Client, stream: str) -> Stored | None:
@@ -183,4 +183,4 @@ def _stored_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Return the headers as stored: without the server's mark of a copy, unless that was stored."""
     if COPY_OF_A_COPY in headers:
         return headers
-    return {name: value for name, value in headers.items() if name != transport.COPIED_FROM}
+    return {name: value for name, value in headers.items() if name != event_headers.COPIED_FROM}

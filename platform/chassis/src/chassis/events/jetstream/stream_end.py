@@ -10,7 +10,7 @@ from nats.aio.client import Client
 
 from chassis.events.jetstream.stored_messages import Stored, last_stored, read_from, stored_at
 from chassis.events.jetstream.streams import StreamState
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.events.wire.contracts import is_of_stream
 
 __all__ = ["CopyLags", "last_event", "only_unranked", "rank_of"]
@@ -30,7 +30,7 @@ class CopyLags(RuntimeError):
 def rank_of(stored: Stored, stream: str) -> int:
     """Return the rank of an event of this stream; 0 for any other message or a copy of an event."""
     is_event = is_of_stream(stored.subject, stream) and not stored.is_copy
-    return transport.integer(stored.headers, transport.RANK) if is_event else 0
+    return event_headers.integer(stored.headers, event_headers.RANK) if is_event else 0
 
 
 async def last_event(

@@ -22,7 +22,7 @@ from chassis.events.membership.announcer import Announcer
 from chassis.events.membership.group import Group
 from chassis.events.membership.members_stream import MembersStream
 from chassis.events.membership.shares import Member, share_of_lanes
-from chassis.events.wire.transport import members_subject
+from chassis.events.wire.control_subjects import members_subject
 
 __all__ = ["Members"]
 

@@ -9,16 +9,17 @@ from typing import Any
 import structlog
 from nats.aio.client import Client
 
+from chassis.events.jetstream import owned_stream
 from chassis.events.jetstream.api import JetStreamError, StreamGone, api_request
 from chassis.events.jetstream.stored_messages import last_messages
 from chassis.events.jetstream.streams import stream_state
 from chassis.events.membership.announcement import Announcement
-from chassis.events.wire import transport
+from chassis.events.wire import control_subjects, event_headers
 
 __all__ = ["MembersStream", "RunningMember", "ensure_stream", "members_config", "running_members"]
 
 _log = structlog.get_logger(__name__)
-_STREAM = transport.MEMBERS_STREAM
+_STREAM = control_subjects.MEMBERS_STREAM
 
 
 class MembersStream:
@@ -50,7 +51,7 @@ class MembersStream:
         try:
             await stream_state(client, _STREAM)
         except StreamGone:
-            missing = transport.missing_stream(_STREAM, self._service)
+            missing = owned_stream.explain_missing(_STREAM, self._service)
             if missing != self.hindrance:
                 _log.error(
                     "stream of members is missing; new members join more slowly", reason=missing
@@ -64,13 +65,13 @@ class MembersStream:
 
     async def kept(self, client: Client) -> AsyncIterator[tuple[str, Announcement, float]]:
         """Yield each member's id, its last announcement, and the age of that in seconds."""
-        subjects = [transport.members_subject(self._service, "*")]
+        subjects = [control_subjects.members_subject(self._service, "*")]
         async for stored in last_messages(client, _STREAM, subjects):
             headers = stored.headers
             if "KV-Operation" in headers or "Nats-Marker-Reason" in headers:
                 continue
             announcement = Announcement.from_json(stored.data)
-            if announcement is not None and transport.COPIED_FROM not in headers:
+            if announcement is not None and event_headers.COPIED_FROM not in headers:
                 id = stored.subject.rpartition(".")[2]
                 yield id, announcement, _age(headers.get("Nats-Time-Stamp"))
 
@@ -122,7 +123,7 @@ def members_config(replicas: int) -> dict[str, Any]:
     """
     return {
         "name": _STREAM,
-        "subjects": [transport.MEMBERS_SUBJECTS],
+        "subjects": [control_subjects.MEMBERS_SUBJECTS],
         "max_msgs_per_subject": 1,
         "storage": "file",
         "discard": "new",

@@ -13,7 +13,7 @@ from chassis.events.jetstream.stream_end import CopyLags, rank_of
 from chassis.events.producer import outbox, refused
 from chassis.events.producer.counters import Counters, lock_counters
 from chassis.events.producer.renumbering import HeldEvent, lift_counters
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.ids import uuid7
 
 __all__ = ["Lifter"]
@@ -60,7 +60,7 @@ class Lifter:
                 continue  # a relay did not send it
             number = stored.number
             numbers[stored.subject] = max(number, numbers.get(stored.subject, 0))
-            event_id = transport.header(stored.headers, "ce-id") or ""
+            event_id = event_headers.header(stored.headers, "ce-id") or ""
             if event_id in unsent:
                 held.append(HeldEvent(unsent[event_id], number, rank))
             elif event_id in set_apart:
@@ -146,12 +146,12 @@ def _unsent_events(tx: Transaction) -> tuple[Counters, dict[str, int], set[str]]
 
 
 def _is_numbered_by(counters: Counters, stored: Stored) -> bool:
-    return transport.generation(stored.headers) == counters.generation
+    return event_headers.generation(stored.headers) == counters.generation
 
 
 def _lineage(last: Stored, counters: Counters) -> str:
     """Return the generations before a new one: those of the stream, then those of the database."""
-    of_stream = (transport.generation(last.headers), *transport.lineage(last.headers))
+    of_stream = (event_headers.generation(last.headers), *event_headers.lineage(last.headers))
     of_database = (counters.generation if counters.rank else "", *counters.lineage.split())
     names = dict.fromkeys(filter(None, (*of_stream, *of_database)))
     return " ".join(list(names)[:_LINEAGE_MAX])

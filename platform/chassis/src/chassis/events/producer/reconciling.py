@@ -8,10 +8,10 @@ from nats.aio.client import Client
 
 from chassis.database import Database
 from chassis.event_settings import EventSettings
+from chassis.events.jetstream import owned_stream
 from chassis.events.jetstream.api import BatchIncomplete, JetStreamError, StreamGone
 from chassis.events.jetstream.hindrance import Hindrance
 from chassis.events.producer.recovery import Compared, Recovery
-from chassis.events.wire import transport
 from chassis.events.wire.contracts import subjects_of
 
 __all__ = ["Reconciler"]
@@ -29,7 +29,7 @@ class Reconciler:
         self._types = types
         self._settings = settings
         self._recovery = Recovery(database, stream, types, settings)
-        missing = "" if settings.makes_streams else transport.missing_stream(stream, stream)
+        missing = "" if settings.makes_streams else owned_stream.explain_missing(stream, stream)
         self.hindrance = Hindrance("publishing", stream, missing)
         self.drift: tuple[str, ...] = ()
         """A line for each setting of the stream that puts events at risk, as last seen."""

@@ -21,7 +21,7 @@ from chassis.events.jetstream.streams import StreamState
 from chassis.events.producer import outbox, sent_marks
 from chassis.events.producer.counters import Counters, lock_counters, record_sent
 from chassis.events.producer.lifting import Lifter
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 
 __all__ = ["Compared", "Recovery"]
 
@@ -119,10 +119,10 @@ class Recovery:
 
 def _knows(tx: Transaction, counters: Counters, rank: int, last: Stored) -> bool:
     """Whether this database numbered the stream's last event, or was lifted above it."""
-    generation = transport.generation(last.headers)
+    generation = event_headers.generation(last.headers)
     if generation != counters.generation:
         return generation in counters.lineage.split() and rank <= counters.base_rank
     if rank > counters.rank:
         return False
     event_id = outbox.event_id_of_rank(tx.session, rank)
-    return event_id in (None, transport.header(last.headers, "ce-id"))
+    return event_id in (None, event_headers.header(last.headers, "ce-id"))

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from chassis.database import Database
 from chassis.database.tables import outbox, relay
 from chassis.events.jetstream.broker import Broker
-from chassis.events.wire import transport
+from chassis.events.wire import control_subjects, event_headers
 from chassis.events.wire.resending import END, MOST_EVENTS, Missing
 
 __all__ = ["Resender", "select_missing"]
@@ -32,7 +32,7 @@ class Resender:
         # Ranks that took long to find, and until when (monotonic seconds) they are kept.
         self._cached_ranks: dict[Missing, tuple[list[int], float]] = {}
         self._logged_unanswered = False
-        subject = transport.resend_subject(service)
+        subject = control_subjects.resend_subject(service)
         broker.subscribe(subject, self._answer, queue=subject)
 
     async def _answer(self, message: Msg) -> None:
@@ -42,7 +42,7 @@ class Resender:
         reply subject, so a request that names a subject of a stream, or of the broker's API, would
         get around the permissions of its sender.
         """
-        if not message.reply.startswith(f"{transport.INBOX}."):
+        if not message.reply.startswith(f"{control_subjects.INBOX}."):
             self._log_unanswered(message.reply)
             return
         try:
@@ -73,7 +73,7 @@ class Resender:
             self._logged_unanswered = True
             _log.warning(
                 "request for missing events names an invalid inbox; ignoring such requests",
-                inbox_prefix=transport.INBOX,
+                inbox_prefix=control_subjects.INBOX,
                 reply=reply,
             )
 
@@ -91,7 +91,7 @@ class Resender:
             return [], f"number {missing.first} is no longer in the outbox of the producer"
         return [
             (
-                transport.relay_headers(
+                event_headers.relay_headers(
                     row.headers,
                     number=row.number,
                     rank=row.rank,

@@ -21,7 +21,7 @@ from chassis.events.producer.batch_size import BatchSize
 from chassis.events.producer.counters import Counters, lock_counters, record_sent
 from chassis.events.producer.outbox import NumberedEvent
 from chassis.events.producer.renumbering import revoke_unsent
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 from chassis.ids import uuid7
 
 __all__ = ["Sender", "StreamRefuses"]
@@ -137,7 +137,7 @@ class Sender:
 
         details = {
             "stream": self._stream,
-            "event_id": transport.event_id(json.loads(row.headers)),
+            "event_id": event_headers.event_id(json.loads(row.headers)),
             "subject": row.subject,
             "bytes": len(row.headers) + len(row.data),
             "reason": reason,
@@ -153,7 +153,7 @@ def _message(
     row: NumberedEvent, counters: Counters, sequence: int
 ) -> tuple[str, bytes, dict[str, str]]:
     """Return subject, data and headers of an event that is to be stored at a sequence."""
-    headers = transport.relay_headers(
+    headers = event_headers.relay_headers(
         row.headers,
         number=row.number,
         rank=row.rank,

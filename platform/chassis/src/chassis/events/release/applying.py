@@ -20,7 +20,7 @@ from chassis.events.jetstream.owned_stream import create_stream, extend_stream, 
 from chassis.events.jetstream.streams import stream_state, streams_with_subject
 from chassis.events.membership.members_stream import members_config
 from chassis.events.wire.contracts import subjects_of
-from chassis.events.wire.transport import MEMBERS_STREAM
+from chassis.events.wire.control_subjects import MEMBERS_STREAM
 
 __all__ = ["Applied", "OutboxSummary", "SubjectsHeld", "apply_members_stream", "apply_own_stream"]
 

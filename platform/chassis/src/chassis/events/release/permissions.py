@@ -7,7 +7,7 @@ listed.
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from chassis.events.wire import transport
+from chassis.events.wire import control_subjects
 from chassis.events.wire.contracts import source_service, stream_of, subjects_of
 from chassis.events.wire.resending import MOST_ANSWERS
 
@@ -69,25 +69,31 @@ def of_service(
     producers = {listener.stream for listener in read if not listener.foreign}
     service_stream = stream_of(service)
     publish: set[str] = set()
-    subscribe = {f"{transport.inbox_prefix(service)}.>"}
+    subscribe = {f"{control_subjects.inbox_prefix(service)}.>"}
     subscribe |= {subjects_of(listener.type) for listener in listens if listener.broadcast}
     for stream in streams | ({service_stream} if publishes else set()):
         publish |= {f"{api}.{call}.{stream}" for call in _READ_CALLS}
     for stream in streams:
         publish |= {f"{api}.{call}.{stream}.*" for call in _CONSUMER_CALLS}
     for producer in producers:
-        publish |= {transport.wake_subject(producer), transport.resend_subject(producer)}
+        publish |= {
+            control_subjects.wake_subject(producer),
+            control_subjects.resend_subject(producer),
+        }
     if database:
-        publish.add(transport.operator_subject(service))
-        subscribe.add(transport.operator_subject(service))
+        publish.add(control_subjects.operator_subject(service))
+        subscribe.add(control_subjects.operator_subject(service))
     if publishes:
-        publish |= {*_subjects_of_package(publishes), transport.wake_subject(service)}
-        subscribe |= {transport.wake_subject(service), transport.resend_subject(service)}
+        publish |= {*_subjects_of_package(publishes), control_subjects.wake_subject(service)}
+        subscribe |= {
+            control_subjects.wake_subject(service),
+            control_subjects.resend_subject(service),
+        }
     if publishes or read:
-        members = transport.members_subject(service, "*")
+        members = control_subjects.members_subject(service, "*")
         publish |= {
             members,
-            *(f"{api}.{call}.{transport.MEMBERS_STREAM}" for call in _MEMBERS_CALLS),
+            *(f"{api}.{call}.{control_subjects.MEMBERS_STREAM}" for call in _MEMBERS_CALLS),
         }
         subscribe.add(members)
     responses = MOST_ANSWERS if publishes else 0
@@ -96,11 +102,11 @@ def of_service(
 
 def of_release(services: Collection[str], *, api: str = API) -> Permissions:
     """Return the permissions of a release, which creates streams of services and deletes none."""
-    streams = {*map(stream_of, services), transport.MEMBERS_STREAM}
+    streams = {*map(stream_of, services), control_subjects.MEMBERS_STREAM}
     publish = {f"{api}.{call}.{stream}" for stream in streams for call in _RELEASE_CALLS}
     # The release names the stream that has a subject which one of these needs.
     publish.add(f"{api}.STREAM.NAMES")
-    return Permissions(tuple(sorted(publish)), (f"{transport.inbox_prefix(RELEASE)}.>",))
+    return Permissions(tuple(sorted(publish)), (f"{control_subjects.inbox_prefix(RELEASE)}.>",))
 
 
 _READ_CALLS = ("STREAM.INFO", "STREAM.MSG.GET", "DIRECT.GET")

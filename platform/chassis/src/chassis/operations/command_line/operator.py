@@ -18,7 +18,7 @@ from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.operator_changes import OperatorChange
 from chassis.events.producer.event_factory import EventFactory
-from chassis.events.wire import transport
+from chassis.events.wire import control_subjects
 from chassis.exit_codes import FAILED, NOTHING, OK, USAGE
 from chassis.operations.command_line.table import Row, as_json, counted, details, notes, table
 from chassis.settings import ServiceSettings
@@ -174,7 +174,7 @@ class Operator:
         try:
             async with self.broker() as client:
                 await client.publish(
-                    transport.operator_subject(self.service.name), change.to_json()
+                    control_subjects.operator_subject(self.service.name), change.to_json()
                 )
                 await client.flush(timeout=2)
         except Unreachable as error:

@@ -5,7 +5,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from chassis.events.consumer.arrival import arrival_of
-from chassis.events.wire import transport
+from chassis.events.wire import event_headers
 
 pytestmark = pytest.mark.unit
 
@@ -21,7 +21,7 @@ def delivered(lane: str, headers: dict[str, str]) -> Msg:
 def test_a_value_that_is_not_a_number_counts_as_0(value: str) -> None:
     headers = {"ce-sequence": value}
 
-    assert transport.integer(headers, transport.NUMBER) == 0
+    assert event_headers.integer(headers, event_headers.NUMBER) == 0
     assert arrival_of(delivered("7", headers)) is None
 
 
@@ -31,4 +31,7 @@ def test_a_subject_without_a_lane_belongs_to_no_lane(lane: str) -> None:
 
 
 def test_a_number_is_read_with_leading_zeros_and_any_case_of_its_name() -> None:
-    assert transport.integer({"Ce-Sequence": transport.number_value(41)}, transport.NUMBER) == 41
+    assert (
+        event_headers.integer({"Ce-Sequence": event_headers.number_value(41)}, event_headers.NUMBER)
+        == 41
+    )

@@ -1,4 +1,4 @@
-"""Headers and subjects that the platform uses in addition to those of CloudEvents and events."""
+"""The headers that the platform adds to those of CloudEvents."""
 
 import json
 import re
@@ -9,29 +9,19 @@ from chassis.database.tables import LONGEST_NAME
 __all__ = [
     "COPIED_FROM",
     "GENERATION",
-    "INBOX",
     "LINEAGE",
-    "MEMBERS_STREAM",
-    "MEMBERS_SUBJECTS",
     "NUMBER",
     "RANK",
-    "RECONCILE",
     "STORED_AT",
     "event_id",
     "generation",
     "header",
-    "inbox_prefix",
     "integer",
     "is_copy",
     "is_delivered_copy",
     "lineage",
-    "members_subject",
-    "missing_stream",
     "number_value",
-    "operator_subject",
     "relay_headers",
-    "resend_subject",
-    "wake_subject",
 ]
 
 NUMBER = "ce-sequence"  # CloudEvents sequence extension: counts within the subject
@@ -41,13 +31,6 @@ RANK = "slipway-rank"
 STORED_AT = "slipway-stored-at"  # the sequence at which the stream has to store the event
 COPIED_FROM = "Nats-Stream"  # set by the broker in its answer to a direct get
 _ACKNOWLEDGE = "$JS.ACK."  # prefix of the reply subject of a message that a consumer delivers
-INBOX = "_INBOX"
-RECONCILE = b"reconcile"
-MEMBERS_STREAM = "slipway-members"
-# The subject does not begin with $KV, because a server does not pass that on to another JetStream
-# domain.
-_MEMBERS = "slipway.members"
-MEMBERS_SUBJECTS = f"{_MEMBERS}.>"
 _GENERATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_DIGITS = 18  # so that the number fits into a BIGINT
 
@@ -128,39 +111,3 @@ def relay_headers(
     if stored_at is not None:
         sent[STORED_AT] = str(stored_at)
     return sent
-
-
-def inbox_prefix(service: str) -> str:
-    """Return the prefix of a service's inboxes, which no other service may subscribe to."""
-    return f"{INBOX}.{service}"
-
-
-def members_subject(service: str, member: str) -> str:
-    """Return the subject on which a member announces itself; the member `*` matches all."""
-    return f"{_MEMBERS}.{service}.{member}"
-
-
-def missing_stream(stream: str, service: str) -> str:
-    """Return the text for a missing stream that the service may not create by itself."""
-    return f"stream {stream!r} is missing: `python -m {service} broker apply` creates it"
-
-
-def resend_subject(service: str) -> str:
-    """Return the subject on which a service is asked to send events again."""
-    return f"slipway.resend.{service}"
-
-
-def wake_subject(service: str) -> str:
-    """Return the subject on which a service's relay is notified.
-
-    An empty payload announces new events; RECONCILE asks it to compare outbox and stream.
-    """
-    return f"slipway.relay.{service}"
-
-
-def operator_subject(service: str) -> str:
-    """Return the subject on which the members of a service hear of an operator's change.
-
-    The payload is an OperatorChange in JSON: the members log it and look at the database at once.
-    """
-    return f"slipway.operator.{service}"
