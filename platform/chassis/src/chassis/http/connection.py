@@ -26,6 +26,8 @@ __all__ = ["Connection"]
 
 _log = structlog.get_logger(__name__)
 
+_URL_TOO_LONG = HTTPStatus.REQUEST_URI_TOO_LONG
+_HEAD_TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 # Requests that a client may send before it has received the responses to earlier ones.
 _MAX_PIPELINED = 16
 # After a refusal the connection stays open for a moment and received bytes are discarded, because
@@ -145,10 +147,7 @@ class Connection(HttpToolsProtocol):
             while data:
                 room = most - self._buffered
                 if not room:
-                    self._refusal = (
-                        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                        f"the headers are larger than {most} bytes",
-                    )
+                    self._refusal = _HEAD_TOO_LARGE, f"the headers are larger than {most} bytes"
                     raise _Refused
                 piece, data = (data, b"") if len(data) <= room else (data[:room], data[room:])
                 self._buffered += len(piece)
@@ -176,20 +175,16 @@ class Connection(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
-        if len(self.url) > self._limits.http_max_url_bytes:
-            self._refusal = (
-                HTTPStatus.REQUEST_URI_TOO_LONG,
-                f"the URL is longer than {self._limits.http_max_url_bytes} bytes",
-            )
+        most = self._limits.http_max_url_bytes
+        if len(self.url) > most:
+            self._refusal = _URL_TOO_LONG, f"the URL is longer than {most} bytes"
             raise _Refused
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
-        if len(self.headers) > self._limits.http_max_headers:
-            self._refusal = (
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"there are more than {self._limits.http_max_headers} headers",
-            )
+        most = self._limits.http_max_headers
+        if len(self.headers) > most:
+            self._refusal = _HEAD_TOO_LARGE, f"there are more than {most} headers"
             raise _Refused
 
     def on_headers_complete(self) -> None:
