@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 from books_rpc import Servers
-from http_app import make
-from stall import Stall
+from bookstore_process import BookstoreProcess
+from http_app import make_app
 
 from bookstore.v1 import GetBookRequest, GetBookResponse, SellBookRequest, SellBookResponse
 from chassis import ServiceSettings
@@ -32,7 +32,7 @@ REFUSED = pytest.mark.parametrize(
 
 @REFUSED
 async def test_http_names_the_reason_and_the_setting(host: str, reason: str) -> None:
-    server = HttpServer(make(), ServiceSettings(http_host=host, http_port=0))
+    server = HttpServer(make_app(), ServiceSettings(http_host=host, http_port=0))
     with pytest.raises(CannotListen, match=f"{reason}.* set APP_HTTP_HOST") as refused:
         await server.start()
     assert refused.value.exit_code == 78
@@ -86,7 +86,7 @@ def test_a_low_port_needs_a_privilege() -> None:
 async def test_an_ipv6_address_may_be_in_brackets(rpc: Servers) -> None:
     settings = ServiceSettings(http_host="[::1]", http_port=0, grpc_host="[::1]", grpc_port=0)
     assert (await rpc.start(Books, settings=settings)).port
-    server = HttpServer(make(), settings)
+    server = HttpServer(make_app(), settings)
     await server.start()
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"http://[::1]:{server.port}/livez")
@@ -101,11 +101,11 @@ def test_a_host_name_is_listened_on_at_its_ipv4_address() -> None:
 
 async def test_a_service_that_cannot_listen_ends_with_one_line(tmp_path: Path) -> None:
     for protocol in ("http", "grpc"):
-        stall = Stall(tmp_path, **{f"{protocol}_host": "203.0.113.7"})
-        with stall:
-            assert await stall.ended() == 78
-        errors = [line["reason"] for line in stall.lines() if line.get("level") == "error"]
-        stall.log.unlink()
+        bookstore = BookstoreProcess(tmp_path, **{f"{protocol}_host": "203.0.113.7"})
+        with bookstore:
+            assert await bookstore.wait_for_exit() == 78
+        errors = [line["reason"] for line in bookstore.log_lines() if line.get("level") == "error"]
+        bookstore.log.unlink()
         assert errors == [
             "203.0.113.7 is not an address of this machine: set "
             f"APP_{protocol.upper()}_HOST to one of its own, or 0.0.0.0 for all of them"

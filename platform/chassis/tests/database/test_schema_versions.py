@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bookstore_process import BookstoreProcess
 from sqlalchemy import NullPool, create_engine, text
-from stall import Stall
 
 from chassis.database import migrate, schema
 from chassis.database.migrate import Diverged
@@ -126,15 +126,17 @@ def test_an_up_to_date_database_is_opened_without_alembic(
 def test_a_migration_that_an_unavailable_database_prevents_can_be_retried(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
-    away = Stall(tmp_path, database_url=f"postgresql+psycopg://u@127.0.0.1:{free_port()}/books")
+    away = BookstoreProcess(
+        tmp_path, database_url=f"postgresql+psycopg://u@127.0.0.1:{free_port()}/books"
+    )
     url = postgres.create_database(f"read_only_{uuid.uuid4().hex[:8]}")
     engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with engine.connect() as connection:
         setting = "SET default_transaction_read_only = on"
         connection.execute(text(f"ALTER DATABASE {engine.url.database} {setting}"))
-    read_only = Stall(tmp_path, database_url=url)
-    for stall, reason in ((away, "refused"), (read_only, "read-only transaction")):
-        ran = stall.command("migrate")
+    read_only = BookstoreProcess(tmp_path, database_url=url)
+    for bookstore, reason in ((away, "refused"), (read_only, "read-only transaction")):
+        ran = bookstore.command("migrate")
         assert (ran.returncode, ran.stdout) == (69, "")
         (line,) = ran.stderr.splitlines()
         assert line.startswith("not migrated: ")
@@ -145,10 +147,10 @@ async def test_a_migration_may_wait_for_its_database(
     tmp_path: Path, own_postgres: PostgresServer
 ) -> None:
     own_postgres.stop()
-    stall = Stall(tmp_path, database_url=own_postgres.url())
+    bookstore = BookstoreProcess(tmp_path, database_url=own_postgres.url())
     migration = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bookstall", "migrate", "--wait", "60",
-        env=stall.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=bookstore.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert migration.stderr
     assert (await migration.stderr.readline()).startswith(b"waiting: ")
@@ -170,32 +172,32 @@ async def test_a_start_on_a_database_that_takes_no_writes_waits_for_it(
             connection.execute(text(f"ALTER DATABASE {engine.url.database} {setting}"))
 
     only_reads("SET default_transaction_read_only = on")
-    with Stall(tmp_path, database_url=url) as stall:
-        await stall.says("waiting for the database", reason="the server is read-only")
-        assert (await stall.answers("/readyz", 503)).json()["status"] == "starting"
+    with BookstoreProcess(tmp_path, database_url=url) as bookstore:
+        await bookstore.wait_for_log("waiting for the database", reason="the server is read-only")
+        assert (await bookstore.wait_for_answer("/readyz", 503)).json()["status"] == "starting"
         only_reads("RESET default_transaction_read_only")
-        await stall.answers("/readyz", 200)
+        await bookstore.wait_for_answer("/readyz", 200)
 
 
 async def test_newer_code_in_production_is_not_ready_until_its_own_migrations_have_run(
     tmp_path: Path, versions: Path
 ) -> None:
-    stall = Stall(tmp_path, environment="production")
-    stall.environment["PYTHONPATH"] += f":{versions}"
-    stall.environment["STALL_MIGRATIONS"] = "shelves_newer"
-    url = stall.environment["APP_DATABASE_URL"]
+    bookstore = BookstoreProcess(tmp_path, environment="production")
+    bookstore.environment["PYTHONPATH"] += f":{versions}"
+    bookstore.environment["STALL_MIGRATIONS"] = "shelves_newer"
+    url = bookstore.environment["APP_DATABASE_URL"]
     migrate(url, "shelves_older")
-    with stall:
-        await stall.says(
+    with bookstore:
+        await bookstore.wait_for_log(
             "waiting for the database",
             reason="migrations are missing: run `python -m bookstore migrate`",
             lacks="shelves_0002",
         )
-        report = (await stall.answers("/readyz", 503)).json()
+        report = (await bookstore.wait_for_answer("/readyz", 503)).json()
         assert report["status"] == "starting"
         assert report["dependencies"]["schema"] == "lacks shelves_0002"
         migrate(url, "shelves_newer")
-        report = (await stall.answers("/readyz", 200)).json()
+        report = (await bookstore.wait_for_answer("/readyz", 200)).json()
         assert "schema" not in report["dependencies"]
 
 
@@ -203,11 +205,13 @@ async def test_newer_code_in_production_is_not_ready_until_its_own_migrations_ha
 async def test_older_code_runs_on_a_newer_database_with_a_warning(
     tmp_path: Path, versions: Path, environment: str
 ) -> None:
-    stall = Stall(tmp_path, environment=environment)
-    stall.environment["PYTHONPATH"] += f":{versions}"
-    stall.environment["STALL_MIGRATIONS"] = "shelves_older"
-    migrate(stall.environment["APP_DATABASE_URL"], "shelves_newer")
-    with stall:
-        await stall.answers("/readyz", 200)
-        (said,) = (line for line in stall.lines() if "newer than this code" in line["event"])
+    bookstore = BookstoreProcess(tmp_path, environment=environment)
+    bookstore.environment["PYTHONPATH"] += f":{versions}"
+    bookstore.environment["STALL_MIGRATIONS"] = "shelves_older"
+    migrate(bookstore.environment["APP_DATABASE_URL"], "shelves_newer")
+    with bookstore:
+        await bookstore.wait_for_answer("/readyz", 200)
+        (said,) = (
+            line for line in bookstore.log_lines() if "newer than this code" in line["event"]
+        )
         assert (said["level"], said["unknown_revisions"]) == ("warning", ["shelves_0002"])

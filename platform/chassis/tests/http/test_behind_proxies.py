@@ -6,7 +6,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import pytest
 from fastapi import APIRouter, Request
-from http_app import ask, make, serving
+from http_app import client_for, make_app, serving
 from reverse_proxy import reverse_proxy
 from structlog.testing import capture_logs
 
@@ -33,7 +33,7 @@ async def test_the_documentation_works_below_any_prefix_without_other_hosts(
 ) -> None:
     settings = ServiceSettings(http_port=0, http_root_path=prefix)
     async with (
-        serving(make(router, settings=settings), settings) as server,
+        serving(make_app(router, settings=settings), settings) as server,
         reverse_proxy(server.port, prefix=prefix, strip=strip, forwarded={}) as url,
         httpx.AsyncClient() as client,
     ):
@@ -61,7 +61,7 @@ async def test_the_documentation_works_below_any_prefix_without_other_hosts(
 @pytest.mark.parametrize("strip", [True, False])
 async def test_a_request_is_measured_by_its_route_without_the_prefix(strip: bool) -> None:
     settings = ServiceSettings(http_port=0, http_root_path="/shop")
-    async with ask(make(router, settings=settings)) as client:
+    async with client_for(make_app(router, settings=settings)) as client:
         await client.get("/books/7" if strip else "/shop/books/7")
         measured = (await client.get("/metrics")).text
     assert 'handler="/books/{book_id}"' in measured
@@ -86,7 +86,7 @@ async def test_only_a_trusted_proxy_can_name_the_client(
         "x-forwarded-proto": "https",
     }
     async with (
-        serving(make(router, settings=settings), settings) as server,
+        serving(make_app(router, settings=settings), settings) as server,
         reverse_proxy(server.port, prefix="", strip=True, forwarded=forwarded) as url,
         httpx.AsyncClient() as http,
     ):

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter, Request, Response
-from http_app import make, serving
-from raw_http import RawClient, connected, open_connections
+from http_app import make_app, serving
+from raw_http import RawClient, connected, wait_for_connections
 
 from chassis import ServiceSettings
 from chassis.http import ServerSentEvent, event_stream
@@ -78,7 +78,7 @@ def settings(**changed: Any) -> ServiceSettings:
 
 def server(**changed: Any) -> Any:
     chosen = settings(**changed)
-    return serving(make(router, settings=chosen), chosen)
+    return serving(make_app(router, settings=chosen), chosen)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ async def test_an_endless_head_is_refused(first: bytes, piece: bytes, status: in
         assert answer.headers["connection"] == "close"
         # The limit is high, because bytes in the kernel's buffers count as sent.
         assert await sending < 16 * MIB
-        await open_connections(running, 0)
+        await wait_for_connections(running, 0)
 
 
 async def test_a_head_within_the_limits_is_accepted() -> None:
@@ -144,7 +144,7 @@ async def test_endless_trailers_are_refused(piece: bytes) -> None:
     async with server() as running, connected(running) as client:
         head = b"POST /books HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n0\r\n"
         assert await client.send_until_disconnected(head, piece, 64 * MIB) < 16 * MIB
-        await open_connections(running, 0)
+        await wait_for_connections(running, 0)
 
 
 @pytest.mark.parametrize(
@@ -180,8 +180,8 @@ async def test_a_silent_client_times_out(said: bytes, statuses: list[int]) -> No
             assert answer.status == status
             if status == 408:
                 assert "took" in answer.problem["detail"]
-        assert await client.closed() == b""
-        await open_connections(running, 0)
+        assert await client.read_until_closed() == b""
+        await wait_for_connections(running, 0)
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,8 @@ async def test_slow_bytes_do_not_extend_a_timeout(said: bytes) -> None:
     async with server(**times) as running, connected(running) as client:
         await client.send(said)
         dripping = asyncio.create_task(client.drip(b"a" * 9000, 0.01))
-        await client.closed()
-        await open_connections(running, 0)
+        await client.read_until_closed()
+        await wait_for_connections(running, 0)
         dripping.cancel()
 
 
@@ -214,9 +214,9 @@ async def test_an_idle_client_stays_connected_between_requests() -> None:
 async def test_a_client_that_does_not_read_its_response_is_disconnected() -> None:
     async with server(http_send_timeout_seconds=0.3) as running, connected(running) as client:
         await client.send(b"GET /long HTTP/1.1\r\n" + HOST + b"\r\n")
-        await open_connections(running, 1)
-        await open_connections(running, 0)
-        assert len(await client.closed()) < 32 * MIB
+        await wait_for_connections(running, 1)
+        await wait_for_connections(running, 0)
+        assert len(await client.read_until_closed()) < 32 * MIB
 
 
 async def test_a_connection_above_the_limit_replaces_the_one_idle_longest() -> None:
@@ -228,7 +228,7 @@ async def test_a_connection_above_the_limit_replaces_the_one_idle_longest() -> N
         for client in (first, second, third, first):
             await _ask(client)
         late = await stack.enter_async_context(connected(running))
-        assert await second.closed() == b""
+        assert await second.read_until_closed() == b""
         for client in (late, first, third):
             await _ask(client)
 
@@ -246,7 +246,7 @@ async def test_a_connection_above_the_limit_is_refused_if_none_is_idle() -> None
             answer = await late.answer()
             assert (answer.status, answer.headers["retry-after"]) == (503, "1")
             assert answer.problem["detail"] == "too many connections"
-            assert await late.closed() == b""
+            assert await late.read_until_closed() == b""
         Stage.finish.set()
         assert (await client.answer()).body == b'"slow"'
 
@@ -268,7 +268,7 @@ async def test_a_client_that_pipelines_endless_requests_is_disconnected(path: by
         first = b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n"
         sent = await client.send_until_disconnected(first, (GET + b"\r\n") * 100, 16 * MIB)
         assert sent < 8 * MIB
-        await open_connections(running, 0)
+        await wait_for_connections(running, 0)
 
 
 async def test_an_event_stream_with_a_pipelined_request_ends_with_its_client() -> None:
@@ -277,7 +277,7 @@ async def test_an_event_stream_with_a_pipelined_request_ends_with_its_client() -
         assert (await client.answer()).status == 200
         await client.send(GET + b"\r\n")
         await asyncio.sleep(0.05)
-        client.leave()
+        client.close()
         await asyncio.wait_for(Stage.closed.wait(), 60)
 
 
@@ -289,7 +289,7 @@ async def test_an_upgrade_request_is_answered_over_http_1_1(protocol: str) -> No
         )
         answer = await client.answer()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
-        assert await client.closed() == b""
+        assert await client.read_until_closed() == b""
 
 
 @pytest.mark.parametrize(
@@ -305,4 +305,4 @@ async def test_invalid_requests_are_answered_with_a_problem(garbage: bytes) -> N
         await client.send(garbage)
         answer = await client.answer()
         assert answer.problem["title"] == "Bad Request"
-        assert await client.closed() == b""
+        assert await client.read_until_closed() == b""

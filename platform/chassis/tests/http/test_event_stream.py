@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from http_app import ask, make, reading, reading_from, serving
+from http_app import client_for, make_app, reading, reading_from, serving
 from structlog.testing import capture_logs
 
 from chassis import ServiceSettings, deadline
@@ -23,7 +23,7 @@ class Stream:
         async def events(request: Request) -> Response:
             return event_stream(request, self._events(), **options)
 
-        self.app: FastAPI = make(router)
+        self.app: FastAPI = make_app(router)
 
     async def _events(self) -> AsyncIterator[ServerSentEvent]:
         try:
@@ -41,7 +41,7 @@ async def test_events_have_the_format_of_the_standard() -> None:
     stream.feed.put_nowait(ServerSentEvent("second"))
     stream.feed.put_nowait(ServerSentEvent("", id="a\nb"))
     stream.feed.put_nowait(None)
-    async with ask(stream.app) as http:
+    async with client_for(stream.app) as http:
         answer = await http.get("/events")
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["cache-control"] == "no-store"
@@ -99,7 +99,7 @@ async def test_an_endless_stream_ends_when_the_service_stops() -> None:
     async def events(request: Request) -> Response:
         return event_stream(request, endless())
 
-    app = make(router)
+    app = make_app(router)
     async with reading(app) as (_, lines):
         assert await anext(lines) == "data: more"
         app.state.closing.set()
@@ -124,7 +124,7 @@ async def test_events_that_fail_end_the_stream_with_a_hint_and_without_the_error
     stream = Stream()
     stream.feed.put_nowait(ServerSentEvent("sold"))
     stream.feed.put_nowait(RuntimeError("s3cret"))
-    async with ask(stream.app) as http:
+    async with client_for(stream.app) as http:
         with capture_logs() as lines:
             answer = await http.get("/events")
     assert answer.text == "data: sold\n\nretry: 1000\n\n"
@@ -144,7 +144,9 @@ async def test_a_stream_may_call_other_services_for_longer_than_a_request_may() 
         left.append(deadline.remaining())
         return event_stream(request, watching())
 
-    async with ask(make(router, settings=ServiceSettings(request_timeout_seconds=1000))) as http:
+    async with client_for(
+        make_app(router, settings=ServiceSettings(request_timeout_seconds=1000))
+    ) as http:
         await http.get("/events")
     assert left[0] is not None
     assert 500 < left[0] <= 1000

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request, Response
-from http_app import ask, make, serving
+from http_app import client_for, make_app, serving
 from prometheus_client import REGISTRY
 
 from chassis import Overloaded, ServiceSettings, deadline
@@ -30,7 +30,7 @@ class Shop:
         router.get("/events")(self._follow)
         defaults = {"http_max_requests": AT_WORK, "http_max_waiting": WAITING}
         self.settings = ServiceSettings(http_port=0, **(defaults | limits))  # type: ignore[arg-type]
-        self.app: FastAPI = make(router, settings=self.settings)
+        self.app: FastAPI = make_app(router, settings=self.settings)
 
     async def _order(self, request: Request) -> str:
         self.at_work += 1
@@ -50,18 +50,18 @@ class Shop:
         return event_stream(request, events())
 
 
-def refused(what: str) -> float:
+def refused_count(what: str) -> float:
     return REGISTRY.get_sample_value("requests_refused_total", {"what": what}) or 0
 
 
-async def until_at_work(shop: Shop, count: int) -> None:
+async def wait_until_at_work(shop: Shop, count: int) -> None:
     async with asyncio.timeout(60):
         while shop.at_work < count:
             await asyncio.sleep(0.01)
 
 
 async def test_under_four_times_the_load_accepted_requests_finish_and_others_get_503() -> None:
-    shop, before = Shop(), refused("HTTP requests")
+    shop, before = Shop(), refused_count("HTTP requests")
     capacity = AT_WORK + WAITING
     async with serving(shop.app, shop.settings) as server:
         url = f"http://127.0.0.1:{server.port}"
@@ -87,7 +87,7 @@ async def test_under_four_times_the_load_accepted_requests_finish_and_others_get
             answers = await asyncio.gather(*placed)
     assert Counter(answer.status_code for answer in answers) == {200: capacity, 503: 3 * capacity}
     assert shop.most_at_work == AT_WORK
-    assert refused("HTTP requests") - before == 3 * capacity
+    assert refused_count("HTTP requests") - before == 3 * capacity
 
 
 async def test_a_place_is_free_again_after_each_request_however_it_ended() -> None:
@@ -105,7 +105,7 @@ async def test_a_place_is_free_again_after_each_request_however_it_ended() -> No
     shop.app.include_router(router)
 
     shop.finish.set()
-    async with ask(shop.app) as client:
+    async with client_for(shop.app) as client:
         for _ in range(2):
             assert (await client.post("/fails")).status_code == 500
             assert (await client.post("/reads", content=b"a" * 11)).status_code == 413
@@ -115,9 +115,9 @@ async def test_a_place_is_free_again_after_each_request_however_it_ended() -> No
 
 async def test_a_request_that_waits_longer_than_its_deadline_is_refused() -> None:
     shop = Shop(request_timeout_seconds=0.1)
-    async with ask(shop.app) as client:
+    async with client_for(shop.app) as client:
         working = [asyncio.create_task(client.post("/orders")) for _ in range(AT_WORK)]
-        await until_at_work(shop, AT_WORK)
+        await wait_until_at_work(shop, AT_WORK)
         assert (await client.post("/orders")).status_code == 503
         shop.finish.set()
         assert {answer.status_code for answer in await asyncio.gather(*working)} == {200}
@@ -125,8 +125,8 @@ async def test_a_request_that_waits_longer_than_its_deadline_is_refused() -> Non
 
 
 async def test_event_streams_have_a_limit_of_their_own() -> None:
-    shop, before = Shop(http_max_event_streams=2 * AT_WORK), refused("event streams")
-    async with ask(shop.app) as client:
+    shop, before = Shop(http_max_event_streams=2 * AT_WORK), refused_count("event streams")
+    async with client_for(shop.app) as client:
         following = [asyncio.create_task(client.get("/events")) for _ in range(2 * AT_WORK)]
         await asyncio.sleep(0)
         async with asyncio.timeout(60):
@@ -134,9 +134,9 @@ async def test_event_streams_have_a_limit_of_their_own() -> None:
                 await asyncio.sleep(0.01)
         assert answer.headers["retry-after"] == "1"
         assert answer.json()["detail"].startswith("too many event streams")
-        assert refused("event streams") - before == 1
+        assert refused_count("event streams") - before == 1
         ordering = [asyncio.create_task(client.post("/orders")) for _ in range(AT_WORK)]
-        await until_at_work(shop, AT_WORK)
+        await wait_until_at_work(shop, AT_WORK)
         shop.finish.set()
         answers = await asyncio.gather(*following, *ordering)
         assert {answer.status_code for answer in answers} == {200}

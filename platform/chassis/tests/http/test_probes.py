@@ -7,7 +7,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from fastapi import APIRouter
-from http_app import ask, make
+from http_app import client_for, make_app
 
 from chassis.database import Database
 from chassis.events.producer.event_factory import EventFactory
@@ -22,11 +22,11 @@ def readiness() -> Readiness:
 
 @pytest_asyncio.fixture
 async def http(readiness: Readiness) -> AsyncIterator[httpx.AsyncClient]:
-    async with ask(make(readiness=readiness)) as client:
+    async with client_for(make_app(readiness=readiness)) as client:
         yield client
 
 
-async def codes(http: httpx.AsyncClient) -> tuple[int, int, int]:
+async def probe_codes(http: httpx.AsyncClient) -> tuple[int, int, int]:
     """Return the status codes of /livez, /startupz and /readyz."""
     probes = [await http.get(path) for path in ("/livez", "/startupz", "/readyz")]
     return probes[0].status_code, probes[1].status_code, probes[2].status_code
@@ -35,7 +35,7 @@ async def codes(http: httpx.AsyncClient) -> tuple[int, int, int]:
 async def test_a_service_that_starts_is_live_and_neither_started_nor_ready(
     http: httpx.AsyncClient,
 ) -> None:
-    assert await codes(http) == (200, 503, 503)
+    assert await probe_codes(http) == (200, 503, 503)
     assert (await http.get("/readyz")).json()["status"] == "starting"
 
 
@@ -43,7 +43,7 @@ async def test_a_service_that_has_started_is_ready(
     http: httpx.AsyncClient, readiness: Readiness
 ) -> None:
     await readiness.begin()
-    assert await codes(http) == (200, 200, 200)
+    assert await probe_codes(http) == (200, 200, 200)
     assert (await http.get("/readyz")).json() == {"status": "ready", "dependencies": {}}
 
 
@@ -52,7 +52,7 @@ async def test_without_the_broker_a_service_is_degraded_and_ready(
 ) -> None:
     readiness.depend_on(None, lambda: {"broker": "unavailable"})
     await readiness.begin()
-    assert await codes(http) == (200, 200, 200)
+    assert await probe_codes(http) == (200, 200, 200)
     assert (await http.get("/readyz")).json() == {
         "status": "degraded",
         "dependencies": {"broker": "unavailable"},
@@ -74,7 +74,7 @@ async def test_a_service_that_drains_is_live_and_not_ready(
     http: httpx.AsyncClient, readiness: Readiness
 ) -> None:
     readiness.started = readiness.draining = True
-    assert await codes(http) == (200, 200, 503)
+    assert await probe_codes(http) == (200, 200, 503)
     assert (await http.get("/readyz")).json()["status"] == "draining"
 
 
@@ -84,30 +84,30 @@ async def test_without_its_database_a_service_is_live_and_not_ready(
     database = Database(own_postgres.url(), EventFactory("bookshop"))
     readiness.depend_on(database, lambda: {"broker": "ok"})
     await readiness.begin()
-    await become(http, (200, 200, 200))
+    await wait_for_codes(http, (200, 200, 200))
 
     own_postgres.kill()
-    await become(http, (200, 200, 503))
+    await wait_for_codes(http, (200, 200, 503))
     answer = await http.get("/readyz")
     assert answer.json()["status"] == "unavailable"
     assert "refused" in answer.json()["dependencies"]["database"]
     assert answer.headers["retry-after"] == "1"
 
     own_postgres.start()
-    await become(http, (200, 200, 200))
+    await wait_for_codes(http, (200, 200, 200))
 
     # A database that hangs is unavailable too.
     own_postgres.pause()
-    await become(http, (200, 200, 503))
+    await wait_for_codes(http, (200, 200, 503))
     assert (await http.get("/readyz")).json()["status"] == "unavailable"
     own_postgres.resume()
     await asyncio.to_thread(database.close)
 
 
-async def become(http: httpx.AsyncClient, expected: tuple[int, int, int]) -> None:
+async def wait_for_codes(http: httpx.AsyncClient, expected: tuple[int, int, int]) -> None:
     """Wait until the probes answer with these codes; a check's result is kept for a moment."""
     async with asyncio.timeout(60):
-        while await codes(http) != expected:
+        while await probe_codes(http) != expected:
             await asyncio.sleep(0.05)
 
 
@@ -143,11 +143,11 @@ async def test_only_a_service_with_routes_of_its_own_documents_them() -> None:
     async def books() -> list[str]:
         return []
 
-    async with ask(make(router)) as http:
+    async with client_for(make_app(router)) as http:
         assert (await http.get("/docs")).status_code == 200
         paths = (await http.get("/openapi.json")).json()["paths"]
         assert list(paths) == ["/books"]
-    async with ask(make()) as http:
+    async with client_for(make_app()) as http:
         assert (await http.get("/docs")).status_code == 404
         assert (await http.get("/openapi.json")).status_code == 404
 
@@ -159,7 +159,7 @@ async def test_requests_are_counted_and_timed_by_route_except_for_probes() -> No
     async def shelf(number: int) -> int:
         return number
 
-    async with ask(make(router)) as http:
+    async with client_for(make_app(router)) as http:
         for path in ("/shelves/1", "/shelves/2", "/shelves/x", "/livez", "/nowhere"):
             await http.get(path)
         metrics = (await http.get("/metrics")).text
@@ -177,5 +177,5 @@ async def test_metrics_show_a_services_own_metrics() -> None:
     from prometheus_client import Counter
 
     Counter("books_wrapped_total", "Books wrapped.").inc(3)
-    async with ask(make()) as http:
+    async with client_for(make_app()) as http:
         assert "books_wrapped_total 3.0" in (await http.get("/metrics")).text

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from fastapi import APIRouter, Query
-from http_app import ask, make, serving
+from http_app import client_for, make_app, serving
 from pydantic import BaseModel, Field
 from structlog.testing import capture_logs
 
@@ -79,11 +79,13 @@ async def books(limit: Annotated[int, Query(le=100)]) -> int:
 
 @pytest_asyncio.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with ask(make(router, settings=ServiceSettings(request_max_bytes=1000))) as client:
+    async with client_for(
+        make_app(router, settings=ServiceSettings(request_max_bytes=1000))
+    ) as client:
         yield client
 
 
-def of(answer: httpx.Response) -> dict[str, object]:
+def problem_of(answer: httpx.Response) -> dict[str, object]:
     assert answer.headers["content-type"] == "application/problem+json"
     problem: dict[str, object] = answer.json()
     assert problem["status"] == answer.status_code
@@ -111,12 +113,12 @@ async def test_a_domain_error_is_a_problem_with_its_detail(
     assert answer.status_code == status
     error = ERRORS[name]
     assert isinstance(error, DomainError)
-    assert of(answer)["detail"] == error.detail
-    assert of(answer)["title"] == error.title
+    assert problem_of(answer)["detail"] == error.detail
+    assert problem_of(answer)["title"] == error.title
 
 
 async def test_a_domain_error_names_the_invalid_field(http: httpx.AsyncClient) -> None:
-    problem = of(await http.get("/errors/invalid"))
+    problem = problem_of(await http.get("/errors/invalid"))
     assert problem["errors"] == [{"field": "lines.0.price", "detail": "not a price"}]
 
 
@@ -130,7 +132,7 @@ async def test_without_the_database_the_answer_is_503_with_retry_after(
 ) -> None:
     answer = await http.get(f"/errors/{name}")
     assert answer.status_code == 503
-    assert of(answer)["detail"] == "the database is unavailable"
+    assert problem_of(answer)["detail"] == "the database is unavailable"
     assert answer.headers["retry-after"] == "1"
     assert "s3cret" not in answer.text
 
@@ -141,7 +143,7 @@ async def test_an_unknown_error_is_500_without_its_text_and_is_logged(
     with capture_logs() as lines:
         answer = await http.get("/errors/unknown")
     assert answer.status_code == 500
-    assert of(answer)["title"] == "Internal error"
+    assert problem_of(answer)["title"] == "Internal error"
     assert "s3cret" not in answer.text
     assert [line["path"] for line in lines if line["log_level"] == "error"] == ["/errors/unknown"]
 
@@ -149,7 +151,7 @@ async def test_an_unknown_error_is_500_without_its_text_and_is_logged(
 async def test_a_wrong_body_names_each_field(http: httpx.AsyncClient) -> None:
     answer = await http.post("/orders", json={"lines": [{"sku": "a", "quantity": 0}, {}]})
     assert answer.status_code == 422
-    errors = of(answer)["errors"]
+    errors = problem_of(answer)["errors"]
     assert isinstance(errors, list)
     assert [error["field"] for error in errors] == [
         "lines.0.quantity",
@@ -160,15 +162,17 @@ async def test_a_wrong_body_names_each_field(http: httpx.AsyncClient) -> None:
 
 async def test_a_problem_stays_small_however_many_fields_are_invalid() -> None:
     limits = ServiceSettings(request_max_bytes=1024 * 1024)
-    async with ask(make(router, settings=limits)) as http:
+    async with client_for(make_app(router, settings=limits)) as http:
         answer = await http.post("/orders", json={"lines": [{}] * 5000})
         long_key = await http.post("/strict", json={"k" * 500_000: 1})
     assert answer.status_code == 422
-    errors = of(answer)["errors"]
+    errors = problem_of(answer)["errors"]
     assert isinstance(errors, list)
     assert len(errors) == 20
     assert errors[1] == {"field": "lines.0.quantity", "detail": "Field required"}
-    assert str(of(answer)["detail"]).endswith("lines.9.quantity: Field required; and 9980 more")
+    assert str(problem_of(answer)["detail"]).endswith(
+        "lines.9.quantity: Field required; and 9980 more"
+    )
     assert long_key.status_code == 422
     assert len(long_key.content) < 1000
 
@@ -176,7 +180,7 @@ async def test_a_problem_stays_small_however_many_fields_are_invalid() -> None:
 async def test_a_wrong_parameter_is_named(http: httpx.AsyncClient) -> None:
     answer = await http.get("/books", params={"limit": 101})
     assert answer.status_code == 422
-    assert "limit" in str(of(answer)["detail"])
+    assert "limit" in str(problem_of(answer)["detail"])
 
 
 @pytest.mark.parametrize("content", [b"{lines", b'"\xff"'])
@@ -187,7 +191,7 @@ async def test_a_body_of_invalid_json_is_a_problem_of_the_body(
         "/orders", content=content, headers={"content-type": "application/json"}
     )
     assert answer.status_code == 422
-    errors = of(answer)["errors"]
+    errors = problem_of(answer)["errors"]
     assert isinstance(errors, list)
     assert errors[0]["field"] == "body"
 
@@ -199,17 +203,17 @@ async def test_a_body_with_another_content_type_is_415_and_names_the_right_one(
     headers = {"content-type": content_type} if content_type else {}
     answer = await http.post("/orders", content=b'{"lines": []}', headers=headers)
     assert answer.status_code == 415
-    assert of(answer)["detail"] == "Content-Type must be application/json"
+    assert problem_of(answer)["detail"] == "Content-Type must be application/json"
 
 
 async def test_a_path_with_a_trailing_slash_is_not_redirected(http: httpx.AsyncClient) -> None:
-    assert of(await http.get("/books/"))["status"] == 404
+    assert problem_of(await http.get("/books/"))["status"] == 404
 
 
 async def test_an_unknown_path_and_a_wrong_method_are_problems(http: httpx.AsyncClient) -> None:
-    assert of(await http.get("/nowhere"))["status"] == 404
+    assert problem_of(await http.get("/nowhere"))["status"] == 404
     wrong = await http.delete("/orders")
-    assert of(wrong)["status"] == 405
+    assert problem_of(wrong)["status"] == 405
     assert wrong.headers["allow"] == "POST"
 
 
@@ -228,11 +232,13 @@ async def test_a_body_over_the_limit_is_413_whether_its_length_is_announced_or_n
     content = b"x" * 1100 if announced else pieces(1100)
     answer = await http.post("/orders", content=content)
     assert answer.status_code == 413
-    assert "1000 bytes" in str(of(answer)["detail"])
+    assert "1000 bytes" in str(problem_of(answer)["detail"])
 
 
 async def test_a_body_announced_as_too_large_is_refused_before_it_comes() -> None:
-    async with serving(make(router, settings=ServiceSettings(request_max_bytes=1000))) as server:
+    async with serving(
+        make_app(router, settings=ServiceSettings(request_max_bytes=1000))
+    ) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"POST /orders HTTP/1.1\r\nhost: x\r\ncontent-length: 1001\r\n\r\n")
         assert b" 413 " in await asyncio.wait_for(reader.readline(), 60)

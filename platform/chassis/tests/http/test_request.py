@@ -3,7 +3,7 @@
 import httpx
 import pytest
 from fastapi import APIRouter
-from http_app import ask, make
+from http_app import client_for, make_app
 from structlog.testing import capture_logs
 
 from chassis import ServiceSettings, deadline
@@ -31,19 +31,21 @@ async def trace() -> tuple[str | None, str | None]:
 
 
 async def test_a_request_has_a_deadline_for_its_calls() -> None:
-    async with ask(make(router, settings=ServiceSettings(request_timeout_seconds=1000))) as http:
+    async with client_for(
+        make_app(router, settings=ServiceSettings(request_timeout_seconds=1000))
+    ) as http:
         for path in ("/seconds", "/seconds-on-a-thread"):
             assert 500 < (await http.get(path)).json() <= 1000
 
 
 async def test_an_incoming_trace_context_is_kept_without_recording() -> None:
-    async with ask(make(router)) as http:
+    async with client_for(make_app(router)) as http:
         headers = {"traceparent": TRACEPARENT, "tracestate": "vendor=1"}
         assert (await http.get("/trace", headers=headers)).json() == [TRACEPARENT, "vendor=1"]
 
 
 async def test_without_a_header_and_a_backend_there_is_no_trace() -> None:
-    async with ask(make(router)) as http:
+    async with client_for(make_app(router)) as http:
         assert (await http.get("/trace")).json() == [None, None]
         headers = {"traceparent": "garbage"}
         assert (await http.get("/trace", headers=headers)).json() == [None, None]
@@ -60,7 +62,7 @@ async def logged(http: httpx.AsyncClient, path: str) -> list[str]:
 
 
 async def test_each_request_is_logged_except_for_probes() -> None:
-    async with ask(make(router)) as http:
+    async with client_for(make_app(router)) as http:
         assert await logged(http, "/seconds?secret=1") == ["GET /seconds 200"]
         assert await logged(http, "/nowhere") == ["GET /nowhere 404"]
         assert await logged(http, "/a%0Aline") == ["GET /a%0Aline 404"]

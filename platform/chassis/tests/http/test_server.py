@@ -7,7 +7,7 @@ from collections import Counter
 import httpx
 import pytest
 from fastapi import APIRouter
-from http_app import make, serving
+from http_app import make_app, serving
 
 from chassis import ServiceSettings
 from chassis.http.server import HttpServer
@@ -45,23 +45,23 @@ async def test_a_port_in_use_is_an_error_that_names_its_variable() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        server = HttpServer(make(), ServiceSettings(http_port=port))
+        server = HttpServer(make_app(), ServiceSettings(http_port=port))
         with pytest.raises(PortInUse, match=f"port {port} on 127.0.0.1.*APP_HTTP_PORT"):
             await server.start()
 
 
 async def test_a_port_with_connections_in_time_wait_is_free() -> None:
-    async with serving(make(router)) as first:
+    async with serving(make_app(router)) as first:
         async with httpx.AsyncClient() as client:
             await client.get(f"http://127.0.0.1:{first.port}/book")
             await first.stop(1)
-        again = HttpServer(make(router), ServiceSettings(http_port=first.port))
+        again = HttpServer(make_app(router), ServiceSettings(http_port=first.port))
         await again.start()
         await again.stop(0)
 
 
 async def test_a_running_request_is_answered_before_the_server_ends() -> None:
-    async with serving(make(router)) as server, httpx.AsyncClient() as client:
+    async with serving(make_app(router)) as server, httpx.AsyncClient() as client:
         url = f"http://127.0.0.1:{server.port}/slow"
         asked = asyncio.create_task(client.get(url, timeout=60))
         await Slow.asked.wait()
@@ -78,7 +78,7 @@ async def test_a_running_request_is_answered_before_the_server_ends() -> None:
 
 
 async def test_a_slow_request_does_not_delay_the_stop() -> None:
-    async with serving(make(router)) as server, httpx.AsyncClient() as client:
+    async with serving(make_app(router)) as server, httpx.AsyncClient() as client:
         url = f"http://127.0.0.1:{server.port}/slow"
         asked = asyncio.create_task(client.get(url, timeout=60))
         await Slow.asked.wait()
@@ -88,7 +88,7 @@ async def test_a_slow_request_does_not_delay_the_stop() -> None:
 
 
 async def test_a_connection_that_is_not_accepted_yet_is_answered() -> None:
-    async with serving(make(router)) as server:
+    async with serving(make_app(router)) as server:
         # The socket is blocking, so that the event loop cannot accept it before the server stops.
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(b"GET /book HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
@@ -97,7 +97,7 @@ async def test_a_connection_that_is_not_accepted_yet_is_answered() -> None:
 
 
 async def test_silent_connections_are_closed() -> None:
-    async with serving(make(router)) as server:
+    async with serving(make_app(router)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         await asyncio.wait_for(server.stop(600), 60)
         assert await reader.read() == b""
@@ -112,18 +112,18 @@ async def test_clients_under_load_on_open_connections_are_all_answered(
     readiness.started = True
     outcomes: Counter[str] = Counter()
     # The time to linger is long, because clients may be slow on a busy machine.
-    async with serving(make(router, readiness=readiness), linger_seconds=30) as server:
+    async with serving(make_app(router, readiness=readiness), linger_seconds=30) as server:
         load = [asyncio.create_task(_send_requests(server.port, outcomes)) for _ in range(24)]
-        await _reached(outcomes, 100)
+        await _wait_for_answers(outcomes, 100)
         readiness.draining = True
-        await _reached(outcomes, outcomes["answered"] + while_draining)
+        await _wait_for_answers(outcomes, outcomes["answered"] + while_draining)
         await server.stop(60)
         await asyncio.gather(*load)
     assert outcomes["refused"] == 24, "each client ends when its connection is refused"
     assert set(outcomes) == {"answered", "refused"}, "and none because it was disconnected"
 
 
-async def _reached(outcomes: Counter[str], answered: int) -> None:
+async def _wait_for_answers(outcomes: Counter[str], answered: int) -> None:
     async with asyncio.timeout(60):
         while outcomes["answered"] < answered:
             await asyncio.sleep(0.01)

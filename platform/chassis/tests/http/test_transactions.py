@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bookshop import journal, sold
 from fastapi import APIRouter
-from http_app import ask, make
+from http_app import client_for, make_app
 from sqlalchemy import func, insert, select
 
 from bookstore.v1 import BookSold
@@ -46,12 +46,12 @@ async def get_sales(read: RouteRead) -> tuple[int, int]:
 async def test_the_changes_and_events_of_a_route_are_one_commit(
     new_database: Callable[[str], str],
 ) -> None:
-    app = make(router)
+    app = make_app(router)
     app.state.database = database = Database(
         new_database("bookstore"), EventFactory("bookstore", (BookSold,))
     )
     try:
-        async with ask(app) as client:
+        async with client_for(app) as client:
             assert (await client.post("/sales/1")).json() == "sold"
             assert (await client.post("/sales/2?fails=true")).status_code == 500
             assert (await client.get("/sales")).json() == [1, 1]
@@ -62,8 +62,8 @@ async def test_the_changes_and_events_of_a_route_are_one_commit(
 async def test_a_route_without_its_database_answers_503_with_retry_after(
     own_postgres: PostgresServer,
 ) -> None:
-    app = make(router)
-    async with ask(app) as client:
+    app = make_app(router)
+    async with client_for(app) as client:
         answers = [await client.get("/sales"), await client.post("/sales/1")]
         own_postgres.stop()
         app.state.database = Database(own_postgres.url(), EventFactory("bookstore"))

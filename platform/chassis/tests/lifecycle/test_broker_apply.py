@@ -8,9 +8,9 @@ from subprocess import CompletedProcess
 import psycopg
 import pytest
 from bookshop import eventually, prepare_database
+from bookstore_process import BookstoreProcess
 from certificates import Authority
 from relaying import STREAM, Shop, StreamView
-from stall import Stall
 
 from localservers import NatsServer, PostgresServer, free_port
 
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.timeout(300)
 async def test_in_production_a_service_is_degraded_until_a_release_creates_its_streams(
     tmp_path: Path, nats: NatsServer
 ) -> None:
-    stall = Stall(tmp_path, nats_url=nats.url, environment="production")
-    assert stall.command("migrate").returncode == 0
-    with stall:
+    bookstore = BookstoreProcess(tmp_path, nats_url=nats.url, environment="production")
+    assert bookstore.command("migrate").returncode == 0
+    with bookstore:
         advice = "`python -m bookstore broker apply` creates it"
         missing_streams = {
             "publishing": f"stream 'bookstore' is missing: {advice}",
@@ -31,21 +31,21 @@ async def test_in_production_a_service_is_degraded_until_a_release_creates_its_s
         }
 
         async def names_both() -> bool:
-            answer = (await stall.answers("/readyz", 200)).json()
+            answer = (await bookstore.wait_for_answer("/readyz", 200)).json()
             states = answer["dependencies"]
             named = missing_streams.items() <= states.items()
             return bool(named and answer["status"] == "degraded")
 
         await eventually(names_both, 60)
 
-        missing = await asyncio.to_thread(stall.command, "broker", "apply", "--check")
+        missing = await asyncio.to_thread(bookstore.command, "broker", "apply", "--check")
         assert (missing.returncode, missing.stderr) == (1, "")
         assert missing.stdout.startswith("stream bookstore        missing bookstore.v1.")
-        made = await asyncio.to_thread(stall.command, "broker", "apply")
+        made = await asyncio.to_thread(bookstore.command, "broker", "apply")
         assert (made.returncode, made.stderr) == (0, "")
         assert made.stdout == missing.stdout.replace("missing", "made")
-        await stall.ready()
-    again = await asyncio.to_thread(stall.command, "broker", "apply", "--check")
+        await bookstore.wait_until_ready()
+    again = await asyncio.to_thread(bookstore.command, "broker", "apply", "--check")
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout == "stream bookstore        unchanged\nstream slipway-members  unchanged\n"
 
@@ -53,8 +53,8 @@ async def test_in_production_a_service_is_degraded_until_a_release_creates_its_s
 def test_more_copies_than_the_broker_can_keep_are_refused_with_its_reason(
     tmp_path: Path, nats: NatsServer
 ) -> None:
-    stall = Stall(tmp_path, nats_url=nats.url, stream_replicas="3")
-    ran = stall.command("broker", "apply", "--wait", "0")
+    bookstore = BookstoreProcess(tmp_path, nats_url=nats.url, stream_replicas="3")
+    ran = bookstore.command("broker", "apply", "--wait", "0")
     assert (ran.returncode, ran.stdout) == (69, "")
     assert ran.stderr.startswith("the broker refused: ")
     assert "replicas" in ran.stderr
@@ -62,28 +62,28 @@ def test_more_copies_than_the_broker_can_keep_are_refused_with_its_reason(
 
 def test_the_command_waits_for_an_unavailable_broker_and_names_it(tmp_path: Path) -> None:
     url = f"nats://127.0.0.1:{free_port()}"
-    ran = Stall(tmp_path, nats_url=url).command("broker", "apply", "--wait", "1")
+    ran = BookstoreProcess(tmp_path, nats_url=url).command("broker", "apply", "--wait", "1")
     assert (ran.returncode, ran.stdout) == (69, "")
     first, *_, last = ran.stderr.splitlines()
     assert first.startswith(f"waiting: the broker at {url} cannot be reached: ")
     assert last.startswith(f"the broker at {url} cannot be reached: ")
-    wrong = Stall(tmp_path, nats_url=url).command("broker", "destroy")
+    wrong = BookstoreProcess(tmp_path, nats_url=url).command("broker", "destroy")
     assert wrong.returncode == 64
 
 
-async def applies(stall: Stall, *options: str) -> CompletedProcess[str]:
-    return await asyncio.to_thread(stall.command, "broker", "apply", *options)
+async def apply(bookstore: BookstoreProcess, *options: str) -> CompletedProcess[str]:
+    return await asyncio.to_thread(bookstore.command, "broker", "apply", *options)
 
 
 async def test_two_concurrent_releases_both_succeed(tmp_path: Path, nats: NatsServer) -> None:
-    stalls = [Stall(tmp_path / name, nats_url=nats.url) for name in "ab"]
-    for ran in await asyncio.gather(*map(applies, stalls)):
+    services = [BookstoreProcess(tmp_path / name, nats_url=nats.url) for name in "ab"]
+    for ran in await asyncio.gather(*map(apply, services)):
         assert (ran.returncode, ran.stdout.count("\n")) == (0, 2)
-    check = await applies(stalls[0], "--check")
+    check = await apply(services[0], "--check")
     assert (check.returncode, check.stderr) == (0, "")
 
 
-async def made_after(nats: NatsServer) -> str | None:
+async def rank_before_creation(nats: NatsServer) -> str | None:
     """Return up to which rank the stream says that events were sent before it was created."""
     info = await StreamView(nats.url).api(f"STREAM.INFO.{STREAM}")
     rank: str | None = info["config"]["metadata"].get("slipway.made-after-rank")
@@ -106,7 +106,7 @@ async def test_the_command_waits_for_the_database_to_say_how_far_events_were_sen
     await StreamView(nats.url).api(f"STREAM.DELETE.{STREAM}")
     own_postgres.stop()
     applying = asyncio.create_task(
-        applies(Stall(tmp_path, nats_url=nats.url, database_url=url), "--wait", "200")
+        apply(BookstoreProcess(tmp_path, nats_url=nats.url, database_url=url), "--wait", "200")
     )
     # The command waits for the database: it is still running, and has created no stream.
     done, _ = await asyncio.wait({applying}, timeout=5)
@@ -117,7 +117,7 @@ async def test_the_command_waits_for_the_database_to_say_how_far_events_were_sen
     assert made.returncode == 0
     for line in made.stderr.splitlines():
         assert line.startswith("waiting: the database bookstore on 127.0.0.1 cannot say how far ")
-    assert await made_after(nats) == "3"
+    assert await rank_before_creation(nats) == "3"
 
 
 @pytest.mark.parametrize("options", [(), ("--check",)])
@@ -126,8 +126,8 @@ async def test_an_unavailable_database_is_named_and_no_stream_created(
 ) -> None:
     url = own_postgres.create_database("bookstore")
     own_postgres.stop()
-    stall = Stall(tmp_path, nats_url=nats.url, database_url=url)
-    ran = await applies(stall, "--wait", "0", *options)
+    bookstore = BookstoreProcess(tmp_path, nats_url=nats.url, database_url=url)
+    ran = await apply(bookstore, "--wait", "0", *options)
     assert (ran.returncode, ran.stdout) == (69, "")
     (line,) = ran.stderr.splitlines()
     assert line.startswith("the database bookstore on 127.0.0.1 cannot say how far events ")
@@ -143,7 +143,7 @@ async def test_a_database_without_permissions_does_not_count_as_one_that_sent_no
     await asyncio.to_thread(prepare_database, url)
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute("CREATE ROLE stranger LOGIN")
-        stall = Stall(
+        bookstore = BookstoreProcess(
             tmp_path, nats_url=nats.url, database_url=url.replace("postgres@", "stranger@")
         )
         for denied, reason in (
@@ -151,7 +151,7 @@ async def test_a_database_without_permissions_does_not_count_as_one_that_sent_no
             ("SCHEMA public", "no schema of its search_path may be used"),
         ):
             connection.execute(f"REVOKE ALL ON {denied} FROM PUBLIC")
-            ran = await applies(stall, "--wait", "0")
+            ran = await apply(bookstore, "--wait", "0")
             assert (ran.returncode, ran.stdout) == (69, "")
             assert reason in ran.stderr
     assert await stream_names(nats) == []
@@ -160,19 +160,19 @@ async def test_a_database_without_permissions_does_not_count_as_one_that_sent_no
 async def test_a_database_without_tables_has_sent_nothing_and_a_note_says_so(
     tmp_path: Path, nats: NatsServer, empty_database: Callable[[str], str]
 ) -> None:
-    stall = Stall(tmp_path, nats_url=nats.url, database_url=empty_database("new"))
-    assert (await applies(stall, "--check")).stderr == ""
-    made = await applies(stall)
+    bookstore = BookstoreProcess(tmp_path, nats_url=nats.url, database_url=empty_database("new"))
+    assert (await apply(bookstore, "--check")).stderr == ""
+    made = await apply(bookstore)
     assert made.returncode == 0
     (line,) = made.stderr.splitlines()
     assert line.startswith("note: the database ")
     assert "has no tables yet: stream bookstore says that nothing was sent before it" in line
-    assert await made_after(nats) == "0"
-    assert (await applies(stall)).stderr == ""
+    assert await rank_before_creation(nats) == "0"
+    assert (await apply(bookstore)).stderr == ""
 
 
 async def test_a_url_of_no_database_is_an_invalid_setting(tmp_path: Path, nats: NatsServer) -> None:
-    ran = await applies(Stall(tmp_path, nats_url=nats.url, database_url="mysql://x/y"))
+    ran = await apply(BookstoreProcess(tmp_path, nats_url=nats.url, database_url="mysql://x/y"))
     assert (ran.returncode, ran.stdout) == (78, "")
     assert ran.stderr.startswith("APP_DATABASE_URL: is neither sqlite:///<file> nor ")
     assert await stream_names(nats) == []
@@ -181,11 +181,11 @@ async def test_a_url_of_no_database_is_an_invalid_setting(tmp_path: Path, nats: 
 async def test_without_a_database_the_stream_does_not_say_how_far_events_were_sent(
     tmp_path: Path, nats: NatsServer
 ) -> None:
-    stall = Stall(tmp_path, nats_url=nats.url, database_url="")
-    made = await applies(stall)
+    bookstore = BookstoreProcess(tmp_path, nats_url=nats.url, database_url="")
+    made = await apply(bookstore)
     assert made.returncode == 0
     assert made.stderr.startswith("warning: no database ")
-    assert await made_after(nats) is None
+    assert await rank_before_creation(nats) is None
 
 
 async def test_a_broker_with_tls_is_verified_by_the_authority_in_the_settings(
@@ -204,23 +204,23 @@ async def test_a_broker_with_tls_is_verified_by_the_authority_in_the_settings(
     with NatsServer(tmp_path / "nats", config=config) as nats:
         url = nats.url.replace("nats://", "tls://")
 
-        def stall(name: str, **settings: str) -> Stall:
-            return Stall(tmp_path / name, nats_url=url, **settings)
+        def bookstore(name: str, **settings: str) -> BookstoreProcess:
+            return BookstoreProcess(tmp_path / name, nats_url=url, **settings)
 
-        trusting = stall("trusting", nats_tls_ca_file=str(ours.ca), **shows)
+        trusting = bookstore("trusting", nats_tls_ca_file=str(ours.ca), **shows)
         assert trusting.command("migrate").returncode == 0
-        made = await applies(trusting)
+        made = await apply(trusting)
         assert (made.returncode, made.stderr) == (0, "")
         for name, settings, reason in (
             ("others", {"nats_tls_ca_file": str(others.ca), **shows}, "APP_NATS_TLS_CA_FILE ("),
             ("systems", shows, "APP_NATS_TLS_CA_FILE (not set: the system's authorities)"),
             ("silent", {"nats_tls_ca_file": str(ours.ca)}, "asks for a certificate: set APP_NATS"),
         ):
-            ran = await applies(stall(name, **settings), "--wait", "0")
+            ran = await apply(bookstore(name, **settings), "--wait", "0")
             assert (ran.returncode, ran.stdout) == (69, "")
             (line,) = ran.stderr.splitlines()
             assert line.startswith(f"the broker at {url} cannot be reached: nats: ")
             assert reason in line
         # The service publishes with the same settings.
         with trusting:
-            await trusting.ready()
+            await trusting.wait_until_ready()

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-from stall import Stall
+from bookstore_process import BookstoreProcess
 
 
 @pytest.mark.parametrize("arguments", [(), ("migrate",)])
 def test_each_invalid_setting_of_a_connection_is_one_line(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    stall = Stall(
+    bookstore = BookstoreProcess(
         tmp_path,
         nats_tls_ca_file="/no/such.pem",
         nats_user="shop",
@@ -18,8 +18,8 @@ def test_each_invalid_setting_of_a_connection_is_one_line(
         call_tls_certificate_file="/dev/null",
         database_url="postgresql+psycopg://shop:s3cret@db/shop?sslmode=full",
     )
-    stall.environment["OTEL_TRACES_EXPORTER"] = "zipkin"
-    done = stall.command(*arguments)
+    bookstore.environment["OTEL_TRACES_EXPORTER"] = "zipkin"
+    done = bookstore.command(*arguments)
     assert (done.returncode, done.stdout) == (78, "")
     assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
         "APP_DATABASE_URL",

@@ -14,8 +14,8 @@ import grpc.aio
 import pytest
 import structlog
 from bookshop import eventually
+from bookstore_process import BookstoreProcess
 from relaying import StreamView
-from stall import Stall
 
 from bookstore.v1 import BooksServiceAsyncStub, BooksServiceStub, SellBookRequest
 from chassis.events.background import BackgroundTasks
@@ -24,7 +24,7 @@ from localservers import NatsServer
 _SMALLEST_PIPE = 4096
 
 
-class Piped(Stall):
+class PipedProcess(BookstoreProcess):
     """A process that logs into a small pipe."""
 
     def start(self) -> None:
@@ -41,8 +41,8 @@ class Piped(Stall):
 
 
 @asynccontextmanager
-async def selling(stall: Stall) -> AsyncIterator[BooksServiceAsyncStub]:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{stall.grpc_port}") as channel:
+async def books_client(bookstore: BookstoreProcess) -> AsyncIterator[BooksServiceAsyncStub]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{bookstore.grpc_port}") as channel:
         books: BooksServiceAsyncStub = BooksServiceStub(channel)
         yield books
 
@@ -51,32 +51,34 @@ async def selling(stall: Stall) -> AsyncIterator[BooksServiceAsyncStub]:
 async def test_events_continue_and_the_outbox_is_sent_at_the_end(
     nats: NatsServer, tmp_path: Path, reader: str
 ) -> None:
-    stall = Piped(tmp_path, nats_url=nats.url, copies="1")
+    bookstore = PipedProcess(tmp_path, nats_url=nats.url, copies="1")
     view = StreamView(nats.url)
 
-    async def stored(events: int) -> None:
+    async def wait_for_stored(events: int) -> None:
         async def are() -> bool:
             return len(await view.messages()) == events
 
         await eventually(are, 60)
 
-    with stall:
+    with bookstore:
         try:
-            await stall.ready()
+            await bookstore.wait_until_ready()
             if reader == "closed":
-                os.close(stall.reader)
-            async with selling(stall) as books:
+                os.close(bookstore.reader)
+            async with books_client(bookstore) as books:
                 for number in range(40):
                     await books.SellBook(SellBookRequest(book_id=str(number)))
-                await stored(80)  # 40 events, and one that the handler publishes for each of them
+                await wait_for_stored(
+                    80
+                )  # 40 events, and one that the handler publishes for each of them
                 await asyncio.to_thread(nats.kill)
-                await stall.answers("/nothing", 404)
+                await bookstore.wait_for_answer("/nothing", 404)
                 await asyncio.to_thread(nats.start)
-                await stall.ready()
+                await bookstore.wait_until_ready()
                 for number in range(5):
                     await books.SellBook(SellBookRequest(book_id=str(number)))
-                await stored(90)
-                answer = await stall.answers("/metrics", 200)
+                await wait_for_stored(90)
+                answer = await bookstore.wait_for_answer("/metrics", 200)
                 (line,) = (
                     line
                     for line in answer.text.splitlines()
@@ -84,11 +86,11 @@ async def test_events_continue_and_the_outbox_is_sent_at_the_end(
                 )
                 assert (float(line.split()[1]) > 0) == (reader == "closed")
                 await books.SellBook(SellBookRequest(book_id="last"))
-            stall.signal()
-            assert await stall.ended() == 0
+            bookstore.send_signal()
+            assert await bookstore.wait_for_exit() == 0
         finally:
             if reader != "closed":
-                os.close(stall.reader)
+                os.close(bookstore.reader)
     messages = await view.messages()
     assert len([m for m in messages if m.subject.startswith("bookstore.v1.BookSold")]) == 46
 

@@ -12,10 +12,10 @@ from chassis.http.server import HttpServer
 from chassis.readiness import Readiness
 from chassis.rpc import Clients
 
-__all__ = ["ask", "make", "reading", "reading_from", "serving"]
+__all__ = ["client_for", "make_app", "reading", "reading_from", "serving"]
 
 
-def make(
+def make_app(
     *routers: APIRouter,
     settings: ServiceSettings | None = None,
     readiness: Readiness | None = None,
@@ -32,7 +32,7 @@ def make(
 
 
 @asynccontextmanager
-async def ask(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+async def client_for(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client that calls the application without a network."""
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://bookshop") as client:

@@ -9,7 +9,7 @@ from typing import Any
 
 from chassis.http.server import HttpServer
 
-__all__ = ["Answer", "RawClient", "connected", "open_connections"]
+__all__ = ["Answer", "RawClient", "connected", "wait_for_connections"]
 
 WAIT_SECONDS = 60
 
@@ -77,7 +77,7 @@ class RawClient:
             body = await self._reader.readexactly(int(headers.get("content-length", 0)))
         return Answer(int(line.split()[1]), headers, body)
 
-    async def closed(self) -> bytes:
+    async def read_until_closed(self) -> bytes:
         """Return the bytes received until the server closes or resets the connection."""
         got = b""
         try:
@@ -88,7 +88,7 @@ class RawClient:
             pass
         return got
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Close the connection."""
         self._writer.close()
 
@@ -103,7 +103,7 @@ async def connected(server: HttpServer) -> AsyncIterator[RawClient]:
         writer.close()
 
 
-async def open_connections(server: HttpServer, count: int) -> None:
+async def wait_for_connections(server: HttpServer, count: int) -> None:
     """Wait until the server has `count` open connections."""
     async with asyncio.timeout(WAIT_SECONDS):
         while server.connections != count:

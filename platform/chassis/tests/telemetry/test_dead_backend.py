@@ -8,10 +8,10 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
+from bookstore_process import BookstoreProcess
 from opentelemetry.exporter.otlp.proto.grpc import exporter
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from stall import Stall
 
 from bookstore.v1 import BooksServiceAsyncStub, BooksServiceStub, SellBookRequest
 from chassis import ServiceSettings
@@ -33,24 +33,24 @@ def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
 async def test_a_service_starts_works_and_ends_without_the_backend(
     tmp_path: Path, endpoint: str, empty_database: Callable[[str], str]
 ) -> None:
-    stall = Stall(
+    bookstore = BookstoreProcess(
         tmp_path,
         otlp_endpoint=endpoint,
         database_url=empty_database("bookstore"),
         shutdown_grace_seconds="600",
     )
-    with stall:
-        await stall.answers("/readyz", 200)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{stall.grpc_port}") as channel:
+    with bookstore:
+        await bookstore.wait_for_answer("/readyz", 200)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{bookstore.grpc_port}") as channel:
             books: BooksServiceAsyncStub = BooksServiceStub(channel)
             # If calls waited for the backend, they would take longer than the timeout.
             async with asyncio.timeout(60):
                 for _ in range(200):
                     await books.SellBook(SellBookRequest(book_id="1"))
-        stall.signal()
-        assert await stall.ended() == 0
+        bookstore.send_signal()
+        assert await bookstore.wait_for_exit() == 0
     # gRPC's core and tracebacks would write lines without the logger.
-    unexpected = [line for line in stall.lines() if "level" not in line]
+    unexpected = [line for line in bookstore.log_lines() if "level" not in line]
     assert unexpected == []
 
 

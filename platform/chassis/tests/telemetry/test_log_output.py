@@ -117,7 +117,7 @@ def test_a_reader_that_pauses_blocks_nothing_and_gets_whole_lines_in_order_later
         received: list[dict[str, Any]] = []
         read = threading.Thread(target=read_all, args=(reader, received))
         read.start()
-        until(lambda: any(line["event"] == "log lines dropped" for line in received))
+        wait_until(lambda: any(line["event"] == "log lines dropped" for line in received))
         by_structlog("last")
         out.drain(60)
     read.join(60)
@@ -132,7 +132,7 @@ def read_all(reader: int, received: list[dict[str, Any]]) -> None:
         received.extend(json.loads(line) for line in lines)
 
 
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     ends_at = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends_at

@@ -5,7 +5,7 @@ import grpc.aio
 import pytest
 from books_rpc import Servers, raw_channel
 from fastapi import APIRouter
-from http_app import ask, make
+from http_app import client_for, make_app
 
 from bookstore.v1 import GetBookRequest, GetBookResponse, SellBookRequest, SellBookResponse
 
@@ -27,13 +27,13 @@ class Shelf:
 
 async def series() -> set[str]:
     """Return every series of /metrics: its lines without their values."""
-    async with ask(make()) as http:
+    async with client_for(make_app()) as http:
         text = (await http.get("/metrics")).text
     return {line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")}
 
 
 async def test_unknown_paths_and_methods_share_one_series_per_status() -> None:
-    async with ask(make(router)) as http:
+    async with client_for(make_app(router)) as http:
 
         async def send_unknown_requests(round: str) -> None:
             for number in range(20):

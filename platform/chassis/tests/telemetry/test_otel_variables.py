@@ -36,7 +36,7 @@ class Given:
         self._collector = collector
         self._monkeypatch = monkeypatch
 
-    async def sends(self, **variables: str) -> list[Received]:
+    async def send_span(self, **variables: str) -> list[Received]:
         """Set the variables, send a span, and return what the collector received."""
         for name, value in variables.items():
             value = value.replace("GRPC", self._collector.over_grpc)
@@ -80,7 +80,7 @@ class Given:
 async def test_spans_go_to_the_endpoint_that_is_set(
     given: Given, variables: dict[str, str], by: str
 ) -> None:
-    assert [(span.name, span.by) for span in await given.sends(**variables)] == [("sale", by)]
+    assert [(span.name, span.by) for span in await given.send_span(**variables)] == [("sale", by)]
 
 
 @pytest.mark.parametrize(
@@ -97,11 +97,11 @@ async def test_spans_go_to_the_endpoint_that_is_set(
 async def test_nothing_is_recorded_without_an_exporter_or_a_sample(
     given: Given, variables: dict[str, str]
 ) -> None:
-    assert await given.sends(**variables) == []
+    assert await given.send_span(**variables) == []
 
 
 async def test_a_ratio_takes_precedence_over_the_sampler(given: Given) -> None:
-    sent = await given.sends(
+    sent = await given.send_span(
         OTEL_EXPORTER_OTLP_ENDPOINT="GRPC",
         OTEL_TRACES_SAMPLER="always_off",
         APP_TRACE_SAMPLE_RATIO="1",
@@ -113,7 +113,7 @@ async def test_a_ratio_takes_precedence_over_the_sampler(given: Given) -> None:
 async def test_the_service_attributes_and_headers_are_as_the_variables_say(
     given: Given, protocol: str
 ) -> None:
-    (span,) = await given.sends(
+    (span,) = await given.send_span(
         OTEL_EXPORTER_OTLP_ENDPOINT="GRPC" if protocol == "grpc" else "HTTP",
         OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
         OTEL_EXPORTER_OTLP_HEADERS="api-key=secret,tenant=books",
@@ -133,7 +133,7 @@ async def test_a_proxy_in_the_environment_is_not_used_by_default(
     for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     endpoint = {"grpc": "GRPC", "http/protobuf": "HTTP"}[protocol]
-    sent = await given.sends(APP_OTLP_ENDPOINT=endpoint, APP_OTLP_PROTOCOL=protocol)
+    sent = await given.send_span(APP_OTLP_ENDPOINT=endpoint, APP_OTLP_PROTOCOL=protocol)
     assert len(sent) == 1
 
 

@@ -16,14 +16,14 @@ import httpx
 
 from localservers import free_port
 
-__all__ = ["Stall"]
+__all__ = ["BookstoreProcess"]
 
 _TESTS = Path(__file__).parent.parent
 # The context is shared, because httpx would read all certificates of this machine per client.
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-class Stall:
+class BookstoreProcess:
     """A process of the test service, `python -m bookstall`, with its own folder and ports."""
 
     def __init__(
@@ -31,7 +31,7 @@ class Stall:
     ) -> None:
         self.http_port, self.grpc_port = free_port(), free_port()
         folder.mkdir(exist_ok=True)
-        self.log = folder / "stall.log"
+        self.log = folder / "service.log"
         self._holds = folder / "holds"
         self.module = module
         self.environment = {
@@ -83,11 +83,11 @@ class Stall:
         self.process.kill()
         self.process.wait()
 
-    def signal(self, number: int = signal.SIGTERM) -> None:
+    def send_signal(self, number: int = signal.SIGTERM) -> None:
         assert self.process is not None
         self.process.send_signal(number)
 
-    def hold(self, *names: str) -> None:
+    def hold_back(self, *names: str) -> None:
         """Keep work from ending until `release`: "wrapping" (the handler), "call", or "request"."""
         self._holds.mkdir(exist_ok=True)
         for name in names:
@@ -96,12 +96,12 @@ class Stall:
     def release(self, name: str) -> None:
         (self._holds / name).unlink()
 
-    async def ended(self, seconds: float = 100) -> int:
+    async def wait_for_exit(self, seconds: float = 100) -> int:
         """Wait until the process ends, and return its exit code."""
         assert self.process is not None
         return await asyncio.to_thread(self.process.wait, seconds)
 
-    def lines(self) -> list[dict[str, Any]]:
+    def log_lines(self) -> list[dict[str, Any]]:
         """Return the lines that the process has logged."""
         found = []
         for line in self.log.read_text(encoding="utf-8").splitlines():
@@ -111,15 +111,15 @@ class Stall:
                 found.append({"event": line})
         return found
 
-    def said(self) -> list[str]:
+    def logged_events(self) -> list[str]:
         """Return the events of the lines that the process has logged."""
-        return [line["event"] for line in self.lines()]
+        return [line["event"] for line in self.log_lines()]
 
-    async def says(self, event: str, seconds: float = 100, **values: object) -> None:
+    async def wait_for_log(self, event: str, seconds: float = 100, **values: object) -> None:
         """Wait until the process has logged this event with these values."""
         expected = {"event": event, **values}.items()
         ends_at = time.monotonic() + seconds
-        while not any(expected <= line.items() for line in self.lines()):
+        while not any(expected <= line.items() for line in self.log_lines()):
             assert time.monotonic() < ends_at, (
                 f"not logged: {expected}\n{self.log.read_text(encoding='utf-8')}"
             )
@@ -133,14 +133,14 @@ class Stall:
             except httpx.ConnectError:
                 return None
 
-    async def ready(self, seconds: float = 100) -> None:
+    async def wait_until_ready(self, seconds: float = 100) -> None:
         """Wait until the service is ready, with its broker connected."""
         ends_at = time.monotonic() + seconds
-        while (await self.answers("/readyz", 200, seconds)).json()["status"] != "ready":
+        while (await self.wait_for_answer("/readyz", 200, seconds)).json()["status"] != "ready":
             assert time.monotonic() < ends_at, self.log.read_text(encoding="utf-8")
             await asyncio.sleep(0.05)
 
-    async def answers(self, path: str, status: int, seconds: float = 100) -> httpx.Response:
+    async def wait_for_answer(self, path: str, status: int, seconds: float = 100) -> httpx.Response:
         """Wait until a GET is answered with this status, and return the response."""
         ends_at = time.monotonic() + seconds
         while True:
