@@ -75,7 +75,7 @@ async def waiting(desk: Desk) -> list[str]:
     return [row.event_id for row in await desk.rows()]
 
 
-# --- looking ------------------------------------------------------------------------------------
+# --- list and show --------------------------------------------------------------------------------
 
 
 FILTERS = [
@@ -180,7 +180,7 @@ async def test_a_table_is_complete_whatever_the_size_of_the_terminal(
     assert re.search(r"^stream +type .*  stopped  paused  handled$", status, re.M)
 
 
-# --- trying again -------------------------------------------------------------------------------
+# --- redrive --------------------------------------------------------------------------------------
 
 
 async def test_a_redriven_event_keeps_its_id_and_those_of_a_key_their_order(
@@ -299,7 +299,7 @@ async def test_later_dead_letters_are_not_changed(desk: Desk) -> None:
     assert await remaining(desk) == ids[1:]
 
 
-# --- being told first ---------------------------------------------------------------------------
+# --- confirmation ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("verb", ["redrive", "drop"])
@@ -361,7 +361,7 @@ async def test_an_empty_list_says_so(
     assert (ran.code, ran.out.strip(), ran.err) == (NOTHING, "[]" if json else "", said)
 
 
-# --- what can be wrong --------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 async def test_an_unavailable_database_has_its_own_exit_code() -> None:

@@ -29,7 +29,7 @@ async def ids_of(node: Node, type: str) -> list[str]:
     return [entry.event_id for entry in await node.journal() if entry.type == type]
 
 
-# --- looking ------------------------------------------------------------------------------------
+# --- status and lag -------------------------------------------------------------------------------
 
 
 async def test_status_shows_lag_tasks_and_dead_letters_of_each_type(

@@ -70,6 +70,7 @@ async def test_retiring_a_type_removes_its_rows_and_later_events_of_its_keys_con
             await eventually(all_wait)
             # Refused by a version that handles the type, and while such a member runs.
             assert (await old.run(*RETIRE)).code == USAGE
+            assert (await new.run("events", "retire", "all")).code == USAGE
             ran = await new.run(*RETIRE)
             assert (ran.code, "stop them" in ran.err) == (FAILED, True)
             assert len(await desk.rows()) == 4

@@ -227,8 +227,9 @@ async def test_begin_anew_is_refused_if_the_producer_did_not_begin_anew(
         ran = await shell.run("events", "begin-anew", SUBJECT, "--yes")
         assert ran.code == NOTHING
         assert "its producer did not begin anew" in ran.err
-        of_type = await shell.run("events", "begin-anew", "BookSold", "--yes")
-        assert of_type.code == NOTHING
+        for types in ("BookSold", "all"):
+            of_types = await shell.run("events", "begin-anew", types, "--yes")
+            assert of_types.code == NOTHING
         wrong = await shell.run("events", "skip", "bookstore.v1.BookSold.99")
         assert wrong.code == USAGE
         assert "the service does not read the subject bookstore.v1.BookSold.99" in wrong.err

@@ -84,18 +84,18 @@ def make_engine(url: str, threads: int) -> Engine:
     """Return an engine for transactions that write."""
     if is_sqlite(url):
         database_file(url).parent.mkdir(parents=True, exist_ok=True)
-        return _sqlite(url, threads, begin="BEGIN IMMEDIATE", read_only=False)
+        return _sqlite_engine(url, threads, begin="BEGIN IMMEDIATE", read_only=False)
     return _with_guards(postgres_engine(url, begin=WRITE, pool_size=threads, max_overflow=1))
 
 
 def make_read_engine(url: str, threads: int) -> Engine:
     """Return an engine for transactions that only read."""
     if is_sqlite(url):
-        return _sqlite(url, threads, begin="BEGIN", read_only=True)
+        return _sqlite_engine(url, threads, begin="BEGIN", read_only=True)
     return _with_guards(postgres_engine(url, begin=READ, pool_size=threads, max_overflow=1))
 
 
-def _sqlite(url: str, threads: int, *, begin: str, read_only: bool) -> Engine:
+def _sqlite_engine(url: str, threads: int, *, begin: str, read_only: bool) -> Engine:
     engine = create_engine(
         url,
         pool_size=threads,

@@ -18,11 +18,11 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 __all__ = ["TransactionMisused", "WorkSession", "guard", "is_idle"]
 
-_INSTEAD = (
+_ADVICE = (
     "the chassis commits when the work returns, and rolls back when it raises; put statements that "
     "may fail alone into `with tx.session.begin_nested():`"
 )
-_ENDS = re.compile(
+_ENDING_STATEMENT = re.compile(
     r"(?:\s|--[^\n]*\n|/\*.*?\*/|;)*"
     r"(BEGIN|START\s+TRANSACTION|COMMIT|END|ABORT|PREPARE\s+TRANSACTION"
     r"|ROLLBACK(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b))\b",
@@ -137,7 +137,7 @@ class WorkSession(Session):
         raise self._note_misuse(f"{what} would end the transaction that the work was given")
 
     def _note_misuse(self, what: str) -> TransactionMisused:
-        misuse = TransactionMisused(f"{what}: {_INSTEAD}")
+        misuse = TransactionMisused(f"{what}: {_ADVICE}")
         self._misuse = self._misuse or misuse
         return misuse
 
@@ -156,7 +156,7 @@ class WorkSession(Session):
             return
         if is_idle(self._driver):
             raise self._note_misuse("the work ended the transaction")
-        if ends := _ENDS.match(statement):
+        if ends := _ENDING_STATEMENT.match(statement):
             self._refuse(ends[1].upper())
 
 

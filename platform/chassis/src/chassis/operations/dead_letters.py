@@ -88,7 +88,7 @@ def list_dead_letters(
 ) -> list[DeadLetter]:
     """Return at most `limit` dead letters above row `after_id`, in the order of their rows."""
     found: list[DeadLetter] = []
-    for part in _parts(chosen):
+    for part in _split_by_ids(chosen):
         statement = (
             select(*(dead_letters.c[name] for name in DeadLetter.__slots__))
             .where(dead_letters.c.id > after_id, *_conditions(part))
@@ -102,7 +102,7 @@ def list_dead_letters(
 def summarize_dead_letters(session: Session, chosen: DeadLetterFilter) -> list[DeadLetterGroup]:
     """Count the dead letters of each type and reason, the largest groups first."""
     groups: dict[tuple[str, str], DeadLetterGroup] = {}
-    for part in _parts(chosen):
+    for part in _split_by_ids(chosen):
         statement = (
             select(
                 dead_letters.c.type,
@@ -125,7 +125,7 @@ def summarize_dead_letters(session: Session, chosen: DeadLetterFilter) -> list[D
 def keys_of_dead_letters(session: Session, chosen: DeadLetterFilter, *, limit: int) -> list[str]:
     """Return at most `limit` of their partition keys, sorted and without repetition."""
     keys: set[str] = set()
-    for part in _parts(chosen):
+    for part in _split_by_ids(chosen):
         statement = select(dead_letters.c.key).where(*_conditions(part)).distinct()
         keys |= set(session.execute(statement.order_by(dead_letters.c.key).limit(limit)).scalars())
     return sorted(keys)[:limit]
@@ -141,13 +141,13 @@ def redrive_dead_letters(session: Session, chosen: DeadLetterFilter, *, limit: i
 
     Return how many. The events keep their ids, and those of one key their order.
     """
-    ids = _oldest(session, chosen, limit)
+    ids = _oldest_ids(session, chosen, limit)
     return dead_letter_rows.redrive(session, ids) if ids else 0
 
 
 def drop_dead_letters(session: Session, chosen: DeadLetterFilter, *, limit: int = 500) -> int:
     """Delete dead letters permanently; return how many."""
-    ids = _oldest(session, chosen, limit)
+    ids = _oldest_ids(session, chosen, limit)
     if not ids:
         return 0
     deleted = session.execute(delete(dead_letters).where(dead_letters.c.id.in_(ids)))
@@ -155,12 +155,12 @@ def drop_dead_letters(session: Session, chosen: DeadLetterFilter, *, limit: int 
     return count
 
 
-def _oldest(session: Session, chosen: DeadLetterFilter, limit: int) -> list[int]:
+def _oldest_ids(session: Session, chosen: DeadLetterFilter, limit: int) -> list[int]:
     """Return the ids of at most `limit` of the oldest that match, fewer if they do not fit into a
     statement."""
     most = min(limit, _IDS_PER_STATEMENT)
     found: list[int] = []
-    for part in _parts(chosen):
+    for part in _split_by_ids(chosen):
         statement = select(dead_letters.c.id).where(*_conditions(part))
         statement = statement.order_by(dead_letters.c.id).limit(most - len(found))
         found += session.execute(statement).scalars()
@@ -169,7 +169,7 @@ def _oldest(session: Session, chosen: DeadLetterFilter, limit: int) -> list[int]
     return found
 
 
-def _parts(chosen: DeadLetterFilter) -> Iterator[DeadLetterFilter]:
+def _split_by_ids(chosen: DeadLetterFilter) -> Iterator[DeadLetterFilter]:
     """Yield the filter in parts that fit into a statement, in the order of the rows."""
     if not chosen.ids:
         yield chosen

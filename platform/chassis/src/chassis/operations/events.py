@@ -46,7 +46,7 @@ class EventRows:
     def types(self) -> set[str]:
         """The types that have a position, a task or a dead letter."""
         subjects = (subject for by_subject in self.positions.values() for subject in by_subject)
-        return {_type(subject) for subject in subjects} | {*self.tasks, *self.dead_letters}
+        return {_type_of(subject) for subject in subjects} | {*self.tasks, *self.dead_letters}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +116,10 @@ def subject_lags(
                     end.number if end else None,
                     lag,
                     _stop_of(rows, stream, subject),
-                    _type(subject) in rows.paused,
+                    _type_of(subject) in rows.paused,
                 )
             )
-    return sorted(lags, key=lambda each: (each.stream, _type(each.subject), _lane(each.subject)))
+    return sorted(lags, key=lambda lag: (lag.stream, _type_of(lag.subject), _lane_of(lag.subject)))
 
 
 def type_statuses(
@@ -134,14 +134,14 @@ def type_statuses(
     """
     statuses = []
     for type in sorted({*handled, *rows.types}):
-        of_type = [lag for lag in lags if _type(lag.subject) == type]
+        of_type = [lag for lag in lags if _type_of(lag.subject) == type]
         events = [lag.lag for lag in of_type]
         statuses.append(
             TypeStatus(
-                stream=foreign.get(type) or _stream(type),
+                stream=foreign.get(type) or _stream_of_type(type),
                 type=type,
                 lag=None if type in foreign or None in events else sum(lag or 0 for lag in events),
-                stopped=tuple(stop for stop in rows.stopped if _type(stop.subject) == type),
+                stopped=tuple(stop for stop in rows.stopped if _type_of(stop.subject) == type),
                 paused=rows.paused.get(type),
                 tasks=rows.tasks.get(type, 0),
                 dead_letters=rows.dead_letters.get(type, 0),
@@ -170,11 +170,11 @@ def _count_by_type(session: Session, table: Table) -> dict[str, int]:
 
 def _stop_of(rows: EventRows, stream: str, subject: str) -> StoppedLane | None:
     """Return the stop of a subject's lane, which may be at a subject of another type."""
-    found = (s for s in rows.stopped if s.stream == stream and s.lane == _lane(subject))
+    found = (s for s in rows.stopped if s.stream == stream and s.lane == _lane_of(subject))
     return next(found, None)
 
 
-def _stream(type: str) -> str:
+def _stream_of_type(type: str) -> str:
     """Return the stream of a type; empty if no service of the platform publishes the type."""
     try:
         return stream_of(source_service(type))
@@ -182,9 +182,9 @@ def _stream(type: str) -> str:
         return ""
 
 
-def _type(subject: str) -> str:
+def _type_of(subject: str) -> str:
     return subject.rpartition(".")[0]
 
 
-def _lane(subject: str) -> int:
+def _lane_of(subject: str) -> int:
     return int(subject.rpartition(".")[2])

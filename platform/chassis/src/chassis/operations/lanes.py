@@ -121,7 +121,7 @@ async def plan_begin_anew(
     first: Position | None = None
     async for stored in read_from(client, stream, 1, subject):
         event = position_of(stored.headers, stored.sequence)
-        if event.number and _begins(event, before, from_number):
+        if event.number and _can_begin_with(event, before, from_number):
             first = event  # the last event with this number is of the newest generation
             if from_number is None:
                 break
@@ -143,7 +143,7 @@ async def plan_begin_anew(
     )
 
 
-def _begins(event: Position, before: Position | None, from_number: int | None) -> bool:
+def _can_begin_with(event: Position, before: Position | None, from_number: int | None) -> bool:
     """Return whether a subject can begin anew with this event."""
     if from_number is not None or before is None:
         return event.number == from_number

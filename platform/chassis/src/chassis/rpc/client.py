@@ -14,7 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from chassis.calls import Call, undeclared_call
 from chassis.rpc.channel import DomainChannel, open_channel
-from chassis.rpc.security import RenewedChannel, calls_of
+from chassis.rpc.security import RenewedChannel, call_certificates
 from chassis.settings import ServiceSettings
 
 __all__ = ["Clients", "client", "target_name"]
@@ -78,7 +78,7 @@ class Clients:
         if name not in self._channels:
             self._channels[name] = RenewedChannel(
                 partial(open_channel, self._settings.targets[name], self._settings),
-                calls_of(self._settings),
+                call_certificates(self._settings),
                 end_seconds=self._settings.call_timeout_seconds,
             )
         return self._channels[name]

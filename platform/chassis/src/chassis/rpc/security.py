@@ -16,7 +16,13 @@ import structlog
 from chassis.certificates import Certificates
 from chassis.settings import ServiceSettings
 
-__all__ = ["RenewedChannel", "calls_of", "channel_credentials", "problems", "server_credentials"]
+__all__ = [
+    "RenewedChannel",
+    "call_certificates",
+    "channel_credentials",
+    "problems",
+    "server_credentials",
+]
 
 _log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 1.0
@@ -24,17 +30,17 @@ _LOOK_SECONDS = 1.0
 
 def problems(settings: ServiceSettings) -> Iterator[str]:
     """Yield what is wrong with the settings of TLS, a line each."""
-    server = _server_of(settings)
+    server = _server_certificates(settings)
     if server.ca and not (server.certificate or server.key):
         yield (
             "APP_GRPC_TLS_CERTIFICATE_FILE: is required with APP_GRPC_TLS_CLIENT_CA_FILE; "
             "clients show a certificate only to a server that has one"
         )
     yield from server.problems()
-    yield from calls_of(settings).problems()
+    yield from call_certificates(settings).problems()
 
 
-def _server_of(settings: ServiceSettings) -> Certificates:
+def _server_certificates(settings: ServiceSettings) -> Certificates:
     return Certificates(
         "APP_GRPC_TLS_",
         settings.grpc_tls_client_ca_file,
@@ -44,7 +50,7 @@ def _server_of(settings: ServiceSettings) -> Certificates:
     )
 
 
-def calls_of(settings: ServiceSettings) -> Certificates:
+def call_certificates(settings: ServiceSettings) -> Certificates:
     """Return the certificate for calls, and the authorities that called services are checked by."""
     return Certificates(
         "APP_CALL_TLS_",
@@ -59,7 +65,7 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
 
     Changed files are loaded before the next handshake.
     """
-    files = _server_of(settings)
+    files = _server_certificates(settings)
     if files.certificate is None:
         return None
     loaded = files.stamp()
@@ -89,21 +95,19 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
 
 def _configuration(files: Certificates) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration(
-        [(_bytes(files.key) or b"", _bytes(files.certificate) or b"")], _bytes(files.ca)
+        [(_read(files.key) or b"", _read(files.certificate) or b"")], _read(files.ca)
     )
 
 
 def channel_credentials(settings: ServiceSettings) -> grpc.ChannelCredentials | None:
     """Return the credentials for calls from the files as they are now, None without TLS."""
-    files = calls_of(settings)
+    files = call_certificates(settings)
     if not (settings.call_tls or settings.call_tls_server_name or files.any):
         return None
-    return grpc.ssl_channel_credentials(
-        _bytes(files.ca), _bytes(files.key), _bytes(files.certificate)
-    )
+    return grpc.ssl_channel_credentials(_read(files.ca), _read(files.key), _read(files.certificate))
 
 
-def _bytes(path: Path | None) -> bytes | None:
+def _read(path: Path | None) -> bytes | None:
     return None if path is None else path.read_bytes()
 
 

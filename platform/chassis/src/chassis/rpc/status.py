@@ -50,10 +50,10 @@ def to_code(error: DomainError) -> grpc.StatusCode:
 
 def to_detail(error: DomainError) -> str:
     """Return the text of a domain error, shortened to fit into the trailing metadata."""
-    return _cut(error.detail)
+    return _shorten(error.detail)
 
 
-def _cut(text: str) -> str:
+def _shorten(text: str) -> str:
     # Trailing metadata has at most 8 KiB and contains the detail up to three times, in UTF-8 and
     # percent-encoded. Without this limit an error that quotes a long request could not be sent.
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
@@ -63,13 +63,15 @@ def to_metadata(error: DomainError) -> tuple[tuple[str, str | bytes], ...]:
     """Return the trailing metadata with the google.rpc.Status of a domain error."""
     status = Status(code=to_code(error).value[0], message=to_detail(error))
     if error.field is not None:
-        violation = BadRequest.FieldViolation(field=_cut(error.field), description=to_detail(error))
-        status.details.append(_packed(BadRequest(field_violations=[violation])))
+        violation = BadRequest.FieldViolation(
+            field=_shorten(error.field), description=to_detail(error)
+        )
+        status.details.append(_pack(BadRequest(field_violations=[violation])))
     if not isinstance(error, Unavailable):
         return ((_DETAILS, status.SerializeToString()),)
     delay = Duration()
     delay.FromMilliseconds(int(error.retry_after * 1000))
-    status.details.append(_packed(RetryInfo(retry_delay=delay)))
+    status.details.append(_pack(RetryInfo(retry_delay=delay)))
     return ((_DETAILS, status.SerializeToString()), _DO_NOT_RETRY)
 
 
@@ -110,7 +112,7 @@ def _status(error: grpc.aio.AioRpcError) -> Status | None:
     return None
 
 
-def _packed(message: BadRequest | RetryInfo) -> Any:
+def _pack(message: BadRequest | RetryInfo) -> Any:
     packed = Any()
     packed.Pack(message)
     return packed

@@ -33,8 +33,8 @@ ABOUT = "events that the service consumes"
 def add_verbs(verbs: Verbs) -> None:
     """Add the verbs status, lag, pause, resume, skip, begin-anew and retire."""
     verbs.add("status", _status, "show each type: its lag, and what delays it")
-    lag = verbs.add("lag", _lag, "show each subject that is behind: position and stream's last")
-    lag.add_argument("type", nargs="?", metavar="TYPE", help="only of this type")
+    lag = verbs.add("lag", _lag, "show each subject that is behind: position, and stream's last")
+    lag.add_argument("type", nargs="?", metavar="TYPE", help="only subjects of this type")
     lag.add_argument("--all", action="store_true", help="include subjects that are not behind")
     pausing = verbs.add("pause", _pause, "stop consuming events of a type", changes=True)
     resuming = verbs.add("resume", _resume, "continue a paused type", changes=True)
@@ -55,7 +55,11 @@ def add_verbs(verbs: Verbs) -> None:
         "subject", metavar="SUBJECT|TYPE", help="one subject, or all stopped ones of a type"
     )
     beginning.add_argument(
-        "--from", dest="from_number", type=int, metavar="NUMBER", help="the number to take next"
+        "--from",
+        dest="from_number",
+        type=int,
+        metavar="NUMBER",
+        help="number of the next event",
     )
 
     about = "remove what is left of a type that no version handles any more"
@@ -63,7 +67,7 @@ def add_verbs(verbs: Verbs) -> None:
     retiring.add_argument("type", metavar="TYPE", help="full name, or its last part")
 
 
-# --- looking ------------------------------------------------------------------------------------
+# --- status and lag -----------------------------------------------------------------------------
 
 
 async def _status(operator: Operator) -> int:
@@ -161,7 +165,7 @@ async def _pause(operator: Operator) -> int:
     named = find_types(operator, rows, operator.arguments.type)
     types = [type for type in named if type not in rows.paused]
     return await operator.carry_out(
-        f"pause {_counted(types)}: other types continue, those of the same keys too",
+        f"pause {_name_or_count(types)}: other types continue, those of the same keys too",
         [{"type": type, "tasks": rows.tasks.get(type, 0)} for type in types],
         lambda: operator.database.transaction(
             lambda tx: pause_types(tx.session, types, operator.who)
@@ -175,7 +179,7 @@ async def _resume(operator: Operator) -> int:
     named = find_types(operator, rows, operator.arguments.type)
     types = [type for type in named if type in rows.paused]
     return await operator.carry_out(
-        f"resume {_counted(types)}",
+        f"resume {_name_or_count(types)}",
         [
             {
                 "type": type,
@@ -189,7 +193,7 @@ async def _resume(operator: Operator) -> int:
     )
 
 
-def _counted(types: list[str]) -> str:
+def _name_or_count(types: list[str]) -> str:
     return types[0] if len(types) == 1 else f"{len(types)} types"
 
 
@@ -199,9 +203,11 @@ def _counted(types: list[str]) -> str:
 async def _retire(operator: Operator) -> int:
     rows = await operator.database.read(lambda tx: event_rows(tx.session))
     types = find_types(operator, rows, operator.arguments.type)
-    if len(types) != 1 or types[0] in operator.handled_types:
-        raise WrongUsage(f"{operator.arguments.type} is handled by this version: it is in use")
+    if len(types) != 1:
+        raise WrongUsage("name one type to retire")
     (type,) = types
+    if type in operator.handled_types:
+        raise WrongUsage(f"{type} is handled by this version: it is in use")
     async with operator.broker() as client:
         running = await running_members(client, operator.service.name)
     handling = [m.version for m in running if m.types is None or type in m.types]

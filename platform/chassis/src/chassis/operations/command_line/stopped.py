@@ -37,8 +37,8 @@ async def begin_anew(operator: Operator) -> int:
     if name.rpartition(".")[2].isdigit():
         subjects = [name]
     else:
-        (type,) = find_types(operator, rows, name)
-        subjects = [stop.subject for stop in rows.stopped if _is_of(stop.subject, type)]
+        types = find_types(operator, rows, name)
+        subjects = [s.subject for s in rows.stopped if s.subject.rpartition(".")[0] in types]
     moves = []
     async with operator.broker() as client:
         for subject in subjects:
@@ -62,10 +62,6 @@ def _position(rows: EventRows, subject: str) -> tuple[str, Position | None]:
     raise WrongUsage(
         f"the service does not read the subject {subject}; `events lag --all` lists those it reads"
     )
-
-
-def _is_of(subject: str, type: str) -> bool:
-    return subject.rpartition(".")[0] == type
 
 
 async def _move(operator: Operator, what: str, moves: list[Move]) -> int:

@@ -21,11 +21,11 @@ def table(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[_shown(row.get(name)) for name in names] for row in rows]
+    cells = [[_text_of(row.get(name)) for name in names] for row in rows]
     lines = [[name.replace("_", " ") for name in names], *cells]
     widths = [max(len(line[index]) for line in lines) for index in range(len(names))]
     right = [all(_is_number(row.get(name)) for row in rows) for name in names]
-    return "\n".join(_line(line, widths, right) for line in lines)
+    return "\n".join(_aligned(line, widths, right) for line in lines)
 
 
 def details(row: Row) -> str:
@@ -35,9 +35,9 @@ def details(row: Row) -> str:
     for name, value in row.items():
         if isinstance(value, Mapping):
             lines.append(name.replace("_", " "))
-            lines += [f"  {key}: {_shown(entry)}" for key, entry in value.items()]
+            lines += [f"  {key}: {_text_of(entry)}" for key, entry in value.items()]
         else:
-            lines.append(f"{name.replace('_', ' '):<{longest}}{_GAP}{_shown(value)}".rstrip())
+            lines.append(f"{name.replace('_', ' '):<{longest}}{_GAP}{_text_of(value)}".rstrip())
     return "\n".join(lines)
 
 
@@ -70,7 +70,7 @@ def moment(epoch_seconds: float | None) -> str | None:
     return datetime.fromtimestamp(epoch_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _shown(value: object) -> str:
+def _text_of(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -89,7 +89,7 @@ def _is_number(value: object) -> bool:
     return value is None or isinstance(value, (int, float, list, tuple))
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+def _aligned(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     padded = [
         cell.rjust(widths[index]) if right[index] else cell.ljust(widths[index])
         for index, cell in enumerate(cells)
