@@ -16,7 +16,7 @@ def _replicas() -> Iterator[Replicas]:
 
 @pytest.fixture
 def replicas(_replicas: Replicas) -> Iterator[Replicas]:
-    """Starts replicas in processes of their own; at the end they are killed."""
+    """A starter of replicas in processes of their own, which are killed after the test."""
     yield _replicas
     _replicas.end()
 

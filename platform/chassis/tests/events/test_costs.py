@@ -25,7 +25,7 @@ from localservers import NatsServer
 pytestmark = pytest.mark.dialect
 
 NewDatabase = Callable[[str], str]
-# Only a wake makes a relay look at its outbox.
+# The relay looks at its outbox only when it is woken.
 WOKEN = TestSettings(relay_sweep_seconds=600, relay_reconcile_seconds=600)
 
 
@@ -277,7 +277,7 @@ async def test_each_look_of_an_idle_service_is_a_read_of_one_statement(
     nats: NatsServer, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(gauges, "_MEASURE_SECONDS", 0.02)
+    monkeypatch.setattr(gauges, "MEASURE_SECONDS", 0.02)
     looks = {module.__name__: waits_of(module, monkeypatch) for module in (relay, runner)}
     settings = TestSettings(relay_sweep_seconds=0.02, relay_reconcile_seconds=600)
     node = Node(
@@ -306,8 +306,8 @@ async def test_each_look_of_an_idle_service_is_a_read_of_one_statement(
         written = [*writes.committed, *writes.rolled_back, *reads.committed]
     known = (RELAY_LOOKS, TASKS_LOOK, METRICS, LAG, PAUSES)
     others = [transaction for transaction in read if transaction and transaction not in known]
-    # Of a read that had begun before it was counted only the end is seen: that of the metrics is
-    # long.
+    # A read that had begun before the counting shows only its end: that of the metrics
+    # is long.
     assert [t for t in others if t != METRICS[-len(t) :]] == []
     assert len(others) <= 1
     assert abs(read.count(RELAY_LOOKS) - looked[relay.__name__]) <= 2

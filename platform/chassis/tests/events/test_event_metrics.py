@@ -54,7 +54,7 @@ async def become(**values: float | None) -> None:
 async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_gauges(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gauges, "_MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(gauges, "MEASURE_SECONDS", 0.05)
     monkeypatch.setattr(metrics.MeasuredGauge, "FRESH_SECONDS", 3600)
     may_go = threading.Event()
     router = EventRouter()
@@ -103,7 +103,7 @@ async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_gaug
 async def test_a_gauge_that_cannot_be_measured_has_no_sample_and_keeps_its_time(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gauges, "_MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(gauges, "MEASURE_SECONDS", 0.05)
     monkeypatch.setattr(metrics.MeasuredGauge, "FRESH_SECONDS", 3600)
     node = Node("books", new_database("books"), nats.url, router=accountant())
     async with Forge(nats.url) as forge, node:
@@ -177,7 +177,7 @@ async def test_messages_of_other_publishers_behind_events_hide_no_lag(
             running = asyncio.create_task(idle.path.broker.run())
             await idle.path.broker.connected.wait()
             assert (await idle.path.ledger()).lag == 3
-            monkeypatch.setattr(backlog, "_MAX_UNNUMBERED", 2)
+            monkeypatch.setattr(backlog, "MAX_UNNUMBERED", 2)
             await forge.publish(sold(0), headers={event_headers.NUMBER: None}, counted=False)
             with pytest.raises(LagUnknown, match="no events"):
                 await idle.path.ledger()

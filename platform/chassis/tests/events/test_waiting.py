@@ -1,4 +1,4 @@
-"""What is told to end ends, at whatever moment it is told."""
+"""A cancelled task ends, at any moment of its cancellation."""
 
 import asyncio
 
@@ -33,7 +33,7 @@ async def test_a_cancellation_that_comes_with_the_event_is_not_lost(steps: int) 
 async def test_a_task_that_loses_its_first_cancellation_is_ended_by_the_next() -> None:
     lost = 0
 
-    async def deaf_once() -> None:
+    async def ignore_first() -> None:
         nonlocal lost
         while True:
             try:
@@ -43,7 +43,7 @@ async def test_a_task_that_loses_its_first_cancellation_is_ended_by_the_next() -
                     raise
                 lost += 1
 
-    task = asyncio.create_task(deaf_once())
+    task = asyncio.create_task(ignore_first())
     await asyncio.sleep(0)
     await end([task])
     assert lost == 1

@@ -1,7 +1,7 @@
-"""A shop and an accountant for the tests: two services in one process, on real parts.
+"""A shop and an accountant for the tests: two services in one process, with real servers.
 
-The shop publishes BookSold and BookReturned; the accountant writes down, in the order in which it
-took them, what it handled.
+The shop publishes BookSold and BookReturned; the accountant records the events that it handles in a
+journal, in order.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ journal = Table(
 
 
 class TestSettings(EventSettings):
-    """Everything happens soon."""
+    """Settings with short intervals."""
 
     __test__ = False
 
@@ -106,13 +106,13 @@ class Node:
             await self.stop()
 
     async def stop(self) -> None:
-        """As a service ends: in order."""
+        """Stop in order, as a service does."""
         await self.path.stop_handling(2)
         await self.path.flush(2)
         await self.close()
 
     async def close(self) -> None:
-        """Without letting anything go: what a killed process leaves behind."""
+        """Stop without releasing anything, as after a kill of the process."""
         self._closed = True
         await self.path.close()
         await asyncio.to_thread(self.database.close)
@@ -126,8 +126,10 @@ class Node:
         )
 
     async def settled(self, seconds: float = 20) -> None:
-        """Wait until nothing is unsent here, behind or waiting. What others have not sent yet is
-        not seen: wait for them first."""
+        """Wait until this service has no unsent events, no lag and no tasks.
+
+        Wait for the producers first: events that they have not sent yet do not count as lag.
+        """
 
         async def is_settled() -> bool:
             ledger = await self.path.ledger()
@@ -137,7 +139,7 @@ class Node:
 
 
 def prepare_database(url: str) -> None:
-    """Make its tables as a service's process does, and the tests' own."""
+    """Create the tables of a service and those of the tests."""
     migrate(url)
     engine = create_engine(url)
     metadata.create_all(engine)
@@ -145,7 +147,11 @@ def prepare_database(url: str) -> None:
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    """Wait until it holds; an error, the last raised if any, when it does not in time."""
+    """Wait until a condition holds; an error of the condition counts as not holding.
+
+    Raises:
+        AssertionError: it does not hold within `seconds`; caused by the last error, if any.
+    """
     deadline = time.monotonic() + seconds
     while True:
         last: Exception | None = None
@@ -160,7 +166,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 
 
 
 def write_down(tx: Transaction, event: EventContext, member: str = "") -> None:
-    """One line in the journal."""
+    """Record an event in the journal."""
     tx.session.execute(
         insert(journal).values(
             event_id=event.id,
@@ -173,7 +179,7 @@ def write_down(tx: Transaction, event: EventContext, member: str = "") -> None:
 
 
 def accountant(member: str = "") -> EventRouter:
-    """Handlers that write down each event."""
+    """Return handlers that record each event in the journal."""
     events = EventRouter()
 
     @events.on(BookSold)
@@ -188,4 +194,5 @@ def accountant(member: str = "") -> EventRouter:
 
 
 def sold(number: int, keys: int = 40) -> BookSold:
+    """Return a sold book, one of `keys` different ones, for the customer `number`."""
     return BookSold(book_id=f"book-{number % keys}", customer_id=str(number), price=number)

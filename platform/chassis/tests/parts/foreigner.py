@@ -1,4 +1,4 @@
-"""A producer that is no service of the platform: CloudEvents in a stream of its own, unnumbered."""
+"""A producer outside the platform: unnumbered CloudEvents in a stream of its own."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ __all__ = ["Foreigner"]
 
 
 class Foreigner:
-    """Publishes what it likes under `legacy.>`."""
+    """Publishes events and other messages under `legacy.>`."""
 
     STREAM = "LEGACY"
     SOURCE = "https://legacy.example/shop"
@@ -40,7 +40,7 @@ class Foreigner:
         await api_request(self._client, f"STREAM.PURGE.{self.STREAM}", {"seq": up_to})
 
     async def tell(self, id: str, *, key: str = "book-0", **attributes: str) -> None:
-        """An event in binary mode, its data as JSON."""
+        """Publish an event in binary mode with JSON data."""
         headers = {
             "ce-specversion": "1.0",
             "ce-id": id,
@@ -53,7 +53,7 @@ class Foreigner:
         await self.send(json.dumps({"book_id": key, "price": 1}).encode(), headers)
 
     async def tell_structured(self, id: str, *, key: str = "book-0") -> None:
-        """The same in structured mode."""
+        """Publish an event in structured mode."""
         event = {
             "specversion": "1.0",
             "id": id,
@@ -68,5 +68,5 @@ class Foreigner:
     async def send(
         self, data: bytes, headers: Mapping[str, Any] | None = None, subject: str = "legacy.books.1"
     ) -> None:
-        """Any message."""
+        """Publish any message."""
         await self._client.jetstream().publish(subject, data, headers=dict(headers or {}))

@@ -1,10 +1,11 @@
-"""Members that believe what they should not, or that are there and do nothing."""
+"""Members with a wrong view of the membership, and members that read nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from itertools import count
 
+import nats
 import pytest
 from bookshop import Node
 from sqlalchemy.orm import Session
@@ -21,13 +22,21 @@ from chassis.events.membership.members import Members
 from chassis.events.waiting import end
 from chassis.events.wire import control_subjects
 
-__all__ = ["before_commits", "bystander", "contest", "count_refusals", "deaf", "ignore_marks"]
+__all__ = [
+    "announce",
+    "before_commits",
+    "bystander",
+    "contest",
+    "count_refusals",
+    "ignore_marks",
+    "isolate",
+]
 
 _numbers = count()
 
 
-def deaf(node: Node) -> None:
-    """It hears no other member, and is not heard. Before it is started."""
+def isolate(node: Node) -> None:
+    """Let a node neither receive nor send announcements of members. Call before it starts."""
     members = node.path.members
     assert members
     apart = f"apart-{next(_numbers)}-{members.member}"
@@ -35,7 +44,7 @@ def deaf(node: Node) -> None:
 
 
 def ignore_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No member waits for another to let a lane go, nor suspects it of having died."""
+    """Let no member wait for the lane of another, or suspect that the other one has died."""
 
     def mark(
         session: Session,
@@ -51,7 +60,7 @@ def ignore_marks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def count_refusals(monkeypatch: pytest.MonkeyPatch) -> list[PositionMoved]:
-    """The commits that are refused from now on."""
+    """Return a list to which each commit that is refused from now on is added."""
     refusals: list[PositionMoved] = []
     original = position_rows.move
 
@@ -67,23 +76,26 @@ def count_refusals(monkeypatch: pytest.MonkeyPatch) -> list[PositionMoved]:
 
 
 def before_commits(node: Node, wait: Callable[[Collection[str]], Awaitable[None]]) -> None:
-    """It waits with the events of each batch in hand, before their transaction begins."""
+    """Call `wait` with the event ids of each batch of a node before its transaction begins."""
     (reader,) = node.path.readers
     committer = reader.committer
 
-    async def commit(
-        arrivals: list[Arrival], at: Mapping[str, Position]
+    async def commit_later(
+        arrivals: list[Arrival], positions: Mapping[str, Position]
     ) -> AsyncIterator[list[Arrival]]:
         await wait([arrival.event_id for arrival in arrivals])
-        async for taken in Committer.commit(committer, arrivals, at):
-            yield taken
+        async for committed in Committer.commit(committer, arrivals, positions):
+            yield committed
 
-    vars(committer)["commit"] = commit
+    committer.commit = commit_later  # type: ignore[method-assign]
 
 
 def contest(first: Node, second: Node, known: Collection[str], may_go_on: asyncio.Event) -> None:
-    """Let both have the same event in hand, of those that are not `known` yet, before the first
-    one's transaction begins; that of the second begins once it may."""
+    """Let two nodes have the same event in hand before the transaction of the first one begins.
+
+    The event is one that is not `known`. The transaction of the second node begins when
+    `may_go_on` is set.
+    """
     known, in_hand = set(known), set[str]()
     first_has, both_have = asyncio.Event(), asyncio.Event()
 
@@ -104,9 +116,16 @@ def contest(first: Node, second: Node, known: Collection[str], may_go_on: asynci
     before_commits(second, wait_for_first)
 
 
+async def announce(nats_url: str, member: str, announcement: bytes) -> None:
+    """Publish an announcement as a member of the service `books`."""
+    async with await nats.connect(nats_url) as client:
+        await client.publish(transport.members_subject("books", member), announcement)
+        await client.flush()
+
+
 @asynccontextmanager
 async def bystander(nats_url: str, member: str, *, ttl_seconds: int = 60) -> AsyncIterator[Members]:
-    """A member of the accountants that has its share of the lanes and reads none."""
+    """Run a member of the service `books` that owns lanes and reads none."""
     broker = Broker(NatsOptions(nats_url), "books")
     members = Members(broker, service="books", member=member, version="1", ttl_seconds=ttl_seconds)
     tasks = [asyncio.create_task(broker.run()), asyncio.create_task(members.run())]

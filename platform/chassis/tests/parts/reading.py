@@ -1,8 +1,9 @@
-"""What a test asks of a service that takes events in, and does to the stream that it reads."""
+"""Questions to a service that handles events, and changes to the stream that it reads."""
 
 from typing import Any
 
 from bookshop import Node, eventually
+from prometheus_client import REGISTRY
 from relaying import StreamView
 from sqlalchemy import select
 
@@ -14,6 +15,7 @@ from chassis.events.wire.contracts import event_type, subject_of
 from chassis.events.wire.lanes import lane_of
 
 __all__ = [
+    "events_counted",
     "has_found_no_stream",
     "has_taken",
     "is_stopped",
@@ -26,13 +28,18 @@ __all__ = [
 ]
 
 
+def events_counted(metric: str, type: str = "bookstore.v1.BookSold") -> float:
+    """Return a counter of events in this process, by its metric and the events' type."""
+    return REGISTRY.get_sample_value(metric, {"type": type}) or 0
+
+
 async def taken_ids(node: Node) -> list[str]:
-    """Ids of the events in its journal, in order."""
+    """Return the ids of the events in its journal, in order."""
     return [entry.event_id for entry in await node.journal()]
 
 
 async def has_taken(node: Node, events: int) -> None:
-    """Wait until so many are in its journal, or more."""
+    """Wait until at least `events` events are in its journal."""
 
     async def holds() -> bool:
         return len(await node.journal()) >= events
@@ -41,7 +48,7 @@ async def has_taken(node: Node, events: int) -> None:
 
 
 async def has_found_no_stream(node: Node) -> None:
-    """Wait until it has looked for the stream that it reads, before there is one."""
+    """Wait until the node has noticed that the stream which it reads is missing."""
 
     async def holds() -> bool:
         return all(reader.stream_was_missing for reader in node.path.readers)
@@ -50,7 +57,7 @@ async def has_found_no_stream(node: Node) -> None:
 
 
 async def is_stopped(node: Node, lanes: int = 1) -> list[str]:
-    """Wait until so many lanes are stopped; what is said of them."""
+    """Wait until `lanes` lanes are stopped, and return their reasons."""
 
     async def holds() -> bool:
         return len((await node.path.ledger()).stopped) == lanes
@@ -60,28 +67,28 @@ async def is_stopped(node: Node, lanes: int = 1) -> list[str]:
 
 
 def subject_of_key(key: str, message: type[Any] = BookSold) -> str:
-    """Where the events of a key go."""
+    """Return the subject of the events of a key."""
     return subject_of(event_type(message), lane_of(key))
 
 
 def returned_by(number: int, keys: int = 40) -> BookReturned:
-    """As `sold`, of the other type."""
+    """Return a returned book, as `sold` returns a sold one."""
     return BookReturned(book_id=f"book-{number % keys}", customer_id=str(number))
 
 
 async def position_of(node: Node, subject: str) -> Any:
-    """The row, if there is one."""
+    """Return the row of a position; None if there is none."""
     statement = select(positions).where(positions.c.subject == subject)
     return await node.database.read(lambda tx: tx.session.execute(statement).first())
 
 
 async def stored_events(view: StreamView, subject: str) -> list[Stored]:
-    """What the stream holds of a subject."""
+    """Return the messages that the stream holds of a subject."""
     return [m for m in await view.messages() if m.subject == subject]
 
 
 async def remove(view: StreamView, event_id: str) -> None:
-    """Take a message out of the stream, as an administrator can."""
+    """Delete a message from the stream, as an administrator can."""
     for message in await view.messages():
         if event_headers.header(message.headers, "ce-id") == event_id:
             await view.api("STREAM.MSG.DELETE.bookstore", {"seq": message.sequence})

@@ -1,6 +1,7 @@
 """Replicas of the accountant as processes, forked from one that has imported everything.
 
-It reads a JSON object of options a line, and answers each with the process id of a replica.
+That process reads one JSON object of options per line, and answers each with the process id of a
+new replica.
 """
 
 import asyncio
@@ -30,8 +31,11 @@ def _log_to(path: str) -> None:
 
 
 async def _run(options: dict[str, Any]) -> None:
-    """`stop_at` and `die_at` are events in hand, in the middle of their transaction; `stop_after`
-    so many, before the next transaction begins. `log` is a file for its log."""
+    """Run a replica.
+
+    It stops or dies in the transaction of event number `stop_at` or `die_at`, or stops before the
+    next transaction after `stop_after` events. `log` is the file for its log.
+    """
     from bookshop import Node, TestSettings, write_down
 
     from bookstore.v1 import BookReturned, BookSold
@@ -88,10 +92,10 @@ async def _run(options: dict[str, Any]) -> None:
                 os.kill(os.getpid(), signal.SIGSTOP)
 
         before_commits(node, stop)
-    if options.get("deaf"):
-        from owners import deaf
+    if options.get("isolated"):
+        from owners import isolate
 
-        deaf(node)
+        isolate(node)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     await node.start()
@@ -100,10 +104,10 @@ async def _run(options: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    import bookshop  # noqa: F401 (once, for all that are forked)
+    import bookshop  # noqa: F401 (once, for all forked replicas)
     import owners  # noqa: F401
 
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the system reaps the replicas
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

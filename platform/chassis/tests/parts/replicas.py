@@ -18,7 +18,7 @@ _PROCESS = Path(__file__).parent / "replica_process.py"
 
 
 class Replica:
-    """One of them."""
+    """A replica in a process of its own."""
 
     def __init__(self, pid: int, member: str) -> None:
         self.pid = pid
@@ -29,7 +29,7 @@ class Replica:
 
     @property
     def stopped(self) -> bool:
-        """Whether a SIGSTOP holds it."""
+        """Whether the process is stopped by SIGSTOP."""
         return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
 
     @property
@@ -37,7 +37,7 @@ class Replica:
         return psutil.pid_exists(self.pid)
 
     async def is_stopped(self) -> None:
-        """Wait until it is."""
+        """Wait until the process is stopped by SIGSTOP."""
 
         async def holds() -> bool:
             return self.stopped
@@ -45,7 +45,7 @@ class Replica:
         await eventually(holds)
 
     async def is_gone(self) -> None:
-        """Wait until it is."""
+        """Wait until the process has ended."""
 
         async def holds() -> bool:
             return not self.alive
@@ -54,14 +54,14 @@ class Replica:
 
 
 class Replicas:
-    """Starts them. Those that are left end with this process, or by `end`."""
+    """Starts replicas. They end with this process, or by `end`."""
 
     def __init__(self) -> None:
         self._starter: subprocess.Popen[str] | None = None
         self._running: list[Replica] = []
 
     def start(self, url: str, nats_url: str, member: str, **options: Any) -> Replica:
-        """`options` are those of replica_process.py."""
+        """Start a replica; `options` are those of replica_process.py."""
         if self._starter is None:
             self._starter = subprocess.Popen(
                 [sys.executable, str(_PROCESS)],
@@ -79,7 +79,7 @@ class Replicas:
         return replica
 
     def end(self) -> None:
-        """Kill what is left, for the next test."""
+        """Kill the replicas that still run, so that the next test can begin."""
         for replica in self._running:
             if replica.alive:
                 replica.send(signal.SIGKILL)
@@ -91,4 +91,4 @@ class Replicas:
     def close(self) -> None:
         self.end()
         if self._starter:
-            self._starter.communicate()  # its input ends, and so does it
+            self._starter.communicate()  # it ends when its input ends

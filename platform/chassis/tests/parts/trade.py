@@ -1,4 +1,4 @@
-"""A bookshop that publishes and books that take it in, for the time of a test."""
+"""A bookshop that publishes events and a service that handles them, for one test."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,7 +9,7 @@ import pytest
 from bookshop import Node, TestSettings, eventually
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from prometheus_client import REGISTRY
+from reading import events_counted
 from relaying import Shop
 from sqlalchemy import Engine, event, select
 
@@ -38,7 +38,7 @@ __all__ = [
 
 @asynccontextmanager
 async def open_shop(nats: NatsServer, new_database: Callable[[str], str]) -> AsyncIterator[Node]:
-    """The service whose events are taken in."""
+    """Run the service that publishes."""
     shop = Node("bookstore", new_database("shop"), nats.url, publishes=[BookSold, BookReturned])
     await shop.start()
     try:
@@ -56,7 +56,7 @@ async def take_in(
     settings: EventSettings | None = None,
     member: str | None = None,
 ) -> AsyncIterator[Node]:
-    """A replica of the service that handles them; it ends in order."""
+    """Run a replica of the service that handles the events; stop it in order."""
     books = Node("books", url, nats.url, router=router, settings=settings, member=member)
     await books.start()
     try:
@@ -73,7 +73,7 @@ async def trading(
     *,
     settings: EventSettings | None = None,
 ) -> AsyncIterator[tuple[Node, Node]]:
-    """The shop, and one replica that takes its events in and reads already."""
+    """Run the shop and one replica of the service that handles its events."""
     async with (
         open_shop(nats, new_database) as shop,
         take_in(nats, new_database("books"), router, settings=settings) as books,
@@ -82,21 +82,26 @@ async def trading(
 
 
 async def settled(*nodes: Node, seconds: float = 20) -> None:
-    """Wait until nothing is unsent, behind or waiting. Those that publish come first: what has not
-    reached the stream yet is behind for nobody."""
+    """Wait until all nodes are settled, one after the other.
+
+    Name those that publish first: events that are not in the stream yet do not count as lag.
+    """
     for node in nodes:
         await node.settled(seconds)
 
 
 class Patience(TestSettings):
-    """No net looks for what was missed while a test holds deliveries back."""
+    """The safety net does not check for missed events while a test holds deliveries back."""
 
     net_seconds: float = 60
 
 
 @asynccontextmanager
 async def in_one_batch(shop: Node, books: Node) -> AsyncIterator[None]:
-    """What is published within is one batch at its end. `books` needs Patience."""
+    """Deliver all events that are published in the block as one batch at its end.
+
+    The settings of `books` must be Patience.
+    """
     client = shop.path.broker.client
 
     async def reads() -> bool:
@@ -127,7 +132,7 @@ async def _last_sequence(client: Client) -> int:
 
 @dataclass
 class Statements:
-    """The statements of each transaction a database has committed, in order."""
+    """The statements of each transaction of a database, in order."""
 
     committed: list[list[str]] = field(default_factory=list)
     rolled_back: list[list[str]] = field(default_factory=list)
@@ -152,24 +157,23 @@ class Statements:
 
     @property
     def takes(self) -> list[list[str]]:
-        """Committed transactions that moved positions, BEGIN left out."""
+        """The committed transactions that moved positions, without BEGIN."""
         moving = [t for t in self.committed if any("UPDATE slipway_position" in s for s in t)]
         return [[s for s in t if not s.startswith("BEGIN")] for t in moving]
 
 
 async def dead(books: Node) -> list[Any]:
-    """The dead letters, oldest first."""
+    """Return the dead letters, oldest first."""
     statement = select(dead_letters).order_by(dead_letters.c.id)
     return await books.database.read(lambda tx: list(tx.session.execute(statement)))
 
 
 def failures() -> float:
-    """How often handling a sold book has failed in this process so far, as the metric tells it."""
-    labels = {"type": "bookstore.v1.BookSold"}
-    return REGISTRY.get_sample_value("events_failed_total", labels) or 0
+    """Return how often handling a sold book has failed in this process, by the metric."""
+    return events_counted("events_failed_total")
 
 
 async def rows_of_tasks(books: Node) -> list[Any]:
-    """The tasks, oldest first."""
+    """Return the tasks, oldest first."""
     statement = select(tasks).order_by(tasks.c.id)
     return await books.database.read(lambda tx: list(tx.session.execute(statement)))

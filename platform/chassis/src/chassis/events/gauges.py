@@ -18,10 +18,11 @@ from chassis.events.producer import outbox, refused
 from chassis.events.tasks import storage
 from chassis.telemetry import metrics
 
-__all__ = ["measure_continuously"]
+__all__ = ["MEASURE_SECONDS", "measure_continuously"]
 
 _log = structlog.get_logger(__name__)
-_MEASURE_SECONDS = 5.0
+MEASURE_SECONDS = 5.0
+"""The shortest interval between two measurements."""
 
 
 async def measure_continuously(
@@ -40,9 +41,7 @@ async def measure_continuously(
         # before the samples of the gauges are too old to be reported.
         counting_seconds = time.monotonic() - started
         await _measure_lag([*readers, *foreign])
-        await asyncio.sleep(
-            min(max(_MEASURE_SECONDS, 100 * counting_seconds), 4 * _MEASURE_SECONDS)
-        )
+        await asyncio.sleep(min(max(MEASURE_SECONDS, 100 * counting_seconds), 4 * MEASURE_SECONDS))
 
 
 def _measure_lanes(readers: Sequence[Reader]) -> None:

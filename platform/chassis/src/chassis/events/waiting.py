@@ -33,7 +33,7 @@ def is_being_cancelled() -> bool:
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks until all have ended.
 
-    One cancellation may not be enough: a library that waits by asyncio.wait_for may lose it.
+    A single cancellation may not be enough: a library that waits by asyncio.wait_for may lose it.
     """
     tasks = list(tasks)
     pending = set(tasks)

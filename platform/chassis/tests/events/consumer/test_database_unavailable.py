@@ -5,12 +5,11 @@ import threading
 
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually
-from reading import has_taken, taken_ids
+from reading import events_counted, has_taken, taken_ids
 from relaying import Shop, in_order
 from sqlalchemy import event
 
 from chassis.database import DatabaseDown
-from chassis.telemetry import metrics
 from localservers import NatsServer, PostgresServer
 
 TYPE = "bookstore.v1.BookSold"
@@ -48,8 +47,7 @@ async def test_reading_waits_for_the_database(
     folder = tmp_path_factory.mktemp("shop")
     name = f"books_{how}"
     postgres.create_database(name)
-    failed = metrics.EVENTS_FAILED.labels(TYPE)._value
-    before = failed.get()
+    before = events_counted("events_failed_total")
     settings = TestSettings(batch_max_events=10)
     async with (
         Shop(f"sqlite:///{folder}/shop.db") as shop,
@@ -79,4 +77,4 @@ async def test_reading_waits_for_the_database(
         assert in_order(await taken_ids(books), shop.published)
         ledger = await books.path.ledger()
         assert (ledger.tasks, ledger.dead_letters, ledger.stopped) == (0, 0, ())
-    assert failed.get() == before
+    assert events_counted("events_failed_total") == before

@@ -1,6 +1,5 @@
 """The first positions of a service in a stream that was lost and recreated."""
 
-import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -99,13 +98,24 @@ async def test_events_that_are_sent_again_are_not_new_to_a_service_that_begins_a
         await eventually(begun)
         await second.stop()
         async with Node("books", new_database("books"), nats.url, router=of_sold("newest")) as b:
-            await asyncio.sleep(0.5)  # so that it reads the stream while that is being refilled
+            await has_looked(b)  # while the stream is being refilled, unless that has ended
             shop.start_relay(nats.url)
             await has_positions(b)
             after = await shop.sell(range(120, 160))
             await shop.sent()
             await b.settled()
             assert in_order(await taken_ids(b), after)
+
+
+async def has_looked(node: Node) -> None:
+    """Wait until a node has found that the stream is being refilled, or its first positions."""
+    (reader,) = node.path.readers
+
+    async def holds() -> bool:
+        found = await position_of(node, subject_of_key("book-0")) is not None
+        return reader.stream_was_missing or found
+
+    await eventually(holds)
 
 
 async def is_there(view: StreamView) -> None:

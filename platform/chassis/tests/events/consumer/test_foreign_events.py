@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from bookshop import Node, TestSettings, eventually, write_down
 from foreigner import Foreigner
-from owners import deaf, ignore_marks
+from owners import ignore_marks, isolate
 from reading import has_taken, taken_ids
 from shell import Shell
 from sqlalchemy import event, func, select, update
@@ -198,8 +198,8 @@ async def test_a_member_with_an_outdated_position_is_refused(
     url = new_database("books")
     one, other = node(url, nats), node(url, nats)
     ignore_marks(monkeypatch)
-    deaf(one)
-    deaf(other)
+    isolate(one)
+    isolate(other)
     async with Foreigner(nats.url) as legacy, one, other:
         for number in range(100):
             await legacy.tell(str(number))
@@ -239,8 +239,8 @@ async def test_a_batch_costs_a_statement_for_its_ids_and_one_for_its_position(
 async def test_ids_are_forgotten_after_their_time_in_small_parts(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(foreign_reader, "_FORGET_MAX_EVENTS", 4)
-    monkeypatch.setattr(foreign_reader, "_FORGET_SECONDS", 0.0)
+    monkeypatch.setattr(foreign_reader, "FORGET_MAX_EVENTS", 4)
+    monkeypatch.setattr(foreign_reader, "FORGET_SECONDS", 0.0)
     settings = TestSettings(foreign_id_seconds=1000, net_seconds=0.02)
     async with (
         Foreigner(nats.url) as legacy,

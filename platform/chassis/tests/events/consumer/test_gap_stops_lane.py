@@ -7,14 +7,21 @@ import pytest
 from bookshop import Node, TestSettings, accountant, eventually, sold
 from forge import Forge
 from prometheus_client import REGISTRY
-from reading import has_taken, is_stopped, remove, returned_by, subject_of_key, taken_ids
+from reading import (
+    events_counted,
+    has_taken,
+    is_stopped,
+    remove,
+    returned_by,
+    subject_of_key,
+    taken_ids,
+)
 from relaying import Shop, StreamView, in_order
 from structlog.testing import capture_logs
 
 from chassis.events import gauges
 from chassis.events.wire import event_headers
 from chassis.events.wire.lanes import lane_of
-from chassis.telemetry import metrics
 from localservers import NatsServer
 
 TYPE = "bookstore.v1.BookSold"
@@ -27,8 +34,8 @@ def on_lane_of(key: str, event_key: str | None) -> bool:
 async def test_a_deleted_message_stops_its_lane_until_it_is_there_again(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gauges, "_MEASURE_SECONDS", 0.1)
-    lost_before = metrics.EVENTS_LOST.labels(TYPE)._value.get()
+    monkeypatch.setattr(gauges, "MEASURE_SECONDS", 0.1)
+    lost_before = events_counted("events_lost_total")
     view = StreamView(nats.url)
     books = Node("books", new_database("books"), nats.url, router=accountant())
     async with Shop(new_database("shop")) as shop, contextlib.AsyncExitStack() as stack:
@@ -57,19 +64,18 @@ async def test_a_deleted_message_stops_its_lane_until_it_is_there_again(
             return lag >= 2 and REGISTRY.get_sample_value("event_lanes_stopped") == 1
 
         await eventually(is_measured)
-        assert metrics.EVENTS_LOST.labels(TYPE)._value.get() - lost_before == 1
+        assert events_counted("events_lost_total") - lost_before == 1
         # The relay recreates the stream from the outbox, with all events.
         await view.api("STREAM.DELETE.bookstore")
         await has_taken(books, len(shop.published))
         assert in_order(await taken_ids(books), shop.published)
         assert (await books.path.ledger()).stopped == ()
-        assert metrics.EVENTS_LOST.labels(TYPE)._value.get() - lost_before == 1
+        assert events_counted("events_lost_total") - lost_before == 1
 
 
 async def test_a_stopped_lane_is_checked_again_without_reading_all_events_again(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    seen_again = metrics.EVENTS_SEEN_AGAIN.labels(TYPE)._value
     books = Node("books", new_database("books"), nats.url, router=accountant())
     async with books, Forge(nats.url) as forge:
         # The position of this lane is the oldest, and the event after the gap is the newest.
@@ -82,14 +88,14 @@ async def test_a_stopped_lane_is_checked_again_without_reading_all_events_again(
         await forge.publish(sold(0), headers=missing)
         await is_stopped(books)
         (stop,) = books.path.readers[0].stopped_lanes.all
-        before = seen_again.get()
+        before = events_counted("events_seen_again_total")
 
         async def is_tried_again() -> bool:
             (now,) = books.path.readers[0].stopped_lanes.all
             return now.retry_at > stop.retry_at
 
         await eventually(is_tried_again)
-        assert seen_again.get() - before == 0
+        assert events_counted("events_seen_again_total") == before
 
 
 async def test_the_unread_events_of_a_stopped_lane_count_as_lag(

@@ -55,7 +55,7 @@ async def test_a_backlog_of_large_events_is_not_held_at_once(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = 1_000_000
-    monkeypatch.setattr(read_loop, "_PULL_BYTES", limit)
+    monkeypatch.setattr(read_loop, "PULL_BYTES", limit)
     async with Shop(new_database("shop"), settings=SMALL) as shop:
         shop.start_relay(nats.url)
         for _ in range(10):
@@ -75,7 +75,7 @@ async def test_an_event_larger_than_a_whole_request_is_handled_too(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The producer allows larger events than this service."""
-    monkeypatch.setattr(read_loop, "_PULL_BYTES", 1000)
+    monkeypatch.setattr(read_loop, "PULL_BYTES", 1000)
     modest = TestSettings(event_max_bytes=1000)
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)

@@ -13,7 +13,7 @@ import pytest
 from bookshop import Node, TestSettings, accountant, eventually, prepare_database, sold, write_down
 from nats.aio.client import Client
 from owners import bystander
-from reading import has_taken, is_stopped, remove, returned_by, taken_ids
+from reading import events_counted, has_taken, is_stopped, remove, returned_by, taken_ids
 from relaying import Shop, StreamView, in_order
 from sqlalchemy import delete, event, insert
 
@@ -27,7 +27,6 @@ from chassis.events.jetstream import consumers
 from chassis.events.jetstream.streams import StreamState
 from chassis.events.membership.shares import Member, share_of_lanes
 from chassis.events.wire.lanes import lane_of
-from chassis.telemetry import metrics
 from localservers import NatsServer
 
 
@@ -191,7 +190,6 @@ async def test_a_subject_without_recent_events_does_not_move_the_start_back(
     remembered: str, nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
-    seen_again = metrics.EVENTS_SEEN_AGAIN.labels("bookstore.v1.BookSold")._value
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
         await shop.publish(returned_by(0))
@@ -202,17 +200,16 @@ async def test_a_subject_without_recent_events_does_not_move_the_start_back(
             await StreamView(nats.url).api("STREAM.PURGE.bookstore", {"seq": 2})
         await shop.publish(returned_by(0))
         await shop.sent()
-        before = seen_again.get()
+        before = events_counted("events_seen_again_total")
         async with Node("books", url, nats.url, router=accountant()) as books:
             await has_taken(books, 202)
-        assert seen_again.get() == before
+        assert events_counted("events_seen_again_total") == before
 
 
 async def test_each_subject_continues_by_its_own_number_if_the_events_of_all_positions_are_deleted(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")
-    seen_again = metrics.EVENTS_SEEN_AGAIN.labels("bookstore.v1.BookSold")._value
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
         await shop.sell(range(200))
@@ -221,11 +218,11 @@ async def test_each_subject_continues_by_its_own_number_if_the_events_of_all_pos
         await StreamView(nats.url).api("STREAM.PURGE.bookstore", {"seq": 201})
         await shop.sell(range(200, 240))
         await shop.sent()
-        before = seen_again.get()
+        before = events_counted("events_seen_again_total")
         async with Node("books", url, nats.url, router=accountant()) as books:
             await has_taken(books, 240)
             assert in_order(await taken_ids(books), shop.published)
-        assert seen_again.get() == before
+        assert events_counted("events_seen_again_total") == before
 
 
 async def test_a_stopped_lane_is_checked_while_the_others_keep_their_consumer(

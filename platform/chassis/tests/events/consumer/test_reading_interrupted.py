@@ -30,8 +30,8 @@ async def test_a_consumer_that_was_deleted_on_the_server_is_recreated(
 ) -> None:
     view, url = StreamView(nats.url), new_database("books")
     # The test excludes the other ways to notice it, silence and the safety net.
-    monkeypatch.setattr(pull, "_HEARTBEAT_SECONDS", 60)
-    monkeypatch.setattr(pull, "_EXPIRES_SECONDS", 300)
+    monkeypatch.setattr(pull, "HEARTBEAT_SECONDS", 60)
+    monkeypatch.setattr(pull, "EXPIRES_SECONDS", 300)
     settings = TestSettings(net_seconds=300)
     async with (
         Node("books", url, nats.url, router=accountant(), settings=settings) as books,
@@ -51,7 +51,7 @@ async def test_a_consumer_that_was_deleted_on_the_server_is_recreated(
 async def test_a_pull_request_that_was_lost_is_noticed_by_missing_heartbeats(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pull, "_HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(pull, "HEARTBEAT_SECONDS", 0.2)
     request = pull.request_messages
     consumers_asked: list[str] = []
 
@@ -103,7 +103,7 @@ def _cut(proxy: Proxy, cut: asyncio.Event) -> None:
 async def test_a_stalled_connection_is_waited_for(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pull, "_HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(pull, "HEARTBEAT_SECONDS", 0.2)
     monkeypatch.setattr(api, "TIMEOUT_SECONDS", 0.3)
     failed = asyncio.Event()
 

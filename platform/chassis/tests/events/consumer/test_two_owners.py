@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually, write_down
-from owners import contest, count_refusals, deaf, ignore_marks
+from owners import contest, count_refusals, ignore_marks, isolate
 from reading import has_taken, taken_ids
 from relaying import Shop, in_order
 from replicas import Replicas
@@ -49,8 +49,8 @@ async def test_a_slow_and_a_fast_replica_contest_every_lane(
     url, settings = new_database("books"), TestSettings(batch_max_events=50)
     slow = Node("books", url, nats.url, router=router, settings=settings)
     fast = Node("books", url, nats.url, router=accountant("fast"), settings=settings)
-    deaf(slow)
-    deaf(fast)
+    isolate(slow)
+    isolate(fast)
     async with Shop(new_database("shop")) as shop, slow, fast:
         shop.start_relay(nats.url)
 
@@ -86,7 +86,7 @@ async def test_replicas_that_do_not_know_each_other_suspect_and_contest(
         for member in ("one", "other")
     ]
     for node in nodes:
-        deaf(node)
+        isolate(node)
     async with Shop(new_database("shop")) as shop, nodes[0], nodes[1]:
         shop.start_relay(nats.url)
         with capture_logs() as log:
@@ -151,7 +151,7 @@ async def test_a_replica_that_is_stopped_for_long_does_not_keep_its_locks(
         await stopped.is_stopped()
         async with books:
             await has_taken(books, 40)
-            # The stopped replica continues, its commit is refused, and it goes on reading.
+            # The stopped replica continues, its commit is refused, and it continues to read.
             stopped.send(signal.SIGCONT)
             await shop.sell(range(40, 80))
             await has_taken(books, 80)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from bookshop import Node, accountant, eventually
-from owners import bystander
+from owners import announce, bystander
 from structlog.testing import capture_logs
 
 from chassis.events.membership.members import Members
@@ -31,7 +31,7 @@ async def test_a_forged_announcement_takes_no_lanes_and_ends_nothing(
     nats: NatsServer, forged: str
 ) -> None:
     async with bystander(nats.url, "one") as one:
-        await one._broker.client.publish("slipway.members.books.forged", forged.encode())
+        await announce(nats.url, "forged", forged.encode())
         async with bystander(nats.url, "two") as two:
             await shares(one, LANES // 2)
             await shares(two, LANES // 2)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually, prepare_database, write_down
 from nats.aio.client import Client
-from owners import bystander, count_refusals
+from owners import announce, bystander, count_refusals
 from reading import has_taken, taken_ids
 from relaying import Shop, StreamView, in_order
 from replicas import Replicas
@@ -225,7 +225,7 @@ async def test_garbage_is_not_an_announcement(nats: NatsServer) -> None:
             b"{}",
             b'{"version": "1", "ttl": "x"}',
         ):
-            await one._broker.client.publish("slipway.members.books.garbage", garbage)
+            await announce(nats.url, "garbage", garbage)
         async with bystander(nats.url, "two") as two:
             await shares(one, LANES // 2)
             assert one.living == two.living == {"one", "two"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from bookshop import Node, accountant, eventually, sold
-from owners import bystander
+from owners import announce, bystander
 from prometheus_client import REGISTRY
 from relaying import Shop, StreamView
 from structlog.testing import capture_logs
@@ -144,8 +144,7 @@ async def test_an_older_version_that_names_no_database_is_a_member_like_others(
 ) -> None:
     async with bystander(nats.url, "new") as new:
         new.database = uuid7()
-        old = f'{{"version": "1", "ttl": 60{said}}}'
-        await new._broker.client.publish("slipway.members.books.old", old.encode())
+        await announce(nats.url, "old", f'{{"version": "1", "ttl": 60{said}}}'.encode())
 
         async def shares() -> bool:
             return len(new.lanes) == LANES // 2

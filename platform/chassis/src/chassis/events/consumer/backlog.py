@@ -9,10 +9,10 @@ from chassis.events.consumer.judge import judge
 from chassis.events.consumer.position import Position, position_of
 from chassis.events.jetstream.stored_messages import last_before, last_messages
 
-__all__ = ["Backlog", "backlogs_above", "find_backlogs", "last_events"]
+__all__ = ["MAX_UNNUMBERED", "Backlog", "backlogs_above", "find_backlogs", "last_events"]
 
-# The last event of a subject is searched for behind at most this many messages without a number.
-_MAX_UNNUMBERED = 16
+MAX_UNNUMBERED = 16
+"""The messages without a number behind which a subject's last event is searched for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ async def _last_numbered_before(
 ) -> Position | None:
     """Return the subject's last event before `last`; `last` itself if the search was given up."""
     before = last.sequence
-    for _ in range(_MAX_UNNUMBERED):
+    for _ in range(MAX_UNNUMBERED):
         stored = await last_before(client, stream, subject, before)
         if stored is None:
             return None

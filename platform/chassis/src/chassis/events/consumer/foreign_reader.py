@@ -1,7 +1,8 @@
 """Reading the stream of a producer outside the platform.
 
-Its messages lack the numbers of the platform. One member at a time processes them in the order of
-the stream, each event once by its CloudEvents source and id. The position is the stream's sequence.
+Its messages lack the numbers of the platform. A single member at a time processes them in the order
+of the stream, each event once by its CloudEvents source and id. The position is the stream's
+sequence.
 """
 
 import time
@@ -29,10 +30,12 @@ from chassis.events.jetstream.hindrance import Hindrance
 from chassis.events.jetstream.streams import stream_state
 from chassis.events.wire.lanes import LANES, lane_of
 
-__all__ = ["ForeignReader"]
+__all__ = ["FORGET_MAX_EVENTS", "FORGET_SECONDS", "ForeignReader"]
 
-_FORGET_SECONDS = 10.0
-_FORGET_MAX_EVENTS = 1000
+FORGET_SECONDS = 10.0
+"""The interval at which old ids are deleted."""
+FORGET_MAX_EVENTS = 1000
+"""The ids that are deleted in one transaction."""
 
 
 class ForeignReader:
@@ -202,12 +205,12 @@ class _RecordedIds:
         self._all_forgotten_at = 0.0
 
     async def forget_old(self) -> None:
-        """Delete some old ids, unless all were deleted within the last `_FORGET_SECONDS`."""
-        if time.monotonic() - self._all_forgotten_at < _FORGET_SECONDS:
+        """Delete some old ids, unless all were deleted within the last `FORGET_SECONDS`."""
+        if time.monotonic() - self._all_forgotten_at < FORGET_SECONDS:
             return
         before = time.time() - self._keep_seconds
         forgotten = await self._database.transaction(
-            lambda tx: foreign_rows.forget(tx.session, before, _FORGET_MAX_EVENTS)
+            lambda tx: foreign_rows.forget(tx.session, before, FORGET_MAX_EVENTS)
         )
-        if forgotten < _FORGET_MAX_EVENTS:
+        if forgotten < FORGET_MAX_EVENTS:
             self._all_forgotten_at = time.monotonic()

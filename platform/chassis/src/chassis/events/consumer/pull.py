@@ -18,10 +18,12 @@ from chassis.events.jetstream.consumers import create_consumer, delete_consumer
 from chassis.events.waiting import wait_at_most
 from chassis.ids import uuid7
 
-__all__ = ["Pull", "PullBroken", "request_messages"]
+__all__ = ["EXPIRES_SECONDS", "HEARTBEAT_SECONDS", "Pull", "PullBroken", "request_messages"]
 
-_HEARTBEAT_SECONDS = 2.0
-_EXPIRES_SECONDS = 20.0
+HEARTBEAT_SECONDS = 2.0
+"""The interval of the server's heartbeats while nothing is delivered."""
+EXPIRES_SECONDS = 20.0
+"""The time after which the server ends a request."""
 # A request that ended in one of these ways is repeated; any other status breaks the consumer.
 _ENDED = {"404", "408"}
 _ENDED_409 = {"Message Size Exceeds MaxBytes", "Batch Completed"}
@@ -86,12 +88,12 @@ class Pull:
             if self._broken:
                 raise PullBroken(self._broken)
             now = time.monotonic()
-            if now - self._last_sign_of_life > 2.5 * _HEARTBEAT_SECONDS:
+            if now - self._last_sign_of_life > 2.5 * HEARTBEAT_SECONDS:
                 raise PullBroken("no heartbeat")
             if now >= deadline:
                 return []
             self._deliveries.changed.clear()
-            await wait_at_most(self._deliveries.changed, min(deadline - now, _HEARTBEAT_SECONDS))
+            await wait_at_most(self._deliveries.changed, min(deadline - now, HEARTBEAT_SECONDS))
         batch = self._deliveries.next_batch(max_messages, self._max_bytes)
         await self._request_if_needed()
         return batch
@@ -150,8 +152,8 @@ async def request_messages(
     body = {
         "batch": batch,
         "max_bytes": max_bytes,
-        "expires": int(_EXPIRES_SECONDS * 1e9),
-        "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
+        "expires": int(EXPIRES_SECONDS * 1e9),
+        "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9),
     }
     await client.publish(
         api_subject(client, f"CONSUMER.MSG.NEXT.{stream}.{consumer}"),

@@ -18,10 +18,11 @@ from chassis.events.jetstream.api import StreamGone
 from chassis.events.jetstream.hindrance import Hindrance
 from chassis.events.waiting import wait_at_most
 
-__all__ = ["ReadLoop", "Reopen"]
+__all__ = ["PULL_BYTES", "ReadLoop", "Reopen"]
 
 _log = structlog.get_logger(__name__)
-_PULL_BYTES = 8 * 1024 * 1024
+PULL_BYTES = 8 * 1024 * 1024
+"""The bytes that one request may deliver, or more if events may be larger."""
 _STREAM_POLL_SECONDS = 0.25
 _STREAM_POLL_MAX_SECONDS = 2.0
 
@@ -64,7 +65,7 @@ class ReadLoop:
         missing = "" if self._settings.makes_streams else if_missing
         self.hindrance = Hindrance("reading", stream, missing)
         self._members.on_change(self._lanes_changed)
-        dependencies.pauses.on_change(lambda: self.interrupt("types were paused or go on"))
+        dependencies.pauses.on_change(lambda: self.interrupt("types were paused or resumed"))
         self._broker.on_disconnected(lambda: self.interrupt("the broker is unavailable"))
 
     async def run(
@@ -134,7 +135,7 @@ class ReadLoop:
     @asynccontextmanager
     async def open_pull(self, subjects: list[str], start: int) -> AsyncIterator[Pull]:
         """Create a consumer that begins at a stream sequence; delete it at the end."""
-        max_bytes = max(_PULL_BYTES, 2 * self._settings.event_max_bytes)
+        max_bytes = max(PULL_BYTES, 2 * self._settings.event_max_bytes)
         pull = Pull(self._broker.client, self._stream, self._settings.batch_max_events, max_bytes)
         self._pull = pull
         try:
