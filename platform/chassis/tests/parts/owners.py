@@ -119,7 +119,7 @@ def contest(first: Node, second: Node, known: Collection[str], may_go_on: asynci
 async def announce(nats_url: str, member: str, announcement: bytes) -> None:
     """Publish an announcement as a member of the service `books`."""
     async with await nats.connect(nats_url) as client:
-        await client.publish(transport.members_subject("books", member), announcement)
+        await client.publish(control_subjects.members_subject("books", member), announcement)
         await client.flush()
 
 

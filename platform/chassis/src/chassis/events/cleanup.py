@@ -63,7 +63,7 @@ class Cleanup:
             _log.warning("dead letters deleted because of their age", dead_letters=deleted)
 
     async def _delete_marks(self) -> None:
-        if not self._members.known:
+        if not self._members.others_known:
             self._absent_since.clear()
             return
         marks = await self._database.read(lambda tx: lane_marks.load(tx.session))

@@ -78,7 +78,7 @@ async def test_marks_are_deleted_when_their_member_has_been_absent_for_long_and_
         cleanup = books.path.consuming.cleanup
 
         async def is_known() -> bool:
-            return members.known
+            return members.others_known
 
         await eventually(is_known)
         for _ in range(2):

@@ -104,7 +104,7 @@ class Members:
         return {self.member, *self._group.members}
 
     @property
-    def known(self) -> bool:
+    def others_known(self) -> bool:
         """Whether the other members are known, which they are not without the broker."""
         return self.joined.is_set() and self._broker.connected.is_set()
 
@@ -114,7 +114,7 @@ class Members:
         The result is None while that is unknown: the broker is unavailable, or a member does not
         announce what it handles.
         """
-        if not self.known:
+        if not self.others_known:
             return None
         others = self._group.versions_of(type)
         if others is None or type not in self._types:
