@@ -3,7 +3,11 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import pytest
+
 from demo.pacing import Concurrency
+
+pytestmark = pytest.mark.unit
 
 
 async def slots(concurrency: Concurrency) -> int:

@@ -5,6 +5,8 @@ import pytest
 from chassis import InvalidArgument
 from chassis.paging import page_size
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize(("limit", "size"), [(0, 20), (1, 1), (100, 100)])
 def test_a_page_has_the_requested_or_the_default_size(limit: int, size: int) -> None:

@@ -17,7 +17,7 @@ from orders.domain import (
     Reason,
     Status,
     Trigger,
-    draft,
+    make_draft,
     overdue_before,
     transition,
 )
@@ -27,28 +27,28 @@ pytestmark = pytest.mark.unit
 MILK = Line("milk", 2, 199)
 
 
-def make_draft(
+def draft_of(
     *lines: Line,
     order_id: str = "o-1",
     customer_id: str = "c-1",
     key: str = "",
     currency: str = "USD",
 ) -> Draft:
-    return draft(order_id, customer_id, key, lines or (MILK,), currency)
+    return make_draft(order_id, customer_id, key, lines or (MILK,), currency)
 
 
 def test_the_total_is_the_sum_over_the_lines() -> None:
-    assert make_draft(MILK, Line("bread", 3, 250)).total == 2 * 199 + 3 * 250
+    assert draft_of(MILK, Line("bread", 3, 250)).total == 2 * 199 + 3 * 250
 
 
 def test_lines_of_one_product_are_merged_into_the_first_of_them() -> None:
-    placed = make_draft(Line("milk", 2, 199), Line("bread", 1, 250), Line("milk", 1, 199))
+    placed = draft_of(Line("milk", 2, 199), Line("bread", 1, 250), Line("milk", 1, 199))
     assert placed.lines == (Line("milk", 3, 199), Line("bread", 1, 250))
 
 
 def test_one_product_at_two_prices_is_refused() -> None:
     with pytest.raises(Invalid) as refused:
-        make_draft(Line("milk", 2, 199), Line("milk", 1, 198))
+        draft_of(Line("milk", 2, 199), Line("milk", 1, 198))
     assert refused.value.field == "lines.1.price"
 
 
@@ -71,7 +71,7 @@ def test_one_product_at_two_prices_is_refused() -> None:
 )
 def test_lines_that_cannot_be_ordered_are_named(lines: list[Line], field: str) -> None:
     with pytest.raises(Invalid) as refused:
-        draft("o-1", "c-1", "", lines, "USD")
+        make_draft("o-1", "c-1", "", lines, "USD")
     assert refused.value.field == field
 
 
@@ -90,13 +90,13 @@ def test_lines_that_cannot_be_ordered_are_named(lines: list[Line], field: str) -
 )
 def test_a_malformed_part_of_an_order_is_named(changed: dict[str, str], field: str) -> None:
     with pytest.raises(Invalid) as refused:
-        make_draft(**changed)
+        draft_of(**changed)
     assert refused.value.field == field
 
 
 def test_an_empty_idempotency_key_is_none() -> None:
-    assert make_draft(key="").idempotency_key is None
-    assert make_draft(key="k-1").idempotency_key == "k-1"
+    assert draft_of(key="").idempotency_key is None
+    assert draft_of(key="k-1").idempotency_key == "k-1"
 
 
 @given(
@@ -110,22 +110,22 @@ def test_a_request_sent_again_in_another_order_and_at_other_prices_is_the_same(
     case: tuple[dict[str, int], list[tuple[str, int]], int],
 ) -> None:
     quantities, shuffled, price = case
-    first = make_draft(*(Line(sku, quantity, 100) for sku, quantity in quantities.items()))
-    again = make_draft(*(Line(sku, quantity, price) for sku, quantity in shuffled), order_id="o-2")
+    first = draft_of(*(Line(sku, quantity, 100) for sku, quantity in quantities.items()))
+    again = draft_of(*(Line(sku, quantity, price) for sku, quantity in shuffled), order_id="o-2")
     assert again.fingerprint == first.fingerprint
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        make_draft(Line("milk", 3, 199)),
-        make_draft(Line("bread", 2, 199)),
-        make_draft(MILK, Line("bread", 1, 1)),
-        make_draft(customer_id="c-2"),
+        draft_of(Line("milk", 3, 199)),
+        draft_of(Line("bread", 2, 199)),
+        draft_of(MILK, Line("bread", 1, 1)),
+        draft_of(customer_id="c-2"),
     ],
 )
 def test_a_request_for_something_else_has_another_fingerprint(other: Draft) -> None:
-    assert other.fingerprint != make_draft().fingerprint
+    assert other.fingerprint != draft_of().fingerprint
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 
 
 class CancelReason(StrEnum):
-    """Why an order was cancelled, in the words for its customer."""
+    """The reason for a cancellation, in the words for the customer."""
 
     OUT_OF_STOCK = "something you ordered is out of stock"
     PAYMENT_DECLINED = "your payment was declined"

@@ -19,10 +19,10 @@ __all__ = [
     "Reason",
     "Status",
     "Trigger",
-    "draft",
     "fingerprint",
     "is_idempotency_key",
     "is_identifier",
+    "make_draft",
     "overdue_before",
     "transition",
 ]
@@ -37,7 +37,7 @@ class Status(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an order was cancelled."""
+    """The reason for a cancellation."""
 
     OUT_OF_STOCK = "out_of_stock"
     PAYMENT_DECLINED = "payment_declined"
@@ -45,7 +45,7 @@ class Reason(StrEnum):
 
 
 class Trigger(Enum):
-    """Something that may change an order. Triggers may arrive in any order."""
+    """An event or a time-out that may change an order. Triggers may arrive in any order."""
 
     STOCK_RESERVED = "stock reserved"
     STOCK_REJECTED = "stock rejected"
@@ -159,7 +159,7 @@ def is_idempotency_key(text: str) -> bool:
     return _IDEMPOTENCY_KEY.fullmatch(text) is not None
 
 
-def draft(
+def make_draft(
     order_id: str, customer_id: str, idempotency_key: str, lines: Sequence[Line], currency: str
 ) -> Draft:
     """Return a valid order; lines of the same product are merged.

@@ -66,7 +66,7 @@ def draft_of(request: PlaceOrderRequest) -> Draft:
     currencies = {line.price.currency for line in request.lines}
     if len(currencies) > 1:
         raise Invalid("must have prices in one currency", "lines")
-    return domain.draft(
+    return domain.make_draft(
         request.order_id,
         request.customer_id,
         request.idempotency_key,

@@ -103,6 +103,7 @@ orders = Table(
     Index("orders_in_status", "status", "placed_at"),
 )
 
+# The histories of the orders.
 order_events = Table(
     "order_events",
     metadata,
@@ -132,7 +133,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How and when an order ends."""
+    """The final status of an order, the reason for it, and its time."""
 
     status: Status
     reason: Reason | None

@@ -1,4 +1,4 @@
-"""One notification per ended order."""
+"""Notifications, at most one per order."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""One payment per order."""
+"""Payments, at most one per order."""
 
 import sqlalchemy as sa
 from alembic import op
