@@ -1,6 +1,8 @@
 """Orders' handlers on an empty database."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,8 @@ from chassis import Service, ServiceSettings
 from chassis.testing import HandlerHarness
 from orders.service import service
 from orders.settings import OrdersSettings
+
+sys.path.insert(0, str(Path(__file__).parent / "parts"))
 
 
 @pytest.fixture
