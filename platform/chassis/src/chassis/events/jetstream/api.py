@@ -91,11 +91,11 @@ def parse_answer(answer: Msg) -> Any:
     """
     parsed = json.loads(answer.data)
     if "error" in parsed:
-        _raise(parsed["error"])
+        _raise_error(parsed["error"])
     return parsed
 
 
-def _raise(error: Mapping[str, Any]) -> NoReturn:
+def _raise_error(error: Mapping[str, Any]) -> NoReturn:
     code, error_code = int(error.get("code", 0)), int(error.get("err_code", 0))
     kind = _KINDS.get(error_code, JetStreamError)
     raise kind(code, error_code, str(error.get("description")))

@@ -49,8 +49,8 @@ class Broker:
         self.client: Client = JetStreamClient(options)
         self.connected = asyncio.Event()
         self._subscriptions: list[tuple[str, str, Callable[[Msg], Awaitable[None]]]] = []
-        self._on_connected: list[Callable[[], Awaitable[None]]] = []
-        self._on_disconnected: list[Callable[[], None]] = []
+        self._connect_callbacks: list[Callable[[], Awaitable[None]]] = []
+        self._disconnect_callbacks: list[Callable[[], None]] = []
         self._logged_as_away = False
         self._reason = ""
         self._denials = set[str]()
@@ -73,11 +73,11 @@ class Broker:
 
     def on_connected(self, call: Callable[[], Awaitable[None]]) -> None:
         """Call a function after each connect and reconnect."""
-        self._on_connected.append(call)
+        self._connect_callbacks.append(call)
 
     def on_disconnected(self, call: Callable[[], None]) -> None:
         """Call a function whenever the connection has ended."""
-        self._on_disconnected.append(call)
+        self._disconnect_callbacks.append(call)
 
     async def run(self) -> None:
         """Connect until cancelled, and again whenever the client has given up.
@@ -93,7 +93,7 @@ class Broker:
                 self._log_reason(error)
                 await close(client)
             else:
-                await self._connected()
+                await self._on_connect()
                 await closed.wait()
                 _log.warning(
                     "broker closed the connection; reconnecting", error=str(client.last_error)
@@ -102,6 +102,8 @@ class Broker:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _connect(self, client: Client, closed: asyncio.Event) -> None:
+        """Connect a client, and subscribe to all subjects."""
+
         async def is_closed() -> None:
             closed.set()
 
@@ -125,8 +127,8 @@ class Broker:
             ping_interval=5,
             max_outstanding_pings=2,
             error_cb=failed,
-            disconnected_cb=self._disconnected,
-            reconnected_cb=self._connected,
+            disconnected_cb=self._on_disconnect,
+            reconnected_cb=self._on_connect,
             closed_cb=is_closed,
             **self._options.connect_arguments(),
         )
@@ -157,13 +159,14 @@ class Broker:
             )
             self._logged_as_away, self._reason = True, reason
 
-    async def _connected(self) -> None:
+    async def _on_connect(self) -> None:
+        """Call all functions that wait for a connection."""
         self._reason = ""
         if self._logged_as_away:
             _log.info("broker connected")
             self._logged_as_away = False
         self.connected.set()
-        for call in self._on_connected:
+        for call in self._connect_callbacks:
             try:
                 await call()
             except Exception as error:
@@ -171,10 +174,11 @@ class Broker:
                     "work after connecting to the broker failed; retrying", error=str(error)
                 )
 
-    async def _disconnected(self) -> None:
+    async def _on_disconnect(self) -> None:
+        """Call all functions that wait for the end of a connection."""
         if self.connected.is_set() and not self.client.is_closed:
             _log.warning("broker connection lost; reconnecting")
             self._logged_as_away = True
         self.connected.clear()
-        for call in self._on_disconnected:
+        for call in self._disconnect_callbacks:
             call()

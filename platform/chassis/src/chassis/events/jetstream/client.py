@@ -40,6 +40,7 @@ class JetStreamClient(Client):
             raise Error(f"nats: the certificate cannot be used: {error}") from error
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        """Parse headers, and note a second mark of a copy."""
         parsed: dict[str, str] | None = await super()._process_headers(headers)
         if parsed and headers.count(_COPIED_FROM) > 1:
             # The library keeps only one value of a header, so that a second one has to be noted.
@@ -47,6 +48,7 @@ class JetStreamClient(Client):
         return parsed
 
     async def _process_connect_init(self) -> None:
+        """Connect, with errors that name the setting to change."""
         try:
             await super()._process_connect_init()
         except ssl.SSLCertVerificationError as error:
@@ -60,6 +62,7 @@ class JetStreamClient(Client):
             raise
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """Check the broker's greeting before anything is sent."""
         # The check is needed because an attacker in between may remove the offer of TLS from the
         # broker's greeting.
         options = self._nats_options
@@ -74,6 +77,7 @@ class JetStreamClient(Client):
         await super()._process_info(info, initial_connection)
 
     def _connect_command(self) -> bytes:
+        """Return the CONNECT command, signed with the key of the options."""
         # Any other kind of error would end the library's reconnecting permanently.
         try:
             self._set_signature()

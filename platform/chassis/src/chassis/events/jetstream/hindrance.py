@@ -51,6 +51,7 @@ class Hindrance:
         self._set_reason(remaining, ())
 
     def _set_reason(self, reason: str | None, subjects: Sequence[str]) -> None:
+        """Set the reason, and log when it changes."""
         before, self.reason = self.reason, reason
         if reason is not None and reason != before:
             _log.error(
@@ -66,6 +67,7 @@ class Hindrance:
     async def _find_reason(
         self, client: Client, subjects: Sequence[str], error: Exception
     ) -> str | None:
+        """Return why the block has failed; None if the cause is elsewhere."""
         if not client.is_connected:
             return None  # the connection is logged elsewhere
         code = getattr(error, "error_code", None)
@@ -75,7 +77,7 @@ class Hindrance:
         if gone and self._missing:
             return self._missing if code == STREAM_NOT_FOUND else None
         if gone or code == _SUBJECTS_OVERLAP:
-            holders = await self._holders(client, subjects)
+            holders = await self._describe_holders(client, subjects)
             if holders:
                 return f"not in {self._stream!r}, since {' and '.join(holders)}"
             return None if gone else str(error)  # its owner has not created it yet
@@ -86,7 +88,7 @@ class Hindrance:
             return f"the broker refuses: {said}"
         return f"the broker does not answer: {str(error) or type(error).__name__}"
 
-    async def _holders(self, client: Client, subjects: Sequence[str]) -> list[str]:
+    async def _describe_holders(self, client: Client, subjects: Sequence[str]) -> list[str]:
         """Return a text for each other stream that has some of these subjects."""
         held: dict[str, list[str]] = {}
         try:

@@ -99,13 +99,15 @@ class NatsOptions:
         """
         if self.credentials_file:
             text = self.credentials_file.read_bytes()
-            return _section(text, b"NATS USER JWT"), bytearray(_section(text, b"USER NKEY SEED"))
+            return _read_section(text, b"NATS USER JWT"), bytearray(
+                _read_section(text, b"USER NKEY SEED")
+            )
         if self.nkey_seed_file:
             return None, bytearray(self.nkey_seed_file.read_bytes().strip())
         return None, None
 
 
-def _section(text: bytes, name: bytes) -> bytes:
+def _read_section(text: bytes, name: bytes) -> bytes:
     """Return the line below `-----BEGIN <name>-----` of a credentials file."""
     lines = [line.strip() for line in text.splitlines()]
     for line, following in pairwise(lines):

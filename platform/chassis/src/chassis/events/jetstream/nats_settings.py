@@ -35,10 +35,11 @@ def find_problems(url: str, settings: EventSettings) -> Iterator[str]:
     broken = list(unreadable(files))
     yield from broken
     if not broken:
-        yield from _unusable_key(options)
+        yield from _check_key(options)
 
 
-def _unusable_key(options: NatsOptions) -> Iterator[str]:
+def _check_key(options: NatsOptions) -> Iterator[str]:
+    """Yield a line if no key can be made of the credentials."""
     name = "CREDENTIALS" if options.credentials_file else "NKEY_SEED"
     try:
         _, seed = options.jwt_and_seed()

@@ -111,7 +111,7 @@ async def create_stream(
     metadata = {_LANES_KEY: str(LANES)}
     if sent_rank is not None:
         metadata[_MADE_AFTER_KEY] = str(sent_rank)
-    config = _config(stream, types, settings) | {"metadata": metadata}
+    config = _stream_config(stream, types, settings) | {"metadata": metadata}
     await api_request(client, f"STREAM.CREATE.{stream}", config)
 
 
@@ -137,7 +137,7 @@ def explain_missing(stream: str, service: str) -> str:
     return f"stream {stream!r} is missing: `python -m {service} broker apply` creates it"
 
 
-def _config(stream: str, types: Sequence[str], settings: EventSettings) -> dict[str, Any]:
+def _stream_config(stream: str, types: Sequence[str], settings: EventSettings) -> dict[str, Any]:
     return {
         "name": stream,
         "subjects": [subjects_of(type) for type in types],

@@ -57,22 +57,22 @@ class Stored:
 
 async def last_stored(client: Client, stream: str) -> Stored | None:
     """Return the stream's last message, from its leader; None if the stream is empty."""
-    return await _get(client, stream, {"last_by_subj": ">"})
+    return await _get_from_leader(client, stream, {"last_by_subj": ">"})
 
 
 async def stored_at(client: Client, stream: str, sequence: int) -> Stored | None:
     """Return the message at a sequence, from the leader; None if there is none."""
-    return await _get(client, stream, {"seq": sequence})
+    return await _get_from_leader(client, stream, {"seq": sequence})
 
 
 async def first_stored(
     client: Client, stream: str, subject: str, from_sequence: int = 1
 ) -> Stored | None:
     """Return the subject's first message at or above a sequence, from the leader; or None."""
-    return await _get(client, stream, {"seq": from_sequence, "next_by_subj": subject})
+    return await _get_from_leader(client, stream, {"seq": from_sequence, "next_by_subj": subject})
 
 
-async def _get(client: Client, stream: str, query: Mapping[str, Any]) -> Stored | None:
+async def _get_from_leader(client: Client, stream: str, query: Mapping[str, Any]) -> Stored | None:
     try:
         answer = await api_request(client, f"STREAM.MSG.GET.{stream}", query)
     except JetStreamError as error:

@@ -21,14 +21,17 @@ def drift(config: Mapping[str, Any], settings: EventSettings) -> list[str]:
     name = config.get("name", "")
     return [
         f"{setting}: {follows}; {cure.format(stream=name)}"
-        for setting, follows, cure in (*_losses(config, settings), *_refusals(config, settings))
+        for setting, follows, cure in (
+            *_find_losses(config, settings),
+            *_find_refusals(config, settings),
+        )
     ]
 
 
 Line = tuple[str, str, str]
 
 
-def _losses(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
+def _find_losses(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
     """Return the settings by which the stream loses events before all consumers have read them."""
     lines: list[Line] = []
     age, wanted = float(config.get("max_age", 0)) / 1e9, settings.stream_max_age_seconds
@@ -99,7 +102,7 @@ def _losses(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
     return lines
 
 
-def _refusals(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
+def _find_refusals(config: Mapping[str, Any], settings: EventSettings) -> list[Line]:
     """Return the settings that keep events out of the stream, or consumers from reading it."""
     lines: list[Line] = []
     size, largest = int(config.get("max_msg_size", -1)), settings.event_max_bytes + ADDED_BYTES

@@ -92,7 +92,7 @@ def number_new(session: Session, counters: Counters, limit: int) -> Counters:
         .where(outbox.c.rank.between(counters.rank + 1, rank))
         .group_by(outbox.c.subject)
     )
-    upsert = _insert(session)(subjects).from_select(["subject", "number"], last)
+    upsert = _dialect_insert(session)(subjects).from_select(["subject", "number"], last)
     session.execute(
         upsert.on_conflict_do_update(
             index_elements=["subject"], set_={"number": upsert.excluded.number}
@@ -109,6 +109,6 @@ def record_sent(session: Session, rank: int, sequence: int) -> None:
     )
 
 
-def _insert(session: Session) -> Any:
+def _dialect_insert(session: Session) -> Any:
     """Return the dialect's INSERT, because SQLAlchemy's own has no ON CONFLICT."""
     return postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert

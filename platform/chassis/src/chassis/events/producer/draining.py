@@ -63,7 +63,7 @@ class OutboxDrain:
             if stored:
                 rows = rows[: stored[0]]
                 sent = (rows[-1].rank, stored[1])
-                _count(rows)
+                _count_published(rows)
             else:
                 self.rank = counters.sent_rank  # the ranks above were revoked
             rows, counters = await self._database.transaction(partial(self._advance, sent=sent))
@@ -90,6 +90,6 @@ class OutboxDrain:
         return rows, counters
 
 
-def _count(rows: Sequence[NumberedEvent]) -> None:
+def _count_published(rows: Sequence[NumberedEvent]) -> None:
     for type, count in Counter(row.subject.rpartition(".")[0] for row in rows).items():
         metrics.EVENTS_PUBLISHED.labels(type).inc(count)

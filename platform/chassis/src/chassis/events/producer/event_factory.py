@@ -68,7 +68,7 @@ class EventFactory:
                 f"{self.source} does not publish {message.DESCRIPTOR.full_name}: "
                 "add it to publishes=[...] of its Service"
             )
-        key = self._partition_key(message, publication)
+        key = self._read_partition_key(message, publication)
         id = uuid7()
         correlation, causation = (
             (cause.correlation_id or cause.id, cause.id) if cause else (id, None)
@@ -105,7 +105,8 @@ class EventFactory:
         }
         return context, row
 
-    def _partition_key(self, message: Message, publication: _Publication) -> str:
+    def _read_partition_key(self, message: Message, publication: _Publication) -> str:
+        """Return a message's partition key. Raises ValueError if it is empty or too long."""
         key = str(getattr(message, publication.key_field))
         if not key:
             raise ValueError(f"{publication.type}.{publication.key_field} is empty")
@@ -117,6 +118,7 @@ class EventFactory:
         return key
 
     def _check_size(self, context: EventContext, headers: bytes, data: bytes) -> None:
+        """Raise EventTooLarge if the event or its headers exceed their limit."""
         size = len(headers) + len(data)
         if size > self.max_bytes:
             raise EventTooLarge(
@@ -131,5 +133,6 @@ class EventFactory:
 
 
 def _trace_headers(span: TraceContext) -> dict[str, str]:
+    """Return the headers that name the publishing span."""
     # A value with a line break is left out, because it would end the header.
     return {name: v for name, v in span._asdict().items() if v and v.isprintable()}

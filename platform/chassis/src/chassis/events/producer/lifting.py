@@ -43,7 +43,7 @@ class Lifter:
             RuntimeError: the counters have changed in the meantime; try again.
             CopyLags, JetStreamError, TimeoutError, nats.errors.Error, DatabaseDown: try again.
         """
-        counters, unsent, set_apart = await self._database.transaction(_unsent_events)
+        counters, unsent, set_apart = await self._database.transaction(_read_unsent)
         same = _is_numbered_by(counters, last)
         known = same and await self._holds_last_sent(client, counters)
         numbers: dict[str, int] = {}
@@ -78,7 +78,7 @@ class Lifter:
         )
         self._detect_rival()
         generation = counters.generation if same else uuid7()
-        lineage = counters.lineage if same else _lineage(last, counters)
+        lineage = counters.lineage if same else _merge_lineages(last, counters)
 
         def lift_unchanged(tx: Transaction) -> int:
             if lock_counters(tx.session) != counters:
@@ -139,17 +139,18 @@ class _UnknownEvents:
             self.first.append(id)
 
 
-def _unsent_events(tx: Transaction) -> tuple[Counters, dict[str, int], set[str]]:
+def _read_unsent(tx: Transaction) -> tuple[Counters, dict[str, int], set[str]]:
     """Return the counters, unsent rows by event id, and the ids of events that are set apart."""
     session = tx.session
     return lock_counters(session), outbox.rows_of_unsent(session), refused.event_ids(session)
 
 
 def _is_numbered_by(counters: Counters, stored: Stored) -> bool:
+    """Whether a stored event has the generation of these counters."""
     return event_headers.generation(stored.headers) == counters.generation
 
 
-def _lineage(last: Stored, counters: Counters) -> str:
+def _merge_lineages(last: Stored, counters: Counters) -> str:
     """Return the generations before a new one: those of the stream, then those of the database."""
     of_stream = (event_headers.generation(last.headers), *event_headers.lineage(last.headers))
     of_database = (counters.generation if counters.rank else "", *counters.lineage.split())

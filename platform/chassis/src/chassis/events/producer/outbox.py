@@ -74,8 +74,8 @@ def row_of_rank(session: Session, rank: int) -> int:
 
 def rows_of_unsent(session: Session) -> dict[str, int]:
     """Return the row ids of all unsent events, by event id."""
-    rows = _unnumbered(outbox.c.event_id, outbox.c.id).union_all(
-        _ranked(outbox.c.event_id, outbox.c.id)
+    rows = _select_unnumbered(outbox.c.event_id, outbox.c.id).union_all(
+        _select_unsent_numbered(outbox.c.event_id, outbox.c.id)
     )
     return {row.event_id: row.id for row in session.execute(rows)}
 
@@ -87,7 +87,7 @@ def sent_rank(session: Session) -> int:
 
 def types(session: Session) -> set[str]:
     """Return the types of all events that this outbox has ever held."""
-    names = select(subjects.c.subject).union(_unnumbered(outbox.c.subject))
+    names = select(subjects.c.subject).union(_select_unnumbered(outbox.c.subject))
     return {name.rpartition(".")[0] for name in session.execute(names).scalars()}
 
 
@@ -101,23 +101,28 @@ def has_unsent(session: Session) -> bool:
 
 def unsent_count(session: Session) -> int:
     """Return the number of unsent events, without those that are set apart."""
-    count = _unnumbered(func.count()).scalar_subquery() + _ranked(func.count()).scalar_subquery()
+    count = (
+        _select_unnumbered(func.count()).scalar_subquery()
+        + _select_unsent_numbered(func.count()).scalar_subquery()
+    )
     return int(session.execute(select(count)).scalar_one())
 
 
 def oldest_unsent(session: Session) -> float | None:
     """Return when the oldest unsent event was published, in epoch seconds; None without one."""
-    first = _unnumbered(outbox.c.created_at).order_by(outbox.c.id).limit(1).subquery()
-    first_ranked = _ranked(outbox.c.created_at).order_by(outbox.c.rank).limit(1).subquery()
+    first = _select_unnumbered(outbox.c.created_at).order_by(outbox.c.id).limit(1).subquery()
+    first_ranked = (
+        _select_unsent_numbered(outbox.c.created_at).order_by(outbox.c.rank).limit(1).subquery()
+    )
     both = select(first.c.created_at).union_all(select(first_ranked.c.created_at)).subquery()
     return session.execute(select(func.min(both.c.created_at))).scalar()
 
 
-def _unnumbered(*columns: Any) -> Select[Any]:
+def _select_unnumbered(*columns: Any) -> Select[Any]:
     return select(*columns).select_from(outbox).where(outbox.c.number.is_(None))
 
 
-def _ranked(*columns: Any) -> Select[Any]:
+def _select_unsent_numbered(*columns: Any) -> Select[Any]:
     """Select from the numbered, unsent events. With both ends PostgreSQL expects few of them."""
     unsent = outbox.c.rank.between(_SENT_RANK + 1, _RANK)
     return select(*columns).select_from(outbox).where(unsent)

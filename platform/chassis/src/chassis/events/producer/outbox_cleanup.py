@@ -113,6 +113,7 @@ class Cleaner:
                 _log.warning("outbox cleanup failed; retrying", error=repr(error))
 
     async def _clean_all(self) -> None:
+        """Delete all rows that have reached their age, in batches with pauses between them."""
         age = keep_seconds(self._settings, self._max_age)
         rows = 0
         while age is not None:

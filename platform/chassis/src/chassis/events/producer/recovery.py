@@ -67,27 +67,31 @@ class Recovery:
         # Types of other versions of this service count, because their events are sent too.
         others = await self._database.read(lambda tx: outbox.types(tx.session))
         types = sorted({*self._types, *others})
-        owned = await self._own_stream(client, types)
+        owned = await self._verify_or_create_stream(client, types)
         state = owned.state
         last = await last_event(client, self._stream, state, self._last_sequence)
         self._last_sequence = last.sequence if last else 0
-        rank = await self._database.transaction(partial(self._reconcile, state=state, last=last))
+        rank = await self._database.transaction(
+            partial(self._record_stream_end, state=state, last=last)
+        )
         if rank is not None:
             return Compared(state, owned.drift, owned.lacks, rank, lifted=False)
         assert last
         rank = await self._lifter.lift(client, last, state.last_sequence)
         return Compared(state, owned.drift, owned.lacks, rank, lifted=True)
 
-    async def _own_stream(self, client: Client, types: Sequence[str]) -> OwnedStream:
+    async def _verify_or_create_stream(self, client: Client, types: Sequence[str]) -> OwnedStream:
         settings = self._settings
         if not settings.makes_streams:
             return await look_at_stream(client, self._stream, types, settings)
-        return await ensure_stream(client, self._stream, types, settings, self._sent_rank)
+        return await ensure_stream(client, self._stream, types, settings, self._read_sent_rank)
 
-    async def _sent_rank(self) -> int:
+    async def _read_sent_rank(self) -> int:
         return await self._database.read(lambda tx: outbox.sent_rank(tx.session))
 
-    def _reconcile(self, tx: Transaction, state: StreamState, last: Stored | None) -> int | None:
+    def _record_stream_end(
+        self, tx: Transaction, state: StreamState, last: Stored | None
+    ) -> int | None:
         """Record the stream's end as what was sent, and return the highest rank given.
 
         Return None if the database does not know that end.
@@ -101,7 +105,7 @@ class Recovery:
             rank = min(counters.sent_rank, aged)
         else:
             rank = rank_of(last, self._stream)
-            if not _knows(tx, counters, rank, last):
+            if not _knows_last_event(tx, counters, rank, last):
                 return None
         if rank < counters.sent_rank:
             _log.warning(
@@ -117,7 +121,7 @@ class Recovery:
         return counters.rank
 
 
-def _knows(tx: Transaction, counters: Counters, rank: int, last: Stored) -> bool:
+def _knows_last_event(tx: Transaction, counters: Counters, rank: int, last: Stored) -> bool:
     """Whether this database numbered the stream's last event, or was lifted above it."""
     generation = event_headers.generation(last.headers)
     if generation != counters.generation:

@@ -90,13 +90,13 @@ def send_again(session: Session, ids: Sequence[int]) -> int:
         there = session.execute(chosen.with_for_update()).scalars().all()
         rows = select(*(refused.c[name] for name in _COLUMNS)).where(refused.c.id.in_(there))
         session.execute(insert(outbox).from_select(list(_COLUMNS), rows.order_by(refused.c.id)))
-        sent += _delete(session, there)
+        sent += _delete_rows(session, there)
     return sent
 
 
 def drop(session: Session, ids: Sequence[int]) -> int:
     """Delete events permanently; return the number that were deleted."""
-    return sum(_delete(session, some) for some in chunks(ids))
+    return sum(_delete_rows(session, some) for some in chunks(ids))
 
 
 def restore_as_sent(session: Session, held: Mapping[str, tuple[int, int]]) -> None:
@@ -113,6 +113,6 @@ def restore_as_sent(session: Session, held: Mapping[str, tuple[int, int]]) -> No
         session.execute(delete(refused).where(event))
 
 
-def _delete(session: Session, ids: Sequence[int]) -> int:
+def _delete_rows(session: Session, ids: Sequence[int]) -> int:
     deleted = session.execute(delete(refused).where(refused.c.id.in_(ids)))
     return int(deleted.rowcount)  # type: ignore[attr-defined]

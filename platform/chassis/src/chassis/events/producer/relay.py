@@ -107,7 +107,7 @@ class Relay:
                 except Exception as error:
                     if not self.reconciler.hindrance.explains(error):
                         _log.warning(
-                            "relay failed; retrying", error=_line(error), retry_seconds=pause
+                            "relay failed; retrying", error=_first_line(error), retry_seconds=pause
                         )
                     await asyncio.sleep(pause)
                     pause = min(1.0, pause * 2)
@@ -121,8 +121,9 @@ class Relay:
             await asyncio.sleep(_FLUSH_SECONDS)
 
     async def _lead(self) -> None:
+        """Connect to the broker, and drain the outbox until another replica leads."""
         async with connection(self._nats, f"{self._stream}-relay") as client:
-            self._check_size(client)
+            self._check_max_payload(client)
             cleaning = asyncio.create_task(self._cleaner.run())
             try:
                 await self._reconcile(client)
@@ -136,7 +137,7 @@ class Relay:
                         if not self.reconciler.explains(error):
                             _log.info(
                                 "stream does not end as expected; comparing it with the outbox",
-                                error=_line(error),
+                                error=_first_line(error),
                             )
                         self._must_reconcile = True
                         self._leadership.give_way()
@@ -145,7 +146,7 @@ class Relay:
                     except StreamRefuses as error:
                         # The stream's limits, which are logged below, may have changed.
                         await self._reconcile(client)
-                        self._sender.say_refusing(_line(error), self.reconciler.drift)
+                        self._sender.say_refusing(_first_line(error), self.reconciler.drift)
                         await asyncio.sleep(pause)
                         pause = min(_REFUSED_SECONDS, pause * 2)
                     if self._must_reconcile or self.reconciler.is_due():
@@ -180,7 +181,8 @@ class Relay:
         self._cleaner.set_stream(compared.state, ranks_changed=ranks_changed)
         self.drain.rank = compared.rank
 
-    def _check_size(self, client: Client) -> None:
+    def _check_max_payload(self, client: Client) -> None:
+        """Raise BrokerTooSmall if the broker refuses events of the maximum size."""
         most = self._settings.event_max_bytes + ADDED_BYTES
         if client.max_payload < most:
             raise BrokerTooSmall(
@@ -191,5 +193,5 @@ class Relay:
             )
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -82,10 +82,12 @@ def revoke_unsent(session: Session, counters: Counters) -> None:
 
 
 def _unnumber(session: Session, counters: Counters) -> None:
+    """Remove number and rank from all unsent events."""
     session.execute(update(outbox).where(_is_unsent(counters)).values(number=None, rank=None))
 
 
 def _is_unsent(counters: Counters) -> ColumnElement[bool]:
+    """Whether a row is numbered, and above the rank that was sent."""
     return outbox.c.rank.between(counters.sent_rank + 1, counters.rank)
 
 
@@ -98,13 +100,13 @@ def _raise_numbers(session: Session, counters: Counters, numbers: Mapping[str, i
     )
     before_unsent = {subject: number - 1 for subject, number in session.execute(unsent)}
     names = numbers.keys() | before_unsent.keys()
-    recorded = _recorded_numbers(session, names)
+    recorded = _read_numbers(session, names)
     sent = recorded | before_unsent
     raised = {name: max(sent.get(name, 0), numbers.get(name, 0)) for name in names}
     _write_numbers(session, recorded, raised)
 
 
-def _recorded_numbers(session: Session, names: Set[str]) -> dict[str, int]:
+def _read_numbers(session: Session, names: Set[str]) -> dict[str, int]:
     return {
         row.subject: row.number
         for some in chunks(sorted(names))
@@ -113,6 +115,7 @@ def _recorded_numbers(session: Session, names: Set[str]) -> dict[str, int]:
 
 
 def _write_numbers(session: Session, recorded: dict[str, int], last: dict[str, int]) -> None:
+    """Insert or update the last numbers of subjects."""
     new = [{"subject": s, "number": n} for s, n in last.items() if s not in recorded]
     moved = [{"moved": s, "to": n} for s, n in last.items() if recorded.get(s, n) != n]
     if new:

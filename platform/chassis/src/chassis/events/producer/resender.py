@@ -47,9 +47,9 @@ class Resender:
             return
         try:
             missing = Missing.of(message.data)
-            events, why_not = await self._find(missing)
+            events, why_not = await self._find_events(missing)
         except ValueError as error:
-            await self._end(message.reply, str(error))
+            await self._send_end(message.reply, str(error))
             return
         except Exception as error:  # the consumer asks again
             _log.warning(
@@ -65,7 +65,7 @@ class Resender:
                 first=missing.first,
                 events=len(events),
             )
-        await self._end(message.reply, why_not)
+        await self._send_end(message.reply, why_not)
 
     def _log_unanswered(self, reply: str) -> None:
         """Log only the first such request, because its sender decides how many there are."""
@@ -77,16 +77,19 @@ class Resender:
                 reply=reply,
             )
 
-    async def _end(self, reply: str, why_not: str) -> None:
+    async def _send_end(self, reply: str, why_not: str) -> None:
+        """Send the end of an answer, with the reason if it is not complete."""
         await self._broker.client.publish(reply, why_not.encode(), headers={END: "1"})
 
-    async def _find(self, missing: Missing) -> tuple[list[tuple[dict[str, str], bytes]], str]:
+    async def _find_events(
+        self, missing: Missing
+    ) -> tuple[list[tuple[dict[str, str], bytes]], str]:
         """Return the events as the relay would send them, or the reason why there are none."""
-        counters = await self._database.read(lambda tx: _counters(tx.session))
+        counters = await self._database.read(lambda tx: _read_counters(tx.session))
         if counters is None or counters.generation != missing.generation:
             return [], "the database of the producer is not the one that numbered them"
-        ranks = await self._ranks(missing)
-        rows = await self._database.read(lambda tx: _rows(tx.session, ranks)) if ranks else []
+        ranks = await self._find_ranks(missing)
+        rows = await self._database.read(lambda tx: _read_rows(tx.session, ranks)) if ranks else []
         if not rows or rows[0].number != missing.first:
             return [], f"number {missing.first} is no longer in the outbox of the producer"
         return [
@@ -103,7 +106,7 @@ class Resender:
             for row in rows
         ], ""
 
-    async def _ranks(self, missing: Missing) -> list[int]:
+    async def _find_ranks(self, missing: Missing) -> list[int]:
         """Return the ranks of missing events, from the first on and without a gap.
 
         Numbers grow with ranks, so the search goes downwards from the event above them, by
@@ -113,24 +116,24 @@ class Resender:
         self._cached_ranks = {m: kept for m, kept in self._cached_ranks.items() if kept[1] > now}
         if missing in self._cached_ranks:
             return self._cached_ranks[missing][0]
-        lowest = await self._database.read(lambda tx: _lowest_rank(tx.session))
+        lowest = await self._database.read(lambda tx: _read_lowest_rank(tx.session))
         found: list[Any] = []
         below = missing.below_rank
         while below > lowest and not (found and found[-1].number <= missing.first):
             part = select_missing(missing, below - _RANKS_AT_ONCE, below)
             found += await self._database.read(lambda tx, part=part: tx.session.execute(part).all())  # type: ignore[misc]
             below -= _RANKS_AT_ONCE
-        ranks = _without_gap(missing, found[::-1])
+        ranks = _ranks_before_gap(missing, found[::-1])
         if below < missing.below_rank - _RANKS_AT_ONCE:
             self._cached_ranks[missing] = ranks, now + _CACHE_SECONDS
         return ranks
 
 
-def _counters(session: Session) -> Any:
+def _read_counters(session: Session) -> Any:
     return session.execute(select(relay.c.generation, relay.c.lineage)).first()
 
 
-def _lowest_rank(session: Session) -> int:
+def _read_lowest_rank(session: Session) -> int:
     return session.execute(select(func.min(outbox.c.rank))).scalar() or 0
 
 
@@ -153,7 +156,8 @@ def select_missing(
     )
 
 
-def _without_gap(missing: Missing, found: Sequence[Any]) -> list[int]:
+def _ranks_before_gap(missing: Missing, found: Sequence[Any]) -> list[int]:
+    """Return the ranks of found events up to the first gap, of together up to `_MAX_BYTES`."""
     ranks: list[int] = []
     total = 0
     for row in found:
@@ -166,7 +170,7 @@ def _without_gap(missing: Missing, found: Sequence[Any]) -> list[int]:
     return ranks
 
 
-def _rows(session: Session, ranks: Sequence[int]) -> Sequence[Any]:
+def _read_rows(session: Session, ranks: Sequence[int]) -> Sequence[Any]:
     return session.execute(
         select(outbox.c.headers, outbox.c.data, outbox.c.number, outbox.c.rank)
         .where(outbox.c.rank.in_(ranks))

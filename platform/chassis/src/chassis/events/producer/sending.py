@@ -62,7 +62,7 @@ class Sender:
         while done < len(rows):
             batch = rows[done : done + self.size.now]
             messages = [
-                _message(row, counters, expected + n) for n, row in enumerate(batch, start=1)
+                _to_message(row, counters, expected + n) for n, row in enumerate(batch, start=1)
             ]
             try:
                 expected = await publish_batch(client, uuid7(), messages, expected)
@@ -149,7 +149,7 @@ class Sender:
             _log.error("stream refused an event that it had lost; the event stays lost", **details)
 
 
-def _message(
+def _to_message(
     row: NumberedEvent, counters: Counters, sequence: int
 ) -> tuple[str, bytes, dict[str, str]]:
     """Return subject, data and headers of an event that is to be stored at a sequence."""

@@ -141,14 +141,15 @@ async def apply_members_stream(client: Client, replicas: int, *, change: bool = 
             return Applied(MEMBERS_STREAM, "made", subjects)
         config = (await stream_state(client, MEMBERS_STREAM)).config
     drift = tuple(
-        f"{name} {config.get(name)!r}, wanted {wanted[name]!r}: {_cure(name, replicas)}"
+        f"{name} {config.get(name)!r}, wanted {wanted[name]!r}: {_advise(name, replicas)}"
         for name in _MEMBERS_SETTINGS
         if config.get(name) != wanted[name]
     )
     return Applied(MEMBERS_STREAM, "unchanged", (), drift)
 
 
-def _cure(setting: str, replicas: int) -> str:
+def _advise(setting: str, replicas: int) -> str:
+    """Return what an operator can do about a setting of the members' stream."""
     if setting == "num_replicas":
         return (
             f"nats stream edit {MEMBERS_STREAM} --replicas={replicas}, or change "

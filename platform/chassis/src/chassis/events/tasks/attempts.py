@@ -75,11 +75,12 @@ class Attempts:
     async def _run_async(
         self, task: Task, handler: Handler, context: EventContext, message: object
     ) -> None:
+        """Run an async handler within its time limit, and finish its task if it did not."""
         transact = _Transact(self._database, task, context)
         started = time.perf_counter()
         # The handler has an asyncio task of its own, so that it can be abandoned if it swallows its
         # cancellation.
-        handling = asyncio.create_task(_outcome(handler, message, context, transact))
+        handling = asyncio.create_task(_call_and_return_error(handler, message, context, transact))
         late = True
         try:
             await asyncio.wait({handling}, timeout=self._seconds)
@@ -92,7 +93,7 @@ class Attempts:
             if not handling.done():
                 await self._cancel(handling, handler, context)
         metrics.EVENT_HANDLER_SECONDS.labels(handler.type).observe(time.perf_counter() - started)
-        error = None if late else _error_of(handling)
+        error = None if late else _error_of_call(handling)
         if transact.finished:
             if error is not None:
                 _log.error(
@@ -112,6 +113,7 @@ class Attempts:
     async def _cancel(
         self, handling: asyncio.Task[Any], handler: Handler, context: EventContext
     ) -> None:
+        """Cancel a handler, and abandon it if it ignores the cancellation."""
         handling.cancel()
         await asyncio.wait({handling}, timeout=_GRACE_SECONDS)
         if not handling.done():
@@ -163,7 +165,7 @@ class _Transact:
         return result
 
 
-async def _outcome(
+async def _call_and_return_error(
     handler: Handler, message: object, context: EventContext, transact: _Transact
 ) -> BaseException | None:
     """Return what a handler raises, because some errors would end the event loop."""
@@ -174,7 +176,8 @@ async def _outcome(
     return None
 
 
-def _error_of(handling: asyncio.Task[BaseException | None]) -> BaseException | None:
+def _error_of_call(handling: asyncio.Task[BaseException | None]) -> BaseException | None:
+    """Return what the handler has raised; None if nothing."""
     if handling.cancelled():  # before it has begun
         return asyncio.CancelledError()
     return handling.result()

@@ -29,7 +29,12 @@ from sqlalchemy.orm import Session
 
 from chassis.database.chunks import chunks
 from chassis.database.tables import tasks
-from chassis.events.tasks.queue import MAX_TYPES, TaskFilter, claimed_by_others, unclaimed
+from chassis.events.tasks.queue import (
+    MAX_TYPES,
+    TaskFilter,
+    select_claimed_by_others,
+    select_unclaimed,
+)
 from chassis.events.tasks.task import ClaimLost, Task
 from chassis.events.tasks.tries import tries_columns
 
@@ -54,13 +59,13 @@ def claim(
     rows = _lock_due(session, places, alone=False)
     if wanted.expired:
         values = {"now": time.time(), "held": list(wanted.held_ids)}
-        rows += session.execute(_expired_claims(tuple(wanted.types)), values).all()
+        rows += session.execute(_select_expired(tuple(wanted.types)), values).all()
     expired = [row.id for row in rows if row.owner is not None]
     for ids in chunks(expired):
         freed = {"owner": None, "leased_until": None, "alone": True}
         session.execute(update(tasks).where(tasks.c.id.in_(ids)).values(freed))
     due = [Task.of(row, wanted.version) for row in rows if row.owner is None]
-    return _claim(session, due, owner, lease_seconds), len(expired)
+    return _claim_rows(session, due, owner, lease_seconds), len(expired)
 
 
 def claim_suspect(
@@ -73,7 +78,7 @@ def claim_suspect(
         return None
     task = Task.of(first[0], version)
     task = replace(task, tried=task.with_tries(task.tries + 1))
-    return _claim(session, [task], owner, lease_seconds, tries_columns(task.tried))[0]
+    return _claim_rows(session, [task], owner, lease_seconds, tries_columns(task.tried))[0]
 
 
 def _lock_due(session: Session, places: Mapping[str, int], *, alone: bool) -> list[Any]:
@@ -82,15 +87,15 @@ def _lock_due(session: Session, places: Mapping[str, int], *, alone: bool) -> li
     rows: list[Any] = []
     for types in chunks(list(places), MAX_TYPES):
         values = {"now": now, **{f"most_{n}": places[type] for n, type in enumerate(types)}}
-        rows += session.execute(_due_tasks(tuple(types), alone), values).all()
+        rows += session.execute(_select_due(tuple(types), alone), values).all()
     return rows
 
 
 # Statements are cached because building one costs more than running it.
 @lru_cache(maxsize=512)
-def _due_tasks(types: tuple[str, ...], alone: bool) -> Any:
+def _select_due(types: tuple[str, ...], alone: bool) -> Any:
     parts = [
-        unclaimed(type, alone=alone)
+        select_unclaimed(type, alone=alone)
         .where(tasks.c.due_at <= bindparam("now", type_=Double))
         .limit(bindparam(f"most_{n}", type_=Integer))
         for n, type in enumerate(types)
@@ -99,8 +104,10 @@ def _due_tasks(types: tuple[str, ...], alone: bool) -> Any:
 
 
 @lru_cache(maxsize=128)
-def _expired_claims(types: tuple[str, ...]) -> Any:
-    ended = claimed_by_others(types).where(tasks.c.leased_until < bindparam("now", type_=Double))
+def _select_expired(types: tuple[str, ...]) -> Any:
+    ended = select_claimed_by_others(types).where(
+        tasks.c.leased_until < bindparam("now", type_=Double)
+    )
     return _with_lock(ended.limit(_MAX_FREED))
 
 
@@ -113,7 +120,7 @@ def _with_lock(chosen: Select[Any]) -> Select[Any]:
     return chosen.with_for_update(skip_locked=True, of=tasks, key_share=True)
 
 
-def _claim(
+def _claim_rows(
     session: Session,
     chosen: Sequence[Task],
     owner: str,
@@ -153,7 +160,7 @@ def finish(session: Session, task: Task) -> None:
         ClaimLost: the transaction must be rolled back.
     """
     deleted = session.execute(
-        delete(tasks).where(_is_claimed(task)).returning(tasks.c.followed)
+        delete(tasks).where(_is_claim_of(task)).returning(tasks.c.followed)
     ).first()
     if deleted is None:
         raise ClaimLost("the task was claimed by another member")
@@ -179,7 +186,7 @@ def postpone(session: Session, task: Task, *, tries: int, due_at: float, reason:
     """
     unowned = {"owner": None, "leased_until": None, "due_at": due_at, "reason": reason}
     values = {**unowned, **tries_columns(task.with_tries(tries))}
-    updated: Any = session.execute(update(tasks).where(_is_claimed(task)).values(values))
+    updated: Any = session.execute(update(tasks).where(_is_claim_of(task)).values(values))
     if updated.rowcount != 1:
         raise ClaimLost("the task was claimed by another member")
 
@@ -191,8 +198,9 @@ def release(session: Session, task: Task, *, due_at: float | None = None) -> Non
         values |= tries_columns(task.with_tries(task.tries - 1))
     if due_at is not None:
         values["due_at"] = due_at
-    session.execute(update(tasks).where(_is_claimed(task)).values(values))
+    session.execute(update(tasks).where(_is_claim_of(task)).values(values))
 
 
-def _is_claimed(task: Task) -> ColumnElement[bool]:
+def _is_claim_of(task: Task) -> ColumnElement[bool]:
+    """Whether a row is still the claim that this task was made from."""
     return (tasks.c.id == task.id) & (tasks.c.attempt == task.attempt)

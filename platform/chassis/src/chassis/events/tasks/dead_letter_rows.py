@@ -69,6 +69,7 @@ def redrive(session: Session, ids: Sequence[int] | None = None) -> int:
 
 
 def _put_back(session: Session, rows: Sequence[Any]) -> None:
+    """Store dead letters as the last tasks of their keys, and delete them."""
     blocked = storage.blocked_keys(session, {row.key for row in rows})
     if blocked:
         blocked = storage.lock_keys(session, blocked)

@@ -60,8 +60,8 @@ class RunningTasks:
         """Start an attempt of a claimed task, which runs within `gate`."""
         self.leases.hold(task)
         self.places.occupy(task.type)
-        running = self.start(self._run(task, gate))
-        running.add_done_callback(lambda _: self._ended(task))
+        running = self.start(self._run_attempt(task, gate))
+        running.add_done_callback(lambda _: self._on_task_end(task))
         if self._handlers[task.type].kind == "async":
             self.async_attempts.add(running)
             running.add_done_callback(self.async_attempts.discard)
@@ -88,11 +88,11 @@ class RunningTasks:
             if late:
                 await asyncio.wait(late)
 
-    def _ended(self, task: Task) -> None:
+    def _on_task_end(self, task: Task) -> None:
         self.places.vacate(task.type)
         self._on_ended()
 
-    async def _run(self, task: Task, gate: AbstractAsyncContextManager[None]) -> None:
+    async def _run_attempt(self, task: Task, gate: AbstractAsyncContextManager[None]) -> None:
         """Run an attempt and record its outcome."""
         outcomes = self._outcomes
         try:

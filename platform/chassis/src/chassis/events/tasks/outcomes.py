@@ -69,7 +69,7 @@ class Outcomes:
         """Leave the task to another running version that has tries left, or bury it."""
         tries = _tries_before(task)
         if self._all_spent(task, tries):
-            reason = _ended_its_process(task) if task.alone else task.reason
+            reason = _explain_process_end(task) if task.alone else task.reason
             await self._bury(task, tries, self._details(task, reason))
         else:
             await self._leave_to_others(task, tries, self._details(task, task.reason))
@@ -144,26 +144,29 @@ class Outcomes:
             "event used up the tries of this version; leaving it to another running version",
             **details,
         )
-        await self._store(task, tries, backoff(2, self._settings), details)
+        await self._store_failure(task, tries, backoff(2, self._settings), details)
 
     async def _postpone(
         self, task: Task, tries: int, seconds: float, details: Mapping[str, Any]
     ) -> None:
+        """Log a failure, and store when the task is tried again."""
         again = round(seconds, 3)
         _log.warning(
             "event handler failed; retrying the task", **details, tries=tries, retry_seconds=again
         )
-        await self._store(task, tries, seconds, details)
+        await self._store_failure(task, tries, seconds, details)
 
-    async def _store(
+    async def _store_failure(
         self, task: Task, tries: int, seconds: float, details: Mapping[str, Any]
     ) -> None:
+        """Store tries, reason and due time of a task, and release it."""
         due_at, reason = time.time() + seconds, details["reason"]
         await self._commit(
             lambda tx: claims.postpone(tx.session, task, tries=tries, due_at=due_at, reason=reason)
         )
 
     async def _bury(self, task: Task, tries: int, details: Mapping[str, Any]) -> None:
+        """Log that an event became a dead letter, and store it."""
         _log.error(
             "event became a dead letter; later events of its key continue", **details, tries=tries
         )
@@ -199,6 +202,7 @@ class Outcomes:
             return
 
     def _details(self, task: Task, reason: str) -> Mapping[str, Any]:
+        """Return what a log line or a dead letter says about a task."""
         return {
             "event_id": task.event_id,
             "type": task.type,
@@ -213,6 +217,7 @@ def _tries_before(task: Task) -> int:
     return task.tries - 1 if task.alone else task.tries
 
 
-def _ended_its_process(task: Task) -> str:
+def _explain_process_end(task: Task) -> str:
+    """Return the reason of a task that ended its process."""
     before = f"; before that: {task.reason}" if task.reason else ""
     return f"its process ended while it ran alone, in the last of {task.tries - 1} tries{before}"

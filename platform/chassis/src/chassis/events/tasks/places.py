@@ -33,7 +33,9 @@ class Places:
         shares: dict[str, int] = {}
         for type in due:
             occupied = self._occupied[type]
-            more = min(free, self._most() - occupied, free - self._reserved(type, shares))
+            more = min(
+                free, self._max_of_one_type() - occupied, free - self._count_reserved(type, shares)
+            )
             if not occupied and free > 0:
                 more = max(more, 1)
             if more > 0:
@@ -41,13 +43,13 @@ class Places:
                 free -= more
         return shares
 
-    def _most(self) -> int:
+    def _max_of_one_type(self) -> int:
         """Return the maximum number of places of one type."""
         if self._types <= 1:
             return self._places
         return max(1, self._places - max(1, self._places // 4))
 
-    def _reserved(self, type: str, shares: Collection[str]) -> int:
+    def _count_reserved(self, type: str, shares: Collection[str]) -> int:
         """Return the number of places to keep for other types that have none."""
         if self._types > self._places:
             return 0

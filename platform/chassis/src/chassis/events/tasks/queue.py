@@ -25,7 +25,14 @@ from sqlalchemy.orm import Session, aliased
 from chassis.database.chunks import chunks
 from chassis.database.tables import tasks
 
-__all__ = ["MAX_TYPES", "DueTimes", "TaskFilter", "claimed_by_others", "find_due", "unclaimed"]
+__all__ = [
+    "MAX_TYPES",
+    "DueTimes",
+    "TaskFilter",
+    "find_due",
+    "select_claimed_by_others",
+    "select_unclaimed",
+]
 
 MAX_TYPES = 100
 """Types in one statement: SQLite joins at most 500 SELECTs."""
@@ -72,7 +79,7 @@ def find_due(session: Session, wanted: TaskFilter) -> DueTimes:
     """Return when tasks are due, by one statement per `MAX_TYPES` types."""
     found = DueTimes()
     for types in chunks(wanted.types, MAX_TYPES):
-        statement = _due_times(tuple(types), wanted.suspects, wanted.expired)
+        statement = _select_due_times(tuple(types), wanted.suspects, wanted.expired)
         values = {"held": list(wanted.held_ids)} if wanted.expired else {}
         for row in session.execute(statement, values):
             if row.type is None:
@@ -87,29 +94,29 @@ def find_due(session: Session, wanted: TaskFilter) -> DueTimes:
 
 # Statements are cached because building one costs more than running it.
 @lru_cache(maxsize=128)
-def _due_times(types: tuple[str, ...], suspects: bool, expired: bool) -> Any:
+def _select_due_times(types: tuple[str, ...], suspects: bool, expired: bool) -> Any:
     nothing = literal(None, Double)
     parts = [
         select(
             literal(type, String).label("type"),
-            _first_due(type, alone=False).label("due"),
-            (_first_due(type, alone=True) if suspects else nothing).label("alone"),
+            _select_first_due(type, alone=False).label("due"),
+            (_select_first_due(type, alone=True) if suspects else nothing).label("alone"),
         )
         for type in types
     ]
     if expired:
-        first = claimed_by_others(types).order_by(tasks.c.leased_until).limit(1)
+        first = select_claimed_by_others(types).order_by(tasks.c.leased_until).limit(1)
         lease_end = first.with_only_columns(tasks.c.leased_until).scalar_subquery()
         parts.append(select(literal(None, String), lease_end, nothing))
     return union_all(*parts)
 
 
-def _first_due(type: str, *, alone: bool) -> ScalarSelect[Any]:
-    first = unclaimed(type, alone=alone).limit(1)
+def _select_first_due(type: str, *, alone: bool) -> ScalarSelect[Any]:
+    first = select_unclaimed(type, alone=alone).limit(1)
     return first.with_only_columns(tasks.c.due_at).scalar_subquery()
 
 
-def unclaimed(type: str, *, alone: bool) -> Select[Any]:
+def select_unclaimed(type: str, *, alone: bool) -> Select[Any]:
     """Select the tasks that have no owner and are the first of their key, in the index's order."""
     return (
         select(tasks)
@@ -118,20 +125,20 @@ def unclaimed(type: str, *, alone: bool) -> Select[Any]:
             tasks.c.alone == alone,
             tasks.c.owner.is_(None),
             tasks.c.due_at >= 0,  # NOT NULL, written so that SQLite uses the index
-            _is_first(),
+            _is_first_of_key(),
         )
         .order_by(tasks.c.due_at, tasks.c.id)
     )
 
 
-def _is_first() -> ColumnElement[bool]:
+def _is_first_of_key() -> ColumnElement[bool]:
     """Whether no older task of the key exists."""
     older = aliased(tasks)
     same_key = (older.c.source == tasks.c.source) & (older.c.key == tasks.c.key)
     return ~select(older.c.id).where(same_key, older.c.id < tasks.c.id).exists()
 
 
-def claimed_by_others(types: tuple[str, ...]) -> Select[Any]:
+def select_claimed_by_others(types: tuple[str, ...]) -> Select[Any]:
     """Select the claimed tasks whose ids are not in the parameter `held`. There are few of them."""
     return select(tasks).where(
         tasks.c.leased_until >= 0,

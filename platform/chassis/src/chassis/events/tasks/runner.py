@@ -133,6 +133,7 @@ class TaskRunner:
         return bool(claimed or freed) or ran
 
     async def _run_suspects(self, types: list[str]) -> bool:
+        """Run due suspects, one by one; return whether any ran."""
         if not types:
             if self.claimer.looks_for_suspects:
                 self._suspects.none_due()

@@ -24,7 +24,7 @@ def blocked_keys(session: Session, keys: Iterable[str]) -> set[tuple[str, str]]:
     """Return the (source, key) pairs that have a task, so that later events have to wait."""
     found: set[tuple[str, str]] = set()
     for some in chunks(list(keys)):
-        statement = _first_tasks(tasks.c.source, tasks.c.key, keys=some).distinct()
+        statement = _select_first_tasks(tasks.c.source, tasks.c.key, keys=some).distinct()
         found |= {(row.source, row.key) for row in session.execute(statement)}
     return found
 
@@ -42,14 +42,15 @@ def lock_keys(session: Session, blocked: Set[tuple[str, str]]) -> set[tuple[str,
         # block the key now.
         names = sorted({key for _, key in left})
         for some in chunks(names):
-            statement = _first_tasks(tasks.c.source, tasks.c.key, keys=some)
+            statement = _select_first_tasks(tasks.c.source, tasks.c.key, keys=some)
             rows = session.execute(statement.with_for_update(read=True, key_share=True))
             locked |= {(row.source, row.key) for row in rows}
         keys = locked | (left & blocked_keys(session, names))
     return locked
 
 
-def _first_tasks(*columns: ColumnElement[Any], keys: Sequence[str]) -> Select[Any]:
+def _select_first_tasks(*columns: ColumnElement[Any], keys: Sequence[str]) -> Select[Any]:
+    """Select the first tasks of keys: those with a due time."""
     return select(*columns).where(tasks.c.key.in_(keys), _HAS_DUE_TIME)
 
 

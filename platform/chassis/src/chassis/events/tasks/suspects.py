@@ -79,6 +79,7 @@ class Suspects:
             return False
 
     async def _run_one_by_one(self, types: list[str]) -> bool:
+        """Claim and run suspects for at most the time of a lease; return whether any ran."""
         ran = False
         lease = self._settings.task_lease_seconds
         until = time.monotonic() + lease

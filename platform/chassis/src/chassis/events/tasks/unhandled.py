@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -62,14 +63,16 @@ class Unhandled:
             versions = self._versions_of(type)
             if type in self._types or versions is None or versions:
                 continue
-            while buried := await self._database.transaction(lambda tx, t=type: self._bury(tx, t)):  # type: ignore[misc]
+            bury = partial(self._bury_old, type=type)
+            while buried := await self._database.transaction(bury):
                 _log.error(
                     "events became dead letters; no running version handles their type",
                     type=type,
                     events=buried,
                 )
 
-    def _bury(self, tx: Transaction, type: str) -> int:
+    def _bury_old(self, tx: Transaction, type: str) -> int:
+        """Make dead letters of up to 200 old tasks of a type; return their number."""
         now = time.time()
         old = old_tasks(tx.session, type, now - self._max_age_seconds)
         for task in old:
@@ -98,12 +101,12 @@ def old_tasks(session: Session, type: str, stored_before: float) -> Sequence[Tas
     """
     found: list[Task] = []
     for alone in (False, True):
-        rows = session.execute(_old_tasks(type, alone, stored_before)).all()
+        rows = session.execute(_select_old(type, alone, stored_before)).all()
         found += [Task.of(row) for row in rows]
     return found
 
 
-def _old_tasks(type: str, alone: bool, stored_before: float) -> Select[Any]:
+def _select_old(type: str, alone: bool, stored_before: float) -> Select[Any]:
     return (
         select(tasks)
         .where(

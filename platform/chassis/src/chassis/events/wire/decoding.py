@@ -49,7 +49,7 @@ def decode(headers: Mapping[str, str] | None, payload: bytes) -> Received:
         texts[name] = value
     if content_type[: len(STRUCTURED)].lower() == STRUCTURED:
         return _decode_structured(content_type, payload)
-    context = _context(
+    context = _to_context(
         {
             name: value if PLAIN_VALUE.fullmatch(value) else _decode_header(name, value)
             for name, value in texts.items()
@@ -59,6 +59,7 @@ def decode(headers: Mapping[str, str] | None, payload: bytes) -> Received:
 
 
 def _decode_header(name: str, value: str) -> str:
+    """Return a header's value without quotes and percent-encoding."""
     value = value.strip()
     if len(value) > 1 and value[0] == value[-1] == '"':
         value = re.sub(r"\\(.)", r"\1", value[1:-1])
@@ -77,6 +78,7 @@ def _decode_header(name: str, value: str) -> str:
 
 
 def _decode_structured(content_type: str, payload: bytes) -> Received:
+    """Return the event of a payload in the CloudEvents JSON format."""
     media_type = media_type_of(content_type)
     if media_type not in (STRUCTURED, f"{STRUCTURED}+json"):
         raise Undecodable(f"{media_type} is not supported: only single events in JSON are")
@@ -87,11 +89,11 @@ def _decode_structured(content_type: str, payload: bytes) -> Received:
     if not isinstance(event, dict):
         raise Undecodable("the payload is not a JSON object")
     data, encoded = event.pop("data", None), event.pop("data_base64", None)
-    context = _context(
-        {name: _text(name, value) for name, value in event.items() if value is not None}
+    context = _to_context(
+        {name: _to_text(name, value) for name, value in event.items() if value is not None}
     )
     content_type = context.datacontenttype or JSON
-    return Received(context, content_type, _data(data, encoded, content_type))
+    return Received(context, content_type, _to_bytes(data, encoded, content_type))
 
 
 def _refuse_constant(text: str) -> NoReturn:
@@ -99,7 +101,7 @@ def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a number")
 
 
-def _text(name: str, value: object) -> str:
+def _to_text(name: str, value: object) -> str:
     """Return an attribute's canonical string."""
     if isinstance(value, str):
         return value
@@ -110,7 +112,7 @@ def _text(name: str, value: object) -> str:
     raise Undecodable(f"attribute {name!r} is not a string, integer or boolean")
 
 
-def _data(data: object, encoded: object, content_type: str) -> bytes:
+def _to_bytes(data: object, encoded: object, content_type: str) -> bytes:
     """Return the bytes of the members `data` and `data_base64` (`encoded`)."""
     if encoded is not None:
         if data is not None or not isinstance(encoded, str):
@@ -129,7 +131,8 @@ def _data(data: object, encoded: object, content_type: str) -> bytes:
         raise Undecodable(f"data cannot be read: {error}") from error
 
 
-def _context(attributes: dict[str, str]) -> EventContext:
+def _to_context(attributes: dict[str, str]) -> EventContext:
+    """Return the context of attributes, whose texts are checked here."""
     version = attributes.pop("specversion", None)
     if version != "1.0":
         raise Undecodable(
@@ -156,7 +159,7 @@ def _context(attributes: dict[str, str]) -> EventContext:
         type,
         source,
         pop("subject", None) or None,
-        _time(time) if time else None,
+        _parse_time(time) if time else None,
         pop("datacontenttype", None) or None,
         pop("dataschema", None) or None,
         pop("partitionkey", None) or None,
@@ -169,7 +172,8 @@ def _context(attributes: dict[str, str]) -> EventContext:
     )
 
 
-def _time(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
+    """Return an RFC 3339 time in UTC."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

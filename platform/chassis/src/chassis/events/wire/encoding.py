@@ -37,7 +37,7 @@ def encode(context: EventContext, datacontenttype: str | None = None) -> dict[st
         ValueError: an attribute is empty, or CloudEvents forbids its name or its value.
     """
     headers = {"ce-specversion": "1.0"}
-    for name, value in _attributes(context, datacontenttype):
+    for name, value in _checked_attributes(context, datacontenttype):
         headers[f"ce-{name}"] = value if PLAIN_VALUE.fullmatch(value) else _percent_encode(value)
     return headers
 
@@ -49,16 +49,18 @@ def to_structured(context: EventContext, message: Message) -> bytes:
         ValueError: an attribute is empty, or CloudEvents forbids its name or its value.
     """
     event: dict[str, object] = {"specversion": "1.0"}
-    event.update(_attributes(context, JSON))
+    event.update(_checked_attributes(context, JSON))
     event["data"] = to_dict(message)
     return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _attributes(context: EventContext, datacontenttype: str | None) -> list[tuple[str, str]]:
+def _checked_attributes(
+    context: EventContext, datacontenttype: str | None
+) -> list[tuple[str, str]]:
     """Return checked names and values of all attributes but specversion."""
     pairs = [("id", context.id), ("source", context.source), ("type", context.type)]
     if context.time is not None:
-        pairs.append(("time", _timestamp(context.time)))
+        pairs.append(("time", _format_time(context.time)))
     for name, field in _OPTIONAL:
         value = getattr(context, field)
         if name == "datacontenttype" and datacontenttype is not None:
@@ -84,6 +86,7 @@ def _attributes(context: EventContext, datacontenttype: str | None) -> list[tupl
 
 
 def _check_characters(name: str, value: str) -> None:
+    """Raise ValueError if CloudEvents forbids a character of the value."""
     found = _FORBIDDEN.search(value)
     if found:
         raise ValueError(
@@ -91,7 +94,7 @@ def _check_characters(name: str, value: str) -> None:
         )
 
 
-def _timestamp(time: datetime) -> str:
+def _format_time(time: datetime) -> str:
     if time.tzinfo is not UTC:
         if time.tzinfo is None:
             raise ValueError("CloudEvents attribute 'time' has no time zone")
