@@ -168,7 +168,7 @@ def test_a_broken_law_exits_with_1_and_keeps_the_data(
         )
         return figures, [Law("law", "1 = 2", broken)]
 
-    monkeypatch.setattr(run_local, "_run_and_stop", run)
+    monkeypatch.setattr(run_local, "run_and_stop", run)
     monkeypatch.setattr(run_local, "mkdtemp", lambda prefix: str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
     report = tmp_path / "report.json"

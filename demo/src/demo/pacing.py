@@ -113,7 +113,7 @@ class Backlog:
     async def _hold_until_ended(self, order_id: str) -> None:
         """Hold baskets back until an order has ended, but at most for `patience` seconds.
 
-        After that time baskets are sent again; if the order never ends, it breaks a law.
+        After that time the replay continues; if the order never ends, it breaks a law.
         """
         began = time.monotonic()
         held_before = self._record.held_seconds

@@ -28,7 +28,7 @@ from devkit.options import DatabaseKind
 from devkit.platform import Platform, PlatformOptions
 from devkit.workspace import Workspace
 
-__all__ = ["run_local"]
+__all__ = ["run_and_stop", "run_local"]
 
 _READY_SECONDS = 120.0
 
@@ -60,7 +60,7 @@ def run_local(
     )
     kept: bool | None = None
     try:
-        outcome = asyncio.run(_run_and_stop(platform, plan))
+        outcome = asyncio.run(run_and_stop(platform, plan))
         kept = keep or not (outcome is None or all(law.holds for law in outcome[1]))
         return outcome
     finally:
@@ -72,7 +72,7 @@ def run_local(
             _remove_data(platform, folder)
 
 
-async def _run_and_stop(platform: Platform, plan: Plan) -> Outcome | None:
+async def run_and_stop(platform: Platform, plan: Plan) -> Outcome | None:
     """Run the demo, and stop the platform also after an error or a signal."""
     try:
         return await run_until_signal(_replay_and_check(platform, plan), platform, plan.output)

@@ -17,7 +17,7 @@ __all__ = ["follow", "has_ended"]
 
 
 def has_ended(page: ListOrderEventsResponse, after: int) -> bool:
-    """Return whether nothing is left to stream: the terminal event is not after `after`."""
+    """Return whether the terminal event is at or before `after`, so that nothing is left."""
     return 0 < page.terminal_sequence <= after
 
 
