@@ -195,5 +195,6 @@ def _broker_reason(error: Exception, settings: ServiceSettings) -> str:
 
 
 def _refused(line: str, code: int) -> int:
+    """Print a line on standard error and return the exit code."""
     print(without_credentials(line), file=sys.stderr)
     return code

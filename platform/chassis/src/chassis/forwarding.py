@@ -31,6 +31,7 @@ _VALUE = re.compile(r"[ -~]+")
 
 
 def _checked_name(name: str) -> str:
+    """Return the name in lower case; raise ValueError if it must not be forwarded."""
     name = name.lower()
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a valid name of gRPC metadata; use a-z 0-9 _ - .")

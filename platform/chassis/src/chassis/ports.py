@@ -75,6 +75,7 @@ def listen_error(host: str, port: int, variables: Variables) -> CannotListen | N
 
 
 def _bind(host: str, port: int, variables: Variables) -> socket.socket:
+    """Return a bound socket; raise CannotListen if the address cannot be used."""
     try:
         found = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

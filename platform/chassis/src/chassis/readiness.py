@@ -101,6 +101,7 @@ class Readiness:
             await asyncio.sleep(seconds)
 
     async def _check_dependencies(self) -> None:
+        """Read the state of all dependencies, and announce the new status."""
         dependencies = {}
         if self._database is not None:
             dependencies["database"] = await self._database_state(self._database)
@@ -134,6 +135,7 @@ class Readiness:
         return report
 
     async def _database_state(self, database: Database) -> str:
+        """Return OK, or why the database is unavailable."""
         now = asyncio.get_running_loop().time()
         write = now - self._written_at >= self._write_seconds
         try:

@@ -102,7 +102,10 @@ class Connection(HttpToolsProtocol):
             self._running.message_event.set()
 
     def _close(self) -> None:
-        # A close would wait until all bytes are sent, which never ends if the client does not read.
+        """Close the connection, or abort it if the client has not read all that was sent.
+
+        A close would wait until all bytes are sent.
+        """
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
@@ -246,6 +249,7 @@ class Connection(HttpToolsProtocol):
         self._set_timeout(_LINGER_SECONDS, self.transport.abort)
 
     def _respond(self, status: HTTPStatus, detail: str) -> None:
+        """Write a response without the application, and log it."""
         self.transport.write(_response(status, detail, self.server_state.default_headers))
         _log.info(
             "request refused",

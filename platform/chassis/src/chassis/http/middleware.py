@@ -148,6 +148,7 @@ class BodyLimit:
 
 
 def _content_length(scope: Scope) -> int | None:
+    """Return the announced length of the body, None if it is not announced or invalid."""
     for name, value in scope["headers"]:
         if name == b"content-length":
             return int(value) if value.isdigit() else None

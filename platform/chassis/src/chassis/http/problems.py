@@ -93,6 +93,7 @@ async def _database_unavailable(_: Request, __: Exception) -> Response:
 
 
 async def _invalid_request(_: Request, error: Exception) -> Response:
+    """Answer a request that does not match the route's parameters and body."""
     assert isinstance(error, RequestValidationError)
     if error.body and isinstance(error.body, bytes):
         # FastAPI hands on an unparsed body if its Content-Type is not JSON.
@@ -114,6 +115,7 @@ def _field_path(error: Mapping[str, Any]) -> str:
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
+    """Answer an error that FastAPI or Starlette raised."""
     assert isinstance(error, HTTPException)
     if error.status_code == 400 and isinstance(error.__cause__, (ValueError, RecursionError)):
         # FastAPI raises 400 for a body that is not UTF-8 or is nested too deeply, but reports other

@@ -124,6 +124,7 @@ class HttpServer:
             await loop.connect_accepted_socket(self._new_connection, connection)
 
     def _new_connection(self) -> asyncio.Protocol:
+        """Return the protocol of a connection that this server has accepted itself."""
         protocol: asyncio.Protocol = self._server.config.http_protocol_class(  # type: ignore[call-arg]
             config=self._server.config,
             server_state=self._server.server_state,

@@ -69,6 +69,8 @@ def event_stream(
 
 
 class _EventStream(Response):
+    """The response that `event_stream` returns."""
+
     media_type = "text/event-stream"
 
     def __init__(

@@ -15,12 +15,16 @@ T = TypeVar("T")
 
 
 class _Read(Protocol):
+    """The type of a RouteRead parameter."""
+
     async def __call__(
         self, work: Callable[Concatenate[ReadTransaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T: ...
 
 
 class _Transact(Protocol):
+    """The type of a RouteTransact parameter."""
+
     async def __call__(
         self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T: ...
@@ -45,6 +49,7 @@ async def _transact(connection: HTTPConnection) -> Any:
 
 
 def _database(connection: HTTPConnection) -> Database:
+    """Return the service's database; raise DatabaseDown while the service is starting."""
     database: Database | None = connection.app.state.database
     if database is None:
         raise DatabaseDown("the service is starting: its database is not open yet")

@@ -59,6 +59,7 @@ class SpanExport:
         return self._over_grpc() if self.protocol == "grpc" else self._over_http()
 
     def _over_grpc(self) -> "SpanExporter":
+        """Return the OTLP exporter over gRPC."""
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
         endpoint = self.endpoint
@@ -70,6 +71,7 @@ class SpanExport:
         )
 
     def _over_http(self) -> "SpanExporter":
+        """Return the OTLP exporter over HTTP; an endpoint without a path gets /v1/traces."""
         import requests
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 

@@ -113,6 +113,7 @@ class LogOutput(io.TextIOBase):
         return "backslashreplace"
 
     def _write_bytes(self, data: bytes) -> None:
+        """Write the bytes that the reader accepts now, and leave the others to the thread."""
         assert self._fd is not None
         with self._lock:
             if self._writer is not None:
@@ -137,6 +138,7 @@ class LogOutput(io.TextIOBase):
                 self._enqueue(data, partly_written=len(data) < length)
 
     def _enqueue(self, data: bytes, *, partly_written: bool = False) -> None:
+        """Leave the bytes to the thread, or drop them if too many wait."""
         if self._waiting_bytes + len(data) > _MAX_WAITING_BYTES:
             self._line_cut_off = partly_written
             self.drop(data.count(b"\n"), BlockingIOError(errno.EAGAIN, "the reader does not read"))
@@ -168,8 +170,10 @@ class LogOutput(io.TextIOBase):
             self._report_dropped()
 
     def _report_dropped(self) -> None:
-        # The lock is not held, because the line comes back here through locks of structlog and
-        # logging.
+        """Log how many lines were dropped.
+
+        The lock is not held, because the line comes back here through locks of logging.
+        """
         lines, self._dropped = self._dropped, 0
         _log.warning("log lines dropped", lines=lines, reason=self._drop_reason)
         if self._dropped:  # This line could not be written either.
@@ -178,6 +182,7 @@ class LogOutput(io.TextIOBase):
 
 
 def _file_descriptor(stream: TextIO | None) -> int | None:
+    """Return the stream's descriptor, None if it has none, as a stream in memory."""
     try:
         return None if stream is None else stream.fileno()
     except (OSError, ValueError, AttributeError):
@@ -189,6 +194,7 @@ def _is_file(fd: int) -> bool:
 
 
 def _writable_poll(fd: int | None) -> select.poll:
+    """Return a poll that waits until the descriptor can be written to."""
     poll = select.poll()
     if fd is not None:
         poll.register(fd, select.POLLOUT)
@@ -196,6 +202,7 @@ def _writable_poll(fd: int | None) -> select.poll:
 
 
 def _write_all(fd: int, data: bytes) -> None:
+    """Write all bytes, waiting for the reader."""
     writable = _writable_poll(fd)
     while data:
         writable.poll()
