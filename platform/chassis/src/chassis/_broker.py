@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import nats.errors
 from nats.aio.client import Client
 
-from chassis import _sent_events
+from chassis._outbox_summary import DATABASE_ERRORS, database_reason, read_outbox_summary
 from chassis._wait_notice import WaitNotice
 from chassis.credentials import without_credentials
 from chassis.database import WrongDatabase
@@ -86,17 +86,17 @@ def main(service: "Service", settings: ServiceSettings, arguments: "Namespace") 
     ends_at = time.monotonic() + arguments.wait
     url = settings.database_url.get_secret_value()
     try:
-        known = _sent_events.read_known(service, settings, ends_at)
+        outbox = read_outbox_summary(service, settings, ends_at)
         applied = asyncio.run(
-            _apply_with_retries(service, settings, known, ends_at, change=not arguments.check)
+            _apply_with_retries(service, settings, outbox, ends_at, change=not arguments.check)
         )
     except WrongDatabase as error:
         return _refused(str(error), CONFIGURATION)
     except (LaneCountChanged, SubjectsHeld) as error:
         return _refused(str(error), FAILED)
-    except _sent_events.UNAVAILABLE_ERRORS as error:
+    except DATABASE_ERRORS as error:
         return _refused(
-            f"{_sent_events.unavailable_reason(error, url)}; nothing was created: run the command "
+            f"{database_reason(error, url)}; nothing was created: run the command "
             "again when the database is available, or wait for it with --wait SECONDS",
             UNAVAILABLE,
         )
@@ -104,7 +104,7 @@ def main(service: "Service", settings: ServiceSettings, arguments: "Namespace") 
         return _refused(_broker_reason(error, settings), UNAVAILABLE)
     _report(applied, check=arguments.check)
     if service.publishes and applied[0].done == "made" and not arguments.check:
-        for line in _notes_on_known(applied[0].stream, known, url):
+        for line in _notes_on_summary(applied[0].stream, outbox, url):
             print(line, file=sys.stderr)
     differs = any(each.done != "unchanged" or each.drift for each in applied)
     return FAILED if arguments.check and differs else OK
@@ -113,7 +113,7 @@ def main(service: "Service", settings: ServiceSettings, arguments: "Namespace") 
 async def _apply_with_retries(
     service: "Service",
     settings: ServiceSettings,
-    known: OutboxSummary | None,
+    outbox: OutboxSummary | None,
     ends_at: float,
     *,
     change: bool,
@@ -128,7 +128,7 @@ async def _apply_with_retries(
             options = NatsOptions.of(settings.nats_url, settings, RELEASE)
             async with connection(options, f"{service.name}-broker-apply") as client:
                 try:
-                    return await _apply(client, service, settings, known, change)
+                    return await _apply(client, service, settings, outbox, change)
                 except TimeoutError as error:
                     # The broker sends no answer to a request that it denies, but an error to the
                     # connection.
@@ -145,14 +145,14 @@ async def _apply(
     client: Client,
     service: "Service",
     settings: ServiceSettings,
-    known: OutboxSummary | None,
+    outbox: OutboxSummary | None,
     change: bool,
 ) -> list[Applied]:
     applied = []
     if service.publishes:
         stream, types = stream_of(service.name), [event_type(m) for m in service.publishes]
         applied.append(
-            await apply_own_stream(client, stream, types, settings, known, change=change)
+            await apply_own_stream(client, stream, types, settings, outbox, change=change)
         )
     applied.append(await apply_members_stream(client, settings.stream_replicas, change=change))
     return applied
@@ -169,14 +169,14 @@ def _report(applied: Sequence[Applied], *, check: bool) -> None:
             print(f"warning: stream {each.stream}: {line}", file=sys.stderr)
 
 
-def _notes_on_known(stream: str, known: OutboxSummary | None, url: str) -> Iterator[str]:
+def _notes_on_summary(stream: str, outbox: OutboxSummary | None, url: str) -> Iterator[str]:
     """Yield a warning or a note if the database could not say how far events had been sent."""
-    if known is None:
+    if outbox is None:
         yield (
             "warning: no database could be asked how far events had been sent before; "
             "a new consumer of this stream accepts any number as the first"
         )
-    elif known.no_tables:
+    elif outbox.no_tables:
         yield (
             f"note: the database {place_of(url)} has no tables yet: stream {stream} says that "
             "nothing was sent before it"

@@ -28,19 +28,19 @@ from chassis.settings import ServiceSettings
 if TYPE_CHECKING:
     from chassis.service import Service
 
-__all__ = ["UNAVAILABLE_ERRORS", "read_known", "unavailable_reason"]
+__all__ = ["DATABASE_ERRORS", "database_reason", "read_outbox_summary"]
 
-UNAVAILABLE_ERRORS = (DatabaseDown, ConnectionLost, DatabaseAtFault)
+DATABASE_ERRORS = (DatabaseDown, ConnectionLost, DatabaseAtFault)
 _RETRY_SECONDS = 1.0
 _CURRENT_SCHEMA = select(func.current_schema())
 
 
-def read_known(
+def read_outbox_summary(
     service: "Service", settings: ServiceSettings, ends_at: float
 ) -> OutboxSummary | None:
-    """Return what the service's database knows; None if no database can know it.
+    """Return the summary of the service's outbox; None if the service has no database for it.
 
-    An unavailable database is asked again until `ends_at`, on the monotonic clock.
+    If the database is unavailable, retry until `ends_at` on the monotonic clock.
 
     Raises:
         WrongDatabase: it belongs to another service.
@@ -58,19 +58,20 @@ def read_known(
     while True:
         try:
             return _read_on_new_connection(service.name, url)
-        except UNAVAILABLE_ERRORS as error:
+        except DATABASE_ERRORS as error:
             if time.monotonic() > ends_at:
                 raise
-            notice.print(unavailable_reason(error, url))
+            notice.print(database_reason(error, url))
         time.sleep(_RETRY_SECONDS)
 
 
-def unavailable_reason(error: Exception, url: str) -> str:
+def database_reason(error: Exception, url: str) -> str:
     """Return a line that names the database at `url` and what it said."""
     return f"the database {place_of(url)} cannot say how far events were sent: {error}"
 
 
 def _read_on_new_connection(service: str, url: str) -> OutboxSummary:
+    """Open the database, read the summary, and close the database."""
     database = Database(url, EventFactory(service), threads=1, read_threads=1)
     try:
         return asyncio.run(database.read(lambda tx: _read(tx, service)))
@@ -79,6 +80,7 @@ def _read_on_new_connection(service: str, url: str) -> OutboxSummary:
 
 
 def _read(tx: ReadTransaction, service: str) -> OutboxSummary:
+    """Return the summary; a database without tables has sent nothing."""
     connection = tx.session.connection()
     if not inspect(connection).has_table(tables.outbox.name):
         if not is_sqlite(connection.engine.url) and connection.scalar(_CURRENT_SCHEMA) is None:
