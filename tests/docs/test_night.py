@@ -200,11 +200,11 @@ async def test_a_lane_is_stopped(nats: NatsServer, url: str, shop_url: str) -> N
 
         async def is_told_again() -> bool:
             status = await Shell("books", url, nats.url).run("events", "status")
-            return f"-> python -m books events begin-anew {SUBJECT}" in status.out
+            return f"-> python -m books events start-over {SUBJECT}" in status.out
 
         await eventually(is_told_again)
-        assert "begin anew 1 subject\n" in (await night.types("events begin-anew")).err
-        assert "done: 1" in (await night.types("events begin-anew")).err
+        assert "start over 1 subject\n" in (await night.types("events start-over")).err
+        assert "done: 1" in (await night.types("events start-over")).err
         await has_taken(books, 3)
         assert (await taken_ids(books))[-1] == new.id
         await night.is_quiet()

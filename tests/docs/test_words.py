@@ -52,7 +52,7 @@ OPENINGS = {
         'the subject: "… only if …", "No other …"'
     ),
     "Soon": '"Retry soon: …", or what happens',
-    "Sent": 'the subject: "The event was sent …"',
+    r"Sent(?! (?:events?|marks?|rows?|messages?)\b)": 'the subject: "The event was sent …"',
     "Gone": "the subject",
     "Nor": '"Neither does …", or a sentence of its own',
 }

@@ -232,7 +232,7 @@ def test_wrong_usage_and_a_platform_that_does_not_run_are_told(running: Running)
         "slipway: nothing runs; `slipway run` starts the platform\n",
     )
     helped = running.slipway("events", "--help")
-    assert (helped.returncode, "begin-anew" in helped.stdout) == (OK, True)
+    assert (helped.returncode, "start-over" in helped.stdout) == (OK, True)
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ class Lifecycle:
         await asyncio.sleep(min(settings.shutdown_delay_seconds, share(0.5)))
 
         # The servers accept no new work, event streams end, running calls finish. An HTTP server
-        # that has nothing but probes goes on, so that /livez answers to the end.
+        # that serves only probes continues, so that /livez answers to the end.
         servers = []
         if self._http is not None and self._service.http:
             self._closing.set()

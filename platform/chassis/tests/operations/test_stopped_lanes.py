@@ -157,11 +157,11 @@ async def test_a_position_that_has_moved_since_the_plan_is_not_changed(
         assert (await position_of(books, SUBJECT)).number == 2
 
 
-# --- a producer that began anew -----------------------------------------------------------------
+# --- a producer whose numbers started over --------------------------------------------------------
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["while it runs", "while it is down"])
-async def test_begin_anew_handles_the_whole_new_generation_and_nothing_twice(
+async def test_start_over_handles_the_whole_new_generation_and_nothing_twice(
     running: bool, nats: NatsServer, new_database: NewDatabase
 ) -> None:
     """The stream still holds events of the old generation with the same numbers."""
@@ -179,7 +179,7 @@ async def test_begin_anew_handles_the_whole_new_generation_and_nothing_twice(
         if not running:
             await books.stop()
 
-        ran = await shell.run("events", "begin-anew", "BookSold", "--yes", "--json")
+        ran = await shell.run("events", "start-over", "BookSold", "--yes", "--json")
         assert ran.code == OK
         assert [(row["position"], row["to"], row["next"]) for row in ran.rows] == [(3, 0, 1)] * 4
         if not running:
@@ -206,16 +206,16 @@ async def test_one_subject_begins_anew_from_a_given_number(
         forge.start_new_generation()
         new = [(await forge.publish(sold(0))).id for _ in range(3)]
         await is_stopped(books)
-        missing = await shell.run("events", "begin-anew", SUBJECT, "--from", "9", "--yes")
+        missing = await shell.run("events", "start-over", SUBJECT, "--from", "9", "--yes")
         assert missing.code == NOTHING
         assert "the stream does not hold number 9" in missing.err
-        ran = await shell.run("events", "begin-anew", SUBJECT, "--from", "2", "--yes")
+        ran = await shell.run("events", "start-over", SUBJECT, "--from", "2", "--yes")
         assert ran.code == OK
         await has_taken(books, 3)
         assert (await taken_ids(books))[1:] == new[1:]
 
 
-async def test_begin_anew_is_refused_if_the_producer_did_not_begin_anew(
+async def test_start_over_is_refused_if_the_producer_did_not_start_over(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     url = new_database("books")
@@ -224,11 +224,11 @@ async def test_begin_anew_is_refused_if_the_producer_did_not_begin_anew(
     async with Forge(nats.url) as forge, books:
         await forge.publish(sold(0))
         await has_taken(books, 1)
-        ran = await shell.run("events", "begin-anew", SUBJECT, "--yes")
+        ran = await shell.run("events", "start-over", SUBJECT, "--yes")
         assert ran.code == NOTHING
-        assert "its producer did not begin anew" in ran.err
+        assert "its producer's numbers did not start over" in ran.err
         for types in ("BookSold", "all"):
-            of_types = await shell.run("events", "begin-anew", types, "--yes")
+            of_types = await shell.run("events", "start-over", types, "--yes")
             assert of_types.code == NOTHING
         wrong = await shell.run("events", "skip", "bookstore.v1.BookSold.99")
         assert wrong.code == USAGE
@@ -260,10 +260,10 @@ async def test_a_deleted_position_is_recreated_from_a_given_number(
                 return any(row["stopped"] for row in rows)
 
             await eventually(is_told)
-            no = await shell.run("events", "begin-anew", SUBJECT, "--yes")
+            no = await shell.run("events", "start-over", SUBJECT, "--yes")
             assert no.code == NOTHING
             assert "give --from NUMBER" in no.err
-            ran = await shell.run("events", "begin-anew", SUBJECT, "--from", "2", "--yes")
+            ran = await shell.run("events", "start-over", SUBJECT, "--from", "2", "--yes")
             assert ran.code == OK
             await has_taken(later, 2)
             assert (await taken_ids(later))[1:] == [second.id]

@@ -113,7 +113,7 @@ async def test_the_certificates_name_may_differ_from_the_target(
 async def test_both_sides_use_renewed_files_for_their_next_connections(
     rpc: Servers, tmp_path: Path
 ) -> None:
-    """Another authority's, written by halves; calls go on while they are."""
+    """Another authority's, written by halves; calls continue meanwhile."""
     first, second = Authority(tmp_path / "1"), Authority(tmp_path / "2")
     ca, certificate, key = tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem"
 

@@ -1,4 +1,4 @@
-"""A service's database: transactions that run on threads while the event loop goes on."""
+"""A service's database: transactions that run on threads, next to the event loop."""
 
 import random
 import time

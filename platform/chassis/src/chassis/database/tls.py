@@ -25,7 +25,7 @@ def problems(url: str) -> Iterator[str]:
     if ("sslcert" in query) != ("sslkey" in query):
         missing, other = ("sslkey", "sslcert") if "sslcert" in query else ("sslcert", "sslkey")
         yield f"APP_DATABASE_URL: {missing} is required with {other}"
-    # "system" is no file: to libpq it means the certificate authorities of the system.
+    # "system" is not a file: libpq takes it as the certificate authorities of the system.
     named = {name: query[name] for name in _FILES if query.get(name, "system") != "system"}
     files: dict[str, Path | None] = {
         f"APP_DATABASE_URL: {name}": Path(path) for name, path in named.items()

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         CannotMove,
         Move,
         move_positions,
-        plan_begin_anew,
         plan_skip,
+        plan_start_over,
     )
     from chassis.operations.outbox import (
         OutboxStatus,
@@ -56,8 +56,8 @@ __all__ = [
     "move_positions",
     "outbox_status",
     "pause_types",
-    "plan_begin_anew",
     "plan_skip",
+    "plan_start_over",
     "redrive_dead_letters",
     "resume_types",
     "subject_lags",
@@ -82,7 +82,7 @@ _HOMES = {
     "move_positions": "chassis.operations.lanes",
     "outbox_status": "chassis.operations.outbox",
     "pause_types": "chassis.operations.events",
-    "plan_begin_anew": "chassis.operations.lanes",
+    "plan_start_over": "chassis.operations.lanes",
     "plan_skip": "chassis.operations.lanes",
     "redrive_dead_letters": "chassis.operations.dead_letters",
     "resume_types": "chassis.operations.events",

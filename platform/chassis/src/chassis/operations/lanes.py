@@ -17,7 +17,7 @@ from chassis.events.consumer.start import next_of_subject
 from chassis.events.jetstream.stored_messages import read_from
 from chassis.events.jetstream.streams import stream_state
 
-__all__ = ["CannotMove", "Move", "move_positions", "plan_begin_anew", "plan_skip"]
+__all__ = ["CannotMove", "Move", "move_positions", "plan_skip", "plan_start_over"]
 
 _IDS_SHOWN = 5
 
@@ -30,8 +30,8 @@ class CannotMove(Exception):
 class Move:
     """A planned move of a position.
 
-    `skipped` is the number of events that will never be handled. Of these the stream has `held`,
-    and `ids` names up to 5 of them. `next` is the number of the next event in the stream, if it
+    `skipped` is the number of events that will never be handled. The stream has `held` of them,
+    and `ids` names up to 5. `next` is the number of the next event in the stream, if it
     has one.
     """
 
@@ -82,7 +82,7 @@ async def plan_skip(
         to = first - 1
     if to <= number:
         raise CannotMove(
-            f"{subject}: number {number} is handled already; use begin-anew to go back"
+            f"{subject}: number {number} is handled already; use start-over to go back"
         )
     passed = [event for event in above if event.number <= to]
     last = passed[-1] if passed and passed[-1].number == to else None
@@ -100,7 +100,7 @@ async def plan_skip(
     )
 
 
-async def plan_begin_anew(
+async def plan_start_over(
     client: Client,
     stream: str,
     subject: str,
@@ -114,7 +114,7 @@ async def plan_begin_anew(
     the position.
 
     Raises:
-        CannotMove: the producer did not begin anew, or the stream does not hold that number.
+        CannotMove: the producer's numbers did not start over, or the stream lacks that number.
     """
     if from_number is None and before is None:
         raise CannotMove(f"{subject} has no position; give --from NUMBER")
@@ -129,7 +129,7 @@ async def plan_begin_anew(
         if from_number is not None:
             raise CannotMove(f"{subject}: the stream does not hold number {from_number}")
         raise CannotMove(
-            f"{subject}: its producer did not begin anew; give the next number by --from"
+            f"{subject}: its producer's numbers did not start over; give the next number by --from"
         )
     return Move(
         stream=stream,
@@ -144,7 +144,7 @@ async def plan_begin_anew(
 
 
 def _can_begin_with(event: Position, before: Position | None, from_number: int | None) -> bool:
-    """Return whether a subject can begin anew with this event."""
+    """Return whether a subject can start over with this event."""
     if from_number is not None or before is None:
         return event.number == from_number
     if not before.covers(event.generation):
@@ -154,7 +154,7 @@ def _can_begin_with(event: Position, before: Position | None, from_number: int |
 
 
 def _position_before(first: Position, before: Position | None) -> Position:
-    """Return the position before an event with which a subject begins anew.
+    """Return the position before an event with which a subject starts over.
 
     Its lineage names the earlier generations, because the stream may still hold events of theirs
     with the same numbers, which count as seen up to this place.

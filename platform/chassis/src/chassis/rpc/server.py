@@ -77,7 +77,7 @@ class RpcServer:
         await self._health.set_serving(serving)
 
     async def drain(self) -> None:
-        """Report NOT_SERVING from now on, and go on serving."""
+        """Report NOT_SERVING from now on, but continue to serve."""
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, seconds: float) -> None:

@@ -29,7 +29,7 @@ def is_faulty(book: BookSold) -> bool:
 
 
 def insert_or_roll_back(tx: Transaction) -> None:
-    """Roll back after a conflict, as many tutorials do."""
+    """Roll back after a conflict, as tutorials often do."""
     try:
         tx.session.execute(insert(journal).values(id=1))
         tx.session.execute(insert(journal).values(id=1))

@@ -94,7 +94,7 @@ async def test_an_event_larger_than_the_stream_accepts_is_set_apart_and_later_ev
         told = [line["event_id"] for line in log if "refused an event" in line["event"]]
         assert told == [some[n].id for n in (0, 31, 33)]
 
-        # Once the limit is raised, the events can be sent again: as the last ones.
+        # After the limit is raised, the events can be sent again, as the last ones.
         await limit(view, max_msg_size=-1)
         ids = [r.id for r in await refused_events(shop)]
         assert await shop.database.transaction(lambda tx: refused.send_again(tx.session, ids)) == 3

@@ -38,7 +38,7 @@ def dead_letters(context: typer.Context, service: _Service = None) -> None:
 
 
 def events(context: typer.Context, service: _Service = None) -> None:
-    """Events that services take in: status, lag, pause, resume, skip, begin-anew, retire;
+    """Events that services take in: status, lag, pause, resume, skip, start-over, retire;
     --service NAME selects one service.
     """
     _operate("events", context.args, service)

@@ -37,7 +37,7 @@ class Stop:
     @property
     def verb(self) -> str:
         """The verb of `events <verb> <subject>` by which an operator can continue the lane."""
-        return "skip" if self.missing else "begin-anew"
+        return "skip" if self.missing else "start-over"
 
 
 class StoppedLanes:

@@ -10,7 +10,7 @@ from chassis.events.membership.members_stream import running_members
 from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE
 from chassis.operations.command_line.arguments import Verbs
 from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage
-from chassis.operations.command_line.stopped import begin_anew, skip
+from chassis.operations.command_line.stopped import skip, start_over
 from chassis.operations.command_line.table import Row, moment
 from chassis.operations.command_line.types import find_types
 from chassis.operations.events import (
@@ -31,7 +31,7 @@ ABOUT = "events that the service consumes"
 
 
 def add_verbs(verbs: Verbs) -> None:
-    """Add the verbs status, lag, pause, resume, skip, begin-anew and retire."""
+    """Add the verbs status, lag, pause, resume, skip, start-over and retire."""
     verbs.add("status", _status, "show each type: its lag, and what delays it")
     lag = verbs.add("lag", _lag, "show each subject that is behind: position, and stream's last")
     lag.add_argument("type", nargs="?", metavar="TYPE", help="only subjects of this type")
@@ -49,8 +49,8 @@ def add_verbs(verbs: Verbs) -> None:
         metavar="NUMBER",
         help="the last number to skip (default: the last that is missing)",
     )
-    about = "continue with the first event of a producer that began anew"
-    beginning = verbs.add("begin-anew", begin_anew, about, changes=True)
+    about = "continue with the first event of a producer whose numbers started over"
+    beginning = verbs.add("start-over", start_over, about, changes=True)
     beginning.add_argument(
         "subject", metavar="SUBJECT|TYPE", help="one subject, or all stopped ones of a type"
     )

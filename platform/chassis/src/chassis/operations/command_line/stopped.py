@@ -1,4 +1,4 @@
-"""`events skip` and `events begin-anew`: the verbs that let a stopped lane continue."""
+"""`events skip` and `events start-over`: the verbs that let a stopped lane continue."""
 
 from sqlalchemy.exc import IntegrityError
 
@@ -8,9 +8,9 @@ from chassis.operations.command_line.operator import Operator, WrongUsage
 from chassis.operations.command_line.table import Row, counted
 from chassis.operations.command_line.types import find_types
 from chassis.operations.events import EventRows, event_rows
-from chassis.operations.lanes import Move, move_positions, plan_begin_anew, plan_skip
+from chassis.operations.lanes import Move, move_positions, plan_skip, plan_start_over
 
-__all__ = ["begin_anew", "skip"]
+__all__ = ["skip", "start_over"]
 
 
 async def skip(operator: Operator) -> int:
@@ -19,7 +19,7 @@ async def skip(operator: Operator) -> int:
     subject, to = operator.arguments.subject, operator.arguments.to
     stream, before = _position(rows, subject)
     if before is None:
-        raise WrongUsage(f"{subject} has no position; `events begin-anew` creates one")
+        raise WrongUsage(f"{subject} has no position; `events start-over` creates one")
     async with operator.broker() as client:
         move = await plan_skip(client, stream, subject, before, to)
     return await _move(
@@ -30,8 +30,8 @@ async def skip(operator: Operator) -> int:
     )
 
 
-async def begin_anew(operator: Operator) -> int:
-    """Continue with the events of a producer that began anew; return the exit code."""
+async def start_over(operator: Operator) -> int:
+    """Continue with the events of a producer whose numbers started over; return the exit code."""
     rows = await operator.database.read(lambda tx: event_rows(tx.session))
     name, from_number = operator.arguments.subject, operator.arguments.from_number
     if name.rpartition(".")[2].isdigit():
@@ -43,8 +43,8 @@ async def begin_anew(operator: Operator) -> int:
     async with operator.broker() as client:
         for subject in subjects:
             stream, before = _position(rows, subject)
-            moves.append(await plan_begin_anew(client, stream, subject, before, from_number))
-    return await _move(operator, f"begin anew {counted(len(moves), 'subject')}", moves)
+            moves.append(await plan_start_over(client, stream, subject, before, from_number))
+    return await _move(operator, f"start over {counted(len(moves), 'subject')}", moves)
 
 
 def _position(rows: EventRows, subject: str) -> tuple[str, Position | None]:
