@@ -124,7 +124,7 @@ async def test_a_broadcast_that_cannot_be_decoded_is_skipped(nats: NatsServer) -
     async with Forge(nats.url) as forge, replica(hearing.router, nats.url):
         await forge.publish(sold(1), data=b"\xff\xff")
         await forge.publish(sold(2), headers={"ce-specversion": None})
-        await forge._client.publish("bookstore.v1.BookSold.0", b"not even headers")
+        await forge.publish_again("bookstore.v1.BookSold.0", b"not even headers", {})
         await hearing.has([await forge.publish(sold(3))])
 
 
