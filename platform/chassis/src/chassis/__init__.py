@@ -18,7 +18,8 @@ if TYPE_CHECKING:
         PermissionDenied,
         Unavailable,
     )
-    from chassis.events.handlers.binding import Reject, Transact
+    from chassis.events.handlers.binding import Transact
+    from chassis.events.handlers.failures import Reject
     from chassis.events.handlers.router import EventRouter
     from chassis.events.wire.context import EventContext
     from chassis.service import Service
@@ -59,7 +60,7 @@ _HOMES = {
     "Overloaded": "chassis.errors",
     "PermissionDenied": "chassis.errors",
     "ReadTransaction": "chassis.database",
-    "Reject": "chassis.events.handlers.binding",
+    "Reject": "chassis.events.handlers.failures",
     "Service": "chassis.service",
     "ServiceSettings": "chassis.settings",
     "Transact": "chassis.events.handlers.binding",

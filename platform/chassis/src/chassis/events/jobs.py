@@ -25,7 +25,7 @@ from chassis.database import (
     Transaction,
 )
 from chassis.database.tables import jobs
-from chassis.events.handlers.binding import FAILURES
+from chassis.events.handlers.failures import FAILURES
 from chassis.events.waiting import is_being_cancelled
 from chassis.job import Job
 from chassis.parameters import Parameters, resolve_parameters

@@ -15,9 +15,9 @@ from chassis.errors import is_unavailable
 from chassis.events.consumer import position_rows
 from chassis.events.consumer.arrival import Arrival, decode_arrival
 from chassis.events.consumer.position import Position
-from chassis.events.handlers.binding import Handler, Reject
+from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.call import call_batch, call_one
-from chassis.events.handlers.failures import reason_of
+from chassis.events.handlers.failures import Reject, reason_of
 from chassis.events.tasks import dead_letter_rows, storage
 from chassis.events.tasks.tries import tries_columns
 

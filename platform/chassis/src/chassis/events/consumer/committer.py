@@ -15,8 +15,8 @@ from chassis.events.consumer.dependencies import ReaderDependencies
 from chassis.events.consumer.one_by_one import OneByOne
 from chassis.events.consumer.position import Position, PositionMoved
 from chassis.events.consumer.suspicions import Suspicions
-from chassis.events.handlers.binding import Handler, Reject
-from chassis.events.handlers.failures import failure, log_handled
+from chassis.events.handlers.binding import Handler
+from chassis.events.handlers.failures import Reject, failure_values, log_handled
 from chassis.events.tasks.backoff import backoff
 from chassis.telemetry import metrics, tracing
 
@@ -121,7 +121,7 @@ class Committer:
         self, arrival: Arrival, positions: Mapping[str, Position], error: BaseException
     ) -> Outcome:
         metrics.EVENTS_FAILED.labels(arrival.type).inc()
-        said = failure(
+        said = failure_values(
             error,
             event_id=arrival.event_id,
             type=arrival.type,

@@ -15,22 +15,10 @@ from chassis.events.handlers.router import EventRouter, Foreign, Kind, Start, Su
 from chassis.events.wire.context import EventContext
 from chassis.parameters import DeclarationError, full_name, resolve_parameters
 
-__all__ = ["FAILURES", "Handler", "Reject", "Transact", "bind_all"]
+__all__ = ["Handler", "Transact", "bind_all"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Reject(Exception):
-    """An error that a handler raises for an event that can never be handled.
-
-    The event becomes a dead letter at once.
-    """
-
-
-# Errors that count as a handler's failure. SystemExit is one of them, because a library that calls
-# sys.exit must not end the process.
-FAILURES = (Exception, SystemExit)
 
 
 class Transact(Protocol):

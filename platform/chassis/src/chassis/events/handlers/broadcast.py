@@ -8,7 +8,8 @@ from google.protobuf.message import Message
 from nats.aio.msg import Msg
 from structlog.contextvars import bound_contextvars
 
-from chassis.events.handlers.binding import FAILURES, Handler
+from chassis.events.handlers.binding import Handler
+from chassis.events.handlers.failures import FAILURES
 from chassis.events.jetstream.broker import Broker
 from chassis.events.waiting import is_being_cancelled
 from chassis.events.wire.attributes import Undecodable

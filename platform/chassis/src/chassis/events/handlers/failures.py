@@ -1,20 +1,31 @@
-"""Reasons of failures, and what the log says of failed and handled events."""
+"""Failures of handlers: their errors, their reasons, and what the log says of them."""
 
 from typing import Any
 
 import structlog
 
 from chassis.errors import is_unavailable
-from chassis.events.handlers.binding import Reject
 from chassis.events.wire.attributes import Undecodable
 
-__all__ = ["failure", "log_handled", "reason_of"]
+__all__ = ["FAILURES", "Reject", "failure_values", "log_handled", "reason_of"]
 
 _log = structlog.get_logger("chassis.events")
 _MAX_CHARACTERS = 1000
 
 
-def failure(
+class Reject(Exception):
+    """An error that a handler raises for an event that can never be handled.
+
+    The event becomes a dead letter at once.
+    """
+
+
+# Errors that count as a handler's failure. SystemExit is one of them, because a library that calls
+# sys.exit must not end the process.
+FAILURES = (Exception, SystemExit)
+
+
+def failure_values(
     error: BaseException, *, event_id: str, type: str, key: str, handler: str, first: bool
 ) -> dict[str, Any]:
     """Return the key-values of the log line for a handler that failed.

@@ -15,9 +15,10 @@ from chassis.database import (
     Transaction,
 )
 from chassis.event_settings import EventSettings
-from chassis.events.handlers.binding import FAILURES, Handler
+from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.call import call_one
 from chassis.events.handlers.decode import read_stored
+from chassis.events.handlers.failures import FAILURES
 from chassis.events.handlers.spans import event_span
 from chassis.events.tasks import claims
 from chassis.events.tasks.task import Task

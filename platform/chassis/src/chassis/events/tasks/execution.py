@@ -10,7 +10,8 @@ import structlog
 from chassis.database import ConnectionLost, Database, DatabaseDown
 from chassis.database.faults import database_failure
 from chassis.event_settings import EventSettings
-from chassis.events.handlers.binding import FAILURES, Handler
+from chassis.events.handlers.binding import Handler
+from chassis.events.handlers.failures import FAILURES
 from chassis.events.tasks.attempts import Attempts
 from chassis.events.tasks.leases import Leases
 from chassis.events.tasks.outcomes import Outcomes

@@ -16,8 +16,8 @@ from chassis.database import (
 )
 from chassis.errors import is_unavailable
 from chassis.event_settings import EventSettings
-from chassis.events.handlers.binding import Handler, Reject
-from chassis.events.handlers.failures import failure, log_handled
+from chassis.events.handlers.binding import Handler
+from chassis.events.handlers.failures import Reject, failure_values, log_handled
 from chassis.events.tasks import claims, dead_letter_rows
 from chassis.events.tasks.backoff import backoff
 from chassis.events.tasks.task import ClaimLost, Task
@@ -79,7 +79,7 @@ class Outcomes:
         metrics.EVENTS_FAILED.labels(task.type).inc()
         before = _tries_before(task)
         tries = before + 1
-        details = failure(
+        details = failure_values(
             error,
             event_id=task.event_id,
             type=task.type,
