@@ -47,7 +47,7 @@ def platform(
 
 @pytest.fixture(autouse=True)
 def repaired(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Repairs the shared platforms after each test, so that a failed test does not fail others."""
+    """A repair of the shared platforms after each test, so that a failed test fails no other."""
     shared = {"platform", "replicas"} & set(request.fixturenames)
     platforms: list[Platform] = [request.getfixturevalue(name) for name in shared]
     yield
@@ -57,7 +57,7 @@ def repaired(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def everything_ends(platform: Platform) -> Iterator[None]:
-    """Asserts after the tests of a module that no work is open and that orders are confirmed."""
+    """A check after the tests of a module: no work is open, and orders are confirmed."""
     yield
 
     async def check() -> None:

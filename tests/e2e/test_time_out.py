@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module", autouse=True)
 def short_time_out(replicas: Platform) -> Iterator[None]:
-    """Restarts orders with a time-out of 3 s, and after the tests with the default of 60 s."""
+    """Orders with a time-out of 3 s; after the tests it has its default of 60 s again."""
     orders = replicas.of("orders")
 
     async def restart_with(seconds: str) -> None:

@@ -1,4 +1,4 @@
-"""Reads the ledgers of all services, which compute them from their rows."""
+"""The ledgers of all services, which compute them from their rows."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

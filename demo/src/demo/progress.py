@@ -1,4 +1,4 @@
-"""Shows the progress of a step: a bar on a terminal, a few lines in other outputs."""
+"""The progress of a step: a bar on a terminal, a few lines in other outputs."""
 
 import time
 from collections.abc import Iterator

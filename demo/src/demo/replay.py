@@ -1,4 +1,4 @@
-"""Places baskets as orders through the gateway's REST API, and records the answers."""
+"""The replay, which places baskets through the gateway's REST API and records the answers."""
 
 import asyncio
 import random

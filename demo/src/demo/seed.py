@@ -1,4 +1,4 @@
-"""Loads a catalog into inventory. Loading it again does not change the stock."""
+"""The seed of a shop: products of a catalog. Loading them again does not change their stock."""
 
 import asyncio
 from collections.abc import Sequence

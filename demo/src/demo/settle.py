@@ -1,4 +1,4 @@
-"""Waits until all orders have ended and all events are handled."""
+"""The wait until all orders have ended and all events are handled."""
 
 import asyncio
 import time

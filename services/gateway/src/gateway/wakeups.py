@@ -1,4 +1,4 @@
-"""Wakes the event streams that follow an order when an event about it arrives."""
+"""Wake-ups of the event streams that follow an order, when an event about it arrives."""
 
 import asyncio
 from collections.abc import Iterator

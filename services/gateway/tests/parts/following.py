@@ -1,4 +1,4 @@
-"""Waits until an event stream follows an order."""
+"""The wait for an event stream that follows an order."""
 
 import asyncio
 
