@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+sys.path.append(str(Path(__file__).parents[2] / "chassis/tests/parts"))
+
+from forked_python import run_module
+
 from devkit.platform import Platform, PlatformOptions
 from devkit.workspace import Workspace
 from localservers import free_port
@@ -252,14 +256,11 @@ def slipway(root: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         # No other variable: what is derived depends on the code only.
-        return subprocess.run(
-            [sys.executable, "-m", "devkit", *arguments],
-            cwd=root,
-            env={"PYTHONPATH": os.pathsep.join(str(platform / path) for path in paths)},
-            capture_output=True,
-            encoding="utf-8",
-            timeout=100,
-            check=False,
+        return run_module(
+            "devkit",
+            *arguments,
+            environment={"PYTHONPATH": os.pathsep.join(str(platform / path) for path in paths)},
+            folder=root,
         )
 
     return run

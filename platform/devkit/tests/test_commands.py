@@ -13,6 +13,7 @@ from typing import Literal
 
 import psutil
 import pytest
+from forked_python import run_module
 from rich.console import Console
 
 from devkit.commands.logs import choose_logs, last_lines
@@ -34,14 +35,8 @@ def desk(workspace: Workspace, write: Write, write_service: Callable[..., None])
 
 
 def slipway(workspace: Workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "devkit", *arguments],
-        cwd=workspace.root,
-        env=environment(workspace),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
+    return run_module(
+        "devkit", *arguments, environment=environment(workspace), folder=workspace.root
     )
 
 

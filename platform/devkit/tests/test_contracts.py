@@ -49,13 +49,23 @@ service BooksService {
 """
 
 
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the generated code of the contract, which the first test fills."""
+    return tmp_path_factory.mktemp("contracts") / "generated"
+
+
 @pytest.fixture
-def contracts(workspace: Workspace, write: Write) -> Workspace:
+def contracts(workspace: Workspace, write: Write, generated: Path) -> Workspace:
     """The small workspace with one contract and the platform's option, both generated."""
     real = Path(__file__).parents[2] / "chassis/src/slipway/v1/options.proto"
     write(OPTIONS, real.read_text(encoding="utf-8"))
     write(BOOKS, SERVICE)
-    generate(workspace)
+    if generated.exists():
+        shutil.copytree(generated, workspace.root, dirs_exist_ok=True)
+    else:
+        generate(workspace)
+        shutil.copytree(workspace.root, generated)
     return workspace
 
 

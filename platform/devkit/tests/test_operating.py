@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from forked_python import run_module
 from rich.console import Console
 
 from chassis.exit_codes import NOTHING, OK, UNAVAILABLE, USAGE
@@ -68,15 +69,8 @@ class Running:
         write_state(self.workspace.state, state)
 
     def slipway(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "devkit", *arguments],
-            cwd=self.workspace.root,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=100,
-            check=False,
+        return run_module(
+            "devkit", *arguments, environment=self._environment, folder=self.workspace.root
         )
 
     def on_a_terminal(self, columns: int, *arguments: str) -> str:

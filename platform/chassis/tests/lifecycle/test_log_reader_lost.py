@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ import pytest
 import structlog
 from bookshop import eventually
 from bookstore_process import BookstoreProcess
+from forked_python import start_module
 from relaying import StreamView
 
 from bookstore.v1 import BooksServiceAsyncStub, BooksServiceStub, SellBookRequest
@@ -28,16 +28,13 @@ class PipedProcess(BookstoreProcess):
     """A process that logs into a small pipe."""
 
     def start(self) -> None:
-        self.reader, writer = os.pipe()
+        pipe = self.log.with_name("pipe")
+        os.mkfifo(pipe)
+        self.reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        os.set_blocking(self.reader, True)
         if sys.platform == "linux":
-            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _SMALLEST_PIPE)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", self.module],
-            env=self.environment,
-            stdout=writer,
-            stderr=subprocess.STDOUT,
-        )
-        os.close(writer)
+            fcntl.fcntl(self.reader, fcntl.F_SETPIPE_SZ, _SMALLEST_PIPE)
+        self.process = start_module(self.module, environment=self.environment, stdout=pipe)
 
 
 @asynccontextmanager

@@ -6,13 +6,14 @@ import os
 import signal
 import ssl
 import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from forked_python import run_module, start_module
 
 from localservers import free_port
 
@@ -48,26 +49,14 @@ class BookstoreProcess:
             "APP_MEMBER_TTL_SECONDS": "1",
             **{f"APP_{name.upper()}": value for name, value in settings.items()},
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: ForkServerProcess | None = None
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the service and return what it printed."""
-        return subprocess.run(
-            [sys.executable, "-m", self.module, *arguments],
-            env=self.environment,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=200,
-        )
+        return run_module(self.module, *arguments, environment=self.environment)
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module],
-                env=self.environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = start_module(self.module, environment=self.environment, stdout=self.log)
 
     def __enter__(self) -> Self:
         self.start()
@@ -81,11 +70,12 @@ class BookstoreProcess:
     ) -> None:
         assert self.process is not None
         self.process.kill()
-        self.process.wait()
+        self.process.join()
 
     def send_signal(self, number: int = signal.SIGTERM) -> None:
         assert self.process is not None
-        self.process.send_signal(number)
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
 
     def hold_back(self, *names: str) -> None:
         """Keep work from ending until `release`: "wrapping" (the handler), "call", or "request"."""
@@ -99,7 +89,9 @@ class BookstoreProcess:
     async def wait_for_exit(self, seconds: float = 100) -> int:
         """Wait until the process ends, and return its exit code."""
         assert self.process is not None
-        return await asyncio.to_thread(self.process.wait, seconds)
+        await asyncio.to_thread(self.process.join, seconds)
+        assert self.process.exitcode is not None
+        return self.process.exitcode
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Return the lines that the process has logged."""
