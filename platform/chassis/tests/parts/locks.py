@@ -1,11 +1,41 @@
-"""Locks that transactions of a PostgreSQL database wait for."""
+"""Transactions that wait for another one."""
 
 import asyncio
+import threading
 
 import psycopg
 from bookshop import eventually
+from sqlalchemy import event
 
-__all__ = ["waits_for_a_lock"]
+from chassis.database import Database
+
+__all__ = ["is_blocked", "next_begin", "waits_for_a_lock"]
+
+
+def next_begin(database: Database) -> threading.Event:
+    """Return an event that is set when the database sends the next BEGIN.
+
+    On SQLite a BEGIN waits until the writer of another connection has ended.
+    """
+    begun = threading.Event()
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("BEGIN"):
+            begun.set()
+
+    return begun
+
+
+async def is_blocked(database: Database, begun: threading.Event, statement: str) -> None:
+    """Wait until a transaction of the database waits for that of another connection.
+
+    `begun` is from `next_begin`; PostgreSQL waits in a statement that contains the given text.
+    """
+    if database.sqlite:
+        assert await asyncio.to_thread(begun.wait, 20)
+    else:
+        await waits_for_a_lock(database.url, statement)
 
 
 async def waits_for_a_lock(url: str, statement: str) -> None:

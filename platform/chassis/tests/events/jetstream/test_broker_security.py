@@ -36,19 +36,19 @@ async def shop_at(url: str, folder: Path, **settings: Any) -> AsyncIterator["Sho
 
 class Shop:
     def __init__(self, node: Node, url: str) -> None:
-        self._node = node
-        self._options = NatsOptions.of(url, node.settings)
+        self.node = node
+        self.options = NatsOptions.of(url, node.settings)
         self._sold = 0
 
     async def sell(self) -> None:
         """Publish an event; wait until it is stored and the service's other connection works."""
         self._sold += 1
-        await self._node.publish(BookSold(book_id="1", customer_id="me"))
+        await self.node.publish(BookSold(book_id="1", customer_id="me"))
 
         async def is_stored() -> bool:
-            async with connection(self._options, "view") as client:
+            async with connection(self.options, "view") as client:
                 stored = (await stream_state(client, "bookstore")).messages == self._sold
-                return stored and self._node.path.broker_connected()
+                return stored and self.node.path.broker_connected()
 
         await eventually(is_stored, 60)
 
@@ -122,7 +122,7 @@ async def refusal(url: str, folder: Path, **settings: Any) -> str:
     with structlog.testing.capture_logs() as lines:
         async with shop_at(url, folder, **settings) as shop:
             await eventually(is_logged, 60)
-            assert not shop._node.path.broker_connected()
+            assert not shop.node.path.broker_connected()
     assert not any("s3cret" in str(line) for line in lines)
     return errors[0]
 

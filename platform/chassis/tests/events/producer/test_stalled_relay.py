@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from bookshop import TestSettings, eventually
+from proxy import Proxy
 from relaying import Shop, StreamView, in_order
+from round_trips import BrokerRequests
 from structlog.testing import capture_logs
 
 from chassis.database import Database
 from chassis.database.leadership import Lock
-from chassis.events.jetstream.api import api_request
 from chassis.events.producer import leadership, relay
 from chassis.events.producer.event_factory import EventFactory
 from chassis.events.producer.leadership import Leadership
@@ -86,14 +87,14 @@ async def test_a_relay_that_cannot_open_its_lock_file_continues_once_it_can(
 
 
 async def test_the_end_of_a_purged_stream_is_found_without_a_request_per_sequence(
-    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+    nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    asked: list[str] = []
-
-    async with Shop(
-        new_database("shop"), settings=TestSettings(relay_reconcile_seconds=600)
-    ) as shop:
-        running = shop.start_relay(nats.url)
+    requests, settings = BrokerRequests(), TestSettings(relay_reconcile_seconds=600)
+    async with (
+        Shop(new_database("shop"), settings=settings) as shop,
+        Proxy(nats.port, tap=requests.connection) as proxy,
+    ):
+        running = shop.start_relay(proxy.url)
         await shop.sell(range(200))
         await shop.sent()
         view = StreamView(nats.url)
@@ -101,19 +102,15 @@ async def test_the_end_of_a_purged_stream_is_found_without_a_request_per_sequenc
         for subject in sorted({m.subject for m in others} - {first.subject}):
             await view.api("STREAM.PURGE.bookstore", {"filter": subject})
         await view.api("STREAM.PURGE.bookstore", {"filter": first.subject, "keep": 1})
-
-        async def counted(client: object, subject: str, body: object = None) -> object:
-            asked.append(subject)
-            return await api_request(client, subject, body)  # type: ignore[arg-type]
-
-        monkeypatch.setattr("chassis.events.jetstream.stored_messages.api_request", counted)
+        requests.published.clear()
         running.relay.reconcile()
 
         async def whole() -> bool:
             return len(await view.messages()) > 100
 
         await eventually(whole)
-    assert len([subject for subject in asked if "MSG.GET" in subject]) < 10
+        await running.stop()
+    assert len([subject for subject in requests.published if "MSG.GET" in subject]) < 10
 
 
 async def test_a_replica_that_was_barred_for_a_while_leads_with_the_lock_again(

@@ -10,15 +10,17 @@ from typing import Any
 import nats as nats_py
 import pytest
 from bookshop import Node, accountant, eventually, sold
+from locks import is_blocked, next_begin
+from proxy import Proxy
 from reading import has_taken, taken_ids
 from relaying import STREAM, TYPES, RunningRelay, Shop, StreamView, in_order
+from round_trips import BrokerRequests
 from sqlalchemy import delete, select, update
 from structlog.testing import capture_logs
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, Transaction
 from chassis.database.tables import outbox
-from chassis.events.jetstream.api import api_request
 from chassis.events.jetstream.atomic_batch import publish_batch
 from chassis.events.producer import outbox as outbox_rows
 from chassis.events.producer import refused, relay, sending, sent_marks
@@ -264,21 +266,9 @@ async def test_other_publishers_that_never_stop_do_not_stop_the_relay(
 
 
 async def test_the_last_event_before_many_other_messages_is_found_in_few_requests(
-    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+    nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    from chassis.events.jetstream import stored_messages
-
-    asked: list[str] = []
-    read_page = stored_messages._read_page
-
-    async def counted(client: Any, subject: str, body: Any = None) -> Any:
-        asked.append(subject)
-        return await api_request(client, subject, body)
-
-    def counted_too(client: Any, stream: str, *arguments: Any) -> Any:
-        asked.append("DIRECT.GET")
-        return read_page(client, stream, *arguments)
-
+    requests = BrokerRequests()
     async with Shop(new_database("shop")) as shop:
         running = shop.start_relay(nats.url)
         await shop.sell(range(5))
@@ -288,12 +278,12 @@ async def test_the_last_event_before_many_other_messages_is_found_in_few_request
             for n in range(3000):
                 await publisher.publish(f"bookstore.v1.BookSold.{n % LANES}", b"plain")
             await publisher.flush()
-        monkeypatch.setattr(stored_messages, "api_request", counted)
-        monkeypatch.setattr(stored_messages, "_read_page", counted_too)
-        shop.start_relay(nats.url, types=TYPES)
-        await shop.sell(range(5, 10))
-        await shop.sent()
-        assert len(asked) < 40
+        async with Proxy(nats.port, tap=requests.connection) as proxy:
+            running = shop.start_relay(proxy.url, types=TYPES)
+            await shop.sell(range(5, 10))
+            await shop.sent()
+            await running.stop()
+        assert len([s for s in requests.published if s.startswith("$JS.API.")]) < 40
         ranks = [rank for rank in await StreamView(nats.url).ranks() if rank]
         assert ranks == list(range(1, 11))
 
@@ -315,15 +305,17 @@ async def test_two_concurrent_resends_send_each_event_once(
         may_commit.wait(10)
         return sent
 
-    async with Shop(new_database("shop")) as shop:
+    url = new_database("shop")
+    async with Shop(url) as shop, Shop(url) as other:
         await shop.sell(range(3))
         ids = await shop.database.transaction(set_apart)
         slow = asyncio.create_task(shop.database.transaction(slowly))
         await asyncio.to_thread(has_sent.wait, 10)
+        begun = next_begin(other.database)
         quick = asyncio.create_task(
-            shop.database.transaction(lambda tx: refused.send_again(tx.session, ids))
+            other.database.transaction(lambda tx: refused.send_again(tx.session, ids))
         )
-        await asyncio.wait({quick}, timeout=0.3)
+        await is_blocked(other.database, begun, "slipway_refused")
         may_commit.set()
         assert (await slow, await quick) == (3, 0)
         assert await shop.unsent() == 3

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 from bookshop import Node, accountant, eventually, sold
-from locks import waits_for_a_lock
+from locks import is_blocked, next_begin
 from proxy import Proxy
 from relaying import STREAM, TYPES, Shop, StreamView, in_order
-from sqlalchemy import event, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from chassis import Transaction
@@ -70,12 +70,9 @@ async def test_a_relay_waits_while_another_numbers_and_continues_its_ranks(
         await one.sell(range(30))
         numbering = asyncio.create_task(one.database.transaction(number_ten))
         assert await asyncio.to_thread(numbered.wait, 20)
-        begun = next_begin(other)
+        begun = next_begin(other.database)
         waiting = asyncio.create_task(other.database.transaction(number_the_rest))
-        if one.database.sqlite:
-            assert await asyncio.to_thread(begun.wait, 20)
-        else:
-            await waits_for_a_lock(url, "slipway_relay")
+        await is_blocked(other.database, begun, "slipway_relay")
         assert not steps
         may_commit.set()
         await numbering
@@ -89,20 +86,6 @@ async def test_a_relay_waits_while_another_numbers_and_continues_its_ranks(
 
 
 _NUMBERED = select(outbox.c.rank, outbox.c.subject, outbox.c.number).order_by(outbox.c.id)
-
-
-def next_begin(shop: Shop) -> threading.Event:
-    """Return an event that is set when the next BEGIN is sent, which waits for the writer on
-    SQLite.
-    """
-    begun = threading.Event()
-
-    @event.listens_for(shop.database.engine, "before_cursor_execute")
-    def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("BEGIN"):
-            begun.set()
-
-    return begun
 
 
 async def test_a_publish_delayed_past_another_relays_is_refused(

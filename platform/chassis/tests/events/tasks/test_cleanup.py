@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 
 from chassis.database import Database
 from chassis.database.tables import marks
+from chassis.events.cleanup import Cleanup
 from chassis.events.tasks import dead_letter_rows
 from localservers import NatsServer
 
@@ -84,8 +85,8 @@ async def test_marks_are_deleted_when_their_member_has_been_absent_for_long_and_
         for _ in range(2):
             await cleanup.look()
             assert mark in await marked(desk.database)
-        cleanup._marks_seconds = 0
-        await cleanup.look()
+        at_once = TestSettings().model_copy(update={"mark_max_age_seconds": 0})
+        await Cleanup(desk.database, members, at_once).look()
         assert mark not in await marked(desk.database)
         # Marks of living members are kept.
         await desk.database.transaction(

@@ -10,6 +10,7 @@ import pytest
 from bookshop import journal
 from database_work import Work
 from desk import Desk
+from locks import is_blocked, next_begin
 from sqlalchemy import insert, text
 
 from chassis import Transaction
@@ -114,8 +115,9 @@ async def test_a_task_stored_while_the_one_before_it_finishes_becomes_due(
     one = asyncio.create_task(desk.database.transaction(slowly))
     await asyncio.to_thread(done.wait, 20)
     (quick,) = works.values()
+    begun = next_begin(other)
     two = asyncio.create_task(other.transaction(quick))
-    await asyncio.wait({two}, timeout=0.3)  # it waits for the first
+    await is_blocked(other, begun, "slipway_task")
     may_commit.set()
     await asyncio.gather(one, two)
     await asyncio.to_thread(other.close)
