@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 from bookshop import Node, eventually, journal, write_down
 from forge import Forge
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, insert
 from trade import Patience, Statements, dead, in_one_batch, rows_of_tasks, take_in, trading
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
-from chassis.events.consumer import batch
-from chassis.events.consumer.arrival import Arrival
-from chassis.events.consumer.position import Position
-from chassis.events.handlers.binding import Handler
 from localservers import NatsServer
 
 pytestmark = pytest.mark.dialect
@@ -88,9 +82,6 @@ def expected(contexts: Sequence[EventContext], without: Sequence[int]) -> dict[s
     return of_key(
         [(str(c.partition_key), c.id) for n, c in enumerate(contexts) if n not in without]
     )
-
-
-# --- poison -------------------------------------------------------------------------------------
 
 
 async def test_an_event_whose_handler_raises_costs_its_neighbors_three_commits(
@@ -225,35 +216,3 @@ async def test_an_error_text_may_contain_any_character(
         assert letter.tries == 2
         assert letter.reason.startswith("ValueError: ")
         assert len(letter.reason) < 3000
-
-
-# --- grouping -----------------------------------------------------------------------------------
-
-TYPES = {
-    type: Handler(BookSold, type, "one", "oldest", type, lambda: None, (), {})
-    for type in ("A", "B", "C")
-}
-ARRIVING = st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("xyz")), max_size=30)
-
-
-def arriving(type: str, key: str, number: int) -> Arrival:
-    arrival = Arrival(f"{type}.0", type, 0, Position(number, "", number), {}, b"")
-    arrival.context = EventContext(id=str(number), type=type, source="s", partition_key=key)
-    return arrival
-
-
-@given(ARRIVING)
-def test_events_of_one_type_are_grouped_and_each_key_keeps_its_order(
-    events: list[tuple[str, str]],
-) -> None:
-    arrivals = [arriving(type, key, n) for n, (type, key) in enumerate(events)]
-    groups = batch.group_by_handler(arrivals, TYPES)
-    called = [arrival for group in groups for arrival in group.arrivals]
-    assert sorted(map(id, called)) == sorted(map(id, arrivals))
-    for group in groups:
-        assert {arrival.type for arrival in group.arrivals} == {group.handler.type}
-    for key in "xyz":
-        order = [a.position.number for a in called if a.key[1] == key]
-        assert order == sorted(order)
-    if len({key for _, key in events}) == len(events):
-        assert len(groups) == len({type for type, _ in events})

@@ -67,6 +67,19 @@ def test_no_member_expires_while_no_announcement_could_be_received(
     assert group.expire() == ["one"]
 
 
+def test_the_versions_of_a_type_are_unknown_if_a_member_does_not_announce_its_types(
+    group: Group,
+) -> None:
+    sold, returned = "bookstore.v1.BookSold", "bookstore.v1.BookReturned"
+    group.hear("one", Announcement("1", 10, FIRST, types=frozenset({sold})))
+    group.hear("two", Announcement("2", 10, FIRST, types=frozenset({sold, returned})))
+    assert group.versions_of(sold) == {"1", "2"}
+    assert group.versions_of(returned) == {"2"}
+
+    group.hear("older", said())
+    assert group.versions_of(sold) is None
+
+
 def test_only_what_changes_the_group_is_told(group: Group) -> None:
     assert group.hear("one", said())
     assert not group.hear("one", said())
