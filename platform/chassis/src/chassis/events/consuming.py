@@ -63,11 +63,11 @@ class Consuming:
         )
         self.readers = [
             Reader(stream, of_stream, dependencies)
-            for stream, of_stream in sorted(_by_stream(handlers).items())
+            for stream, of_stream in sorted(_handlers_by_stream(handlers).items())
         ]
         self.foreign_readers = [
             ForeignReader(foreign, of_foreign, dependencies)
-            for foreign, of_foreign in sorted(_by_foreign(handlers).items())
+            for foreign, of_foreign in sorted(_handlers_by_foreign_subject(handlers).items())
         ]
 
     @property
@@ -114,7 +114,7 @@ class Consuming:
         return "; ".join(sorted({r.hindrance.reason for r in self.readers if r.hindrance.reason}))
 
 
-def _by_stream(handlers: Mapping[str, Handler]) -> dict[str, dict[str, Handler]]:
+def _handlers_by_stream(handlers: Mapping[str, Handler]) -> dict[str, dict[str, Handler]]:
     streams: dict[str, dict[str, Handler]] = {}
     for type, handler in handlers.items():
         if handler.foreign is None:
@@ -122,7 +122,9 @@ def _by_stream(handlers: Mapping[str, Handler]) -> dict[str, dict[str, Handler]]
     return streams
 
 
-def _by_foreign(handlers: Mapping[str, Handler]) -> dict[Foreign, dict[str, Handler]]:
+def _handlers_by_foreign_subject(
+    handlers: Mapping[str, Handler],
+) -> dict[Foreign, dict[str, Handler]]:
     foreign: dict[Foreign, dict[str, Handler]] = {}
     for type, handler in handlers.items():
         if handler.foreign:

@@ -132,9 +132,9 @@ class EventPath:
             self.members.database = (await self._database.identify(self._service)).id
         self._background.start(self.broker.run())
         if self._database is not None:
-            self._start_with(self._database)
+            self._start_on(self._database)
 
-    def _start_with(self, database: Database) -> None:
+    def _start_on(self, database: Database) -> None:
         start = self._background.start
         if self.producing:
             for work in self.producing.start():

@@ -41,8 +41,8 @@ def said(ttl: float = 10, database: str | None = FIRST, *, joined: bool = True) 
 
 
 def test_a_member_is_believed_for_the_time_it_asked_for(group: Group, clock: Clock) -> None:
-    group.hear("patient", said(ttl=60))
-    group.hear("hasty", said(ttl=1))
+    group.note("patient", said(ttl=60))
+    group.note("hasty", said(ttl=1))
 
     clock.now += 5
 
@@ -51,14 +51,14 @@ def test_a_member_is_believed_for_the_time_it_asked_for(group: Group, clock: Clo
 
 
 def test_an_announcement_that_was_kept_for_longer_than_it_holds_says_nothing(group: Group) -> None:
-    assert not group.hear("late", said(ttl=10), age=10)
+    assert not group.note("late", said(ttl=10), age=10)
     assert group.members == {}
 
 
 def test_no_member_expires_while_no_announcement_could_be_received(
     group: Group, clock: Clock
 ) -> None:
-    group.hear("one", said(ttl=10))
+    group.note("one", said(ttl=10))
     clock.now += 60  # while the broker was unavailable
     group.listen()
 
@@ -71,26 +71,26 @@ def test_the_versions_of_a_type_are_unknown_if_a_member_does_not_announce_its_ty
     group: Group,
 ) -> None:
     sold, returned = "bookstore.v1.BookSold", "bookstore.v1.BookReturned"
-    group.hear("one", Announcement("1", 10, FIRST, types=frozenset({sold})))
-    group.hear("two", Announcement("2", 10, FIRST, types=frozenset({sold, returned})))
-    assert group.versions_of(sold) == {"1", "2"}
-    assert group.versions_of(returned) == {"2"}
+    group.note("one", Announcement("1", 10, FIRST, types=frozenset({sold})))
+    group.note("two", Announcement("2", 10, FIRST, types=frozenset({sold, returned})))
+    assert group.versions_of(sold) == frozenset({"1", "2"})
+    assert group.versions_of(returned) == frozenset({"2"})
 
-    group.hear("older", said())
+    group.note("older", said())
     assert group.versions_of(sold) is None
 
 
 def test_only_what_changes_the_group_is_told(group: Group) -> None:
-    assert group.hear("one", said())
-    assert not group.hear("one", said())
-    assert group.hear("one", said(database=SECOND))
+    assert group.note("one", said())
+    assert not group.note("one", said())
+    assert group.note("one", said(database=SECOND))
     assert group.forget("one")
     assert not group.forget("one")
 
 
 def test_a_member_with_another_database_does_not_belong_to_the_group(group: Group) -> None:
-    group.hear("stranger", said(database=SECOND))
-    group.hear("of an older version", said(database=None))
+    group.note("stranger", said(database=SECOND))
+    group.note("of an older version", said(database=None))
 
     assert set(group.members) == {"of an older version"}
 
@@ -111,13 +111,13 @@ def test_a_member_with_another_database_does_not_belong_to_the_group(group: Grou
 def test_of_two_databases_the_one_that_works_goes_first_then_the_one_made_first(
     group: Group, *, joined: bool, rival_joined: bool, rival: tuple[str, str] | None
 ) -> None:
-    group.hear("stranger", said(database=SECOND, joined=rival_joined))
+    group.note("stranger", said(database=SECOND, joined=rival_joined))
 
     assert group.rival(joined=joined) == rival
 
 
 def test_a_database_that_was_made_later_gives_way(group: Group) -> None:
     group.database = SECOND
-    group.hear("stranger", said(database=FIRST))
+    group.note("stranger", said(database=FIRST))
 
     assert group.rival(joined=True) == (FIRST, "stranger")

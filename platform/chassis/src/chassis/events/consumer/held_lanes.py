@@ -64,11 +64,11 @@ class HeldLanes:
         ttl = self._members.ttl_seconds
         now = time.monotonic()
         since = self._held_by_others_since
-        patient = {lane for lane in wanted if now - since.get(lane, now) < 2 * ttl}
+        wait_for = {lane for lane in wanted if now - since.get(lane, now) < 2 * ttl}
         living = self._members.living
         result = await self._database.transaction(
             lambda tx: lane_marks.mark(
-                tx.session, self._members.member, self._name, wanted, living, patient
+                tx.session, self._members.member, self._name, wanted, living, wait_for
             )
         )
         self._held_by_others_since = {lane: since.get(lane, now) for lane in result.busy}

@@ -44,15 +44,15 @@ class NumberedEvents:
         self._stopped_lanes = stopped_lanes
         self._recovery = recovery
         self._database = database
-        self._passed_over: set[str] = set()
+        self._skipped_subjects: set[str] = set()
 
     def arrivals_of(self, messages: Iterable[Msg]) -> list[Arrival]:
-        """Return the events of these messages; those without a number are passed over."""
+        """Return the events of these messages; those without a number are skipped."""
         arrivals: list[Arrival] = []
         for message in messages:
             arrival = arrival_of(message)
             if arrival is None:
-                self._pass_over(message.subject)
+                self._log_skipped(message.subject)
             else:
                 arrivals.append(arrival)
         return arrivals
@@ -125,7 +125,7 @@ class NumberedEvents:
             lanes=sorted(lanes),
         )
 
-    def _pass_over(self, subject: str) -> None:
-        if subject not in self._passed_over:
-            self._passed_over.add(subject)
+    def _log_skipped(self, subject: str) -> None:
+        if subject not in self._skipped_subjects:
+            self._skipped_subjects.add(subject)
             _log.warning("messages not published by a relay; skipping them", subject=subject)

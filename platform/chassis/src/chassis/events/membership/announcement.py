@@ -46,7 +46,11 @@ class Announcement:
         """
         try:
             content = json.loads(data)
-            version, ttl, weight = str(content["version"]), float(content["ttl"]), _weight(content)
+            version, ttl, weight = (
+                str(content["version"]),
+                float(content["ttl"]),
+                _weight_of(content),
+            )
             database = content.get("database") and str(UUID(content["database"]))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
@@ -58,17 +62,17 @@ class Announcement:
             database,
             joined=content.get("joined") is not False,
             reads=content.get("reads") is not False,
-            types=_types(content),
+            types=_types_of(content),
             weight=weight,
         )
 
 
-def _types(content: dict[str, Any]) -> frozenset[str] | None:
+def _types_of(content: dict[str, Any]) -> frozenset[str] | None:
     types = content.get("types")
     return frozenset(map(str, types)) if isinstance(types, list) else None
 
 
-def _weight(content: dict[str, Any]) -> int | None:
+def _weight_of(content: dict[str, Any]) -> int | None:
     weight = content.get("weight")
     if weight is None or (type(weight) is int and 0 <= weight <= 100):
         return weight

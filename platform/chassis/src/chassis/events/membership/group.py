@@ -46,7 +46,7 @@ class Group:
         """Return whether announcements could be received for `seconds`."""
         return self._clock() - self._listening_since >= seconds
 
-    def hear(self, id: str, announcement: Announcement, age: float = 0) -> bool:
+    def note(self, id: str, announcement: Announcement, age: float = 0) -> bool:
         """Note an announcement that is `age` seconds old.
 
         Returns whether the member is new or has another database than before.

@@ -40,16 +40,16 @@ def mark(
     stream: str,
     lanes: Collection[int],
     living: Set[str],
-    patient: Collection[int],
+    wait_for: Collection[int],
 ) -> Marked:
     """Mark the lanes that a member reads from now on, and unmark its other ones.
 
-    Lanes in `patient` that another living member has marked are left to that member for now.
+    Lanes in `wait_for` that another living member has marked are left to that member for now.
     """
     rows = session.execute(select(marks).where(marks.c.stream == stream)).all()
     own_lanes = {row.lane for row in rows if row.member == member}
     others = [row for row in rows if row.member != member and row.lane in lanes]
-    busy = frozenset(r.lane for r in others if r.member in living and r.lane in patient)
+    busy = frozenset(r.lane for r in others if r.member in living and r.lane in wait_for)
     left_behind = [r for r in others if r.member not in living and r.lane not in busy]
     for row in left_behind:
         session.execute(

@@ -138,7 +138,7 @@ class Members:
                 # A member that could not join when the broker connected tries again.
                 await (self._announce() if self.joined.is_set() else self._join())
                 if not self._stream.makes:
-                    await self._stream.look(self._broker.client)
+                    await self._stream.check(self._broker.client)
             except Exception as error:
                 _log.warning("membership announcement failed; retrying", error=repr(error))
 
@@ -175,9 +175,9 @@ class Members:
         client = self._broker.client
         await self._stream.open(client)
         await self._announce()
-        async for id, announcement, age in self._stream.kept(client):
+        async for id, announcement, age in self._stream.announcements(client):
             if id != self.member:
-                self._group.hear(id, announcement, age)
+                self._group.note(id, announcement, age)
 
     async def _announce(self) -> None:
         await self.announcer.announce(self.database, joined=self.joined.is_set())
@@ -191,7 +191,7 @@ class Members:
                 self._recompute()
             return
         announcement = Announcement.from_json(message.data)
-        changed = announcement is not None and self._group.hear(id, announcement)
+        changed = announcement is not None and self._group.note(id, announcement)
         if self.joined.is_set() and (rival := self._group.rival(joined=True)):
             self._bar(rival)
         elif changed:

@@ -43,10 +43,10 @@ class MembersStream:
         """
         if self.makes:
             await ensure_stream(client, self._replicas)
-        elif not await self.look(client):
+        elif not await self.check(client):
             raise LookupError(self.hindrance)
 
-    async def look(self, client: Client) -> bool:
+    async def check(self, client: Client) -> bool:
         """Return whether the stream exists; log once that it is missing."""
         try:
             await stream_state(client, _STREAM)
@@ -63,7 +63,7 @@ class MembersStream:
         self.hindrance = ""
         return True
 
-    async def kept(self, client: Client) -> AsyncIterator[tuple[str, Announcement, float]]:
+    async def announcements(self, client: Client) -> AsyncIterator[tuple[str, Announcement, float]]:
         """Yield each member's id, its last announcement, and the age of that in seconds."""
         subjects = [control_subjects.members_subject(self._service, "*")]
         async for stored in last_messages(client, _STREAM, subjects):
@@ -73,7 +73,7 @@ class MembersStream:
             announcement = Announcement.from_json(stored.data)
             if announcement is not None and event_headers.COPIED_FROM not in headers:
                 id = stored.subject.rpartition(".")[2]
-                yield id, announcement, _age(headers.get("Nats-Time-Stamp"))
+                yield id, announcement, _seconds_since(headers.get("Nats-Time-Stamp"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,11 @@ async def running_members(client: Client, service: str) -> list[RunningMember]:
     Raises:
         JetStreamError, nats.errors.Error: the server did not answer as expected.
     """
-    kept = MembersStream(service, makes=False, replicas=1).kept(client)
+    announcements = MembersStream(service, makes=False, replicas=1).announcements(client)
     try:
         return [
             RunningMember(id, announced.version, announced.types)
-            async for id, announced, age in kept
+            async for id, announced, age in announcements
             if age < announced.ttl_seconds
         ]
     except StreamGone:  # no replica of any service has ever run
@@ -118,8 +118,8 @@ async def ensure_stream(client: Client, replicas: int) -> None:
 def members_config(replicas: int) -> dict[str, Any]:
     """Return the configuration of the stream: the last announcement of each member, with its TTL.
 
-    It is a key-value bucket as in ADR-8, with TTLs as in ADR-43. It is kept on disk, so that it
-    survives a restart of the server.
+    It works like a key-value bucket (ADR-8) whose entries have TTLs (ADR-43). It is kept on disk,
+    so that it survives a restart of the server.
     """
     return {
         "name": _STREAM,
@@ -136,7 +136,7 @@ def members_config(replicas: int) -> dict[str, Any]:
     }
 
 
-def _age(stamp: str | None) -> float:
+def _seconds_since(stamp: str | None) -> float:
     """Return the seconds since the server stored a message, by clocks that agree within a TTL."""
     if not stamp:
         return 0
