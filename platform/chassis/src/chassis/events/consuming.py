@@ -115,6 +115,7 @@ class Consuming:
 
 
 def _handlers_by_stream(handlers: Mapping[str, Handler]) -> dict[str, dict[str, Handler]]:
+    """Group the handlers of the platform's events by stream."""
     streams: dict[str, dict[str, Handler]] = {}
     for type, handler in handlers.items():
         if handler.foreign is None:
@@ -125,6 +126,7 @@ def _handlers_by_stream(handlers: Mapping[str, Handler]) -> dict[str, dict[str, 
 def _handlers_by_foreign_subject(
     handlers: Mapping[str, Handler],
 ) -> dict[Foreign, dict[str, Handler]]:
+    """Group the handlers of foreign events by stream and subject."""
     foreign: dict[Foreign, dict[str, Handler]] = {}
     for type, handler in handlers.items():
         if handler.foreign:

@@ -45,6 +45,7 @@ async def measure_continuously(
 
 
 def _measure_lanes(readers: Sequence[Reader]) -> None:
+    """Count the lanes that are read and those that are stopped."""
     if all(reader.lanes_known for reader in readers):
         metrics.EVENT_LANES.set(sum(len(reader.lanes) for reader in readers))
         metrics.EVENT_LANES_STOPPED.set(sum(len(reader.stopped_lanes.all) for reader in readers))
@@ -54,6 +55,7 @@ def _measure_lanes(readers: Sequence[Reader]) -> None:
 
 
 async def _measure_rows(database: Database, held_up: HeldUp) -> None:
+    """Count the rows that wait, of the outbox, tasks, dead letters and stopped lanes."""
     try:
         oldest, refused_events, (tasks, dead), stopped = await database.read(
             lambda tx: (
@@ -81,6 +83,7 @@ async def _measure_rows(database: Database, held_up: HeldUp) -> None:
 
 
 def _measure_pauses(held_up: HeldUp) -> None:
+    """Count the paused types."""
     paused = held_up.paused_types
     if paused is None:
         metrics.EVENT_TYPES_PAUSED.forget()
@@ -89,6 +92,7 @@ def _measure_pauses(held_up: HeldUp) -> None:
 
 
 async def _measure_lag(readers: Sequence[Reader | ForeignReader]) -> None:
+    """Add the lag of all readers."""
     try:
         lag = sum([await reader.lag() for reader in readers])
     except Exception as error:

@@ -135,6 +135,7 @@ class EventPath:
             self._start_on(self._database)
 
     def _start_on(self, database: Database) -> None:
+        """Start everything that needs the database."""
         start = self._background.start
         if self.producing:
             for work in self.producing.start():

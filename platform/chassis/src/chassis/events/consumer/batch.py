@@ -176,6 +176,7 @@ def group_by_handler(
 
 
 def _call_handler(tx: Transaction, group: HandlerGroup) -> None:
+    """Call a handler with the events of a group, one by one or as a batch."""
     if group.handler.kind == "batch":
         _call_batch_handler(tx, group)
         return
@@ -189,6 +190,7 @@ def _call_handler(tx: Transaction, group: HandlerGroup) -> None:
 
 
 def _call_batch_handler(tx: Transaction, group: HandlerGroup) -> None:
+    """Call an `on_batch` handler once with all events of its group."""
     arrivals = group.arrivals
     try:
         call_batch(

@@ -120,6 +120,7 @@ class Committer:
     async def _store_failed(
         self, arrival: Arrival, positions: Mapping[str, Position], error: BaseException
     ) -> Outcome:
+        """Count and log an event that failed alone, and store it as a task or a dead letter."""
         metrics.EVENTS_FAILED.labels(arrival.type).inc()
         said = failure_values(
             error,
@@ -203,4 +204,5 @@ def _split(part: list[Arrival], failed: Iterable[Arrival]) -> list[list[Arrival]
 
 
 def _traceparents(arrivals: list[Arrival]) -> list[str]:
+    """Return the traceparents of the spans that published these events."""
     return [span for arrival in arrivals if (span := arrival.trace.traceparent)]

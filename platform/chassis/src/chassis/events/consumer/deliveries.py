@@ -39,5 +39,6 @@ class Deliveries:
 
 
 def _size(message: Msg) -> int:
+    """Return the bytes of a message, headers included."""
     headers = message.headers or {}
     return len(message.data) + sum(map(len, headers)) + sum(map(len, headers.values()))

@@ -58,6 +58,7 @@ class FirstPositions:
             self._types_written.add(type)
 
     async def _ensure(self, handler: Handler) -> None:
+        """Write the positions of one type unless it has some."""
         subjects = [subject_of(handler.type, lane) for lane in range(LANES)]
         if await self._database.read(
             lambda tx: position_rows.subjects_with_position(tx.session, subjects)
@@ -110,5 +111,6 @@ async def _check_refilled(client: Client, stream: str, state: StreamState, up_to
 
 
 def _position_before(stored: Stored) -> Position:
+    """Return the position from which a stored event is the next one."""
     first = position_of(stored.headers, stored.sequence)
     return Position(first.number - 1, first.generation, 0, lineage=first.lineage)

@@ -175,6 +175,7 @@ class ForeignReader:
     async def _process(
         self, messages: list[Msg], positions: dict[str, Position], created: str
     ) -> None:
+        """Let the events of these messages take effect, and move the position past all of them."""
         subject = self.foreign.subject
         arrivals = list(
             foreign_arrivals(

@@ -114,5 +114,6 @@ def forget(session: Session, before: float, limit: int) -> int:
 
 
 def _matches(foreign: Foreign) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Return the conditions that select the position of a foreign subject."""
     columns = foreign_positions.c
     return columns.stream == foreign.stream, columns.subject == foreign.subject

@@ -111,6 +111,7 @@ class HeldLanes:
         self.reading = frozenset()
 
     def _wanted(self) -> frozenset[int]:
+        """Return the lanes of the share that are neither contested nor excluded."""
         now = time.monotonic()
         self._contested_until = {
             lane: until for lane, until in self._contested_until.items() if until > now

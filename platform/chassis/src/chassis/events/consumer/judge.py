@@ -46,6 +46,7 @@ def judge(event: Position, position: Position) -> Verdict:
 
 
 def _other_generation(event: Position) -> Verdict:
+    """Return the verdict on an event whose number another generation has counted."""
     return Verdict(
         "forked",
         f"the producer's numbers started over: number {event.number} is of generation "

@@ -77,6 +77,7 @@ class Lag:
     async def _last_events(
         self, state: StreamState, subjects: Collection[str]
     ) -> dict[str, Position]:
+        """Return the last event of each subject, read again only if the stream has changed."""
         read_at = state.created, state.last_sequence, state.messages, tuple(subjects)
         # A replica of the stream that lags behind its leader may have answered the last time.
         if read_at != self._last_read_at or state.config.get("num_replicas", 1) > 1:

@@ -101,6 +101,7 @@ class LaneRecovery:
         self._requests.cancel()
 
     async def _record(self) -> None:
+        """Replace the rows of the lanes that this member judges."""
         self._stopped_lanes.changed = False
         stops, lanes = list(self._stopped_lanes.all), self._judged_lanes()
         await self._database.transaction(

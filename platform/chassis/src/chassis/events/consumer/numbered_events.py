@@ -105,6 +105,7 @@ class NumberedEvents:
         return {doubt.arrival.lane for doubt in sifted.doubts}
 
     async def _commit(self, arrivals: list[Arrival], positions: dict[str, Position]) -> None:
+        """Commit events, and advance the positions and the stopped lanes after each transaction."""
         try:
             async for committed in self._committer.commit(arrivals, positions):
                 for arrival in committed:
@@ -126,6 +127,7 @@ class NumberedEvents:
         )
 
     def _log_skipped(self, subject: str) -> None:
+        """Log once per subject that messages without a number are skipped."""
         if subject not in self._skipped_subjects:
             self._skipped_subjects.add(subject)
             _log.warning("messages not published by a relay; skipping them", subject=subject)

@@ -104,6 +104,7 @@ class Pull:
         self._deliveries.changed.set()
 
     async def _request_if_needed(self) -> None:
+        """Request the next messages unless enough are delivered or requested."""
         enough = (
             self._requested + len(self._deliveries) > self._batch
             or self._deliveries.bytes >= self._max_bytes
@@ -112,6 +113,7 @@ class Pull:
             await self._request()
 
     async def _request(self) -> None:
+        """Request one batch on a reply subject of its own."""
         self._requests += 1
         reply = f"{self._inbox}.{self._requests}"
         self._requested += self._batch
@@ -121,6 +123,7 @@ class Pull:
         )
 
     async def _on_message(self, message: Msg) -> None:
+        """Keep a delivered event, or react to a status of the server."""
         self._last_sign_of_life = time.monotonic()
         headers = message.headers
         # A status of the server arrives on the request's reply subject, an event on its own.
@@ -137,6 +140,7 @@ class Pull:
             self.interrupt(f"{status} {headers.get('Description', '')}")
 
     async def _request_ended(self, status: str, undelivered: int) -> None:
+        """Account for a request that ended with `undelivered` messages left."""
         if status not in _ENDED and undelivered == self._batch:
             # The request ended without a message because the next one alone exceeds its bytes.
             self._max_bytes *= 2

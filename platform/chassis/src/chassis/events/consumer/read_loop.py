@@ -148,6 +148,7 @@ class ReadLoop:
     async def _read_or_wait(
         self, read: Callable[[], Awaitable[None]], on_missing: Callable[[], Awaitable[None]]
     ) -> None:
+        """Read once; if the stream is missing, wait before the next attempt."""
         self._interrupted.clear()
         try:
             async with self.hindrance.seen(self._broker.client, self._filters):
@@ -158,5 +159,6 @@ class ReadLoop:
             self._poll_seconds = min(_STREAM_POLL_MAX_SECONDS, 2 * self._poll_seconds)
 
     def _lanes_changed(self) -> None:
+        """Interrupt reading if this member must read other lanes."""
         if self._lanes.must_change():
             self.interrupt("the lanes have changed")

@@ -130,6 +130,7 @@ class Reader:
     # --- reading --------------------------------------------------------------------------------
 
     async def _stream_missing(self) -> None:
+        """Remember that the stream was missing, and ask its owner to create it."""
         self._first_positions.stream_was_missing = True
         await request_reconcile(self._dependencies.broker.client, self.stream)
 
@@ -161,6 +162,7 @@ class Reader:
             await self._process_batches(pull, positions)
 
     def _subjects_to_read(self) -> list[str]:
+        """Return the subjects to read, without those of paused types and stopped lanes."""
         paused = self._dependencies.pauses.types
         types = [type for type in self._types if type not in paused]
         return subjects_of_lanes(self.lanes - self.stopped_lanes.excluded, types)
@@ -211,6 +213,7 @@ class Reader:
             raise Reopen(f"the consumer leaves out events of {len(missed)} subjects")
 
     async def _stored_positions(self) -> dict[str, Position]:
+        """Read the positions of this stream from the database."""
         return await self._dependencies.database.read(
             lambda tx: position_rows.load(tx.session, self.stream)
         )

@@ -66,6 +66,7 @@ class ResendRequests:
             request.cancel()
 
     async def _request(self, stop: Stop) -> None:
+        """Request the missing events, and resume the lane or say why it stays stopped."""
         assert stop.missing
         try:
             events = await request_resend(self._broker.client, self._producer, stop.missing)
@@ -84,6 +85,7 @@ class ResendRequests:
 
 
 def _arrivals(subject: str, events: Sequence[_Resent], sequence: int) -> list[Arrival]:
+    """Return resent events as if they had arrived at this sequence of the stream."""
     type, _, lane = subject.rpartition(".")
     return [
         Arrival(subject, type, int(lane), position_of(headers, sequence), headers, data)

@@ -188,10 +188,12 @@ class StoppedLanes:
         }
 
     def _next_retry(self) -> float:
+        """Return the monotonic time of the next check."""
         return time.monotonic() + self._retry_seconds
 
 
 def _describe(missing: Missing) -> str:
+    """Return the reason of a lane that is stopped by a gap."""
     count = missing.last - missing.first + 1
     if count == 1:
         return f"1 event is missing: number {missing.first}"

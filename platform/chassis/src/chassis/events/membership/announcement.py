@@ -68,11 +68,17 @@ class Announcement:
 
 
 def _types_of(content: dict[str, Any]) -> frozenset[str] | None:
+    """Return the announced event types; None if the announcement lacks them."""
     types = content.get("types")
     return frozenset(map(str, types)) if isinstance(types, list) else None
 
 
 def _weight_of(content: dict[str, Any]) -> int | None:
+    """Return the announced weight.
+
+    Raises:
+        ValueError: it is not a percentage.
+    """
     weight = content.get("weight")
     if weight is None or (type(weight) is int and 0 <= weight <= 100):
         return weight

@@ -117,4 +117,5 @@ class Group:
         return first[1:] if first < mine else None
 
     def _is_stranger(self, other: Announcement) -> bool:
+        """Return whether a member has another database than this one."""
         return None not in (self.database, other.database) and other.database != self.database

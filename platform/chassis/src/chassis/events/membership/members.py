@@ -151,10 +151,12 @@ class Members:
     # --- joining --------------------------------------------------------------------------------
 
     async def _on_connected(self) -> None:
+        """Join again after each connection: the members may have changed in the meantime."""
         self._group.listen()
         await self._join()
 
     async def _join(self) -> None:
+        """Learn of all members, and join unless another database takes precedence."""
         try:
             await self._read_stream()
         except Exception as error:
@@ -172,6 +174,7 @@ class Members:
             await self._admit()
 
     async def _read_stream(self) -> None:
+        """Announce this member, then note the last announcement of every other one."""
         client = self._broker.client
         await self._stream.open(client)
         await self._announce()
@@ -180,9 +183,11 @@ class Members:
                 self._group.note(id, announcement, age)
 
     async def _announce(self) -> None:
+        """Publish what this member is at the moment."""
         await self.announcer.announce(self.database, joined=self.joined.is_set())
 
     async def _on_announcement(self, message: Msg) -> None:
+        """Note an announcement, or that a member has left."""
         id = message.subject.rpartition(".")[2]
         if id == self.member:
             return
@@ -212,10 +217,12 @@ class Members:
             call()
 
     def _bar(self, rival: tuple[str, str]) -> None:
+        """Stop reading and publishing because of another database."""
         self._admittance.bar(self.database, rival)
         self._recompute()
 
     async def _admit(self) -> None:
+        """Read and publish from now on."""
         newly_admitted = self._admittance.admit()
         self._recompute()
         if newly_admitted and self.database:

@@ -99,4 +99,5 @@ def _distribute(ids: Iterable[str], pool: Iterable[int]) -> dict[int, str]:
 
 @lru_cache(maxsize=4096)
 def _score(name: str, lane: int) -> int:
+    """Return the pseudo-random score of a name for a lane."""
     return int.from_bytes(blake2b(f"{name}\0{lane}".encode(), digest_size=8).digest())
