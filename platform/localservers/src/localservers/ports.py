@@ -1,4 +1,4 @@
-"""Free ports that stay free while their server is down."""
+"""Free ports that stay free while their server is down, for example between two runs."""
 
 import random
 import socket
@@ -7,25 +7,28 @@ from pathlib import Path
 __all__ = ["free_port"]
 
 _LOWEST = 10240
-_given: set[int] = set()
+_chosen: set[int] = set()
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on, not given out before by this process.
+    """Return a TCP port of 127.0.0.1 that is not in use and was not returned before.
 
-    It lies below the range from which the system takes the ports of outgoing connections. A port
-    from that range may be gone when a killed server comes back, and a client that keeps trying to
-    reach the dead server may even connect to itself.
+    It is below the range of ports for outgoing connections. A port in that range may be in use
+    when a killed server starts again, and a client that retries to connect to the dead server may
+    even connect to itself.
+
+    Raises:
+        RuntimeError: 1000 random ports are in use.
     """
     for _ in range(1000):
-        port = random.randrange(_LOWEST, _highest())
-        if port not in _given and _is_free(port):
-            _given.add(port)
+        port = random.randrange(_LOWEST, _lowest_outgoing_port())
+        if port not in _chosen and _is_free(port):
+            _chosen.add(port)
             return port
-    raise RuntimeError("no free TCP port was found on 127.0.0.1: end what listens on so many")
+    raise RuntimeError("no free TCP port was found on 127.0.0.1: stop processes that listen")
 
 
-def _highest() -> int:
+def _lowest_outgoing_port() -> int:
     try:
         text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
         lowest_outgoing = int(text.split()[0])
@@ -36,7 +39,7 @@ def _highest() -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: a port whose last connections still linger is free.
+        # Servers set this option too: a port with lingering connections counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

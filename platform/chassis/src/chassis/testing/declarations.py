@@ -1,4 +1,4 @@
-"""Checks in a service's own tests that it declares what it uses."""
+"""A check for a service's tests: it declares everything that it uses."""
 
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,10 @@ __all__ = ["check_declarations"]
 def check_declarations(service: "Service", settings: "ServiceSettings | None" = None) -> None:
     """Check that the service would start, and that its source uses nothing undeclared.
 
-    `settings` are needed where the settings' type has one without a default.
+    `settings` are required if the type of the settings has fields without a default.
 
     Raises:
-        DeclarationError: a line for each thing that is wrong, and where to put it right.
+        DeclarationError: has a line for each problem, with the place to fix it.
     """
     settings = settings or service.settings_type()
     if lines := [*find_problems(service, settings), *undeclared_use(service)]:

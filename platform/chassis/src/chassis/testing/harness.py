@@ -1,4 +1,4 @@
-"""Runs a service's event handlers without a broker: give them an event, look at what they did."""
+"""A harness that runs a service's event handlers in tests, without a broker."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 
 class HandlerHarness:
-    """A service's handlers on a database of its own.
+    """A service's handlers on a test database.
 
         with HandlerHarness.of(service) as orders:
             orders.handle(StockReserved(order_id="o-1"))
@@ -56,22 +56,22 @@ class HandlerHarness:
             with orders.session() as session:
                 assert session.execute(select(...)).scalar_one() == "confirmed"
 
-    An event passes through what it passes through in production, from its bytes to the commit;
-    only the broker and the retries are left out: what a handler raises comes out of `handle`.
+    Events are processed as in production, from their bytes to the commit, except for the broker
+    and retries: `handle` raises the exception of a handler.
 
     Args:
-        events: the router with the handlers, or several.
-        publishes: every type of event the handlers may publish.
-        database_url: an empty or migrated database; by default a new SQLite file, removed after.
-        tables: the service's tables, made where they are missing.
-        settings: what handlers that ask for settings get.
-        service: the source of what is published.
-        stubs: what `async def` handlers call other services by, for each contract they call.
-        calls: the contracts they may call; by default those there are stubs of.
+        events: the router with the handlers, or several routers.
+        publishes: every type of event that the handlers may publish.
+        database_url: an empty or migrated database; by default a temporary SQLite file.
+        tables: the service's tables; missing tables are created.
+        settings: the settings for handlers that have a parameter for them.
+        service: the name of the service, which is the source of published events.
+        stubs: stubs by which `async def` handlers call other services, by contract.
+        calls: the contracts that handlers may call; by default those of `stubs`.
 
     Raises:
-        DeclarationError: a handler can't be called as it is declared, or calls what is not in
-            `calls`; by `of` also: the service's source publishes or calls what it doesn't declare.
+        DeclarationError: a handler can't be called as it is declared, or calls a contract that is
+            not in `calls`; from `of` also if the service's source uses what it does not declare.
     """
 
     def __init__(
@@ -88,12 +88,14 @@ class HandlerHarness:
     ) -> None:
         self.settings = settings or EventSettings()
         routers = [events] if isinstance(events, EventRouter) else events
-        self._handlers, _ = bind_all(routers, self.settings, _given(service, calls, stubs or {}))
+        self._handlers, _ = bind_all(
+            routers, self.settings, _stub_resolver(service, calls, stubs or {})
+        )
         self._types = {event_type(message): message for message in publishes}
         self._folder = None if database_url else tempfile.TemporaryDirectory()
         url = database_url or sqlite_url(Path(self._folder.name) / "test.db")  # type: ignore[union-attr]
         self.database = Database(url, EventFactory(service, tuple(publishes)))
-        _create(self.database, tables)
+        _create_tables(self.database, tables)
 
     @classmethod
     def of(
@@ -104,7 +106,7 @@ class HandlerHarness:
         settings: EventSettings | None = None,
         stubs: Mapping[ServiceDescriptor, object] | None = None,
     ) -> Self:
-        """The handlers, tables and settings of a whole service."""
+        """Return a harness with the handlers, tables and settings of a service."""
         if lines := undeclared_use(service):
             raise DeclarationError("\n".join(lines))
         return cls(
@@ -119,29 +121,29 @@ class HandlerHarness:
         )
 
     def handle(self, *messages: Message, cause: EventContext | None = None) -> list[EventContext]:
-        """Let the service take these events as one batch, in one commit; returns what they were.
+        """Process these events as one batch, in one commit; return their contexts.
 
-        `cause` is the event they follow from. An `async def` handler runs on an event loop and a
-        thread of its own; where it shall run on the test's, use `handle_async`.
+        `cause` is the event that caused them. `async def` handlers run in another thread with its
+        own event loop; `handle_async` runs them on the event loop of the test.
 
         Raises:
-            LookupError: the service has no handler for the type.
-            Exception: what the handler raised; then nothing of the batch took effect.
+            LookupError: the service has no handler for a type.
+            Exception: the exception of a handler; the batch has no effect then.
         """
-        return _on_a_thread(self.handle_async(*messages, cause=cause))
+        return _run_in_thread(self.handle_async(*messages, cause=cause))
 
     async def handle_async(
         self, *messages: Message, cause: EventContext | None = None
     ) -> list[EventContext]:
-        """`handle` on the running event loop."""
-        sent = [self._sent(message, cause) for message in messages]
+        """Process events like `handle`, on the running event loop."""
+        sent = [self._encode(message, cause) for message in messages]
 
-        def take(tx: Transaction) -> None:
-            arrivals, before = _arrive(tx.session, sent)
+        def process(tx: Transaction) -> None:
+            arrivals, before = _arrivals_of(tx.session, sent)
             batch.process(tx, arrivals, before, self._handlers)
 
         try:
-            await self.database.transaction(take)
+            await self.database.transaction(process)
         except batch.HandlerFailed as failure:
             raise failure.__cause__ or failure from None
         await self._run_tasks()
@@ -149,11 +151,11 @@ class HandlerHarness:
 
     @property
     def published(self) -> list[Message]:
-        """All that was published and committed so far, in order."""
+        """The published and committed events, in order."""
         return [message for _, message in self.outbox()]
 
     def outbox(self) -> list[tuple[EventContext, Message]]:
-        """What was published, each with its CloudEvents attributes."""
+        """Return the published events with their CloudEvents attributes, in order."""
         statement = select(tables.outbox).order_by(tables.outbox.c.id)
         with self.session() as session:
             rows = session.execute(statement).all()
@@ -168,20 +170,20 @@ class HandlerHarness:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A session to look at the tables or to fill them; it commits at its end.
+        """Open a session that reads or fills the tables and commits at its end.
 
-        Call no handler before that: on SQLite it would wait for this session.
+        Do not call a handler before its end: on SQLite, the handler would wait for this session.
         """
         with Session(self.database.engine) as session:
             yield session
             session.commit()
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
-        """Run what is no handler, an RPC or a job, in a transaction of the service."""
+        """Run other code, such as an RPC or a job, in a transaction of the service."""
         return self.database.transact(work)
 
     def close(self) -> None:
-        """Close the database, and remove it if it was made here."""
+        """Close the database; delete it if it is the temporary file."""
         self.database.close()
         if self._folder:
             self._folder.cleanup()
@@ -192,35 +194,35 @@ class HandlerHarness:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _sent(
+    def _encode(
         self, message: Message, cause: EventContext | None
     ) -> tuple[EventContext, Mapping[str, Any]]:
         type = event_type(message.__class__)
         for handler in self._handlers.values():
             if handler.foreign and handler.message is message.__class__:
-                return _foreign(handler, message)
+                return _encode_foreign(handler, message)
         if type not in self._handlers:
             raise LookupError(f"there is no handler for {type}")
         return EventFactory(source_service(type), (message.__class__,)).create(message, cause)
 
     async def _run_tasks(self) -> None:
-        """What `async def` handlers left; an event whose handler raises is not kept."""
+        """Run the tasks of `async def` handlers; delete all tasks if a handler raises."""
         attempts = Attempts(self.database, self._handlers, self.settings)
         while claimed := await self.database.transaction(self._claim):
             for task in claimed:
                 try:
                     await attempts.run(task)
                 except Exception:
-                    await self.database.transaction(lambda tx: _forget_tasks(tx.session))
+                    await self.database.transaction(lambda tx: _delete_tasks(tx.session))
                     raise
 
     def _claim(self, tx: Transaction) -> list[Task]:
-        look = TaskFilter(list(self._handlers))
-        places = dict.fromkeys(self._handlers, 1000)
-        return claims.claim(tx.session, look, places, owner="test", lease_seconds=3600)[0]
+        tasks = TaskFilter(list(self._handlers))
+        limits = dict.fromkeys(self._handlers, 1000)
+        return claims.claim(tx.session, tasks, limits, owner="test", lease_seconds=3600)[0]
 
 
-def _given(
+def _stub_resolver(
     service: str,
     calls: Sequence[ServiceDescriptor] | None,
     stubs: Mapping[ServiceDescriptor, object],
@@ -237,35 +239,35 @@ def _given(
     return stub_of
 
 
-def _foreign(handler: Handler, message: Message) -> tuple[EventContext, Mapping[str, Any]]:
-    """A CloudEvent as a producer outside the platform may send it."""
+def _encode_foreign(handler: Handler, message: Message) -> tuple[EventContext, Mapping[str, Any]]:
+    """Encode a message as a CloudEvent of a producer outside the platform."""
     context = EventContext(uuid7(), handler.type, "https://foreign.example", time=datetime.now(UTC))
     datacontenttype, data = to_data(message, "json")
     headers = json.dumps(encode(context, datacontenttype)).encode()
     return context, {"subject": f"{handler.type}.0", "headers": headers, "data": data}
 
 
-def _forget_tasks(session: Session) -> None:
+def _delete_tasks(session: Session) -> None:
     session.execute(delete(tables.tasks))
 
 
-def _create(database: Database, service_tables: MetaData | None) -> None:
+def _create_tables(database: Database, service_tables: MetaData | None) -> None:
     for metadata in (tables.metadata, service_tables):
         if metadata is not None:
             metadata.create_all(database.engine)
 
 
-def _arrive(
+def _arrivals_of(
     session: Session, sent: Sequence[tuple[EventContext, Mapping[str, Any]]]
 ) -> tuple[list[Arrival], dict[str, Position]]:
-    """The events as if they came next in their streams, and where their subjects were."""
+    """Return the events as the next ones of their subjects, and the subjects' positions before."""
     before: dict[str, Position] = {}
     last: dict[str, Position] = {}
     arrivals = []
     for context, row in sent:
         subject = row["subject"]
         if subject not in before:
-            before[subject] = last[subject] = _position(session, context.type, subject)
+            before[subject] = last[subject] = _stored_position(session, context.type, subject)
         number = last[subject].number + 1
         last[subject] = Position(number, "test", number)
         headers = {**json.loads(row["headers"]), NUMBER: number_value(number)}
@@ -274,20 +276,20 @@ def _arrive(
     return arrivals, before
 
 
-def _position(session: Session, type: str, subject: str) -> Position:
+def _stored_position(session: Session, type: str, subject: str) -> Position:
     try:
         stream = stream_of(source_service(type))
-    except ContractError:  # as foreign producers name their types
+    except ContractError:  # Types of foreign producers do not contain a service's name.
         stream = "foreign"
-    known = position_rows.load(session, stream)
-    if subject not in known:
-        known[subject] = Position(0, "test", 0)
-        position_rows.insert_new(session, stream, {subject: known[subject]})
-    return known[subject]
+    positions = position_rows.load(session, stream)
+    if subject not in positions:
+        positions[subject] = Position(0, "test", 0)
+        position_rows.insert_new(session, stream, {subject: positions[subject]})
+    return positions[subject]
 
 
-def _on_a_thread(work: Coroutine[object, object, T]) -> T:
-    """Run it to its end, whether or not this thread has an event loop that runs."""
+def _run_in_thread(work: Coroutine[object, object, T]) -> T:
+    """Run a coroutine in a new thread, because this thread's event loop may be running."""
     results: list[T] = []
     errors: list[BaseException] = []
 
