@@ -1,4 +1,4 @@
-"""The entry of every image: `python /app` is `python -m` of the one package beside this file."""
+"""The entry point of every image: it runs the single package next to this file."""
 
 from pathlib import Path
 from runpy import run_module

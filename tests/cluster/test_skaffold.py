@@ -147,7 +147,7 @@ def test_a_saved_handler_answers_and_the_forwarded_ports_lead_to_it(
 
         # A mistake is told and does not end what runs; what does not start is told too.
         handler.write_text(before + "\ndef (:\n", encoding="utf-8")
-        dev.said("what ran before goes on")
+        dev.said("the program continues with the code before")
         handler.write_text(before + "\nraise ValueError('told')\n", encoding="utf-8")
         dev.said("ValueError: told")
         dev.said("the next change starts it again")

@@ -338,8 +338,8 @@ def test_the_entry_leads_where_its_values_and_the_code_agree(
 @pytest.mark.parametrize(
     ("declared", "given", "why"),
     [
-        ("{/orders}", "{/order}", r"/order is no path of gateway: .* declares /orders"),
-        ("{/orders}", "{/metrics}", r"/metrics is no path of gateway"),
+        ("{/orders}", "{/order}", r"/order is not a path of gateway: .* declares /orders"),
+        ("{/orders}", "{/metrics}", r"/metrics is not a path of gateway"),
         ("{/*}", "{/}", r"would lead to /metrics and the probes"),
         ("{/*}", "{/metrics}", r"would lead to /metrics and the probes"),
     ],

@@ -54,7 +54,7 @@ def test_keys_that_are_there_are_kept_unless_they_are_to_be_rotated(tmp_path: Pa
 
 def test_a_file_that_holds_no_seed_is_neither_used_nor_overwritten(tmp_path: Path) -> None:
     (tmp_path / "orders.nk").write_text("something else\n", encoding="ascii")
-    with pytest.raises(DevkitError, match="holds no nkey's seed"):
+    with pytest.raises(DevkitError, match="does not contain an nkey's seed"):
         make_keys(tmp_path, ["orders"])
     assert (tmp_path / "orders.nk").read_text(encoding="ascii") == "something else\n"
 

@@ -33,11 +33,13 @@ def test_what_a_service_publishes_and_hears_are_operations(rendered: Path) -> No
     assert {name: each["action"] for name, each in bookstore["operations"].items()} == {
         f"publish-{RETURNED}": "send",
         f"publish-{SOLD}": "send",
-        f"hear-{RETURNED}": "receive",
+        f"receive-{RETURNED}": "receive",
     }
     window = document(rendered, "window")
-    assert list(window["operations"]) == [f"hear-{SOLD}"]
-    assert window["operations"][f"hear-{SOLD}"]["summary"].startswith("Heard by every replica")
+    assert list(window["operations"]) == [f"receive-{SOLD}"]
+    assert window["operations"][f"receive-{SOLD}"]["summary"].startswith(
+        "Received by every replica"
+    )
 
 
 def test_a_channel_is_the_subjects_of_a_type_in_all_lanes(rendered: Path) -> None:
@@ -94,7 +96,7 @@ def test_the_catalogue_says_who_publishes_and_who_hears(rendered: Path) -> None:
 
     assert (
         "| [bookstore](../services/bookstore) | 8091 | 9091 | yes |"
-        " [2 published, 1 heard](../services/bookstore/deploy/asyncapi.yaml) |"
+        " [2 published, 1 consumed](../services/bookstore/deploy/asyncapi.yaml) |"
     ) in catalog
     assert "| [window](../services/window) | 8090 (public) |  |  |" in catalog
     assert f"| `{SOLD}` | bookstore | window (every replica) |" in catalog

@@ -223,9 +223,7 @@ def test_a_mistyped_option_is_one_line(desk: Workspace) -> None:
     shown = slipway(desk, "run", "--replicas", "desk")
 
     assert shown.returncode == 1
-    assert shown.stderr == (
-        "slipway: --replicas desk is not understood; write --replicas inventory=3\n"
-    )
+    assert shown.stderr == ("slipway: --replicas desk is not valid; write --replicas inventory=3\n")
 
 
 @pytest.mark.parametrize("value", ["orders", "=3", "orders=", "orders=many", "orders=0"])

@@ -138,7 +138,7 @@ def test_code_of_a_deleted_contract_is_removed(contracts: Workspace, write: Writ
     )
     generate(contracts)
     extra.unlink()
-    assert "contracts/library/books/v1/extra_pb2.py has no .proto any more" in drift(contracts)
+    assert "contracts/library/books/v1/extra_pb2.py has no .proto file" in drift(contracts)
 
     generate(contracts)
 
@@ -238,13 +238,13 @@ def test_changes_that_break_a_released_contract_are_refused(
 
     found = problems(contracts)
 
-    assert "Released contracts are broken" in found
+    assert "The contracts break released ones" in found
     assert 'Previously present field "3" with name "notes"' in found
     assert 'changed type from "int64" to "int32"' in found
     assert 'changed name from "reader_id" to "borrower_id"' in found
     assert 'Previously present RPC "GetBook"' in found
     assert 'changed name from "CONDITION_WORN" to "CONDITION_TORN"' in found
-    with pytest.raises(DevkitError, match="undo that first"):
+    with pytest.raises(DevkitError, match="undo these changes first"):
         release(contracts)
 
 
@@ -255,7 +255,7 @@ def test_changes_that_break_a_released_contract_are_refused(
             'option (slipway.v1.partition_key) = "reader_id";',
             "released as book_id and is reader_id",
         ),
-        ("", "released as book_id and is gone"),
+        ("", "released as book_id and is missing now"),
     ],
 )
 def test_a_released_partition_key_may_not_change(
@@ -271,7 +271,7 @@ def test_a_released_partition_key_may_not_change(
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("isbn", "is no field of it"),
+        ("isbn", "is not a field of it"),
         ("notes", "must be a single string"),
         ("days", "must be a single string"),
     ],
@@ -312,7 +312,7 @@ def test_when_all_contracts_are_deleted_others_may_be_released(
 ) -> None:
     release(contracts)
     (contracts.root / BOOKS).unlink()
-    assert "Released contracts are broken" in problems(contracts)  # its code is still there
+    assert "The contracts break released ones" in problems(contracts)  # its code is still there
     shutil.rmtree(contracts.root / "contracts/library")
     contracts = Workspace(contracts.root)
     check(contracts)

@@ -33,7 +33,7 @@ def program(folder: Path, name: str, script: str) -> None:
 
 
 def test_a_missing_tool_is_named_with_the_place_to_get_it(only_path: Path) -> None:
-    finding = tools.look_at(HELM)
+    finding = tools.check_tool(HELM)
 
     assert finding.found == "helm is not on the PATH"
     assert finding.advice == "https://helm.sh/docs/intro/install"
@@ -46,29 +46,29 @@ def test_a_missing_tool_is_named_with_the_place_to_get_it(only_path: Path) -> No
 def test_a_tool_that_is_too_old_is_wrong(only_path: Path, printed: str, well: bool) -> None:
     program(only_path, "helm", f"echo {printed}")
 
-    finding = tools.look_at(HELM)
+    finding = tools.check_tool(HELM)
 
     assert finding.found == printed
-    assert finding.well == well
+    assert finding.ok == well
     assert well or "3.20 or newer" in finding.advice
 
 
 def test_a_tool_that_names_no_version_is_not_refused(only_path: Path) -> None:
     program(only_path, "helm", "echo")
 
-    finding = tools.look_at(HELM)
+    finding = tools.check_tool(HELM)
 
-    assert finding.well
-    assert finding.found == "it names no version and is taken for 3.20 or newer"
+    assert finding.ok
+    assert finding.found == "it names no version; assuming 3.20 or newer"
 
 
 def test_a_tool_that_fails_says_why(only_path: Path) -> None:
     program(only_path, "helm", "echo first >&2; echo 'no engine here' >&2; exit 3")
 
-    finding = tools.look_at(HELM)
+    finding = tools.check_tool(HELM)
 
     assert finding.found == "no engine here"
-    assert not finding.well
+    assert not finding.ok
 
 
 def test_nodes_that_are_not_ready_are_wrong() -> None:
@@ -76,7 +76,7 @@ def test_nodes_that_are_not_ready_are_wrong() -> None:
 
     assert cluster.nodes(listed).found == "0 of 2 ready"
     assert "describe nodes" in cluster.nodes(listed).advice
-    assert cluster.nodes({"items": [*listed["items"], thing("three", Ready="True")]}).well
+    assert cluster.nodes({"items": [*listed["items"], thing("three", Ready="True")]}).ok
 
 
 def test_a_cluster_without_a_default_storage_class_is_told_how_to_get_one() -> None:
@@ -97,23 +97,23 @@ def test_volumes_that_only_root_may_write_to_are_named() -> None:
 
     finding = cluster.storage({"items": [chosen]})
 
-    assert finding.found == "the default class is standard: only root may write to it"
+    assert finding.found == "the default class is standard: only root can write to it"
     assert "--profile without-volumes" in finding.advice
 
 
 @pytest.mark.parametrize("context", ["kind-shop", "minikube", "k3d-shop"])
 def test_local_clusters_need_no_registry_and_others_do(context: str) -> None:
-    assert cluster.registry(context, {}).well
+    assert cluster.registry(context, {}).ok
     assert "SKAFFOLD_DEFAULT_REPO" in cluster.registry("cloud", {}).advice
-    assert cluster.registry("cloud", {"SKAFFOLD_DEFAULT_REPO": "registry.example/me"}).well
+    assert cluster.registry("cloud", {"SKAFFOLD_DEFAULT_REPO": "registry.example/me"}).ok
 
 
 def test_metrics_that_are_not_available_are_noted() -> None:
     name = "v1beta1.metrics.k8s.io"
 
-    assert not cluster.metrics({"items": [thing(name, Available="False")]}).well
-    assert not cluster.metrics({"items": [thing("v1.apps", Available="True")]}).well
-    assert cluster.metrics({"items": [thing(name, Available="True")]}).well
+    assert not cluster.metrics({"items": [thing(name, Available="False")]}).ok
+    assert not cluster.metrics({"items": [thing("v1.apps", Available="True")]}).ok
+    assert cluster.metrics({"items": [thing(name, Available="True")]}).ok
 
 
 def test_a_gateway_api_without_an_accepted_class_is_noted() -> None:
@@ -132,7 +132,7 @@ def test_istio_needs_a_ready_istiod() -> None:
     up = workload("Deployment", "istiod", "registry.example/pilot:1.30", ready=1, app="istiod")
 
     assert cluster.istio(NO_CLUSTER).found == "not installed"
-    assert "no istiod" in cluster.istio(Cluster(definitions, ())).found
+    assert "istiod is not" in cluster.istio(Cluster(definitions, ())).found
     assert "not ready" in cluster.istio(holding(definitions, down)).found
     assert cluster.istio(holding(definitions, down, up)).found == "system/istiod is ready"
 
@@ -142,9 +142,9 @@ def test_sidecars_take_the_restricted_level_from_a_namespace_without_istio_cni()
     labels = {"k8s-app": "istio-cni-node"}
     cni = workload("DaemonSet", "istio-cni-node", "registry.example/cni:1", ready=1, **labels)
 
-    assert cluster.pod_security(NO_CLUSTER).well
+    assert cluster.pod_security(NO_CLUSTER).ok
     assert "NET_ADMIN" in cluster.pod_security(holding(frozenset(), istiod)).found
-    assert cluster.pod_security(holding(frozenset(), istiod, cni)).well
+    assert cluster.pod_security(holding(frozenset(), istiod, cni)).ok
 
 
 def test_an_operator_is_its_definitions_and_its_controllers() -> None:
@@ -158,9 +158,9 @@ def test_an_operator_is_its_definitions_and_its_controllers() -> None:
 
     assert found(()).found == "not installed"
     assert found(("a.example",)).found == "no b.example"
-    assert found(definitions).found == "its definitions are there, but nothing runs ctl"
+    assert found(definitions).found == "its definitions are installed, but ctl does not run"
     assert "kubectl -n system" in found(definitions, stuck).advice
-    assert found(definitions, stuck, controller).well
+    assert found(definitions, stuck, controller).ok
 
 
 def test_each_way_to_deploy_names_what_it_lacks() -> None:
@@ -192,7 +192,7 @@ def test_without_kubectl_nothing_is_asked_and_the_command_fails(tmp_path: Path) 
     shown = doctor({"PATH": str(tmp_path)})
 
     assert "wrong  kubectl    kubectl is not on the PATH" in shown.stdout
-    assert "wrong  cluster    not asked" in shown.stdout
+    assert "wrong  cluster    not checked" in shown.stdout
     assert shown.stdout.split("to deploy by")[1].split()[:3] == ["compose", "missing:", "docker,"]
     assert (shown.returncode, shown.stderr) == (1, "")
 

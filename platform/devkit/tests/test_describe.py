@@ -147,7 +147,7 @@ def test_a_call_of_a_service_that_is_not_here_needs_its_address(
     write("pyproject.toml", '[tool.uv.workspace]\nmembers = ["platform/*", "services/window"]\n')
 
     refused = slipway("describe", "window")
-    assert "no service bookstore is here: give its address in the default of" in refused.stderr
+    assert "there is no service bookstore: give its address in the default of" in refused.stderr
 
     target = '    targets: dict[str, str] = {"bookstore": "dns:///books.example:9777"}\n'
     service.write_text(

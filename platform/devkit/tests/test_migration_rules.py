@@ -108,7 +108,7 @@ def test_what_takes_away_is_refused_until_it_is_marked(
 
     marker = f'SAFE_SINCE = {{"{what}": "<version>"}}'
     assert problem.partition(": ")[2] == (
-        f"{said}; wait until no version needs it, then mark {marker}"
+        f"{said}; wait until no version needs it, then add {marker}"
     )
     assert revise(body, marker.replace("<version>", "0.9")) == []
 
@@ -119,20 +119,20 @@ def test_a_mark_names_a_version_that_has_been_released_before(revise: Revise, si
         'op.drop_column("loans", "note")', f'SAFE_SINCE = {{"loans.note": "{since}"}}'
     )
 
-    assert f"which is safe since {since}; it may be done after that version has been" in problem
-    assert problem.endswith("released, and services/lending is at 1")
+    assert f"which is safe since {since}; services/lending is at 1 and must have" in problem
+    assert problem.endswith(" a later version")
 
 
 def test_a_mark_of_what_stays_is_named(revise: Revise) -> None:
     (problem,) = revise("pass", 'SAFE_SINCE = {"loans.note": "0.9"}')
 
-    assert problem == "1: SAFE_SINCE names loans.note, which this revision does not take away"
+    assert problem == "1: SAFE_SINCE names loans.note, which this revision does not remove"
 
 
 def test_the_lint_says_where_and_what_to_do(revise: Revise, workspace: Workspace) -> None:
     revise('op.drop_table("loans")')
 
-    with pytest.raises(DevkitError, match="Add first, take away in a later release") as raised:
+    with pytest.raises(DevkitError, match="Add first, remove in a later release") as raised:
         check_migrations(workspace)
     assert f"\n  {FILE}:6: drops the table loans;" in str(raised.value)
 

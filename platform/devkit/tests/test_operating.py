@@ -24,7 +24,7 @@ from rich.console import Console
 from chassis.exit_codes import NOTHING, OK, UNAVAILABLE, USAGE
 from chassis.operations.command_line import NOUNS
 from devkit.commands.ps import state_table
-from devkit.doctor import events_held_up
+from devkit.doctor import check_events
 from devkit.state import PlatformState, ServiceState, read_state, write_state
 from devkit.workspace import Workspace
 from localservers import free_port
@@ -191,7 +191,8 @@ def test_a_change_in_all_services_is_shown_first_and_made_where_there_is_somethi
     refused = running.slipway("dead-letters", "redrive", "--all")
     assert refused.returncode == USAGE
     assert "shelves: redrive 1 dead letter (keys: a)\n" in refused.stderr
-    assert refused.stderr.endswith("give --yes; nothing was changed\n")
+    confirmation = "nothing was changed: confirm with --yes, as there is no terminal\n"
+    assert refused.stderr.endswith(confirmation)
     assert not [line for line in running.asked if "--yes" in line]
 
     done = running.slipway("dead-letters", "redrive", "--all", "--yes")
@@ -212,7 +213,7 @@ def test_what_is_about_one_service_needs_its_name(running: Running, typed: str) 
     refused = running.slipway(*typed.split())
     assert refused.returncode == USAGE
     assert refused.stderr.startswith("slipway: ")
-    assert refused.stderr.endswith(": say which by --service NAME (lending, shelves)\n")
+    assert refused.stderr.endswith(": select it by --service NAME (lending, shelves)\n")
     one = running.slipway(*typed.split(), "--service", "shelves")
     assert one.returncode == OK
     assert running.asked == [f"shelves {typed}"]
@@ -233,7 +234,7 @@ def test_wrong_usage_and_a_platform_that_does_not_run_are_told(running: Running)
     ("name", "cause"),
     [
         ("attic", "there is no service attic; there are: shelves"),
-        ("lending", "lending is not run here; there are: shelves"),
+        ("lending", "lending does not run here; there are: shelves"),
         ("desk", "desk has no database, so it keeps no events; there are: shelves"),
     ],
 )
@@ -281,12 +282,12 @@ def test_ps_and_doctor_show_what_waits_for_an_operator(running: Running) -> None
     with ThreadingHTTPServer(("127.0.0.1", 0), _Probed) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         running.write_state(http_port=server.server_port)
-        finding = events_held_up(running.workspace.state)
+        finding = check_events(running.workspace.state)
         state = read_state(running.workspace.state)
         assert state is not None
         table, _ = asyncio.run(state_table(state))
         server.shutdown()
-    assert not finding.well
+    assert not finding.ok
     assert not finding.needed
     assert finding.found == (
         "shelves has 2 dead letters; a lane of shelves is stopped: a.b.C.7: 1 event is missing;"

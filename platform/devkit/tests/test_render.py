@@ -69,7 +69,7 @@ def test_each_file_that_differs_is_named_and_put_right(rendered: Path, slipway: 
 
     assert checked.returncode == 1
     assert checked.stderr == (
-        "slipway: Derived files are not what the code says; run `make render`:\n"
+        "slipway: Derived files differ from the code; run `make render`:\n"
         "  services/bookstore/deploy/facts.yaml is missing\n"
         f"  {FACTS} differs\n"
     )
@@ -95,7 +95,7 @@ def test_what_is_derived_from_nothing_any_more_is_named_and_deleted(
     by_hand = write("deploy/k8s/hand.yaml", "a: 1\n")
 
     checked = slipway("render", "--check")
-    assert "  deploy/k8s/old.yaml is derived from nothing any more\n" in checked.stderr
+    assert "  deploy/k8s/old.yaml is left over from a deleted service\n" in checked.stderr
     assert (
         slipway("render").stdout == "deleted deploy/k8s/old.yaml\ndeleted tools/deploy/old.yaml\n"
     )
@@ -110,9 +110,8 @@ def test_a_file_written_by_hand_is_never_overwritten(rendered: Path, slipway: Sl
     done = slipway("render")
 
     assert done.returncode == 1
-    assert f"not marked as derived. Move them, or delete them to have them derived:\n  {FACTS}" in (
-        done.stderr
-    )
+    advice = f"not marked as derived. Move or delete them, so that they can be derived:\n  {FACTS}"
+    assert advice in done.stderr
     assert (rendered / FACTS).read_text(encoding="utf-8") == "mine: true\n"
 
 
@@ -120,7 +119,8 @@ def test_the_own_values_of_a_service_are_written_once_and_then_left_alone(
     rendered: Path, slipway: Slipway
 ) -> None:
     values = rendered / "services/window/deploy/values.yaml"
-    assert values.read_text(encoding="utf-8").startswith("# What differs for window from the chart")
+    first = "# Values of the chart deploy/helm/service for window in every environment.\n"
+    assert values.read_text(encoding="utf-8") == first
     values.write_text("autoscaling:\n  enabled: true\n", encoding="utf-8")
 
     slipway("render")

@@ -157,7 +157,7 @@ async def test_nohup_is_heeded() -> None:
 
 
 async def test_a_port_that_cannot_be_is_refused(run: Callable[..., Platform]) -> None:
-    with pytest.raises(DevkitError, match="nats=99999999: ports end at 65535"):
+    with pytest.raises(DevkitError, match="nats=99999999: the highest port is 65535"):
         await run(ports={"nats": 99999999}).start()
 
 

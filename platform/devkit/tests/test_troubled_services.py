@@ -90,7 +90,7 @@ def test_what_a_platform_starts_with_is_loaded_once_everything_is_ready(
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_for("The rest stays up")
+        wait_for("The other processes stay up")
         assert "loaded" not in output.read_text(encoding="utf-8")
         mended.touch()
         wait_for(said)

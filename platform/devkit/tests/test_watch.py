@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devkit.doctor import watching
+from devkit.doctor import check_watching
 from devkit.services import ServiceDefinition
 from devkit.supervisor import back_off_seconds
 from devkit.watch import affected
@@ -57,7 +57,7 @@ WATCHER = """
 import asyncio, sys
 from pathlib import Path
 
-from devkit.doctor import watching
+from devkit.doctor import check_watching
 from devkit.services import ServiceDefinition
 from devkit.watch import changed_services
 from devkit.workspace import Workspace
@@ -67,8 +67,8 @@ async def main() -> None:
     source = workspace.root / "services/lending/src"
     service = ServiceDefinition("lending", "lending", source, 1, None, {}, False)
     changes = changed_services(workspace, [service], lambda reason: print("polling:", reason))
-    finding = await asyncio.to_thread(watching, workspace)
-    print("doctor:", finding.well, finding.needed, finding.advice)
+    finding = await asyncio.to_thread(check_watching, workspace)
+    print("doctor:", finding.ok, finding.needed, finding.advice)
     news = asyncio.ensure_future(anext(changes))
     number = 0
     while not news.done():
@@ -113,4 +113,4 @@ def test_where_the_system_tells_of_no_change_files_are_looked_at(
 
 
 async def test_where_the_system_tells_of_changes_nothing_is_said(workspace: Workspace) -> None:
-    assert watching(workspace).well
+    assert check_watching(workspace).ok

@@ -1,6 +1,6 @@
-"""What `helm test` asks of a service: its probes, its gRPC health, and what its values add.
+"""The test of `helm test`: a service's probes, its gRPC health, and the script in its values.
 
-Arguments: the service's HTTP address, its gRPC address or nothing, and the script of its values.
+Arguments: the service's HTTP address, its gRPC address or an empty string, and the script.
 """
 
 import json
@@ -19,9 +19,9 @@ ends_at = time.monotonic() + SECONDS
 
 
 def until(what: str, done: Any) -> Any:
-    """Ask until the answer is true.
+    """Call `done` until its result is true, and return the result; exit after 60 seconds.
 
-    A pod's address comes into DNS and into the policies of its node some seconds after the pod.
+    A pod's address appears in DNS and in the policies of nodes some seconds after the pod.
     """
     last: object = None
     while time.monotonic() < ends_at:
@@ -36,12 +36,12 @@ def until(what: str, done: Any) -> Any:
 
 
 def get(path: str) -> Any:
-    """The answer's JSON."""
+    """Return the JSON of the answer to a GET request."""
     return send(urllib.request.Request(http + path))
 
 
 def post(path: str, body: object) -> Any:
-    """The answer's JSON."""
+    """Return the JSON of the answer to a POST request."""
     content = {"content-type": "application/json"}
     return send(urllib.request.Request(http + path, json.dumps(body).encode(), content))
 

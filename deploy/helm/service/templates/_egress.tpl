@@ -1,4 +1,4 @@
-{{/* What any pod may ask: DNS, in a mesh its control plane, and where traces go. */}}
+{{/* Egress of every pod: DNS, the collector of traces, and in a mesh the control plane. */}}
 {{- define "service.commonEgress" -}}
 - to: {{- toYaml .Values.networkPolicy.dns | nindent 4 }}
   ports:
@@ -7,7 +7,7 @@
     - port: 53
       protocol: TCP
 {{- if .Values.mesh.enabled }}
-# istiod: configuration and certificates.
+# istiod sends configuration and certificates.
 - to:
     - namespaceSelector:
         matchLabels:
@@ -41,7 +41,7 @@
     - port: {{ .Values.database.port }}
 {{- end -}}
 
-{{/* NetworkPolicyPeers: the pods of this namespace with that label `app`. */}}
+{{/* NetworkPolicyPeers for the pods of this namespace with a value of the label `app`. */}}
 {{- define "service.podsOf" -}}
 - podSelector:
     matchLabels:

@@ -1,7 +1,7 @@
 {{/*
-The paths by which the service is reached from outside, as a JSON array; nothing if it is not. They
-are the prefixes of its routes, as its code declares them, that lie below a path of `entry.paths`,
-and the paths of `entry.paths` that lie below one of these prefixes. `/` stands for that page alone.
+The paths by which the service can be reached from outside, as a JSON array; empty if it cannot. They
+are the prefixes of the routes in its code that are below a path of `entry.paths`, and the paths of
+`entry.paths` that are below one of these prefixes. `/` stands for the page at the root only.
 */}}
 {{- define "service.entryPaths" -}}
 {{- $name := include "service.name" . -}}
@@ -19,7 +19,7 @@ and the paths of `entry.paths` that lie below one of these prefixes. `/` stands 
 {{- end -}}
 {{- end -}}
 {{- if not $agreed -}}
-{{- fail (printf "entry.paths: %s is no path of %s: its code declares %s" $each $name ($declared | join ", " | default "none")) -}}
+{{- fail (printf "entry.paths: %s is not a path of %s: its code declares %s" $each $name ($declared | join ", " | default "none")) -}}
 {{- end -}}
 {{- range list "/*" "/livez" "/readyz" "/startupz" "/metrics" -}}
 {{- if has . $agreed -}}
@@ -45,11 +45,11 @@ and the paths of `entry.paths` that lie below one of these prefixes. `/` stands 
       - key: gateway.networking.k8s.io/gateway-name
         operator: Exists
 {{- else -}}
-{{- fail "networkPolicy.entry is missing: with entry.kind=ingress it names the pods of the Ingress's controller, which alone are let in" -}}
+{{- fail "networkPolicy.entry is missing: with entry.kind=ingress it names the pods of the Ingress's controller, which alone are admitted" -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Who the entry is in the mesh, by its ServiceAccounts. */}}
+{{/* The entry's principals in the mesh, by its ServiceAccounts. */}}
 {{- define "service.entryPrincipals" -}}
 {{- $accounts := .Values.entry.serviceAccounts -}}
 {{- if and (not $accounts) (eq .Values.entry.kind "ingress") -}}

@@ -1,6 +1,6 @@
 {{/*
-The values in force: the service's own over `global` over `defaults`, as .Values. Every template
-begins with it; only the first changes anything.
+Merge the service's values over `global` over `defaults` into .Values. Every template begins with it;
+only the first call changes anything.
 */}}
 {{- define "service.prepare" -}}
 {{- if hasKey .Values "defaults" -}}
@@ -13,13 +13,13 @@ begins with it; only the first changes anything.
 {{- end -}}
 {{- $drain := $merged.drain -}}
 {{- if and $merged.mesh.enabled $merged.monitoring.serviceMonitor.enabled (not $merged.metrics.port) -}}
-{{- fail "metrics.port is missing: in a mesh Prometheus, which has no certificate, is admitted to a port of its own only; 9100 is a usual one" -}}
+{{- fail "metrics.port is missing: in a mesh Prometheus has no certificate and is admitted to a separate port only, for example 9100" -}}
 {{- end -}}
 {{- if gt ($drain.delaySeconds | int) ($drain.graceSeconds | int) -}}
 {{- fail "drain.delaySeconds is above drain.graceSeconds: the service would cut its delay short" -}}
 {{- end -}}
 {{- if and $merged.entry.weights (not $merged.trackServices) -}}
-{{- fail "entry.weights leads to the Services <name>-stable and <name>-canary: trackServices=true makes them" -}}
+{{- fail "entry.weights needs the Services <name>-stable and <name>-canary: set trackServices=true" -}}
 {{- end -}}
 {{- $scaling := $merged.autoscaling -}}
 {{- $lanes := dig "lanes" 0 $merged.facts | int -}}
@@ -33,18 +33,18 @@ begins with it; only the first changes anything.
 {{ .Values.facts.name }}
 {{- end -}}
 
-{{/* What this release's Deployment is called, and whatever scales it. */}}
+{{/* The name of this release's Deployment, and of the object that scales it. */}}
 {{- define "service.deployment" -}}
 {{ include "service.name" . }}{{ if ne .Values.track "stable" }}-{{ .Values.track }}{{ end }}
 {{- end -}}
 
-{{/* What tells the pods of this service apart: never changed, a Deployment's selector can't be. */}}
+{{/* The labels that select the service's pods. A Deployment's selector is immutable: never change it. */}}
 {{- define "service.selector" -}}
 app: {{ include "service.name" . }}
 track: {{ .Values.track }}
 {{- end -}}
 
-{{/* Labels of every object; `app` and `track` come with the selector, where they belong. */}}
+{{/* Labels of every object, except those of the selector, `app` and `track`. */}}
 {{- define "service.labels" -}}
 app.kubernetes.io/name: {{ include "service.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -53,7 +53,7 @@ app.kubernetes.io/part-of: slipway
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
-{{/* The version: the tag, as far as a label may say it. */}}
+{{/* The version: the image's tag, shortened to the length of a label. */}}
 {{- define "service.version" -}}
 {{- $reference := splitList "@" .Values.image.reference | first -}}
 {{- $tag := regexFind ":[^:/]+$" $reference | trimPrefix ":" -}}
@@ -70,22 +70,22 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{/* Whether the service has to do with the broker. */}}
+{{/* Whether the service uses the broker. */}}
 {{- define "service.hasEvents" -}}
 {{- with .Values.facts }}{{ if or .publishes .subscribes .foreign .database }}true{{ end }}{{ end -}}
 {{- end -}}
 
-{{/* The gRPC callers by the label `app`: those that declare it in their code, and further ones. */}}
+{{/* The gRPC callers by their label `app`: services that declare calls, and `extraCallers`. */}}
 {{- define "service.callers" -}}
 {{- merge (dict) (.Values.facts.callers | default dict) .Values.extraCallers | toYaml -}}
 {{- end -}}
 
-{{/* The arguments by which the image migrates. */}}
+{{/* The image's arguments for migrations. */}}
 {{- define "service.migrate" -}}
 ["migrate", "--wait", "{{ include "service.waitSeconds" . }}"]
 {{- end -}}
 
-{{/* How long a command waits for a database or a broker that is away: a restart would come ever later. */}}
+{{/* Seconds that a command waits for an unavailable database or broker, because restarts back off. */}}
 {{- define "service.waitSeconds" -}}120{{- end -}}
 
 {{- define "service.databaseSecret" -}}

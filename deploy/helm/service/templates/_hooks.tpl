@@ -1,7 +1,7 @@
 {{/*
-A hook's Job: `migrate` or `streams`, each before or after the release. Takes the context, its name,
-the arguments, the Secrets of the database and of the broker, and when. Before the first install
-there are neither the service's ServiceAccount nor its NetworkPolicy: it has its own.
+A hook's Job: `migrate` or `streams`, before or after the release. Takes the context, its name, the
+arguments, the Secrets of the database and of the broker, and the hook's time. It has its own
+ServiceAccount and NetworkPolicy, because the service's do not exist before the first install.
 */}}
 {{- define "service.hookJob" -}}
 {{- $context := index . 0 -}}
@@ -51,7 +51,7 @@ spec:
 {{- end -}}
 {{- end -}}
 
-{{/* What that pod may reach; takes the same, and a hook's annotations or nothing. */}}
+{{/* The NetworkPolicy of that pod; takes the same, and a hook's annotations or nothing. */}}
 {{- define "service.commandPolicy" -}}
 {{- $name := index . 1 -}}
 {{- $job := index . 2 -}}

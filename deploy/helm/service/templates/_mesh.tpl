@@ -1,4 +1,4 @@
-{{/* Labels of every pod. In a mesh it asks for its sidecar: pods from before the mesh are replaced. */}}
+{{/* Labels of every pod. In a mesh they request a sidecar, so that pods without one are replaced. */}}
 {{- define "service.podLabels" -}}
 {{- include "service.labels" . }}
 {{- if and .Values.mesh.enabled (not (hasKey .Values.podLabels "sidecar.istio.io/inject")) }}
@@ -6,20 +6,20 @@ sidecar.istio.io/inject: "true"
 {{- end }}
 {{- end -}}
 
-{{/* What a ServiceAccount is called in the mesh; takes the context, namespace and name. */}}
+{{/* The principal of a ServiceAccount in the mesh; takes the context, namespace and name. */}}
 {{- define "service.meshPrincipal" -}}
 {{- $context := index . 0 -}}
 {{ $context.Values.mesh.trustDomain }}/ns/{{ index . 1 }}/sa/{{ index . 2 }}
 {{- end -}}
 
-{{/* Port numbers as AuthorizationPolicies have them. */}}
+{{/* Port numbers as strings, for AuthorizationPolicies. */}}
 {{- define "service.meshPorts" -}}
 {{- $ports := list -}}
 {{- range . }}{{ $ports = append $ports (. | int | toString) }}{{ end -}}
 {{ $ports | toJson }}
 {{- end -}}
 
-{{/* Admits a caller to gRPC services; takes the context, the caller and their full names. */}}
+{{/* The rule that admits a caller to gRPC services; takes the context, the caller and full names. */}}
 {{- define "service.meshGrpcRule" -}}
 {{- $context := index . 0 -}}
 - from:
@@ -36,7 +36,7 @@ sidecar.istio.io/inject: "true"
           {{- end }}
 {{- end -}}
 
-{{/* Admits callers to everything HTTP; takes the context and the callers. */}}
+{{/* The rule that admits callers to all of HTTP; takes the context and the callers. */}}
 {{- define "service.meshHttpRule" -}}
 {{- $context := index . 0 -}}
 - from:
@@ -51,8 +51,8 @@ sidecar.istio.io/inject: "true"
 {{- end -}}
 
 {{/*
-Routes of one port, in Istio's words; takes the routes, the port and what holds unless a route says
-otherwise. They are for that port alone: each of their matches and destinations is given it.
+Istio's routes of one port; takes the routes, the port and the default fields of a route. The port is
+added to each match and destination, so that the routes apply to that port only.
 */}}
 {{- define "service.meshRoutes" -}}
 {{- $port := index . 1 | int -}}

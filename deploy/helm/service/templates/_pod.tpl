@@ -1,4 +1,4 @@
-{{/* Restricted Pod Security, of every pod. */}}
+{{/* Fields of every pod for restricted Pod Security. */}}
 {{- define "service.podSecurity" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -26,7 +26,7 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* What every container of the image has in common. */}}
+{{/* Common fields of every container of the image. */}}
 {{- define "service.container" -}}
 image: {{ include "service.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -41,7 +41,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Variables by name, so that none can be there twice: what a value sets wins. */}}
+{{/* Variables by name, so that each is set once; values override the chart's variables. */}}
 {{- define "service.env" -}}
 {{- $values := .Values -}}
 {{- $env := dict

@@ -4,7 +4,7 @@ app.kubernetes.io/part-of: slipway
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
-{{/* Labels of the pods of broker and database: in a mesh they ask for their sidecars. */}}
+{{/* Labels of the broker's and the database's pods; in a mesh with the label for a sidecar. */}}
 {{- define "slipway.podLabels" -}}
 {{- include "slipway.labels" . }}
 {{- if dig "mesh" "enabled" false .Values.global }}
@@ -23,7 +23,7 @@ sidecar.istio.io/inject: "true"
 {{- $names | sortAlpha | toYaml -}}
 {{- end -}}
 
-{{/* Services with a database, sorted; also those that are not enabled: they may be other releases. */}}
+{{/* Services with a database, sorted, also disabled ones, which may be in other releases. */}}
 {{- define "slipway.databases" -}}
 {{- $names := list -}}
 {{- range $alias, $values := omit .Values "global" -}}
@@ -34,7 +34,7 @@ sidecar.istio.io/inject: "true"
 {{- $names | sortAlpha | toYaml -}}
 {{- end -}}
 
-{{/* Restricted Pod Security, for the user and group given. */}}
+{{/* Fields for restricted Pod Security, with the given user and group. */}}
 {{- define "slipway.podSecurity" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -55,7 +55,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* A StatefulSet's volume `data`: a claim, or none; takes its `storage` values. */}}
+{{/* The volume `data` of a StatefulSet by its `storage` values: a claim, or an emptyDir. */}}
 {{- define "slipway.claim" -}}
 {{- if .enabled -}}
 persistentVolumeClaimRetentionPolicy:

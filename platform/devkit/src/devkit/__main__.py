@@ -1,4 +1,4 @@
-"""The command `slipway`."""
+"""The entry point of the command `slipway`."""
 
 import sys
 
@@ -11,7 +11,7 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    """Runs the command line; what the developer can put right is one message and an exit code."""
+    """Run the command line; print a DevkitError as a message and exit with its code."""
     try:
         from devkit.command_line import command_line
 
@@ -24,7 +24,7 @@ def main() -> None:
         advice = "run `rm -r .venv; make setup`"
         print(f"slipway: {error.name} is not installed; {advice}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:  # while modules are imported
+    except KeyboardInterrupt:  # Ctrl-C was pressed while modules were imported.
         sys.exit(_INTERRUPTED)
 
 

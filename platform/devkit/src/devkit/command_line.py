@@ -1,4 +1,4 @@
-"""Composes the command line: the devkit's own commands, and those that members plug in."""
+"""The command line, composed of the devkit's commands and those that members plug in."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,7 +11,7 @@ from devkit.errors import DevkitError
 
 __all__ = ["command_line"]
 
-# What is not known here is passed on to the services' own commands, whose help it is too.
+# These commands pass unknown arguments, and --help, to the services' own commands.
 _OPERATING = {
     "dead-letters": ("devkit.commands.operate", "dead_letters"),
     "events": ("devkit.commands.operate", "events"),
@@ -21,8 +21,8 @@ _PASSED_ON: dict[str, Any] = {
     "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
     "add_help_option": False,
 }
-# Imported only when asked for: most commands run in a fraction of a second.
-_OWN = {
+# A module is imported only if its command is run, so that each starts in a fraction of a second.
+_COMMANDS = {
     "run": ("devkit.commands.run", "run"),
     "ps": ("devkit.commands.ps", "ps"),
     "logs": ("devkit.commands.logs", "logs"),
@@ -39,17 +39,20 @@ _OWN = {
 
 
 def command_line(arguments: Sequence[str]) -> typer.Typer:
-    """All commands; members add theirs under the entry-point group `slipway.commands`.
+    """Return the application with the command that `arguments` name, or with all commands.
 
-    A command is imported only if `arguments` ask for it or for the list of commands.
+    Members add commands under the entry-point group `slipway.commands`.
+
+    Raises:
+        DevkitError: the named command of a member can't be imported.
     """
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
     plugins = entry_points(group="slipway.commands")
-    if asked not in {*_OWN, *plugins.names}:  # of all commands, the nearest is suggested
+    if asked not in {*_COMMANDS, *plugins.names}:  # Typer suggests similar names from all commands.
         asked = None
 
     app = typer.Typer(
-        help="The developer's tools of this platform.",
+        help="Tools for the developers of this platform.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,
@@ -59,7 +62,7 @@ def command_line(arguments: Sequence[str]) -> typer.Typer:
     def root() -> None:
         pass
 
-    for name, (module, attribute) in _OWN.items():
+    for name, (module, attribute) in _COMMANDS.items():
         if asked in (None, name):
             _add(app, name, getattr(import_module(module), attribute))
     for plugin in plugins:
@@ -80,14 +83,15 @@ def _plug_in(app: typer.Typer, plugin: EntryPoint, *, asked: bool) -> None:
     try:
         plugged = plugin.load()
     except ImportError as error:
-        if not asked:  # the list of commands is still worth printing
+        if not asked:  # The list of the other commands is still useful.
             return
         raise DevkitError(
             f"the command {plugin.name} ({plugin.value}) can't be imported: {error}."
-            " Run `make setup`, or take it out of the member's pyproject.toml."
+            " Run `make setup`, or remove it from the member's pyproject.toml."
         ) from error
-    only = plugged.registered_commands
-    if len(only) == 1 and not plugged.registered_groups and plugged.registered_callback is None:
-        # A Typer with one command and nothing else is meant to be that command.
-        plugged = only[0].callback
+    commands = plugged.registered_commands
+    plain = not plugged.registered_groups and plugged.registered_callback is None
+    if len(commands) == 1 and plain:
+        # As in Typer itself, an application with a single command is that command.
+        plugged = commands[0].callback
     _add(app, plugin.name, plugged)

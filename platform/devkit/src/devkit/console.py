@@ -1,4 +1,4 @@
-"""Prints to the terminal: aligned, coloured only where somebody looks."""
+"""Output to the terminal: aligned, and coloured unless it is redirected."""
 
 import sys
 from collections.abc import Iterable
@@ -9,19 +9,19 @@ from rich.text import Text
 __all__ = ["LinePrinter", "console"]
 
 _NO_TERMINAL_WIDTH = 200
-# A service that writes to a file colors nothing: what calls for attention is colored here.
+# Services write to a file without colors, so levels that need attention are colored here.
 _LEVELS = {"warning": "yellow", "error": "red", "critical": "bold red"}
 _COLORS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan")
 
 
 def console() -> Console:
-    """Standard output. No colours and no line ends of its own when it is not a terminal."""
+    """Return standard output; without colours and wrapping unless it is a terminal."""
     wide = None if sys.stdout.isatty() else _NO_TERMINAL_WIDTH
     return Console(highlight=False, soft_wrap=True, width=wide)
 
 
 class LinePrinter:
-    """Prints each line behind the name of who wrote it, one colour a name."""
+    """A printer that puts a process's name before each of its lines, in a colour of its own."""
 
     def __init__(self, names: Iterable[str], output: Console) -> None:
         self._output = output
@@ -30,19 +30,19 @@ class LinePrinter:
         self.expect(names)
 
     def expect(self, names: Iterable[str]) -> None:
-        """Make room for these names, so that the first lines are aligned already."""
+        """Make the column wide enough for these names, so that it does not grow later."""
         for name in names:
             self._add(name)
 
     def line(self, name: str, text: str) -> None:
-        """A line that a process wrote."""
+        """Print a line that a process wrote."""
         line = Text.from_ansi(text)
         for level, style in _LEVELS.items():
             line.highlight_words([f"[{level}]"], style)
         self._print(name, line)
 
     def event(self, name: str, text: str) -> None:
-        """What the runner did to a process."""
+        """Print what the runner did to a process."""
         self._print(name, Text(text, style="bold"))
 
     def _print(self, name: str, text: Text) -> None:

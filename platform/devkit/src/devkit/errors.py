@@ -1,4 +1,4 @@
-"""What stops a command and is shown as one line, without a traceback."""
+"""Errors that end a command and are shown without a traceback."""
 
 import os
 
@@ -6,12 +6,12 @@ __all__ = ["DevkitError", "WrongUsage"]
 
 
 class DevkitError(Exception):
-    """Something the developer can put right; the text says what to do."""
+    """An error that the developer can fix; the message says how."""
 
     exit_code = 1
 
 
 class WrongUsage(DevkitError):
-    """The command was typed wrongly."""
+    """The command line is wrong."""
 
     exit_code = os.EX_USAGE

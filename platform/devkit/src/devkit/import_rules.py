@@ -1,6 +1,6 @@
-"""Who may import whom: rules composed from the members, checked by import-linter.
+"""Rules of imports between and inside members, checked by import-linter.
 
-import-linter reads no tests; those of the platform are checked here.
+import-linter does not read tests, so imports of the platform's tests are checked here.
 """
 
 import ast
@@ -18,7 +18,8 @@ __all__ = ["check_imports", "foreign_imports_of_tests", "import_rules", "to_toml
 
 _INNER = ("domain", "tables")
 _OUTER = ("handlers", "rpc", "api", "service", "__main__")
-# From the top: a module imports those below it only, and none beside it ("|").
+# Layers from the top: a module imports modules of lower layers only. Modules of one layer are
+# separated by "|" and do not import each other.
 _EVENT_PATH = (
     "path",
     "consuming | gauges | jobs | ledger | operator_changes | producing | release",
@@ -40,7 +41,7 @@ _INPUT_OUTPUT = (
 
 @dataclass(frozen=True)
 class ImportRule:
-    """One contract of import-linter."""
+    """A rule, which import-linter calls a contract."""
 
     name: str
     type: str
@@ -52,14 +53,14 @@ class ImportRule:
 
 
 def check_imports(workspace: Workspace) -> None:
-    """Raises DevkitError where an import breaks a rule; prints what import-linter found."""
+    """Raise DevkitError if an import breaks a rule; print what import-linter found."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "import-rules.toml"
         config.write_text(
             to_toml(_packages(workspace.members), import_rules(workspace)), encoding="utf-8"
         )
         done = subprocess.run(
-            # Its cache goes by the times of files, which stay when a file is moved.
+            # The cache compares the times of files, which do not change when a file is moved.
             [
                 str(Path(sysconfig.get_path("scripts")) / "lint-imports"),
                 "--config",
@@ -79,8 +80,8 @@ def check_imports(workspace: Workspace) -> None:
         raise DevkitError(
             "\n".join(
                 [
-                    "An import breaks a rule: move the code to where it may be imported from, or"
-                    " let the services talk by contracts (docs/architecture.md).",
+                    "An import breaks a rule: move the code to a module that may be imported, or"
+                    " let the services communicate by contracts (docs/architecture.md).",
                     *foreign,
                 ]
             )
@@ -88,7 +89,7 @@ def check_imports(workspace: Workspace) -> None:
 
 
 def import_rules(workspace: Workspace) -> list[ImportRule]:
-    """All rules for the members there are."""
+    """Return all rules for the members of the workspace."""
     chassis = workspace.chassis.packages
     devkit = workspace.devkit.packages
     localservers = workspace.localservers.packages
@@ -110,7 +111,7 @@ def import_rules(workspace: Workspace) -> list[ImportRule]:
                    ("grpc", "nats"), direct_only=True),
         ImportRule("services import chassis or a module right below it", "forbidden", services,
                    tuple(f"{package}.*.*" for package in chassis), direct_only=True,
-                   # chassis.rpc has a function of the same name, which is meant.
+                   # chassis.rpc exports a function named client, which services may import.
                    allowed=("** -> chassis.rpc.client",)),
     ]  # fmt: skip
     rules = [rule for rule in forbidden if rule.modules and rule.forbidden]
@@ -118,21 +119,21 @@ def import_rules(workspace: Workspace) -> list[ImportRule]:
     rules.append(
         ImportRule("no imports in a circle", "acyclic_siblings",
                    (*chassis, *devkit, *localservers, *services, *others),
-                   # The type of an argument, for checkers only.
+                   # Type checkers alone import the type of an argument.
                    allowed=("chassis.database.transaction -> chassis.events.wire.context",))
     )  # fmt: skip
     if len(services) > 1:
         rules.append(ImportRule("services don't import each other", "independence", services))
     for member in workspace.services:
         for package in member.packages:
-            rules += _inside(member, package)
+            rules += _rules_inside(member, package)
     return rules
 
 
 def _layered(
     member: Member, package: str, folder: str, layers: Iterable[str]
 ) -> Iterator[ImportRule]:
-    """No import upwards among the modules of a folder; each has its place in a layer."""
+    """Yield the rule that no module of a folder imports from a higher layer."""
     home = member.source_root / package / folder
     present = [" | ".join(n for n in layer.split(" | ") if _is_module(home, n)) for layer in layers]
     if any(present):
@@ -146,8 +147,8 @@ def _is_module(folder: Path, name: str) -> bool:
     return (folder / f"{name}.py").exists() or (folder / name).is_dir()
 
 
-def _inside(member: Member, package: str) -> Iterator[ImportRule]:
-    """The direction of imports in one service, for the modules that it has."""
+def _rules_inside(member: Member, package: str) -> Iterator[ImportRule]:
+    """Yield the rules of imports between the modules of one service."""
 
     def present(names: Iterable[str]) -> tuple[str, ...]:
         folder = member.source_root / package
@@ -167,7 +168,7 @@ def _inside(member: Member, package: str) -> Iterator[ImportRule]:
         )
 
 
-# What import-linter calls the modules that a rule is about.
+# Import-linter's key for the modules of a rule, by the rule's type.
 _KEYS = {
     "acyclic_siblings": "ancestors",
     "forbidden": "source_modules",
@@ -177,7 +178,7 @@ _KEYS = {
 
 
 def to_toml(packages: Sequence[str], rules: Iterable[ImportRule]) -> str:
-    """The configuration of import-linter."""
+    """Return the rules as a configuration of import-linter."""
     lines = [
         "[tool.importlinter]",
         f"root_packages = {_array(packages)}",
@@ -199,7 +200,7 @@ def to_toml(packages: Sequence[str], rules: Iterable[ImportRule]) -> str:
 
 
 def foreign_imports_of_tests(workspace: Workspace) -> Iterator[str]:
-    """Each import in a platform's test that reaches above the platform, as `file:line: what`."""
+    """Yield each import in the platform's tests of a member above it, as `file:line: what`."""
     localservers = workspace.localservers
     allowed = {
         localservers: (),

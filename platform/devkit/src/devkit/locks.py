@@ -1,4 +1,4 @@
-"""The lock files, made from the members' pyproject.toml."""
+"""The lock files, compiled from the members' pyproject.toml."""
 
 import subprocess
 import sysconfig
@@ -12,9 +12,12 @@ __all__ = ["lock"]
 
 
 def lock(workspace: Workspace, *, upgrade: bool) -> None:
-    """Writes requirements-dev.lock (everything) and requirements.lock (what services run on).
+    """Write requirements-dev.lock for everything and requirements.lock for running services.
 
-    Versions that are locked stay unless `upgrade`; the second file takes the first one's versions.
+    Locked versions stay unless `upgrade`. The second file gets the versions of the first.
+
+    Raises:
+        DevkitError: the requirements cannot be resolved.
     """
     everything = workspace.root / "requirements-dev.lock"
     _compile(workspace, workspace.members, everything, "--group", "pyproject.toml:dev",

@@ -1,4 +1,4 @@
-"""Reads the lines that are added to a log file."""
+"""Log files of the services: new lines, the files of a run, and those of older runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ _PREVIOUS = ".previous.log"
 
 
 class LogTail:
-    """Remembers how far a file was read. A file that is not there yet is empty."""
+    """A file read line by line from the position of the last read; it need not exist yet."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -17,12 +17,12 @@ class LogTail:
         self._rest = b""
 
     def new_lines(self) -> Iterator[str]:
-        """Every line finished since the last call."""
+        """Yield every line completed since the last call."""
         try:
             size = self._file.stat().st_size
         except FileNotFoundError:
             return
-        if size < self._position:  # another run began a new file
+        if size < self._position:  # A new run has replaced the file.
             self._position, self._rest = 0, b""
         if size == self._position:
             return
@@ -36,12 +36,12 @@ class LogTail:
 
 
 def current_logs(data: Path) -> list[Path]:
-    """The services' log files of the last run, in the order of their names."""
+    """Return the services' log files of the last run, sorted by name."""
     files = (data / "logs").glob("*.log")
     return sorted(file for file in files if not file.name.endswith(_PREVIOUS))
 
 
 def set_logs_aside(data: Path) -> None:
-    """A new run begins: no log of an older one is taken for its own."""
+    """Rename the logs of the last run, so that they are not read as those of a new run."""
     for file in current_logs(data):
         file.replace(file.with_suffix(_PREVIOUS))

@@ -1,16 +1,15 @@
-"""Every migration works with the version before it, which runs on while it is rolled out.
+"""The lint of migrations: each must work with the previous version, which runs during a roll-out.
 
-So a revision adds. What takes away (drop, rename, NOT NULL without a default) waits until no
-running version needs it, and says so by a constant of the revision:
+Therefore a revision may add. A step that removes something (drop, rename, NOT NULL without a
+default) must wait until no running version needs it, and the revision declares that by a constant:
 
     SAFE_SINCE = {"orders.note": "0.4.0"}
 
-From version 0.4.0 on no code reads or writes the column (or: all code writes it, where it becomes
-NOT NULL). The version in the member's pyproject.toml must be a later one: then 0.4.0 has been
-released, and the version before this one needs it no more.
+Since version 0.4.0, no code reads or writes the column; for NOT NULL, all code writes it. The
+version in the member's pyproject.toml must be later: then 0.4.0 has been released, and the version
+before this one does not need the column.
 
-Revisions are read, not run. What a roll-back would do (`downgrade`) is not looked at: the schema
-stays.
+Revisions are parsed, not run. `downgrade` is not checked, because a roll-back keeps the schema.
 """
 
 import ast
@@ -36,21 +35,21 @@ _SQL = re.compile(
 
 @dataclass(frozen=True)
 class _Finding:
-    """What takes something away: the line, `table` or `table.column`, and in words what it does."""
+    """A step that removes something: its line, `table` or `table.column`, and what it does."""
 
     line: int
-    what: str
+    removed: str
     does: str
 
 
 def check_migrations(workspace: Workspace) -> None:
-    """Raises DevkitError naming each step that the version before does not survive."""
+    """Raise DevkitError naming each step that breaks the previous version of a service."""
     if problems := list(migration_problems(workspace)):
         raise DevkitError(
             "\n  ".join(
                 [
-                    "A migration breaks the version before it, which still runs. Add first, take"
-                    " away in a later release, and say since when nothing needs it"
+                    "A migration breaks the previous version, which still runs. Add first, remove"
+                    " in a later release, and declare since when no version needs it"
                     " (docs/deploying.md, Migrations):",
                     *problems,
                 ]
@@ -59,38 +58,38 @@ def check_migrations(workspace: Workspace) -> None:
 
 
 def migration_problems(workspace: Workspace) -> Iterator[str]:
-    """A line for each step that takes away what the version before may need."""
+    """Yield a line for each step that removes what the previous version may need."""
     for member in workspace.members:
         for file in sorted(member.source_root.rglob("*.py")):
             if "migrations" in file.relative_to(member.source_root).parts:
                 place = file.relative_to(workspace.root).as_posix()
-                for line, problem in _problems(file, member):
+                for line, problem in _problems_of_revision(file, member):
                     yield f"{place}:{line}: {problem}"
 
 
-def _problems(file: Path, member: Member) -> Iterator[tuple[int, str]]:
+def _problems_of_revision(file: Path, member: Member) -> Iterator[tuple[int, str]]:
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     if _constant(tree, "revision") is None:
         return
     marker = _constant(tree, _MARKER)
     safe = marker if isinstance(marker, dict) else {}
     version = member.version
-    findings = list(_findings(tree))
+    findings = list(_removals(tree))
     for found in findings:
-        if found.what not in safe:
-            example = f'{_MARKER} = {{"{found.what}": "<version>"}}'
-            yield found.line, f"{found.does}; wait until no version needs it, then mark {example}"
-        elif not _earlier(str(safe[found.what]), version):
+        if found.removed not in safe:
+            example = f'{_MARKER} = {{"{found.removed}": "<version>"}}'
+            yield found.line, f"{found.does}; wait until no version needs it, then add {example}"
+        elif not _is_earlier(str(safe[found.removed]), version):
             yield (
                 found.line,
-                f"{found.does}, which is safe since {safe[found.what]}; it may be done after that"
-                f" version has been released, and {member.relative} is at {version}",
+                f"{found.does}, which is safe since {safe[found.removed]}; {member.relative} is at"
+                f" {version} and must have a later version",
             )
-    for name in safe.keys() - {found.what for found in findings}:
-        yield 1, f"{_MARKER} names {name}, which this revision does not take away"
+    for name in safe.keys() - {found.removed for found in findings}:
+        yield 1, f"{_MARKER} names {name}, which this revision does not remove"
 
 
-def _earlier(since: str, version: str) -> bool:
+def _is_earlier(since: str, version: str) -> bool:
     try:
         return Version(since) < Version(version)
     except InvalidVersion:
@@ -106,22 +105,22 @@ def _constant(tree: ast.Module, name: str) -> object:
     return None
 
 
-def _findings(tree: ast.Module) -> Iterator[_Finding]:
+def _removals(tree: ast.Module) -> Iterator[_Finding]:
     up = [
         node
         for node in tree.body
         if not (isinstance(node, ast.FunctionDef) and node.name == "downgrade")
     ]
     nodes = [node for top in up for node in ast.walk(top)]
-    batches = dict(_batches(nodes))
+    batches = dict(_tables_of_batches(nodes))
     for node in nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             table = batches.get(ast.unparse(node.func.value))
-            yield from _of_call(node, node.func.attr, table)
+            yield from _removals_of_call(node, node.func.attr, table)
 
 
-def _batches(nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
-    """The tables of `with op.batch_alter_table("orders") as batch`, by the name in `as`."""
+def _tables_of_batches(nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
+    """Yield variable and table of each `with op.batch_alter_table("orders") as batch`."""
     for node in nodes:
         for item in node.items if isinstance(node, ast.With) else ():
             call, name = item.context_expr, item.optional_vars
@@ -131,8 +130,8 @@ def _batches(nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
                 yield name.id, _text(_argument(call, 0, "table_name"))
 
 
-def _of_call(call: ast.Call, operation: str, batch: str | None) -> Iterator[_Finding]:
-    # A batch knows its table, so its operations begin with the column.
+def _removals_of_call(call: ast.Call, operation: str, batch: str | None) -> Iterator[_Finding]:
+    # The operations of a batch have no parameter for the table, so the column is the first.
     first = 0 if batch is not None else 1
     table = batch if batch is not None else _text(_argument(call, 0, "table_name"))
     column = f"{table}.{_text(_argument(call, first, 'column_name'))}"
@@ -147,22 +146,22 @@ def _of_call(call: ast.Call, operation: str, batch: str | None) -> Iterator[_Fin
     elif operation == "alter_column":
         if "new_column_name" in given:
             yield _Finding(call.lineno, column, f"renames the column {column}")
-        if _is(call, "nullable", False) and not _has_default(call):
+        if _passes(call, "nullable", False) and not _has_default(call):
             yield _Finding(call.lineno, column, f"makes {column} NOT NULL")
     elif operation == "add_column":
         added = _argument(call, first, "column")
         if (
             isinstance(added, ast.Call)
-            and _is(added, "nullable", False)
+            and _passes(added, "nullable", False)
             and not _has_default(added)
         ):
             name = f"{table}.{_text(_argument(added, 0, 'name'))}"
             yield _Finding(call.lineno, name, f"adds {name} NOT NULL without a server_default")
     elif operation == "execute":
-        yield from _of_sql(call)
+        yield from _removals_of_sql(call)
 
 
-def _of_sql(call: ast.Call) -> Iterator[_Finding]:
+def _removals_of_sql(call: ast.Call) -> Iterator[_Finding]:
     for node in ast.walk(call):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             for statement in node.value.split(";"):
@@ -177,7 +176,7 @@ def _argument(call: ast.Call, position: int, keyword: str) -> ast.expr | None:
     return next((each.value for each in call.keywords if each.arg == keyword), None)
 
 
-def _is(call: ast.Call, keyword: str, value: object) -> bool:
+def _passes(call: ast.Call, keyword: str, value: object) -> bool:
     found = next((each.value for each in call.keywords if each.arg == keyword), None)
     return isinstance(found, ast.Constant) and found.value is value
 
@@ -186,13 +185,13 @@ def _has_default(call: ast.Call) -> bool:
     for keyword in call.keywords:
         if keyword.arg in ("server_default", "existing_server_default"):
             return not (isinstance(keyword.value, ast.Constant) and keyword.value.value is None)
-    # Identity(…) and Computed(…) of a Column give it a value, too.
+    # A Column with Identity(…) or Computed(…) gets its values from the database.
     return any(isinstance(each, ast.Call) and _name(each.func) in ("Identity", "Computed")
                for each in call.args)  # fmt: skip
 
 
 def _text(node: ast.expr | None) -> str:
-    """A literal text as it is; of anything else, its source."""
+    """Return the value of a literal text, or the source of another expression."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     return ast.unparse(node) if node is not None else "?"

@@ -1,4 +1,4 @@
-"""Which port each replica gets, and who holds one that is taken."""
+"""Ports of replicas: their assignment, and the processes that hold ports in use."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ __all__ = ["FixedPort", "ReplicaPorts", "assign_ports", "check_free", "port_hold
 
 @dataclass(frozen=True)
 class ReplicaPorts:
-    """The ports of one replica; kept as long as the platform runs."""
+    """The ports of one replica, kept while the platform runs."""
 
     http: int
     grpc: int
@@ -21,8 +21,7 @@ class ReplicaPorts:
 
 @dataclass(frozen=True)
 class FixedPort:
-    """A port that was not chosen because it is free: `moved_by` is what names it on the command
-    line, for example `orders.http`."""
+    """A port that must be free. `moved_by` is its name on the command line: `orders.http`."""
 
     port: int
     moved_by: str
@@ -35,21 +34,21 @@ def assign_ports(
     ports: Mapping[str, int],
     free_ports: bool,
 ) -> tuple[dict[tuple[str, int], ReplicaPorts], list[FixedPort]]:
-    """Ports by service and replica, and those that must be free.
+    """Return the ports by service and replica, and the ports that must be free.
 
-    The first replica gets the service's known ports, moved by `ports` (`{"orders.http": 8181}`),
-    or free ones with `free_ports`; further replicas get free ones.
+    The first replica gets the service's default ports unless `ports` moves them
+    (`{"orders.http": 8181}`) or `free_ports` is set. Further replicas get free ports.
     """
     assigned: dict[tuple[str, int], ReplicaPorts] = {}
     fixed: list[FixedPort] = []
 
-    def choose(name: str, known: int | None, replica: int) -> int:
+    def choose(name: str, default: int | None, replica: int) -> int:
         if replica == 0 and name in ports:
             chosen = ports[name]
-        elif replica > 0 or free_ports or known is None:
+        elif replica > 0 or free_ports or default is None:
             return free_port()
         else:
-            chosen = known
+            chosen = default
         fixed.append(FixedPort(chosen, name))
         return chosen
 
@@ -63,7 +62,7 @@ def assign_ports(
 
 
 def check_free(fixed: Iterable[FixedPort]) -> None:
-    """Raises DevkitError naming every port that is taken, by whom, and what moves it."""
+    """Raise DevkitError naming every port in use, its process, and the option that moves it."""
     lines = []
     seen: dict[int, str] = {}
     for item in fixed:
@@ -86,7 +85,7 @@ def check_free(fixed: Iterable[FixedPort]) -> None:
 
 
 def port_holder(port: int) -> str | None:
-    """The name and id of the process that listens on a port, if the system tells."""
+    """Return the name and id of the process that listens on a port; None if it is not visible."""
     import psutil
 
     try:

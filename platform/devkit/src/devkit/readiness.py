@@ -1,4 +1,4 @@
-"""Asks a service how it is, without the weight of an HTTP client."""
+"""Requests to /readyz over a plain socket, which costs less than an HTTP client."""
 
 import asyncio
 import json
@@ -6,14 +6,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Answer", "ask", "is_ready"]
+__all__ = ["Answer", "get_readiness", "is_ready"]
 
 _REQUEST = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What /readyz said. Dead letters, stopped lanes and paused types are None if it is silent."""
+    """The answer of /readyz.
+
+    Dead letters, stopped lanes and paused types are None if the answer does not contain them.
+    """
 
     ready: bool
     dead_letters: int | None = None
@@ -21,8 +24,8 @@ class Answer:
     paused_types: tuple[str, ...] | None = None
 
 
-async def ask(port: int, *, seconds: float = 2) -> Answer:
-    """What GET /readyz on 127.0.0.1 answers within `seconds`; nobody there is not ready."""
+async def get_readiness(port: int, *, seconds: float = 2) -> Answer:
+    """Return the answer of /readyz on 127.0.0.1; not ready if there is none within `seconds`."""
     with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
         async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -32,16 +35,16 @@ async def ask(port: int, *, seconds: float = 2) -> Answer:
                 rest = await reader.read()
             finally:
                 writer.close()
-            return _answer(status.split(b" ")[1:2] == [b"200"], rest.partition(b"\r\n\r\n")[2])
+            return _parse(status.split(b" ")[1:2] == [b"200"], rest.partition(b"\r\n\r\n")[2])
     return Answer(False)
 
 
 async def is_ready(port: int, *, seconds: float = 2) -> bool:
-    """Whether GET /readyz on 127.0.0.1 answers 200 within `seconds`."""
-    return (await ask(port, seconds=seconds)).ready
+    """Return whether /readyz on 127.0.0.1 answers 200 within `seconds`."""
+    return (await get_readiness(port, seconds=seconds)).ready
 
 
-def _answer(ready: bool, body: bytes) -> Answer:
+def _parse(ready: bool, body: bytes) -> Answer:
     try:
         events: Any = json.loads(body)["events"]
         stopped, paused = events["stopped_lanes"], events.get("paused_types")
@@ -51,5 +54,5 @@ def _answer(ready: bool, body: bytes) -> Answer:
             None if stopped is None else tuple(stopped),
             None if paused is None else tuple(paused),
         )
-    except (ValueError, KeyError, TypeError):  # one without events, or not ready
+    except (ValueError, KeyError, TypeError):  # The service has no events, or is not ready.
         return Answer(ready)

@@ -1,8 +1,8 @@
-"""`python reload.py FOLDER… [-- ARGUMENT…]`: run the first folder, again whenever a file changes.
+"""`python reload.py FOLDER… [-- ARGUMENT…]`: run the first folder, and restart it on changes.
 
-It is process 1 of a development image, into which this file is copied alone; so it imports nothing
-but watchfiles. A change that does not parse is printed, and what runs goes on. A program that ends
-by itself is started again by the next change. With arguments, such as `migrate`, it runs once.
+It is process 1 of a development image, into which only this file is copied, so it imports nothing
+but watchfiles. A syntax error in a changed file is printed and the program continues. The next
+change restarts a program that ended by itself. With arguments, such as `migrate`, it runs once.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ from watchfiles import PythonFilter, awatch, watch
 
 __all__ = ["main"]
 
-# A save is one burst of a few milliseconds, and a copied folder one of a few more.
+# Saving a file or copying a folder makes a burst of changes, which are reported together.
 _STEP_MILLISECONDS = 20
 _DEBOUNCE_MILLISECONDS = 400
 _POLL_MILLISECONDS = 500
-# Skaffold copies a file once for each release that it deploys, each time in a fifth of a second.
+# Skaffold copies a file for each release that it deploys, which takes 0.2 s each time.
 _REST_MILLISECONDS = 1000
-# What the program has not finished until then is cut off, as by a crash, for the new code's sake.
+# A program that does not stop within this time is killed, as in a crash, so that new code runs.
 _RESTART_SECONDS = 3.0
-# Nobody is told of a restart in place, so that a service needs no time in which that gets about.
+# The delay lets load balancers notice a stopping pod; a restart in place keeps the pod.
 _VARIABLES = {"APP_SHUTDOWN_DELAY_SECONDS": "0"}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the program of the first folder until this process is told to stop.
+    """Run the program of the first folder until this process gets SIGTERM or SIGINT.
 
-    Returns the program's exit code; 128 and the signal's number for one that a signal ended.
+    Returns the program's exit code, or 128 plus the number of the signal that ended it.
     """
     separator = arguments.index("--") if "--" in arguments else len(arguments)
     folders, passed_on = arguments[:separator], arguments[separator + 1 :]
@@ -49,35 +49,35 @@ async def _reload(command: Sequence[str], folders: Sequence[str]) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    known = _digests(file for folder in folders for file in Path(folder).rglob("*.py"))
+    digests = _digests(file for folder in folders for file in Path(folder).rglob("*.py"))
     program = await _Program.start(command)
-    broken: list[str] = []
-    seen = True
-    async for files in _changes(folders, known, stop):
+    errors: list[str] = []
+    reported = True
+    async for files in _changes(folders, digests, stop):
         if files:
-            seen = False
-            broken = [error for file in files if (error := _syntax_error(file))]
-            if not broken:
-                _say(f"restarting after a change of {', '.join(file.name for file in files)}")
+            reported = False
+            errors = [error for file in files if (error := _syntax_error(file))]
+            if not errors:
+                _print(f"restarting after a change of {', '.join(file.name for file in files)}")
                 await program.end(_RESTART_SECONDS)
-                _forget_bytecode(files)
+                _delete_bytecode(files)
                 program = await _Program.start(command)
-        elif not seen:
-            # Skaffold shows nothing of what is printed while it copies files. So a mistake is told
-            # after that, and a program that has ended by itself is started again to tell its own.
-            seen = True
-            for error in broken:
-                _say(f"{error}; what ran before goes on")
-            if not program.runs:
+        elif not reported:
+            # Skaffold hides output while it copies files. So errors are printed after that, and a
+            # program that has ended by itself is started again to print its own error.
+            reported = True
+            for error in errors:
+                _print(f"{error}; the program continues with the code before")
+            if not program.running:
                 program = await _Program.start(command)
     code = await program.end(None)
     return 128 - code if code < 0 else code
 
 
 async def _changes(
-    folders: Sequence[str], known: dict[Path, bytes | None], stop: asyncio.Event
+    folders: Sequence[str], digests: dict[Path, bytes | None], stop: asyncio.Event
 ) -> AsyncIterator[list[Path]]:
-    """Yield the files that differ from what is known; none if there was no change for a while."""
+    """Yield the files whose digests have changed; an empty list after a second without changes."""
     async for changes in awatch(
         *folders,
         watch_filter=PythonFilter(),
@@ -90,18 +90,18 @@ async def _changes(
         poll_delay_ms=_POLL_MILLISECONDS,
     ):
         found = _digests(Path(path) for _, path in changes)
-        changed = sorted(file for file in found if found[file] != known.get(file))
-        known = known | found
+        changed = sorted(file for file in found if found[file] != digests.get(file))
+        digests = digests | found
         if changed or not changes:
             yield changed
 
 
 class _Program:
-    """One run of the program. An end that nobody asked for is printed."""
+    """A run of the program. Its end is printed unless `end` caused it."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._asked = False
+        self._ending = False
         self._waiting = asyncio.ensure_future(self._wait())
 
     @classmethod
@@ -109,13 +109,13 @@ class _Program:
         return cls(await asyncio.create_subprocess_exec(*command, env=os.environ | _VARIABLES))
 
     @property
-    def runs(self) -> bool:
+    def running(self) -> bool:
         return self._process.returncode is None
 
     async def end(self, seconds: float | None) -> int:
-        """Stop it, by force after `seconds`, and return its exit code."""
-        self._asked = True
-        if self.runs:
+        """Send SIGTERM, and SIGKILL after `seconds`; return the exit code."""
+        self._ending = True
+        if self.running:
             self._process.terminate()
         try:
             return await asyncio.wait_for(asyncio.shield(self._waiting), seconds)
@@ -125,21 +125,21 @@ class _Program:
 
     async def _wait(self) -> int:
         code = await self._process.wait()
-        if code != 0 and not self._asked:
-            _say(f"the program ended with {code}; the next change starts it again")
+        if code != 0 and not self._ending:
+            _print(f"the program ended with {code}; the next change starts it again")
         return code
 
 
 def _digests(files: Iterable[Path]) -> dict[Path, bytes | None]:
-    """What the content of each file is told from; None where there is no such file."""
+    """Return a hash of each file's content; None for a file that does not exist."""
     return {file: sha256(file.read_bytes()).digest() if file.is_file() else None for file in files}
 
 
-def _forget_bytecode(files: Iterable[Path]) -> None:
-    """Remove what Python has compiled of these files.
+def _delete_bytecode(files: Iterable[Path]) -> None:
+    """Delete the compiled bytecode of these files.
 
-    It knows a file's date by the second only, and would take the file of a second save in the same
-    second, of the same length, for the first.
+    Python compares a file's length and its date in seconds, so it would use outdated bytecode of
+    a file that is saved twice in a second with the same length.
     """
     for file in files:
         Path(cache_from_source(file)).unlink(missing_ok=True)
@@ -156,7 +156,7 @@ def _syntax_error(file: Path) -> str | None:
 
 
 def _must_poll(folders: Iterable[str]) -> bool:
-    """Whether the system does not tell of changes, for example because its limit is reached."""
+    """Return whether files must be polled, for example because the inotify limit is reached."""
     try:
         next(watch(*folders, rust_timeout=1, yield_on_timeout=True))
     except (OSError, RuntimeError):
@@ -164,7 +164,7 @@ def _must_poll(folders: Iterable[str]) -> bool:
     return False
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(f"reload: {text}", file=sys.stderr, flush=True)
 
 

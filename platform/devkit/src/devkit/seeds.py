@@ -1,5 +1,7 @@
-"""Data that a new platform starts with: members register async functions `seed(platform)` under
-the entry-point group `slipway.seeds`."""
+"""Data for a new platform, loaded by its members.
+
+A member registers an async function `seed(platform)` under the entry-point group `slipway.seeds`.
+"""
 
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
@@ -11,9 +13,10 @@ __all__ = ["plant_seeds"]
 
 
 async def plant_seeds(platform: "Platform") -> list[str]:
-    """Calls every member's seed, once per data folder and database kind; returns their names.
+    """Call every member's seed, once per data folder and kind of database; return their names.
 
-    A seed that fails raises, and is called again at the next start: it must be idempotent.
+    An error of a seed is raised, and every seed is called again at the next start, so seeds must
+    be idempotent.
     """
     mark = platform.folder("seeded")
     if mark.exists():

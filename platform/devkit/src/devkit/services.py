@@ -1,4 +1,4 @@
-"""What the runner knows of each service: read from its settings' defaults, kept nowhere else."""
+"""Definitions of the services for local runs, read from the defaults of their settings."""
 
 import inspect
 import sys
@@ -14,12 +14,12 @@ from devkit.workspace import Member, Workspace
 if TYPE_CHECKING:
     from chassis import ServiceSettings
 
-__all__ = ["ServiceDefinition", "check_names", "nats_port", "read_services"]
+__all__ = ["ServiceDefinition", "check_names", "default_setting", "nats_port", "read_services"]
 
 
 @dataclass(frozen=True)
 class ServiceDefinition:
-    """A service as its settings.py describes it locally."""
+    """A service's package, ports, targets and whether it has a database."""
 
     name: str
     package: str
@@ -31,9 +31,13 @@ class ServiceDefinition:
 
 
 def read_services(workspace: Workspace) -> tuple[ServiceDefinition, ...]:
-    """Every service of the workspace, in the order of their HTTP ports."""
+    """Return every service of the workspace, sorted by HTTP port.
+
+    Raises:
+        DevkitError: a service's settings can't be imported.
+    """
     found = [
-        _read(member, name, value.split(":")[0].split(".")[0])
+        _read_service(member, name, value.split(":")[0].split(".")[0])
         for member in workspace.services
         for name, value in member.service_entry_points.items()
     ]
@@ -41,7 +45,7 @@ def read_services(workspace: Workspace) -> tuple[ServiceDefinition, ...]:
 
 
 def check_names(services: Iterable[ServiceDefinition], names: Iterable[str]) -> None:
-    """Raises DevkitError for a name that is no service's."""
+    """Raise DevkitError if a name is not the name of a service."""
     known = [service.name for service in services]
     for name in names:
         if name not in known:
@@ -49,23 +53,29 @@ def check_names(services: Iterable[ServiceDefinition], names: Iterable[str]) -> 
 
 
 def nats_port() -> int:
-    """The broker's port that services expect by default."""
+    """Return the broker's port in the services' default settings."""
     from chassis import ServiceSettings
 
-    return int(str(_default(ServiceSettings, "nats_url")).rsplit(":", 1)[1])
+    return int(str(default_setting(ServiceSettings, "nats_url")).rsplit(":", 1)[1])
 
 
-def _read(member: Member, name: str, package: str) -> ServiceDefinition:
+def default_setting(settings: "type[ServiceSettings]", field: str) -> Any:
+    """Return the default value of a setting."""
+    return settings.model_fields[field].get_default(call_default_factory=True, validated_data={})
+
+
+def _read_service(member: Member, name: str, package: str) -> ServiceDefinition:
     settings = _settings_type(member, package)
-    database = _default(settings, "database_url")
+    database = default_setting(settings, "database_url")
+    serves_grpc = "grpc_port" in inspect.get_annotations(settings)
     return ServiceDefinition(
         name=name,
         package=package,
         source_root=member.source_root,
-        http_port=_default(settings, "http_port"),
-        # A service that serves gRPC has a port of its own for it.
-        grpc_port=_default(settings, "grpc_port") if "grpc_port" in _own(settings) else None,
-        targets=dict(_default(settings, "targets")),
+        http_port=default_setting(settings, "http_port"),
+        # A service that serves gRPC overrides the default port of the chassis.
+        grpc_port=default_setting(settings, "grpc_port") if serves_grpc else None,
+        targets=dict(default_setting(settings, "targets")),
         has_database=bool(database.get_secret_value()),
     )
 
@@ -78,7 +88,7 @@ def _settings_type(member: Member, package: str) -> "type[ServiceSettings]":
     module = f"{package}.settings"
     try:
         content = vars(import_module(module))
-    except Exception as error:  # whatever a service's author wrote
+    except Exception as error:  # A service's code may raise anything.
         raise DevkitError(
             f"{module} can't be imported: {type(error).__name__}: {error}."
             f" A service keeps its settings in {member.relative}/src/{package}/settings.py."
@@ -95,11 +105,3 @@ def _settings_type(member: Member, package: str) -> "type[ServiceSettings]":
             f"{module} must define exactly one subclass of ServiceSettings, it defines {len(types)}"
         )
     return types[0]
-
-
-def _default(settings: "type[ServiceSettings]", field: str) -> Any:
-    return settings.model_fields[field].get_default(call_default_factory=True, validated_data={})
-
-
-def _own(settings: type) -> dict[str, Any]:
-    return inspect.get_annotations(settings)

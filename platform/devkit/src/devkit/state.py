@@ -1,4 +1,4 @@
-"""What a running platform tells other terminals: a file in its data folder."""
+"""The state of a running platform, in a file of its data folder that other terminals read."""
 
 import json
 import os
@@ -20,7 +20,7 @@ _NAME = "state.json"
 
 @dataclass(frozen=True)
 class ServiceState:
-    """One replica. `environment` are the variables it was given: its settings."""
+    """A replica, with the variables that its process was given."""
 
     name: str
     service: str
@@ -45,7 +45,7 @@ class ServerState:
 
 @dataclass(frozen=True)
 class PlatformState:
-    """Who runs it (a process id may be somebody else's later: its start time tells), and what."""
+    """The runner and its processes. `runner_started` tells a reused process id from the runner."""
 
     runner_pid: int
     runner_started: float
@@ -55,7 +55,7 @@ class PlatformState:
 
     @property
     def alive(self) -> bool:
-        """Whether the runner that wrote it still lives."""
+        """Whether the runner that wrote the file still lives."""
         import psutil
 
         try:
@@ -65,15 +65,15 @@ class PlatformState:
 
 
 def write_state(folder: Path, state: PlatformState) -> None:
-    """Replaces the file in one step."""
+    """Replace the file atomically."""
     draft = folder / f".{_NAME}.{os.getpid()}"
-    draft.touch(mode=0o600)  # settings may hold passwords
+    draft.touch(mode=0o600)  # Variables may contain passwords.
     draft.write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
     draft.replace(folder / _NAME)
 
 
 def read_state(folder: Path) -> PlatformState | None:
-    """The state in a data folder; None if there is none or it can't be read."""
+    """Return the state in a data folder; None if there is no valid file."""
     try:
         content: dict[str, Any] = json.loads((folder / _NAME).read_text(encoding="utf-8"))
         return PlatformState(
@@ -88,5 +88,5 @@ def read_state(folder: Path) -> PlatformState | None:
 
 
 def remove_state(folder: Path) -> None:
-    """The platform has ended."""
+    """Delete the file: the platform has ended."""
     (folder / _NAME).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Starts again what dies, with back-off."""
+"""Supervision: processes and servers that die are started again, with back-off."""
 
 import asyncio
 import time
@@ -37,25 +37,30 @@ class Server(Protocol):
 
 
 def back_off_seconds(failures: int) -> float:
-    """The wait after so many deaths in a row."""
+    """Return the wait before the next start, after this number of consecutive failures."""
     return float(min(_FIRST_SECONDS * 2 ** min(max(failures - 1, 0), 30), _LONGEST_SECONDS))
 
 
 async def supervise(
     processes: Sequence[ServiceProcess], report: Callable[[str, str], None]
 ) -> None:
-    """Runs until cancelled. `report` is told a process's name, and what happened to it."""
-    await asyncio.gather(*(_watch_over(process, report) for process in processes))
+    """Restart processes that die, until cancelled.
+
+    `report` is called with a process's name and what happened to it.
+    """
+    await asyncio.gather(*(_supervise_process(process, report) for process in processes))
 
 
 async def supervise_servers(
     servers: Mapping[str, Server], report: Callable[[str, str], None]
 ) -> None:
-    """The same for servers, by their names."""
-    await asyncio.gather(*(_keep_up(name, server, report) for name, server in servers.items()))
+    """Restart servers that die, until cancelled; like `supervise`."""
+    await asyncio.gather(
+        *(_supervise_server(name, server, report) for name, server in servers.items())
+    )
 
 
-async def _keep_up(name: str, server: Server, report: Callable[[str, str], None]) -> None:
+async def _supervise_server(name: str, server: Server, report: Callable[[str, str], None]) -> None:
     failures = 0
     started_at = time.monotonic()
     what = "ended"
@@ -75,7 +80,7 @@ async def _keep_up(name: str, server: Server, report: Callable[[str, str], None]
             what = str(error)
 
 
-async def _watch_over(process: ServiceProcess, report: Callable[[str, str], None]) -> None:
+async def _supervise_process(process: ServiceProcess, report: Callable[[str, str], None]) -> None:
     failures = 0
     while True:
         await asyncio.sleep(POLL_SECONDS)
@@ -84,7 +89,7 @@ async def _watch_over(process: ServiceProcess, report: Callable[[str, str], None
         run = process.pid
         code = process.exit_code
         if code in HOPELESS:
-            report(process.name, f"ended with code {code}; it waits for a change of its code")
+            report(process.name, f"ended with code {code}; a change of its code starts it again")
             while process.wanted and process.pid == run:
                 await asyncio.sleep(POLL_SECONDS)
             continue
@@ -93,7 +98,7 @@ async def _watch_over(process: ServiceProcess, report: Callable[[str, str], None
         wait = back_off_seconds(failures)
         report(process.name, f"ended with code {code}; starting it again in {wait:g} s")
         await asyncio.sleep(wait)
-        # Somebody may have started it, or stopped it for good, meanwhile.
+        # It may have been started or stopped during the wait.
         if process.wanted and not process.running and process.pid == run:
             process.restarts += 1
             process.start()

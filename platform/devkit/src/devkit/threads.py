@@ -1,4 +1,4 @@
-"""Work in a thread that nobody leaves behind."""
+"""Blocking work in a thread that ends before its caller does."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,10 @@ __all__ = ["run_to_its_end"]
 
 
 async def run_to_its_end(function: Callable[..., None], *arguments: Any) -> None:
-    """Call it in a thread. A thread can't be cancelled: who is cancelled waits for its end."""
+    """Call a function in a thread.
+
+    A thread cannot be cancelled, so a cancelled caller waits for the end of the call.
+    """
     call = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
     try:
         await asyncio.shield(call)

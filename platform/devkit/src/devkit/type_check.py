@@ -1,6 +1,6 @@
-"""Type-checks all members at once, each module under the name it is imported by.
+"""Type check of all members at once, each module under the name by which it is imported.
 
-mypy is told where packages begin, so that a `conftest.py` of one member is not another's.
+mypy gets the folders in which packages begin; otherwise it confuses the members' `conftest.py`.
 """
 
 import os
@@ -16,14 +16,14 @@ __all__ = ["check_types", "source_paths", "type_roots"]
 
 
 def source_paths(workspace: Workspace) -> list[Path]:
-    """What there is to check: each member's sources, all tests, and the root's conftest."""
+    """Return the paths to check: sources of the members, all tests, and the root's conftest."""
     sources = [member.source_root for member in workspace.members if member.packages]
     conftest = workspace.root / "conftest.py"
     return [*([conftest] if conftest.exists() else []), *sources, *workspace.tests]
 
 
 def type_roots(workspace: Workspace) -> list[Path]:
-    """The folders that import names start from: the members', contracts and parts in tests."""
+    """Return the folders from which names are imported: sources, contracts, and parts of tests."""
     roots = [member.source_root for member in workspace.members]
     roots += [root.path for root in find_proto_roots(workspace)]
     roots += [parts for tests in workspace.tests if (parts := tests / "parts").is_dir()]
@@ -31,7 +31,7 @@ def type_roots(workspace: Workspace) -> list[Path]:
 
 
 def check_types(workspace: Workspace, paths: Sequence[Path]) -> int:
-    """Runs mypy over `paths`, or over everything. Returns its exit code."""
+    """Run mypy over `paths`, by default over everything, and return its exit code."""
     roots = os.pathsep.join(str(path) for path in type_roots(workspace))
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--explicit-package-bases"]

@@ -1,4 +1,4 @@
-"""Which services must be restarted when files change."""
+"""Changed files, and the services that must be restarted because of them."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from devkit.workspace import Workspace
 __all__ = ["affected", "changed_services", "why_polling"]
 
 _POLL_MILLISECONDS = 1000
-# The library's own error for a limit of the system is a RuntimeError.
+# watchfiles raises a RuntimeError if a limit of the system is reached.
 _REFUSED = (OSError, RuntimeError)
 
 
@@ -20,12 +20,12 @@ async def changed_services(
     services: Sequence[ServiceDefinition],
     on_polling: Callable[[str], None],
 ) -> AsyncIterator[tuple[list[str], list[Path]]]:
-    """The services to restart and the files that changed, after each burst of changes.
+    """Yield the services to restart and the changed files, after each burst of changes.
 
-    Where the system does not tell of changes `on_polling` is called with the reason, and the files
-    are looked at once a second.
+    If the system does not report changes, `on_polling` is called with the reason, and the files
+    are polled once a second.
     """
-    shared = _shared(workspace)
+    shared = _shared_folders(workspace)
     folders = [*shared, *(service.source_root for service in services)]
     async for changes in _changes(folders, on_polling):
         files = [Path(path) for _, path in changes]
@@ -35,24 +35,24 @@ async def changed_services(
 
 
 def why_polling(folders: Sequence[Path]) -> str | None:
-    """Why the system would not tell of changes below these folders; None if it would."""
+    """Return why the system does not report changes in these folders; None if it does."""
     try:
         next(watch(*folders, rust_timeout=1, yield_on_timeout=True))
     except _REFUSED as error:
-        return _short(error)
+        return _without_paths(error)
     return None
 
 
 async def _changes(
     folders: Sequence[Path], on_polling: Callable[[str], None]
 ) -> AsyncIterator[Iterable[tuple[object, str]]]:
-    # A save is one burst of a few milliseconds; a checkout of another branch is one of many.
+    # Saving a file makes a burst of changes of a few milliseconds; a checkout makes a long one.
     only = PythonFilter()
     try:
         async for changes in awatch(*folders, watch_filter=only, step=30, debounce=400):
             yield changes
     except _REFUSED as error:
-        on_polling(_short(error))
+        on_polling(_without_paths(error))
     else:
         return
     async for changes in awatch(
@@ -61,15 +61,15 @@ async def _changes(
         yield changes
 
 
-def _short(error: Exception) -> str:
-    """What it says before it lists what it was about."""
+def _without_paths(error: Exception) -> str:
+    """Return the message without the list of paths at its end."""
     return str(error).split(" about [")[0]
 
 
 def affected(
     files: Iterable[Path], shared: Sequence[Path], services: Sequence[ServiceDefinition]
 ) -> list[str]:
-    """Only the services whose code changed; all of them for a file below a `shared` folder."""
+    """Return the services whose code changed; all services for a file in a `shared` folder."""
     names: dict[str, None] = {}
     for file in files:
         if any(file.is_relative_to(folder) for folder in shared):
@@ -80,6 +80,6 @@ def affected(
     return list(names)
 
 
-def _shared(workspace: Workspace) -> list[Path]:
+def _shared_folders(workspace: Workspace) -> list[Path]:
     members = [workspace.chassis, *([workspace.contracts] if workspace.contracts else [])]
     return [member.source_root for member in members]

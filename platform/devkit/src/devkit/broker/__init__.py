@@ -1,1 +1,1 @@
-"""The broker with least privilege: keys, and what each may do."""
+"""The broker with least privilege: a key for each service, and the permissions of each key."""

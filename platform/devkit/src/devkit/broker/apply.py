@@ -1,4 +1,4 @@
-"""Makes the streams of all services by their own commands, `python -m <service> broker apply`."""
+"""Creation of all services' streams, each by its own `python -m <service> broker apply`."""
 
 import os
 import subprocess
@@ -15,9 +15,10 @@ __all__ = ["apply_all", "apply_streams"]
 
 
 def apply_all(workspace: Workspace, options: Sequence[str] = ()) -> int:
-    """Apply for each service, with its output; the worst of the exit codes.
+    """Run `broker apply` of each service and return the highest exit code.
 
-    With this process's variables, which win, and those of the platform that runs here, if one does.
+    The commands get the variables of this process and, with lower precedence, those of the
+    platform that runs here.
 
     Raises:
         DevkitError: there are no services.
@@ -25,21 +26,21 @@ def apply_all(workspace: Workspace, options: Sequence[str] = ()) -> int:
     services = sorted(read_services(workspace), key=lambda service: service.name)
     if not services:
         raise DevkitError("there are no services; CONTRIBUTING.md says how to add one")
-    running = _running(workspace)
+    running = _environments_of_running_services(workspace)
     codes = []
     for service in services:
         print(f"{service.name}:", flush=True)
         environment = {**running.get(service.name, {}), **os.environ}
-        command = [*_command(service.package), *options]
+        command = [*_apply_command(service.package), *options]
         codes.append(subprocess.run(command, env=environment, cwd=workspace.root).returncode)
     return max(codes)
 
 
 def apply_streams(services: Iterable[tuple[str, Mapping[str, str]]]) -> None:
-    """Apply for services, given by their packages and variables, all at once.
+    """Run `broker apply` of services, given by package and variables, concurrently.
 
     Raises:
-        DevkitError: one failed; the text is what it said.
+        DevkitError: a command failed; the message contains its output.
     """
     with ThreadPoolExecutor() as pool:
         list(pool.map(_apply_quietly, services))
@@ -47,7 +48,7 @@ def apply_streams(services: Iterable[tuple[str, Mapping[str, str]]]) -> None:
 
 def _apply_quietly(service: tuple[str, Mapping[str, str]]) -> None:
     package, environment = service
-    command = _command(package)
+    command = _apply_command(package)
     done = subprocess.run(
         command, env=os.environ | environment, capture_output=True, encoding="utf-8"
     )
@@ -55,11 +56,11 @@ def _apply_quietly(service: tuple[str, Mapping[str, str]]) -> None:
         raise DevkitError(f"{' '.join(command[1:])} failed:\n{done.stderr or done.stdout}")
 
 
-def _command(package: str) -> list[str]:
+def _apply_command(package: str) -> list[str]:
     return [sys.executable, "-m", package, "broker", "apply"]
 
 
-def _running(workspace: Workspace) -> Mapping[str, Mapping[str, str]]:
+def _environments_of_running_services(workspace: Workspace) -> Mapping[str, Mapping[str, str]]:
     state = read_state(workspace.state)
     if state is None or not state.alive:
         return {}

@@ -10,26 +10,24 @@ from devkit.workspace import find_workspace
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="The broker with least privilege: a key per service, and what it may do.",
+    help="Keys, permissions and streams of the services at the broker.",
     no_args_is_help=True,
 )
 
 
 @app.command()
 def keys(
-    out: Annotated[Path, typer.Option(help="The folder of the keys; keep it out of the clone.")],
-    rotate: Annotated[
-        bool, typer.Option("--rotate", help="Make keys anew that are there already.")
-    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the keys; keep it out of the clone.")],
+    rotate: Annotated[bool, typer.Option("--rotate", help="Replace existing keys.")] = False,
     service: Annotated[
         list[str] | None,
-        typer.Option(help="Only this one, or release; may be repeated. All by default."),
+        typer.Option(help="A service, or release; may be repeated. Default: all."),
     ] = None,
     kubernetes: Annotated[
         bool, typer.Option("--kubernetes", help="Print the keys as Secrets, for kubectl apply -f -")
     ] = False,
 ) -> None:
-    """Make an nkey for each service and one for the release. Keys that are there are kept."""
+    """Make an nkey for each service and one for the release. Existing keys are kept."""
     from devkit.broker.keys import make_keys, names_of, secret_manifests
     from devkit.errors import WrongUsage
     from devkit.services import read_services
@@ -49,12 +47,12 @@ def keys(
 
 @app.command()
 def permissions(
-    keys: Annotated[Path, typer.Option(help="The folder that `slipway broker keys` has made.")],
+    keys: Annotated[Path, typer.Option(help="Folder that `slipway broker keys` has made.")],
     domain: Annotated[
         str, typer.Option(help="JetStream domain of the streams, as in APP_NATS_DOMAIN.")
     ] = "",
 ) -> None:
-    """Print the block `authorization` of the broker's configuration: every key and its rights."""
+    """Print the broker's `authorization` block: every key and its permissions."""
     from devkit.broker.keys import public_keys
     from devkit.broker.permissions import permissions_of_all
     from devkit.broker.server_config import authorization
@@ -69,9 +67,9 @@ def apply(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit with 1 if something differs.")
     ] = False,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for a broker that is away.")] = 30.0,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for an unavailable broker.")] = 30.0,
 ) -> None:
-    """Make the streams of all services, each by its own `python -m <service> broker apply`.
+    """Create or update the streams of all services by `python -m <service> broker apply`.
 
     APP_NATS_URL and APP_NATS_NKEY_SEED_FILE name the broker and the release's key.
     """

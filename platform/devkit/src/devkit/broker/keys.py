@@ -1,6 +1,7 @@
-"""One nkey per service, and one for the release: seeds in files of their owner, never committed.
+"""Files of nkeys: one key for each service and one for the release.
 
-The private half is the seed in `<name>.nk`, the public half that the broker knows is `<name>.pub`.
+`<name>.nk` holds the seed, which only its owner can read; `<name>.pub` holds the public key, which
+goes into the broker's configuration.
 """
 
 import os
@@ -20,7 +21,7 @@ _SECRET_KEY = "nkey.seed"
 
 @dataclass(frozen=True)
 class Key:
-    """The files of one key, and whether they were made now."""
+    """The files of one key, and what `make_keys` did to them."""
 
     name: str
     seed_file: Path
@@ -29,7 +30,7 @@ class Key:
 
 
 def make_keys(folder: Path, names: Iterable[str], *, rotate: bool = False) -> list[Key]:
-    """Make the keys that are missing in the folder; with `rotate`, each anew.
+    """Make the keys that are missing in the folder; with `rotate`, replace the existing ones.
 
     Raises:
         DevkitError: the folder or a file in it cannot be written or read.
@@ -42,16 +43,16 @@ def make_keys(folder: Path, names: Iterable[str], *, rotate: bool = False) -> li
 
 
 def public_keys(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """The public halves by name.
+    """Return the public keys by name.
 
     Raises:
-        DevkitError: one is missing, or is no user's public key.
+        DevkitError: a key is missing, or is not the public nkey of a user.
     """
-    return {name: _public_key(folder, name) for name in names}
+    return {name: _read_public_key(folder, name) for name in names}
 
 
 def secret_manifests(keys: Iterable[Key]) -> str:
-    """A Kubernetes Secret for each key, `<name>-nats`, as YAML documents."""
+    """Return a Kubernetes Secret named `<name>-nats` for each key, as YAML documents."""
     import yaml
 
     return yaml.safe_dump_all(
@@ -71,26 +72,26 @@ def secret_manifests(keys: Iterable[Key]) -> str:
 
 def _make_key(folder: Path, name: str, rotate: bool) -> Key:
     file = folder / f"{name}.nk"
-    there = file.exists()
-    if there and not rotate:
-        public = _public_half(file)
+    exists = file.exists()
+    if exists and not rotate:
+        public = _public_key_of_seed(file)
         _write(folder / f"{name}.pub", public, _PUBLIC_MODE)
         return Key(name, file, public, "kept")
     seed = _new_seed()
     _write(file, seed, _SEED_MODE)
-    public = _public_half(file)
+    public = _public_key_of_seed(file)
     _write(folder / f"{name}.pub", public, _PUBLIC_MODE)
-    return Key(name, file, public, "rotated" if there else "made")
+    return Key(name, file, public, "rotated" if exists else "made")
 
 
 def _write(file: Path, text: str, mode: int) -> None:
-    """Put a whole file in place: nobody reads half of one, or a seed before its mode is set."""
+    """Write a file atomically, so that no process reads a partial file or an unprotected seed."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as opened:
             opened.write(f"{text}\n")
-        temporary.chmod(mode)  # whatever the umask is
+        temporary.chmod(mode)  # The umask may have removed bits.
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
@@ -102,7 +103,7 @@ def _new_seed() -> str:
     return bytes(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)).decode("ascii")
 
 
-def _public_half(file: Path) -> str:
+def _public_key_of_seed(file: Path) -> str:
     import nkeys
 
     try:
@@ -110,11 +111,11 @@ def _public_half(file: Path) -> str:
         return bytes(pair.public_key).decode("ascii")
     except (nkeys.NkeysError, ValueError) as error:
         raise DevkitError(
-            f"{file} holds no nkey's seed: delete it, and a new one is made"
+            f"{file} does not contain an nkey's seed: delete it, and run the command again"
         ) from error
 
 
-def _public_key(folder: Path, name: str) -> str:
+def _read_public_key(folder: Path, name: str) -> str:
     file = folder / f"{name}.pub"
     try:
         public = _read(file)
@@ -123,7 +124,7 @@ def _public_key(folder: Path, name: str) -> str:
             f"there is no key of {name} in {folder}: `slipway broker keys --out {folder}` makes it"
         ) from error
     if not (public.startswith("U") and public.isalnum() and public.isascii()):
-        raise DevkitError(f"{file} holds no public nkey of a user")
+        raise DevkitError(f"{file} does not contain the public nkey of a user")
     return public
 
 
@@ -132,7 +133,7 @@ def _read(file: Path) -> str:
 
 
 def names_of(services: Iterable[str]) -> Iterator[str]:
-    """Whose keys there are: the services', and the release's.
+    """Yield the names of the keys: those of the services, and the release's.
 
     Raises:
         DevkitError: a service has the release's name.

@@ -1,4 +1,4 @@
-"""What each service may do at the broker, by what its code declares."""
+"""Permissions of each service at the broker, derived from what its code declares."""
 
 from chassis.events.release.permissions import (
     API,
@@ -14,7 +14,10 @@ __all__ = ["permissions_of", "permissions_of_all"]
 
 
 def permissions_of_all(platform: PlatformDescription, domain: str = "") -> dict[str, Permissions]:
-    """Those of each service by its name, and of the release. `domain` is that of the streams."""
+    """Return the permissions of each service and of the release, by name.
+
+    `domain` is the JetStream domain of the streams.
+    """
     api = f"$JS.{domain}.API" if domain else API
     allowed = {service.name: permissions_of(service, api) for service in platform.services}
     owners = [service.name for service in platform.services if service.publishes]
@@ -22,7 +25,7 @@ def permissions_of_all(platform: PlatformDescription, domain: str = "") -> dict[
 
 
 def permissions_of(service: ServiceDescription, api: str = API) -> Permissions:
-    """The subjects that the service may publish and subscribe."""
+    """Return the subjects that the service may publish and subscribe to."""
     listens = [
         Listener(
             each.type,

@@ -1,4 +1,4 @@
-"""The broker's configuration: its users, by the public halves of their keys."""
+"""The broker's configuration of users, each identified by its public key."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -7,15 +7,15 @@ from chassis.events.release.permissions import Permissions
 
 __all__ = ["authorization"]
 
-# A request to send events again is answered within seconds.
+# A service may answer a request to resend events for this long, although it takes seconds only.
 _ANSWER_TIME = "1m"
 _HEADER = """\
-# The broker's users by their public keys, and what each may do: for `include` in its configuration.
-# Made by `slipway broker permissions`. There is no secret in it."""
+# The broker's users, by public key, with their permissions; `include` it in its configuration.
+# Made by `slipway broker permissions`. It contains no secret."""
 
 
 def authorization(permissions: Mapping[str, Permissions], public_keys: Mapping[str, str]) -> str:
-    """The block `authorization` of a nats-server's configuration."""
+    """Return the `authorization` block of a nats-server's configuration."""
     users = "\n".join(_user(name, public_keys[name], permissions[name]) for name in permissions)
     return f"{_HEADER}\nauthorization {{\n  users: [\n{users}\n  ]\n}}\n"
 
@@ -36,5 +36,5 @@ def _user(name: str, public_key: str, permissions: Permissions) -> str:
 
 def _allowed(subjects: Iterable[str]) -> str:
     lines = "".join(f"\n          {json.dumps(subject)}" for subject in subjects)
-    # An empty list would allow everything.
+    # nats-server allows everything if the list is empty.
     return f"{{ allow: [{lines}\n        ] }}" if lines else '{ deny: [">"] }'

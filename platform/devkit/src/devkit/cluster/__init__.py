@@ -1,1 +1,1 @@
-"""Kubernetes as its users reach it: by kubectl and helm, and by whatever KUBECONFIG names."""
+"""Access to the Kubernetes cluster that KUBECONFIG names, by kubectl and helm."""

@@ -1,4 +1,4 @@
-"""Brings images to a registry that the cluster's nodes pull from."""
+"""Images for a cluster: built, tagged by their content, and pushed to a registry."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -14,10 +14,12 @@ _BUILT = "cluster"
 
 
 def push_images(workspace: Workspace, registry: str, extra: Sequence[str] = ()) -> str:
-    """Build the image of every service and `extra` ones, and push them; returns their tag.
+    """Build and push the image of every service and the `extra` ones; return their tag.
 
-    The tag is made from what is in the images: what has not changed is not pulled again. Raises
-    DevkitError if one can't be built or pushed.
+    The tag is a hash of the images, so that nodes do not pull unchanged images again.
+
+    Raises:
+        DevkitError: an image cannot be built or pushed.
     """
     members = pick_members(workspace, ()) + (pick_members(workspace, extra) if extra else [])
     built = [build_image(workspace, member, Order(_BUILT)) for member in members]
@@ -28,7 +30,7 @@ def push_images(workspace: Workspace, registry: str, extra: Sequence[str] = ()) 
 
 
 def push_as(workspace: Workspace, image: str, name: str, registry: str) -> str:
-    """Push an image under another name; returns that in the registry. Raises DevkitError."""
+    """Push an image under another name; return its name in the registry. Raises DevkitError."""
     run(docker(), "tag", image, name)
     return push_image(workspace, name, registry)
 

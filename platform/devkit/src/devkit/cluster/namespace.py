@@ -1,4 +1,4 @@
-"""A namespace of the cluster, and what is asked of kubectl and helm in it."""
+"""A namespace of the cluster, with the commands of kubectl and helm that act in it."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,18 +16,18 @@ PodSecurity = Literal["restricted", "baseline", "privileged"]
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod as the API server knows it."""
+    """A pod as the API server describes it."""
 
     name: str
     app: str
     address: str
-    """Empty as long as it has none."""
+    """The pod's IP address; empty until it has one."""
     ready: bool
     leaving: bool
 
 
 def why_unreachable() -> str | None:
-    """Why no cluster can be worked with; None if one answers."""
+    """Return why no cluster answers; None if one does."""
     try:
         run("kubectl", "version", "--request-timeout=5s", "--output=json", seconds=15)
     except DevkitError as error:
@@ -36,7 +36,7 @@ def why_unreachable() -> str | None:
 
 
 def check_cluster() -> None:
-    """Raises DevkitError if no cluster answers."""
+    """Raise DevkitError if no cluster answers."""
     if reason := why_unreachable():
         raise DevkitError(
             f"no cluster answers: {reason}\n"
@@ -46,7 +46,7 @@ def check_cluster() -> None:
 
 @dataclass(frozen=True)
 class Namespace:
-    """One namespace, by name; it need not exist yet."""
+    """A namespace by its name; `create` makes it."""
 
     name: str
 
@@ -59,7 +59,7 @@ class Namespace:
         return run("helm", "--namespace", self.name, *arguments, seconds=seconds)
 
     def create(self, security: PodSecurity, labels: Mapping[str, str] | None = None) -> None:
-        """Make it, with what its pods must keep to. Raises ToolFailed if it exists."""
+        """Create the namespace at a Pod Security level. Raises ToolFailed if it exists."""
         name = "pod-security.kubernetes.io"
         metadata = {
             "name": self.name,
@@ -72,7 +72,7 @@ class Namespace:
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, create=True)
 
     def delete(self, *, wait: bool = False) -> None:
-        """Remove it with all it holds. Nothing happens if there is none."""
+        """Delete the namespace with everything in it; do nothing if it does not exist."""
         run(
             "kubectl",
             *("delete", "namespace", self.name, "--ignore-not-found", f"--wait={wait}".lower()),
@@ -80,42 +80,46 @@ class Namespace:
         )
 
     def apply(self, *objects: Mapping[str, Any], create: bool = False) -> None:
-        """Bring these objects to the cluster. Raises ToolFailed."""
+        """Apply these objects to the cluster. Raises ToolFailed."""
         items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        # kubectl would ask for every schema of the cluster first, however simple the object is.
+        # Validation would download every schema of the cluster first, even for a simple object.
         verb = ("create", "--validate=false") if create else ("apply", "--server-side")
         self.kubectl(*verb, "--filename", "-", input=json.dumps(items))
 
     def read(self, *what: str) -> Any:
-        """What `kubectl get` answers, as JSON. Raises ToolFailed."""
+        """Return the answer of `kubectl get`, parsed from JSON. Raises ToolFailed."""
         return json.loads(self.kubectl("get", *what, "--output=json"))
 
     def pods(self, selector: str = "") -> list[Pod]:
-        """The pods that match a label selector, or all."""
+        """Return the pods that match a label selector; all pods by default."""
         return [_pod(item) for item in self.read("pods", "--selector", selector)["items"]]
 
     def wait_rolled_out(self, deployments: Iterable[str], seconds: float = 300) -> None:
-        """Wait until each has only pods of its newest kind, all ready. Raises ToolFailed."""
+        """Wait until each deployment has only ready pods of its newest revision.
+
+        Raises:
+            ToolFailed: a deployment is not rolled out after `seconds`.
+        """
         for name in deployments:
             arguments = ("rollout", "status", f"deployment/{name}", f"--timeout={seconds:g}s")
             self.kubectl(*arguments, seconds=seconds + 10)
 
     def why_not_ready(self) -> str:
-        """What the cluster says about pods that are not ready: for the text of an error."""
+        """Return events and logs of the pods that are not ready, for an error message."""
         lines = []
         for pod in self.pods():
             if not pod.ready and not pod.leaving:
-                lines += [f"{pod.name} is not ready:", *self._told_of(pod.name)]
+                lines += [f"{pod.name} is not ready:", *self._events_and_log(pod.name)]
         return "\n".join(lines)
 
-    def _told_of(self, pod: str) -> Sequence[str]:
+    def _events_and_log(self, pod: str) -> Sequence[str]:
         fields = ("--field-selector", f"involvedObject.name={pod}")
-        told = [f"  {event['message']}" for event in self.read("events", *fields)["items"]][-3:]
+        events = [f"  {event['message']}" for event in self.read("events", *fields)["items"]][-3:]
         try:
             log = self.kubectl("logs", pod, "--all-containers", "--tail=5")
         except ToolFailed:
-            return told
-        return [*told, *(f"  {line}" for line in log.splitlines())]
+            return events
+        return [*events, *(f"  {line}" for line in log.splitlines())]
 
 
 def _pod(item: Mapping[str, Any]) -> Pod:

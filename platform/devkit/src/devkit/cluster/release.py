@@ -1,4 +1,4 @@
-"""The whole platform in a namespace: a release of the umbrella chart."""
+"""A release of the umbrella chart: the whole platform in a namespace."""
 
 import json
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ _SECONDS = 420
 
 
 def chart_of(root: Path) -> Path:
-    """The umbrella chart of the workspace at this folder."""
+    """Return the folder of the umbrella chart of the workspace at `root`."""
     return root / "deploy" / "helm" / "slipway"
 
 
 def merged(*values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as helm merges several files of them: maps by their keys, the later one wins."""
+    """Merge values as helm merges files of values: maps by key, and later values win."""
     result: dict[str, Any] = {}
     for each in values:
         for key, value in each.items():
@@ -32,36 +32,36 @@ def merged(*values: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Release:
-    """A release of this name; it exists after `install`."""
+    """A helm release by its name; `install` makes it."""
 
     name: str
     namespace: Namespace
     chart: Path
 
     def install(self, values: Mapping[str, Any]) -> None:
-        """Install it, and wait until all of it is ready. Raises ToolFailed saying what is not."""
+        """Install the chart and wait until it is ready. Raises ToolFailed naming unready pods."""
         run("helm", "dependency", "build", str(self.chart), seconds=120)
         self._deploy("install", values)
 
     def upgrade(self, values: Mapping[str, Any]) -> None:
-        """Change these values, keep all others, and wait until all is ready. Raises ToolFailed."""
+        """Change these values, keep all others, and wait until ready. Raises ToolFailed."""
         self._deploy("upgrade", values, "--reset-then-reuse-values")
 
     def roll_back(self) -> None:
-        """Return to the revision before, and wait until all is ready. Raises ToolFailed."""
+        """Return to the previous revision and wait until it is ready. Raises ToolFailed."""
         self.namespace.helm("rollback", self.name, "--wait", f"--timeout={_SECONDS}s")
 
     def test(self) -> str:
-        """Run the chart's own tests. Raises ToolFailed; returns what helm says otherwise."""
+        """Run the chart's tests and return helm's output. Raises ToolFailed if one fails."""
         return self.namespace.helm("test", self.name, "--logs", f"--timeout={_SECONDS}s")
 
     def uninstall(self) -> None:
-        """Remove it; what it kept in volumes goes with the namespace."""
+        """Uninstall the release. Its volumes stay until the namespace is deleted."""
         self.namespace.helm("uninstall", self.name, "--ignore-not-found", "--wait")
 
     def _deploy(self, verb: str, values: Mapping[str, Any], *options: str) -> None:
         with TemporaryDirectory() as folder:
-            # JSON is YAML, too.
+            # JSON is valid YAML.
             file = Path(folder) / "values.yaml"
             file.write_text(json.dumps(values), encoding="utf-8")
             development = self.chart / "values-development.yaml"

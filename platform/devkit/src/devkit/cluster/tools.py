@@ -1,4 +1,4 @@
-"""Runs the command-line tools that a cluster is worked with; quotes what they say on failing."""
+"""Execution of command-line tools such as kubectl, with their output in errors."""
 
 import shutil
 import subprocess
@@ -17,11 +17,11 @@ _SHOWN_LINES = 15
 
 
 class ToolFailed(DevkitError):
-    """A tool ended with an error, or took too long; the text holds the end of what it said."""
+    """A tool failed or took too long; the message contains the end of its output."""
 
 
 def missing(tools: Sequence[str]) -> list[str]:
-    """A line for each of these tools that is not on the PATH, with where to get it."""
+    """Return a line for each of these tools that is not on the PATH, with where to get it."""
     return [
         f"{tool} is not on the PATH: {_INSTALL.get(tool, 'install it')}"
         for tool in tools
@@ -32,7 +32,9 @@ def missing(tools: Sequence[str]) -> list[str]:
 def run(*command: str, input: str | None = None, seconds: float | None = None) -> str:
     """Run a tool to its end and return its standard output.
 
-    Raises ToolFailed if it fails, or runs longer than `seconds`, and DevkitError if it is missing.
+    Raises:
+        ToolFailed: the tool failed, or ran for more than `seconds`.
+        DevkitError: the tool is not on the PATH.
     """
     if lines := missing(command[:1]):
         raise DevkitError(lines[0])
@@ -46,13 +48,13 @@ def run(*command: str, input: str | None = None, seconds: float | None = None) -
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ToolFailed(f"{_shown(command)} did not end in {seconds:g} s") from error
+        raise ToolFailed(f"{_shortened(command)} did not end in {seconds:g} s") from error
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise ToolFailed("\n".join([f"{_shown(command)} failed:", *said[-_SHOWN_LINES:]]))
+        raise ToolFailed("\n".join([f"{_shortened(command)} failed:", *said[-_SHOWN_LINES:]]))
     return done.stdout
 
 
-def _shown(command: Sequence[str]) -> str:
+def _shortened(command: Sequence[str]) -> str:
     line = " ".join(command)
     return line if len(line) <= 160 else f"{line[:157]}…"

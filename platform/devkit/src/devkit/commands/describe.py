@@ -1,4 +1,4 @@
-"""`slipway describe`: what the services' composition roots declare, as JSON."""
+"""`slipway describe`: the declarations of the services' composition roots, as JSON."""
 
 import json
 from dataclasses import asdict
@@ -14,12 +14,12 @@ __all__ = ["describe"]
 
 
 def describe(
-    service: Annotated[str | None, typer.Argument(help="Only this one; all by default.")] = None,
+    service: Annotated[str | None, typer.Argument(help="A service. Default: all.")] = None,
 ) -> None:
     """Print what the services declare, as JSON: ports, gRPC, events, settings, probes."""
     platform = describe_platform(find_workspace())
     described = asdict(platform)
-    del described["root"]  # where the clone lies is nothing that a service declares
+    del described["root"]  # The location of the clone is not declared by a service.
     if service is not None:
         found = platform.service(service)
         if found is None:

@@ -1,4 +1,4 @@
-"""`slipway doctor`."""
+"""`slipway doctor`: the checks of this machine, and of a cluster."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
@@ -19,24 +19,24 @@ __all__ = ["doctor"]
 
 def doctor(
     cluster: Annotated[
-        bool, typer.Option("--cluster", help="What images and a Kubernetes cluster need instead.")
+        bool, typer.Option("--cluster", help="Check what images and a Kubernetes cluster need.")
     ] = False,
 ) -> None:
-    """Say what is missing or wrong on this machine, and what to do."""
+    """Check this machine: what is missing or wrong, and what to do."""
     if cluster:
         from devkit.deployment_doctor.examination import examine_deployment, ways_to_deploy
 
         findings = examine_deployment()
-        _print(findings)
-        _print_ways(ways_to_deploy(findings))
+        _print_findings(findings)
+        _print_ways_to_deploy(ways_to_deploy(findings))
     else:
         findings = examine(find_workspace())
-        _print(findings)
-    if any(finding.needed and not finding.well for finding in findings):
+        _print_findings(findings)
+    if any(finding.needed and not finding.ok for finding in findings):
         raise typer.Exit(1)
 
 
-def _print(findings: Iterable[Finding]) -> None:
+def _print_findings(findings: Iterable[Finding]) -> None:
     table = _table()
     for finding in findings:
         table.add_row(_mark(finding), finding.about, Text(finding.found))
@@ -45,14 +45,14 @@ def _print(findings: Iterable[Finding]) -> None:
     console().print(table)
 
 
-def _print_ways(ways: Iterable["Way"]) -> None:
+def _print_ways_to_deploy(ways: Iterable["Way"]) -> None:
     table = _table()
     for way in ways:
         missing = f"missing: {', '.join(way.missing)}" if way.missing else "nothing is missing"
         table.add_row(way.name, missing)
     console().print("\nto deploy by")
     console().print(table)
-    console().print("the lines above say how to get what is missing, or how to do without it")
+    console().print("The findings above say how to install what is missing, or how to avoid it.")
 
 
 def _table() -> Table:
@@ -60,6 +60,6 @@ def _table() -> Table:
 
 
 def _mark(finding: Finding) -> str:
-    if finding.well:
+    if finding.ok:
         return "[green]ok[/green]"
     return "[red]wrong[/red]" if finding.needed else "[yellow]note[/yellow]"

@@ -1,4 +1,4 @@
-"""`slipway logs`: what the processes wrote, also after they have ended."""
+"""`slipway logs`: the output of the processes, also after they have ended."""
 
 import signal
 import time
@@ -21,25 +21,27 @@ _POLL_SECONDS = 0.05
 
 
 def logs(
-    service: Annotated[str | None, typer.Argument(help="Only this one; all by default.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is new.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of each.")] = 20,
+    service: Annotated[
+        str | None, typer.Argument(help="A service or server. Default: all.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines too.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines of each log.")] = 20,
 ) -> None:
-    """Show what the services, or one of them, have written."""
+    """Print the last lines of the services' logs."""
     ended = False
 
     def end(number: int, frame: FrameType | None) -> None:
         nonlocal ended
         ended = True
 
-    if follow:  # a KeyboardInterrupt may be raised where nobody passes it on, a flag stays set
+    if follow:  # A library may swallow a KeyboardInterrupt; a flag stays set.
         signal.signal(signal.SIGINT, end)
         signal.signal(signal.SIGTERM, end)
     chosen = choose_logs(find_workspace().state, service)
     printer = LinePrinter(chosen, console())
     tails = {name: LogTail(file) for name, file in chosen.items()}
     for name, file in chosen.items():
-        # To go on after the very line that was shown last, both are read by the same hand.
+        # One LogTail reads old and new lines, so that none is lost or repeated in between.
         read = deque(tails[name].new_lines(), lines) if follow else last_lines(file, lines)
         for line in read:
             printer.line(name, line)
@@ -51,13 +53,14 @@ def logs(
 
 
 def choose_logs(data: Path, service: str | None) -> Mapping[str, Path]:
-    """The log files of a data folder by the name of who wrote them, all replicas of a service.
+    """Return the log files of a data folder by process name; with `service`, those of its replicas.
 
-    Raises DevkitError if there are none, or none of `service`.
+    Raises:
+        DevkitError: there are no logs, or none of `service`.
     """
     files = {file.stem.removesuffix("-0"): file for file in current_logs(data)}
     for server in ("nats", "postgres"):
-        # Each kind of database has a folder of its own: the last one that was written to.
+        # Each kind of database has its own folder; the latest log is of the latest run.
         kinds = sorted(data.glob(f"{server}*/{server}.log"), key=lambda log: log.stat().st_mtime)
         if kinds:
             files[server] = kinds[-1]
@@ -76,7 +79,7 @@ def choose_logs(data: Path, service: str | None) -> Mapping[str, Path]:
 
 
 def last_lines(file: Path, count: int) -> list[str]:
-    """The end of a log file."""
+    """Return the last `count` lines of a file."""
     if count == 0:
         return []
     return file.read_text(errors="replace", encoding="utf-8").splitlines()[-count:]

@@ -1,6 +1,6 @@
-"""`slipway dead-letters`, `slipway events`, `slipway outbox`: the verbs of every service at once.
+"""`slipway dead-letters`, `slipway events`, `slipway outbox`: one command for all services.
 
-Each service answers by its own command, `python -m <service> … --json`.
+Each runs `python -m <service> … --json` of every running service and merges the answers.
 """
 
 import json
@@ -22,30 +22,30 @@ from devkit.workspace import Workspace, find_workspace
 
 __all__ = ["dead_letters", "events", "outbox"]
 
-_TIME_OUT = 60
+_TIMEOUT_SECONDS = 60
 _NOTE = (
-    "--service NAME selects one of the running services; without it, all are asked."
+    "--service NAME selects one of the running services; the default is all of them."
     " IDs, and verbs that change what one service consumes, need it."
 )
-_Service = Annotated[str | None, typer.Option("--service", help="Only this one; all by default.")]
+_Service = Annotated[str | None, typer.Option("--service", help="A service. Default: all.")]
 
 
 def dead_letters(context: typer.Context, service: _Service = None) -> None:
-    """Events nobody could handle, of every service that runs: list, show, redrive, drop;
+    """Operate on dead letters, events that no handler could process: list, show, redrive, drop;
     --service NAME selects one service.
     """
     _operate("dead-letters", context.args, service)
 
 
 def events(context: typer.Context, service: _Service = None) -> None:
-    """Events that services take in: status, lag, pause, resume, skip, start-over, retire;
+    """Operate on consumed events: status, lag, pause, resume, skip, start-over, retire;
     --service NAME selects one service.
     """
     _operate("events", context.args, service)
 
 
 def outbox(context: typer.Context, service: _Service = None) -> None:
-    """Events on their way into the streams: status, refused, resend, drop;
+    """Operate on events to be published: status, refused, resend, drop;
     --service NAME selects one service.
     """
     _operate("outbox", context.args, service)
@@ -53,12 +53,12 @@ def outbox(context: typer.Context, service: _Service = None) -> None:
 
 @dataclass
 class _Answer:
-    """What a service's own command printed and how it ended."""
+    """The output of a service's command, and its exit code."""
 
     service: str
     code: int
     rows: list[dict[str, Any]] = field(default_factory=list)
-    said: str = ""
+    messages: str = ""
 
 
 def _operate(noun: str, arguments: list[str], service: str | None) -> None:
@@ -66,21 +66,21 @@ def _operate(noun: str, arguments: list[str], service: str | None) -> None:
 
     asked = parse("slipway", [noun, *arguments], _NOTE)
     workspace = find_workspace()
-    platform = _Platform(workspace, _running(workspace))
+    platform = _Platform(workspace, _running_platform(workspace))
     if service is not None:
         platform.check(service)
-        raise typer.Exit(platform.exec(service, [noun, *arguments]))
-    if (of_one := _of_one_service(asked)) is not None:
-        raise WrongUsage(f"{of_one}: say which by --service NAME ({platform.names})")
+        raise typer.Exit(platform.run_on_terminal(service, [noun, *arguments]))
+    if (reason := _needs_one_service(asked)) is not None:
+        raise WrongUsage(f"{reason}: select it by --service NAME ({platform.names})")
     plain = [a for a in [noun, *arguments] if a not in ("--json", "--yes", "--dry-run")]
     if hasattr(asked, "dry_run"):
         raise typer.Exit(_change(platform, asked, plain))
-    answers = platform.ask([*plain, "--json"])
-    raise typer.Exit(_show(asked, answers))
+    answers = platform.run_quietly([*plain, "--json"])
+    raise typer.Exit(_print_answers(asked, answers))
 
 
-def _of_one_service(asked: Namespace) -> str | None:
-    """Why a verb is about one service only; None if it may be about all."""
+def _needs_one_service(asked: Namespace) -> str | None:
+    """Return why a verb needs --service; None if it works on all services."""
     if getattr(asked, "ids", None):
         return "IDs are those of one service"
     if asked.noun == "events" and hasattr(asked, "dry_run"):
@@ -91,25 +91,25 @@ def _of_one_service(asked: Namespace) -> str | None:
 def _change(platform: "_Platform", asked: Namespace, plain: list[str]) -> int:
     from chassis.exit_codes import FAILED, OK, USAGE
 
-    plans = platform.ask([*plain, "--dry-run", "--json"])
-    code = _show(asked, plans) if asked.dry_run or not asked.json else OK
-    of_them = [plan.service for plan in plans if plan.rows]
-    if asked.dry_run or not of_them:
+    plans = platform.run_quietly([*plain, "--dry-run", "--json"])
+    code = _print_answers(asked, plans) if asked.dry_run or not asked.json else OK
+    affected = [plan.service for plan in plans if plan.rows]
+    if asked.dry_run or not affected:
         return code
     if not asked.yes:
         if not sys.stdin.isatty():
             print(
-                "there is no terminal to ask on: give --yes; nothing was changed", file=sys.stderr
+                "nothing was changed: confirm with --yes, as there is no terminal", file=sys.stderr
             )
             return USAGE
-        if not typer.confirm(f"{asked.verb} in {', '.join(of_them)}?", err=True):
+        if not typer.confirm(f"{asked.verb} in {', '.join(affected)}?", err=True):
             return FAILED
-    done = platform.ask([*plain, "--yes", "--json"], of_them)
-    return _show(asked, done) if asked.json else _said(done)
+    done = platform.run_quietly([*plain, "--yes", "--json"], affected)
+    return _print_answers(asked, done) if asked.json else _print_messages(done)
 
 
-def _show(asked: Namespace, answers: Sequence[_Answer]) -> int:
-    """One table of all, and a line for each service that could not be asked."""
+def _print_answers(asked: Namespace, answers: Sequence[_Answer]) -> int:
+    """Print one table of all rows, then the messages; return the exit code."""
     from chassis.operations.command_line.table import as_json, notes, table
 
     rows = [{"service": answer.service, **row} for answer in answers for row in answer.rows]
@@ -119,31 +119,35 @@ def _show(asked: Namespace, answers: Sequence[_Answer]) -> int:
         for text in (table(rows), *notes(rows)):
             if text:
                 print(text, flush=True)
-    return _said(answers if hasattr(asked, "dry_run") else _without_empty(answers))
+    if not hasattr(asked, "dry_run"):
+        answers = _without_messages_of_no_rows(answers)
+    return _print_messages(answers)
 
 
-def _without_empty(answers: Sequence[_Answer]) -> Sequence[_Answer]:
-    """The answers, some of which have rows: the others lose their last line, which says that they
-    have none. Warnings before it stay."""
+def _without_messages_of_no_rows(answers: Sequence[_Answer]) -> Sequence[_Answer]:
+    """Drop each message that a service has no rows, if another service has rows.
+
+    That message is the last line of the answer; warnings before it stay.
+    """
     from chassis.exit_codes import NOTHING
 
     if not any(answer.rows for answer in answers):
         return answers
     return [
-        replace(answer, said="\n".join(answer.said.splitlines()[:-1]))
+        replace(answer, messages="\n".join(answer.messages.splitlines()[:-1]))
         if answer.code == NOTHING
         else answer
         for answer in answers
     ]
 
 
-def _said(answers: Sequence[_Answer]) -> int:
-    """Print what services said beside their rows; the worst of their exit codes."""
+def _print_messages(answers: Sequence[_Answer]) -> int:
+    """Print the services' messages to standard error; return the highest of their exit codes."""
     from chassis.exit_codes import NOTHING, OK
 
     for answer in answers:
-        for line in answer.said.splitlines():
-            if not line.startswith("{"):  # its log
+        for line in answer.messages.splitlines():
+            if not line.startswith("{"):  # A line of JSON belongs to the service's log.
                 print(
                     f"{answer.service}: {line.removeprefix(f'{answer.service}: ')}", file=sys.stderr
                 )
@@ -155,7 +159,7 @@ def _said(answers: Sequence[_Answer]) -> int:
 
 
 class _Platform:
-    """The services that run and have a database, asked by their own commands."""
+    """The running services that have a database, and their commands."""
 
     def __init__(self, workspace: Workspace, state: PlatformState) -> None:
         self._root = workspace.root
@@ -169,34 +173,36 @@ class _Platform:
 
     @property
     def names(self) -> str:
-        """The services that can be asked."""
+        """The names of these services, for a message."""
         return ", ".join(sorted(self._environments)) or "none"
 
     def check(self, service: str) -> None:
-        """Raises WrongUsage for a service that does not run here, or has no events."""
+        """Raise WrongUsage for a service that does not run here, or has no database."""
         if service in self._environments:
             return
         if service in self._packages:
-            cause = f"{service} is not run here"
+            cause = f"{service} does not run here"
         elif service in {definition.name for definition in self._definitions}:
             cause = f"{service} has no database, so it keeps no events"
         else:
             cause = f"there is no service {service}"
         raise WrongUsage(f"{cause}; there are: {self.names}")
 
-    def exec(self, service: str, arguments: list[str]) -> int:
-        """The service's own command, on this terminal."""
+    def run_on_terminal(self, service: str, arguments: list[str]) -> int:
+        """Run a service's command on this terminal and return its exit code."""
         return subprocess.run(
             self._command(service, arguments), env=self._environment(service), cwd=self._root
         ).returncode
 
-    def ask(self, arguments: list[str], services: Sequence[str] | None = None) -> list[_Answer]:
-        """The answers of services, of all by default, in the order of their names."""
-        asked = sorted(self._environments if services is None else services)
-        with ThreadPoolExecutor(max_workers=len(asked) or 1) as pool:
-            return list(pool.map(lambda service: self._ask(service, arguments), asked))
+    def run_quietly(
+        self, arguments: list[str], services: Sequence[str] | None = None
+    ) -> list[_Answer]:
+        """Run the command of these services, by default of all; return the answers by name."""
+        names = sorted(self._environments if services is None else services)
+        with ThreadPoolExecutor(max_workers=len(names) or 1) as pool:
+            return list(pool.map(lambda service: self._run_quietly(service, arguments), names))
 
-    def _ask(self, service: str, arguments: list[str]) -> _Answer:
+    def _run_quietly(self, service: str, arguments: list[str]) -> _Answer:
         from chassis.exit_codes import FAILED, UNAVAILABLE
 
         try:
@@ -207,14 +213,15 @@ class _Platform:
                 capture_output=True,
                 encoding="utf-8",
                 errors="replace",
-                timeout=_TIME_OUT,
+                timeout=_TIMEOUT_SECONDS,
             )
         except subprocess.TimeoutExpired:
-            return _Answer(service, UNAVAILABLE, said=f"no answer within {_TIME_OUT} s")
+            message = f"no answer within {_TIMEOUT_SECONDS} s"
+            return _Answer(service, UNAVAILABLE, messages=message)
         try:
             rows = json.loads(done.stdout) if done.stdout else []
         except ValueError:
-            return _Answer(service, done.returncode or FAILED, said=done.stderr or done.stdout)
+            return _Answer(service, done.returncode or FAILED, messages=done.stderr or done.stdout)
         return _Answer(service, done.returncode, rows, done.stderr)
 
     def _command(self, service: str, arguments: list[str]) -> list[str]:
@@ -224,7 +231,7 @@ class _Platform:
         return os.environ | {"APP_LOG_FORMAT": "json"} | self._environments[service]
 
 
-def _running(workspace: Workspace) -> PlatformState:
+def _running_platform(workspace: Workspace) -> PlatformState:
     state = read_state(workspace.state)
     if state is None or not state.alive:
         raise DevkitError("nothing runs; `slipway run` starts the platform")

@@ -1,4 +1,4 @@
-"""`slipway ps`: what runs, seen from another terminal."""
+"""`slipway ps`: the processes of the platform that runs in another terminal."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from devkit.console import console
-from devkit.readiness import Answer, ask
+from devkit.readiness import Answer, get_readiness
 from devkit.state import PlatformState, ServiceState, read_state
 from devkit.workspace import find_workspace
 
@@ -24,7 +24,7 @@ _PORT_WIDTH = 5
 
 
 def ps() -> None:
-    """Show what runs. Exit code 1 if nothing does, or if something isn't ready or is down."""
+    """Show the running processes. Exit with 1 unless all of them are ready."""
     state = read_state(find_workspace().state)
     if state is None or not state.alive:
         typer.echo("nothing runs; `slipway run` starts the platform")
@@ -35,13 +35,15 @@ def ps() -> None:
 
 
 async def state_table(state: PlatformState) -> tuple[Table, bool]:
-    """A row per process, and whether every service is ready and every server runs."""
-    answers = await asyncio.gather(*(ask(service.http_port) for service in state.services))
-    # One space between columns: all of them fit into a terminal of 80.
+    """Return a table with a row per process, and whether all services are ready and servers up."""
+    answers = await asyncio.gather(
+        *(get_readiness(service.http_port) for service in state.services)
+    )
+    # With one space between columns, all of them fit into a terminal of 80 characters.
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     names = [process.name for process in state.services]
     names += [server.name for server in state.servers]
-    # On a narrow terminal the other columns are cut first.
+    # Columns with a minimum width are cut last on a narrow terminal.
     table.add_column("service", no_wrap=True, min_width=max(map(len, names), default=0))
     table.add_column("state", no_wrap=True)
     for column in ("port", "grpc"):
@@ -58,7 +60,7 @@ async def state_table(state: PlatformState) -> tuple[Table, bool]:
         table.add_row(
             server.name, states[-1], port, "", "", "", *_measures(server.pid), "", str(server.pid)
         )
-    # Rarely anything is paused: a column of its own would not fit into 80.
+    # Paused types are rare, and a column for them would not fit into 80 characters.
     paused = {
         service.service: answer.paused_types
         for service, answer in zip(state.services, answers, strict=True)
@@ -86,7 +88,7 @@ def _service_row(service: ServiceState, state: str, answer: Answer) -> tuple[str
 
 
 def _count(number: int | None) -> str:
-    """What waits for an operator: none is right, any is red; nothing where it is not told."""
+    """Format a number of things that wait for an operator: red unless 0, empty if unknown."""
     if number is None:
         return ""
     return f"[red]{number}[/red]" if number else "0"
@@ -103,7 +105,7 @@ def _state(pid: int, alive: str) -> str:
 
 
 def _measures(pid: int) -> tuple[str, str]:
-    """How long it has been up, and its resident memory; empty if it is gone."""
+    """Return a process's time since its start and its memory; empty strings if it has ended."""
     try:
         process = psutil.Process(pid)
         seconds = int(time.time() - process.create_time())

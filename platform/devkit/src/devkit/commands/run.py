@@ -1,4 +1,4 @@
-"""`slipway run`: the platform in a terminal, until Ctrl-C."""
+"""`slipway run`: the platform in a terminal, until Ctrl-C is pressed."""
 
 import asyncio
 import os
@@ -24,33 +24,34 @@ _POLL_SECONDS = 0.5
 
 def run(
     replicas: Annotated[
-        list[str] | None, typer.Option(help="How many of a service: inventory=3")
+        list[str] | None, typer.Option(help="Number of a service's replicas: inventory=3")
     ] = None,
     leave_out: Annotated[
-        list[str] | None, typer.Option("--except", help="Leave a service to your IDE")
+        list[str] | None,
+        typer.Option("--except", help="Do not run this service; run it in your IDE"),
     ] = None,
     port: Annotated[
         list[str] | None, typer.Option(help="Move a port: orders.http=8181, nats=4333")
     ] = None,
     free_ports: Annotated[
-        bool, typer.Option("--free-ports", help="Free ports instead of the known ones")
+        bool, typer.Option("--free-ports", help="Use free ports instead of the default ports")
     ] = False,
     database: Annotated[
-        DatabaseKind, typer.Option(help="One file per service, or a PostgreSQL")
+        DatabaseKind, typer.Option(help="An SQLite file per service, or a PostgreSQL")
     ] = DatabaseKind.SQLITE,
     broker_keys: Annotated[
         bool,
-        typer.Option("--broker-keys", help="A key per service, with only the rights it needs"),
+        typer.Option("--broker-keys", help="Use a broker key per service, with least privilege"),
     ] = False,
     watch: Annotated[bool, typer.Option(help="Restart a service when its code changes")] = True,
 ) -> None:
-    """Start the platform and stay; Ctrl-C stops it."""
+    """Start the platform and run it until Ctrl-C."""
     output = console()
     printer = LinePrinter((), output)
     workspace = find_workspace()
     if not workspace.services:
         raise DevkitError("there are no services to run; CONTRIBUTING.md says how to add one")
-    # Log files are no terminal, but somebody reads along; a variable that is set wins.
+    # Services log JSON unless they write to a terminal, but these lines are shown on one.
     readable = {} if "APP_LOG_FORMAT" in os.environ else {"APP_LOG_FORMAT": "console"}
     options = PlatformOptions(
         data=workspace.state,
@@ -98,7 +99,7 @@ async def _start(platform: Platform, output: Console, printer: LinePrinter) -> N
         await platform.wait_ready()
     except DevkitError as error:
         output.print(str(error), markup=False)
-        output.print("The rest stays up; a service is started again when its code changes.")
+        output.print("The other processes stay up; a change of its code restarts a service.")
         while not await platform.is_ready():
             await asyncio.sleep(_POLL_SECONDS)
     output.print(f"[bold]ready in {time.monotonic() - began:.1f} s[/bold]; Ctrl-C stops all")
@@ -107,12 +108,12 @@ async def _start(platform: Platform, output: Console, printer: LinePrinter) -> N
             printer.event("runner", f"loaded {name}")
     except DevkitError as error:
         printer.event("runner", f"not loaded: {error}")
-    except Exception as error:  # a seed is anybody's code; the platform runs all the same
+    except Exception as error:  # A seed may raise anything, and the platform must still run.
         printer.event("runner", f"not loaded: {type(error).__name__}: {error}")
 
 
 def address_table(platform: Platform) -> Table:
-    """Every process with its addresses, which are never cut."""
+    """Return a table of every process with its addresses, which are never cut."""
     rows = [
         (p.name, p.http_url, "" if p.grpc_port is None else p.grpc_address)
         for p in platform.processes

@@ -1,4 +1,4 @@
-"""`slipway workspace …`: what the Makefile asks, so that it names no member."""
+"""`slipway workspace …`: facts and checks for the Makefile, which names no member."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from devkit.workspace import find_workspace
 
 __all__ = ["app"]
 
-app = typer.Typer(help="What the workspace is made of, and its checks.", no_args_is_help=True)
+app = typer.Typer(help="Facts and checks of the workspace's members.", no_args_is_help=True)
 
 
 @app.command()
@@ -28,7 +28,9 @@ def tests() -> None:
 
 @app.command()
 def types(
-    paths: Annotated[list[Path] | None, typer.Argument(help="Only these; all by default.")] = None,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files or folders. Default: all.")
+    ] = None,
 ) -> None:
     """Type-check all members at once (mypy)."""
     from devkit.type_check import check_types
@@ -38,27 +40,27 @@ def types(
 
 @app.command()
 def imports() -> None:
-    """Check who imports whom."""
+    """Check that imports keep the rules of the layers."""
     from devkit.import_rules import check_imports
 
     check_imports(find_workspace())
-    typer.echo("imports: every rule is kept")
+    typer.echo("imports: all rules are kept")
 
 
 @app.command()
 def migrations() -> None:
-    """Check that each migration works with the version before it."""
+    """Check that each migration works with the previous version of its service."""
     from devkit.migration_rules import check_migrations
 
     check_migrations(find_workspace())
-    typer.echo("migrations: each works with the version before it")
+    typer.echo("migrations: each works with the previous version")
 
 
 @app.command()
 def lock(
-    upgrade: Annotated[bool, typer.Option(help="Take the newest versions.")] = False,
+    upgrade: Annotated[bool, typer.Option(help="Lock the newest versions.")] = False,
 ) -> None:
-    """Make both lock files from the members' pyproject.toml."""
+    """Write both lock files from the members' pyproject.toml."""
     from devkit.locks import lock as make_locks
 
     make_locks(find_workspace(), upgrade=upgrade)

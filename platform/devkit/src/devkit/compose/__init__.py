@@ -1,1 +1,1 @@
-"""The platform in containers of this machine, by docker/compose.yaml."""
+"""The platform in containers on this machine, started from docker/compose.yaml."""

@@ -1,4 +1,4 @@
-"""`slipway compose …`."""
+"""`slipway compose …`: start and stop the platform in containers."""
 
 import typer
 
@@ -10,7 +10,7 @@ from devkit.workspace import find_workspace
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Run the platform in containers of this machine.")
+app = typer.Typer(help="Run the platform in containers on this machine.")
 
 
 @app.callback()
@@ -20,7 +20,7 @@ def root() -> None:
 
 @app.command()
 def secrets() -> None:
-    """Make the passwords that are missing in docker/.secrets."""
+    """Make missing passwords and keys in docker/.secrets."""
     workspace = find_workspace()
     folder = workspace.root / "docker/.secrets"
     made = make_secrets(describe_platform(workspace), folder)
@@ -30,7 +30,7 @@ def secrets() -> None:
 
 @app.command()
 def up() -> None:
-    """Start the platform, or what has changed of it, and return when every service is ready."""
+    """Start new and changed containers, and return when every service is ready."""
     workspace = find_workspace()
     project = Project(workspace.root)
     secrets()
@@ -41,7 +41,7 @@ def up() -> None:
 
 @app.command()
 def down(
-    volumes: bool = typer.Option(False, help="Delete what the broker and the database keep."),
+    volumes: bool = typer.Option(False, help="Delete the data of the broker and the database too."),
 ) -> None:
     """Stop the platform and remove its containers."""
     Project(find_workspace().root).down(volumes=volumes)

@@ -1,4 +1,4 @@
-"""The ports of this machine at which a project's services answer."""
+"""Ports on this machine at which the containers of services answer."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,7 +9,7 @@ __all__ = ["free_ports", "ports_of"]
 
 
 def ports_of(service: ServiceDescription) -> Iterator[tuple[str, int]]:
-    """Each port in the container, and the variable that names the one on this machine."""
+    """Yield each port in the container with the variable that sets its port on this machine."""
     prefix = service.name.upper().replace("-", "_")
     yield f"{prefix}_HTTP_PORT", service.http.port
     if service.grpc is not None:
@@ -17,5 +17,5 @@ def ports_of(service: ServiceDescription) -> Iterator[tuple[str, int]]:
 
 
 def free_ports(services: Iterable[ServiceDescription]) -> dict[str, str]:
-    """Variables for the project's files: a port for each, that nobody has now."""
+    """Return a free port for each of these variables."""
     return {variable: str(free_port()) for each in services for variable, _ in ports_of(each)}

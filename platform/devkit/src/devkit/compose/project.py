@@ -1,4 +1,4 @@
-"""A project of Docker Compose: docker/compose.yaml under a name of its own."""
+"""A project of Docker Compose made from docker/compose.yaml."""
 
 import json
 import re
@@ -20,11 +20,13 @@ _TAIL_LINES = 40
 
 @dataclass(frozen=True)
 class Project:
-    """The containers of `docker/compose.yaml` below `root`, with `compose.override.yaml` beside it.
+    """The containers of a workspace.
 
     Args:
-        name: of the project, before the names of its containers; that in the file by default.
-        environment: variables for the files, on top of this process's own.
+        root: the workspace's folder. `docker/compose.yaml` is read, and `compose.override.yaml`
+            next to it if there is one.
+        name: the project's name, which prefixes container names; by default that in the file.
+        environment: variables for the files, added to those of this process.
     """
 
     root: Path
@@ -32,17 +34,17 @@ class Project:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def up(self) -> None:
-        """Start everything and return when it is ready. Raises DevkitError with why it is not."""
+        """Start every service and return when all are ready. Raises DevkitError with the reason."""
         wait = ["--wait", f"--wait-timeout={_READY_SECONDS}"]
-        services = [name for name, service in self._services().items() if not _ends(service)]
+        services = [name for name, service in self._services().items() if not _is_job(service)]
         self.run("up", "--detach", "--quiet-pull", *wait, *services)
 
     def down(self, *, volumes: bool = False) -> None:
-        """Stop everything and remove it; the volumes stay unless `volumes`."""
+        """Stop and remove all containers; with `volumes`, delete the volumes too."""
         self.run("down", "--remove-orphans", *(["--volumes"] if volumes else []))
 
     def addresses(self) -> dict[str, str]:
-        """Host and port on this machine of each published port, by "service port"."""
+        """Return the address on this machine of each published port, by "service port"."""
         return {
             f"{container['Service']} {port['TargetPort']}": f"{port['URL']}:{port['PublishedPort']}"
             for container in self._containers()
@@ -51,11 +53,11 @@ class Project:
         }
 
     def logs(self) -> str:
-        """What all containers have written, jobs included."""
+        """Return the output of all containers, jobs included."""
         return self.run("logs", "--no-color", "--timestamps")
 
     def memory(self) -> dict[str, int]:
-        """What each service takes now, in bytes, without the page cache; by service."""
+        """Return the memory of each service in bytes, without the page cache."""
         services = {container["ID"][:12]: container["Service"] for container in self._containers()}
         command = [docker(), "stats", "--no-stream", "--format", "{{.ID}} {{.MemUsage}}"]
         found: dict[str, int] = {}
@@ -65,15 +67,16 @@ class Project:
         return dict(sorted(found.items()))
 
     def run(self, *arguments: str) -> str:
-        """`docker compose` with these arguments: its standard output.
+        """Run `docker compose` with these arguments and return its standard output.
 
-        Raises DevkitError with the end of its standard error.
+        Raises:
+            DevkitError: it failed; the message contains the end of its standard error.
         """
         return _output([*self._command(), *arguments], {**build_environment(), **self.environment})
 
     def _command(self) -> list[str]:
         name = ["--project-name", self.name] if self.name else []
-        # Compose looks for the override by itself only where it is told no file.
+        # Compose finds the override by itself only if no --file is given.
         folder = self.root / "docker"
         override = folder / "compose.override.yaml"
         files = [folder / "compose.yaml", *([override] if override.exists() else [])]
@@ -89,7 +92,7 @@ class Project:
 
 
 def _output(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Standard output of a command of Docker, whose progress is shown where somebody looks."""
+    """Return a command's standard output; show its progress if standard error is a terminal."""
     shown = sys.stderr.isatty()
     done = subprocess.run(
         command,
@@ -106,12 +109,12 @@ def _output(command: Sequence[str], environment: Mapping[str, str]) -> str:
 
 
 def _bytes(text: str) -> int:
-    """A size as Docker prints it: 83.12MiB."""
+    """Parse a size as Docker prints it, for example 83.12MiB."""
     found = re.fullmatch(r"([0-9.]+)([KMGT]i)?B", text)
     assert found is not None, text
     return int(float(found[1]) * 1024 ** ("KMGT".index(found[2][0]) + 1 if found[2] else 0))
 
 
-def _ends(service: Mapping[str, Any]) -> bool:
-    """Whether it is a job: what stays is started again unless it is stopped."""
+def _is_job(service: Mapping[str, Any]) -> bool:
+    """Return whether the container is meant to end: services restart unless stopped."""
     return service.get("restart") != "unless-stopped"

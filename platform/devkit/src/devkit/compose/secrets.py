@@ -1,9 +1,11 @@
-"""Passwords and keys of the platform in containers: made once, kept in docker/.secrets, never
-committed.
+"""Passwords and keys of the platform in containers. Git ignores their folder, docker/.secrets.
 
-postgres.env                          POSTGRES_PASSWORD, the superuser's
+postgres.env                          POSTGRES_PASSWORD of the superuser
+grafana.password                      the password of Grafana's administrator
 databases/NAME/{owner,service}        passwords of a database's two roles
-NAME/{owner,service}/APP_DATABASE_URL the same in the URLs that the containers get
+NAME/{owner,service}/APP_DATABASE_URL URLs with these passwords, for the containers
+nats/                                 broker keys and the broker's configuration of its users
+NAME/nkey.seed                        the seed of a service's broker key
 """
 
 import secrets
@@ -20,38 +22,40 @@ _BYTES = 24
 
 
 def make_secrets(platform: PlatformDescription, folder: Path) -> list[Path]:
-    """Makes what is missing in `folder` and leaves what is there; returns the files made.
+    """Make the files that are missing in `folder`, and return them.
 
-    The folder is its owner's only. The files in it are everybody's: a container reads its own,
-    mounted one by one, as a user that has no name on this machine.
+    Only the owner can enter the folder. Its files are readable by all users, because a container
+    reads the files mounted into it as a user that this machine does not know.
     """
     made: list[Path] = []
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    _make(folder / "postgres.env", f"POSTGRES_PASSWORD={_password()}\n", made)
-    _make(folder / "grafana.password", _password(), made)
+    _read_or_make(folder / "postgres.env", f"POSTGRES_PASSWORD={_password()}\n", made)
+    _read_or_make(folder / "grafana.password", _password(), made)
     for service in platform.services:
         if service.database:
             for role, user in (("owner", f"{service.name}_owner"), ("service", service.name)):
-                password = _make(folder / "databases" / service.name / role, _password(), made)
+                password = _read_or_make(
+                    folder / "databases" / service.name / role, _password(), made
+                )
                 url = f"postgresql://{user}:{password}@postgres/{service.name}"
-                _make(folder / service.name / role / "APP_DATABASE_URL", url, made)
-    _make_keys(platform, folder, made)
+                _read_or_make(folder / service.name / role / "APP_DATABASE_URL", url, made)
+    _make_broker_keys(platform, folder, made)
     return made
 
 
-def _make_keys(platform: PlatformDescription, folder: Path, made: list[Path]) -> None:
+def _make_broker_keys(platform: PlatformDescription, folder: Path, made: list[Path]) -> None:
     allowed = permissions_of_all(platform)
     keys = folder / "nats"
     for key in make_keys(keys, allowed):
         seed = key.seed_file.read_text(encoding="utf-8")
-        _make(folder / key.name / "nkey.seed", seed, made)
+        _read_or_make(folder / key.name / "nkey.seed", seed, made)
     file = keys / "permissions.conf"
     file.write_text(authorization(allowed, public_keys(keys, allowed)), encoding="utf-8")
 
 
-def _make(file: Path, content: str, made: list[Path]) -> str:
-    """What the file holds, which is `content` if there was none."""
+def _read_or_make(file: Path, content: str, made: list[Path]) -> str:
+    """Return the file's content; write `content` first if there is no file."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content, encoding="utf-8")

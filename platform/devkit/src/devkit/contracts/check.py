@@ -1,4 +1,4 @@
-"""Everything that must hold before a change of the contracts lands."""
+"""Checks of the contracts: style, compatibility with the released ones, generated code."""
 
 import tempfile
 from pathlib import Path
@@ -22,14 +22,14 @@ __all__ = ["breaking_problems", "check", "drift", "release"]
 
 
 def check(workspace: Workspace) -> None:
-    """Raises DevkitError with every problem and what to do about each kind."""
+    """Raise DevkitError with every problem, and with what to do about each kind of problem."""
     sections = []
     if style := lint_problems(workspace):
         sections.append(("The contracts' style (buf lint); change the .proto files:", style))
-    sections += _against_release(workspace)
+    sections += _release_problems(workspace)
     if drifted := drift(workspace):
         sections.append(
-            ("The generated code is not what the .proto files say; run `make contracts`:", drifted)
+            ("The generated code differs from the .proto files; run `make contracts`:", drifted)
         )
     if sections:
         raise DevkitError(
@@ -39,30 +39,33 @@ def check(workspace: Workspace) -> None:
 
 
 def release(workspace: Workspace) -> Path:
-    """Takes the contracts as released: writes the baseline and returns its file.
+    """Release the contracts: write the baseline and return its file.
 
-    Raises DevkitError if they break what was released before.
+    Raises:
+        DevkitError: the contracts are incompatible with those released before.
     """
     if problems := breaking_problems(workspace):
-        raise DevkitError("\n".join(["Released contracts are broken; undo that first:", *problems]))
+        raise DevkitError(
+            "\n".join(["The contracts break released ones; undo these changes first:", *problems])
+        )
     file = baseline_file(workspace)
-    # Without comments and positions, so that only a change of meaning changes it.
+    # Source info is left out, so that a new comment or line does not change the file.
     file.write_bytes(build_image(workspace, "--exclude-source-info"))
     return file
 
 
 def breaking_problems(workspace: Workspace) -> list[str]:
-    """What the contracts break of those that have been released."""
+    """Return a line for each incompatibility with the released contracts."""
     file = baseline_file(workspace)
     image = build_image(workspace)
     problems = list(wrong_keys(parse_image(image)))
-    # With all contracts gone nobody is left to rely on them: a new platform begins.
+    # A new platform begins by deleting the sample's contracts, on which no service relies then.
     if not file.exists() or not has_contracts(workspace):
         return problems
     with tempfile.TemporaryDirectory() as folder:
         current = Path(folder) / "image.binpb"
         current.write_bytes(image)
-        # Relative to the workspace: buf reads a # in a path as the start of options.
+        # buf runs in the workspace. An absolute path may contain a #, which buf reads as options.
         released = file.relative_to(workspace.root)
         against = ("--against", str(released), "--exclude-imports")
         code, said = run_buf(workspace, "breaking", str(current), *against)
@@ -75,7 +78,7 @@ def breaking_problems(workspace: Workspace) -> list[str]:
 
 
 def drift(workspace: Workspace) -> list[str]:
-    """Every generated file that is missing, left over, or not what would be generated now."""
+    """Return a line for each generated file that is missing, differs, or has no .proto file."""
     roots = find_proto_roots(workspace)
     problems = []
     for root, files in render(roots).items():
@@ -87,23 +90,23 @@ def drift(workspace: Workspace) -> list[str]:
             elif file.read_bytes() != content:
                 problems.append(f"{place / name} differs")
         left_over = sorted(generated_files(root) - files.keys())
-        problems += [f"{place / name} has no .proto any more" for name in left_over]
+        problems += [f"{place / name} has no .proto file" for name in left_over]
     return problems
 
 
-def _against_release(workspace: Workspace) -> list[tuple[str, list[str]]]:
+def _release_problems(workspace: Workspace) -> list[tuple[str, list[str]]]:
     if not has_contracts(workspace):
         return []
     file = baseline_file(workspace)
     if not file.exists():
         what = f"{file.relative_to(workspace.root)} is missing"
-        return [("There is no image of the released contracts; get it back, or make the first one"
+        return [("There is no image of the released contracts; restore it, or make the first one"
                  " with `make contracts-release`:", [what])]  # fmt: skip
     if problems := breaking_problems(workspace):
         return [
             (
-                "Released contracts are broken (others rely on them); undo it, or make a v2 beside"
-                " the old one:",
+                "The contracts break released ones, on which other services rely; undo the change,"
+                " or add a package v2:",
                 problems,
             )
         ]

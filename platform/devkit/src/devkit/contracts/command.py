@@ -1,4 +1,4 @@
-"""`slipway contracts …`."""
+"""`slipway contracts …`: generated code, checks and releases of the contracts."""
 
 import typer
 
@@ -11,7 +11,7 @@ app = typer.Typer(help="Generate, check and release the contracts.", no_args_is_
 
 @app.command("generate")
 def generate_command() -> None:
-    """Generate the code beside the .proto files."""
+    """Generate the code of the .proto files, next to them."""
     from devkit.contracts.generate import generate
 
     workspace = find_workspace()
@@ -24,16 +24,16 @@ def generate_command() -> None:
 
 @app.command("check")
 def check_command() -> None:
-    """Check style, compatibility with what is released, and the generated code."""
+    """Check style, compatibility with the released contracts, and the generated code."""
     from devkit.contracts.check import check
 
     check(find_workspace())
-    typer.echo("contracts: in style, compatible, and the generated code is theirs")
+    typer.echo("contracts: in style, compatible, generated code up to date")
 
 
 @app.command("release")
 def release_command() -> None:
-    """Take the contracts as released: later changes must not break them."""
+    """Release the contracts: later changes must not break them."""
     from devkit.contracts.check import release
 
     workspace = find_workspace()

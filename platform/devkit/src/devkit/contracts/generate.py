@@ -1,7 +1,7 @@
-"""Generates the contracts' code beside the .proto files.
+"""Code generation: the contracts' Python modules, written next to the .proto files.
 
-For each file `x.proto`: `x_pb2.py` and `x_pb2.pyi`, for one with services `x_pb2_grpc.py` and
-`x_pb2_grpc.pyi` too. For each folder an `__init__.py` that re-exports what is in it.
+A file `x.proto` gets `x_pb2.py` and `x_pb2.pyi`, and if it has services `x_pb2_grpc.py` and
+`x_pb2_grpc.pyi`. Each folder gets an `__init__.py` that re-exports the names of its modules.
 """
 
 import shutil
@@ -25,7 +25,7 @@ _PATTERNS = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
 
 
 def generate(workspace: Workspace) -> list[Path]:
-    """Writes the code, takes away what has no .proto any more; returns the files it changed."""
+    """Write the code and delete modules without a .proto file; return the changed files."""
     roots = find_proto_roots(workspace)
     changed = []
     for root, files in render(roots).items():
@@ -41,7 +41,7 @@ def generate(workspace: Workspace) -> list[Path]:
 
 
 def render(roots: Sequence[ProtoRoot]) -> dict[Path, dict[str, bytes]]:
-    """The content of each generated file by root and name; nothing is written."""
+    """Return the content of each generated file by root and name, without writing it."""
     names = [name for root in roots for name in root.files]
     if not names:
         return {}
@@ -52,7 +52,7 @@ def render(roots: Sequence[ProtoRoot]) -> dict[Path, dict[str, bytes]]:
 
 
 def generated_files(root: Path) -> set[str]:
-    """The names of the generated modules below a root, those of a deleted .proto too."""
+    """Return the names of the generated modules below a root, also those without a .proto file."""
     return {
         file.relative_to(root).as_posix() for pattern in _PATTERNS for file in root.rglob(pattern)
     }
@@ -62,15 +62,15 @@ def _generate_into(
     out: Path, roots: Sequence[ProtoRoot], names: Sequence[str]
 ) -> list[FileDescriptorProto]:
     descriptor_set = out / "descriptors.binpb"
-    mypy = f"--plugin=protoc-gen-mypy={_script('protoc-gen-mypy')}"
+    mypy = f"--plugin=protoc-gen-mypy={_installed_program('protoc-gen-mypy')}"
     outputs = [f"--descriptor_set_out={descriptor_set}", f"--python_out={out}"]
-    _protoc(roots, names, mypy, *outputs, f"--mypy_out=quiet:{out}")
+    _run_protoc(roots, names, mypy, *outputs, f"--mypy_out=quiet:{out}")
     descriptors = list(FileDescriptorSet.FromString(descriptor_set.read_bytes()).file)
     with_services = [file.name for file in descriptors if file.service]
     if with_services:
-        mypy = f"--plugin=protoc-gen-mypy_grpc={_script('protoc-gen-mypy_grpc')}"
+        mypy = f"--plugin=protoc-gen-mypy_grpc={_installed_program('protoc-gen-mypy_grpc')}"
         outputs = [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"]
-        _protoc(roots, with_services, mypy, *outputs)
+        _run_protoc(roots, with_services, mypy, *outputs)
     return descriptors
 
 
@@ -83,11 +83,11 @@ def _files_of(
         for file in sorted(stem.parent.glob(f"{stem.name}_pb2*")):
             files[file.relative_to(out).as_posix()] = file.read_bytes()
     own = [file for file in descriptors if file.name in root.files]
-    return files | {name: text.encode() for name, text in _inits(root.path, own).items()}
+    return files | {name: text.encode() for name, text in _init_files(root.path, own).items()}
 
 
-def _inits(root: Path, descriptors: Sequence[FileDescriptorProto]) -> Mapping[str, str]:
-    """An `__init__.py` per package, one for each folder above it, and the markers of typed code."""
+def _init_files(root: Path, descriptors: Sequence[FileDescriptorProto]) -> Mapping[str, str]:
+    """Return an `__init__.py` for each package and each folder above it, and a `py.typed`."""
     inits: dict[str, str] = {}
     by_package: dict[str, list[FileDescriptorProto]] = {}
     for descriptor in descriptors:
@@ -97,7 +97,7 @@ def _inits(root: Path, descriptors: Sequence[FileDescriptorProto]) -> Mapping[st
         inits[f"{parts[0]}/py.typed"] = ""
         for depth in range(1, len(parts)):
             name = "/".join(parts[:depth]) + "/__init__.py"
-            # A folder above may hold a package of its own, or what somebody wrote by hand.
+            # A folder above may be a package with its own contracts, or have a hand-written file.
             written = (root / name).exists() and not (root / name).read_text(
                 encoding="utf-8"
             ).startswith(HEADER)
@@ -107,7 +107,7 @@ def _inits(root: Path, descriptors: Sequence[FileDescriptorProto]) -> Mapping[st
     return inits
 
 
-def _script(name: str) -> str:
+def _installed_program(name: str) -> str:
     beside = Path(sysconfig.get_path("scripts")) / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
@@ -115,7 +115,7 @@ def _script(name: str) -> str:
     return found
 
 
-def _protoc(roots: Sequence[ProtoRoot], files: Iterable[str], *options: str) -> None:
+def _run_protoc(roots: Sequence[ProtoRoot], files: Iterable[str], *options: str) -> None:
     import grpc_tools
 
     well_known = Path(grpc_tools.__file__).parent / "_proto"

@@ -1,4 +1,4 @@
-"""The contracts compiled by buf into one image, and the released one."""
+"""Images (compiled sets of .proto files) of the current and the released contracts, by buf."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def has_contracts(workspace: Workspace) -> bool:
-    """Whether there are promises between services; none where they have all been deleted."""
+    """Return whether the workspace has contracts; False after all have been deleted."""
     member = workspace.contracts
     if member is None:
         return False
@@ -31,14 +31,18 @@ def has_contracts(workspace: Workspace) -> bool:
 
 
 def baseline_file(workspace: Workspace) -> Path:
-    """Where the image of what has been released is kept."""
+    """Return the file of the released contracts' image. Raises DevkitError without contracts."""
     if workspace.contracts is None:
         raise DevkitError(f"{workspace.root} has no member contracts, so nothing is released")
     return workspace.contracts.path / "baseline.binpb"
 
 
 def build_image(workspace: Workspace, *arguments: str) -> bytes:
-    """The image of all contracts but those of tests. Raises DevkitError if they don't compile."""
+    """Return the image of all contracts except those of tests.
+
+    Raises:
+        DevkitError: the contracts don't compile.
+    """
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "image.binpb"
         code, said = run_buf(workspace, "build", "--output", str(output), *arguments)
@@ -48,25 +52,25 @@ def build_image(workspace: Workspace, *arguments: str) -> bytes:
 
 
 def parse_image(image: bytes) -> FileDescriptorSet:
-    """Its descriptors, with the options of slipway.v1 known."""
-    import slipway.v1  # noqa: F401  registers its options
+    """Return an image's descriptors, with the options of slipway.v1 decoded."""
+    import slipway.v1  # noqa: F401  The import registers its options.
 
     return FileDescriptorSet.FromString(image)
 
 
 def lint_problems(workspace: Workspace) -> list[str]:
-    """What `buf lint` has to say, one `file:line:column: what` each."""
+    """Return the problems found by `buf lint`, each as `file:line:column: what`."""
     code, said = run_buf(workspace, "lint")
     return said.splitlines() if code != 0 else []
 
 
 def run_buf(workspace: Workspace, command: str, *arguments: str) -> tuple[int, str]:
-    """Runs buf over the members that hold contracts. Returns its exit code and what it said."""
+    """Run buf over the members with contracts; return its exit code and output."""
     buf = Path(sysconfig.get_path("scripts")) / "buf"
     if not buf.exists():
         raise DevkitError("buf is not installed in this environment. Run `make setup`.")
     done = subprocess.run(
-        [str(buf), command, *arguments, "--config", _config(workspace)],
+        [str(buf), command, *arguments, "--config", _buf_config(workspace)],
         cwd=workspace.root,
         capture_output=True,
         encoding="utf-8",
@@ -76,7 +80,7 @@ def run_buf(workspace: Workspace, command: str, *arguments: str) -> tuple[int, s
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
-def _config(workspace: Workspace) -> str:
+def _buf_config(workspace: Workspace) -> str:
     sources = {member.source_root for member in workspace.members}
     modules = [
         {"path": root.path.relative_to(workspace.root).as_posix()}
@@ -88,7 +92,7 @@ def _config(workspace: Workspace) -> str:
             "version": "v2",
             "modules": modules,
             "lint": {"use": ["STANDARD"]},
-            # A method may begin to only read; that it ceases to is found in reading_methods.py.
+            # buf refuses every change of the level; reading_methods.py refuses harmful ones.
             "breaking": {"use": ["FILE"], "except": ["RPC_SAME_IDEMPOTENCY_LEVEL"]},
         }
     )

@@ -1,4 +1,4 @@
-"""The `__init__.py` of a package of contracts: everything in it under its own name."""
+"""The `__init__.py` of a package of contracts, which re-exports every name in it."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,10 +12,13 @@ _LINE = 100
 
 
 def package_init(package: str, files: Sequence[FileDescriptorProto]) -> str:
-    """The source text: messages, enums with their values, extensions and, per service X, `X` (the
-    descriptor), `XStub` and, for the type checker, `XAsyncStub`."""
-    modules = {_module(file): _names(file) for file in files}
-    services = [(_module(file), service.name) for file in files for service in file.service]
+    """Return the source text.
+
+    It exports messages, enums with their values and extensions. For each service X it exports
+    `X`, the descriptor, `XStub` and `XAsyncStub`, which differs for type checkers only.
+    """
+    modules = {_module_name(file): _exported_names(file) for file in files}
+    services = [(_module_name(file), service.name) for file in files for service in file.service]
     imports: list[tuple[str, Iterable[str]]] = [
         (f"{package}.{module}", names) for module, names in modules.items() if names
     ]
@@ -23,7 +26,7 @@ def package_init(package: str, files: Sequence[FileDescriptorProto]) -> str:
         (f"{package}.{module}_grpc", [f"{service.name}Stub" for service in file.service])
         for file in files
         if file.service
-        for module in (_module(file),)
+        for module in (_module_name(file),)
     ]
     lines = [HEADER]
     if services:
@@ -31,7 +34,11 @@ def package_init(package: str, files: Sequence[FileDescriptorProto]) -> str:
         lines += ["from google.protobuf.descriptor import ServiceDescriptor", ""]
         lines += [f"from {package} import {', '.join(sorted({module for module, _ in services}))}"]
     for module, names in sorted(imports):
-        lines += [f"from {module} import (", *(f"    {name}," for name in _sorted(names)), ")"]
+        lines += [
+            f"from {module} import (",
+            *(f"    {name}," for name in _sorted_as_imports(names)),
+            ")",
+        ]
     if services:
         lines += ["", "if TYPE_CHECKING:"]
         for module, service in services:
@@ -40,25 +47,25 @@ def package_init(package: str, files: Sequence[FileDescriptorProto]) -> str:
         lines += [f"    {service}AsyncStub = {service}Stub" for _, service in services]
         lines += [""]
         for module, service in services:
-            lines += _descriptor(module, service)
+            lines += _descriptor_lines(module, service)
     exported = [name for names in modules.values() for name in names]
     exported += [f"{service}{end}" for _, service in services for end in ("", "Stub", "AsyncStub")]
-    lines += ["", "__all__ = [", *(f'    "{name}",' for name in _sorted(exported)), "]"]
+    lines += ["", "__all__ = [", *(f'    "{name}",' for name in _sorted_as_imports(exported)), "]"]
     return "\n".join(lines) + "\n"
 
 
-def _descriptor(module: str, service: str) -> list[str]:
-    """Where a service's descriptor is, broken as ruff breaks what is too long."""
+def _descriptor_lines(module: str, service: str) -> list[str]:
+    """Return the assignment of a service's descriptor, wrapped as ruff wraps long lines."""
     found = f"{service}: ServiceDescriptor = {module}.DESCRIPTOR.services_by_name["
     line = f'{found}"{service}"]'
     return [line] if len(line) <= _LINE else [found, f'    "{service}"', "]"]
 
 
-def _module(file: FileDescriptorProto) -> str:
+def _module_name(file: FileDescriptorProto) -> str:
     return file.name.rsplit("/", 1)[-1].removesuffix(".proto").replace("-", "_") + "_pb2"
 
 
-def _names(file: FileDescriptorProto) -> list[str]:
+def _exported_names(file: FileDescriptorProto) -> list[str]:
     names = [message.name for message in file.message_type]
     names += [enum.name for enum in file.enum_type]
     names += [value.name for enum in file.enum_type for value in enum.value]
@@ -66,8 +73,8 @@ def _names(file: FileDescriptorProto) -> list[str]:
     return names
 
 
-def _sorted(names: Iterable[str]) -> list[str]:
-    """As ruff sorts imports: constants, classes, the rest; numbers in names by value."""
+def _sorted_as_imports(names: Iterable[str]) -> list[str]:
+    """Sort names as ruff sorts imports: constants, classes, others; numbers by their value."""
 
     def key(name: str) -> tuple[int, list[tuple[int, int, str]]]:
         kind = 0 if name.isupper() and len(name) > 1 else 1 if name[:1].isupper() else 2

@@ -1,5 +1,7 @@
-"""The lint of partition keys, which `buf breaking` does not see: events whose key changes would
-leave their lane, and with it their order."""
+"""The lint of partition keys, which `buf breaking` does not check.
+
+An event whose key changes would move to another lane and lose its order.
+"""
 
 from collections.abc import Iterator
 
@@ -13,16 +15,16 @@ __all__ = ["changed_keys", "partition_keys", "wrong_keys"]
 
 
 def partition_keys(image: FileDescriptorSet) -> dict[str, str]:
-    """The partition key of each event by its full name."""
+    """Return the partition key of each event by the event's full name."""
     return {name: key for name, key, _ in _events(image)}
 
 
 def wrong_keys(image: FileDescriptorSet) -> Iterator[str]:
-    """Each partition key that is no string field of its message."""
+    """Yield a line for each partition key that is not a string field of its message."""
     for name, key, message in _events(image):
         field = next((field for field in message.field if field.name == key), None)
         if field is None:
-            yield f"{name}: its partition key {key} is no field of it; name one that is"
+            yield f"{name}: its partition key {key} is not a field of it; name a field"
         elif (
             field.type != FieldDescriptorProto.TYPE_STRING
             or field.label == FieldDescriptorProto.LABEL_REPEATED
@@ -31,15 +33,15 @@ def wrong_keys(image: FileDescriptorSet) -> Iterator[str]:
 
 
 def changed_keys(image: FileDescriptorSet, baseline: FileDescriptorSet) -> Iterator[str]:
-    """Each released event whose partition key is another one now, or none."""
+    """Yield a line for each released event whose partition key has changed or disappeared."""
     now = partition_keys(image)
-    there = {name for name, _ in _messages(image)}
+    existing = {name for name, _ in _messages(image)}
     for name, key in partition_keys(baseline).items():
-        if name in there and now.get(name) != key:
-            changed = f"is {now[name]}" if name in now else "is gone"
+        if name in existing and now.get(name) != key:
+            changed = f"is {now[name]} now" if name in now else "is missing now"
             yield (
                 f"{name}: its partition key was released as {key} and {changed};"
-                " put it back, or make the event anew in a v2 beside it"
+                " restore it, or add the event to a package v2"
             )
 
 

@@ -1,6 +1,6 @@
-"""The lint of methods that only read: callers rely on it, and `buf breaking` forbids every change.
+"""The lint of read-only methods: callers retry them, so a method must stay read-only.
 
-`buf` would also refuse that a method begins to only read, which breaks nobody.
+`buf breaking` would also refuse a method that becomes read-only, which breaks no caller.
 """
 
 from collections.abc import Iterator
@@ -11,17 +11,17 @@ __all__ = ["no_longer_reading"]
 
 
 def no_longer_reading(image: FileDescriptorSet, baseline: FileDescriptorSet) -> Iterator[str]:
-    """Each method that was released as one that only reads and is not marked so any more."""
-    now = dict(_methods(image))
-    for name, only_reads in _methods(baseline):
+    """Yield a line for each method that was released as read-only and is not marked so now."""
+    now = dict(_read_only_by_method(image))
+    for name, only_reads in _read_only_by_method(baseline):
         if only_reads and now.get(name) is False:
             yield (
                 f"{name}: it was released with idempotency_level = NO_SIDE_EFFECTS, and its callers"
-                " rely on that; put it back, or make another method beside it"
+                " rely on that; restore it, or add another method"
             )
 
 
-def _methods(image: FileDescriptorSet) -> Iterator[tuple[str, bool]]:
+def _read_only_by_method(image: FileDescriptorSet) -> Iterator[tuple[str, bool]]:
     for file in image.file:
         for service in file.service:
             for method in service.method:

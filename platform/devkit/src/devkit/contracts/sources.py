@@ -1,4 +1,4 @@
-"""Where the .proto files are: found by their `package` line, so that no list of roots is kept."""
+"""Folders of .proto files, found by the files' `package` lines, so that no list of them exists."""
 
 import re
 from dataclasses import dataclass
@@ -14,16 +14,17 @@ _PACKAGE = re.compile(r"^\s*package\s+([\w.]+)\s*;", re.MULTILINE)
 
 @dataclass(frozen=True)
 class ProtoRoot:
-    """A folder that import paths of .proto files start from, and the files below it."""
+    """A folder from which import paths of .proto files start, and the files below it."""
 
     path: Path
     files: tuple[str, ...]
 
 
 def find_proto_roots(workspace: Workspace) -> tuple[ProtoRoot, ...]:
-    """Every folder of the members that holds contracts, with its files in order.
+    """Return every root folder of contracts in the members, with its files sorted.
 
-    Raises DevkitError for a file whose folder is not its package's.
+    Raises:
+        DevkitError: the folder of a file does not match its package.
     """
     found: dict[Path, list[str]] = {}
     for member in workspace.members:

@@ -1,1 +1,1 @@
-"""What this machine and the cluster lack for each way to deploy: `slipway doctor --cluster`."""
+"""Checks of `slipway doctor --cluster`: tools and the cluster, for each way to deploy."""

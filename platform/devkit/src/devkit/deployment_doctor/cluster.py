@@ -1,4 +1,4 @@
-"""The cluster that kubectl's current context names: what is in it, and what that allows."""
+"""Checks of the cluster that kubectl's current context names."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,29 +25,29 @@ __all__ = [
     "storage",
 ]
 
-# The controller manager's own provisioner: its folders are root's, whatever group a pod has.
-_ROOTS_ONLY = "kubernetes.io/host-path"
+# The controller manager's provisioner makes folders of root, whatever group a pod has.
+_ROOT_ONLY_PROVISIONER = "kubernetes.io/host-path"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-# Skaffold hands built images to these itself.
+# Skaffold loads built images into these clusters without a registry.
 _LOCAL_CONTEXTS = ("kind-", "k3d-", "minikube", "docker-desktop", "docker-for-desktop")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What the checks are about; each is asked for once."""
+    """Resource definitions and workloads of the cluster, read once for all checks."""
 
     definitions: frozenset[str]
     workloads: tuple[Workload, ...]
 
 
 def cluster_findings(tools: Iterable[Finding], pool: Executor) -> Iterator[Finding]:
-    """Yield the cluster's findings; only that it cannot be reached, if it cannot."""
-    if any(tool.about == "kubectl" and not tool.well for tool in tools):
-        yield Finding("cluster", "not asked", "install kubectl", needed=True)
+    """Yield the cluster's findings; if it is unreachable, only that."""
+    if any(tool.about == "kubectl" and not tool.ok for tool in tools):
+        yield Finding("cluster", "not checked", "install kubectl", needed=True)
         return
     reached = server(_current_context())
     yield reached
-    if not reached.well and reached.needed:
+    if not reached.ok and reached.needed:
         return
     try:
         definitions = pool.submit(kubectl, "get", "customresourcedefinitions")
@@ -70,7 +70,7 @@ def cluster_findings(tools: Iterable[Finding], pool: Executor) -> Iterator[Findi
         lambda: pod_security(cluster),
         *(partial(operator, cluster, *each) for each in _OPERATORS),
     )
-    yield from pool.map(_careful, checks)
+    yield from pool.map(_finding_without_rights, checks)
 
 
 _OPERATORS = (
@@ -107,7 +107,7 @@ _OPERATORS = (
 
 
 def server(context: str) -> Finding:
-    """The API server answers, and kubectl's version fits it."""
+    """Check that the API server answers, and that kubectl's version fits it."""
     try:
         versions = kubectl("version")
         found = versions["serverVersion"]
@@ -118,13 +118,13 @@ def server(context: str) -> Finding:
     shown = f"{context}: Kubernetes {found['gitVersion']}"
     client, minor = (_minor(versions[side]) for side in ("clientVersion", "serverVersion"))
     if abs(client - minor) > 1:
-        advice = "kubectl may be one minor version older or newer than its cluster: get another"
+        advice = "install a kubectl that is at most one minor version older or newer"
         return Finding("cluster", f"{shown}, kubectl 1.{client}", advice, needed=False)
     return Finding("cluster", shown)
 
 
 def nodes(listed: Mapping[str, Any]) -> Finding:
-    """Nodes are ready to take pods."""
+    """Check that a node is ready for pods."""
     ready = [item for item in listed["items"] if _condition(item, "Ready")]
     found = f"{len(ready)} of {len(listed['items'])} ready"
     if not ready:
@@ -133,7 +133,7 @@ def nodes(listed: Mapping[str, Any]) -> Finding:
 
 
 def storage(listed: Mapping[str, Any]) -> Finding:
-    """A default StorageClass gives the in-cluster NATS and PostgreSQL their volumes."""
+    """Check for a default StorageClass, which in-cluster NATS and PostgreSQL need for volumes."""
     defaults = {
         item["metadata"]["name"]: item.get("provisioner")
         for item in listed["items"]
@@ -141,42 +141,42 @@ def storage(listed: Mapping[str, Any]) -> Finding:
     }
     if defaults:
         found = f"the default class is {', '.join(defaults)}"
-        if _ROOTS_ONLY not in defaults.values():
+        if _ROOT_ONLY_PROVISIONER not in defaults.values():
             return Finding("storage", found)
         advice = (
             "`skaffold dev --profile without-volumes`, or for helm"
             " `--set nats.storage.enabled=false,postgresql.storage.enabled=false`, keeps data"
             " in pods"
         )
-        return Finding("storage", f"{found}: only root may write to it", advice, needed=False)
+        return Finding("storage", f"{found}: only root can write to it", advice, needed=False)
     names = [item["metadata"]["name"] for item in listed["items"]]
     advice = (
         f"`kubectl annotate storageclass {names[0] if names else 'NAME'} {_DEFAULT_CLASS}=true`;"
-        " without one, NATS and PostgreSQL come from outside of the cluster"
+        " without one, use a NATS and a PostgreSQL outside of the cluster"
     )
     found = f"no default class among {', '.join(names)}" if names else "no class"
     return Finding("storage", found, advice, needed=False)
 
 
 def registry(context: str, environment: Mapping[str, str]) -> Finding:
-    """Built images get to the nodes: the cluster takes them itself, or a registry is named."""
+    """Check that nodes can get built images: by loading, or from a registry that is named."""
     if context.startswith(_LOCAL_CONTEXTS):
-        found = f"Skaffold needs none, it loads images into {context}; Helm and Kustomize need one"
+        found = f"Skaffold loads images into {context}; Helm and Kustomize need a registry"
         return Finding("registry", found)
     named = environment.get("SKAFFOLD_DEFAULT_REPO")
     if named:
         return Finding("registry", f"{named} (SKAFFOLD_DEFAULT_REPO)")
     return Finding(
         "registry",
-        "none is named for built images",
+        "not named, so nodes cannot get built images",
         "`export SKAFFOLD_DEFAULT_REPO=…` for Skaffold, `--set global.image.registry=…` for Helm:"
-        " a registry that you may push to and the nodes pull from",
+        " a registry to which you can push and from which the nodes pull",
         needed=False,
     )
 
 
 def metrics(listed: Mapping[str, Any]) -> Finding:
-    """metrics-server answers, which HorizontalPodAutoscalers ask."""
+    """Check that metrics-server answers, which HorizontalPodAutoscalers need."""
     for item in listed["items"]:
         if item["metadata"]["name"].endswith(".metrics.k8s.io") and _condition(item, "Available"):
             return Finding("metrics", "metrics-server answers")
@@ -197,12 +197,10 @@ def _gateway_api(cluster: Cluster) -> Finding:
 
 
 def gateway_api(cluster: Cluster, classes: Mapping[str, Any]) -> Finding:
-    """The Gateway API's definitions are there, and a GatewayClass that a controller accepted."""
+    """Check for the Gateway API's definitions, and for an accepted GatewayClass."""
     if "httproutes.gateway.networking.k8s.io" not in cluster.definitions:
         advice = "entry by HTTPRoute needs it: https://gateway-api.sigs.k8s.io/guides"
-        return Finding(
-            "gateway API", "not installed", f"{advice}; `ingress` is the other way", needed=False
-        )
+        return Finding("gateway API", "not installed", f"{advice}; or use `ingress`", needed=False)
     accepted = [
         item["metadata"]["name"] for item in classes["items"] if _condition(item, "Accepted")
     ]
@@ -210,21 +208,23 @@ def gateway_api(cluster: Cluster, classes: Mapping[str, Any]) -> Finding:
         return Finding("gateway API", f"GatewayClass {', '.join(accepted)}")
     return Finding(
         "gateway API",
-        "its definitions are there, but no GatewayClass that is accepted",
+        "its definitions are installed, but no GatewayClass is accepted",
         "install a controller, for example Istio: https://gateway-api.sigs.k8s.io/implementations",
         needed=False,
     )
 
 
 def istio(cluster: Cluster) -> Finding:
-    """Istio's definitions are there and istiod is ready."""
+    """Check that Istio's definitions are installed and istiod is ready."""
     istiod = running(cluster.workloads, "istiod")
     if "authorizationpolicies.security.istio.io" not in cluster.definitions:
         advice = "needed for the mesh and for canaries: https://istio.io/latest/docs/setup/install"
         return Finding("istio", "not installed", advice, needed=False)
     if istiod is None:
         advice = "install istiod, unless the cloud runs it outside of the cluster"
-        return Finding("istio", "its definitions are there, but no istiod", advice, needed=False)
+        return Finding(
+            "istio", "its definitions are installed, istiod is not", advice, needed=False
+        )
     if not istiod.ready:
         advice = f"`kubectl -n {istiod.namespace} describe deployment {istiod.name}`"
         return Finding("istio", f"{istiod.name} is not ready", advice, needed=False)
@@ -232,7 +232,7 @@ def istio(cluster: Cluster) -> Finding:
 
 
 def pod_security(cluster: Cluster) -> Finding:
-    """Which Pod Security level a namespace of the platform can have."""
+    """Report which Pod Security level a namespace of the platform can have."""
     if running(cluster.workloads, "istiod") is None:
         return Finding("pod security", "restricted")
     cni = running(cluster.workloads, "istio-cni-node")
@@ -250,7 +250,7 @@ def pod_security(cluster: Cluster) -> Finding:
 def operator(
     cluster: Cluster, name: str, definitions: tuple[str, ...], images: tuple[str, ...], get: str
 ) -> Finding:
-    """An operator's definitions are there and its controllers are ready."""
+    """Check that an operator's definitions are installed and its controllers are ready."""
     missing = [each for each in definitions if each not in cluster.definitions]
     if missing:
         found = "not installed" if len(missing) == len(definitions) else f"no {missing[0]}"
@@ -258,7 +258,7 @@ def operator(
     controllers = {image: running(cluster.workloads, image) for image in images}
     for image, controller in controllers.items():
         if controller is None:
-            found = f"its definitions are there, but nothing runs {image}"
+            found = f"its definitions are installed, but {image} does not run"
             return Finding(name, found, get, needed=False)
         if not controller.ready:
             found = f"{controller.namespace}/{controller.name} is not ready"
@@ -267,7 +267,7 @@ def operator(
     return Finding(name, f"{', '.join(images)} ready")
 
 
-def _careful(check: Callable[[], Finding]) -> Finding:
+def _finding_without_rights(check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except CommandFailed as failure:
@@ -288,4 +288,5 @@ def _condition(item: Mapping[str, Any], kind: str) -> bool:
 
 
 def _minor(version: Mapping[str, str]) -> int:
+    # Some clouds add a plus sign: "27+".
     return int("".join(digit for digit in version["minor"] if digit.isdigit()))

@@ -1,4 +1,4 @@
-"""Runs a command-line tool and returns what it printed."""
+"""Execution of the command-line tools that the checks use."""
 
 import json
 import subprocess
@@ -10,14 +10,14 @@ _SECONDS = 15
 
 
 class CommandFailed(Exception):
-    """A tool is missing, failed or took too long. The message is its last line of errors."""
+    """A tool is missing, failed or took too long; the message is the last line of its output."""
 
 
 def output(*command: str) -> str:
     """Return a command's standard output, stripped.
 
     Raises:
-        CommandFailed: it is missing, exits with another code than 0, or takes over 15 seconds.
+        CommandFailed: it is missing, exits with a code other than 0, or takes over 15 seconds.
     """
     try:
         done = subprocess.run(
@@ -41,7 +41,7 @@ def output(*command: str) -> str:
 
 
 def kubectl(*arguments: str) -> Any:
-    """Return what kubectl answers, read from JSON.
+    """Return kubectl's answer, parsed from JSON.
 
     Raises:
         CommandFailed: as `output`.

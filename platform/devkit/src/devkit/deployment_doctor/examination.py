@@ -1,4 +1,4 @@
-"""All checks of `slipway doctor --cluster`, and what they mean for each way to deploy."""
+"""All checks of `slipway doctor --cluster`, and which of them each way to deploy needs."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from devkit.doctor import Finding
 
 __all__ = ["Way", "examine_deployment", "ways_to_deploy"]
 
-# What each way needs, by the names of the checks.
+# The names of the checks that each way to deploy needs.
 _NEEDS: Mapping[str, tuple[str, ...]] = {
     "compose": ("docker", "compose"),
     "skaffold": (
@@ -32,7 +32,7 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Way:
-    """A way to deploy, and the names of the findings that stand in its way."""
+    """A way to deploy, and the names of the failed checks that it needs."""
 
     name: str
     missing: tuple[str, ...]
@@ -47,6 +47,6 @@ def examine_deployment() -> list[Finding]:
 
 def ways_to_deploy(findings: Iterable[Finding]) -> Iterator[Way]:
     """Yield each way to deploy with what is missing for it."""
-    missing = {finding.about for finding in findings if not finding.well}
+    missing = {finding.about for finding in findings if not finding.ok}
     for name, needs in _NEEDS.items():
         yield Way(name, tuple(need for need in needs if need in missing))

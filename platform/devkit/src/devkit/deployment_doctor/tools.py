@@ -1,4 +1,4 @@
-"""The tools on the PATH, and whether they are new enough."""
+"""Checks of the tools on the PATH and of their versions."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from devkit.deployment_doctor.commands import CommandFailed, output
 from devkit.doctor import Finding
 
-__all__ = ["TOOLS", "Tool", "look_at", "tool_findings"]
+__all__ = ["TOOLS", "Tool", "check_tool", "tool_findings"]
 
 Version = tuple[int, int]
 
@@ -38,7 +38,7 @@ TOOLS = (
         "compose",
         ("docker", "compose", "version", "--short"),
         "https://docs.docker.com/compose/install",
-        oldest=(2, 20),  # the first that knows `include`
+        oldest=(2, 20),  # Older versions do not support `include`.
     ),
     Tool(
         "kubectl",
@@ -74,30 +74,30 @@ TOOLS = (
 
 def tool_findings(pool: Executor) -> Iterator[Finding]:
     """Yield a finding for each tool, in the order of `TOOLS`."""
-    yield from pool.map(look_at, TOOLS)
+    yield from pool.map(check_tool, TOOLS)
 
 
-def look_at(tool: Tool) -> Finding:
-    """Find out whether the tool is there and new enough.
+def check_tool(tool: Tool) -> Finding:
+    """Check that the tool is installed and new enough.
 
-    A build that names no version counts as new enough, and the finding says so.
+    A build without a version counts as new enough, and the finding says so.
     """
     try:
         said = output(*tool.version_command)
     except CommandFailed as failure:
         return Finding(tool.name, str(failure), tool.get, tool.needed)
-    shown = _shown(said)
+    shown = _version_text(said)
     version = _version(shown)
     if version is None:
-        taken = f" and is taken for {_dotted(tool.oldest)} or newer" if any(tool.oldest) else ""
-        return Finding(tool.name, f"{shown or 'it'} names no version{taken}")
+        assumed = f"; assuming {_dotted(tool.oldest)} or newer" if any(tool.oldest) else ""
+        return Finding(tool.name, f"{shown or 'it'} names no version{assumed}")
     if version < tool.oldest:
         advice = f"{_dotted(tool.oldest)} or newer is needed: {tool.get}"
         return Finding(tool.name, shown, advice, tool.needed)
     return Finding(tool.name, shown)
 
 
-def _shown(said: str) -> str:
+def _version_text(said: str) -> str:
     if said.startswith("{"):
         return str(json.loads(said)["clientVersion"]["gitVersion"])
     return said.splitlines()[-1].rsplit(": ", 1)[-1] if said else ""

@@ -1,4 +1,4 @@
-"""What runs in the cluster, known by its images and labels, whoever installed it and where."""
+"""Workloads of the cluster, identified by images and labels, because names and places vary."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _LABELS = ("app", "k8s-app", "app.kubernetes.io/name")
 class Workload:
     """A Deployment, StatefulSet or DaemonSet.
 
-    `known_as` has its images without registry and tag, and its labels that name an application.
+    `known_as` contains its images without registry and tag, and the labels that name it.
     """
 
     name: str
@@ -28,7 +28,7 @@ def read_workloads(listed: Mapping[str, Any]) -> tuple[Workload, ...]:
 
 
 def running(workloads: Iterable[Workload], name: str) -> Workload | None:
-    """Return a workload that is known by this name; one that is ready before one that is not."""
+    """Return a workload that is known by this name, preferably a ready one; None without one."""
     of_it = [workload for workload in workloads if name in workload.known_as]
     return next((each for each in of_it if each.ready), of_it[0] if of_it else None)
 
@@ -44,11 +44,11 @@ def _workload(item: Mapping[str, Any]) -> Workload:
     return Workload(
         name=item["metadata"]["name"],
         namespace=item["metadata"]["namespace"],
-        known_as=frozenset(_bare(container["image"]) for container in containers)
+        known_as=frozenset(_image_name(container["image"]) for container in containers)
         | {labels[label] for label in _LABELS if label in labels},
         ready=ready >= wanted > 0,
     )
 
 
-def _bare(image: str) -> str:
+def _image_name(image: str) -> str:
     return image.split("@")[0].rsplit("/", 1)[-1].split(":")[0]

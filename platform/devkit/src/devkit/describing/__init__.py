@@ -1,1 +1,1 @@
-"""What the composition roots of the services declare, read without starting anything."""
+"""Descriptions of the services, read from their composition roots without starting anything."""

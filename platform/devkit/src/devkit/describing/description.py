@@ -1,4 +1,4 @@
-"""What a service's composition root declares, as plain data."""
+"""Descriptions of services as plain data."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,9 @@ __all__ = [
 
 @dataclass(frozen=True)
 class HttpSurface:
-    """The HTTP port, and the path prefixes of the API: `/orders`. Without routes there are none.
+    """The HTTP port, and the path prefixes of the API, for example `/orders`.
 
-    `/` is the page at the root alone, and `/*` is a route whose first part has a parameter.
+    `/` stands for the page at the root only, `/*` for a route whose first part has a parameter.
     """
 
     port: int
@@ -32,7 +32,7 @@ class HttpSurface:
 
 @dataclass(frozen=True)
 class GrpcMethod:
-    """An RPC. `path` is that of its HTTP/2 requests: `/shop.orders.v1.OrdersService/GetOrder`."""
+    """An RPC, with the path of its requests: `/shop.orders.v1.OrdersService/GetOrder`."""
 
     name: str
     path: str
@@ -41,7 +41,7 @@ class GrpcMethod:
 
 @dataclass(frozen=True)
 class GrpcService:
-    """A contract that is served: `shop.orders.v1.OrdersService`."""
+    """A contract that is served, for example `shop.orders.v1.OrdersService`."""
 
     full_name: str
     methods: tuple[GrpcMethod, ...]
@@ -49,7 +49,7 @@ class GrpcService:
 
 @dataclass(frozen=True)
 class GrpcSurface:
-    """The gRPC port, and the contracts served on it beside health and reflection."""
+    """The gRPC port, and the contracts served on it in addition to health and reflection."""
 
     port: int
     services: tuple[GrpcService, ...]
@@ -57,7 +57,7 @@ class GrpcSurface:
 
 @dataclass(frozen=True)
 class Call:
-    """A contract that is called, the service that serves it, and that service's gRPC port."""
+    """A contract that is called, with the service that serves it and that service's gRPC port."""
 
     service: str
     full_name: str
@@ -66,7 +66,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Caller:
-    """A service that calls, and the contract of this service that it calls."""
+    """A service that calls this one, and the contract that it calls."""
 
     service: str
     full_name: str
@@ -74,7 +74,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class Foreign:
-    """The stream, and the subject in it, of a producer that is no service of the platform."""
+    """The stream and the subject of a producer that is not a service of the platform."""
 
     stream: str
     subject: str
@@ -84,9 +84,9 @@ class Foreign:
 class Subscription:
     """A type of event that is handled.
 
-    `producer` is the service that publishes it; None where `foreign` says whence it comes. `kind`
-    is one, batch, async or broadcast; `start` oldest or newest. `message` is the full name of the
-    message that its data are read as.
+    `producer` is the service that publishes it; None for an event of a `foreign` producer. `kind`
+    is one, batch, async or broadcast; `start` is oldest or newest. `message` is the full name of
+    the message into which its data are decoded.
     """
 
     type: str
@@ -99,9 +99,9 @@ class Subscription:
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting. `default` is as in JSON, and None for a secret.
+    """A setting. `default` is a JSON value, and None for a secret.
 
-    `required`: outside of development it must be set.
+    `required` means that it must be set outside of development.
     """
 
     variable: str
@@ -114,7 +114,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Probes:
-    """Paths on the HTTP port."""
+    """Paths of the probes and metrics on the HTTP port."""
 
     live: str = "/livez"
     ready: str = "/readyz"
@@ -124,10 +124,10 @@ class Probes:
 
 @dataclass(frozen=True)
 class ServiceDescription:
-    """A service. `distribution` is the name of its image too; `folder` is relative to the root.
+    """A service.
 
-    `version` is that of its pyproject.toml. `migrations`: `python -m <package> migrate` has
-    something to do.
+    `distribution` also names its image. `version` is that of its pyproject.toml. `folder` is
+    relative to the workspace. `migrations` says that it needs `python -m <package> migrate`.
     """
 
     name: str
@@ -149,9 +149,9 @@ class ServiceDescription:
 
 @dataclass(frozen=True)
 class PlatformDescription:
-    """All services, by name, and the number of lanes that their events are spread over.
+    """All services, sorted by name, and the number of lanes of their events.
 
-    `root` is the workspace's folder: some files are derived from others beside the code.
+    `root` is the workspace's folder, because some files are derived from other files.
     """
 
     root: Path
@@ -159,5 +159,5 @@ class PlatformDescription:
     lanes: int
 
     def service(self, name: str) -> ServiceDescription | None:
-        """The service of that name, if there is one."""
+        """Return the service of that name; None if there is none."""
         return next((service for service in self.services if service.name == name), None)

@@ -1,4 +1,4 @@
-"""The paths of a service's HTTP API, as far as an entry from outside can tell them apart."""
+"""The path prefixes of a service's HTTP API, by which an ingress routes requests to it."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -10,16 +10,15 @@ __all__ = ["http_paths", "prefix"]
 
 
 def http_paths(service: "Service") -> tuple[str, ...]:
-    """Read the prefixes of all routes of the service's routers, and of the API's documentation.
+    """Return the prefixes of the service's routes and of the API's documentation, sorted.
 
-    Sorted, each once; one that lies below another is left out. The probes and /metrics are no
-    part of the API.
+    A prefix below another one is left out. Probes and /metrics are not part of the API.
     """
     from fastapi.routing import iter_route_contexts
 
     from chassis.http import docs
 
-    # A route without a path may answer any.
+    # A route without a path may answer any path.
     routes = [
         route.path or "" for router in service.http for route in iter_route_contexts(router.routes)
     ]
@@ -30,9 +29,9 @@ def http_paths(service: "Service") -> tuple[str, ...]:
 
 
 def prefix(route: str) -> str:
-    """The parts of a route's path before its first parameter: `/orders` of `/orders/{id}/events`.
+    """Return a route's path before its first parameter: `/orders` of `/orders/{id}/events`.
 
-    `/` is the page at the root alone, and `/*` is a route whose first part has a parameter.
+    `/` stands for the page at the root only, `/*` for a route whose first part has a parameter.
     """
     if route == "/":
         return route

@@ -1,8 +1,8 @@
-"""Reads the description of the platform from the composition roots of its services."""
+"""The description of the platform, read from the composition roots of its services."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from devkit.describing.composition_roots import composition_roots
 from devkit.describing.description import (
@@ -21,6 +21,7 @@ from devkit.describing.description import (
 from devkit.describing.http_paths import http_paths
 from devkit.describing.settings import settings_of
 from devkit.errors import DevkitError
+from devkit.services import default_setting
 from devkit.workspace import Member, Workspace
 
 if TYPE_CHECKING:
@@ -32,16 +33,19 @@ __all__ = ["describe_platform"]
 
 
 def describe_platform(workspace: Workspace) -> PlatformDescription:
-    """What all services declare. Imports their code; opens and starts nothing.
+    """Import all services and return what they declare; nothing is opened or started.
 
-    Raises DevkitError for a service that can't be read, whose source uses what it does not
-    declare, or that calls one that nobody knows.
+    Raises:
+        DevkitError: a service can't be imported, its source uses what it does not declare, or it
+            calls a service that does not exist.
     """
     from chassis.events.wire.lanes import LANES
 
     found = sorted(composition_roots(workspace), key=lambda each: each[1].name)
-    _check_use(service for _, service in found)
-    ports = {service.name: _default(service, "grpc_port") for _, service in found}
+    _refuse_undeclared_use(service for _, service in found)
+    ports = {
+        service.name: default_setting(service.settings_type, "grpc_port") for _, service in found
+    }
     services = [_describe(member, service, ports) for member, service in found]
     return PlatformDescription(
         root=workspace.root,
@@ -50,8 +54,8 @@ def describe_platform(workspace: Workspace) -> PlatformDescription:
     )
 
 
-def _check_use(services: "Iterable[Service]") -> None:
-    """Raises DevkitError: a description without what is used would be wrong."""
+def _refuse_undeclared_use(services: "Iterable[Service]") -> None:
+    """Raise DevkitError if a service uses undeclared things, which its description would miss."""
     from chassis.source_use import undeclared_use
 
     if lines := [line for service in services for line in undeclared_use(service)]:
@@ -66,7 +70,7 @@ def _describe(member: Member, service: "Service", ports: Mapping[str, int]) -> S
         version=member.version,
         package=entry_point.partition(":")[0].partition(".")[0],
         folder=member.relative,
-        http=HttpSurface(_default(service, "http_port"), http_paths(service)),
+        http=HttpSurface(default_setting(service.settings_type, "http_port"), http_paths(service)),
         grpc=_grpc(service),
         calls=tuple(_call(service, contract, ports) for contract in service.calls),
         callers=(),
@@ -74,7 +78,7 @@ def _describe(member: Member, service: "Service", ports: Mapping[str, int]) -> S
         subscribes=tuple(sorted(_subscriptions(service), key=lambda each: (each.type, each.kind))),
         settings=tuple(settings_of(service)),
         database=service.has_database,
-        # The chassis' own tables have migrations too.
+        # A service without tables has those of the chassis, which have migrations too.
         migrations=service.has_database,
         probes=Probes(),
     )
@@ -84,12 +88,12 @@ def _grpc(service: "Service") -> GrpcSurface | None:
     from slipway.v1 import LedgerService
 
     contracts = [contract for contract, _ in service.grpc]
-    if service.has_database:  # the chassis serves its ledger
+    if service.has_database:  # The chassis serves its ledger.
         contracts.append(LedgerService)
     if not contracts:
         return None
     served = (GrpcService(each.full_name, tuple(_methods(each))) for each in contracts)
-    return GrpcSurface(_default(service, "grpc_port"), tuple(served))
+    return GrpcSurface(default_setting(service.settings_type, "grpc_port"), tuple(served))
 
 
 def _methods(contract: "ServiceDescriptor") -> Iterator[GrpcMethod]:
@@ -104,11 +108,13 @@ def _call(service: "Service", contract: "ServiceDescriptor", ports: Mapping[str,
     from chassis.rpc.client import target_name
 
     callee = target_name(contract)
-    port = ports.get(callee) or _port_of(_default(service, "targets").get(callee, ""))
+    port = ports.get(callee) or _port_of(
+        default_setting(service.settings_type, "targets").get(callee, "")
+    )
     if port is None:
         raise DevkitError(
-            f"{service.name} calls {contract.full_name}, and no service {callee} is here: give its"
-            f" address in the default of `targets` in the settings of {service.name}"
+            f"{service.name} calls {contract.full_name}, but there is no service {callee}: give"
+            f" its address in the default of `targets` in the settings of {service.name}"
         )
     return Call(callee, contract.full_name, port)
 
@@ -142,8 +148,3 @@ def _subscriptions(service: "Service") -> Iterator[Subscription]:
                 message=each.message.DESCRIPTOR.full_name,
                 foreign=foreign,
             )
-
-
-def _default(service: "Service", field: str) -> Any:
-    fields = service.settings_type.model_fields
-    return fields[field].get_default(call_default_factory=True, validated_data={})

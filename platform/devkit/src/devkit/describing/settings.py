@@ -1,4 +1,4 @@
-"""The settings of a service, from the type that declares them."""
+"""Descriptions of a service's settings, read from their type."""
 
 from collections.abc import Iterator
 from types import NoneType, UnionType
@@ -15,7 +15,7 @@ __all__ = ["settings_of"]
 
 
 def settings_of(service: "Service") -> Iterator[Setting]:
-    """Each setting, in the order of the class; those of the chassis first."""
+    """Yield each setting in the order of the class, those of the chassis first."""
     from chassis.settings import PREFIX
 
     for name, field in service.settings_type.model_fields.items():
@@ -23,7 +23,7 @@ def settings_of(service: "Service") -> Iterator[Setting]:
         variable = PREFIX + name.upper()
         yield Setting(
             variable=variable,
-            type=_shown(field.annotation),
+            type=_type_in_words(field.annotation),
             default=None if secret else _default(field),
             required=_required(service, name, field, secret=secret),
             secret=secret,
@@ -32,13 +32,13 @@ def settings_of(service: "Service") -> Iterator[Setting]:
 
 
 def _required(service: "Service", name: str, field: "FieldInfo", *, secret: bool) -> bool:
-    """Whether a production environment must set it: it has no default, or none but for secrets."""
+    """Return whether production must set it: it has no default, or is a secret with one."""
     if name == "database_url":
         return service.has_database
     if field.is_required():
         return True
     default = field.get_default(call_default_factory=True, validated_data={})
-    # A secret's default is refused outside of development.
+    # The chassis refuses a secret's default outside of development.
     return secret and default is not None and bool(default.get_secret_value())
 
 
@@ -58,20 +58,20 @@ def _is_secret(annotation: Any) -> bool:
     return annotation in (SecretStr, SecretBytes) or any(map(_is_secret, get_args(annotation)))
 
 
-def _shown(annotation: Any) -> str:
-    """The type in plain words: `integer`, `one of a, b`, `list of string`."""
+def _type_in_words(annotation: Any) -> str:
+    """Return the type in plain words: `integer`, `one of a, b`, `list of string`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _shown(arguments[0])
+        return _type_in_words(arguments[0])
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if origin in (Union, UnionType):
-        return " or ".join(_shown(each) for each in arguments if each is not NoneType)
+        return " or ".join(_type_in_words(each) for each in arguments if each is not NoneType)
     if origin in (list, tuple, set, frozenset):
-        inner = dict.fromkeys(_shown(each) for each in arguments if each is not Ellipsis)
+        inner = dict.fromkeys(_type_in_words(each) for each in arguments if each is not Ellipsis)
         return "list of " + " or ".join(inner)
     if origin is dict:
-        return f"map of {_shown(arguments[1])}"
+        return f"map of {_type_in_words(arguments[1])}"
     return _NAMES.get(getattr(annotation, "__name__", ""), getattr(annotation, "__name__", "any"))
 
 

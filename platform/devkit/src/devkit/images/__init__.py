@@ -1,1 +1,1 @@
-"""The images of the services: how they are built, and what is in them."""
+"""The images of the services: builds, registries and bills of materials."""

@@ -1,4 +1,4 @@
-"""Builds the services' images, all of them by docker/Dockerfile."""
+"""Builds of the services' images from docker/Dockerfile."""
 
 import subprocess
 import sys
@@ -27,11 +27,15 @@ class Target(StrEnum):
 
 @dataclass(frozen=True)
 class Order:
-    """What is built: the target, the tag, and for which platforms ("linux/amd64,linux/arm64").
+    """What to build.
 
-    Images for other platforms than the engine's own exist in a registry only, so building them and
-    pushing them is one step. `name` is the whole name of the image, where it is not that of the
-    member and the tag.
+    Args:
+        tag: the image's tag, and its version.
+        target: the stage of the Dockerfile.
+        registry: the registry to which images for `platforms` are pushed.
+        platforms: platforms other than the engine's, for example "linux/amd64,linux/arm64". Their
+            images exist in a registry only, so one step builds and pushes them.
+        name: the image's full name; by default it consists of the member's name and the tag.
     """
 
     tag: str
@@ -42,9 +46,10 @@ class Order:
 
 
 def pick_members(workspace: Workspace, names: Sequence[str]) -> list[Member]:
-    """The services of these names, or the demo; all services without any.
+    """Return the members of these services, or the demo; without names, all services.
 
-    Raises DevkitError for an unknown name.
+    Raises:
+        DevkitError: there is no service of a name.
     """
     services = {
         name: member for member in workspace.services for name in member.service_entry_points
@@ -57,10 +62,12 @@ def pick_members(workspace: Workspace, names: Sequence[str]) -> list[Member]:
 
 
 def build_image(workspace: Workspace, member: Member, order: Order) -> str:
-    """Builds the image of one service and returns the name it has been given.
+    """Build the image of one service and return its name.
 
-    On a terminal the client shows its own progress; elsewhere the end of its output is shown only
-    if it fails. Raises DevkitError then.
+    The Docker client shows its progress on a terminal.
+
+    Raises:
+        DevkitError: the build failed; without a terminal, the message has the end of its output.
     """
     target = _DEMO if member.relative == _DEMO else order.target.value
     image = f"{member.name}:{order.tag}"
@@ -73,30 +80,30 @@ def build_image(workspace: Workspace, member: Member, order: Order) -> str:
             "--build-arg", f"SERVICE={member.path.name}",
             "--build-arg", f"IMAGE={member.name}",
             "--build-arg", f"VERSION={order.tag}",
-            "--build-arg", f"REVISION={_revision(workspace)}",
+            "--build-arg", f"REVISION={_git_revision(workspace)}",
             "--tag", image, *access,
             *(["--platform", order.platforms, "--push"] if order.platforms else []),
             ".",
         ]  # fmt: skip
-        _run(workspace, command, f"the image {image} could not be built")
+        _run_docker(workspace, command, f"the image {image} could not be built")
     return image
 
 
 def push_image(workspace: Workspace, image: str, registry: str) -> str:
-    """Pushes an image to a registry and returns its name there. Raises DevkitError if it fails."""
+    """Push an image to a registry and return its name there. Raises DevkitError if it fails."""
     pushed = f"{registry.rstrip('/')}/{image}"
     failure = f"the image {pushed} could not be pushed"
-    _run(workspace, [docker(), "tag", image, pushed], failure)
+    _run_docker(workspace, [docker(), "tag", image, pushed], failure)
     push_named(workspace, pushed)
     return pushed
 
 
 def push_named(workspace: Workspace, image: str) -> None:
-    """Pushes an image to the registry that its name begins with. Raises DevkitError if it fails."""
-    _run(workspace, [docker(), "push", image], f"the image {image} could not be pushed")
+    """Push an image to the registry in its name. Raises DevkitError if it fails."""
+    _run_docker(workspace, [docker(), "push", image], f"the image {image} could not be pushed")
 
 
-def _run(workspace: Workspace, command: Sequence[str], failure: str) -> None:
+def _run_docker(workspace: Workspace, command: Sequence[str], failure: str) -> None:
     shown = sys.stderr.isatty()
     done = subprocess.run(
         command,
@@ -112,13 +119,13 @@ def _run(workspace: Workspace, command: Sequence[str], failure: str) -> None:
         raise DevkitError("\n".join([f"{failure}:", *tail]))
 
 
-def _revision(workspace: Workspace) -> str:
-    """The commit that is built, marked when the working tree differs; empty outside of git."""
-    asked = subprocess.run(
+def _git_revision(workspace: Workspace) -> str:
+    """Return the commit, with `-dirty` if the working tree differs; empty outside of git."""
+    described = subprocess.run(
         ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"],
         cwd=workspace.root,
         capture_output=True,
         encoding="utf-8",
         check=False,
     )
-    return asked.stdout.strip() if asked.returncode == 0 else ""
+    return described.stdout.strip() if described.returncode == 0 else ""

@@ -1,4 +1,4 @@
-"""`slipway images …`."""
+"""`slipway images …`: build, push and list the services' images."""
 
 import time
 from pathlib import Path
@@ -14,10 +14,10 @@ from devkit.workspace import find_workspace
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Build the services' images, and list what is in them.", no_args_is_help=True
+    help="Build the services' images, and list the packages in them.", no_args_is_help=True
 )
 
-Services = Annotated[list[str] | None, typer.Argument(help="Only these; all by default.")]
+Services = Annotated[list[str] | None, typer.Argument(help="Services. Default: all.")]
 
 
 @app.command("list")
@@ -30,16 +30,18 @@ def list_command() -> None:
 @app.command()
 def build(
     services: Services = None,
-    tag: Annotated[str, typer.Option(help="The images' tag, and the version they tell.")] = "dev",
+    tag: Annotated[str, typer.Option(help="Tag of the images, and their version.")] = "dev",
     target: Annotated[Target, typer.Option(help="Target of the Dockerfile.")] = Target.SERVICE,
-    push: Annotated[str, typer.Option(metavar="REGISTRY", help="Push them there.")] = "",
+    push: Annotated[
+        str, typer.Option(metavar="REGISTRY", help="Push the images to this registry.")
+    ] = "",
     platforms: Annotated[
-        str, typer.Option(help="For these platforms (linux/amd64,linux/arm64); needs --push.")
+        str, typer.Option(help="Platforms, such as linux/amd64,linux/arm64; needs --push.")
     ] = "",
 ) -> None:
-    """Build the images, and push them if told where to."""
+    """Build the images; with --push, push them."""
     if platforms and not push:
-        raise WrongUsage("--platforms needs --push: such images exist in a registry only.")
+        raise WrongUsage("--platforms needs --push: images for platforms exist in a registry only")
     workspace = find_workspace()
     order = Order(tag, target, push.rstrip("/"), platforms)
     for member in pick_members(workspace, services or []):
@@ -52,13 +54,15 @@ def build(
 
 @app.command()
 def for_skaffold(
-    name: Annotated[str, typer.Argument(help="Of a service, or demo.")],
-    image: Annotated[str, typer.Option(envvar="IMAGE", help="The image's whole name.")],
+    name: Annotated[str, typer.Argument(help="A service, or demo.")],
+    image: Annotated[str, typer.Option(envvar="IMAGE", help="Full name of the image.")],
     target: Annotated[Target, typer.Option(help="Target of the Dockerfile.")] = Target.SERVICE,
-    push: Annotated[bool, typer.Option(envvar="PUSH_IMAGE", help="Push it.")] = False,
-    platforms: Annotated[str, typer.Option(envvar="PLATFORMS", help="For these platforms.")] = "",
+    push: Annotated[bool, typer.Option(envvar="PUSH_IMAGE", help="Push the image.")] = False,
+    platforms: Annotated[
+        str, typer.Option(envvar="PLATFORMS", help="Platforms of the cluster's nodes.")
+    ] = "",
 ) -> None:
-    """Build one image as Skaffold asks for it, by the variables that it sets."""
+    """Build one image for Skaffold, which sets the variables."""
     tag = image.rpartition(":")[2]
     order = Order(tag, target, platforms=platforms, name=image)
     build_for_skaffold(find_workspace(), name, order, push=push)
@@ -67,8 +71,8 @@ def for_skaffold(
 @app.command()
 def sbom(
     services: Services = None,
-    tag: Annotated[str, typer.Option(help="The images' tag.")] = "dev",
-    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("dist"),
+    tag: Annotated[str, typer.Option(help="Tag of the images.")] = "dev",
+    out: Annotated[Path, typer.Option(help="Folder of the files.")] = Path("dist"),
 ) -> None:
     """Write each image's bill of materials (CycloneDX, <image>.cdx.json)."""
     from devkit.images.sbom import bill_of_materials

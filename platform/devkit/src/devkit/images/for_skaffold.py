@@ -1,4 +1,4 @@
-"""Builds an image under the name that Skaffold gives it."""
+"""Builds of images for Skaffold, which chooses their names."""
 
 import subprocess
 from dataclasses import replace
@@ -11,20 +11,22 @@ __all__ = ["build_for_skaffold"]
 
 
 def build_for_skaffold(workspace: Workspace, name: str, order: Order, *, push: bool) -> None:
-    """Build the image of a service, or of the demo, and push it if told to.
+    """Build the image of a service, or of the demo; with `push`, push it.
 
-    `order.name` is the image's whole name, `order.platforms` the platforms of the cluster's nodes.
-    Raises DevkitError for an unknown name, and if a step fails.
+    `order.name` is the image's full name, `order.platforms` the platforms of the cluster's nodes.
+
+    Raises:
+        DevkitError: there is no service of that name, or a step failed.
     """
     (member,) = pick_members(workspace, [name])
-    if order.platforms == _own_platform():
+    if order.platforms == _engine_platform():
         order = replace(order, platforms="")
     image = build_image(workspace, member, order)
     if push and not order.platforms:
         push_named(workspace, image)
 
 
-def _own_platform() -> str:
-    asked = [docker(), "version", "--format", "{{.Server.Os}}/{{.Server.Arch}}"]
-    done = subprocess.run(asked, capture_output=True, encoding="utf-8", check=False)
+def _engine_platform() -> str:
+    command = [docker(), "version", "--format", "{{.Server.Os}}/{{.Server.Arch}}"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     return done.stdout.strip()

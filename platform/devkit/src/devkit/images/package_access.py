@@ -1,4 +1,4 @@
-"""How a build reaches packages: as pip does on this machine, without a trace in the image."""
+"""Access of builds to the package index that pip uses on this machine, by build secrets."""
 
 import ast
 import os
@@ -15,17 +15,19 @@ from devkit.errors import DevkitError
 
 __all__ = ["package_access", "pip_settings"]
 
-# What pip needs to reach an index. Everything else is a matter of this machine.
-_REACHING = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
+# The settings by which pip reaches an index; the other settings are for this machine only.
+_INDEX_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 
 
 @contextmanager
 def package_access() -> Iterator[list[str]]:
-    """The options of `docker build` with which its pip reaches the index that pip uses here.
+    """Yield options of `docker build` that give its pip access to this machine's package index.
 
-    The secrets are files that exist until the context ends. Raises DevkitError if pip can't be
-    asked.
+    The secrets are files that exist until the context ends and leave no trace in the image.
+
+    Raises:
+        DevkitError: pip does not print its settings.
     """
     settings = pip_settings()
     with TemporaryDirectory() as folder:
@@ -35,9 +37,9 @@ def package_access() -> Iterator[list[str]]:
             if name.lower() in _PROXIES
             for option in ("--build-arg", name)
         ]
-        if reaching := {key: settings[key] for key in _REACHING if key in settings}:
+        if index := {key: settings[key] for key in _INDEX_SETTINGS if key in settings}:
             config = RawConfigParser()
-            config.read_dict({"global": reaching})
+            config.read_dict({"global": index})
             file = Path(folder) / "pip.conf"
             with file.open("w", encoding="utf-8") as output:
                 config.write(output)
@@ -48,17 +50,17 @@ def package_access() -> Iterator[list[str]]:
 
 
 def pip_settings() -> dict[str, str]:
-    """Every setting of pip on this machine, from its files and from `PIP_…` variables."""
-    asked = subprocess.run(
+    """Return every setting of pip on this machine, from its files and from `PIP_…` variables."""
+    listed = subprocess.run(
         [sys.executable, "-m", "pip", "--no-input", "config", "list"],
         capture_output=True,
         encoding="utf-8",
         check=False,
     )
-    if asked.returncode != 0:
-        raise DevkitError(f"pip does not tell its settings:\n{asked.stderr.strip()}")
-    found = re.findall(r"^(\S+)\.([\w-]+)=(.*)$", asked.stdout, re.MULTILINE)
-    # A variable takes precedence over the section of a command, and that over the global one.
+    if listed.returncode != 0:
+        raise DevkitError(f"`pip config list` failed:\n{listed.stderr.strip()}")
+    found = re.findall(r"^(\S+)\.([\w-]+)=(.*)$", listed.stdout, re.MULTILINE)
+    # A variable takes precedence over the section of a command, which does so over the global one.
     ranked = sorted(found, key=lambda entry: (entry[0] == ":env:", entry[0] == "install"))
     return {
         key: str(ast.literal_eval(value))

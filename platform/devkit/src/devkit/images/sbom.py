@@ -12,10 +12,12 @@ __all__ = ["bill_of_materials"]
 
 
 def bill_of_materials(workspace: Workspace, member: Member, version: str) -> str:
-    """The CycloneDX document of a service's image of this version, as JSON.
+    """Return the CycloneDX document of a service's image of this version, as JSON.
 
-    The same lock makes the same document. Each package has the hashes that the lock accepts. Raises
-    DevkitError if the lock or the service's pyproject.toml cannot be read.
+    The same lock makes the same document. Each package has the hashes that the lock accepts.
+
+    Raises:
+        DevkitError: the lock or the service's pyproject.toml cannot be read.
     """
     made = subprocess.run(
         [
@@ -33,7 +35,7 @@ def bill_of_materials(workspace: Workspace, member: Member, version: str) -> str
     image = document["metadata"]["component"]
     image["version"] = version
     packages = sorted(component["bom-ref"] for component in document["components"])
-    # The lock says which packages there are, not which of them needs which.
+    # The lock does not contain the dependencies between packages.
     document["dependencies"] = [
         {"ref": image["bom-ref"], "dependsOn": packages},
         *({"ref": package} for package in packages),

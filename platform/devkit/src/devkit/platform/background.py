@@ -1,4 +1,4 @@
-"""What goes on while a platform runs: its state is kept, logs are followed, what dies restarts."""
+"""Background tasks of a running platform: state file, logs, supervision, changes of code."""
 
 import asyncio
 import time
@@ -19,9 +19,9 @@ __all__ = ["Background"]
 
 
 class Background:
-    """The tasks beside the processes of a platform.
+    """The background tasks of a platform.
 
-    `write_state` is called whenever a process has been started again.
+    `write_state` is called when a process has a new id.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Background:
         self._readiness: dict[str, asyncio.Task[None]] = {}
 
     def start(self, workspace: Workspace, definitions: Sequence[ServiceDefinition]) -> None:
-        """Begin with all that the options ask for."""
+        """Start the tasks that the options enable."""
         options = self._options
         tasks = [self._keep_state()]
         if options.on_line is not None:
@@ -58,36 +58,34 @@ class Background:
         self._tasks = [self._in_background(task) for task in tasks]
 
     def cancel(self) -> list[asyncio.Task[None]]:
-        """Tell everything but the following of logs to end; returns what ends."""
+        """Cancel all tasks except the reading of logs, and return them."""
         tasks = [*self._tasks, *self._readiness.values()]
         for task in tasks:
             task.cancel()
         return tasks
 
     async def end(self) -> None:
-        """End everything but the following of logs."""
+        """End all tasks except the reading of logs."""
         await asyncio.gather(*self.cancel(), return_exceptions=True)
 
     async def end_following(self) -> None:
-        """End the following of logs."""
+        """End the reading of logs."""
         for task in self._follower:
             task.cancel()
         await asyncio.gather(*self._follower, return_exceptions=True)
 
     def pass_on_lines(self) -> None:
-        """Pass on what has been written since the last call."""
+        """Call `on_line` with the log lines written since the last call."""
         if self._options.on_line is not None:
             for name, tail in self._tails.items():
                 for line in tail.new_lines():
                     self._options.on_line(name, line)
 
     def tell(self, name: str, what: str) -> None:
-        """Say what was done to a process; what it wrote came before."""
+        """Call `on_event` with what was done to a process, after the lines that it wrote."""
         if self._options.on_event is not None:
             self.pass_on_lines()
             self._options.on_event(name, what)
-
-    # --- inside ---------------------------------------------------------------------------------
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -99,10 +97,10 @@ class Background:
             self.tell("runner", f"{type(error).__name__}: {error}")
 
     async def _keep_state(self) -> None:
-        known = self._pids()
+        written = self._pids()
         while True:
             await asyncio.sleep(2 * POLL_SECONDS)
-            if known != (known := self._pids()):
+            if written != (written := self._pids()):
                 self._write_state()
 
     def _pids(self) -> list[int]:
@@ -115,10 +113,12 @@ class Background:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _watch(self, workspace: Workspace, definitions: Sequence[ServiceDefinition]) -> None:
-        # Imported here: its library is needed by nobody else.
+        # The import is here because watchfiles takes long to load, and only this task needs it.
         from devkit.watch import changed_services
 
-        async for services, files in changed_services(workspace, definitions, self._polling):
+        async for services, files in changed_services(
+            workspace, definitions, self._tell_of_polling
+        ):
             here = [process for process in self._replicas.processes if process.service in services]
             names = ", ".join(sorted({file.name for file in files}))
             for service in dict.fromkeys(process.service for process in here):
@@ -126,16 +126,16 @@ class Background:
             began = time.monotonic()
             await self._replicas.restart(process.service for process in here)
             for process in here:
-                if process.name in self._readiness:  # it waits for a run that is no more
+                if process.name in self._readiness:  # An earlier change still waits for readiness.
                     self._readiness[process.name].cancel()
                 self._readiness[process.name] = self._in_background(
                     self._tell_when_ready(process, began)
                 )
 
-    def _polling(self, reason: str) -> None:
+    def _tell_of_polling(self, reason: str) -> None:
         self.tell(
             "runner",
-            f"the system does not tell of changed files ({reason}): they are looked at once a "
+            f"the system does not report changed files ({reason}), so they are polled once a "
             "second; `slipway doctor` says what to do",
         )
 

@@ -1,4 +1,4 @@
-"""Keys of the services at the broker, with no more rights than each needs."""
+"""The services' broker keys with least privilege, for a platform on this machine."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,16 +15,16 @@ __all__ = ["apply_all_streams", "authorize"]
 
 
 def authorize(workspace: Workspace, keys: Path) -> str:
-    """Make a key for each service and one for the release in the folder `keys`.
+    """Make missing keys of the services and the release in the folder `keys`.
 
-    Returns the broker's configuration that admits these keys and nobody else.
+    Returns the broker's configuration, which admits these keys only.
     """
     allowed = permissions_of_all(describe_platform(workspace))
     return authorization(allowed, {key.name: key.public for key in make_keys(keys, allowed)})
 
 
 def apply_all_streams(processes: Iterable[ServiceProcess], keys: Path) -> None:
-    """Make every service's streams with the release's key, as a release does."""
+    """Create every service's streams with the release's key, as in a release."""
     release = {"APP_NATS_NKEY_SEED_FILE": str(keys / "release.nk")}
     apply_streams(
         (process.package, process.environment | release)

@@ -1,4 +1,4 @@
-"""What to run, and where; and what is wrong with it."""
+"""Options of a platform, and their validation."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,25 +17,25 @@ _HIGHEST_PORT = 65535
 
 @dataclass(frozen=True)
 class PlatformOptions:
-    """What to run, and where.
+    """The services to run, and how.
 
     Args:
         data: the folder of databases, streams, logs and the state file.
-        services: only these; all by default.
-        replicas: how many of a service, 1 by default.
-        leave_out: services that somebody else runs, on their known ports; the others call them.
-        ports: moved ports: `{"orders.http": 8181, "nats": 4333}`.
-        free_ports: free ports for everything that `ports` doesn't name.
-        database: one SQLite file per service, or one database per service on a PostgreSQL.
-        environment: variables for every service, on top of this process's own.
-        broker_keys: each service connects by a key of its own, with no more rights than it needs,
-            and the streams are made as a release makes them.
-        watch: restart a service whose code has changed.
-        restart: start again, with back-off, a service that dies.
-        restart_servers: the same for the broker and the database server.
-        on_line: called with a process's name and each line it writes, in the order of its log.
+        services: the services to run, by default all.
+        replicas: the number of a service's replicas, by default 1.
+        leave_out: services that run elsewhere, on their default ports; the others call them there.
+        ports: ports to use instead of the defaults: `{"orders.http": 8181, "nats": 4333}`.
+        free_ports: whether free ports are used for everything that `ports` doesn't name.
+        database: an SQLite file per service, or a database per service on a PostgreSQL.
+        environment: variables for every service, added to those of this process.
+        broker_keys: whether each service connects by its own key with least privilege, and the
+            streams are made beforehand as in a release.
+        watch: whether a service is restarted when its code changes.
+        restart: whether a service that dies is started again, with back-off.
+        restart_servers: whether the broker and the database server are started again.
+        on_line: called with a process's name and each line of its log.
         on_event: called with a process's name and what the runner did to it.
-        workspace: found from the current folder by default.
+        workspace: the workspace, by default that of the current folder.
     """
 
     data: Path
@@ -55,16 +55,16 @@ class PlatformOptions:
     workspace: Workspace | None = None
 
     def chooses(self, service: str) -> bool:
-        """Whether a service is to run here."""
+        """Return whether to run a service."""
         wanted = self.services is None or service in self.services
         return wanted and service not in self.leave_out
 
 
 def check_options(options: PlatformOptions, definitions: Sequence[ServiceDefinition]) -> None:
-    """Check that every service, port and number of replicas that is named can be had.
+    """Check the names of services and ports, and the numbers of replicas.
 
     Raises:
-        DevkitError: one cannot; the message names it and what there is.
+        DevkitError: one is not valid; the message names it and the valid ones.
     """
     check_names(definitions, (*(options.services or ()), *options.leave_out))
     check_names(definitions, options.replicas)
@@ -77,7 +77,7 @@ def _check_replicas(replicas: Mapping[str, int]) -> None:
         if count > LANES:
             raise DevkitError(
                 f"--replicas {name}={count}: replicas share {LANES} lanes,"
-                f" so more than {LANES} of them have nothing to do"
+                f" so only {LANES} of them can have work"
             )
 
 
@@ -89,4 +89,4 @@ def _check_ports(ports: Mapping[str, int], definitions: Iterable[ServiceDefiniti
         if name not in known:
             raise DevkitError(f"there is no port {name}; there are: {', '.join(known)}")
         if port > _HIGHEST_PORT:
-            raise DevkitError(f"--port {name}={port}: ports end at {_HIGHEST_PORT}")
+            raise DevkitError(f"--port {name}={port}: the highest port is {_HIGHEST_PORT}")

@@ -1,4 +1,4 @@
-"""Which processes run, with which variables, and in which order they stop. Nothing is started."""
+"""The plan of a platform: its processes with their variables, and the order of stopping."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ Ports = Mapping[tuple[str, int], ReplicaPorts]
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a service finds around it: the broker, its database, its key; and where it runs.
+    """The servers and folders that every service uses.
 
-    `keys` is the folder of the services' keys, None where the broker asks for none.
+    `keys` is the folder of the services' broker keys; None if the broker requires no key.
     """
 
     broker_url: str
@@ -35,7 +35,7 @@ def processes_of(
     ports: Ports,
     around: Surroundings,
 ) -> list[ServiceProcess]:
-    """Every replica of these services, not yet started."""
+    """Return every replica of these services, without starting it."""
     return [
         _process(service, replica, options, ports, around)
         for service in services
@@ -50,11 +50,11 @@ def _process(
     ports: Ports,
     around: Surroundings,
 ) -> ServiceProcess:
-    own = ports[service.name, replica]
+    own_ports = ports[service.name, replica]
     variables = {
         "PYTHONUNBUFFERED": "1",
-        "APP_HTTP_PORT": str(own.http),
-        "APP_GRPC_PORT": str(own.grpc),
+        "APP_HTTP_PORT": str(own_ports.http),
+        "APP_GRPC_PORT": str(own_ports.grpc),
         "APP_NATS_URL": around.broker_url,
         "APP_TARGETS": json.dumps(_targets(service, options, ports)),
     }
@@ -67,8 +67,8 @@ def _process(
         service=service.name,
         replica=replica,
         package=service.package,
-        http_port=own.http,
-        grpc_port=own.grpc if service.grpc_port is not None else None,
+        http_port=own_ports.http,
+        grpc_port=own_ports.grpc if service.grpc_port is not None else None,
         environment=variables | dict(options.environment),
         log=around.logs / f"{service.name}-{replica}.log",
         folder=around.folder,
@@ -77,10 +77,10 @@ def _process(
 
 
 def _targets(service: ServiceDefinition, options: PlatformOptions, ports: Ports) -> dict[str, str]:
-    """All replicas of each called service; one that is not run here where it would be."""
+    """Return the addresses of each called service: its replicas here, or its default elsewhere."""
     targets = dict(service.targets)
     for called in targets:
-        run_here = [own.grpc for (name, _), own in ports.items() if name == called]
+        run_here = [replica.grpc for (name, _), replica in ports.items() if name == called]
         moved = options.ports.get(f"{called}.grpc")
         if run_here:
             addresses = ",".join(f"127.0.0.1:{port}" for port in run_here)
@@ -93,14 +93,14 @@ def _targets(service: ServiceDefinition, options: PlatformOptions, ports: Ports)
 def callers_first(
     processes: Sequence[ServiceProcess], definitions: Sequence[ServiceDefinition]
 ) -> list[list[ServiceProcess]]:
-    """The processes in groups: no process of a later group calls one of an earlier group."""
+    """Return the processes in groups: no process of a later group calls one of an earlier group."""
     calls = {service.name: set(service.targets) for service in definitions}
-    left = {process.service for process in processes}
+    remaining = {process.service for process in processes}
     groups = []
-    while left:
-        called = set().union(*(calls[name] for name in left))
+    while remaining:
+        called = set().union(*(calls[name] for name in remaining))
         # Services that call each other in a circle stop together.
-        group = (left - called) or left
+        group = (remaining - called) or remaining
         groups.append([process for process in processes if process.service in group])
-        left -= group
+        remaining -= group
     return groups

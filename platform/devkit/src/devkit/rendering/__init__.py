@@ -1,1 +1,1 @@
-"""Derives the files of the deployment from what the services declare."""
+"""Derivation of the deployment's files from what the services declare."""

@@ -1,4 +1,4 @@
-"""A derived file, and the header by which it is known for one."""
+"""Derived files, and the header that marks them."""
 
 import json
 from collections.abc import Mapping
@@ -14,39 +14,39 @@ MARK = "Derived from the code by `slipway render`; do not edit."
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file that is derived: its path relative to the workspace's root, and its content."""
+    """A derived file: its path relative to the workspace's root, and its content."""
 
     path: Path
     text: str
 
 
 def header(additions: str) -> str:
-    """The first line of a derived file; `additions` says where to write what it lacks."""
+    """Return the first line of a derived file; `additions` names the place for manual additions."""
     return f"{MARK} Additions: {additions}."
 
 
 def yaml_text(additions: str, *documents: object) -> str:
-    """YAML documents in the order of their keys, below the header."""
+    """Return YAML documents below the header, with keys in their given order."""
     return f"# {header(additions)}\n{yaml_of(*documents)}"
 
 
 def yaml_of(*documents: object) -> str:
-    """YAML documents in the order of their keys."""
+    """Return YAML documents with keys in their given order."""
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def json_text(additions: str, content: Mapping[str, object]) -> str:
-    """A JSON object; JSON has no comments, so its first key is the header."""
+    """Return a JSON object whose first key has the header, because JSON has no comments."""
     return json.dumps({"//": header(additions), **content}, indent=2, ensure_ascii=False) + "\n"
 
 
 def markdown_text(additions: str, text: str) -> str:
-    """Markdown below the header, which does not show."""
+    """Return Markdown below the header, which is an invisible comment."""
     return f"<!-- {header(additions)} -->\n\n{text}"
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists indented below their key, and no anchors for what occurs twice."""
+    """A dumper that indents lists below their key and writes no anchors for repeated values."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)

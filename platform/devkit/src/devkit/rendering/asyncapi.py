@@ -1,4 +1,4 @@
-"""asyncapi.yaml: the events of one service as an AsyncAPI 3 document."""
+"""asyncapi.yaml of each service: its events as an AsyncAPI 3 document."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +15,13 @@ _LANE = "lane"
 _KINDS = {
     "one": "Handled one by one",
     "batch": "Handled in batches",
-    "async": "Handled one by one, by a handler that waits on others",
-    "broadcast": "Heard by every replica, without effect",
+    "async": "Handled one by one, by an asynchronous handler",
+    "broadcast": "Received by every replica",
 }
 
 
 def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
-    """One document in the folder of each service that publishes or hears an event."""
+    """Yield a document for each service that publishes or consumes events."""
     for service in platform.services:
         if service.publishes or service.subscribes:
             text = yaml_text("the .proto files and service.py", _document(platform, service))
@@ -30,9 +30,9 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
 
 def _document(platform: PlatformDescription, service: ServiceDescription) -> dict[str, Any]:
     messages = {type: type for type in service.publishes}
-    messages |= {heard.type: heard.message for heard in service.subscribes}
-    foreign = {heard.type: heard for heard in service.subscribes if heard.foreign}
-    own = set(service.publishes)
+    messages |= {each.type: each.message for each in service.subscribes}
+    foreign = {each.type: each for each in service.subscribes if each.foreign}
+    published = set(service.publishes)
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -44,25 +44,25 @@ def _document(platform: PlatformDescription, service: ServiceDescription) -> dic
         "channels": {
             type: _foreign_channel(foreign[type])
             if type in foreign
-            else _channel(type, service.name if type in own else _producer(type))
+            else _channel(type, service.name if type in published else _producer(type))
             for type in sorted(messages)
         },
         "operations": dict(_operations(service)),
         "components": {
             "messages": {type: _message(type, name) for type, name in sorted(messages.items())},
-            "parameters": {_LANE: _lane(platform.lanes)},
-            "messageTraits": {_HEADERS: _cloudevent()},
+            "parameters": {_LANE: _lane_parameter(platform.lanes)},
+            "messageTraits": {_HEADERS: _cloudevent_headers()},
             "schemas": message_schemas(map(_descriptor, messages.values())),
         },
     }
 
 
 def _description(service: ServiceDescription) -> str:
-    heard = {each.type for each in service.subscribes}
+    consumed = {each.type for each in service.subscribes}
     return (
-        f"{service.name} publishes {len(service.publishes)} types of events and hears {len(heard)},"
-        " over NATS JetStream. Data are protobuf, or JSON where the producer's APP_EVENT_FORMAT is"
-        " json; the schemas are those of the JSON."
+        f"{service.name} publishes {len(service.publishes)} types of events and consumes"
+        f" {len(consumed)} over NATS JetStream. Data are protobuf, or JSON if the producer's"
+        " APP_EVENT_FORMAT is json; the schemas describe the JSON."
     )
 
 
@@ -70,27 +70,27 @@ def _channel(type: str, producer: str) -> dict[str, Any]:
     return {
         "address": f"{type}.{{lane}}",
         "title": type.rpartition(".")[2],
-        "description": f"A subject of the stream {producer}, which {producer} publishes to.",
+        "description": f"Subjects of the stream {producer}, to which {producer} publishes.",
         "parameters": {"lane": {"$ref": f"#/components/parameters/{_LANE}"}},
         "messages": _channel_messages(type),
     }
 
 
-def _lane(lanes: int) -> dict[str, Any]:
+def _lane_parameter(lanes: int) -> dict[str, Any]:
     return {
-        "description": "by the partition key: the events of one key are in order",
+        "description": "chosen by the partition key; events with the same key are in order",
         "enum": [str(lane) for lane in range(lanes)],
     }
 
 
-def _foreign_channel(heard: Subscription) -> dict[str, Any]:
-    assert heard.foreign is not None
-    stream, subject = heard.foreign.stream, heard.foreign.subject
+def _foreign_channel(subscription: Subscription) -> dict[str, Any]:
+    assert subscription.foreign is not None
+    stream, subject = subscription.foreign.stream, subscription.foreign.subject
     return {
         "address": subject,
-        "title": heard.type,
-        "description": f"Subjects of the stream {stream}, of a producer outside the platform.",
-        "messages": _channel_messages(heard.type),
+        "title": subscription.type,
+        "description": f"Subjects of the stream {stream} of a producer outside the platform.",
+        "messages": _channel_messages(subscription.type),
     }
 
 
@@ -108,10 +108,10 @@ def _operations(service: ServiceDescription) -> Iterator[tuple[str, dict[str, An
     for type in sorted(service.publishes):
         yield f"publish-{type}", _operation("send", type, f"Published by {service.name}")
     kinds: dict[str, list[str]] = {}
-    for heard in service.subscribes:
-        kinds.setdefault(heard.type, []).append(_KINDS[heard.kind])
+    for subscription in service.subscribes:
+        kinds.setdefault(subscription.type, []).append(_KINDS[subscription.kind])
     for type, found in sorted(kinds.items()):
-        yield f"hear-{type}", _operation("receive", type, "; ".join(dict.fromkeys(found)))
+        yield f"receive-{type}", _operation("receive", type, "; ".join(dict.fromkeys(found)))
 
 
 def _operation(action: str, type: str, summary: str) -> dict[str, Any]:
@@ -137,32 +137,32 @@ def _message(type: str, name: str) -> dict[str, Any]:
     }
 
 
-def _cloudevent() -> dict[str, Any]:
-    """The headers of every event, as chassis.events.wire.encoding writes them."""
+def _cloudevent_headers() -> dict[str, Any]:
+    """Return the schema of the headers that chassis.events.wire.encoding writes."""
     text = {"type": "string"}
     headers = {
         "ce-specversion": {"const": "1.0"},
         "ce-id": text,
         "ce-type": text,
-        "ce-source": {"type": "string", "description": "the service that published it"},
+        "ce-source": {"type": "string", "description": "service that published the event"},
         "ce-time": {"type": "string", "format": "date-time"},
         "ce-datacontenttype": text,
         "ce-subject": text,
         "ce-partitionkey": text,
-        "ce-correlationid": {"type": "string", "description": "id of the event it all began with"},
-        "ce-causationid": {"type": "string", "description": "id of the event it follows from"},
+        "ce-correlationid": {"type": "string", "description": "id of the first event of the chain"},
+        "ce-causationid": {"type": "string", "description": "id of the event that caused this one"},
         "ce-traceparent": text,
         "ce-tracestate": text,
     }
     required = ["ce-specversion", "ce-id", "ce-type", "ce-source"]
     return {
-        "summary": "A CloudEvent in binary mode, its attributes in the headers.",
+        "summary": "A CloudEvent in binary mode, with its attributes in the headers.",
         "headers": {"type": "object", "required": required, "properties": headers},
     }
 
 
 def _descriptor(name: str) -> Any:
-    """The message of that name; its contract was imported by who declares it."""
+    """Return the message of that name; the service that declares it has imported its contract."""
     from google.protobuf import descriptor_pool
 
     return descriptor_pool.Default().FindMessageTypeByName(name)

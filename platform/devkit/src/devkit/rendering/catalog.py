@@ -1,4 +1,4 @@
-"""docs/catalog.md: the services, their events, and who talks to whom."""
+"""docs/catalog.md: the services, their events and calls."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ __all__ = ["artifacts"]
 
 
 def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
-    """One page; none for a platform without services."""
+    """Yield the page; nothing for a platform without services."""
     if platform.services:
         parts = (_services(platform), _map(platform), _events(platform), _calls(platform))
         text = "\n\n".join(["# Catalogue", *(part for part in parts if part)])
@@ -36,16 +36,16 @@ def _services(platform: PlatformDescription) -> str:
 def _events_link(service: ServiceDescription) -> str:
     if not (service.publishes or service.subscribes):
         return ""
-    heard = {each.type for each in service.subscribes}
-    text = f"{len(service.publishes)} published, {len(heard)} heard"
+    consumed = {each.type for each in service.subscribes}
+    text = f"{len(service.publishes)} published, {len(consumed)} consumed"
     return f"[{text}](../{service.folder}/deploy/asyncapi.yaml)"
 
 
 def _map(platform: PlatformDescription) -> str:
     lines = [
-        f"  {service.name} -- {_short_names(types)} --> {hearer}"
+        f"  {service.name} -- {_short_names(types)} --> {consumer}"
         for service in platform.services
-        for hearer, types in _heard_from(platform, service).items()
+        for consumer, types in _types_by_consumer(platform, service).items()
     ]
     lines += [
         f"  {service.name} -. gRPC .-> {callee}"
@@ -56,7 +56,7 @@ def _map(platform: PlatformDescription) -> str:
         return ""
     return "\n".join(
         [
-            "## Who talks to whom\n\nA line is events, a dotted line is gRPC.\n\n```mermaid",
+            "## Communication\n\nA line stands for events, a dotted line for gRPC.\n\n```mermaid",
             "flowchart LR",
             *(f"  {service.name}" for service in platform.services),
             *lines,
@@ -65,37 +65,41 @@ def _map(platform: PlatformDescription) -> str:
     )
 
 
-def _heard_from(
+def _types_by_consumer(
     platform: PlatformDescription, producer: ServiceDescription
 ) -> dict[str, list[str]]:
-    """The types of a producer's events by who hears them."""
+    """Return the types of a producer's events by the service that consumes them."""
     found = defaultdict(set)
     for service in platform.services:
-        for heard in service.subscribes:
-            if heard.producer == producer.name:
-                found[service.name].add(heard.type)
+        for subscription in service.subscribes:
+            if subscription.producer == producer.name:
+                found[service.name].add(subscription.type)
     return {name: sorted(types) for name, types in found.items()}
 
 
 def _events(platform: PlatformDescription) -> str:
     publishers: defaultdict[str, set[str]] = defaultdict(set)
-    hearers: defaultdict[str, set[str]] = defaultdict(set)
+    consumers: defaultdict[str, set[str]] = defaultdict(set)
     for service in platform.services:
         for type in service.publishes:
             publishers[type].add(service.name)
-        for heard in service.subscribes:
-            source = heard.foreign
+        for each in service.subscribes:
+            source = each.foreign
             if source:
-                publishers[heard.type].add(f"outside: {source.subject} of stream {source.stream}")
-            everywhere = " (every replica)" if heard.kind == "broadcast" else ""
-            hearers[heard.type].add(service.name + everywhere)
+                publishers[each.type].add(f"outside: {source.subject} of stream {source.stream}")
+            everywhere = " (every replica)" if each.kind == "broadcast" else ""
+            consumers[each.type].add(service.name + everywhere)
     rows = [
-        (f"`{type}`", _list(publishers[type]) or "nobody here", _list(hearers[type]) or "nobody")
-        for type in sorted({*publishers, *hearers})
+        (
+            f"`{type}`",
+            _list(publishers[type]) or "no service here",
+            _list(consumers[type]) or "no service",
+        )
+        for type in sorted({*publishers, *consumers})
     ]
     if not rows:
         return ""
-    return f"## Events\n\n{_table(('type', 'published by', 'heard by'), rows)}"
+    return f"## Events\n\n{_table(('type', 'published by', 'consumed by'), rows)}"
 
 
 def _calls(platform: PlatformDescription) -> str:

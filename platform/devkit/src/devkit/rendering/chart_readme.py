@@ -1,4 +1,4 @@
-"""The table of the chart's values: each value, its default, and the comment above it."""
+"""README.md of the chart: a table of its values, their defaults, and the comments above them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +15,8 @@ _CHART = Path("deploy/helm/service")
 _INTRODUCTION = """\
 # The chart `service`
 
-One chart for any service; a release is one service. How to install it: docs/deploying.md, "Helm".
-In force are a service's own values over those below `global`, and these over the defaults.
+This chart deploys any service; a release deploys one. How to install it: docs/deploying.md, "Helm".
+A service's values override those below `global`, which override the defaults.
 
 | value | default | meaning |
 |---|---|---|
@@ -24,9 +24,10 @@ In force are a service's own values over those below `global`, and these over th
 
 
 def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
-    """README.md beside values.yaml.
+    """Yield README.md in the chart's folder.
 
-    Raises DevkitError for a value that nothing explains.
+    Raises:
+        DevkitError: a value has no comment.
     """
     file = platform.root / _CHART / "values.yaml"
     if file.is_file():
@@ -36,35 +37,35 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
 
 
 def _rows(text: str) -> Iterator[str]:
-    """A row for each value with a comment above it; what lies deeper belongs to its default."""
+    """Yield a row for each value with a comment; values below it are part of its default."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     lines = text.splitlines()
     assert isinstance(root, yaml.MappingNode)
     for key, value in root.value:
         if key.value == "defaults":
-            yield from _below(value, (), lines)
+            yield from _rows_below(value, (), lines)
         else:
             yield _row((key.value,), value, _comment(lines, key))
 
 
-def _below(node: yaml.MappingNode, path: tuple[str, ...], lines: list[str]) -> Iterator[str]:
+def _rows_below(node: yaml.MappingNode, path: tuple[str, ...], lines: list[str]) -> Iterator[str]:
     for key, value in node.value:
         here = (*path, key.value)
         comment = _comment(lines, key)
         grouped = isinstance(value, yaml.MappingNode) and value.value and not value.flow_style
         if grouped and (not comment or any(_comment(lines, each) for each, _ in value.value)):
-            yield from _below(value, here, lines)
+            yield from _rows_below(value, here, lines)
         elif not comment:
             raise DevkitError(
                 f"{_CHART}/values.yaml, line {key.start_mark.line + 1}: {'.'.join(here)} has no"
-                " comment. Say above it what it means: the README's table is made from that."
+                " comment. Explain it in a comment above, which goes into the README's table."
             )
         else:
             yield _row(here, value, comment)
 
 
 def _comment(lines: list[str], key: yaml.Node) -> str:
-    """The comment lines directly above, joined."""
+    """Return the comment directly above a key, as one line."""
     found: list[str] = []
     line = key.start_mark.line - 1
     while line >= 0 and lines[line].strip().startswith("#"):
@@ -81,8 +82,8 @@ def _row(path: tuple[str, ...], value: yaml.Node, comment: str) -> str:
         sort_keys=False,
     )
     shown = default.removesuffix("\n").removesuffix("...").strip()
-    return f"| `{'.'.join(path)}` | `{_cell(shown)}` | {_cell(comment)} |"
+    return f"| `{'.'.join(path)}` | `{_escaped(shown)}` | {_escaped(comment)} |"
 
 
-def _cell(text: str) -> str:
+def _escaped(text: str) -> str:
     return text.replace("|", "\\|")

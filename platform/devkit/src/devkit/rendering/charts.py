@@ -1,4 +1,4 @@
-"""What helm renders: the manifests below deploy/k8s, whose hashes the lint compares."""
+"""Manifests below deploy/k8s, rendered by helm; the lint compares their hashes."""
 
 import base64
 import re
@@ -38,15 +38,21 @@ def rendered_manifests(platform: PlatformDescription) -> Iterator[tuple[Path, st
     """Yield each file and its content. Raises DevkitError if helm is missing or refuses."""
     folder = platform.root / "deploy/k8s"
     for service in platform.services:
-        yield folder / f"base/rendered/{service.name}.yaml", _text(_service(platform, service))
-    umbrella = list(_umbrella(platform))
+        yield (
+            folder / f"base/rendered/{service.name}.yaml",
+            _manifest_text(_service_manifests(platform, service)),
+        )
+    umbrella = list(_server_manifests(platform))
     secrets = [each for each in umbrella if each["kind"] == "Secret"]
     others = [each for each in umbrella if each["kind"] != "Secret"]
-    yield folder / "platform/rendered/platform.yaml", _text(others)
-    yield folder / "secrets.example.yaml", _text(_example(secret) for secret in secrets)
+    yield folder / "platform/rendered/platform.yaml", _manifest_text(others)
+    yield (
+        folder / "secrets.example.yaml",
+        _manifest_text(_example_of_secret(secret) for secret in secrets),
+    )
 
 
-def _service(platform: PlatformDescription, service: ServiceDescription) -> Iterator[Any]:
+def _service_manifests(platform: PlatformDescription, service: ServiceDescription) -> Iterator[Any]:
     deploy = platform.root / service.folder / "deploy"
     files = [
         deploy / "facts.yaml",
@@ -54,25 +60,25 @@ def _service(platform: PlatformDescription, service: ServiceDescription) -> Iter
         platform.root / "deploy/k8s/values.yaml",
     ]
     options = [option for file in files for option in ("--values", str(file))]
-    return _template(service.name, platform.root / "deploy/helm/service", *options)
+    return _helm_template(service.name, platform.root / "deploy/helm/service", *options)
 
 
-def _umbrella(platform: PlatformDescription) -> Iterator[Any]:
-    """Broker and database, without the services."""
+def _server_manifests(platform: PlatformDescription) -> Iterator[Any]:
+    """Yield the manifests of the broker and the database, without the services."""
     chart = platform.root / "deploy/helm/slipway"
     off = [f"{service.name}.enabled=false" for service in platform.services]
     run("helm", "dependency", "build", str(chart))
     values = str(chart / "values-development.yaml")
-    return _template("slipway", chart, "--values", values, "--set", ",".join(off))
+    return _helm_template("slipway", chart, "--values", values, "--set", ",".join(off))
 
 
-def _template(name: str, chart: Path, *options: str) -> Iterator[Any]:
+def _helm_template(name: str, chart: Path, *options: str) -> Iterator[Any]:
     text = run("helm", "template", name, str(chart), *options, "--no-hooks", "--skip-tests")
     return (document for document in yaml.safe_load_all(text) if document)
 
 
-def _example(secret: Mapping[str, Any]) -> dict[str, Any]:
-    """The Secret in plain text, with one word in place of every password."""
+def _example_of_secret(secret: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the Secret in plain text, with every password replaced."""
     texts = {key: base64.b64decode(each).decode() for key, each in secret.get("data", {}).items()}
     texts |= secret.get("stringData", {})
     hidden = {key: re.sub(r"\b[A-Za-z0-9]{32}\b", _CHANGE_ME, text) for key, text in texts.items()}
@@ -80,5 +86,5 @@ def _example(secret: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {"stringData": hidden}
 
 
-def _text(documents: Iterator[Any] | list[Any]) -> str:
+def _manifest_text(documents: Iterator[Any] | list[Any]) -> str:
     return _HEADER + yaml_of(*documents)

@@ -1,4 +1,4 @@
-"""compose.yaml of each service, and services.yaml, by which docker/compose.yaml finds them."""
+"""compose.yaml of each service, and services.yaml, by which docker/compose.yaml includes them."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _SECRETS = "../../../docker/.secrets"
 
 
 def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
-    """One file in the folder of each service, and the list of them."""
+    """Yield the file of each service, and the list of these files."""
     for service in platform.services:
         yield Artifact(_path(service), yaml_text(_ADDITIONS, _file(service)))
     if platform.services:
@@ -30,7 +30,7 @@ def _path(service: ServiceDescription) -> Path:
 
 
 def _file(service: ServiceDescription) -> dict[str, object]:
-    jobs = {**_migrate(service), **_streams(service)}
+    jobs = {**_migration_job(service), **_streams_job(service)}
     return {"services": {**jobs, service.name: _service(service)}, **_secrets(service)}
 
 
@@ -40,20 +40,23 @@ def _service(service: ServiceDescription) -> dict[str, object]:
         "extends": {"file": _COMMON, "service": "service"},
         "image": _image(service),
         **({"environment": {"APP_TARGETS": json.dumps(targets)}} if targets else {}),
-        "secrets": [_key(service.name), *([_url(service, "service")] if service.database else [])],
+        "secrets": [
+            _broker_key_secret(service.name),
+            *([_database_url_secret(service, "service")] if service.database else []),
+        ],
         "ports": [
             f"127.0.0.1:${{{variable}:-{port}}}:{port}" for variable, port in ports_of(service)
         ],
-        "healthcheck": {"test": ["CMD", "python", "-S", "-c", _ready(service)]},
+        "healthcheck": {"test": ["CMD", "python", "-S", "-c", _readiness_check(service)]},
         "depends_on": {
             "nats": {"condition": "service_started"},
-            **dict.fromkeys((*_migrate(service), *_streams(service)), _DONE),
+            **dict.fromkeys((*_migration_job(service), *_streams_job(service)), _DONE),
         },
     }
 
 
-def _migrate(service: ServiceDescription) -> dict[str, object]:
-    """The job that brings the database to the newest revision, as the owner of its schema."""
+def _migration_job(service: ServiceDescription) -> dict[str, object]:
+    """Return the job that migrates the database as the owner of its schema."""
     if not service.migrations:
         return {}
     return {
@@ -61,14 +64,14 @@ def _migrate(service: ServiceDescription) -> dict[str, object]:
             "extends": {"file": _COMMON, "service": "job"},
             "image": _image(service),
             "command": ["migrate"],
-            "secrets": [_url(service, "owner")],
+            "secrets": [_database_url_secret(service, "owner")],
             "depends_on": {"databases": _DONE},
         }
     }
 
 
-def _streams(service: ServiceDescription) -> dict[str, object]:
-    """The job that makes its streams, as the release."""
+def _streams_job(service: ServiceDescription) -> dict[str, object]:
+    """Return the job that creates the service's streams with the release's key."""
     if not service.publishes and all(each.kind == "broadcast" for each in service.subscribes):
         return {}
     return {
@@ -76,7 +79,7 @@ def _streams(service: ServiceDescription) -> dict[str, object]:
             "extends": {"file": _COMMON, "service": "release"},
             "image": _image(service),
             "command": ["broker", "apply"],
-            "secrets": [_key("release"), _url(service, "service")],
+            "secrets": [_broker_key_secret("release"), _database_url_secret(service, "service")],
             "depends_on": {
                 "nats": {"condition": "service_started"},
                 **({f"{service.name}-migrate": _DONE} if service.migrations else {}),
@@ -89,12 +92,12 @@ def _image(service: ServiceDescription) -> str:
     return f"${{SLIPWAY_REGISTRY:-}}{service.distribution}:${{SLIPWAY_TAG:-dev}}"
 
 
-def _url(service: ServiceDescription, role: str) -> dict[str, str]:
-    """The chassis reads /run/secrets for files that are named like its variables."""
+def _database_url_secret(service: ServiceDescription, role: str) -> dict[str, str]:
+    """Return the mount of a secret; the chassis reads variables from files in /run/secrets."""
     return {"source": f"{service.name}-{role}-database-url", "target": "APP_DATABASE_URL"}
 
 
-def _key(name: str) -> dict[str, str]:
+def _broker_key_secret(name: str) -> dict[str, str]:
     return {"source": f"{name}-nkey", "target": "nkey.seed"}
 
 
@@ -108,8 +111,8 @@ def _secrets(service: ServiceDescription) -> dict[str, object]:
     return {"secrets": {f"{service.name}-nkey": {"file": f"{folder}/nkey.seed"}, **urls}}
 
 
-def _ready(service: ServiceDescription) -> str:
-    """A line of Python that fails unless the service is ready; it imports nothing but sockets."""
+def _readiness_check(service: ServiceDescription) -> str:
+    """Return a line of Python that fails unless the service is ready; it imports sockets only."""
     return (
         f"import socket; c = socket.create_connection(('127.0.0.1', {service.http.port}), 2); "
         rf"c.send(b'GET {service.probes.ready} HTTP/1.0\r\n\r\n'); "

@@ -1,4 +1,4 @@
-"""facts.yaml: what the chart needs to know of one service."""
+"""facts.yaml of each service: its declarations that the chart needs."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -11,18 +11,18 @@ __all__ = ["artifacts"]
 
 
 def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
-    """One file in the folder of each service."""
+    """Yield the file of each service."""
     for service in platform.services:
         path = Path(service.folder, "deploy/facts.yaml")
         yield Artifact(
-            path, yaml_text("values.yaml beside it", {"facts": facts(service, platform.lanes)})
+            path, yaml_text("values.yaml next to it", {"facts": facts(service, platform.lanes)})
         )
 
 
 def facts(service: ServiceDescription, lanes: int) -> dict[str, object]:
-    """The values, by key; what a service does not have is left out.
+    """Return the values by key, without those that do not apply to the service.
 
-    `lanes`, the number of the platform, is left out where replicas do not share them.
+    `lanes` applies if the service's replicas share lanes.
     """
     return {
         "name": service.name,
@@ -68,7 +68,7 @@ def _foreign(service: ServiceDescription) -> dict[str, object]:
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """The second of each pair by the first, both in alphabetical order, each once."""
+    """Return the second items of pairs by the first; both are sorted and unique."""
     groups: defaultdict[str, set[str]] = defaultdict(set)
     for key, value in pairs:
         groups[key].add(value)

@@ -1,4 +1,4 @@
-"""Writes the derived files, and finds those that are not what would be written now."""
+"""The derived files: written, or compared with what would be written now."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from devkit.workspace import Workspace
 
 __all__ = ["drift", "render"]
 
-# Where derived files may lie, and how their names end.
+# The places and name suffixes of derived files.
 _PLACES = (
     "*/deploy/**/*",
     "services/*/deploy/**/*",
@@ -27,11 +27,12 @@ _SUFFIXES = (".conf", ".json", ".md", ".yaml", ".yml")
 
 
 def render(workspace: Workspace) -> list[Path]:
-    """Writes what differs and deletes what nothing derives any more; returns both.
+    """Write files that differ, delete files that are not derived any longer; return both.
 
-    Creates each service's own values first, because the umbrella chart includes them.
+    Each service's values.yaml is created first, because the umbrella chart includes it.
 
-    Raises DevkitError where a file that somebody wrote by hand is in the place of a derived one.
+    Raises:
+        DevkitError: a hand-written file is in the place of a derived one.
     """
     platform = describe_platform(workspace)
     changed = [
@@ -42,8 +43,8 @@ def render(workspace: Workspace) -> list[Path]:
     foreign = [file for file in wanted if file.exists() and not _is_derived(file)]
     if foreign:
         raise DevkitError(
-            "These files are not marked as derived. Move them, or delete them to have them derived:"
-            + "".join(f"\n  {file.relative_to(workspace.root)}" for file in foreign)
+            "These files are not marked as derived. Move or delete them, so that they can be"
+            " derived:" + "".join(f"\n  {file.relative_to(workspace.root)}" for file in foreign)
         )
     for file in _left_over(workspace, wanted):
         file.unlink()
@@ -55,7 +56,7 @@ def render(workspace: Workspace) -> list[Path]:
 
 
 def drift(workspace: Workspace) -> list[str]:
-    """Each derived file that is missing, left over, or not what would be written now."""
+    """Return a line for each derived file that is missing, differs, or is left over."""
     platform = describe_platform(workspace)
     wanted = _wanted(platform)
     problems = [f"{begun.path.as_posix()} is missing" for begun in own_values.missing(platform)]
@@ -65,7 +66,7 @@ def drift(workspace: Workspace) -> list[str]:
         elif _read(file) != text:
             problems.append(f"{file.relative_to(workspace.root)} differs")
     for file in _left_over(workspace, wanted):
-        problems.append(f"{file.relative_to(workspace.root)} is derived from nothing any more")
+        problems.append(f"{file.relative_to(workspace.root)} is left over from a deleted service")
     if workspace.services:
         for rendered in RECORDED:
             problems += recorded_drift(workspace.root, rendered)
@@ -100,7 +101,7 @@ def _derived_files(root: Path) -> Iterator[Path]:
 
 
 def _is_derived(file: Path) -> bool:
-    """Whether it has the header: in its first line, in its second where the first opens JSON."""
+    """Return whether a file has the header in its first line, or second line in JSON."""
     return any(MARK in line for line in _read(file).split("\n", 2)[:2])
 
 

@@ -1,4 +1,4 @@
-"""What Argo CD and Flux deploy in production: one release of the chart for each service."""
+"""Argo CD's and Flux's deployment of production: a release of the chart for each service."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ __all__ = ["artifacts"]
 _FOLDER = Path("deploy/gitops")
 _CHART = "deploy/helm/service"
 _NAMESPACE = "slipway-production"
-# The component `repository` writes the address over this.
+# The component `repository` replaces this by the repository's address.
 _FROM_REPOSITORY = "in-repository.yaml"
 
 
@@ -21,11 +21,11 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
         return
     yield Artifact(
         _FOLDER / "argocd/production/application.yaml",
-        yaml_text("kustomization.yaml beside it", _application(platform)),
+        yaml_text("kustomization.yaml next to it", _application(platform)),
     )
     yield Artifact(
         _FOLDER / "flux/production/releases/services.yaml",
-        yaml_text("kustomization.yaml beside it", *map(_release, platform.services)),
+        yaml_text("kustomization.yaml next to it", *map(_release, platform.services)),
     )
 
 
@@ -89,7 +89,7 @@ def _release(service: ServiceDescription) -> dict[str, object]:
                         "name": "slipway",
                         "namespace": "flux-system",
                     },
-                    # The chart's own are not read by themselves once others are named.
+                    # Flux does not read the chart's values.yaml if other files are named.
                     "valuesFiles": [f"{_CHART}/values.yaml", *_values(service)],
                     "ignoreMissingValuesFiles": True,
                 }
@@ -102,12 +102,12 @@ def _release(service: ServiceDescription) -> dict[str, object]:
 
 
 def _values(service: ServiceDescription) -> list[str]:
-    """The files of values, later ones win."""
+    """Return the files of values; later files override earlier ones."""
     return [
         f"{service.folder}/deploy/facts.yaml",
         f"{service.folder}/deploy/values.yaml",
         "deploy/helm/environments/production.yaml",
         f"{_FOLDER}/versions/production.yaml",
-        # What differs for this service alone; it need not be there.
+        # This file is for a service with its own version; it need not exist.
         f"{_FOLDER}/versions/production/{service.name}.yaml",
     ]

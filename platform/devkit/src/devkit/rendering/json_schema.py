@@ -1,4 +1,4 @@
-"""JSON Schemas of protobuf messages as proto JSON has them, with the names of the .proto."""
+"""JSON Schemas of protobuf messages in proto JSON, with the field names of the .proto files."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -28,7 +28,7 @@ _TEXT_OF_64_BITS: Schema = {"type": "string", "pattern": "^-?[0-9]{1,20}$"}
 _NUMBER: Schema = {"type": ["number", "string"], "description": "a string for NaN and Infinity"}
 _BASE64: Schema = {"type": "string", "contentEncoding": "base64"}
 
-# What proto JSON writes otherwise than as an object of the fields.
+# Messages that proto JSON does not write as an object of their fields.
 _WELL_KNOWN: dict[str, Schema] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"},
@@ -50,10 +50,9 @@ _WELL_KNOWN: dict[str, Schema] = {
 
 
 def message_schemas(messages: Iterable[Descriptor]) -> dict[str, Schema]:
-    """The schemas of these messages, and of all that they hold, by full name.
+    """Return the schemas of these messages and the types in their fields, by full name.
 
-    A field that is not set may be missing; one that nobody knows is allowed, so that a contract
-    can grow.
+    A field may be missing, and unknown fields are allowed, so that a contract can grow.
     """
     found: dict[str, Schema] = {}
     pending: list[Descriptor | EnumDescriptor] = list(messages)
@@ -67,14 +66,14 @@ def message_schemas(messages: Iterable[Descriptor]) -> dict[str, Schema]:
         else:
             properties = {field.name: _field(field) for field in descriptor.fields}
             found[descriptor.full_name] = {"type": "object", "properties": properties}
-            pending += [held for field in descriptor.fields for held in _held(field)]
+            pending += [type for field in descriptor.fields for type in _referenced_types(field)]
     return dict(sorted(found.items()))
 
 
-def _held(field: FieldDescriptor) -> list[Descriptor | EnumDescriptor]:
-    """The types that a field's schema refers to."""
+def _referenced_types(field: FieldDescriptor) -> list[Descriptor | EnumDescriptor]:
+    """Return the types to which a field's schema refers."""
     if (value := _map_value(field)) is not None:
-        return _held(value)
+        return _referenced_types(value)
     if field.enum_type is not None:
         return [field.enum_type]
     if field.message_type is None or field.message_type.full_name in _WELL_KNOWN:
@@ -84,21 +83,21 @@ def _held(field: FieldDescriptor) -> list[Descriptor | EnumDescriptor]:
 
 def _field(field: FieldDescriptor) -> Schema:
     if (value := _map_value(field)) is not None:
-        return {"type": "object", "additionalProperties": _one(value)}
+        return {"type": "object", "additionalProperties": _single_value(value)}
     if field.is_repeated:
-        return {"type": "array", "items": _one(field)}
-    return _one(field)
+        return {"type": "array", "items": _single_value(field)}
+    return _single_value(field)
 
 
-def _one(field: FieldDescriptor) -> Schema:
+def _single_value(field: FieldDescriptor) -> Schema:
     if field.enum_type is not None:
         return _reference(field.enum_type.full_name)
     if field.message_type is not None:
         name = field.message_type.full_name
         return dict(_WELL_KNOWN[name]) if name in _WELL_KNOWN else _reference(name)
     if field.type in _INTEGERS:
-        least, most = _INTEGERS[field.type]
-        return {"type": "integer", "minimum": least, "maximum": most}
+        lowest, highest = _INTEGERS[field.type]
+        return {"type": "integer", "minimum": lowest, "maximum": highest}
     if field.type in _INTEGERS_OF_64_BITS:
         return dict(_TEXT_OF_64_BITS)
     if field.type in _NUMBERS:
@@ -113,7 +112,7 @@ def _reference(name: str) -> Schema:
 
 
 def _map_value(field: FieldDescriptor) -> FieldDescriptor | None:
-    """The field of a map's values, if it is a map."""
+    """Return the field of a map's values; None if the field is not a map."""
     entry = field.message_type
     if entry is None or not entry.GetOptions().map_entry:
         return None

@@ -1,6 +1,7 @@
-"""Every kind of derived file; a new one is a module beside this one and a line here.
+"""Every kind of derived file; a new kind is a module in this folder and a line here.
 
-What a tool such as helm renders is in RECORDED: the lint, which has no helm, compares hashes.
+Files that a tool such as helm renders are in RECORDED. The lint compares their hashes, because it
+must run without helm.
 """
 
 from collections.abc import Callable, Iterator

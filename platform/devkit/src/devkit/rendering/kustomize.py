@@ -1,4 +1,4 @@
-"""Kustomize's lists of services: what base/ is made of, and where images are named."""
+"""Kustomize's lists of services: the resources of base/, and the fields with images."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _SPEC = "spec.template.spec"
 
 
 def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
-    """Yield the base's list of resources, and the component that names images."""
+    """Yield the base's list of resources, and the component that sets images."""
     if not platform.services:
         return
     additions = "kustomization.yaml of the overlays"
@@ -23,24 +23,26 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": resources,
-        "patches": [_without_a_key(service) for service in platform.services if service.migrations],
+        "patches": [
+            _without_broker_key(service) for service in platform.services if service.migrations
+        ],
     }
     yield Artifact(_FOLDER / "base/kustomization.yaml", yaml_text(additions, base))
     images = {
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",
         "kind": "Component",
         "replacements": [
-            _from_images("tag", _images(platform, {"delimiter": ":", "index": 1})),
-            _from_images("tag", _versions(platform)),
-            # Before the first part of the name: an index below 0 prepends.
-            _from_images("registry", _images(platform, {"delimiter": "/", "index": -1})),
+            _replacement("tag", _image_fields(platform, {"delimiter": ":", "index": 1})),
+            _replacement("tag", _version_fields(platform)),
+            # An index below 0 puts the registry before the first part of the name.
+            _replacement("registry", _image_fields(platform, {"delimiter": "/", "index": -1})),
         ],
     }
     yield Artifact(_FOLDER / "images/kustomization.yaml", yaml_text(additions, images))
 
 
-def _without_a_key(service: ServiceDescription) -> dict[str, object]:
-    """A migration asks the database alone: it needs no key of the broker, nor that there is one."""
+def _without_broker_key(service: ServiceDescription) -> dict[str, object]:
+    """Return the patch that removes the broker's key from a migration, which needs none."""
     key = {"name": "APP_NATS_NKEY_SEED_FILE", "$patch": "delete"}
     pod = {"initContainers": [{"name": "migrate", "env": [key]}]}
     patch = {
@@ -52,12 +54,14 @@ def _without_a_key(service: ServiceDescription) -> dict[str, object]:
     return {"patch": json.dumps(patch)}
 
 
-def _from_images(key: str, targets: list[dict[str, object]]) -> dict[str, object]:
+def _replacement(key: str, targets: list[dict[str, object]]) -> dict[str, object]:
     source = {"kind": "ConfigMap", "name": "images", "fieldPath": f"data.{key}"}
     return {"source": source, "targets": targets}
 
 
-def _images(platform: PlatformDescription, options: dict[str, object]) -> list[dict[str, object]]:
+def _image_fields(
+    platform: PlatformDescription, options: dict[str, object]
+) -> list[dict[str, object]]:
     targets: list[dict[str, object]] = []
     for service in platform.services:
         groups = ["containers", *(["initContainers"] if service.migrations else [])]
@@ -71,7 +75,7 @@ def _images(platform: PlatformDescription, options: dict[str, object]) -> list[d
     return targets
 
 
-def _versions(platform: PlatformDescription) -> list[dict[str, object]]:
+def _version_fields(platform: PlatformDescription) -> list[dict[str, object]]:
     return [
         {
             "select": {"kind": "Deployment", "name": service.name},

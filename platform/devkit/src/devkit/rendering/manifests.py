@@ -1,4 +1,4 @@
-"""Writes what helm renders, and finds what is not what helm would render now."""
+"""The manifests that helm renders: written, or compared with what helm would render now."""
 
 from pathlib import Path
 
@@ -12,9 +12,10 @@ __all__ = ["check", "write"]
 
 
 def write(workspace: Workspace) -> list[Path]:
-    """Write what differs, delete what is rendered from nothing any more; return what was written.
+    """Write manifests that differ and delete others; return the written files.
 
-    Raises DevkitError if helm is missing or refuses.
+    Raises:
+        DevkitError: helm is missing or fails.
     """
     wanted = dict(rendered_manifests(describe_platform(workspace)))
     changed = [file for file, text in wanted.items() if _read(file) != text]
@@ -28,13 +29,13 @@ def write(workspace: Workspace) -> list[Path]:
 
 
 def check(workspace: Workspace) -> None:
-    """Raises DevkitError naming each file that helm would render differently now."""
+    """Raise DevkitError naming each file that helm would render differently now."""
     wanted = dict(rendered_manifests(describe_platform(workspace)))
     wrong = {file for file, text in wanted.items() if _read(file) != text}
     wrong |= _outputs(workspace) - wanted.keys()
     if wrong:
         names = sorted(str(file.relative_to(workspace.root)) for file in wrong)
-        lines = [f"Not what the charts render; run `{MANIFESTS.command}`:", *names]
+        lines = [f"Manifests differ from the charts; run `{MANIFESTS.command}`:", *names]
         raise DevkitError("\n  ".join(lines))
 
 

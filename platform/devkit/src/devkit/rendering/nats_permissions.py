@@ -1,4 +1,4 @@
-"""nats-permissions.json: what a service may do at the broker."""
+"""nats-permissions.json of each service: its permissions at the broker."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,9 +12,9 @@ __all__ = ["artifacts"]
 
 
 def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
-    """One file in the folder of each service."""
+    """Yield the file of each service."""
     for service in platform.services:
         path = Path(service.folder, "deploy/nats-permissions.json")
-        additions = "the broker's own configuration, beside what it includes"
+        additions = "the broker's configuration, which includes permissions.conf"
         content = {"service": service.name, **asdict(permissions_of(service))}
         yield Artifact(path, json_text(additions, content))

@@ -1,6 +1,6 @@
-"""values.yaml of each service: written once where it is missing, then edited by hand.
+"""values.yaml of each service: created if it is missing, then edited by hand.
 
-Skaffold, helm and Argo CD are given this file by its name, so it must exist.
+Skaffold, helm and Argo CD get this file by name, so it must exist.
 """
 
 from collections.abc import Iterator
@@ -19,6 +19,6 @@ def missing(platform: PlatformDescription) -> Iterator[Artifact]:
         if not (platform.root / path).exists():
             yield Artifact(
                 path,
-                f"# What differs for {service.name} from the chart deploy/helm/service, whatever"
-                " the environment.\n",
+                f"# Values of the chart deploy/helm/service for {service.name} in every"
+                " environment.\n",
             )

@@ -1,4 +1,4 @@
-"""PostgreSQL for production by CloudNativePG: a database and its owner for each service."""
+"""PostgreSQL for production by CloudNativePG, with a database and its owner for each service."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ _CLUSTER = "postgresql"
 
 
 def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
-    """A cluster of three servers, and what each service with a database has there."""
+    """Yield a cluster of three servers, with a role and a database for each service."""
     names = [service.name for service in platform.services if service.database]
     if names:
         documents = [_cluster(names), *map(_database, names)]
@@ -27,10 +27,10 @@ def _cluster(names: list[str]) -> dict[str, object]:
         "metadata": {"name": _CLUSTER},
         "spec": {
             "instances": 3,
-            # In a mesh the servers stay outside: their operator asks them, and they speak TLS.
+            # The servers stay outside of a mesh, because their operator calls them by its own TLS.
             "inheritedMetadata": {"labels": {"sidecar.istio.io/inject": "false"}},
             "storage": {"size": "20Gi"},
-            # A commit is on the disk of a second server before it is answered.
+            # A commit must reach the disk of a second server before it is acknowledged.
             "postgresql": {"synchronous": {"method": "any", "number": 1}},
             "managed": {"roles": [_role(name) for name in names]},
         },

@@ -1,4 +1,4 @@
-"""prometheus.yaml of docker/compose.yaml: every replica of every service is scraped."""
+"""Prometheus's configuration for docker/compose.yaml, which scrapes every replica."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ _ADDITIONS = "docker/compose.override.yaml, with a configuration of your own"
 
 
 def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
-    """One file, unless there is nothing to scrape."""
+    """Yield the file; nothing for a platform without services."""
     if platform.services:
         content = {
             "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
@@ -24,7 +24,7 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
 
 
 def _scrape(service: ServiceDescription) -> dict[str, object]:
-    """By name, which is that of the job too: as many addresses as there are replicas."""
+    """Return the job of a service, which finds an address for each replica by DNS."""
     found = {"names": [service.name], "type": "A", "port": service.http.port}
     return {
         "job_name": service.name,

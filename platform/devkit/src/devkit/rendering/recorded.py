@@ -1,7 +1,7 @@
-"""Files that a tool such as helm renders, held by the lint without that tool.
+"""Files that a tool such as helm renders, checked by the lint without that tool.
 
-What renders them writes the hashes of its inputs and outputs into a file beside them: `record`.
-The lint compares those hashes with what lies there: `recorded_drift`.
+`record` writes hashes of the inputs and outputs into a file after rendering; `recorded_drift`
+compares these hashes with the files.
 """
 
 import hashlib
@@ -14,14 +14,14 @@ __all__ = ["Recorded", "inputs_hash", "left_over", "record", "recorded_drift"]
 
 @dataclass(frozen=True)
 class Recorded:
-    """Files rendered from others.
+    """Files rendered from other files.
 
     Args:
-        file: where the hashes are kept, relative to the root, as are all paths here.
-        inputs: globs of what the files are rendered from. Where the first finds nothing, as after
-            the chart was taken out, nothing is rendered.
-        outputs: globs of the rendered files, and of no other.
-        command: what renders them again.
+        file: the file with the hashes. All paths here are relative to the workspace's root.
+        inputs: globs of the inputs. If the first finds no file, for example because the chart was
+            deleted, nothing is rendered.
+        outputs: globs of the rendered files only.
+        command: the command that renders the files.
     """
 
     file: str
@@ -31,9 +31,9 @@ class Recorded:
 
 
 def inputs_hash(root: Path, globs: Iterable[str]) -> str:
-    """SHA-256 over the names and contents of the files that the globs find below the root."""
+    """Return the SHA-256 of the names and contents of the files that the globs find."""
     digest = hashlib.sha256()
-    for file in _found(root, globs):
+    for file in _matching_files(root, globs):
         for part in (file.relative_to(root).as_posix().encode(), file.read_bytes()):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
@@ -42,37 +42,37 @@ def inputs_hash(root: Path, globs: Iterable[str]) -> str:
 
 def record(root: Path, rendered: Recorded) -> None:
     """Write the hashes of inputs and outputs as they are now."""
-    (root / rendered.file).write_text(_text(root, rendered), encoding="utf-8")
+    (root / rendered.file).write_text(_hashes(root, rendered), encoding="utf-8")
 
 
 def recorded_drift(root: Path, rendered: Recorded) -> Iterator[str]:
-    """What is not as it was when the files were rendered last, a line for each."""
+    """Yield a line for each difference from the last rendering."""
     file = root / rendered.file
-    if not _found(root, rendered.inputs[:1]):
+    if not _matching_files(root, rendered.inputs[:1]):
         return
     if not file.exists():
         yield f"{rendered.file} is missing; run `{rendered.command}`"
         return
-    was = file.read_text(encoding="utf-8").splitlines()
-    now = _text(root, rendered).splitlines()
-    if was[:1] != now[:1]:
+    recorded = file.read_text(encoding="utf-8").splitlines()
+    now = _hashes(root, rendered).splitlines()
+    if recorded[:1] != now[:1]:
         what = ", ".join(rendered.inputs)
         yield f"{rendered.file}: its inputs have changed ({what}); run `{rendered.command}`"
-    elif was != now:
+    elif recorded != now:
         what = ", ".join(rendered.outputs)
         yield f"{rendered.file}: a rendered file was changed ({what}); run `{rendered.command}`"
 
 
 def left_over(root: Path, rendered: Recorded) -> Iterator[Path]:
-    """The files that are there, for a platform that has no service to render them for."""
-    yield from _found(root, (rendered.file, *rendered.outputs))
+    """Yield the rendered files that exist, which a platform without services must delete."""
+    yield from _matching_files(root, (rendered.file, *rendered.outputs))
 
 
-def _text(root: Path, rendered: Recorded) -> str:
+def _hashes(root: Path, rendered: Recorded) -> str:
     inputs, outputs = inputs_hash(root, rendered.inputs), inputs_hash(root, rendered.outputs)
     return f"inputs  sha256:{inputs}\noutputs sha256:{outputs}\n"
 
 
-def _found(root: Path, globs: Iterable[str]) -> list[Path]:
+def _matching_files(root: Path, globs: Iterable[str]) -> list[Path]:
     found = {file for pattern in globs for file in root.glob(pattern) if file.is_file()}
     return sorted(found)

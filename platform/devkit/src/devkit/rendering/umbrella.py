@@ -1,4 +1,4 @@
-"""The umbrella chart's list of services: its dependencies, and their values."""
+"""The umbrella chart: a dependency and values for each service."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +14,12 @@ __all__ = ["artifacts"]
 
 _UMBRELLA = Path("deploy/helm/slipway")
 _SERVICE = Path("deploy/helm/service")
-# The umbrella's values that no service has: its broker, its database server.
+# The umbrella's values for its broker and its database server.
 _OWN = _UMBRELLA / "values-own.yaml"
 
 
 def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
-    """Chart.yaml with a dependency for each service, and values.yaml with what each of them is."""
+    """Yield Chart.yaml with a dependency for each service, and values.yaml with their values."""
     if not platform.services or not (platform.root / _OWN).is_file():
         return
     chart = yaml_text("the chart's templates", _chart(platform))
@@ -32,7 +32,7 @@ def _chart(platform: PlatformDescription) -> dict[str, object]:
     return {
         "apiVersion": "v2",
         "name": _UMBRELLA.name,
-        "description": "All services; with a broker and a database server where values ask for it.",
+        "description": "All services, and optionally a broker and a database server.",
         "type": "application",
         **{key: service[key] for key in ("version", "appVersion", "kubeVersion")},
         "dependencies": [
@@ -56,7 +56,7 @@ def _values(platform: PlatformDescription) -> str:
 
 
 def _service_values(platform: PlatformDescription, service: ServiceDescription) -> str:
-    """Below the service's name its own values, as they are written, and its facts."""
+    """Return a service's values.yaml, as it is written, and its facts, below its name."""
     by_hand = platform.root / service.folder / "deploy/values.yaml"
     own = by_hand.read_text(encoding="utf-8") if by_hand.is_file() else ""
     text = own + yaml_of({"facts": facts(service, platform.lanes)})

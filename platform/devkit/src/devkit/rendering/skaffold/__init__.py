@@ -1,1 +1,1 @@
-"""Skaffold's configurations: of each service, of what they stand on, of the laws, of all."""
+"""Skaffold's configurations of each service, of the servers, of the laws, and of all."""

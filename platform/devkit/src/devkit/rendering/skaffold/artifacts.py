@@ -1,4 +1,4 @@
-"""Skaffold's configurations, each where what it deploys lies."""
+"""Skaffold's configurations, each in the folder of what it deploys."""
 
 from collections.abc import Iterator
 
@@ -15,15 +15,15 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
     """Yield skaffold.yaml of the root, of deploy/, of the demo and of each service."""
     if not platform.services:
         return
-    yield _all(platform)
-    yield _platform(platform)
+    yield _all_services(platform)
+    yield _servers(platform)
     if _has_demo(platform):
         yield laws(platform)
     for service in platform.services:
         yield of_service(service)
 
 
-def _all(platform: PlatformDescription) -> Artifact:
+def _all_services(platform: PlatformDescription) -> Artifact:
     folders = [service.folder for service in platform.services]
     folders += [DEMO] if _has_demo(platform) else []
     required = {"requires": [{"path": f"{folder}/deploy/skaffold.yaml"} for folder in folders]}
@@ -31,8 +31,8 @@ def _all(platform: PlatformDescription) -> Artifact:
     return configuration("skaffold.yaml", additions, "slipway", required | profiles())
 
 
-def _platform(platform: PlatformDescription) -> Artifact:
-    """The broker and the database, without which no service starts: the umbrella without them."""
+def _servers(platform: PlatformDescription) -> Artifact:
+    """Return the configuration of the broker and the database: the umbrella without services."""
     release = {
         "name": "slipway",
         "chartPath": "helm/slipway",
@@ -50,7 +50,7 @@ def _platform(platform: PlatformDescription) -> Artifact:
         for server in ("nats", "postgresql")
     ]
     content = {"deploy": {"helm": {"releases": [release]}}} | profiles(
-        production=[without_helm],  # both come from outside
+        production=[without_helm],  # Production has its own broker and database.
         kustomize=[
             without_helm,
             {"op": "add", "path": "/deploy/kubectl", "value": {}},

@@ -1,4 +1,4 @@
-"""What Skaffold's configurations have in common."""
+"""Common parts of Skaffold's configurations."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +19,7 @@ __all__ = [
 DEMO = "demo"
 """The folder of the demo, and the label `app` of its pods."""
 ROOT = "../../.."
-"""The workspace, as seen from a service's configuration."""
+"""The workspace's path, relative to a service's configuration."""
 SHARED_INPUTS = (
     "docker/Dockerfile",
     "docker/__main__.py",
@@ -28,7 +28,7 @@ SHARED_INPUTS = (
     "contracts",
     "platform/chassis/src",
 )
-"""What every image is made of."""
+"""The inputs of every image."""
 IGNORED = (
     "**/__pycache__",
     "**/tests",
@@ -38,32 +38,33 @@ IGNORED = (
     "**/*.toml",
     "platform/chassis/src/chassis/testing",
 )
-"""What is no part of an image, as docker/Dockerfile.dockerignore has it."""
+"""Files that are not part of an image, as in docker/Dockerfile.dockerignore."""
 
 
 def configuration(path: str, additions: str, name: str, content: dict[str, object]) -> Artifact:
-    """A configuration of this name, in the schema of the oldest Skaffold that works (2.17)."""
+    """Return a configuration in the schema of the oldest Skaffold that works (2.17)."""
     head = {"apiVersion": "skaffold/v4beta13", "kind": "Config", "metadata": {"name": name}}
     return Artifact(Path(path), yaml_text(additions, head | content))
 
 
 def image(name: str, context: str, command: str, inputs: Iterable[str]) -> dict[str, object]:
-    """An image that is built again when one of its inputs changes, and only then."""
+    """Return an image that is built again only if one of its inputs changes."""
     dependencies = {"paths": [*SHARED_INPUTS, *inputs], "ignore": list(IGNORED)}
     custom = {"buildCommand": build_command(command), "dependencies": dependencies}
     return {"image": name, "context": context, "custom": custom}
 
 
 def build_command(arguments: str) -> str:
-    """What Skaffold runs to build an image; the first time it makes the clone's environment."""
+    """Return the command that builds an image, and makes the clone's environment if necessary."""
     return f"make -s setup && .venv/bin/slipway images for-skaffold {arguments}"
 
 
 def profiles(**patches: list[dict[str, object]]) -> dict[str, object]:
-    """The same everywhere, with these patches; `development` is what holds without a profile.
+    """Return the profiles of every configuration, with these patches by name.
 
-    `without_volumes` is for clusters that have no volumes, or none that others than root may use.
-    `debug` is where it changes something, and comes by itself with `skaffold debug`.
+    `development` is the same as no profile. `without_volumes` is for clusters without volumes, or
+    with volumes that only root can use. `debug` exists only with patches; `skaffold debug`
+    activates it.
     """
     content: list[dict[str, object]] = [
         {
@@ -73,6 +74,6 @@ def profiles(**patches: list[dict[str, object]]) -> dict[str, object]:
         for name in ("development", "production", "kustomize", "without_volumes")
     ]
     if "debug" in patches:
-        by_itself = [{"command": "debug"}]
-        content.append({"name": "debug", "activation": by_itself, "patches": patches["debug"]})
+        activation = [{"command": "debug"}]
+        content.append({"name": "debug", "activation": activation, "patches": patches["debug"]})
     return {"profiles": content}

@@ -1,4 +1,4 @@
-"""The configuration of `skaffold verify`: the demo's baskets, and whether every law holds."""
+"""The configuration of `skaffold verify`: it replays the demo's baskets and checks the laws."""
 
 from collections.abc import Iterator
 
@@ -14,19 +14,19 @@ _SECONDS = 600
 
 
 def laws(platform: PlatformDescription) -> Artifact:
-    """The configuration, with an address for each service."""
+    """Return the configuration, with an address for each service."""
     inputs = ("platform/devkit/src", f"{DEMO}/src")
     built = image(_IMAGE, "../..", DEMO, inputs)
     replay = {
         "name": "laws",
         "timeout": _SECONDS,
         "container": {"name": "laws", "image": _IMAGE, "args": list(_addresses(platform))},
-        # Skaffold looks for it in the folder that it is started in, other than for all other paths.
+        # This path, unlike all others, is relative to the folder in which Skaffold is started.
         "executionMode": {"kubernetesCluster": {"jobManifestPath": f"{DEMO}/deploy/job.yaml"}},
     }
     content = {
         "build": {"tagPolicy": {"inputDigest": {}}, "artifacts": [built]},
-        # The services know nothing of the demo: what lets it in is its own.
+        # The services' policies do not know the demo, so it has its own.
         "manifests": {"rawYaml": [_ADMISSION]},
         "deploy": {"kubectl": {}},
         "verify": [replay],
@@ -35,11 +35,13 @@ def laws(platform: PlatformDescription) -> Artifact:
         {"op": "remove", "path": path} for path in ("/manifests", "/deploy")
     ]
     path = f"{DEMO}/deploy/skaffold.yaml"
-    return configuration(path, "job.yaml beside it", "laws", content | profiles(production=removed))
+    return configuration(
+        path, "job.yaml next to it", "laws", content | profiles(production=removed)
+    )
 
 
 def _addresses(platform: PlatformDescription) -> Iterator[str]:
-    """The arguments that name the gateway, and each service's headless Service."""
+    """Yield the arguments that name the gateway and each service's headless Service."""
     for service in platform.services:
         if service.grpc is None:
             yield f"--at={service.name}=http://{service.name}:{service.http.port}"

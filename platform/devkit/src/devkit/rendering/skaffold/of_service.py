@@ -1,4 +1,4 @@
-"""The configuration of one service: its image, its release, its ports on this machine."""
+"""The configuration of one service: its image, its release, and its ports on this machine."""
 
 from collections.abc import Iterator
 
@@ -19,20 +19,20 @@ _RELEASE = "/deploy/helm/releases/0"
 
 
 def of_service(service: ServiceDescription) -> Artifact:
-    """The configuration, with patches for each profile."""
+    """Return the configuration, with patches for each profile."""
     content = {
         "requires": [{"path": f"{ROOT}/deploy/skaffold.yaml"}],
         "build": {"tagPolicy": {"inputDigest": {}}, "artifacts": [_image(service)]},
         "deploy": {"helm": {"releases": [_release(service)]}},
-        "portForward": list(_forwards(service)),
+        "portForward": list(_port_forwards(service)),
     }
     path = f"{service.folder}/deploy/skaffold.yaml"
     patches = profiles(
-        production=list(_production(service)),
+        production=list(_patches_of_production(service)),
         kustomize=[{"op": "remove", "path": "/deploy/helm"}],
-        debug=[_built_for(service, "debug")],
+        debug=[_patch_of_target(service, "debug")],
     )
-    return configuration(path, "values.yaml beside it", service.name, content | patches)
+    return configuration(path, "values.yaml next to it", service.name, content | patches)
 
 
 def _image(service: ServiceDescription) -> dict[str, object]:
@@ -43,11 +43,11 @@ def _image(service: ServiceDescription) -> dict[str, object]:
         {"src": f"{folder}/**/*.py", "dest": destination, "strip": f"{folder}/"}
         for folder, destination in synchronized.items()
     ]
-    built = image(service.distribution, ROOT, _target(service, "dev"), (reloader, source))
+    built = image(service.distribution, ROOT, _build_arguments(service, "dev"), (reloader, source))
     return built | {"sync": {"manual": rules}}
 
 
-def _target(service: ServiceDescription, target: str) -> str:
+def _build_arguments(service: ServiceDescription, target: str) -> str:
     return f"{service.name} --target {target}"
 
 
@@ -56,35 +56,35 @@ def _release(service: ServiceDescription) -> dict[str, object]:
     return {
         "name": service.name,
         "chartPath": f"{ROOT}/deploy/helm/service",
-        "valuesFiles": ["facts.yaml", "values.yaml", _values("development")],
+        "valuesFiles": ["facts.yaml", "values.yaml", _values_of_environment("development")],
         "setValueTemplates": {"image.reference": f"{{{{.IMAGE_FULLY_QUALIFIED_{variable}}}}}"},
     }
 
 
-def _production(service: ServiceDescription) -> Iterator[dict[str, object]]:
-    yield _built_for(service, "service")
+def _patches_of_production(service: ServiceDescription) -> Iterator[dict[str, object]]:
+    yield _patch_of_target(service, "service")
     yield {"op": "remove", "path": "/build/artifacts/0/sync"}
     yield {
         "op": "replace",
         "path": f"{_RELEASE}/valuesFiles/2",
-        "value": _values("production"),
+        "value": _values_of_environment("production"),
     }
 
 
-def _built_for(service: ServiceDescription, target: str) -> dict[str, object]:
-    """The patch that builds another target of the Dockerfile."""
+def _patch_of_target(service: ServiceDescription, target: str) -> dict[str, object]:
+    """Return the patch that builds another target of the Dockerfile."""
     return {
         "op": "replace",
         "path": "/build/artifacts/0/custom/buildCommand",
-        "value": build_command(_target(service, target)),
+        "value": build_command(_build_arguments(service, target)),
     }
 
 
-def _values(environment: str) -> str:
+def _values_of_environment(environment: str) -> str:
     return f"{ROOT}/deploy/helm/environments/{environment}.yaml"
 
 
-def _forwards(service: ServiceDescription) -> Iterator[dict[str, object]]:
+def _port_forwards(service: ServiceDescription) -> Iterator[dict[str, object]]:
     for port in (service.http.port, *([service.grpc.port] if service.grpc else [])):
         yield {
             "resourceType": "service",
