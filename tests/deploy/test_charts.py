@@ -146,7 +146,7 @@ def test_what_comes_in_is_split_over_the_tracks_by_weight(charts: Charts) -> Non
         {"name": "gateway-canary", "port": 8080, "weight": 10},
         {"name": "gateway-stable", "port": 8080, "weight": 90},
     ]
-    with pytest.raises(Refused, match="trackServices=true makes them"):
+    with pytest.raises(Refused, match="set trackServices=true"):
         charts.service("gateway", "development", *weights)
 
 

@@ -7,8 +7,6 @@ import pytest
 import yaml
 from charts import HELMS, Charts, env_of
 
-pytestmark = pytest.mark.unit
-
 ROOT = Path(__file__).parents[2]
 GITOPS = ROOT / "deploy/gitops"
 CHART = ROOT / "deploy/helm/service"
@@ -40,6 +38,7 @@ def files_of_flux() -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.unit
 def test_both_read_the_same_files_in_the_same_order() -> None:
     assert files_of_argo_cd() == files_of_flux()
 
