@@ -65,7 +65,7 @@ class Producing:
         return [self._relay_while_member()]
 
     async def flush(self, seconds: float) -> None:
-        """Wait until the outbox is empty, for at most `seconds`; other events are sent later."""
+        """Wait for at most `seconds` until the outbox is empty. The relay sends the rest later."""
         if not self._broker.connected.is_set() or self._members.refused:
             return
         try:

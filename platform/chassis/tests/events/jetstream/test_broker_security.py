@@ -83,7 +83,7 @@ async def test_a_service_authenticates(tmp_path: Path, by: str) -> None:
         assert list(find_problems(nats.url, TestSettings(**settings))) == []
         async with shop_at(nats.url, tmp_path, **settings) as shop:
             await shop.sell()
-        refused = await refusal(nats.url, tmp_path / "stranger")
+        refused = await refusal(nats.url, tmp_path / "unknown")
     assert "Authorization Violation" in refused
 
 

@@ -105,10 +105,10 @@ async def test_messages_of_other_publishers_do_not_send_everything_again(
         shop.start_relay(nats.url)
         await shop.sell(range(50))
         await shop.sent()
-        async with await client_library.connect(nats.url) as stranger:
+        async with await client_library.connect(nats.url) as publisher:
             for n in range(5):
-                await stranger.request(f"bookstore.v1.BookSold.{n}", b"garbage")
-            await stranger.request("bookstore.v1.BookSold.1", b"", headers={"ce-id": "x"})
+                await publisher.request(f"bookstore.v1.BookSold.{n}", b"garbage")
+            await publisher.request("bookstore.v1.BookSold.1", b"", headers={"ce-id": "x"})
         await shop.sell(range(50, 60))
         await shop.sent()
         ranks = [rank for rank in await StreamView(nats.url).ranks() if rank]

@@ -130,7 +130,7 @@ async def test_a_database_erased_under_a_running_relay_continues_above(
         await all_taken(books, shop.published)
 
 
-async def test_a_restored_database_names_what_it_forgot_and_doubles_nothing(
+async def test_a_restored_database_names_the_forgotten_events_and_doubles_nothing(
     nats: NatsServer, new_database: Callable[[str], str], books: Node, log: Log
 ) -> None:
     url = new_database("shop")

@@ -245,7 +245,7 @@ async def test_an_unavailable_service_costs_no_try(
         nonlocal calls
         calls += 1
         if calls < 6:
-            raise Unavailable("the outside is away")
+            raise Unavailable("the service is down")
 
     if kind == "def":
 
@@ -271,18 +271,18 @@ async def test_an_unavailable_service_costs_no_try(
 async def test_an_event_that_waits_too_long_for_a_service_is_a_dead_letter(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
-    def away() -> Exception:
-        return Unavailable("the outside is away")
+    def unavailable() -> Exception:
+        return Unavailable("the service is down")
 
     settings = Patience(task_tries=1, task_max_age_seconds=0.3)
-    router = Failing(away).router
+    router = Failing(unavailable).router
     async with trading(nats, new_database, router, settings=settings) as (shop, books):
         _, good = await shop.publish(book("a", bad=True), book("a"))
         await settled(shop, books)
         assert await ids(books) == [good.id]
         (letter,) = await dead(books)
         assert letter.tries == 0
-        assert letter.reason.endswith("Unavailable: the outside is away")
+        assert letter.reason.endswith("Unavailable: the service is down")
 
 
 async def test_an_unavailable_error_of_a_grpc_client_costs_no_try(

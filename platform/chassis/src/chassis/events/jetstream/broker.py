@@ -20,8 +20,8 @@ _RECONNECT_SECONDS = 0.25
 _CONNECT_SECONDS = 2
 # A broker greets each client that connects, so that silence means that the network is the cause.
 _SILENT = (
-    f"it said nothing within {_CONNECT_SECONDS} seconds: a NetworkPolicy may keep it away,"
-    " or a mesh whose sidecar does not know that its Service's port is `appProtocol: tcp`"
+    f"no greeting within {_CONNECT_SECONDS} seconds: a NetworkPolicy may block the connection, or"
+    " a mesh whose sidecar does not know that the Service's port is `appProtocol: tcp`"
 )
 
 

@@ -85,7 +85,7 @@ def is_copy(headers: Mapping[str, str], sequence: int) -> bool:
 
 
 def is_delivered_copy(headers: Mapping[str, str], reply: str) -> bool:
-    """Whether the broker sent a message from a stream, so that nobody has published it here."""
+    """Whether the broker sent the message from a stream, instead of a client that published it."""
     return COPIED_FROM in headers or reply.startswith(_ACKNOWLEDGE)
 
 
