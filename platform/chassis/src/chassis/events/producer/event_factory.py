@@ -68,7 +68,9 @@ class EventFactory:
                 f"{self.source} does not publish {message.DESCRIPTOR.full_name}: "
                 "add it to publishes=[...] of its Service"
             )
-        key = self._read_partition_key(message, publication)
+        key = str(getattr(message, publication.key_field))
+        if not 0 < len(key) <= LONGEST_NAME:
+            raise _invalid_key(publication, key)
         id = uuid7()
         correlation, causation = (
             (cause.correlation_id or cause.id, cause.id) if cause else (id, None)
@@ -95,7 +97,9 @@ class EventFactory:
         )
         datacontenttype, data = to_data(message, self.format)
         headers = json.dumps(encode(context, datacontenttype) | _trace_headers(published)).encode()
-        self._check_size(context, headers, data)
+        size = len(headers) + len(data)
+        if size > self.max_bytes or len(headers) > _HEADERS_MAX_BYTES:
+            raise self._too_large(context, size, len(headers))
         row: dict[str, object] = {
             "event_id": id,
             "subject": subject_of(publication.type, lane_of(key, LANES)),
@@ -105,31 +109,25 @@ class EventFactory:
         }
         return context, row
 
-    def _read_partition_key(self, message: Message, publication: _Publication) -> str:
-        """Return a message's partition key. Raises ValueError if it is empty or too long."""
-        key = str(getattr(message, publication.key_field))
-        if not key:
-            raise ValueError(f"{publication.type}.{publication.key_field} is empty")
-        if len(key) > LONGEST_NAME:
-            raise ValueError(
-                f"{publication.type}.{publication.key_field} is a partition key and has "
-                f"{len(key)} characters; the limit is {LONGEST_NAME}"
-            )
-        return key
-
-    def _check_size(self, context: EventContext, headers: bytes, data: bytes) -> None:
-        """Raise EventTooLarge if the event or its headers exceed their limit."""
-        size = len(headers) + len(data)
+    def _too_large(self, context: EventContext, size: int, headers: int) -> EventTooLarge:
         if size > self.max_bytes:
-            raise EventTooLarge(
+            return EventTooLarge(
                 f"{context.type} {context.id} has {size} bytes, the limit is {self.max_bytes} "
                 "(APP_EVENT_MAX_BYTES); put the large part elsewhere and publish a reference to it"
             )
-        if len(headers) > _HEADERS_MAX_BYTES:
-            raise EventTooLarge(
-                f"{context.type} {context.id} has {len(headers)} bytes of attributes, the limit is "
-                f"{_HEADERS_MAX_BYTES}: its cause hands on too much (correlation id, tracestate)"
-            )
+        return EventTooLarge(
+            f"{context.type} {context.id} has {headers} bytes of attributes, the limit is "
+            f"{_HEADERS_MAX_BYTES}: its cause hands on too much (correlation id, tracestate)"
+        )
+
+
+def _invalid_key(publication: _Publication, key: str) -> ValueError:
+    field = f"{publication.type}.{publication.key_field}"
+    if not key:
+        return ValueError(f"{field} is empty")
+    return ValueError(
+        f"{field} is a partition key and has {len(key)} characters; the limit is {LONGEST_NAME}"
+    )
 
 
 def _trace_headers(span: TraceContext) -> dict[str, str]:
