@@ -1,7 +1,7 @@
-"""For the tests on a cluster: whichever KUBECONFIG names, or a reason to skip.
+"""Fixtures for the tests on the cluster that KUBECONFIG names.
 
-They are marked `cluster` and run by `make cluster-test`, one at a time: a cluster has one set of
-nodes. Each makes a namespace of its own and leaves nothing behind.
+The tests are marked `cluster` and run by `make cluster-test`, one at a time, because a cluster has
+one set of nodes. Each test creates a namespace of its own and leaves nothing behind.
 """
 
 import os
@@ -24,13 +24,13 @@ from devkit.workspace import find_workspace
 
 REGISTRY = os.environ.get("REGISTRY", "localhost:5000")
 
-# A node on a developer's machine has few processors, and other things that ask for them.
+# A developer's node has few processors, which other programs use as well.
 _LITTLE = {"resources": {"requests": {"cpu": "25m"}}}
 
 
 @pytest.fixture(scope="session")
 def cluster() -> None:
-    """Skips the test that asks for it where no cluster can be had, and says why."""
+    """Skip of the tests without a usable cluster, with the reason."""
     if "KUBECONFIG" not in os.environ:
         pytest.skip("KUBECONFIG is not set: these tests would not take just any cluster")
     if lines := missing(("kubectl", "helm")):
@@ -41,7 +41,7 @@ def cluster() -> None:
 
 @pytest.fixture
 def make_namespace(cluster: None) -> Iterator[Callable[..., Namespace]]:
-    """Makes namespaces with a Pod Security level; they are removed when the test has ended."""
+    """Factory of namespaces with a Pod Security level, which are deleted after the test."""
     made: list[Namespace] = []
 
     def make(security: PodSecurity = "restricted", **labels: str) -> Namespace:
@@ -88,13 +88,13 @@ def node(tag: str) -> Iterator[Node]:
 
 @pytest.fixture(scope="module")
 def values() -> Mapping[str, Any]:
-    """What the shop of a module is installed with; a module has its own if that matters."""
+    """Values with which a module's shop is installed; a module may override them."""
     return {}
 
 
 @pytest.fixture(scope="module")
 def objects() -> Iterable[Mapping[str, Any]]:
-    """What is in the namespace before the shop is installed."""
+    """Objects that are created in the namespace before the shop is installed."""
     return ()
 
 

@@ -24,7 +24,7 @@ print(urllib.request.urlopen("http://127.0.0.1:8081/readyz", timeout=5).read().d
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The Secrets with the keys, and what the broker may let each of them do."""
+    """The Secrets with the keys, and the broker's permissions of each."""
     folder = str(tmp_path_factory.mktemp("keys"))
     secrets = run("slipway", "broker", "keys", "--out", folder, "--kubernetes")
     return secrets, run("slipway", "broker", "permissions", "--keys", folder)
@@ -37,14 +37,14 @@ def objects(keys: tuple[str, str]) -> Iterable[Mapping[str, Any]]:
 
 @pytest.fixture(scope="module")
 def values(keys: tuple[str, str]) -> Mapping[str, Any]:
-    """The values for keys, as docs/deploying.md has them."""
+    """The values for keys, as in docs/deploying.md."""
     file = find_workspace().root / "deploy/helm/slipway/values-keys.yaml"
     in_force = yaml.safe_load(file.read_text(encoding="utf-8"))
     return merged(in_force, {"nats": {"permissions": keys[1]}})
 
 
 def _reported(shop: ClusterShop) -> str:
-    """What orders says of itself."""
+    """Return the readiness report of orders."""
     command = ("exec", "deployment/orders", "--container=app", "--", "python", "-c", _READY)
     return shop.namespace.kubectl(*command)
 
@@ -65,7 +65,7 @@ def _publishes(shop: ClusterShop) -> bool:
 
 
 def _lose_the_volume(shop: ClusterShop) -> None:
-    """It ends with the pod."""
+    """The volume ends with the pod."""
     shop.namespace.kubectl("delete", "pod", "nats-0")
     status = ("rollout", "status", "statefulset/nats", f"--timeout={_SECONDS:g}s")
     shop.namespace.kubectl(*status, seconds=_SECONDS + 10)

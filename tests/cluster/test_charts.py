@@ -1,4 +1,4 @@
-"""What the API server makes of the charts, and a release of one service with all its hooks."""
+"""The API server accepts the charts, and a release of one service runs all its hooks."""
 
 import json
 import os
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 Document = dict[str, Any]
 
-# Of operators that need not be installed: kinds that a cluster may not know.
+# Kinds of optional operators, which a cluster may not know.
 _OPERATORS = {"PrometheusRule", "ScaledObject", "ServiceMonitor"}
 
 
@@ -26,7 +26,7 @@ def charts(tmp_path_factory: pytest.TempPathFactory) -> Charts:
 
 @pytest.fixture(scope="session")
 def kinds(cluster: None) -> set[str]:
-    """The kinds that this cluster knows."""
+    """Return the kinds that this cluster knows."""
     lines = run("kubectl", "api-resources", "--no-headers").splitlines()
     return {line.split()[-1] for line in lines}
 
@@ -38,7 +38,7 @@ def test_the_api_server_takes_everything_without_a_warning(
 ) -> None:
     together = release == "umbrella"
     rendered = charts.umbrella(environment) if together else charts.service(release, environment)
-    # A pod of a test needs its ServiceAccount, which a dry run does not make.
+    # A test's pod needs its ServiceAccount, which a dry run does not create.
     known = [each for each in rendered if each["kind"] in kinds - {"Pod"}]
     assert {each["kind"] for each in rendered if each not in known} <= _OPERATORS | {"Pod"}
 
@@ -85,7 +85,7 @@ def test_a_release_of_one_service_migrates_and_makes_its_streams_before_it_start
     (pod,) = servers.pods("app=orders")
     assert pod.ready
     assert "gRPC health" in servers.helm("test", "orders", "--logs")
-    # What a hook did is there, its objects are gone.
+    # The hook's work remains, and its objects are deleted.
     assert servers.read("jobs")["items"] == []
     assert streams_are_there(servers)
 
@@ -95,7 +95,7 @@ def test_a_release_of_one_service_migrates_and_makes_its_streams_before_it_start
 
 
 def streams_are_there(namespace: Namespace) -> bool:
-    """Whether the broker has what the service needs; nobody else's streams, which are not here."""
+    """Return whether the broker has the service's own streams."""
     command = ("exec", "deploy/orders", "--container=app", "--")
     try:
         namespace.kubectl(*command, "python", "-m", "orders", "broker", "apply", "--check")

@@ -1,4 +1,4 @@
-"""An Ingress, whose controller alone is let in, and Services that lead to one track each."""
+"""An Ingress whose controller alone is admitted, and Services that lead to one track each."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from devkit.cluster.namespace import Namespace
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 _CONTROLLER = "controller"
-# What the gateway says of its own version, once for each time it is asked; a new connection each.
+# Prints the gateway's version for each request, each over a new connection.
 _ASK = """
 import json, sys, urllib.request
 for _ in range(int(sys.argv[2])):
@@ -39,7 +39,7 @@ def edge(cluster: None) -> Iterator[Namespace]:
 
 @pytest.fixture(scope="module")
 def values(edge: Namespace) -> Mapping[str, Any]:
-    """The gateway has an Ingress, and Services of its tracks."""
+    """Values for an Ingress of the gateway, and Services of its tracks."""
     peer = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": edge.name}},
         "podSelector": {"matchLabels": {"app": _CONTROLLER}},

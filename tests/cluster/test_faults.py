@@ -1,4 +1,4 @@
-"""Pods are killed, drained, lose their volumes while customers order: every law holds after it."""
+"""Pods are killed and drained, and lose their volumes, while customers order: every law holds."""
 
 import subprocess
 import time
@@ -24,7 +24,7 @@ def values(node: Node) -> Iterator[Mapping[str, Any]]:
     """Two replicas of each service, and a disk for PostgreSQL that outlives its pod."""
     with volumes_of_a_class(node, 1) as name:
         storage = {"storage": {"enabled": True, "storageClass": name}}
-        # A node is drained of the pods of this label only.
+        # The drain evicts only pods with this label.
         everywhere = {"replicas": 2, "podLabels": {_LABEL: name}}
         yield {"global": everywhere, "postgresql": storage}
 
@@ -76,7 +76,7 @@ def test_a_drain_waits_for_the_disruption_budget_and_fails_no_request(
                 drain, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
             )
             assert process.stdout is not None
-            # What was evicted finds no other node: the budget keeps the last pod of each service.
+            # Evicted pods find no other node, so the budget keeps the last pod of each service.
             refused = next((line for line in process.stdout if "disruption budget" in line), "")
             kept = {pod.app for pod in shop.namespace.pods("track=stable") if pod.ready}
         finally:
@@ -94,7 +94,7 @@ def test_a_drain_waits_for_the_disruption_budget_and_fails_no_request(
 
 def test_the_broker_may_lose_its_volume(shop: ClusterShop, customers: Customers) -> None:
     with customers.ordering() as seen:
-        # Its volume ends with the pod.
+        # The broker's volume ends with the pod.
         shop.namespace.kubectl("delete", "pod", "nats-0")
         _until(lambda: _is_ready(shop, "nats", 1), "the broker is ready again")
 

@@ -1,4 +1,4 @@
-"""Each profile goes to the API server, changes and goes back: no conflict, nothing differs."""
+"""Each profile can be applied, changed and reverted without conflicts or differences."""
 
 import json
 import shutil
@@ -99,23 +99,23 @@ def test_istioctl_finds_nothing_to_say(namespace: Namespace, overlay: str) -> No
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump_all(built(f"k8s/overlays/{overlay}", namespace), file)
         file.flush()
-        # A finding, of whatever weight, is a failure.
+        # A finding of any severity is a failure.
         run("istioctl", "analyze", "--use-kube=false", "--failure-threshold=Info", file.name)
 
 
 def built(folder: str, namespace: Namespace) -> list[dict[str, Any]]:
-    """What Kustomize makes of a folder, in the test's namespace instead of its own."""
+    """Return the objects that Kustomize builds from a folder, moved into the test's namespace."""
     documents = yaml.safe_load_all(run("kubectl", "kustomize", str(DEPLOY / folder)))
     objects = [each for each in documents if each["kind"] != "Namespace"]
     for each in objects:
         each["metadata"]["namespace"] = namespace.name
-        # Nobody is there to take it away.
+        # No controller is installed that would remove the finalizer.
         each["metadata"].pop("finalizers", None)
     return objects
 
 
 def changed(thing: dict[str, Any]) -> dict[str, Any]:
-    """The object as of another release: other images and one label more."""
+    """Return the object as of another release: with other images and one more label."""
     text = json.dumps(thing).replace(":dev", ":next").replace(":0.1.0", ":0.2.0")
     other: dict[str, Any] = json.loads(text)
     other["metadata"].setdefault("labels", {})["release"] = "next"
@@ -125,7 +125,7 @@ def changed(thing: dict[str, Any]) -> dict[str, Any]:
 def server_side(
     namespace: Namespace, objects: list[dict[str, Any]], verb: str, *options: str
 ) -> str:
-    """Run kubectl on these objects as Argo CD and Flux do; returns what it says."""
+    """Run kubectl on these objects as Argo CD and Flux do, and return its output."""
     items = {"apiVersion": "v1", "kind": "List", "items": objects}
     return namespace.kubectl(
         verb, "--server-side", *options, "--filename=-", input=json.dumps(items)

@@ -1,4 +1,4 @@
-"""A service is scaled by its use of the CPU while customers order: every law holds after it."""
+"""A service is scaled by its CPU while customers order: every law holds afterwards."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ _FIXED = 2
 
 @pytest.fixture(scope="module")
 def values() -> Mapping[str, Any]:
-    """Inventory is given more replicas soon, and they are taken away soon."""
+    """Values with which inventory is scaled up and down quickly."""
     scaling = {
         "kind": "hpa",
         "minReplicas": 1,
@@ -29,7 +29,7 @@ def values() -> Mapping[str, Any]:
         "cpuPercent": 60,
         "scaleDownSeconds": 15,
     }
-    # Some 20m without any orders, some 100m at 40 a second.
+    # The service uses about 20m without orders, and about 100m at 40 orders a second.
     requests = {"requests": {"cpu": "100m"}}
     return {
         "inventory": {"autoscaling": scaling, "resources": requests},
@@ -62,7 +62,7 @@ def test_a_scaler_takes_over_and_is_taken_off_without_a_moment_of_fewer_replicas
         shop.release.upgrade({"payments": {"autoscaling": scaler}})
         _until(lambda: counts[-1] == _FIXED + 1)
         shop.namespace.wait_rolled_out(["payments"])
-        # Helm refuses to change what the scaler has set, unless it is told to.
+        # Helm refuses to change the scaler's value without --force-conflicts.
         fixed = ("--set=payments.autoscaling.kind=none", f"--set=payments.replicas={_FIXED}")
         options = ("--reset-then-reuse-values", "--force-conflicts", "--wait", *fixed)
         shop.namespace.helm("upgrade", shop.release.name, str(shop.release.chart), *options)
@@ -73,7 +73,7 @@ def test_a_scaler_takes_over_and_is_taken_off_without_a_moment_of_fewer_replicas
 
 
 def _own_replicas(shop: ClusterShop, deployment: str, replicas: int) -> None:
-    """The documented step before the upgrade: helm is no longer the only one to set the field."""
+    """Make a second owner of the field, the documented step before the upgrade."""
     thing = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -86,7 +86,7 @@ def _own_replicas(shop: ClusterShop, deployment: str, replicas: int) -> None:
 
 @contextmanager
 def _replicas_of(shop: ClusterShop, deployment: str) -> Iterator[list[int]]:
-    """The numbers that the Deployment asks for, from now on, as they change."""
+    """Watch the Deployment's number of replicas; the list grows with each change."""
     namespace = ("--namespace", shop.namespace.name)
     watch = (
         "get",

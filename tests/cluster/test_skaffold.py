@@ -31,7 +31,7 @@ from devkit.workspace import find_workspace
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 SERVICES = [member.path.name for member in find_workspace(ROOT).services]
-# The gateway and what it calls.
+# The gateway and the services that it calls.
 MODULES = ("gateway", "inventory", "orders")
 HANDLER = "services/gateway/src/gateway/api.py"
 SAVES = 5
@@ -58,7 +58,7 @@ while (status := ask("/orders/" + placed["order_id"])["status"]) == "pending":
     time.sleep(0.2)
 print(status)
 """
-# What every namespace has, whoever made it, a moment later.
+# Objects that Kubernetes adds to every namespace within a moment.
 _EVERYWHERE = ("kube-root-ca.crt", "istio-ca-root-cert", "istio-ca-crl", "serviceaccount/default")
 
 
@@ -71,7 +71,7 @@ def tools(cluster: None) -> None:
 
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file in which Skaffold says what it has built, of the demo too."""
+    """The file in which Skaffold lists the images that it has built, including the demo's."""
     file = tmp_path_factory.mktemp("skaffold") / "builds.json"
     skaffold(ROOT, "build", f"--file-output={file}")
     return file
@@ -145,7 +145,8 @@ def test_a_saved_handler_answers_and_the_forwarded_ports_lead_to_it(
             took.append(time.monotonic() - began)
         print(f"from save to answer: {median(took):.1f} s (median of {SAVES})")
 
-        # A mistake is told and does not end what runs; what does not start is told too.
+        # An error in a file is printed and the running program continues; a failed start is printed
+        # too.
         handler.write_text(before + "\ndef (:\n", encoding="utf-8")
         dev.said("the program continues with the code before")
         handler.write_text(before + "\nraise ValueError('told')\n", encoding="utf-8")
@@ -155,7 +156,7 @@ def test_a_saved_handler_answers_and_the_forwarded_ports_lead_to_it(
         until_described(namespace, "so many and no more")
         for name in MODULES:
             forwards_lead_to_it(dev, name)
-        # What did not start was not ready for a while, and its pod is the same.
+        # The pod of the failed start was not ready for a while, and is still the same.
         namespace.kubectl("wait", "--for=condition=Ready", "pods", "--all", "--timeout=60s")
         assert running(namespace) == pods
     assert_nothing_runs(namespace)
@@ -181,13 +182,13 @@ def test_a_debugger_stops_in_a_handler_and_the_pod_stays_ready(
             frame = debugger.stopped()
             assert (frame.function, frame.line) == ("list_products", line)
             assert debugger.evaluate("limit", frame) == "7"
-            # Twice as long as it takes a pod that does not answer to lose its readiness.
+            # Twice the time after which a pod that does not answer loses its readiness.
             time.sleep(30)
             assert running(namespace) == pods
             debugger.resume(frame)
-            # By then its time was over.
+            # The request exceeded its time limit meanwhile.
             assert answer.result() == 504
-        # The debugger has gone, and the service goes on.
+        # The debugger has disconnected, and the service continues.
         assert status(f"http://{gateway}/products?limit=7") == 200
     assert_nothing_runs(namespace)
 
@@ -256,7 +257,7 @@ def test_the_profile_kustomize_runs_and_takes_its_namespace_away(
 
 
 def edit(file: Path, changes: Mapping[str, str]) -> None:
-    """Change what a user changes; each of these texts is there."""
+    """Replace texts that a user would replace; each of them must be present."""
     text = file.read_text(encoding="utf-8")
     for before, after in changes.items():
         assert before in text, f"{file}: {before}"
@@ -265,7 +266,7 @@ def edit(file: Path, changes: Mapping[str, str]) -> None:
 
 
 def start_visitor(namespace: Namespace) -> str:
-    """Start a pod that no policy is for, and return what kubectl calls it."""
+    """Start a pod that no policy admits, and return its name for kubectl."""
     gateway = namespace.read("deployment", "gateway")["spec"]["template"]["spec"]["containers"][0]
     container = {"name": "app", "image": gateway["image"], "command": ["sleep", "infinity"]}
     spec = {"containers": [container], "terminationGracePeriodSeconds": 1}
@@ -277,7 +278,7 @@ def start_visitor(namespace: Namespace) -> str:
 
 
 def python(where: str, program: str, *arguments: str) -> tuple[str, ...]:
-    """What kubectl is given to run a program in a pod."""
+    """Return kubectl's arguments to run a program in a pod."""
     return ("exec", where, "--container=app", "--", "python", "-c", program, *arguments)
 
 
@@ -291,7 +292,7 @@ def options(namespace: Namespace) -> tuple[str, ...]:
 
 
 def running(namespace: Namespace) -> set[tuple[str, bool, int]]:
-    """Each pod, whether it is ready, and how often a container of it was started again."""
+    """Return each pod with its readiness and the number of its containers' restarts."""
     return {
         (
             pod["metadata"]["name"],
@@ -308,7 +309,7 @@ def assert_nothing_runs(namespace: Namespace) -> None:
 
 
 def forwards_lead_to_it(dev: Living, service: str) -> None:
-    """Each port that the service's configuration forwards answers on this machine."""
+    """Check that each forwarded port of the service answers on this machine."""
     file = ROOT / "services" / service / "deploy/skaffold.yaml"
     forwards = yaml.safe_load(file.read_text(encoding="utf-8"))["portForward"]
     http, *others = (dev.forwarded(f"service/{service}", each["port"]) for each in forwards)
@@ -324,12 +325,12 @@ def until_answered(url: str) -> None:
     deadline = time.monotonic() + 60
     while status(url) != 200:
         assert time.monotonic() < deadline, url
-        # Asked more often, it would not come back: see until_described.
+        # More frequent requests would break the forward: see until_described.
         time.sleep(3)
 
 
 def status(url: str) -> int | None:
-    """The status that is answered; None if nobody answers."""
+    """Return the status of the answer; None without an answer."""
     try:
         with urllib.request.urlopen(url, timeout=120) as answer:
             return int(answer.status)
@@ -340,10 +341,10 @@ def status(url: str) -> int | None:
 
 
 def until_described(namespace: Namespace, text: str) -> None:
-    """Wait until the gateway's own description of itself has this text.
+    """Wait until the gateway's own description contains this text.
 
-    It is asked in its pod: a forward that leads to a port nobody listens on is given up, and made
-    again by Skaffold seconds later.
+    The request is made in its pod: a forward breaks if no process listens on its port, and Skaffold
+    restores it seconds later.
     """
     program = (
         "import sys, time, urllib.request\n"
@@ -360,7 +361,7 @@ def until_described(namespace: Namespace, text: str) -> None:
 
 
 def objects(namespace: Namespace) -> set[str]:
-    """What somebody has put into a namespace."""
+    """Return the objects in a namespace, except those that Kubernetes adds."""
     kinds = namespace.kubectl(
         "api-resources", "--namespaced", "--verbs=list,delete", "--output=name"
     )

@@ -1,4 +1,4 @@
-"""The chart's claims: what broker and database have stored outlives their pods and the release."""
+"""Data of broker and database in the chart's claims outlive their pods and the release."""
 
 import json
 import time
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 _SECONDS = 180.0
 _SERVERS = ("nats", "postgresql")
-# When the stream of orders was made: a broker that has lost its volume has another one.
+# Prints the creation time of the stream of orders; a recreated stream has another one.
 _STREAM = """
 import asyncio, nats
 async def created():
@@ -26,20 +26,20 @@ async def created():
     await connection.close()
 asyncio.run(created())
 """
-# The name that a database server gives itself when its folder is made.
+# The id that a database server gives itself when its folder is created.
 _DATABASE = "SELECT system_identifier FROM pg_control_system()"
 
 
 @pytest.fixture(scope="module")
 def values(node: Node) -> Iterator[Mapping[str, Any]]:
-    """Each server has a claim, which stays when the release goes."""
+    """Values with a claim for each server, which is kept when the release is uninstalled."""
     with volumes_of_a_class(node, len(_SERVERS)) as name:
         storage = {"enabled": True, "storageClass": name, "whenDeleted": "Retain"}
         yield {server: {"storage": storage} for server in _SERVERS}
 
 
 def _stored(shop: ClusterShop) -> tuple[str, str]:
-    """By what a stream and a database that were made anew would differ."""
+    """Return values by which a recreated stream and a recreated database would differ."""
     python = ("exec", "deployment/orders", "--container=app", "--", "python", "-c", _STREAM)
     psql = ("psql", "--host=/tmp", "--username=postgres", "--tuples-only", f"--command={_DATABASE}")
     database = shop.namespace.kubectl("exec", "postgresql-0", "--container=postgresql", "--", *psql)
@@ -91,5 +91,5 @@ def test_a_release_that_was_removed_finds_its_claims_when_it_is_installed_again(
     assert _eventually(lambda: _stored(shop)) == before
     with customers.ordering() as second:
         pass
-    # The laws speak of all orders since the customers came.
+    # The laws cover all orders since the customers started.
     assert (first.broken, second.broken) == ({}, {})

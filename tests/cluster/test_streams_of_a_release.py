@@ -1,4 +1,4 @@
-"""A release makes its streams by a hook: with keys, over TLS, with a database that comes late."""
+"""A release creates its streams by a hook: with keys, over TLS, with a late database."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def permissions(namespace: Namespace, tmp_path: Path) -> Path:
 
 
 def sees(namespace: Namespace) -> str:
-    """Whether orders reaches its broker by TLS, and what its stream says of events before it."""
+    """Return whether orders uses TLS, and the rank up to which its stream was told of events."""
     namespace.wait_rolled_out(["orders"])
     pod = ("exec", "deploy/orders", "--container=app", "--", "python")
     return namespace.kubectl(*pod, "-c", MADE_AFTER).strip()
@@ -78,7 +78,7 @@ def test_an_umbrella_with_keys_makes_its_streams_once_its_own_database_answers(
 
 @pytest.fixture
 def broker_over_tls(namespace: Namespace, permissions: Path, tmp_path: Path) -> Mapping[str, Any]:
-    """A broker from elsewhere, whose certificate is of an authority of its own; values for it."""
+    """An external broker with a certificate of its own authority, and the values for it."""
     ours, others = trustme.CA(), trustme.CA()
     shown = _certificate(ours, "orders")
     config = (
@@ -126,7 +126,7 @@ def test_a_release_trusts_an_external_broker_by_the_authority_that_its_values_na
             f"--set-json=nats={given}",
         )
 
-    # The database is not waited for: migrations do that, and then the hook of the streams.
+    # The test does not wait for the database, because migrations do, and then the streams' hook.
     orders("install", 300)
     assert sees(namespace) == "True 0"
 
@@ -135,7 +135,7 @@ def test_a_release_trusts_an_external_broker_by_the_authority_that_its_values_na
     log = namespace.kubectl("logs", "job/orders-streams")
     assert "cannot be reached: nats: certificate verify failed: " in log
     assert "has to be in APP_NATS_TLS_CA_FILE (/etc/slipway/nats-tls/ca.crt)" in log
-    # What runs is untouched by the release that failed.
+    # The running pods are not affected by the failed release.
     assert sees(namespace) == "True 0"
 
 
@@ -144,7 +144,7 @@ def _pem(authority: trustme.CA) -> str:
 
 
 def _certificate(authority: trustme.CA, name: str) -> dict[str, str]:
-    """The two files of a certificate, as Secrets of the type kubernetes.io/tls name them."""
+    """Return the two files of a certificate, named as in a Secret of type kubernetes.io/tls."""
     issued = authority.issue_cert(name)
     chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems).decode()
     return {"tls.crt": chain, "tls.key": issued.private_key_pem.bytes().decode()}

@@ -1,7 +1,7 @@
 """Upgrades while customers order: no request fails, no event is lost, every law holds.
 
-Each service has one replica, which is the hardest case: what comes has to be there before what goes
-says no.
+Each service has one replica, which is the hardest case: the new pod must be ready before the old
+one stops.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""For the tests of images: the engine, or a reason to skip, and the images, built once."""
+"""Fixtures for the tests of images: the Docker engine, and images that are built once."""
 
 import subprocess
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ WORKSPACE = find_workspace(Path(__file__))
 
 @pytest.fixture(scope="session")
 def engine() -> None:
-    """Skips the test that asks for it where there is no Docker engine, and says why."""
+    """Skip of the tests without a Docker engine, with the reason."""
     try:
         client = docker()
     except DevkitError as error:
@@ -36,7 +36,7 @@ def workspace() -> Workspace:
 
 @pytest.fixture(scope="session")
 def tag(engine: None) -> Iterator[str]:
-    """A tag of this session's own; every tag that begins with it is removed at the end."""
+    """A tag of this session; every tag that begins with it is removed at the end."""
     tag = f"test-{uuid4().hex[:12]}"
     yield tag
     remove_tagged(f"*:{tag}*")
@@ -71,16 +71,17 @@ def saved(
 
 @pytest.fixture(scope="session")
 def definitions() -> dict[str, ServiceDefinition]:
-    """What each service's settings say, by its name."""
+    """The definition of each service by its name."""
     return {service.name: service for service in read_services(WORKSPACE)}
 
 
 @pytest.fixture(scope="session")
 def backing(engine: None, definitions: dict[str, ServiceDefinition]) -> Iterator[str]:
-    """A broker and a database server; the name of the container whose network both are in.
+    """Name of the container whose network a broker and a database server share.
 
-    Who joins it finds both, and is found by the tests, at the usual ports of 127.0.0.1: no network
-    of its own is needed, which may be anything on a machine with a cluster.
+    Containers that join this network find both at the usual ports of 127.0.0.1, where the tests
+    find them, too. No Docker network is needed, whose address range might conflict on a machine
+    with a cluster.
     """
     ports = [f"--publish=127.0.0.1::{service.http_port}" for service in definitions.values()]
     statements = [

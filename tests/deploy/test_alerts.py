@@ -1,4 +1,4 @@
-"""Each alert calls when it should and only then, links to what to do, and knows its metrics."""
+"""Each alert fires only when it should, links to its runbook, and uses existing metrics."""
 
 import re
 import shutil
@@ -22,7 +22,7 @@ ALERTS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Case:
-    """Series that make an alert call at `minutes`, and the same with one change that do not."""
+    """Series with which an alert fires at `minutes`, and similar series with which it does not."""
 
     calls: dict[str, str]
     silent: dict[str, str]
@@ -31,11 +31,11 @@ class Case:
 
 A, B = 'job="orders",instance="a"', 'job="orders",instance="b"'
 STEP = 60
-"""Seconds from one value of a series to the next."""
+"""Seconds between two values of a series."""
 
 
 def gauge(name: str, calls: str, silent: str, minutes: int = 3, **more: str) -> Case:
-    """Two replicas, of which the first has the value."""
+    """Return a case with two replicas that have the same value."""
     labels = "".join(f',{key}="{value}"' for key, value in more.items())
     series = f"{name}{{{A}{labels}}}", f"{name}{{{B}{labels}}}"
     return Case(dict.fromkeys(series, calls), dict.fromkeys(series, silent), minutes)
@@ -139,7 +139,7 @@ def test_every_alert_has_a_case() -> None:
 @pytest.mark.parametrize("calls", [True, False], ids=["calls", "is silent"])
 @pytest.mark.parametrize("alert", sorted(CASES))
 def test_it(tmp_path: Path, alert: str, calls: bool) -> None:
-    """An alert alone, since promtool compares all that call with labels and annotations."""
+    """Each alert is tested in a file of its own, because promtool compares all alerts that fire."""
     case = CASES[alert]
     rule = {key: ALERTS[alert][key] for key in ("alert", "expr", "for") if key in ALERTS[alert]}
     write(tmp_path / "alerts.yaml", {"groups": [{"name": "one", "rules": [rule]}]})

@@ -1,6 +1,6 @@
-"""The broker with least privilege: the platform works by it, and nobody may do more than they need.
+"""The broker with least privilege: the platform works, and no key may do more than it needs.
 
-One platform, each service with a key of its own, and streams that the release has made.
+The tests use one platform whose services have a key each, and streams that the release has made.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 class Attempts:
-    """One key's connection, and what the broker has refused it."""
+    """The connection of one key, and the broker's refusals."""
 
     def __init__(self, client: Client, refused: list[str]) -> None:
         self.client = client
@@ -73,12 +73,13 @@ class Attempts:
         return not refused
 
     async def api(self, request: str, body: object = None) -> Any:
-        """The answer of the JetStream API."""
+        """Return the answer of the JetStream API."""
         payload = json.dumps(body).encode() if body is not None else b""
         return json.loads((await self.client.request(f"$JS.API.{request}", payload)).data)
 
     async def _answered(self) -> None:
-        """The client's first PING may overtake what it has not written yet, its second does not."""
+        """Wait for the broker's reaction: the client's first PING may overtake unwritten data, the
+        second cannot."""
         await self.client.flush()
         await self.client.flush()
 
@@ -89,7 +90,7 @@ class Attempts:
 
 @asynccontextmanager
 async def connected(platform: Platform, name: str) -> AsyncIterator[Attempts]:
-    """As the service of this name, or as the release, with its own key."""
+    """Connect as this service, or as the release, with its own key."""
     refused: list[str] = []
 
     async def note(error: Exception) -> None:
@@ -247,7 +248,7 @@ async def test_streams_are_made_by_no_other_key_than_the_releases(
     )
     assert done.returncode == 69
     assert "Authorization Violation" in done.stderr
-    # A service's own key is known, and may not make streams.
+    # The broker knows a service's own key, which may not create streams.
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "orders", "broker", "apply", "--wait", "0"],
@@ -260,8 +261,8 @@ async def test_streams_are_made_by_no_other_key_than_the_releases(
 
 
 def test_all_streams_are_made_over_tls_from_what_slipway_prints(tmp_path: Path) -> None:
-    """Keys, permissions and streams by the commands of docs/deploying.md, with an authority of
-    one's own."""
+    """The commands of docs/deploying.md make keys, permissions and streams, with a private
+    authority."""
 
     def slipway(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -297,7 +298,7 @@ def test_all_streams_are_made_over_tls_from_what_slipway_prints(tmp_path: Path) 
 
 
 async def test_what_a_service_is_asked_to_answer_goes_to_inboxes_only(platform: Platform) -> None:
-    """Who may answer requests must not be talked into publishing for who asks."""
+    """A service that may answer requests must not publish on behalf of the client that asks."""
     before = await state_of_streams(platform)
     question = {
         "subject": f"{a_type('orders')}.0", "first": 1, "last": 1, "generation": "", "below_rank": 1
@@ -310,7 +311,7 @@ async def test_what_a_service_is_asked_to_answer_goes_to_inboxes_only(platform: 
             "slipway.operator.orders",
         ):
             await payments.client.publish("slipway.resend.orders", body, reply=reply)
-        # The answer to one who asks rightly comes after those.
+        # The answer to a valid request comes after those.
         answer = await payments.client.request("slipway.resend.orders", body, timeout=30)
     assert "slipway-resend-end" in (answer.headers or {})
     assert await state_of_streams(platform) == before
@@ -338,8 +339,10 @@ def streams_read_by(name: str, described: PlatformDescription = DESCRIBED) -> se
 
 
 async def state_of_streams(platform: Platform) -> dict[str, Any]:
-    """Configuration, and the number of the last message, of each stream there is; of members, who
-    announce themselves all the time, only the former."""
+    """Return the configuration and last sequence of each stream.
+
+    The members' stream has no sequence here, because members announce themselves all the time.
+    """
     async with connected(platform, "release") as release:
         names = (await release.api("STREAM.NAMES"))["streams"]
         infos = {name: await release.api(f"STREAM.INFO.{name}") for name in names}

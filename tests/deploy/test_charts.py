@@ -1,4 +1,4 @@
-"""What the Helm charts promise of everything they render, whatever the service and the values."""
+"""The Helm charts keep their promises for every service and all values."""
 
 import json
 from dataclasses import replace
@@ -25,7 +25,7 @@ def charts(tmp_path_factory: pytest.TempPathFactory) -> Charts:
 
 @pytest.fixture(scope="session")
 def everything(charts: Charts) -> list[Document]:
-    """All that is rendered for any environment, as single releases and by the umbrella."""
+    """Documents rendered for each environment, as single releases and by the umbrella."""
     found = []
     for environment in ENVIRONMENTS:
         found += charts.umbrella(environment)
@@ -71,7 +71,7 @@ def test_a_service_is_the_same_in_a_release_of_its_own_and_in_the_umbrella(chart
 
 
 def drop_release(node: Any) -> None:
-    """Take out the release's name, which is all that may differ."""
+    """Remove the release's name, the only permitted difference."""
     if isinstance(node, dict):
         node.pop("app.kubernetes.io/instance", None)
         for each in node.values():
@@ -218,7 +218,7 @@ def test_a_pod_has_more_time_to_end_than_its_service_takes(everything: list[Docu
             spec = each["spec"]["template"]["spec"]
             env = env_of(spec["containers"][0])
             grace = int(env["APP_SHUTDOWN_GRACE_SECONDS"])
-            # The chassis ends itself a second after its grace, and drains for half of it at most.
+            # The chassis exits a second after its grace period, and drains for at most half of it.
             assert spec["terminationGracePeriodSeconds"] > grace + 1
             assert int(env["APP_SHUTDOWN_DELAY_SECONDS"]) <= grace / 2
     assert SERVICES
@@ -421,7 +421,7 @@ def test_a_hook_may_reach_what_its_command_asks_and_waits_for_it(charts: Charts)
     ports = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
     assert {4222, 5432} <= ports
     assert pod["containers"][0]["args"] == ["broker", "apply", "--wait", "120"]
-    # Tables first: streams are told what these say of events that were sent before.
+    # Migrations come first, because streams record which events their tables say were sent.
     weights = {
         name: int(one(rendered, "Job", name)["metadata"]["annotations"]["helm.sh/hook-weight"])
         for name in ("orders-migrate", "orders-streams")
@@ -444,7 +444,7 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
 
 
 def names(values: Document, schema: Document, path: str = "") -> list[str]:
-    """What one knows and the other does not."""
+    """Return the names that only one of the two has."""
     known = schema.get("properties", {})
     found = [f"{path}{key}" for key in set(values) ^ set(known)] if known else []
     for key in set(values) & set(known):

@@ -1,4 +1,5 @@
-"""docker/compose.yaml on a real engine: narrow containers, the laws through faults, a clean end."""
+"""docker/compose.yaml on a real engine: restricted containers, the laws through faults, a clean
+end."""
 
 import asyncio
 import json
@@ -61,7 +62,7 @@ def platform() -> PlatformDescription:
 
 @pytest.fixture(scope="module")
 def project(platform: PlatformDescription) -> Iterator[Project]:
-    """Everything up, on ports of its own; removed with its volumes."""
+    """The running project on ports of its own, which is removed with its volumes."""
     workspace = find_workspace(ROOT)
     make_secrets(platform, ROOT / "docker/.secrets")
     for member in pick_members(workspace, ()):
@@ -82,7 +83,7 @@ def addresses(project: Project, platform: PlatformDescription) -> RemotePlatform
 
 
 def containers(project: Project) -> dict[str, Any]:
-    """What the engine says of each container, by its service."""
+    """Return the engine's description of each container, by its service."""
     ids = project.run("ps", "--all", "--quiet").split()
     found: list[Any] = json.loads(of_docker("inspect", *ids))
     return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in found}
@@ -148,7 +149,7 @@ async def test_the_laws_hold_though_a_service_and_the_broker_are_killed(
 
 
 def kill_and_start(project: Project, *services: str) -> None:
-    """SIGKILL; the container of what keeps a volume is removed and made anew."""
+    """Kill the services, recreate their containers, but keep their volumes."""
     for service in services:
         project.run("kill", "--signal", "SIGKILL", service)
         project.run("rm", "--force", service)
@@ -156,7 +157,7 @@ def kill_and_start(project: Project, *services: str) -> None:
 
 
 def test_down_leaves_nothing(project: Project) -> None:
-    """The last one: the project is up for the others."""
+    """This is the last test, because the others need the running project."""
     project.down(volumes=True)
     of_project = f"label=com.docker.compose.project={project.name}"
     assert of_docker("ps", "--all", "--quiet", "--filter", of_project) == ""
@@ -165,7 +166,7 @@ def test_down_leaves_nothing(project: Project) -> None:
 
 
 def copy_files(folder: Path) -> None:
-    """The files of Compose as they are committed."""
+    """Copy Compose's files as they are committed."""
     for name in ("docker", "services"):
         subprocess.run(["cp", "-r", str(ROOT / name), str(folder)], check=True)
     subprocess.run(["rm", "-rf", str(folder / "docker/.secrets")], check=True)

@@ -41,13 +41,13 @@ def render(workspace: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def stale(workspace: Path) -> list[str]:
-    """What the check names; none of what helm or another tool has to render again."""
+    """Return the files that the check names, without those that helm or another tool renders."""
     lines = render(workspace, "--check").stderr.splitlines()[1:]
     return [line.strip() for line in lines if "its inputs have changed" not in line]
 
 
 def derived(workspace: Path) -> dict[str, str]:
-    """The derived files by their names."""
+    """Return the derived files by their names."""
     texts = {
         file: file.read_text(encoding="utf-8", errors="replace")
         for suffix in ("conf", "json", "md", "yaml", "yml")

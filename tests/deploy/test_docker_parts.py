@@ -1,4 +1,4 @@
-"""Two test sessions share one Docker engine: neither takes away the other's images."""
+"""Two test sessions share one Docker engine: neither deletes the other's images."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("engine")]
 
 @pytest.fixture
 def tags() -> Iterator[tuple[str, str]]:
-    """The tags of two sessions that have built the same content, and so have one image."""
+    """Tags of two sessions that have built the same content, and so have one image."""
     ours, theirs = f"shop:{random_name()}", f"shop:{random_name()}"
     docker_output("build", "--tag", ours, "--tag", theirs, "-", stdin=_DOCKERFILE)
     yield ours, theirs

@@ -1,4 +1,4 @@
-"""Where Argo CD and Flux take the values of production from: the same files, in the same order."""
+"""Argo CD and Flux take production's values from the same files, in the same order."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ def documents(file: str) -> list[dict[str, Any]]:
 
 
 def files_of_argo_cd() -> dict[str, list[str]]:
-    """The files of values by release, as a repository names them."""
+    """Return the files of values by release, as a repository names them."""
     (application,) = documents("argocd/production/application.yaml")
     releases = [source["helm"] for source in application["spec"]["sources"]]
     assert all(each["ignoreMissingValueFiles"] for each in releases)
@@ -28,7 +28,7 @@ def files_of_argo_cd() -> dict[str, list[str]]:
 
 
 def files_of_flux() -> dict[str, list[str]]:
-    """The same, but for the chart's own, which Flux must be told."""
+    """Return the same for Flux, without the chart's own file, which Flux must be told."""
     found = {}
     for release in documents("flux/production/releases/services.yaml"):
         spec = release["spec"]["chart"]["spec"]

@@ -1,4 +1,4 @@
-"""What docs/deploying.md says of images, of images that are really built and run."""
+"""The images are as docs/deploying.md says, which is tested by building and running them."""
 
 import io
 import json
@@ -26,7 +26,7 @@ SERVICES = sorted(
     for name in member.service_entry_points
 )  # fmt: skip
 UNPRIVILEGED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
-GRACE_SECONDS = 30  # what Kubernetes gives a container that does not say otherwise
+GRACE_SECONDS = 30  # the default of Kubernetes
 MEGABYTE = 1_000_000
 
 
@@ -43,7 +43,7 @@ def environment(image: str) -> dict[str, str]:
 
 
 def run(image: str, *command: str) -> str:
-    """What a shell command prints in a container of its own."""
+    """Return the output of a command in a new container."""
     [program, *arguments] = command
     options = ("--rm", "--entrypoint", program, *UNPRIVILEGED)
     return docker_output("run", *options, image, *arguments)
@@ -63,7 +63,7 @@ def service_running(
 
 
 def answers(backing: str, service: ServiceDefinition, path: str) -> bool:
-    """Whether it answers this path with 200."""
+    """Return whether the service answers this path with 200."""
     address = docker_output("port", backing, f"{service.http_port}/tcp").splitlines()[0]
     try:
         with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
@@ -73,7 +73,7 @@ def answers(backing: str, service: ServiceDefinition, path: str) -> bool:
 
 
 def stopped(container: str) -> int:
-    """Its exit code, once told to stop."""
+    """Stop the container, and return its exit code."""
     docker_output("stop", "--time", str(GRACE_SECONDS), container)
     return int(inspect(container)["State"]["ExitCode"])
 
@@ -137,7 +137,7 @@ def test_a_service_gets_ready_without_privileges_and_ends_well_on_sigterm(
     with service_running(images[name], service, backing, *UNPRIVILEGED) as container:
         wait_for(lambda: answers(backing, service, "/readyz"), container)
 
-        # The user of process 1, and its capabilities: none to have, none to gain.
+        # Process 1 runs as this user, without capabilities.
         status = docker_output("exec", container, "cat", "/proc/1/status")
         assert re.findall(r"^[UG]id:\s+(.*)$", status, re.M) == ["65532\t65532\t65532\t65532"] * 2
         assert set(re.findall(r"^Cap\w+:\s+(\w+)$", status, re.M)) == {"0" * 16}
@@ -212,7 +212,7 @@ def test_a_development_image_takes_changes_outlives_errors_and_ends_well(
     options = ("--cap-drop", "ALL")
 
     def edit(text: str) -> None:
-        """Copies a file into the container as Skaffold does, by the tar that is in it."""
+        """Copy a file into the container as Skaffold does, by the tar that is in it."""
         sent = io.BytesIO()
         with tarfile.open(fileobj=sent, mode="w") as archive:
             member = tarfile.TarInfo(f"{service.package}/edited.py")

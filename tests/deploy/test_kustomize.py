@@ -1,4 +1,4 @@
-"""What Kustomize's overlay production has in common with the chart's values of production."""
+"""Kustomize's overlay production agrees with the chart's values of production."""
 
 import shutil
 from pathlib import Path
@@ -40,7 +40,7 @@ def one(documents: list[Document], kind: str, name: str) -> Document:
 
 
 def reached(policy: Document, port: int) -> list[Document]:
-    """Who may be asked at that port."""
+    """Return the peers that the policy lets the service reach at that port."""
     rules = policy["spec"]["egress"]
     return [peer for rule in rules if {"port": port} in rule["ports"] for peer in rule["to"]]
 

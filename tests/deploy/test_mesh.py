@@ -1,4 +1,4 @@
-"""What the charts give a mesh: who may ask what, by what the code declares; where calls go."""
+"""The charts configure the mesh: callers admitted as the code declares, and routes of calls."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(bool(missing(("helm",))), reason="helm is not on
 
 
 def rendered(service: str, *options: str) -> list[dict[str, Any]]:
-    """The objects of a release in the namespace `shop`."""
+    """Return the objects of a release in the namespace `shop`."""
     folder = ROOT / "services" / service / "deploy"
     files = [file for file in (folder / "facts.yaml", folder / "values.yaml") if file.exists()]
     text = run(
@@ -40,7 +40,7 @@ def is_hook(each: dict[str, Any]) -> bool:
 
 
 def pod_of(each: dict[str, Any]) -> dict[str, Any]:
-    """The pod that an object is or makes; nothing if it makes none."""
+    """Return the pod that an object is or makes; an empty mapping if it makes none."""
     if each["kind"] == "Pod":
         return each
     spec = each.get("spec", {})
@@ -49,13 +49,13 @@ def pod_of(each: dict[str, Any]) -> dict[str, Any]:
 
 
 def sidecars(objects: list[dict[str, Any]]) -> Iterator[str | None]:
-    """What the label of each pod asks the mesh for."""
+    """Yield the value of each pod's label for sidecars."""
     for pod in filter(None, map(pod_of, objects)):
         yield pod["metadata"]["labels"].get("sidecar.istio.io/inject")
 
 
 def admitted(policy: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Who may ask which port for which path."""
+    """Yield the admitted callers with their ports and paths."""
     for rule in policy["spec"]["rules"]:
         sources = [p for each in rule.get("from", ()) for p in each["source"]["principals"]]
         for operation in (each["operation"] for each in rule["to"]):

@@ -38,7 +38,7 @@ PATIENCE_SECONDS = 180
 
 @dataclass(frozen=True)
 class Query:
-    """An expression, and where it is written."""
+    """An expression and its place in a file."""
 
     place: str
     expression: str
@@ -62,7 +62,7 @@ def of_alerts() -> Iterator[Query]:
 
 @dataclass(frozen=True)
 class Prometheus:
-    """One that runs."""
+    """A running Prometheus."""
 
     url: str
 
@@ -86,7 +86,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 def prometheus(
     platform: Platform, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
-    """It scrapes every second; its rules are those that are deployed."""
+    """A Prometheus that scrapes every second and has the deployed rules."""
     folder = tmp_path_factory.mktemp("prometheus")
     shutil.copy(ALERTS, folder)
     jobs = [
@@ -137,7 +137,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> N
 
 @pytest.fixture(scope="module", autouse=True)
 def scraped(platform: Platform, prometheus: Prometheus) -> None:
-    """Orders go through it, some of which are cancelled, and are scraped before and after."""
+    """The shop after orders, some of them cancelled, with scrapes before and after."""
     wait_for(prometheus, "sum(up)", len(platform.processes))
     asyncio.run(orders(platform))
     wait_for(prometheus, "sum(increase(order_seconds_count[5m])) > bool 0", 1)
@@ -178,16 +178,16 @@ def test_every_metric_of_a_query_is_one_that_a_service_tells(
 
 
 def told_by(page: str) -> Iterator[str]:
-    """Names of series on a page of metrics; a family without samples has none, but its type."""
+    """Yield the names of series on a page of metrics; a family without samples has its type."""
     for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", page, re.M):
         yield name
         if kind == "histogram":
             yield from (f"{name}_bucket", f"{name}_sum", f"{name}_count")
-    yield "up"  # which Prometheus itself tells
+    yield "up"  # which Prometheus itself adds
 
 
 def metrics_of(expression: str) -> set[str]:
-    """What is left of an expression without its strings, labels, functions and numbers."""
+    """Return the names of metrics in an expression."""
     rest = re.sub(r'"[^"]*"', "", expression)
     rest = re.sub(r"\{[^}]*\}|\[[^]]*\]|\b(by|on|without) \([^)]*\)", "", rest)
     names = re.findall(r"\b[a-z_:][a-z0-9_:]*\b(?!\s*\()", rest)

@@ -1,4 +1,4 @@
-"""Skaffold builds an image again for what docker/Dockerfile copies into it and nothing else."""
+"""Skaffold rebuilds an image for exactly the files that docker/Dockerfile copies into it."""
 
 import re
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def artifact_of(file: str) -> Any:
 
 
 def copied_by(target: str, service: str) -> Iterator[str]:
-    """What the stage and those it is made from copy out of the workspace."""
+    """Yield the paths that the stage and its base stages copy out of the workspace."""
     text = DOCKERFILE.replace("\\\n", " ").replace("${SERVICE}", service)
     stages = dict(re.findall(r"^FROM \S+ AS (\S+)$(.*?)(?=^FROM |\Z)", text, re.M | re.S))
     origin = {stage: base for base, stage in re.findall(r"^FROM (\S+) AS (\S+)$", text, re.M)}

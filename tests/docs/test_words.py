@@ -159,7 +159,6 @@ REWRITTEN_LATER = {
     "platform/devkit/src",
     "platform/devkit/tests",
     "platform/localservers/src",
-    "tests",
 }
 SOURCES = {area: paths for area, paths in _sources().items() if area not in REWRITTEN_LATER}
 DOCUMENTS = sorted(

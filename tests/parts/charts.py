@@ -1,4 +1,4 @@
-"""Renders the charts by the real helm, from a copy: helm writes dependencies beside Chart.yaml."""
+"""The charts, rendered by the real helm from a copy, because helm writes into their folder."""
 
 import shutil
 import subprocess
@@ -14,14 +14,14 @@ __all__ = ["ENVIRONMENTS", "HELMS", "ROOT", "SERVICES", "Charts", "env_of", "pod
 ROOT = Path(__file__).parents[2]
 SERVICES = sorted(path.parts[-3] for path in ROOT.glob("services/*/deploy/facts.yaml"))
 ENVIRONMENTS = ("development", "production")
-# Whichever there is: the older one where it is installed beside the newer, as `helm3`.
+# Names of helm's programs: `helm3` is the older one, if it is installed next to the newer.
 HELMS = tuple(name for name in ("helm", "helm3") if shutil.which(name))
 
 Document = dict[str, Any]
 
 
 class Refused(Exception):
-    """What helm said."""
+    """An error of helm, with its output."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Charts:
 
 
 def pods(documents: list[Document]) -> Iterator[tuple[str, Document]]:
-    """The name and the pod's spec of everything that runs."""
+    """Yield the name and the pod's spec of each workload."""
     for each in documents:
         spec = each if each["kind"] == "Pod" else each.get("spec", {}).get("template", {})
         if each["kind"] == "CronJob":

@@ -17,14 +17,14 @@ _SCRIPT = Path(__file__).with_name("ordering_in_the_pod.py")
 
 @dataclass
 class Seen:
-    """What customers saw while something happened; filled when it has ended."""
+    """Answers to the customers during an action; filled in when the action has ended."""
 
     placed: int = 0
-    """Orders taken meanwhile, before the last ones that were under way ended."""
+    """Number of orders accepted until the last running request ended."""
     failed: dict[str, int] = field(default_factory=dict)
     """Requests that were not answered with 202, by status or by the kind of lost connection."""
     broken: dict[str, list[str]] = field(default_factory=dict)
-    """Laws that do not hold once all has ended, with what breaks them, and what has not ended."""
+    """Broken laws after all orders have ended, with their cases, and what has not ended."""
 
 
 class Customers:
@@ -47,10 +47,10 @@ class Customers:
 
     @contextmanager
     def ordering(self, per_second: float = 8, first: int = 10) -> Iterator[Seen]:
-        """Within it so many orders are placed a second; it begins once the `first` have been.
+        """Place orders at a constant rate within the context.
 
-        It ends when all that was placed has ended and the laws have been checked over everything
-        since the customers came.
+        It begins after the `first` orders were placed. It ends when all orders have ended and the
+        laws have been checked over everything since the customers started.
         """
         seen = Seen()
         before = self._ask(f"order {per_second}")
@@ -72,7 +72,7 @@ class Customers:
         seen.broken = {**end["broken"], **({"open": end["open"]} if end["open"] else {})}
 
     def look(self) -> int:
-        """How many orders have been taken by now."""
+        """Return the number of orders that have been accepted."""
         return int(self._ask("look")["placed"])
 
     def _placed(self, orders: int) -> dict[str, Any]:

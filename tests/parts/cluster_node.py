@@ -1,6 +1,6 @@
-"""What only the nodes of a cluster can do: kill a pod's processes, make a folder for a volume.
+"""Actions on a cluster's node: kill a pod's processes, make a folder for a volume.
 
-A privileged pod in a namespace of its own does it, on a cluster of one node.
+A privileged pod in a namespace of its own performs them, on a cluster of one node.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ sys.exit(not killed)
 
 
 class Node:
-    """The node, by a pod that sees all of its processes and files."""
+    """The node, controlled by a pod that sees all of its processes and files."""
 
     def __init__(self, namespace: Namespace, image: str) -> None:
         self._namespace = namespace
@@ -37,14 +37,14 @@ class Node:
         namespace.kubectl(*ready, seconds=130)
         labels = namespace.read("node", self._name())["metadata"]["labels"]
         self.hostname: str = labels["kubernetes.io/hostname"]
-        """Its label by which a volume says on which node it is."""
+        """The label by which a volume names its node."""
 
     def kill(self, pod: str) -> None:
-        """Kill -9 every process of the pod of this name, wherever it is."""
+        """Kill every process of the pod of this name by SIGKILL."""
         self._run("python", "-c", _KILL, pod)
 
     def make_folder(self, path: str) -> None:
-        """A folder that belongs to root, with those above it."""
+        """Make a folder that belongs to root, with its parents."""
         self._run("mkdir", "-p", f"/node{path}")
 
     def remove_folder(self, path: str) -> None:

@@ -23,7 +23,7 @@ _ANY = Namespace("default")  # volumes belong to none
 
 @contextmanager
 def volumes_of_a_class(node: Node, number: int) -> Iterator[str]:
-    """So many volumes of a storage class of their own, whose name is given, while it lasts."""
+    """Make `number` volumes of a new storage class, and yield its name; delete them at the end."""
     name = f"slipway-{uuid4().hex[:8]}"
     with _volumes(node, {f"{name}-{each}": {"storageClassName": name} for each in range(number)}):
         yield name

@@ -21,7 +21,7 @@ Message = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a thread has stopped."""
+    """The place at which a thread has stopped."""
 
     thread: int
     id: int
@@ -30,7 +30,7 @@ class Frame:
 
 
 class Debugger:
-    """A connection to the debugger of a program that runs; it lets go of the program at its end."""
+    """A connection to the debugger of a running program, which continues after it is closed."""
 
     def __init__(self, host: str, port: int) -> None:
         self._socket = socket.create_connection((host, port), timeout=_SECONDS)
@@ -70,12 +70,12 @@ class Debugger:
         return Frame(thread, frame["id"], frame["name"], frame["line"])
 
     def evaluate(self, expression: str, frame: Frame) -> str:
-        """What an expression is worth there, as Python prints it."""
+        """Return the value of an expression there, as Python prints it."""
         answer = self._ask("evaluate", expression=expression, frameId=frame.id)
         return str(answer["result"])
 
     def resume(self, frame: Frame) -> None:
-        """Let the thread go on."""
+        """Let the thread continue."""
         self._ask("continue", threadId=frame.thread)
 
     def _ask(self, command: str, **arguments: object) -> Mapping[str, Any]:
@@ -98,7 +98,7 @@ class Debugger:
         return _body(self._next(lambda each: each.get("event") == name))
 
     def _next(self, wanted: Callable[[Message], bool]) -> Message:
-        """The next message of this kind; others that come before are kept."""
+        """Return the next message of this kind; keep others that arrive before it."""
         for index, message in enumerate(self._early):
             if wanted(message):
                 return self._early.pop(index)

@@ -1,4 +1,4 @@
-"""Docker for tests: images with their layers, and containers that are gone afterwards."""
+"""Docker for tests: images with their layers, and containers that are removed afterwards."""
 
 import gzip
 import json
@@ -31,7 +31,7 @@ _PATIENCE_SECONDS = 90.0
 
 
 def docker_output(*arguments: str, stdin: bytes | None = None) -> str:
-    """What a command of docker printed. Raises AssertionError with all its output if it fails."""
+    """Return the output of a docker command. Raises AssertionError with all output if it fails."""
     done = subprocess.run([docker(), *arguments], input=stdin, capture_output=True, check=False)
     printed = done.stdout.decode(errors="replace")
     complaint = done.stderr.decode(errors="replace")
@@ -40,13 +40,13 @@ def docker_output(*arguments: str, stdin: bytes | None = None) -> str:
 
 
 def inspect(thing: str) -> dict[str, Any]:
-    """What docker knows of an image or a container."""
+    """Return docker's description of an image or a container."""
     [known] = json.loads(docker_output("inspect", thing))
     return dict(known)
 
 
 def random_name() -> str:
-    """A name for a container or a network that nobody else has."""
+    """Return a unique name for a container or a network."""
     return f"slipway-test-{uuid4().hex[:12]}"
 
 
@@ -65,7 +65,7 @@ def remove_tagged(pattern: str) -> None:
 
 @contextmanager
 def running(image: str, *options: str, command: tuple[str, ...] = ()) -> Iterator[str]:
-    """A container of an image, by its name; removed when the context ends."""
+    """Run a container of an image, yield its name, and remove it at the end."""
     name = random_name()
     try:
         docker_output("run", "--detach", "--name", name, *options, image, *command)
@@ -75,7 +75,7 @@ def running(image: str, *options: str, command: tuple[str, ...] = ()) -> Iterato
 
 
 def wait_for(condition: Callable[[], bool], container: str) -> None:
-    """Waits until it holds; fails with the container's output if it never does."""
+    """Wait until `condition` holds; fail with the container's output if it never does."""
     end = time.monotonic() + _PATIENCE_SECONDS
     while not condition():
         if time.monotonic() > end:
@@ -86,7 +86,7 @@ def wait_for(condition: Callable[[], bool], container: str) -> None:
 
 
 def written_by(container: str) -> str:
-    """All that a container has written, to both of its outputs."""
+    """Return everything that a container has written to both of its outputs."""
     log = subprocess.run(
         [docker(), "logs", container],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=True,

@@ -32,7 +32,7 @@ with grpc.insecure_channel("127.0.0.1:9082") as channel:
     InventoryServiceStub(channel).LoadProducts(LoadProductsRequest(products=[product]))
 """
 
-# Prints how often which answer came, as JSON; `seconds` is the shortest time that one took.
+# Prints how often each answer came, as JSON; `seconds` is the minimum time of a request.
 _ASK = """
 import collections, concurrent.futures, http.client, json, sys, time
 host, port, path, count, at_once, headers = json.loads(sys.argv[1])
@@ -75,7 +75,7 @@ print(urllib.request.urlopen("http://127.0.0.1:{METRICS_PORT}/metrics").read().d
 
 @dataclass(frozen=True)
 class Answers:
-    """How often each answer came: "200 v1", "503", or the name of an error."""
+    """Counts of each answer: "200 v1", "503", or the name of an error."""
 
     counts: Mapping[str, int]
     shortest_seconds: float
@@ -91,7 +91,7 @@ class Mesh:
     """Name of the namespace that may read metrics."""
 
     def install(self) -> None:
-        """Bring in everything, ready to answer."""
+        """Install everything, and wait until it is ready to answer."""
         self.namespace.kubectl("apply", "--kustomize", str(ROOT / "deploy/istio"))
         self._database_of_each_pod()
         for service in ("inventory", "gateway"):
@@ -130,7 +130,7 @@ class Mesh:
 
     def _values(self) -> dict[str, object]:
         stranger = {"from": [{"podSelector": {"matchLabels": {"app": "stranger"}}}]}
-        # Each by itself: a whole map would hide what the examples say in it.
+        # Each value is given separately, because a whole map would hide the examples' values.
         return {
             "image.registry": self.registry,
             "image.pullPolicy": "Always",
@@ -141,7 +141,8 @@ class Mesh:
             "entry.kind": "gateway",
             "drain.delaySeconds": 1,
             "drain.graceSeconds": 5,
-            # The visitor asks by HTTP; the stranger gets past the NetworkPolicy, and no further.
+            # The visitor sends requests by HTTP; the NetworkPolicy admits the stranger, the mesh
+            # does not.
             "extraCallers.visitor": [],
             "networkPolicy.monitoringNamespace": self.monitoring,
             "networkPolicy.extraIngress": [stranger],
@@ -156,7 +157,7 @@ class Mesh:
         namespace: Namespace | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> None:
-        """Start a pod that asks others, with a ServiceAccount of its app's name; wait for it."""
+        """Start a pod that sends requests, with a ServiceAccount of its app's name; wait for it."""
         injection = {"sidecar.istio.io/inject": str(injected).lower()}
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": app}}
         container = {
@@ -181,7 +182,7 @@ class Mesh:
     def python(
         self, where: str, program: str, *arguments: str, container: str, seconds: float = 300
     ) -> str:
-        """What a program prints in a container of the namespace."""
+        """Return the output of a program in a container of the namespace."""
         return self.namespace.kubectl(
             *("exec", where, "--container", container, "--", "python", "-c", program, *arguments),
             seconds=seconds,
@@ -198,17 +199,17 @@ class Mesh:
         at_once: int = 1,
         headers: Mapping[str, str] | None = None,
     ) -> Answers:
-        """Send so many requests from a pod, over `at_once` connections."""
+        """Send `count` requests from a pod, over `at_once` connections."""
         what = json.dumps([host, port, path, count, at_once, dict(headers or {})])
         counts, seconds = json.loads(self.python(f"pod/{pod}", _ASK, what, container="client"))
         return Answers(Counter(counts), seconds)
 
     def call(self, target: str, path: str, *, where: str, container: str) -> str:
-        """The gRPC code that an empty request gets."""
+        """Return the gRPC code of the answer to an empty request."""
         return self.python(where, _CALL, target, path, container=container).strip()
 
     def count(self, service: str, metric: str, **labels: str) -> Counter[str]:
-        """A counter's sum over the pods of each version of a service."""
+        """Return a counter's sum over the pods of each version of a service."""
         found: Counter[str] = Counter()
         for pod in self.namespace.read("pods", "--selector", f"app={service}")["items"]:
             version = pod["metadata"]["labels"]["app.kubernetes.io/version"]
@@ -217,7 +218,7 @@ class Mesh:
         return found
 
     def products_listed(self) -> Counter[str]:
-        """How many calls of ListProducts each version of inventory has answered."""
+        """Return the number of ListProducts calls that each version of inventory has answered."""
         method = "shop.inventory.v1.InventoryService/ListProducts"
         return self.count("inventory", "grpc_server_handled_total", method=method, code="OK")
 
@@ -232,7 +233,7 @@ def _samples(lines: Sequence[str], metric: str, labels: Mapping[str, str]) -> li
 
 
 def has_istio() -> bool:
-    """Whether the cluster has a mesh that injects sidecars, and the Gateway API."""
+    """Return whether the cluster has a mesh that injects sidecars, and the Gateway API."""
     names = run("kubectl", "get", "crd", "--output=name")
     return all(kind in names for kind in ("virtualservices.networking.istio.io", "httproutes."))
 

@@ -1,11 +1,11 @@
-"""Runs in the demo's pod: customers who order for as long as they are told to.
+"""Customers in the demo's pod, who order until they are told to stop.
 
-    python ordering_in_the_pod.py service=address…
+python ordering_in_the_pod.py service=address…
 
-It reads words from standard input, one a line, and answers each with a line of JSON. `order N`: the
-customers begin, with N baskets a second. `rest`: they stop; all they have placed is waited for, and
-the laws are checked over everything since the start. `look`: what was answered so far. It ends with
-its input.
+The program reads commands from standard input, one per line, and answers each with a line of JSON.
+`order N`: the customers start, with N baskets a second. `rest`: they stop; when all orders have
+ended, the laws are checked over everything since the start. `look`: the answers until now. It ends
+with its input.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The broker and the database of production, which come from outside (deploy/helm/production).
+"""Production's external broker and database (deploy/helm/production).
 
 NATS is a cluster of three in a namespace of its own, which knows each service by its key.
 PostgreSQL is one server with the labels and roles of CloudNativePG, whose databases have one user.
@@ -45,7 +45,7 @@ def start_broker(there: Namespace, permissions: str) -> None:
         "env": [
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         ],
-        # One of the three is ready when it has found the others.
+        # Each of the three is ready when it has found the others.
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8222}, "periodSeconds": 2},
         "volumeMounts": [
             {"name": "config", "mountPath": "/etc/nats"},
@@ -68,7 +68,7 @@ def start_broker(there: Namespace, permissions: str) -> None:
             **named,
             "spec": {
                 "clusterIP": "None",
-                # They find each other before they are ready.
+                # The servers find each other before they are ready.
                 "publishNotReadyAddresses": True,
                 "selector": labels,
                 "ports": ports,

@@ -1,4 +1,4 @@
-"""The real Skaffold: run to its end, or kept running as a developer does."""
+"""The real Skaffold: run to its end, or kept running as on a developer's machine."""
 
 import os
 import re
@@ -44,13 +44,13 @@ def clone_into(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Living:
-    """A `skaffold dev` or `debug` that goes on."""
+    """A running `skaffold dev` or `debug`."""
 
     process: subprocess.Popen[bytes]
     log: Path
 
     def said(self, pattern: str) -> re.Match[str]:
-        """Wait until it has said this."""
+        """Wait until Skaffold has printed this."""
         deadline = time.monotonic() + _SECONDS
         while not (found := re.search(pattern, self.log.read_text(encoding="utf-8"))):
             assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
@@ -59,14 +59,15 @@ class Living:
         return found
 
     def forwarded(self, what: str, port: int) -> str:
-        """The address on this machine that leads to a port of a pod or Service: `HOST:PORT`."""
+        """Return the local address that leads to a port of a pod or Service: `HOST:PORT`."""
         place = rf"Port forwarding {what}\S* in namespace \S+, remote port {port} -> http://(\S+)"
         return self.said(place)[1]
 
 
 @contextmanager
 def living(folder: Path, verb: str, *options: str) -> Iterator[Living]:
-    """Run it until it watches for changes; told to end, it deletes what it has deployed."""
+    """Run Skaffold until it watches for changes; at the end, stop it, so that it deletes its
+    objects."""
     log = folder / f"{verb}.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""One mesh for all of these tests: each leaves it as the next can use it."""
+"""Fixtures of one mesh for these tests; each test leaves it usable for the next."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def monitoring(cluster: None) -> Iterator[Namespace]:
 
 @pytest.fixture(scope="session")
 def mesh(cluster: None, monitoring: Namespace) -> Iterator[Mesh]:
-    """The gateway and inventory in two versions; skips where there is no Istio."""
+    """The gateway and inventory in two versions; the tests are skipped without Istio."""
     if not has_istio():
         pytest.skip("the cluster has no Istio with the Gateway API")
     if lines := missing(("docker",)):

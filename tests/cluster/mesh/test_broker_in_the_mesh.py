@@ -30,7 +30,7 @@ print(asyncio.run(connect(sys.argv[1])))
 
 @pytest.fixture(scope="module")
 def keys(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sets of keys; the broker knows those of `right` and not those of `wrong`."""
+    """Two sets of keys: the broker knows those of `right`, but not those of `wrong`."""
     folder = tmp_path_factory.mktemp("keys")
     for name in ("right", "wrong"):
         run("slipway", "broker", "keys", "--out", str(folder / name))
@@ -49,7 +49,7 @@ def keys(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def seen_with(mesh: Mesh, seed: Path) -> str:
-    """What the gateway is told when it connects with the key of this file."""
+    """Return the broker's reply to the gateway when it connects with the key of this file."""
     key = seed.read_text(encoding="ascii").strip()
     return mesh.python("deployment/gateway", CONNECT, key, container="app").strip()
 
@@ -60,7 +60,7 @@ def test_a_key_that_the_broker_does_not_know_is_refused(mesh: Mesh, keys: Path) 
 
 
 def test_a_pod_outside_the_mesh_does_not_reach_the_broker(mesh: Mesh, keys: Path) -> None:
-    """Though the NetworkPolicy admits it, as part of the platform, and its key is right."""
+    """The pod is refused although the NetworkPolicy admits it and its key is right."""
     labels = {"app.kubernetes.io/part-of": "slipway"}
     mesh.start_pod("part", app="part", injected=False, labels=labels)
     key = (keys / "right/gateway.nk").read_text(encoding="ascii").strip()

@@ -12,7 +12,7 @@ from mesh import Answers, Mesh
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 REQUESTS = 2000
-# Three standard deviations of what one draw in ten gives: 3 · √(2,000 · 0.1 · 0.9) = 40.2.
+# Three standard deviations of a draw of one in ten: 3 · √(2,000 · 0.1 · 0.9) = 40.2.
 DEVIATION = 40
 JASON = {"end-user": "jason"}
 ANNA = {"end-user": "anna"}
@@ -21,7 +21,7 @@ ENTRY = ("slipway-istio", 80)
 
 
 def products(mesh: Mesh, count: int, **headers: str) -> Counter[str]:
-    """Which version of inventory answered the gateway, in so many requests of the API."""
+    """Count `count` requests of the API by the version of inventory that answered the gateway."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Counter(asked(mesh, count, named).counts)
 
@@ -29,7 +29,7 @@ def products(mesh: Mesh, count: int, **headers: str) -> Counter[str]:
 def gateways_answering(
     mesh: Mesh, count: int, at: tuple[str, int] = INSIDE, **headers: str
 ) -> Counter[str]:
-    """Which version of the gateway answered so many requests of the API."""
+    """Count `count` requests of the API by the version of the gateway that answered."""
     before = mesh.count("gateway", "http_requests_total", handler="/products")
     answers = asked(mesh, count, headers, at).counts
     assert sum(n for answer, n in answers.items() if answer.startswith("200 ")) == count, answers
@@ -46,22 +46,22 @@ def asked(mesh: Mesh, count: int, headers: dict[str, str], at: tuple[str, int] =
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:
-    """Ask until it holds: a route is in force some moments after it is made."""
+    """Wait until `holds`, because a route takes effect some moments after it is made."""
     ends_at = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < ends_at, f"not in force: {what}"
 
 
 def mostly_v1(mesh: Mesh, **headers: str) -> bool:
-    """Whether the answers look like 90/10 rather than 50/50."""
+    """Return whether the answers look like 90/10 rather than 50/50."""
     seen = products(mesh, 100, **headers)
     return seen.total() == 100 and 0 < seen["200 v2"] < 30
 
 
 def is_a_tenth(seen: int) -> bool:
-    """Whether so many of 2,000 are within three standard deviations of a tenth.
+    """Return whether `seen` of 2,000 is within three standard deviations of a tenth.
 
-    Of right meshes one in 370 is not: chance, if the next run is.
+    A correct mesh fails this once in 370 runs by chance; such a failure does not repeat.
     """
     return abs(seen - REQUESTS / 10) <= DEVIATION
 
@@ -73,7 +73,7 @@ def test_weights_split_grpc_calls_nine_to_one(mesh: Mesh) -> None:
     seen = products(mesh, REQUESTS)
     print(f"gRPC 90/10 of 2,000: {dict(seen)}")
     assert seen.total() == seen["200 v1"] + seen["200 v2"] == REQUESTS
-    # The pods have answered just these: nobody asked twice.
+    # The pods answered exactly these calls, so that no call was sent twice.
     assert mesh.products_listed() - before == {v: seen[f"200 {v}"] for v in ("v1", "v2")}
     assert is_a_tenth(seen["200 v2"])
 
@@ -173,7 +173,7 @@ def test_weights_change_under_load_without_a_failed_request(mesh: Mesh) -> None:
 
 
 def shifted(mesh: Mesh, weight: int) -> bool:
-    """Whether the load of two seconds is split nearly by this weight."""
+    """Return whether the load of two seconds is split approximately by this weight."""
     last = mesh.products_listed()
     time.sleep(2)
     seen = mesh.products_listed() - last

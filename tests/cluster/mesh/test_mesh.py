@@ -1,4 +1,4 @@
-"""Who is admitted in the mesh: by certificate, by policy, by network."""
+"""The mesh admits callers by certificate, by policy and by network."""
 
 import json
 import time
@@ -14,9 +14,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 LIST_PRODUCTS = "/shop.inventory.v1.InventoryService/ListProducts"
 LEDGER = "/slipway.v1.LedgerService/GetEventLedger"
-# What a peer without a certificate sees of a sidecar that wants one.
+# Errors of a client without a certificate at a sidecar that requires one.
 HUNG_UP = {"ConnectionResetError", "RemoteDisconnected"}
-# What anybody sees of a NetworkPolicy, by what enforces it.
+# Errors of a client that a NetworkPolicy refuses; they depend on its implementation.
 NOT_REACHED = {"ConnectionRefusedError", "TimeoutError"}
 
 
@@ -28,7 +28,7 @@ def outside(mesh: Mesh) -> str:
 
 
 def eventually(seen: Callable[[], object], expected: object) -> None:
-    """Ask until it is so: a policy is in force a moment after it is made."""
+    """Wait until `seen` returns `expected`, because a policy takes effect a moment later."""
     ends_at = time.monotonic() + 60
     while (last := seen()) != expected:
         assert time.monotonic() < ends_at, f"{last!r} is not {expected!r}"
@@ -36,7 +36,7 @@ def eventually(seen: Callable[[], object], expected: object) -> None:
 
 
 def only(answers: Answers) -> str:
-    """The one answer that all requests got."""
+    """Return the answer that all requests got."""
     (answer,) = answers.counts
     return answer
 
@@ -57,7 +57,7 @@ def test_a_declared_caller_may_call_what_it_declares_and_nothing_else(mesh: Mesh
 
 
 def test_who_declares_no_call_is_refused_by_the_mesh(mesh: Mesh) -> None:
-    """The NetworkPolicies admit this one, so that it is the mesh that refuses."""
+    """The NetworkPolicies admit this pod, so that it is the mesh that refuses it."""
     code = mesh.call("inventory:9082", LIST_PRODUCTS, where="pod/stranger", container="client")
     assert code == "PERMISSION_DENIED"
     for host, port in (("inventory", 8082), ("gateway", 8080)):
