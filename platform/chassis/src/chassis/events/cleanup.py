@@ -35,7 +35,7 @@ class Cleanup:
         self._absent_since: dict[Mark, float] = {}
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look once a minute, until cancelled."""
         while True:
             try:
                 await self.look()

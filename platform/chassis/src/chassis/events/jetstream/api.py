@@ -16,6 +16,7 @@ from chassis.events.jetstream.client import api_subject
 __all__ = [
     "EVENT_REFUSED",
     "STREAM_NOT_FOUND",
+    "SUBJECTS_OVERLAP",
     "TIMEOUT_SECONDS",
     "BatchIncomplete",
     "JetStreamError",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 STREAM_NOT_FOUND = 10059
+SUBJECTS_OVERLAP = 10065
+"""Error code if another stream has some of the subjects."""
 EVENT_REFUSED = frozenset({10054, 10097})
 """Error codes of a message or headers that are larger than the stream or the server accepts.
 Smaller messages of the same batch would be stored."""

@@ -51,7 +51,7 @@ class Broker:
         self._subscriptions: list[tuple[str, str, Callable[[Msg], Awaitable[None]]]] = []
         self._connect_callbacks: list[Callable[[], Awaitable[None]]] = []
         self._disconnect_callbacks: list[Callable[[], None]] = []
-        self._logged_as_away = False
+        self._logged_outage = False
         self._reason = ""
         self._denials = set[str]()
 
@@ -98,7 +98,7 @@ class Broker:
                 _log.warning(
                     "broker closed the connection; reconnecting", error=str(client.last_error)
                 )
-                self._logged_as_away = True
+                self._logged_outage = True
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _connect(self, client: Client, closed: asyncio.Event) -> None:
@@ -157,14 +157,14 @@ class Broker:
             _log.warning(
                 "connecting to the broker failed; retrying", url=self._options.url, error=reason
             )
-            self._logged_as_away, self._reason = True, reason
+            self._logged_outage, self._reason = True, reason
 
     async def _on_connect(self) -> None:
         """Call all functions that wait for a connection."""
         self._reason = ""
-        if self._logged_as_away:
+        if self._logged_outage:
             _log.info("broker connected")
-            self._logged_as_away = False
+            self._logged_outage = False
         self.connected.set()
         for call in self._connect_callbacks:
             try:
@@ -178,7 +178,7 @@ class Broker:
         """Call all functions that wait for the end of a connection."""
         if self.connected.is_set() and not self.client.is_closed:
             _log.warning("broker connection lost; reconnecting")
-            self._logged_as_away = True
+            self._logged_outage = True
         self.connected.clear()
         for call in self._disconnect_callbacks:
             call()

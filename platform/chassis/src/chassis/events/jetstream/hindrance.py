@@ -8,13 +8,17 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 
-from chassis.events.jetstream.api import STREAM_NOT_FOUND, JetStreamError, StreamGone
+from chassis.events.jetstream.api import (
+    STREAM_NOT_FOUND,
+    SUBJECTS_OVERLAP,
+    JetStreamError,
+    StreamGone,
+)
 from chassis.events.jetstream.streams import streams_with_subject
 
 __all__ = ["Hindrance"]
 
 _log = structlog.get_logger(__name__)
-_SUBJECTS_OVERLAP = 10065
 _JETSTREAM_IS_OFF = {10039, 10076}
 
 
@@ -76,7 +80,7 @@ class Hindrance:
         gone = isinstance(error, StreamGone)
         if gone and self._missing:
             return self._missing if code == STREAM_NOT_FOUND else None
-        if gone or code == _SUBJECTS_OVERLAP:
+        if gone or code == SUBJECTS_OVERLAP:
             holders = await self._describe_holders(client, subjects)
             if holders:
                 return f"not in {self._stream!r}, since {' and '.join(holders)}"

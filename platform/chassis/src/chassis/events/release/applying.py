@@ -15,7 +15,7 @@ from typing import Literal
 from nats.aio.client import Client
 
 from chassis.event_settings import EventSettings
-from chassis.events.jetstream.api import JetStreamError, StreamGone, api_request
+from chassis.events.jetstream.api import SUBJECTS_OVERLAP, JetStreamError, StreamGone, api_request
 from chassis.events.jetstream.owned_stream import create_stream, extend_stream, look_at_stream
 from chassis.events.jetstream.streams import stream_state, streams_with_subject
 from chassis.events.membership.members_stream import members_config
@@ -24,7 +24,6 @@ from chassis.events.wire.control_subjects import MEMBERS_STREAM
 
 __all__ = ["Applied", "OutboxSummary", "SubjectsHeld", "apply_members_stream", "apply_own_stream"]
 
-_SUBJECTS_OVERLAP = 10065
 _NAME_IN_USE = 10058
 # The broker has no compare-and-set for a stream's configuration: a concurrent release that has read
 # it before this one extends it, and writes after that, removes what this one has added. So the
@@ -188,7 +187,7 @@ async def _naming_holders(
     except JetStreamError as error:
         held = [
             f"stream {name!r} holds {subject}"
-            for subject in (subjects if error.error_code == _SUBJECTS_OVERLAP else ())
+            for subject in (subjects if error.error_code == SUBJECTS_OVERLAP else ())
             for name in await streams_with_subject(client, subject)
             if name != stream
         ]

@@ -104,7 +104,7 @@ def of_release(services: Collection[str], *, api: str = API) -> Permissions:
     """Return the permissions of a release, which creates streams of services and deletes none."""
     streams = {*map(stream_of, services), control_subjects.MEMBERS_STREAM}
     publish = {f"{api}.{call}.{stream}" for stream in streams for call in _RELEASE_CALLS}
-    # The release names the stream that has a subject which one of these needs.
+    # This call finds the other stream that has a subject which one of these streams needs.
     publish.add(f"{api}.STREAM.NAMES")
     return Permissions(tuple(sorted(publish)), (f"{control_subjects.inbox_prefix(RELEASE)}.>",))
 
