@@ -10,7 +10,7 @@ __all__ = ["Replica"]
 
 @dataclass(kw_only=True, eq=False)
 class Replica:
-    """What a process of a service is started with.
+    """Settings with which a process of a service is started.
 
     Args:
         service: the service's name.

@@ -27,7 +27,7 @@ class Target(StrEnum):
 
 @dataclass(frozen=True)
 class Order:
-    """What to build.
+    """An order to build an image.
 
     Args:
         tag: the image's tag, and its version.

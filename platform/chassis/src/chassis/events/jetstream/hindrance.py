@@ -51,7 +51,7 @@ class Hindrance:
         return error is self._explained_error
 
     def over(self, remaining: str | None = None) -> None:
-        """Note that the work goes on, but not for all events if there is a `remaining` reason."""
+        """Note that the work continues, but not for all events if there is a `remaining` reason."""
         self._set_reason(remaining, ())
 
     def _set_reason(self, reason: str | None, subjects: Sequence[str]) -> None:

@@ -15,8 +15,8 @@ _READERS_INACTIVE_SECONDS = 30.0
 def drift(config: Mapping[str, Any], settings: EventSettings) -> list[str]:
     """Return a line for each differing setting: its value, what follows from it, and what to do.
 
-    Operators may change a stream. The service goes on as well as it can, and reports the promises
-    that it can no longer keep.
+    Operators may change a stream. The service continues as well as it can, and reports the
+    promises that it can no longer keep.
     """
     name = config.get("name", "")
     return [

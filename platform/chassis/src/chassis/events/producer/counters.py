@@ -55,7 +55,7 @@ def lock_counters(session: Session) -> Counters:
 
 
 def number_new(session: Session, counters: Counters, limit: int) -> Counters:
-    """Number up to `limit` events without a number, in the order of the outbox.
+    """Give numbers to up to `limit` events that have none, in the order of the outbox.
 
     The counter row must be locked. The number of statements does not depend on that of the events.
     """

@@ -1,7 +1,7 @@
 """Recovery answers one question: where does the stream end?
 
-If the stream ends where the database expects it, the relay goes on from there. If it ends earlier,
-the events above are sent again. If it ends with an event that the database does not know, the
+If the stream ends where the database expects it, the relay continues there. If it ends earlier, the
+events above are sent again. If it ends with an event that the database does not know, the
 database is older than the stream, or new, and its counters are lifted above the stream's end.
 """
 
@@ -57,7 +57,7 @@ class Recovery:
         self._last_sequence = 0
 
     async def compare(self, client: Client) -> Compared:
-        """Find the stream's end, and let the outbox go on from there.
+        """Find the stream's end, and let the outbox continue there.
 
         Raises:
             LaneCountChanged: the stream has another number of lanes.

@@ -83,7 +83,7 @@ class Relay:
         self._woken.set()
 
     def reconcile(self) -> None:
-        """Make the relay compare outbox and stream before it goes on. Call on the event loop."""
+        """Make the relay compare outbox and stream before it continues. Call on the event loop."""
         self._must_reconcile = True
         self._woken.set()
 
@@ -175,7 +175,7 @@ class Relay:
             self._must_reconcile = True
 
     async def _reconcile(self, client: Client) -> None:
-        """Compare outbox and stream, and let drain and clean-up go on from what was found."""
+        """Compare outbox and stream, and let drain and clean-up continue from the result."""
         compared = await self.reconciler.compare(client)
         ranks_changed = compared.lifted or compared.rank < self.drain.rank
         self._cleaner.set_stream(compared.state, ranks_changed=ranks_changed)

@@ -63,7 +63,7 @@ class Suspects:
     async def run(self, types: list[str]) -> bool:
         """Run due suspects of these types if the gate becomes free soon; return whether any ran.
 
-        Lanes stand still for at most a lease and `_GATE_SECONDS`. An async attempt that is
+        Lanes wait for at most a lease and `_GATE_SECONDS`. An async attempt that is
         cancelled to make room is released and loses no try.
         """
         if self._delays >= _PATIENT_DELAYS and self._async_attempts:
