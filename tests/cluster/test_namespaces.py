@@ -1,4 +1,4 @@
-"""The namespaces that tests and the demo make on a cluster."""
+"""The namespaces that tests and the demo create on a cluster."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""NetworkPolicies: a pod reaches what it is admitted to, and nothing else of the shop."""
+"""NetworkPolicies: a pod reaches the services that admit it, and no other."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ except (TimeoutError, ConnectionRefusedError):
 
 @pytest.fixture(scope="module")
 def stranger(shop: ClusterShop) -> DemoPod:
-    """A pod like the demo's that no service knows."""
+    """A pod like the demo's that no service admits."""
     pod = DemoPod(shop.namespace, "stranger")
     pod.start(shop.demo_image)
     return pod

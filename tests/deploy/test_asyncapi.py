@@ -1,4 +1,4 @@
-"""The documents of the services are AsyncAPI 3, by AsyncAPI's own schema."""
+"""The documents of the services are valid by AsyncAPI's schema of version 3."""
 
 import json
 import shutil
@@ -13,13 +13,13 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(ROOT.glob("services/*/deploy/asyncapi.yaml"))
-# Published by AsyncAPI, as npm's registry has it.
+# AsyncAPI publishes the schema in npm's registry.
 SCHEMAS = "@asyncapi/specs@6.11.1"
 
 
 @pytest.fixture(scope="session")
 def schema(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """AsyncAPI's schema of version 3.0.0, from npm; the tests skip where that can't be reached."""
+    """AsyncAPI's schema of version 3.0.0 from npm; tests are skipped if npm is unreachable."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip(f"npm, which gets AsyncAPI's schema ({SCHEMAS}), is not on the PATH")

@@ -1,4 +1,4 @@
-"""Skaffold deploys the charts in development with the values of development, and no others."""
+"""Skaffold deploys the charts with the values of development only."""
 
 from pathlib import Path
 from typing import Any

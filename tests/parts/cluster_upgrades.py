@@ -1,4 +1,4 @@
-"""New versions of a shop on a cluster, and what its customers may see of an upgrade to them."""
+"""New versions of a shop on a cluster, and the checks of an upgrade to them."""
 
 from cluster_customers import Seen
 
@@ -9,7 +9,7 @@ __all__ = ["assert_nothing_failed", "push_again", "versions"]
 
 
 def push_again(shop: ClusterShop, name: str) -> str:
-    """Give the images of all services a further tag, which a registry takes for a new version."""
+    """Push the images of all services with another tag, as a new version."""
     tag = f"{shop.tag}-{name}"
     for service in shop.platform.services:
         image = service.distribution
@@ -18,7 +18,7 @@ def push_again(shop: ClusterShop, name: str) -> str:
 
 
 def versions(shop: ClusterShop) -> set[str]:
-    """The tags of the images that pods of services run, but for pods that are leaving."""
+    """Return the tags of the images of the services' pods, except for terminating pods."""
     pods = shop.namespace.read("pods", "--selector", "track=stable")["items"]
     return {
         pod["spec"]["containers"][0]["image"].rpartition(":")[2]
@@ -28,6 +28,6 @@ def versions(shop: ClusterShop) -> set[str]:
 
 
 def assert_nothing_failed(seen: Seen) -> None:
-    """No request failed, every law holds, and customers did order meanwhile."""
+    """Assert that customers ordered in the meantime, no request failed, and every law holds."""
     assert (seen.failed, seen.broken) == ({}, {})
     assert seen.placed > 20

@@ -1,7 +1,7 @@
-"""The resource definitions of operators that a cluster lacks, out of their Go modules.
+"""Resource definitions of operators that a cluster lacks, from the operators' Go modules.
 
-They are what the operators themselves install. A controller is not there: what is applied is judged
-by its schema, and nothing acts on it.
+The operators install the same definitions. No controller runs, so objects are checked by their
+schemas and have no effect.
 """
 
 import json
@@ -15,7 +15,7 @@ from devkit.cluster.tools import run
 
 __all__ = ["definitions", "why_not_to_be_had"]
 
-# Module and version, and the files in it.
+# Modules with their versions, and the files in them.
 _MODULES = {
     "github.com/argoproj/argo-cd/v3@v3.5.0": "manifests/crds/app*-crd.yaml",
     "github.com/cloudnative-pg/cloudnative-pg@v1.28.0": (
@@ -34,7 +34,7 @@ _SECONDS = 300
 
 
 def why_not_to_be_had() -> str | None:
-    """Why these definitions cannot be fetched; None if they can."""
+    """Return why these definitions cannot be fetched; None if they can."""
     if shutil.which("go") is None:
         return "go is not on the PATH, which fetches the operators' resource definitions"
     return None
@@ -42,7 +42,7 @@ def why_not_to_be_had() -> str | None:
 
 @contextmanager
 def definitions() -> Iterator[None]:
-    """They are in the cluster; those that were not there before are removed at the end."""
+    """Install missing definitions in the cluster, and remove them at the end."""
     there = set(_names("get", "customresourcedefinitions"))
     made: list[str] = []
     try:
@@ -66,7 +66,7 @@ def _names(*arguments: str) -> list[str]:
 def _folder(module: str) -> Path:
     done = subprocess.run(
         ["go", "mod", "download", "-json", module],
-        cwd="/",  # in no module
+        cwd="/",  # The folder must not be in a module.
         capture_output=True,
         encoding="utf-8",
         timeout=_SECONDS,

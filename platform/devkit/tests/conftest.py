@@ -1,4 +1,4 @@
-"""A small workspace to break: two services, contracts, and the platform's members."""
+"""Fixtures with a small workspace: two services, contracts, and the platform's members."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ ODD_NAME = "50% größer? c#1"
 
 Write = Callable[[str, str], Path]
 
-# A service as small as a real process can be: it answers /readyz and says what it was told.
+# A minimal service process: it answers /readyz and prints its settings.
 _SETTINGS = """
 from chassis import ServiceSettings
 from pydantic import SecretStr
@@ -61,13 +61,13 @@ Server(("127.0.0.1", int(os.environ["APP_HTTP_PORT"])), Handler).serve_forever()
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The folder of the workspace. Its name has what means something in URLs and configurations."""
+    """The workspace's folder; its name has characters that are special in URLs and settings."""
     return tmp_path / ODD_NAME
 
 
 @pytest.fixture
 def write(root: Path) -> Write:
-    """Writes a file into the workspace."""
+    """A function that writes a file into the workspace."""
 
     def write_file(name: str, text: str) -> Path:
         file = root / name
@@ -80,7 +80,7 @@ def write(root: Path) -> Write:
 
 @pytest.fixture
 def workspace(root: Path, write: Write) -> Workspace:
-    """Members as in the real one, without any code."""
+    """A workspace with members as in the real one, without code."""
     write(
         "pyproject.toml",
         '[tool.uv.workspace]\nmembers = ["contracts", "platform/*", "services/*", "extra"]\n',
@@ -104,7 +104,7 @@ def workspace(root: Path, write: Write) -> Workspace:
 
 @pytest.fixture
 def write_service(write: Write) -> Callable[..., None]:
-    """Writes the member `services/<name>`; `settings` are lines of its settings class."""
+    """A function that writes a service; `settings` are lines of its settings class."""
 
     def write_files(
         name: str,
@@ -131,7 +131,7 @@ def write_service(write: Write) -> Callable[..., None]:
 
 @pytest.fixture
 def desk() -> str:
-    """A name never used before: its settings module stays imported."""
+    """A new service name for each test, because a settings module stays imported."""
     return f"desk{free_port()}"
 
 
@@ -139,7 +139,7 @@ def desk() -> str:
 def shop(
     workspace: Workspace, write: Write, desk: str, monkeypatch: pytest.MonkeyPatch
 ) -> Workspace:
-    """A workspace of one service, `desk`, which is written by the test."""
+    """A workspace of one service, `desk`, which the test writes."""
     write("pyproject.toml", f'[tool.uv.workspace]\nmembers = ["platform/*", "services/{desk}"]\n')
     monkeypatch.setenv("PYTHONPATH", str(workspace.root / f"services/{desk}/src"))
     return Workspace(workspace.root)
@@ -147,13 +147,13 @@ def shop(
 
 @pytest.fixture
 def defaults(shop: Workspace) -> dict[str, object]:
-    """The options of the platforms that `run` makes."""
+    """The default options of the platforms that `run` makes."""
     return {"data": shop.state, "workspace": shop, "free_ports": True}
 
 
 @pytest.fixture
 async def run(defaults: dict[str, object]) -> AsyncIterator[Callable[..., Platform]]:
-    """Makes platforms, which are stopped at the end of the test."""
+    """A function that makes platforms, which are stopped at the end of the test."""
     platforms: list[Platform] = []
 
     def make(**options: object) -> Platform:
@@ -234,7 +234,7 @@ service = Service(
 
 @pytest.fixture
 def bookshop(workspace: Workspace, write: Write) -> Workspace:
-    """A workspace of two services with composition roots: window calls and hears bookstore."""
+    """A workspace of two services: window calls bookstore and consumes its events."""
     write("pyproject.toml", '[tool.uv.workspace]\nmembers = ["platform/*", "services/*"]\n')
     shutil.rmtree(workspace.root / "services")
     for name, code in {"bookstore": _BOOKSTORE, "window": _WINDOW}.items():
@@ -250,12 +250,12 @@ def bookshop(workspace: Workspace, write: Write) -> Workspace:
 
 @pytest.fixture
 def slipway(root: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `slipway` in the workspace, whose services are imported in that process only."""
+    """A function that runs `slipway` in the workspace, in another process."""
     platform = Path(__file__).parents[2]
     paths = ("devkit/src", "chassis/src", "localservers/src", "chassis/tests/contracts")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        # No other variable: what is derived depends on the code only.
+        # There is no other variable, because derived files must depend on the code only.
         return run_module(
             "devkit",
             *arguments,

@@ -1,4 +1,4 @@
-"""Keys are made once, for their owner's eyes only, and the broker knows their public halves."""
+"""Keys are made once and readable by their owner only; the broker knows the public keys."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""The AsyncAPI document of a service says what it publishes, what it hears, and in which shape."""
+"""The AsyncAPI document of a service describes the events that it publishes and consumes."""
 
 import subprocess
 from collections.abc import Callable

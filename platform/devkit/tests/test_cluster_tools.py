@@ -1,4 +1,4 @@
-"""What is said when a tool is missing, fails, or does not end."""
+"""Errors of a tool that is missing, fails, or does not end."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Members plug commands in; one that is broken breaks only itself."""
+"""Members plug in commands; a broken command does not affect the others."""
 
 import sys
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Install = Callable[[str, str], None]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Installs a distribution with one command."""
+    """A function that installs a distribution with one command."""
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
 
     def install_command(name: str, code: str) -> None:

@@ -1,4 +1,4 @@
-"""The commands as they are typed: `slipway run` in one terminal, ps and logs in another."""
+"""The commands as a developer types them: `slipway run` in a terminal, ps and logs in another."""
 
 import os
 import re
@@ -46,7 +46,7 @@ def environment(workspace: Workspace) -> dict[str, str]:
 
 
 class Running:
-    """`slipway run` and what it has printed so far."""
+    """A process of `slipway run`, and the lines that it has printed."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -82,7 +82,7 @@ def running(desk: Workspace) -> Iterator[Running]:
 
 def test_a_terminal_shows_addresses_lines_readiness_and_the_end(running: Running) -> None:
     running.wait_for("ready in")
-    # Lines of services are read apart from their readiness, and may come after it.
+    # Log lines are read independently of readiness, so they may come later.
     running.wait_for(r"desk \| open for readers\n")
     output = running.output
     assert re.search(r"^desk +http://127.0.0.1:\d+ *$", output, re.MULTILINE)
@@ -102,7 +102,7 @@ def test_a_terminal_shows_addresses_lines_readiness_and_the_end(running: Running
 def test_ctrl_c_twice_kills_at_once(
     desk: Workspace, write: Write, write_service: Callable[..., None]
 ) -> None:
-    """The caller does not end when it is told to, so those it calls are not told at all."""
+    """The caller ignores SIGTERM, so the services that it calls do not get the signal."""
     write("pyproject.toml", '[tool.uv.workspace]\nmembers = ["platform/*", "services/*"]\n')
     calls = 'targets: dict[str, str] = {"shelves": ""}'
     write_service("desk", http=free_port(), settings=calls, stop="return")

@@ -54,7 +54,7 @@ def test_secrets_are_made_once_and_kept(tmp_path: Path) -> None:
     assert contents(folder) == before
     make_secrets(platform_of(DESK, replace(DESK, name="till")), folder)
     after = contents(folder)
-    # What each key may do follows from the code: it is no secret, and made anew.
+    # Permissions are derived from the code and are not secret, so their file is written each time.
     assert {file for file in before if after[file] != before[file]} == {"nats/permissions.conf"}
 
 

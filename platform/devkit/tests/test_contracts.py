@@ -1,4 +1,4 @@
-"""Generation and checks of contracts, on contracts made to be broken."""
+"""Generation and checks of contracts, on contracts that the tests break."""
 
 import shutil
 import subprocess
@@ -312,7 +312,8 @@ def test_when_all_contracts_are_deleted_others_may_be_released(
 ) -> None:
     release(contracts)
     (contracts.root / BOOKS).unlink()
-    assert "The contracts break released ones" in problems(contracts)  # its code is still there
+    # The generated code still exists.
+    assert "The contracts break released ones" in problems(contracts)
     shutil.rmtree(contracts.root / "contracts/library")
     contracts = Workspace(contracts.root)
     check(contracts)

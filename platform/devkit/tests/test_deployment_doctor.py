@@ -1,4 +1,4 @@
-"""Every check of `slipway doctor --cluster` fails once, on what kubectl or a tool would say."""
+"""Every check of `slipway doctor --cluster` fails once, on given answers of kubectl or a tool."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ NO_CLUSTER = Cluster(frozenset(), ())
 
 @pytest.fixture
 def only_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the whole PATH."""
+    """The only folder on the PATH."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
 

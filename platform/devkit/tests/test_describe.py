@@ -1,4 +1,4 @@
-"""`slipway describe` says what the composition roots declare."""
+"""`slipway describe` prints what the composition roots declare."""
 
 import json
 import subprocess

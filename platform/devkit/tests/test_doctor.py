@@ -1,4 +1,4 @@
-"""Every check of the doctor is broken once."""
+"""Every check of `slipway doctor` fails once."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The path prefixes of a service's API are read from its routers, however they are put together."""
+"""The path prefixes of a service's API are read from its routers, also from nested ones."""
 
 import pytest
 from fastapi import APIRouter, FastAPI

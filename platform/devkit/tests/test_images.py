@@ -1,4 +1,4 @@
-"""What a build is given, and what is told of an image, without a Docker engine."""
+"""Options of builds and bills of materials, tested without a Docker engine."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def secrets(options: list[str]) -> dict[str, Path]:
-    """The files that a build is given, by their ids."""
+    """Return the secret files of a build by their ids."""
     given = (dict(part.split("=", 1) for part in option.split(","))
              for option in options if option.startswith("id="))  # fmt: skip
     return {secret["id"]: Path(secret["src"]) for secret in given}
@@ -63,7 +63,7 @@ def test_a_build_reaches_the_index_that_pip_is_told_of(
         told = RawConfigParser()
         told.read(file, encoding="utf-8")
 
-        # Pip itself understands it, and only what leads to packages is in it.
+        # pip can read the file, and it contains only the settings for the index.
         assert dict(told["global"]) == {
             "index-url": "https://me:pass%40word@new.example/simple",
             "trusted-host": "\none.example\ntwo.example",

@@ -1,4 +1,4 @@
-"""Every import rule is broken once, on packages made for it."""
+"""Every import rule is broken once, in packages made for it."""
 
 import subprocess
 import sys
@@ -22,10 +22,10 @@ check_imports(Workspace(Path(sys.argv[1])))
 
 
 def check(workspace: Workspace) -> str:
-    """What the check says, run in a process whose import path is the small workspace."""
+    """Return the check's output, run in a process whose import path is the small workspace."""
     roots = [str(member.source_root) for member in workspace.members]
     real = Path(__file__).parents[1] / "src"
-    # The real devkit runs the check; import-linter then sees the small workspace's own.
+    # The real devkit runs the check; import-linter imports the small workspace's packages.
     script = f"import sys; sys.path.insert(0, {str(real)!r})\n{CHECK}"
     done = subprocess.run(
         [sys.executable, "-c", script, str(workspace.root)],

@@ -1,4 +1,4 @@
-"""The JSON Schemas of messages admit what proto JSON writes, and nothing of another shape."""
+"""The JSON Schemas of messages admit proto JSON and refuse other shapes."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ WELL_KNOWN = {
 
 
 def message_type() -> type[Message]:
-    """A message with a field of every kind, itself, and maps."""
+    """Return a message type with a field of every kind, a recursive field, and maps."""
     file = FileDescriptorProto(name="all.proto", package="test", syntax="proto3")
     for each in (timestamp_pb2, duration_pb2, any_pb2, struct_pb2, wrappers_pb2):
         file.dependency.append(each.DESCRIPTOR.name)

@@ -1,4 +1,4 @@
-"""The committed locks fit the members: nothing is missing, and services get what was tested."""
+"""The committed locks fit the members, and services get the versions that are tested."""
 
 import re
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ def real() -> Workspace:
 
 
 def pins(workspace: Workspace, name: str) -> dict[str, set[str]]:
-    """The locked versions by package; several where a marker chooses."""
+    """Return the locked versions by package; several if markers select one."""
     found: dict[str, set[str]] = {}
     text = (workspace.root / name).read_text(encoding="utf-8")
     for package, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE):
@@ -39,7 +39,7 @@ def declared(members: Iterable[Member]) -> list[Requirement]:
 
 
 def unmet(workspace: Workspace, requirements: Iterable[Requirement], name: str) -> list[str]:
-    """The requirements on others than members that a lock doesn't meet."""
+    """Return the requirements that a lock doesn't meet, except those on members."""
     locked = pins(workspace, name)
     members = {normal(member.name) for member in workspace.members}
     return [

@@ -1,4 +1,4 @@
-"""What the developer sees of an environment that is incomplete, and of a mistyped command."""
+"""Messages about an incomplete environment and a mistyped command."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A migration that the version before it does not survive is refused by the lint."""
+"""The lint refuses a migration that breaks the previous version of its service."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ FILE = "services/lending/src/lending/migrations/0002_change.py"
 
 @pytest.fixture
 def revise(workspace: Workspace, write: Write) -> Revise:
-    """What is wrong with a revision of lending, whose version is 1, with this body."""
+    """A function that returns the problems of a revision of lending, whose version is 1."""
 
     def problems(body: str, marker: str = "") -> list[str]:
         lines = "\n    ".join(body.splitlines())

@@ -1,4 +1,4 @@
-"""The operator's verbs over all services of the running platform."""
+"""The operator's commands over all services of the running platform."""
 
 import asyncio
 import fcntl
@@ -31,7 +31,7 @@ from localservers import free_port
 
 Write = Callable[[str, str], Path]
 
-# A service that answers verbs as the chassis does, and notes what it was asked.
+# A service that answers commands as the chassis does, and records them.
 _ANSWERS = """
 import json, os, sys
 if sys.argv[1:]:
@@ -43,7 +43,7 @@ if sys.argv[1:]:
 
 
 class Running:
-    """A platform of services that answer verbs; none of their processes runs."""
+    """A platform of services that answer commands; their processes do not run."""
 
     def __init__(self, workspace: Workspace, write: Write) -> None:
         self.workspace = workspace
@@ -74,7 +74,7 @@ class Running:
         )
 
     def on_a_terminal(self, columns: int, *arguments: str) -> str:
-        """What a terminal of that size shows; of 0 columns it is one of 0x0."""
+        """Return the output on a terminal of this size; 0 columns stand for 0x0."""
         control, terminal = pty.openpty()
         size = struct.pack("HHHH", 24 if columns else 0, columns, 0, 0)
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)
@@ -101,7 +101,7 @@ class Running:
 
     @property
     def asked(self) -> list[str]:
-        """The command lines of all services, in no order."""
+        """The command lines that all services got, in any order."""
         return sorted(self._asked.read_text(encoding="utf-8").splitlines())
 
 

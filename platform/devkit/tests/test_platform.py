@@ -1,4 +1,4 @@
-"""The runner, on real processes: a real broker and services as small as they can be."""
+"""The platform on real processes: a real broker and minimal services."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ DATABASE = 'database_url: SecretStr = SecretStr("sqlite:///x.db")\n'
 
 @pytest.fixture
 def names() -> tuple[str, str]:
-    """Names never used before: their settings modules stay imported."""
+    """New service names for each test, because settings modules stay imported."""
     unique = free_port()
     return f"desk{unique}", f"stock{unique}"
 
@@ -40,7 +40,7 @@ def names() -> tuple[str, str]:
 def services(
     workspace: Workspace, write: Write, write_service: WriteService, names: tuple[str, str]
 ) -> Workspace:
-    """`desk` calls `stock`; both are the only services."""
+    """A workspace of two services: `desk` calls `stock`."""
     desk, stock = names
     write(
         "pyproject.toml",
@@ -55,7 +55,7 @@ def services(
 
 @pytest.fixture
 def defaults(services: Workspace, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """Over the two services."""
+    """The default options, with the two services."""
     sources = os.pathsep.join(str(member.source_root) for member in services.services)
     monkeypatch.setenv("PYTHONPATH", sources)
     return {
@@ -66,7 +66,7 @@ def defaults(services: Workspace, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 
 
 def told(platform: Platform, service: str, replica: int = 0) -> dict[str, str]:
-    """The APP_ variables that a replica was started with."""
+    """Return the APP_ variables with which a replica was started."""
     line = next(
         line for line in platform.of(service)[replica].lines() if line.startswith("starting")
     )
@@ -186,9 +186,9 @@ async def test_a_port_in_use_is_named_with_its_holder_and_with_what_moves_it(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"leave_out": ("nobody",)}, "there is no service nobody"),
-        ({"replicas": {"nobody": 2}}, "there is no service nobody"),
-        ({"ports": {"nobody.http": 1}}, "there is no port nobody.http"),
+        ({"leave_out": ("unknown",)}, "there is no service unknown"),
+        ({"replicas": {"unknown": 2}}, "there is no service unknown"),
+        ({"ports": {"unknown.http": 1}}, "there is no port unknown.http"),
     ],
 )
 async def test_a_name_that_nothing_has_is_refused(
@@ -238,7 +238,7 @@ async def test_every_replica_keeps_its_ports_over_a_restart(
 
 
 async def comes_back(process: ServiceProcess) -> None:
-    """Kill it twice; returns once the runner has started it again, and has looked at the others."""
+    """Kill a process twice; after its restart the runner must have checked the others too."""
     for _ in range(2):
         before = process.pid
         process.kill()
@@ -380,11 +380,11 @@ async def test_only_the_service_whose_code_changed_is_restarted(
     before = {process.service: process.pid for process in platform.processes}
     process = platform.of(stock)[0]
 
-    # The watcher has no way to say that it watches: what is written before is not seen.
+    # The test cannot know when the watcher starts, which ignores earlier changes.
     while process.pid == before[stock]:
         write_service(stock, http=1, answer="changed")
         await asyncio.sleep(1)
-    while not await process.is_ready():  # it may be restarted once more
+    while not await process.is_ready():  # The last change may restart it once more.
         await asyncio.sleep(0.05)
 
     assert platform.of(desk)[0].pid == before[desk]

@@ -1,4 +1,4 @@
-"""What helm renders is held by hashes of its inputs and outputs."""
+"""Hashes of inputs and outputs show whether helm's manifests are up to date."""
 
 import shutil
 from pathlib import Path

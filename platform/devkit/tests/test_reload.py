@@ -1,4 +1,4 @@
-"""The first process of a development image: what it runs, it runs again after a change."""
+"""The first process of a development image restarts the program after a change."""
 
 import os
 import shutil
@@ -26,11 +26,11 @@ _WAITS = "signal.pause()"
 
 
 class Reloader:
-    """A reloader over a program in a folder of its own, and what both have printed."""
+    """A reloader with a program in its own folder, and the output of both."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
-        # As in the image, where the reloader lies alone: beside the devkit's modules, those would
-        # hide the standard library's of the same names.
+        # The file is copied to its own folder as in the image, because next to it the devkit's
+        # modules would hide modules of the standard library.
         reloader = folder / "reload.py"
         shutil.copy(devkit.reload.__file__, reloader)
         program = folder / "program"
@@ -47,13 +47,13 @@ class Reloader:
         self._reading.start()
 
     def save(self, version: int, rest: str = _WAITS, *, until: str) -> None:
-        """Saves the program, again as long as the watch may not have begun, until it shows."""
+        """Save the program until its output appears, because the watch may start late."""
 
         def shown() -> bool:
             self.write(version, rest)
             return until in self.printed
 
-        # Longer than the rest after which a mistake is told.
+        # The time exceeds the pause after which errors are printed.
         self.wait_for(shown, seconds_between=3)
 
     def write(self, version: int, rest: str = _WAITS) -> None:
@@ -74,7 +74,7 @@ class Reloader:
         return self.ended()
 
     def ended(self) -> int:
-        """Its exit code, once it has ended."""
+        """Wait for the end and return the exit code."""
         code = self._process.wait(_PATIENCE_SECONDS)
         self._reading.join()
         return code
@@ -117,14 +117,14 @@ def test_a_saved_file_restarts_the_program(start: Callable[..., Reloader]) -> No
 def test_a_file_that_is_written_again_as_it_was_restarts_nothing(
     start: Callable[..., Reloader],
 ) -> None:
-    """As Skaffold does, which copies a file once for each release that it deploys."""
+    """Skaffold copies a file once for each release that it deploys."""
     reloader = start()
     reloader.wait_for_text("running 1")
     reloader.save(2, until="running 2")
 
     for _ in range(5):
         reloader.write(2)
-        # Longer than what is taken for one burst of changes.
+        # The time exceeds that of a burst of changes.
         time.sleep(0.2)
     reloader.save(3, "def broken(:", until="__main__.py: ")
 
@@ -175,7 +175,7 @@ def test_a_program_that_failed_is_started_by_the_next_change(
     reloader.wait_for_text("running 1")
 
     reloader.save(2, "import nothing_of_this_name", until="the program ended with 1")
-    # Skaffold shows nothing of what is printed while it copies.
+    # Skaffold hides output while it copies files.
     reloader.wait_for(lambda: reloader.printed.count("No module named 'nothing_of") == 2)
     reloader.save(3, until="running 3")
 

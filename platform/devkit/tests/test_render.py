@@ -19,7 +19,7 @@ FACTS = "services/window/deploy/facts.yaml"
 
 @pytest.fixture
 def rendered(bookshop: Workspace, slipway: Slipway) -> Path:
-    """The root of a workspace whose derived files are as they should be."""
+    """The folder of a workspace whose derived files are up to date."""
     assert slipway("render").returncode == 0
     return bookshop.root
 

@@ -1,4 +1,4 @@
-"""A new platform starts with its members' data, once."""
+"""The members' data are loaded once into a new platform."""
 
 import sys
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Write = Callable[[str, str], Path]
 
 
 def install(write: Write, distribution: str, module: str, body: str) -> None:
-    """What an installer leaves of a distribution with a seed."""
+    """A function that installs a distribution with a seed."""
     folder = f"site/{distribution.replace('-', '_')}-1.dist-info"
     write(f"{folder}/METADATA", f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1\n")
     write(f"{folder}/entry_points.txt", f"[slipway.seeds]\n{module} = {module}:seed\n")

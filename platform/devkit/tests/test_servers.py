@@ -1,4 +1,4 @@
-"""Broker and database server: kept up, told of, and one state for each kind of database."""
+"""Broker and database server: restarts, their state, and a folder for each kind of database."""
 
 import asyncio
 import socket
@@ -21,7 +21,7 @@ Said = list[tuple[str, str]]
 
 @pytest.fixture(autouse=True)
 def service(shop: Workspace, write_service: Callable[..., None], desk: str) -> None:
-    """One with a database."""
+    """A service with a database."""
     database = 'database_url: SecretStr = SecretStr("sqlite:///x.db")\n'
     write_service(desk, http=free_port(), settings=database)
 

@@ -1,4 +1,4 @@
-"""A stop ends everything, whatever happens meanwhile."""
+"""A stop ends every process, whatever happens in the meantime."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ WriteService = Callable[..., None]
 
 @pytest.fixture(autouse=True)
 def service(shop: Workspace, write_service: WriteService, desk: str) -> None:
-    """As plain as can be."""
+    """A minimal service."""
     write_service(desk, http=free_port())
 
 
@@ -70,7 +70,7 @@ async def test_a_terminal_that_is_gone_ends_no_stop_half_way(
     pids = [platform.broker.pid, *(process.pid for process in platform.processes)]
     gone = True
 
-    # The follower may have met the last line: then it was the follower that failed.
+    # The task that reads logs may have failed at the last line before `stop` did.
     with contextlib.suppress(OSError):
         await platform.stop()
 

@@ -1,4 +1,4 @@
-"""Files, and what other programs write, are text in UTF-8, whatever the locale of the machine."""
+"""Text files and output of other programs are read as UTF-8, whatever the machine's locale."""
 
 import ast
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from devkit.workspace import find_workspace
 pytestmark = pytest.mark.unit
 
 _GENERATED = ("_pb2.py", "_pb2_grpc.py")
-# Of these modules, open and fdopen take bytes, or a mode that says so.
+# open and fdopen of these modules read and write bytes, or take a mode for text.
 _BINARY = ("gzip", "tarfile", "zipfile")
 
 
@@ -56,7 +56,7 @@ def sources(root: Path) -> Iterator[Path]:
 
 
 def guessed(file: Path) -> Iterator[int]:
-    """Lines with a call that would guess the encoding."""
+    """Yield the lines with a call that does not name the encoding."""
     for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(call, ast.Call) and _guesses(call):
             yield call.lineno
@@ -87,7 +87,7 @@ def _is_binary(mode: ast.expr) -> bool:
 
 
 def _opens_something_else(call: ast.Call) -> bool:
-    """A method of that name that is given no mode and no path, as a pull's own."""
+    """Return whether a method of that name opens something other than a file."""
     return (
         isinstance(call.func, ast.Attribute)
         and call.func.attr == "open"

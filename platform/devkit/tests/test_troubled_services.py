@@ -1,4 +1,4 @@
-"""Services that die at their start, and what is read of them meanwhile."""
+"""Services that die during their start, and their logs."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ WriteService = Callable[..., None]
 
 @pytest.fixture
 def shop(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """With a folder `site` that is on the path of every process."""
+    """A workspace with a folder `site` on the import path of every process."""
     monkeypatch.setenv("PYTHONPATH", str(shop.root / "site"), prepend=os.pathsep)
     return shop
 
@@ -104,7 +104,7 @@ def test_every_line_of_a_log_that_grows_is_shown_once(shop: Workspace) -> None:
     log = shop.state / "logs/desk-0.log"
     log.parent.mkdir(parents=True)
     log.write_text("", encoding="utf-8")
-    # It is shown first, which takes a while in which the other grows.
+    # This log is printed first, and the other grows in the meantime.
     log.with_name("cash-0.log").write_text("sold\n" * 3_000, encoding="utf-8")
     ended = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Which services a change restarts, and how long a dying one waits."""
+"""Services that a change restarts, and the back-off of a service that dies."""
 
 import subprocess
 import sys
@@ -51,7 +51,7 @@ def test_the_wait_doubles_up_to_a_limit() -> None:
     assert back_off_seconds(100_000) == 10
 
 
-# A user's limits can be set in a namespace of one's own, and bind nobody else.
+# A user's limits can be set in a new user namespace without effect on other processes.
 LIMITED = ["unshare", "--user", "--map-root-user", "sh", "-c"]
 WATCHER = """
 import asyncio, sys
@@ -83,7 +83,7 @@ asyncio.run(asyncio.wait_for(main(), 60))
 
 
 def watch_under(limit: str, workspace: Workspace) -> list[str]:
-    """What is said of a change where the system's limit of that name is 0."""
+    """Return the messages about a change with the system's limit of that name set to 0."""
     script = f'echo 0 > /proc/sys/user/{limit} && exec "$0" -c "$1" "$2"'
     command = [*LIMITED, script, sys.executable, WATCHER, str(workspace.root)]
     try:

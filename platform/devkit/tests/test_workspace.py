@@ -1,4 +1,4 @@
-"""The workspace is what its globs find; nothing else lists the members."""
+"""The globs of the workspace find its members."""
 
 from collections.abc import Callable
 from pathlib import Path

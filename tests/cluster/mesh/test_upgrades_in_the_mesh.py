@@ -1,4 +1,4 @@
-"""Upgrades while customers order, in a mesh: a sidecar comes and goes with each pod."""
+"""Upgrades while customers order, in a mesh: each pod starts and stops with its sidecar."""
 
 import pytest
 from cluster_customers import Customers

@@ -41,7 +41,7 @@ def logs(
     printer = LinePrinter(chosen, console())
     tails = {name: LogTail(file) for name, file in chosen.items()}
     for name, file in chosen.items():
-        # One LogTail reads old and new lines, so that none is lost or repeated in between.
+        # The same LogTail reads old and new lines, so that none is lost or repeated in between.
         read = deque(tails[name].new_lines(), lines) if follow else last_lines(file, lines)
         for line in read:
             printer.line(name, line)

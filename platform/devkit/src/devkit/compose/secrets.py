@@ -24,7 +24,7 @@ _BYTES = 24
 def make_secrets(platform: PlatformDescription, folder: Path) -> list[Path]:
     """Make the files that are missing in `folder`, and return them.
 
-    Only the owner can enter the folder. Its files are readable by all users, because a container
+    The folder is closed to other users. Its files are readable by all users, because a container
     reads the files mounted into it as a user that this machine does not know.
     """
     made: list[Path] = []
