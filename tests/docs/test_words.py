@@ -61,6 +61,7 @@ _OPENINGS = {
     re.compile(rf"{_BEGIN}({opening})\b(?!-)"): advice for opening, advice in OPENINGS.items()
 }
 _BANNED = {re.compile(pattern, re.IGNORECASE): advice for pattern, advice in WORDS.items()}
+_COMMENT = re.compile(r"^\s*(?:#|//|\{\{-? ?/\*) ?(.*?)(?:\*/ ?-?\}\})?$")
 _CODE = re.compile(r"``[^`]*``|`[^`]*`")
 
 
@@ -123,6 +124,17 @@ def _comments(path: Path, source: str) -> Iterator[Text]:
         yield Text(path, begin, " ".join(block))
 
 
+def of_comments(path: Path) -> Iterator[Text]:
+    """Yield the comments of a file that is neither Python nor a document, in blocks of lines."""
+    block: list[str] = []
+    for number, line in enumerate([*path.read_text(encoding="utf-8").splitlines(), ""], 1):
+        if comment := _COMMENT.match(line):
+            block.append(comment[1])
+        elif block:
+            yield Text(path, number - len(block), " ".join(block))
+            block = []
+
+
 def of_markdown(path: Path) -> Iterator[Text]:
     """Yield the paragraphs and table cells of a document, without its code."""
     text = re.sub(r"(?ms)^```.*?^```$", lambda m: "\n" * m[0].count("\n"), path.read_text("utf-8"))
@@ -157,6 +169,12 @@ REWRITTEN_LATER = {
     "platform/devkit/tests",
 }
 SOURCES = {area: paths for area, paths in _sources().items() if area not in REWRITTEN_LATER}
+COMMENTED = sorted(
+    path
+    for folder in ("contracts", "demo", "deploy", "docker", "platform", "services", ".github", ".")
+    for pattern in ("*.yaml", "*.toml", "*.proto", "*.sh", "*.tpl", "Makefile", "Dockerfile")
+    for path in ((ROOT / folder).glob(pattern) if folder == "." else (ROOT / folder).rglob(pattern))
+)
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")]
 )
@@ -170,6 +188,14 @@ def test_sources_avoid_riddles(area: str) -> None:
         for path in SOURCES[area]
         for text in of_python(path, messages=messages)
         for problem in problems(text)
+    ]
+    assert found == [], "\n" + "\n".join(found)
+
+
+def test_comments_of_other_files_avoid_riddles() -> None:
+    assert len(COMMENTED) > 150
+    found = [
+        problem for path in COMMENTED for text in of_comments(path) for problem in problems(text)
     ]
     assert found == [], "\n" + "\n".join(found)
 

@@ -96,7 +96,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- tpl (.Values.database.migrationSecret | default .Values.database.existingSecret) . -}}
 {{- end -}}
 
-{{/* Whether it has a stream or a place among the members: something to make at the broker. */}}
+{{/* Whether the service needs streams: its own, or that of the members. */}}
 {{- define "service.hasStream" -}}
 {{- with .Values.facts }}{{ if or .publishes .database }}true{{ end }}{{ end -}}
 {{- end -}}
@@ -106,7 +106,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.metrics.port }}metrics{{ else }}http{{ end -}}
 {{- end -}}
 
-{{/* Up at once, down with patience: lanes move with every replica. */}}
+{{/* Scales up at once and down slowly, because lanes move with every replica. */}}
 {{- define "service.scalingBehavior" -}}
 scaleDown:
   stabilizationWindowSeconds: {{ .Values.autoscaling.scaleDownSeconds }}
