@@ -1,11 +1,11 @@
-# Every target sets up what it needs. `make help` lists them.
+# `make help` lists the targets. Every target makes or updates the environment first.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 MEMBERS := $(wildcard contracts platform/* services/* demo)
 PROJECTS := $(wildcard $(addsuffix /pyproject.toml,$(MEMBERS)))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Services and tests are many processes, and each would compile the same sources again.
+# Without bytecode, each of the many processes of services and tests would compile the sources.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
@@ -23,15 +23,15 @@ cluster-demo: setup ## Replay baskets on a cluster (KUBECONFIG=... ARGS=--mesh)
 	@slipway cluster-demo $(ARGS)
 
 .PHONY: run
-run: setup ## Start the platform and stay (ARGS="--replicas inventory=3")
+run: setup ## Run the platform until Ctrl-C (ARGS="--replicas inventory=3")
 	@slipway run $(ARGS)
 
 .PHONY: test
-test: setup ## Pass all tests (TESTS=tests/e2e ARGS="-k probes")
+test: setup ## Run all tests (TESTS=tests/e2e ARGS="-k probes")
 	@pytest -n $${TEST_PROCESSES:-auto} $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
 
 .PHONY: test-unit
-test-unit: setup ## Pass the tests that start no process (ARGS="-k money")
+test-unit: setup ## Run the tests that start no process (ARGS="-k money")
 	@pytest -n 0 -m 'unit and not twin' $(ARGS) $(or $(TESTS),$$(grep -rl --include='test_*.py' mark.unit $$(slipway workspace tests)))
 
 .PHONY: lint
@@ -50,7 +50,7 @@ render: setup ## Derive the deployment's files from the code (ARGS=--charts)
 	@slipway render $(ARGS)
 
 .PHONY: verify-deploy
-verify-deploy: setup ## Render the charts again: nothing may differ (needs helm)
+verify-deploy: setup ## Check the rendered charts (needs helm)
 	@slipway render --charts --check
 
 .PHONY: format
@@ -70,11 +70,11 @@ contracts: setup ## Generate the contracts' code
 	@slipway contracts generate
 
 .PHONY: contracts-release
-contracts-release: setup ## Take the contracts as released, not to be broken
+contracts-release: setup ## Release the contracts, which must stay compatible
 	@slipway contracts release
 
 .PHONY: compose
-compose: setup images ## Run the platform in containers, and stay up
+compose: setup images ## Start the platform in containers
 	@slipway compose up
 
 .PHONY: compose-demo
@@ -90,28 +90,28 @@ images-test: setup ## Build the images, run them and measure them (needs Docker)
 	@pytest -n 0 -m docker $(ARGS) $(or $(TESTS),tests/deploy)
 
 .PHONY: locks
-locks: setup ## Make both lock files anew (ARGS=--upgrade)
+locks: setup ## Write both lock files (ARGS=--upgrade)
 	@slipway workspace lock $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environment and all local data
 	rm -rf $(VENV) .slipway
 
-# uv comes by pip, pinned with the hash of the lock; everything else comes by uv, hashes required.
+# pip installs uv with the lock's hash; uv installs everything else, and requires hashes.
 .PHONY: setup
-setup: $(VENV)/.ready ## Make the environment, as locked
-# Sync, not install: a member that is gone, which nothing else would show, is removed.
+setup: $(VENV)/.ready ## Make the environment from the lock
+# The environment is synchronized, so that a deleted member is removed from it.
 GONE := $(filter-out $(PROJECTS),$(shell cat $(VENV)/.ready 2>/dev/null))
 $(GONE):
 $(VENV)/.ready: requirements-dev.lock $(PROJECTS) $(GONE)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
-	@test -w . || { echo "$$PWD cannot be written, and the environment goes into it: clone it to a folder that can. With an environment made before, SLIPWAY_STATE=/another/folder is enough."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, not $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
+	@test -w . || { echo "$$PWD is not writable, but the environment is made in it: clone to a writable folder. If the environment exists, SLIPWAY_STATE=/another/folder is enough."; exit 1; }
 	@test -x $(BIN)/pip || { echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock >$(VENV)/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
 	@echo "installing the locked packages"; \
 	CACHE=$$(uv cache dir); mkdir -p "$$CACHE" 2>/dev/null; \
-	test -w "$$CACHE" || { export UV_NO_CACHE=1; echo "without a cache: $$CACHE cannot be written"; }; \
+	test -w "$$CACHE" || { export UV_NO_CACHE=1; echo "not using a cache: $$CACHE is not writable"; }; \
 	uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock && \
 	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ./,$(patsubst %/pyproject.toml,%,$(PROJECTS)))
 	@echo $(PROJECTS) >$@

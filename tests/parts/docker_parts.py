@@ -80,7 +80,7 @@ def wait_for(condition: Callable[[], bool], container: str) -> None:
     while not condition():
         if time.monotonic() > end:
             raise AssertionError(
-                f"{container} never came so far; it wrote:\n{written_by(container)}"
+                f"{container} did not meet the condition; it wrote:\n{written_by(container)}"
             )
         time.sleep(0.1)
 
