@@ -164,11 +164,7 @@ def _sources() -> dict[str, list[Path]]:
     return found
 
 
-# Areas that are being rewritten; the last of them takes this set away.
-REWRITTEN_LATER = {
-    "platform/devkit/tests",
-}
-SOURCES = {area: paths for area, paths in _sources().items() if area not in REWRITTEN_LATER}
+SOURCES = _sources()
 COMMENTED = sorted(
     path
     for folder in ("contracts", "demo", "deploy", "docker", "platform", "services", ".github", ".")
