@@ -148,7 +148,7 @@ class TestInitialStock:
         assert any(stock[sku] < n for sku, n in demand.items())
 
     @pytest.mark.parametrize("count", [1_000, 2_000, 3_000, 5_000])
-    def test_one_to_five_percent_run_out_of_stock_and_as_many_are_declined(
+    def test_one_to_five_percent_run_out_of_stock_and_one_to_five_percent_are_declined(
         self, count: int
     ) -> None:
         """Concurrent orders reserve more at a time, so that a few more are rejected in a replay."""

@@ -31,7 +31,7 @@ async def test_answers_that_the_gateway_is_too_busy_halve_the_limit_once_a_secon
     assert await slots(concurrency) == 8
 
 
-async def test_the_limit_grows_by_one_after_as_many_answers_as_are_in_flight() -> None:
+async def test_the_limit_grows_by_one_after_an_answer_to_each_request_in_flight() -> None:
     concurrency = Concurrency(16, adapts=True)
     concurrency.adapt("ReadTimeout")
     for _ in range(9):

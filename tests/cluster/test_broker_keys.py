@@ -84,7 +84,7 @@ def test_services_wait_until_an_upgrade_that_changes_nothing_has_made_the_stream
     assert seen.broken == {}
 
 
-def test_a_schedule_makes_the_streams_without_anybody(
+def test_a_schedule_makes_the_streams_automatically(
     shop: ClusterShop, customers: Customers
 ) -> None:
     shop.release.upgrade({"global": {"nats": {"streamsSchedule": "* * * * *"}}})

@@ -62,9 +62,7 @@ def test_the_api_server_has_an_ingress_of_the_api_and_of_nothing_else(shop: Clus
     assert (paths, ports) == (list(gateway.http.paths), {"http"})
 
 
-def test_the_controller_of_the_ingress_is_let_in_and_nobody_else(
-    shop: ClusterShop, edge: Namespace
-) -> None:
+def test_only_the_controller_of_the_ingress_is_admitted(shop: ClusterShop, edge: Namespace) -> None:
     pods = [DemoPod(edge, _CONTROLLER), DemoPod(edge, "other"), DemoPod(shop.namespace, "other")]
     for pod in pods:
         pod.start(shop.demo_image)

@@ -53,7 +53,7 @@ def test_a_document_is_valid_by_asyncapis_own_schema(document: Path, schema: Any
     ] == []
 
 
-def test_the_schema_does_refuse_what_is_no_document(schema: Any) -> None:
+def test_the_schema_does_refuse_an_invalid_document(schema: Any) -> None:
     validator = jsonschema_rs.validator_for(schema)
     document = read(DOCUMENTS[0])
     operation = next(iter(document["operations"].values()))

@@ -108,7 +108,7 @@ async def connected(platform: Platform, name: str) -> AsyncIterator[Attempts]:
         await client.close()
 
 
-async def test_a_whole_demo_holds_every_law_and_nobody_asks_for_more_than_is_allowed(
+async def test_a_whole_demo_holds_every_law_and_no_service_asks_for_more_than_is_allowed(
     platform: Platform,
 ) -> None:
     at = [f"--at=gateway={platform.url('gateway')}"]

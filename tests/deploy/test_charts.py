@@ -130,7 +130,7 @@ def test_a_deployment_selects_by_app_and_track_alone(everything: list[Document])
             assert each["metadata"]["name"].endswith(each["spec"]["selector"]["track"])
 
 
-def test_services_of_one_track_stand_beside_that_of_all(charts: Charts) -> None:
+def test_services_of_one_track_are_added_to_that_of_all(charts: Charts) -> None:
     rendered = charts.service("orders", "development", "trackServices=true")
     assert one(rendered, "Service", "orders")["spec"]["selector"] == {"app": "orders"}
     for track in ("stable", "canary"):

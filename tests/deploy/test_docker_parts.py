@@ -30,5 +30,5 @@ def test_removing_tags_leaves_the_tag_of_another_session_on_the_same_image(
     assert not docker_output("images", "--quiet", ours)
 
 
-def test_removing_tags_that_nothing_has_is_no_error() -> None:
+def test_removing_tags_that_nothing_has_is_not_an_error() -> None:
     remove_tagged(f"*:{random_name()}*")

@@ -103,7 +103,7 @@ def test_all_above_the_base_is_less_than_60_megabytes_compressed(
     assert sum(sizes.values()) < 60 * MEGABYTE, sizes
 
 
-def test_a_change_in_a_service_makes_its_last_layer_anew_and_no_other(
+def test_a_change_in_a_service_rebuilds_only_its_last_layer(
     workspace: Workspace, images: dict[str, str], tag: str, tmp_path: Path
 ) -> None:
     for name in ("contracts", "docker", "platform", "services", "pyproject.toml",

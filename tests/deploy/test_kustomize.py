@@ -57,7 +57,7 @@ def test_its_broker_and_its_database_are_admitted_by_the_policy_of_each_service(
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_it_runs_as_many_replicas_with_the_same_requests(
+def test_it_runs_the_same_number_of_replicas_with_the_same_requests(
     overlay: list[Document], values: Document, service: str
 ) -> None:
     spec = one(overlay, "Deployment", service)["spec"]
@@ -66,7 +66,7 @@ def test_it_runs_as_many_replicas_with_the_same_requests(
     assert app["resources"]["requests"]["cpu"] == values["resources"]["requests"]["cpu"]
 
 
-def test_it_names_the_same_broker_with_as_many_copies(
+def test_it_names_the_same_broker_with_the_same_number_of_copies(
     overlay: list[Document], values: Document
 ) -> None:
     (settings,) = [each["data"] for each in overlay if each["kind"] == "ConfigMap"]

@@ -29,7 +29,7 @@ def test_an_image_is_built_again_for_its_own_inputs_only(service: str) -> None:
     assert {path for path in paths if path.startswith("services")} == {f"services/{service}/src"}
 
 
-def test_what_docker_does_not_send_is_no_input() -> None:
+def test_a_file_that_docker_does_not_send_is_not_an_input() -> None:
     text = (WORKSPACE.root / "docker/Dockerfile.dockerignore").read_text(encoding="utf-8")
     rules = [line for line in text.splitlines() if line and line[0] not in "#!"]
 

@@ -1,4 +1,4 @@
-"""Docstrings, comments, messages and documents avoid words that make readers stumble.
+"""Docstrings, comments, names, messages and documents avoid words that make readers stumble.
 
 CONTRIBUTING.md has the rules. A failure names the place, the words and what to write instead.
 """
@@ -91,7 +91,7 @@ def _around(words: str, match: re.Match[str]) -> str:
 
 
 def of_python(path: Path, *, messages: bool) -> Iterator[Text]:
-    """Yield the docstrings and comments of a file, and its `messages`: strings of several words."""
+    """Yield a file's docstrings, comments and names, and its `messages`: strings with spaces."""
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
     docstrings = set()
@@ -100,6 +100,8 @@ def of_python(path: Path, *, messages: bool) -> Iterator[Text]:
             case ast.Expr(value=ast.Constant(str(words)) as docstring):
                 docstrings.add(id(docstring))
                 yield Text(path, node.lineno, words)
+            case ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
+                yield Text(path, node.lineno, name.replace("_", " "))
     for node in ast.walk(tree) if messages else ():
         match node:
             case ast.Constant(str(value)) if id(node) not in docstrings and " " in value:

@@ -84,7 +84,7 @@ def test_each_setting_has_its_type_its_default_and_its_meaning(slipway: Slipway)
     assert settings["APP_TARGETS"]["type"] == "map of string"
 
 
-def test_the_default_of_a_secret_is_told_to_nobody(slipway: Slipway) -> None:
+def test_the_default_of_a_secret_is_not_described(slipway: Slipway) -> None:
     settings = {each["variable"]: each for each in described(slipway, "bookstore")["settings"]}
 
     database = settings["APP_DATABASE_URL"]
@@ -100,7 +100,7 @@ def test_without_a_name_the_whole_platform_is_described(slipway: Slipway) -> Non
     assert platform["lanes"] == LANES
 
 
-def test_a_name_that_is_no_service_gets_those_that_are(slipway: Slipway) -> None:
+def test_an_unknown_service_is_answered_with_the_known_ones(slipway: Slipway) -> None:
     done = slipway("describe", "windwo")
 
     assert done.returncode == 64

@@ -131,7 +131,7 @@ def test_a_port_in_use_is_named(workspace: Workspace) -> None:
     assert doctor.check_ports(workspace, [FixedPort(free_port(), "nats")]).ok
 
 
-def test_a_port_given_to_two_services_is_said_though_somebody_else_has_it(
+def test_a_port_of_two_services_is_reported_although_another_process_uses_it(
     workspace: Workspace,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -212,7 +212,7 @@ def test_the_command_says_what_to_do_and_fails(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(("needed", "code"), [(False, 0), (True, 1)])
-def test_what_is_not_needed_is_no_failure(
+def test_a_missing_optional_tool_is_not_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], needed: bool, code: int
 ) -> None:
     found = [Finding("one", "here"), Finding("other", "not [here]", "get it", needed)]

@@ -117,7 +117,7 @@ def test_the_first_client_that_builds_is_taken(
         docker_client.docker.cache_clear()
 
 
-def test_an_unknown_service_is_named_beside_those_there_are(real: Workspace) -> None:
+def test_an_unknown_service_is_named_together_with_the_known_ones(real: Workspace) -> None:
     with pytest.raises(DevkitError, match=r"there is no service order; there are: .*orders"):
         pick_members(real, ["order"])
 

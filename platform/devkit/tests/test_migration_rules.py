@@ -101,7 +101,7 @@ def test_what_only_adds_passes(revise: Revise, body: str) -> None:
         ),
     ],
 )
-def test_what_takes_away_is_refused_until_it_is_marked(
+def test_a_revision_that_drops_something_is_refused_until_it_is_marked(
     revise: Revise, body: str, said: str, what: str
 ) -> None:
     (problem,) = revise(body)
@@ -137,9 +137,7 @@ def test_the_lint_says_where_and_what_to_do(revise: Revise, workspace: Workspace
     assert f"\n  {FILE}:6: drops the table loans;" in str(raised.value)
 
 
-def test_a_module_that_is_no_revision_may_do_what_it_likes(
-    workspace: Workspace, write: Write
-) -> None:
+def test_a_module_that_is_not_a_revision_is_not_checked(workspace: Workspace, write: Write) -> None:
     write("services/lending/src/lending/migrations/helper.py", 'op.drop_table("loans")\n')
 
     assert list(migration_problems(workspace)) == []

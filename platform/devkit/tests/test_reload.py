@@ -157,7 +157,7 @@ def test_a_service_is_stopped_without_the_time_that_a_cluster_needs(
     reloader.save(2, delay + _WAITS, until="delay 0")
 
 
-def test_what_runs_goes_on_while_a_file_does_not_parse(start: Callable[..., Reloader]) -> None:
+def test_the_program_continues_while_a_file_does_not_parse(start: Callable[..., Reloader]) -> None:
     reloader = start()
     reloader.wait_for_text("running 1")
 

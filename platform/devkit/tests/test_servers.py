@@ -96,7 +96,7 @@ async def test_each_kind_of_database_keeps_its_own_stream_and_its_own_mark_of_se
     assert len(set(logs)) == len(set(marks)) == 2
 
 
-async def test_a_service_that_somebody_else_runs_has_its_database_too(
+async def test_a_service_that_another_program_runs_has_its_database_too(
     run: Callable[..., Platform], desk: str
 ) -> None:
     platform = run(database="postgres", leave_out=(desk,))

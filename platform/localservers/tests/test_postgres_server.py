@@ -142,7 +142,7 @@ def test_another_object_on_the_same_folder_finds_the_data(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root cannot run PostgreSQL")
-def test_root_runs_it_as_nobody_without_opening_its_own_folders(
+def test_root_runs_it_as_another_user_without_opening_its_own_folders(
     server: PostgresServer, tmp_path: Path
 ) -> None:
     before = [stat.S_IMODE(folder.stat().st_mode) for folder in tmp_path.parents]

@@ -131,7 +131,7 @@ def test_copies_of_all_calls_reach_v2_and_never_answer(mesh: Mesh) -> None:
     assert copied(200)
 
 
-def test_faults_reach_those_they_are_for_and_nobody_else(mesh: Mesh) -> None:
+def test_faults_reach_only_the_users_they_are_for(mesh: Mesh) -> None:
     mesh.release("inventory", "v1", "versions", "fault")
     eventually(lambda: products(mesh, 4, end_user="anna") == {"503": 4}, "fault")
     delayed = asked(mesh, 8, JASON)

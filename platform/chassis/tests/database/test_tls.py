@@ -101,6 +101,6 @@ def test_each_wrong_parameter_is_one_line(query: str, said: str) -> None:
     assert list(problems(url)) == [said]
 
 
-def test_the_authorities_of_the_system_are_no_file() -> None:
+def test_the_authorities_of_the_system_are_not_a_file() -> None:
     url = "postgresql+psycopg://u:s3cret@db/books?sslmode=verify-full&sslrootcert=system"
     assert list(problems(url)) == []

@@ -213,7 +213,7 @@ async def has_position(node: Node) -> None:
     await eventually(found)
 
 
-async def test_a_copy_announces_no_member_and_is_no_broadcast(
+async def test_a_copy_announces_no_member_and_is_not_a_broadcast(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     heard: list[str] = []

@@ -131,11 +131,11 @@ async def test_a_stopped_lane_is_shown_with_the_command_that_helps_until_it_cont
         # The relay recreates the stream from the outbox, with all events.
         await view.api("STREAM.DELETE.bookstore")
 
-        async def goes_on() -> bool:
+        async def continues() -> bool:
             rows = (await shell.run("events", "status", "--json")).rows
             return not any(row["stopped"] for row in rows)
 
-        await eventually(goes_on)
+        await eventually(continues)
 
 
 async def test_the_next_member_deletes_the_row_of_a_lane_that_is_no_longer_stopped(
@@ -188,10 +188,10 @@ async def test_a_paused_type_waits_in_every_member_and_after_restarts(
         await has_taken(members[0], 40)
 
         view = StreamView(nats.url)
-        before = await read_anew(view, set(), len(members))
+        before = await read_again(view, set(), len(members))
         ran = await shell.run("events", "pause", "BookSold", "--yes", "--by", "Ada")
         assert (ran.code, ran.err.splitlines()[-1]) == (OK, "done: 1 type")
-        await read_anew(view, before, len(members))
+        await read_again(view, before, len(members))
         await shop.publish(*(sold(number) for number in range(40)))
         await shop.publish(*(returned_by(number) for number in range(40)))
 
@@ -265,7 +265,7 @@ async def test_tasks_of_a_paused_type_wait_too(nats: NatsServer, new_database: N
         await has_taken(books, 2)
 
 
-async def read_anew(view: StreamView, before: set[str], members: int) -> set[str]:
+async def read_again(view: StreamView, before: set[str], members: int) -> set[str]:
     """Wait until each member reads by a consumer that is not in `before`; return the consumers."""
     found = set[str]()
 

@@ -113,7 +113,7 @@ async def test_what_a_handler_rejects_needs_no_traceback(nats: NatsServer, url: 
     assert {line["reason"] for line in lines} == {"rejected: no such book"}
 
 
-async def test_a_called_service_that_is_away_needs_no_traceback(nats: NatsServer, url: str) -> None:
+async def test_an_unavailable_called_service_needs_no_traceback(nats: NatsServer, url: str) -> None:
     async def tried_twice(lines: list[Any], _: Node) -> bool:
         return len(lines) >= 2
 

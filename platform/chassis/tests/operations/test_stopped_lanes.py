@@ -194,7 +194,7 @@ async def test_start_over_handles_the_whole_new_generation_and_nothing_twice(
         assert (await books.path.ledger()).stopped == ()
 
 
-async def test_one_subject_begins_anew_from_a_given_number(
+async def test_one_subject_starts_over_from_a_given_number(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     url = new_database("books")

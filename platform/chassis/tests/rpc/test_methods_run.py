@@ -184,7 +184,7 @@ async def test_a_method_is_not_started_after_its_caller_gave_up(
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.twin)])
-def standing_still(request: pytest.FixtureRequest, tmp_path: Path) -> StandingStill:
+def stalled(request: pytest.FixtureRequest, tmp_path: Path) -> StandingStill:
     """The URL of a database, and a function that makes transactions wait before they begin."""
     if request.param == "sqlite":
 
@@ -210,9 +210,9 @@ def standing_still(request: pytest.FixtureRequest, tmp_path: Path) -> StandingSt
 
 
 async def test_a_method_whose_deadline_passed_while_it_waited_for_the_database_is_not_started(
-    rpc: Servers, standing_still: StandingStill
+    rpc: Servers, stalled: StandingStill
 ) -> None:
-    url, stand_still = standing_still
+    url, stand_still = stalled
     database = rpc.database(url, threads=1)
     await database.check()
     server = await rpc.start(Slow, database=database)

@@ -15,7 +15,7 @@ from localservers.ports import free_port
 from localservers.postgres_files import (
     cluster_of,
     erase_cluster,
-    install_for_everybody,
+    install_for_all_users,
     unprivileged_user,
     wheel_binaries,
 )
@@ -89,7 +89,7 @@ class PostgresServer:
             return
         self._data.mkdir(parents=True, exist_ok=True)
         user = unprivileged_user()
-        binaries = wheel_binaries() if user is None else install_for_everybody()
+        binaries = wheel_binaries() if user is None else install_for_all_users()
         cluster = cluster_of(self._data, user)
         if not (cluster / "PG_VERSION").exists():
             _initialize(cluster, binaries, user)

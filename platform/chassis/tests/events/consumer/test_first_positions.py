@@ -83,7 +83,7 @@ async def test_a_stream_that_is_created_later_is_read_from_its_first_event(
 
 
 @pytest.mark.parametrize("start", ["oldest", "newest"])
-async def test_a_type_added_later_begins_by_its_own_setting_and_the_others_go_on(
+async def test_a_type_added_later_begins_by_its_own_setting_and_the_others_continue(
     start: Start, nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     url = new_database("books")

@@ -85,7 +85,7 @@ async def test_the_same_id_of_another_source_is_another_event(
         assert await taken_ids(books) == ["1", "1", "2"]
 
 
-async def test_what_is_sent_again_in_a_stream_made_anew_is_known(
+async def test_events_sent_again_in_a_recreated_stream_are_recognized(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     async with Foreigner(nats.url) as legacy, node(new_database("books"), nats) as books:

@@ -159,7 +159,7 @@ async def test_a_replica_that_is_stopped_for_long_does_not_keep_its_locks(
             assert in_order([e.event_id for e in await books.journal()], shop.published)
 
 
-async def test_a_refused_replicas_other_lanes_go_on(
+async def test_a_refused_replicas_other_lanes_continue(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     # The contested lane is not read for 24 to 72 seconds, which is longer than the test.

@@ -37,7 +37,7 @@ def insert_or_roll_back(tx: Transaction) -> None:
         tx.session.rollback()
 
 
-def commit_and_go_on(tx: Transaction) -> None:
+def commit_and_continue(tx: Transaction) -> None:
     with suppress(Exception):
         tx.session.commit()
 
@@ -52,7 +52,7 @@ async def dead_letters(books: Node, count: int) -> list[Any]:
     return await dead(books)
 
 
-@pytest.mark.parametrize("misuse", [insert_or_roll_back, commit_and_go_on])
+@pytest.mark.parametrize("misuse", [insert_or_roll_back, commit_and_continue])
 async def test_a_batch_with_such_handlers_loses_and_doubles_nothing(
     nats: NatsServer, new_database: NewDatabase, misuse: Callable[[Transaction], None]
 ) -> None:
@@ -83,7 +83,7 @@ async def test_an_async_handler_whose_work_ends_the_transaction_is_not_done(
 
     def work(tx: Transaction, event: EventContext) -> None:
         write_down(tx, event)
-        commit_and_go_on(tx)
+        commit_and_continue(tx)
 
     async def waits(tx: Transaction, event: EventContext) -> None:
         write_down(tx, event)

@@ -123,7 +123,7 @@ async def test_an_exclusive_wait_that_times_out_lets_others_in() -> None:
         pass
 
 
-async def test_an_exclusive_holder_that_goes_on_sharing_is_waited_for_by_the_next() -> None:
+async def test_an_exclusive_holder_that_continues_to_share_is_waited_for_by_the_next() -> None:
     gate, may_end = Gate(), asyncio.Event()
     async with gate.exclusive():
         staying = asyncio.create_task(may_end.wait())
