@@ -85,7 +85,8 @@ def _bind(host: str, port: int, variables: Variables) -> socket.socket:
     # A name with IPv4 and IPv6 addresses is listened on at its IPv4 address.
     family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     try:
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # The protocol is named, because asyncio sets TCP_NODELAY only on sockets that name it.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise _explained(error, host, port, variables) from error
     try:
