@@ -12,6 +12,7 @@ from threading import current_thread, main_thread
 from typing import Any
 
 import grpc
+import hypothesis
 import pytest
 import structlog
 
@@ -41,6 +42,15 @@ structlog.configure(
         ),
     ]
 )
+
+
+# No example is too slow, because time says nothing on a machine that is shared with other tests.
+hypothesis.settings.register_profile(
+    "shared machine",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("shared machine")
 
 
 def pytest_unconfigure() -> None:

@@ -125,7 +125,7 @@ class Node:
             lambda tx: list(tx.session.execute(select(journal).order_by(journal.c.id)))
         )
 
-    async def settled(self, seconds: float = 20) -> None:
+    async def settled(self, seconds: float = 60) -> None:
         """Wait until this service has no unsent events, no lag and no tasks.
 
         Wait for the producers first: events that they have not sent yet do not count as lag.
@@ -146,7 +146,7 @@ def prepare_database(url: str) -> None:
     engine.dispose()
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Wait until a condition holds; an error of the condition counts as not holding.
 
     Raises:
