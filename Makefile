@@ -23,7 +23,7 @@ cluster-demo: setup ## Replay baskets on a cluster (KUBECONFIG=... ARGS=--mesh)
 	@slipway cluster-demo $(ARGS)
 
 .PHONY: run
-run: setup ## Run the platform until Ctrl-C (ARGS="--replicas inventory=3")
+run: setup ## Run the platform until Ctrl-C (ARGS="--except orders")
 	@slipway run $(ARGS)
 
 .PHONY: test
