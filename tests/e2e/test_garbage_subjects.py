@@ -135,8 +135,14 @@ async def test_a_number_far_above_the_position_stops_its_lane_until_it_is_delete
     async with RawClient(platform.broker.url) as raw:
         raw.publish(subject, header_block({"ce-sequence": "0000000000900000"}), b"garbage")
         await raw.flush()
-    async with await nats.connect(platform.broker.url) as client:
-        garbage = await client.jetstream().get_last_msg("orders", subject)
+
+    # The broker stores a message after it has answered the ping that followed it.
+    async def stored_garbage() -> int | None:
+        async with await nats.connect(platform.broker.url) as client:
+            last = await client.jetstream().get_last_msg("orders", subject)
+        return last.seq if last.data == b"garbage" else None
+
+    sequence = await eventually(stored_garbage, "the stream holds the garbage")
 
     async def stopped_lanes() -> tuple[str, ...]:
         return (await read_event_ledgers(platform))["inventory"].stopped
@@ -156,7 +162,7 @@ async def test_a_number_far_above_the_position_stops_its_lane_until_it_is_delete
 
     await eventually(is_measured, "the metric counts the stopped lane")
     async with await nats.connect(platform.broker.url) as client:
-        await client.jetstream().delete_msg("orders", garbage.seq or 0)
+        await client.jetstream().delete_msg("orders", sequence)
 
     for order_id in waiting:
         assert (await shop.wait_ended(order_id))["status"] == "confirmed"
