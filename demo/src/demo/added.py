@@ -66,8 +66,10 @@ _NO_STOCK = StockEntry(0, 0, 0)
 
 
 def _new_entries(now: Mapping[str, T], before: Mapping[str, T]) -> dict[str, T]:
+    """Return the entries that were not there before."""
     return {key: entry for key, entry in now.items() if key not in before}
 
 
 def _changed_keys(now: Mapping[str, T], before: Mapping[str, T]) -> set[str]:
+    """Return the keys whose entries differ from those before."""
     return {key for key, entry in before.items() if key in now and now[key] != entry}

@@ -89,6 +89,7 @@ def demo(
 
 
 def _make_plan(data: Data, baskets: int | None, in_flight: int) -> Plan:
+    """Return what to replay: baskets of the sample or of the whole data set."""
     output = console()
     if data is Data.SAMPLE:
         return Plan(from_sample(baskets or _BASKETS), in_flight, output)
@@ -100,6 +101,7 @@ def _make_plan(data: Data, baskets: int | None, in_flight: int) -> Plan:
 def _run_plan(
     plan: Plan, at: list[str], database: DatabaseKind, replicas: dict[str, int], keep: bool
 ) -> Outcome | None:
+    """Replay the plan on the platform `at` these addresses, or on one that is started here."""
     # A container with the demo has no devkit that could start a platform, so import it only here.
     if at:
         from demo.remote_platform import find_platform

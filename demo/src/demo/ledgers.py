@@ -151,6 +151,7 @@ async def read_event_ledgers(platform: RunningServices) -> dict[str, EventEntry]
 
 
 async def _read_event_ledger(platform: RunningServices, service: str) -> EventEntry | None:
+    """Return a service's counts of events, read from each of its replicas."""
     replicas = _running_replicas(platform, service)
     answers = await asyncio.gather(*(_read_from(replica, _read_events) for replica in replicas))
     entries = [entry for entry in answers if entry is not None]
@@ -188,6 +189,7 @@ def _running_replicas(platform: RunningServices, service: str) -> list[Replica]:
 
 
 async def _read_from(replica: Replica, read: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
+    """Call a replica; raise LedgerUnavailable if it does not answer."""
     async with channel_to(replica) as channel:
         try:
             return await read(channel)

@@ -23,6 +23,7 @@ def read_memory(platform: Platform) -> dict[str, Memory]:
 
 
 def _sum_memory(pids: list[int]) -> Memory:
+    """Return the memory of processes and of their children."""
     pss, rss = 0, 0
     known = True
     for process in _with_children(pids):

@@ -77,6 +77,7 @@ class Address:
             )
 
     def _metrics_at(self, address: str) -> str | None:
+        """Return the metrics' URL with the address of one replica in place of the host name."""
         url = self.metrics
         if url is None or url.hostname != self.host or url.scheme != "http":
             return url and url.geturl()
@@ -146,6 +147,7 @@ def grpc_address(at: str, service: str) -> str:
 def _pair_addresses(
     grpc: Mapping[str, Sequence[tuple[str, int]]], urls: Mapping[str, Sequence[str]]
 ) -> Iterator[Address]:
+    """Yield the address of each replica with the URL of its metrics."""
     for service in dict.fromkeys((*grpc, *urls)):
         targets, metrics = grpc.get(service, ()), urls.get(service, ())
         if metrics and len(metrics) != len(targets):

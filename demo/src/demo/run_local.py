@@ -81,6 +81,7 @@ async def run_and_stop(platform: Platform, plan: Plan) -> Outcome | None:
 
 
 async def _replay_and_check(platform: Platform, plan: Plan) -> Outcome:
+    """Start the platform, replay the baskets, and check the laws."""
     output, selection = plan.output, plan.selection
     began = time.perf_counter()
     await platform.start()

@@ -50,6 +50,7 @@ def run_remote(
 async def _replay_and_check(
     platform: RemotePlatform, plan: Plan, read_memory: Callable[[], Mapping[str, Memory]]
 ) -> Outcome:
+    """Replay the baskets on a running platform, and check the laws for what was added."""
     output, selection = plan.output, plan.selection
     began = time.perf_counter()
     await _wait_at_rest(platform, plan)

@@ -117,6 +117,7 @@ class _Quiet:
 
 
 async def _read_open(platform: RunningServices) -> OpenWork:
+    """Return the orders and events that are not processed yet."""
     try:
         orders, events = await asyncio.gather(read_orders(platform), read_event_ledgers(platform))
     except LedgerUnavailable as error:

@@ -160,6 +160,7 @@ class Cut:
         )
 
     def _query(self, query: str, first: int | None) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query."""
         result = self._connection.execute(query, {"first": first})
         while rows := result.fetchmany(ROWS_PER_FETCH):
             yield from rows

@@ -130,6 +130,7 @@ def readable_size(text: str) -> str:
 
 
 def _readable_word(word: str) -> str:
+    """Return a word of the data set in lower case and written out."""
     return word if word in CAPITALS else WORDS.get(word, word.lower())
 
 
@@ -142,6 +143,7 @@ def _without_fragments(text: str) -> str:
 
 
 def _keep_known_word(end: re.Match[str]) -> str:
+    """Return the letters at a cut if they are a whole word, otherwise nothing."""
     return end[0] if end[0].strip(" /&-") in WORDS else ""
 
 

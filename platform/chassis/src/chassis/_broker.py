@@ -148,6 +148,8 @@ async def _apply(
     outbox: OutboxSummary | None,
     change: bool,
 ) -> list[Applied]:
+    """Create or extend the service's stream and the stream of members; only check them if not
+    `change`."""
     applied = []
     if service.publishes:
         stream, types = stream_of(service.name), [event_type(m) for m in service.publishes]

@@ -79,6 +79,7 @@ def _parse(program: str, arguments: list[str]) -> "Namespace | None":
 
 
 def _parse_migrate(program: str, arguments: list[str]) -> "Namespace":
+    """Parse the arguments of `migrate`."""
     from chassis.operations.command_line.arguments import ArgumentParser
 
     about = "Bring the service's database to its newest revision."
@@ -95,6 +96,7 @@ def _parse_migrate(program: str, arguments: list[str]) -> "Namespace":
 
 
 def _operate(service: "Service", settings: ServiceSettings, command: "Namespace") -> int:
+    """Run an operator's command such as `events status`; return its exit code."""
     from chassis import checks
     from chassis.operations import command_line
 
@@ -105,6 +107,7 @@ def _operate(service: "Service", settings: ServiceSettings, command: "Namespace"
 
 
 def _apply(service: "Service", settings: ServiceSettings, command: "Namespace") -> int:
+    """Run `broker apply`; return its exit code."""
     from chassis import _broker, checks
     from chassis.events.jetstream import nats_settings
 
@@ -117,6 +120,7 @@ def _apply(service: "Service", settings: ServiceSettings, command: "Namespace") 
 
 
 def _migrate(service: "Service", settings: ServiceSettings, command: "Namespace") -> int:
+    """Run `migrate`; return its exit code."""
     from chassis import _migrate, checks
 
     unset = checks.missing_settings(service, settings)
@@ -126,6 +130,7 @@ def _migrate(service: "Service", settings: ServiceSettings, command: "Namespace"
 
 
 def _run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> int:
+    """Run the service until it is stopped; return its exit code."""
     from chassis import checks
 
     broken = checks.find_problems(service, settings)

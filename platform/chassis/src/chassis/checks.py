@@ -96,6 +96,7 @@ def _placeholder(service: "Service", contract: ServiceDescriptor, _stub: object)
 def _event_problems(
     service: "Service", settings: ServiceSettings, stub_of: StubOf
 ) -> Iterator[str]:
+    """Yield what is wrong with the handlers and the published types, a line each."""
     try:
         bind_all(service.events, settings, stub_of)
     except DeclarationError as error:

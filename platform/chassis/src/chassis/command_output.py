@@ -61,6 +61,7 @@ class _Output(io.TextIOWrapper):
             self._exit(error)
 
     def _exit(self, error: OSError) -> NoReturn:
+        """End the process with an exit code for an output that cannot be written."""
         # The buffer is flushed to /dev/null, so that neither the rest of the command nor the
         # interpreter's exit fails with it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())

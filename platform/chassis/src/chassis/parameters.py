@@ -120,6 +120,7 @@ def _stub(call: Call, function: Callable[..., Any], stub_of: StubOf) -> object:
 
 
 def _accepts(hint: Any, settings: BaseSettings) -> bool:
+    """Return whether a parameter with this annotation can be filled with the settings."""
     return inspect.isclass(hint) and issubclass(hint, BaseSettings) and isinstance(settings, hint)
 
 

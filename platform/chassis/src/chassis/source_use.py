@@ -129,9 +129,10 @@ def _resolve(node: ast.expr, names: dict[str, tuple[str, str]]) -> Any:
     try:
         found = import_module(module)
         return getattr(found, attribute, None) if attribute else found
-    except Exception:  # such as a module that only a type checker imports
+    except Exception:  # Some modules can only be imported by a type checker.
         return None
 
 
 def _last_name(node: ast.expr) -> str:
+    """Return the last part of a dotted name; empty if the expression is not a name."""
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")

@@ -72,6 +72,7 @@ def command_line(arguments: Sequence[str]) -> typer.Typer:
 
 
 def _add(app: typer.Typer, name: str, command: Any) -> None:
+    """Add a command, or a group of commands."""
     if isinstance(command, typer.Typer):
         app.add_typer(command, name=name)
     else:

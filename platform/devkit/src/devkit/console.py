@@ -46,11 +46,13 @@ class LinePrinter:
         self._print(name, Text(text, style="bold"))
 
     def _print(self, name: str, text: Text) -> None:
+        """Print a line after the name of its process, in that process' color."""
         self._add(name)
         prefix = (f"{name:<{self._width}} | ", self._colors[name])
         self._output.print(Text.assemble(prefix, text))
 
     def _add(self, name: str) -> None:
+        """Assign a color to a process that has none yet."""
         if name in self._colors:
             return
         self._colors[name] = _COLORS[len(self._colors) % len(_COLORS)]

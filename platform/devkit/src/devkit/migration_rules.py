@@ -97,6 +97,7 @@ def _is_earlier(since: str, version: str) -> bool:
 
 
 def _constant(tree: ast.Module, name: str) -> object:
+    """Return the literal that a module assigns to a name; None if it does not."""
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else ()
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
@@ -106,6 +107,7 @@ def _constant(tree: ast.Module, name: str) -> object:
 
 
 def _removals(tree: ast.Module) -> Iterator[_Finding]:
+    """Yield what a revision removes, renames or makes NOT NULL."""
     up = [
         node
         for node in tree.body
@@ -131,6 +133,7 @@ def _tables_of_batches(nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
 
 
 def _removals_of_call(call: ast.Call, operation: str, batch: str | None) -> Iterator[_Finding]:
+    """Yield what one alembic operation removes, renames or makes NOT NULL."""
     # The operations of a batch have no parameter for the table, so the column is the first.
     first = 0 if batch is not None else 1
     table = batch if batch is not None else _text(_argument(call, 0, "table_name"))
@@ -162,6 +165,7 @@ def _removals_of_call(call: ast.Call, operation: str, batch: str | None) -> Iter
 
 
 def _removals_of_sql(call: ast.Call) -> Iterator[_Finding]:
+    """Yield the SQL statements of a call that remove something."""
     for node in ast.walk(call):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             for statement in node.value.split(";"):
@@ -171,6 +175,7 @@ def _removals_of_sql(call: ast.Call) -> Iterator[_Finding]:
 
 
 def _argument(call: ast.Call, position: int, keyword: str) -> ast.expr | None:
+    """Return an argument of a call, given by position or by keyword."""
     if position < len(call.args):
         return call.args[position]
     return next((each.value for each in call.keywords if each.arg == keyword), None)

@@ -45,6 +45,7 @@ async def is_ready(port: int, *, seconds: float = 2) -> bool:
 
 
 def _parse(ready: bool, body: bytes) -> Answer:
+    """Parse the body of a readiness probe."""
     try:
         events: Any = json.loads(body)["events"]
         stopped, paused = events["stopped_lanes"], events.get("paused_types")

@@ -45,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _reload(command: Sequence[str], folders: Sequence[str]) -> int:
+    """Run a command, and restart it after each change of code that has no syntax error."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -145,11 +145,13 @@ class NatsServer:
         return self._store / "jetstream"
 
     def _running_process(self) -> ChildProcess:
+        """Return the server's process; raise ServerFailed if it does not run."""
         if self._process is None or not self._process.running:
             raise ServerFailed("nats-server does not run: start it first")
         return self._process
 
     def _start_once(self, program: str) -> None:
+        """Start the server; raise PortInUse if another process listens on its port."""
         # The name distinguishes this server from another server on the same port.
         name = f"slipway-{uuid.uuid4()}"
         command = [program, "-n", name, "-a", "127.0.0.1", "-p", str(self._port)]
@@ -175,6 +177,7 @@ class NatsServer:
 
 
 def _has_name(port: int, name: str) -> bool:
+    """Return whether the nats-server on a port has a name."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             line = connection.makefile("rb").readline()
@@ -190,6 +193,7 @@ def _has_name(port: int, name: str) -> bool:
 
 
 def _program() -> str:
+    """Return the path of nats-server, that of this Python environment first."""
     in_environment = Path(sys.executable).parent / "nats-server"
     if in_environment.exists():
         return str(in_environment)

@@ -29,6 +29,7 @@ def free_port() -> int:
 
 
 def _lowest_outgoing_port() -> int:
+    """Return the lowest port that the system assigns to outgoing connections."""
     try:
         text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
         lowest_outgoing = int(text.split()[0])

@@ -165,11 +165,13 @@ class PostgresServer:
         self.erase()
 
     def _running_process(self) -> ChildProcess:
+        """Return the server's process; raise ServerFailed if it does not run."""
         if self._process is None or not self._process.running:
             raise ServerFailed("postgres does not run: start it first")
         return self._process
 
     def _start_once(self, cluster: Path, binaries: Path, user: tuple[int, int] | None) -> None:
+        """Start the server; raise PortInUse if another process listens on its port."""
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(self._port),
@@ -246,6 +248,7 @@ def _environment() -> dict[str, str]:
 
 
 def _is_ready(cluster: Path, pid: int) -> bool:
+    """Return whether the server with this process id accepts connections."""
     try:
         lines = (cluster / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except OSError:

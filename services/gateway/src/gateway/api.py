@@ -129,6 +129,7 @@ async def place_order(
 async def _price_order(
     new: NewOrder, inventory: Inventory, idempotency_key: str | None
 ) -> PlaceOrderRequest:
+    """Return the request for orders, with the products' present prices from inventory."""
     skus = {line.sku for line in new.lines}
     quote = await inventory.QuoteProducts(QuoteProductsRequest(skus=sorted(skus)))
     prices = {product.sku: product.price for product in quote.products}
@@ -206,6 +207,7 @@ async def follow_order(
 async def _server_sent_events(
     history: AsyncGenerator[OrderEvent],
 ) -> AsyncIterator[ServerSentEvent]:
+    """Yield an order's events in the form of a browser's EventSource."""
     async with aclosing(history):
         async for event in history:
             type = json.loads(event.cloudevent)["type"]

@@ -164,6 +164,7 @@ def from_cursor(list_name: ListName, cursor: str | None) -> str:
 
 
 def _to_cursor(list_name: ListName, cursor: str) -> str | None:
+    """Return a cursor for clients, which is valid only for its list."""
     return base64.urlsafe_b64encode(f"{list_name}:{cursor}".encode()).decode() if cursor else None
 
 

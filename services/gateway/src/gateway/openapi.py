@@ -24,6 +24,7 @@ _DESCRIPTIONS = {
 
 
 def _problem_response(code: int) -> dict[str, Any]:
+    """Return the OpenAPI description of an error response."""
     return {
         "description": _DESCRIPTIONS[HTTPStatus(code)],
         "content": {"application/problem+json": {"schema": _PROBLEM}},

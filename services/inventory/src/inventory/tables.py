@@ -169,6 +169,7 @@ def release(session: Session, order_id: str) -> bool:
 def _close_reservations(
     session: Session, order_ids: Sequence[str], status: ReservationStatus
 ) -> set[str]:
+    """Close open reservations with a status; return the orders whose were open."""
     closed = (
         update(reservations)
         .where(

@@ -181,6 +181,7 @@ def make_draft(
 
 
 def _merge_lines(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Return one line per product, with its summed quantity; raise Invalid for a wrong line."""
     merged: dict[str, Line] = {}
     for position, line in enumerate(lines):
         if not is_identifier(line.sku):

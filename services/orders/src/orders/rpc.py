@@ -121,6 +121,7 @@ def _used_for_another_order(field: str, placed: tables.Order) -> InvalidArgument
 
 
 def _valid_draft(request: PlaceOrderRequest) -> Draft:
+    """Return the requested order; raise InvalidArgument if it is not valid."""
     try:
         return draft_of(request)
     except Invalid as error:

@@ -103,6 +103,7 @@ def _make_transition(
     *,
     paid: Money | None = None,
 ) -> None:
+    """Change the order as the saga's next step demands, and publish the event of that step."""
     action, reason = domain.transition(change.status, trigger)
     order, now = change.order, datetime.now(UTC)
     if action is Action.CONFIRM:

@@ -422,6 +422,7 @@ def list_ledger(session: Session, after: str, limit: int) -> list[LedgerRow]:
 
 
 def _order_of(row: Row[Any]) -> Order:
+    """Return the order of a row."""
     return Order(
         order_id=row.order_id,
         customer_id=row.customer_id,

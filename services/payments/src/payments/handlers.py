@@ -61,6 +61,7 @@ def _refund_if_authorized(tx: Transaction, order_id: str) -> None:
 
 
 def _publish_decision(tx: Transaction, payment: Payment, limit: int) -> None:
+    """Publish whether the payment was authorized or declined."""
     if payment.status is PaymentStatus.AUTHORIZED:
         tx.publish(payment_authorized(payment))
     else:

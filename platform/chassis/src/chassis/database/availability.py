@@ -80,5 +80,6 @@ class Availability:
         return reason if time.monotonic() - refused_at < _REMEMBERED_SECONDS else None
 
     def _remember(self, refusal: DatabaseDown | DatabaseAtFault) -> Exception:
+        """Remember an error, so that later calls fail at once; return it."""
         self._refusals[type(refusal)] = (str(refusal), time.monotonic())
         return refusal

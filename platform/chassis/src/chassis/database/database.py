@@ -136,9 +136,11 @@ class Database:
         raise AssertionError("unreachable")
 
     def _transact_once(self, work: Callable[[Transaction], T], errors: StatementErrors) -> T:
+        """Run the work in one transaction and commit it."""
         with WorkSession.open(self.engine) as session:
             _begin(session)
-            errors.errors.clear()  # those of a pooled connection that had died and was replaced
+            # A pooled connection that had died was replaced; its error does not count.
+            errors.errors.clear()
             transaction = Transaction(session, self.events)
             try:
                 result = work(transaction)

@@ -73,9 +73,11 @@ class ConnectionRenewal:
         self._stale_before = time.monotonic()
 
     def _connected(self, _connection: Any, record: Any) -> None:
+        """Note when a connection was opened."""
         record.info["connected"] = time.monotonic()
 
     def _checked_out(self, _connection: Any, record: Any, _proxy: Any) -> None:
+        """Make the pool replace a connection that was opened before the last `renew`."""
         if record.info["connected"] <= self._stale_before:
             raise DisconnectionError
 

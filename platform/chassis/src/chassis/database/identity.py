@@ -61,12 +61,14 @@ def check(connection: "Connection", service: str) -> None:
 
 
 def _find(session: "Session | Connection") -> Identity | None:
+    """Return the identity stored in the database; None if there is none yet."""
     columns = tables.identity.c
     row = session.execute(select(columns.service, columns.database_id)).first()
     return None if row is None else Identity(row.service, row.database_id)
 
 
 def _checked(found: Identity, service: str) -> Identity:
+    """Return the identity; raise WrongDatabase if it is another service's."""
     if found.service != service:
         raise WrongDatabase(
             f"this database belongs to the service {found.service!r}, so {service!r} does not use "

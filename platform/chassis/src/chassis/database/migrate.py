@@ -135,6 +135,7 @@ def _connected(engine: Engine) -> Iterator[Connection]:
 
 
 def _upgrade(connection: Connection, code: Code) -> None:
+    """Run the missing revisions of the chassis and of the service."""
     from alembic import command
     from alembic.config import Config
 

@@ -80,7 +80,7 @@ def _assigned(module: ast.Module) -> dict[str, object]:
                 try:
                     found[name.id] = ast.literal_eval(value)
                 except ValueError:
-                    continue  # a computed value, which neither revision nor down_revision has
+                    continue  # A computed value is neither revision nor down_revision.
     return found
 
 

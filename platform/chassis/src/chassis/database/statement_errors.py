@@ -36,6 +36,7 @@ class StatementErrors:
         return self._first(Fault.LOST, Fault.DOWN, Fault.READ_ONLY)
 
     def _first(self, *faults: Fault) -> DBAPIError | None:
+        """Return the first recorded error with one of these faults."""
         return next((error for error in self.errors if fault_of(error) in faults), None)
 
 
@@ -56,6 +57,7 @@ class ErrorRecorder:
             self._thread.recorded = None
 
     def _record(self, context: ExceptionContext) -> None:
+        """Record an error of the driver for the transaction of this thread."""
         error = context.sqlalchemy_exception
         if not isinstance(error, DBAPIError):
             return

@@ -59,6 +59,7 @@ class TransactionThreads:
             executor.shutdown(wait=True)
 
     def _tracked(self, call: Callable[[A], T], argument: A) -> T:
+        """Make a call, noting when it began on this thread."""
         thread = threading.get_ident()
         self._begun[thread] = time.monotonic()
         try:

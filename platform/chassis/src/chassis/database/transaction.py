@@ -123,7 +123,8 @@ class Transaction(ReadTransaction):
         """
         self._check(result)
         self._session.flush()
-        self._over = True  # an event could not be added any more
+        # Events that are added from now on would not be stored.
+        self._over = True
         if self._rows:
             self._session.execute(insert(tables.outbox), self._rows)
         self._session.finish()

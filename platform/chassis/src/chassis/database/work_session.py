@@ -137,21 +137,23 @@ class WorkSession(Session):
         raise self._note_misuse(f"{what} would end the transaction that the work was given")
 
     def _note_misuse(self, what: str) -> TransactionMisused:
+        """Return an error for a misuse; the first one is raised when the work ends."""
         misuse = TransactionMisused(f"{what}: {_ADVICE}")
         self._misuse = self._misuse or misuse
         return misuse
 
-    # --- events of the connection ---------------------------------------------------------------
-
     def _before_commit(self) -> None:
+        """Refuse a commit by the work itself."""
         if self._guarded:
             self._refuse("a commit of its connection")
 
     def _after_rollback(self) -> None:
+        """Note a rollback by the work itself."""
         if self._guarded:
             self._note_misuse("a failed flush or the work rolled the transaction back")
 
     def _before_statement(self, statement: str) -> None:
+        """Refuse a statement by which the work would end its transaction."""
         if not self._guarded:
             return
         if is_idle(self._driver):

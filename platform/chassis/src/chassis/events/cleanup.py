@@ -39,7 +39,7 @@ class Cleanup:
         while True:
             try:
                 await self.look()
-            except (DatabaseDown, ConnectionLost) as error:  # readiness reports it as well
+            except (DatabaseDown, ConnectionLost) as error:  # Readiness reports it.
                 _log.debug(
                     "cleanup of dead letters and lane marks failed; retrying", error=str(error)
                 )
@@ -54,6 +54,7 @@ class Cleanup:
         await self._delete_marks()
 
     async def _delete_letters(self, before: float) -> None:
+        """Delete the dead letters that died before a time (epoch seconds)."""
         deleted = 0
         while some := await self._database.transaction(
             lambda tx: dead_letter_rows.delete_oldest(tx.session, before, _ROWS_AT_ONCE)
@@ -63,6 +64,7 @@ class Cleanup:
             _log.warning("dead letters deleted because of their age", dead_letters=deleted)
 
     async def _delete_marks(self) -> None:
+        """Delete the lane marks of members that have been absent for `marks_seconds`."""
         if not self._members.others_known:
             self._absent_since.clear()
             return

@@ -67,6 +67,7 @@ def bind_job(job: Job, settings: BaseSettings) -> PeriodicJob:
 
 
 def _parameters(job: Job, settings: BaseSettings) -> Parameters:
+    """Resolve the parameters of a job."""
     return resolve_parameters(job.function, {Transaction: "tx"}, settings, stubs=False)
 
 
@@ -89,6 +90,7 @@ async def run_periodically(database: Database, job: PeriodicJob) -> None:
 
 
 def _run_if_due(tx: Transaction, job: PeriodicJob) -> None:
+    """Run the job unless this or another replica has run it within its interval."""
     if _lock_if_due(tx, job):
         job.work(tx)
 
@@ -98,7 +100,7 @@ def _lock_if_due(tx: Transaction, job: PeriodicJob) -> bool:
     now = time.time()
     row = select(jobs.c.ran_at).where(jobs.c.name == job.name)
     ran_at = tx.session.execute(row.with_for_update(skip_locked=True)).scalar()
-    if ran_at is None:  # it has never run, or another replica runs it now
+    if ran_at is None:  # The job has never run, or another replica runs it now.
         # PostgreSQL's ON CONFLICT DO NOTHING; SQLite understands the same text.
         new = postgresql.insert(jobs).values(name=job.name, ran_at=now)
         added = tx.session.execute(new.on_conflict_do_nothing().returning(jobs.c.name))

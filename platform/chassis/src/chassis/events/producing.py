@@ -107,11 +107,14 @@ class Producing:
             waking.add_done_callback(self._wake_sent)
 
     def _wake_sent(self, waking: asyncio.Task[None]) -> None:
+        """Drop the reference to a sent wake, and ignore its failure."""
         self._waking.discard(waking)
         if not waking.cancelled():
-            waking.exception()  # read and ignored: without a wake the relay looks by itself
+            # The error is read so that asyncio does not log it: without a wake, the relay polls.
+            waking.exception()
 
     async def _on_wake(self, message: Msg) -> None:
+        """Wake this replica's relay, or make it compare stream and outbox, as a message asks."""
         if message.data == control_subjects.RECONCILE:
             self.relay.reconcile()
         else:
@@ -119,5 +122,6 @@ class Producing:
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed, and no relay runs any more
+    """Make a call on the event loop, from any thread."""
+    with contextlib.suppress(RuntimeError):  # The loop is closed, so no relay runs.
         loop.call_soon_threadsafe(call)

@@ -67,8 +67,6 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
 
-    # ---- opening and closing
-
     def connection_made(  # type: ignore[override]
         self, transport: asyncio.Transport
     ) -> None:
@@ -111,8 +109,6 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    # ---- timeouts
-
     def _set_timeout(self, seconds: float, call: Callable[[], object] | None) -> None:
         """Call after `seconds`, instead of the call that was set before; None only cancels that."""
         if self._timer is not None:
@@ -133,8 +129,6 @@ class Connection(HttpToolsProtocol):
         if self._send_timer is not None:
             self._send_timer.cancel()
             self._send_timer = None
-
-    # ---- receiving
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -211,9 +205,8 @@ class Connection(HttpToolsProtocol):
         if self.cycle.response_complete and not self.transport.is_closing():
             self._set_timeout(self._limits.http_idle_timeout_seconds, self._close)
 
-    # ---- responding
-
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Start the app for a request, and keep its cycle for the timeouts."""
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 

@@ -46,6 +46,7 @@ def install(app: FastAPI) -> None:
 
 
 def _static_files() -> Path:
+    """Return the folder with the scripts and styles of the API's documentation."""
     # The distribution is looked up without an import, because only its files are needed.
     found = find_spec("fastapi_offline")
     if found is None or found.origin is None:

@@ -50,6 +50,7 @@ def metrics_app() -> Starlette:
 
 
 async def _metrics(_: Request) -> Response:
+    """Answer the metrics in Prometheus' text format."""
     return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 

@@ -84,11 +84,13 @@ def answer(error: DomainError) -> Response:
 
 
 async def _domain_error(_: Request, error: Exception) -> Response:
+    """Answer an error that the service raised on purpose."""
     assert isinstance(error, DomainError)
     return answer(error)
 
 
 async def _database_unavailable(_: Request, __: Exception) -> Response:
+    """Answer 503 while the database is unavailable."""
     return answer(Unavailable("the database is unavailable"))
 
 

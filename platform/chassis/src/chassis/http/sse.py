@@ -139,11 +139,13 @@ class _EventStream(Response):
 
 
 async def _next_or_none(events: AsyncIterator[ServerSentEvent]) -> ServerSentEvent | None:
+    """Return the next event; None at the end."""
     # The end is None, because a task cannot raise StopAsyncIteration.
     return await anext(events, None)
 
 
 async def _close_events(events: AsyncIterator[ServerSentEvent]) -> None:
+    """Close an iterator of events, if it is a generator."""
     close = getattr(events, "aclose", None)
     if close is not None:
         await close()

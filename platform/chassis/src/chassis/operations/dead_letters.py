@@ -180,6 +180,7 @@ def _split_by_ids(chosen: DeadLetterFilter) -> Iterator[DeadLetterFilter]:
 
 
 def _conditions(chosen: DeadLetterFilter) -> list[ColumnElement[bool]]:
+    """Return the WHERE conditions of a filter."""
     column: Any = dead_letters.c
     conditions: list[ColumnElement[bool]] = []
     if chosen.ids:

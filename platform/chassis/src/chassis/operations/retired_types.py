@@ -65,4 +65,5 @@ def forget_positions_of(session: Session, type: str) -> int:
 
 
 def _subjects(type: str) -> Sequence[str]:
+    """Return the subjects of all lanes of a type."""
     return [subject_of(type, lane) for lane in range(LANES)]

@@ -142,6 +142,8 @@ class DomainChannel:
             _log.warning("called service is unavailable", called=self._service, reason=reason)
 
     def _streaming(self, path: str, *_: Any, **__: Any) -> Callable[..., Any]:
+        """Return a method that raises, in place of a streaming one."""
+
         def call(*_: Any, **__: Any) -> Any:
             raise NotImplementedError(f"{path} streams; the chassis calls unary RPCs only")
 

@@ -75,6 +75,7 @@ class Clients:
         return made
 
     def _channel(self, name: str) -> RenewedChannel:
+        """Return the channel to a service, opened at the first call."""
         if name not in self._channels:
             self._channels[name] = RenewedChannel(
                 partial(open_channel, self._settings.targets[name], self._settings),

@@ -152,12 +152,14 @@ class CallHandling:
         return self._database.transaction if method.kind == "write" else self._database.read
 
     async def _run_plain(self, work: Callable[[Any], Message]) -> Message:
+        """Run a method without a transaction on a thread, within this context."""
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
         return await loop.run_in_executor(self._threads, context.run, work, None)
 
 
 def _parse(kind: type[Message], request: bytes) -> Message:
+    """Parse a request; raise InvalidArgument if it is malformed."""
     try:
         return kind.FromString(request)
     except DecodeError as error:
@@ -176,6 +178,7 @@ def _domain_error(error: Exception) -> DomainError | None:
 
 
 async def _abort(context: Context, error: DomainError) -> NoReturn:
+    """End an RPC with the gRPC status of an error."""
     await context.abort(to_code(error), to_detail(error), to_metadata(error))
     raise AssertionError("abort raises")
 

@@ -14,7 +14,7 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]
 
     def __init__(self, contracts: Sequence[str]) -> None:
         super().__init__()
-        self._names = ("", *contracts)  # "" is the server
+        self._names = ("", *contracts)  # The empty name means the server as a whole.
         self._ended = asyncio.Event()
 
     async def set_serving(self, serving: bool) -> None:

@@ -84,6 +84,7 @@ def problems(service: "Service", settings: ServiceSettings, stub_of: StubOf) -> 
 def _parameters(
     rpc: MethodDescriptor, method: Callable[..., Any], settings: ServiceSettings, stub_of: StubOf
 ) -> Parameters:
+    """Resolve the parameters of a method: its request, a transaction, settings, stubs."""
     request = GetMessageClass(rpc.input_type)
     offers = {request: _REQUEST, Transaction: _WRITE, ReadTransaction: _READ}
     return resolve_parameters(method, offers, settings, stub_of)
@@ -92,6 +93,7 @@ def _parameters(
 def _signature_problems(
     rpc: MethodDescriptor, method: Callable[..., Any], parameters: Parameters
 ) -> Iterator[str]:
+    """Yield what is wrong with a method's request and response types."""
     where, response = full_name(method), GetMessageClass(rpc.output_type)
     yield from parameters.problems
     if len(parameters.filled_by(_REQUEST)) != 1:
@@ -104,6 +106,7 @@ def _signature_problems(
 def _transaction_problems(
     rpc: MethodDescriptor, method: Callable[..., Any], parameters: Parameters, service: "Service"
 ) -> Iterator[str]:
+    """Yield what is wrong with the transaction that a method takes."""
     where, contract = full_name(method), rpc.containing_service.file.name
     writes, reads = parameters.filled_by(_WRITE), parameters.filled_by(_READ)
     if len(writes) + len(reads) > 1:
@@ -144,6 +147,7 @@ def bind(
 def _bound(
     rpc: MethodDescriptor, method: Callable[..., Any], settings: ServiceSettings, stub_of: StubOf
 ) -> Method:
+    """Return an RPC's method with its settings and stubs filled in."""
     parameters = _parameters(rpc, method, settings, stub_of)
     fixed = parameters.fixed
     (request,) = parameters.filled_by(_REQUEST)

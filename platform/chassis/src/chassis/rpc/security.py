@@ -41,6 +41,7 @@ def problems(settings: ServiceSettings) -> Iterator[str]:
 
 
 def _server_certificates(settings: ServiceSettings) -> Certificates:
+    """Return the server's certificate, and the authorities that its clients are checked by."""
     return Certificates(
         "APP_GRPC_TLS_",
         settings.grpc_tls_client_ca_file,
@@ -94,6 +95,7 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
 
 
 def _configuration(files: Certificates) -> grpc.ServerCertificateConfiguration:
+    """Read the files of a server's TLS."""
     return grpc.ssl_server_certificate_configuration(
         [(_read(files.key) or b"", _read(files.certificate) or b"")], _read(files.ca)
     )
@@ -136,6 +138,7 @@ class RenewedChannel:
         return self._channel
 
     def _renew(self) -> None:
+        """Replace the channel if the files of its certificates have changed."""
         stamp = self._files.stamp()
         if stamp == self._stamp:
             return

@@ -98,6 +98,7 @@ class RpcServer:
 
 
 def _options(limits: LimitSettings) -> list[tuple[str, int]]:
+    """Return gRPC's options for a server with these limits."""
     return [
         # Otherwise two processes could bind one port, and each would get half of the calls.
         ("grpc.so_reuseport", 0),
@@ -128,6 +129,7 @@ def _cannot_listen(error: RuntimeError, host: str, port: int) -> CannotListen:
 
 
 def _tracing_interceptors() -> list[Any]:
+    """Return the interceptor that traces RPCs, except probes; empty if tracing is off."""
     if not tracing.enabled:
         return []
     from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters

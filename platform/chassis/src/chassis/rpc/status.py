@@ -103,6 +103,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, service: str) -> DomainError | N
 
 
 def _status(error: grpc.aio.AioRpcError) -> Status | None:
+    """Return the rich status (google.rpc.Status) of an error, if the server sent a valid one."""
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS:
             try:

@@ -80,6 +80,7 @@ def _never_failing(render: Processor, *, copies: bool = False) -> Processor:
 
 
 def _add_trace(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Add the ids of the present span."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         line["trace_id"] = f"{context.trace_id:032x}"
@@ -88,6 +89,8 @@ def _add_trace(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
 
 
 def _add_origin(service: str, version: str) -> Processor:
+    """Return a processor that adds the service's name and version."""
+
     def add(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
         line["service"] = service
         line["version"] = version
@@ -111,5 +114,6 @@ def _shorten_ids(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
 
 
 def _mask_credentials(_: WrappedLogger, __: str, line: str | MutableMapping[str, Any]) -> str:
+    """Mask the credentials of the URLs in a line."""
     text = str(line)
     return without_credentials(text) if "://" in text else text

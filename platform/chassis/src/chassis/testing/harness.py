@@ -197,6 +197,7 @@ class HandlerHarness:
     def _encode(
         self, message: Message, cause: EventContext | None
     ) -> tuple[EventContext, Mapping[str, Any]]:
+        """Encode a message as its producer would, for the handler that receives it."""
         type = event_type(message.__class__)
         for handler in self._handlers.values():
             if handler.foreign and handler.message is message.__class__:
@@ -217,6 +218,7 @@ class HandlerHarness:
                     raise
 
     def _claim(self, tx: Transaction) -> list[Task]:
+        """Claim all due tasks, with a lease that outlives the test."""
         tasks = TaskFilter(list(self._handlers))
         limits = dict.fromkeys(self._handlers, 1000)
         return claims.claim(tx.session, tasks, limits, owner="test", lease_seconds=3600)[0]
@@ -227,6 +229,8 @@ def _stub_resolver(
     calls: Sequence[ServiceDescriptor] | None,
     stubs: Mapping[ServiceDescriptor, object],
 ) -> StubOf:
+    """Return a function that finds the given stub of a contract."""
+
     def stub_of(contract: ServiceDescriptor, _stub: object) -> object:
         if calls is not None and (problem := undeclared_call(contract, calls, service)):
             raise LookupError(problem)
@@ -277,6 +281,7 @@ def _arrivals_of(
 
 
 def _stored_position(session: Session, type: str, subject: str) -> Position:
+    """Return the position of a subject, which is created if it is missing."""
     try:
         stream = stream_of(source_service(type))
     except ContractError:  # Types of foreign producers do not contain a service's name.

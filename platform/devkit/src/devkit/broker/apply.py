@@ -47,6 +47,7 @@ def apply_streams(services: Iterable[tuple[str, Mapping[str, str]]]) -> None:
 
 
 def _apply_quietly(service: tuple[str, Mapping[str, str]]) -> None:
+    """Run a service's `broker apply`; show its output only if it fails."""
     package, environment = service
     command = _apply_command(package)
     done = subprocess.run(

@@ -71,6 +71,7 @@ def secret_manifests(keys: Iterable[Key]) -> str:
 
 
 def _make_key(folder: Path, name: str, rotate: bool) -> Key:
+    """Create a user's key or replace it if `rotate`; keep an existing one otherwise."""
     file = folder / f"{name}.nk"
     exists = file.exists()
     if exists and not rotate:
@@ -98,6 +99,7 @@ def _write(file: Path, text: str, mode: int) -> None:
 
 
 def _new_seed() -> str:
+    """Return the seed of a new user's nkey."""
     import nkeys  # type: ignore[import-untyped]
 
     return bytes(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)).decode("ascii")
@@ -116,6 +118,7 @@ def _public_key_of_seed(file: Path) -> str:
 
 
 def _read_public_key(folder: Path, name: str) -> str:
+    """Return a user's public key; raise DevkitError if it is missing or not valid."""
     file = folder / f"{name}.pub"
     try:
         public = _read(file)

@@ -21,6 +21,7 @@ def authorization(permissions: Mapping[str, Permissions], public_keys: Mapping[s
 
 
 def _user(name: str, public_key: str, permissions: Permissions) -> str:
+    """Return a user's section of nats-server's configuration."""
     answers = permissions.responses
     responses = f"\n        allow_responses: {{ max: {answers}, expires: '{_ANSWER_TIME}' }}"
     return f"""\
@@ -35,6 +36,7 @@ def _user(name: str, public_key: str, permissions: Permissions) -> str:
 
 
 def _allowed(subjects: Iterable[str]) -> str:
+    """Return nats-server's list of the allowed subjects."""
     lines = "".join(f"\n          {json.dumps(subject)}" for subject in subjects)
     # nats-server allows everything if the list is empty.
     return f"{{ allow: [{lines}\n        ] }}" if lines else '{ deny: [">"] }'

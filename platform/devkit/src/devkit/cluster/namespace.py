@@ -113,6 +113,7 @@ class Namespace:
         return "\n".join(lines)
 
     def _events_and_log(self, pod: str) -> Sequence[str]:
+        """Return the last events and log lines of a pod, as an explanation of its failure."""
         fields = ("--field-selector", f"involvedObject.name={pod}")
         events = [f"  {event['message']}" for event in self.read("events", *fields)["items"]][-3:]
         try:

@@ -60,6 +60,7 @@ class Release:
         self.namespace.helm("uninstall", self.name, "--ignore-not-found", "--wait")
 
     def _deploy(self, verb: str, values: Mapping[str, Any], *options: str) -> None:
+        """Install or upgrade the release, and wait until its pods are ready."""
         with TemporaryDirectory() as folder:
             # JSON is valid YAML.
             file = Path(folder) / "values.yaml"

@@ -60,6 +60,7 @@ def _table() -> Table:
 
 
 def _mark(finding: Finding) -> str:
+    """Return the word that marks a finding as ok, wrong or a note."""
     if finding.ok:
         return "[green]ok[/green]"
     return "[red]wrong[/red]" if finding.needed else "[yellow]note[/yellow]"

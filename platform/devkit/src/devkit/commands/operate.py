@@ -62,6 +62,7 @@ class _Answer:
 
 
 def _operate(noun: str, arguments: list[str], service: str | None) -> None:
+    """Run an operator's command in one service or in all of the running platform."""
     from chassis.operations.command_line import parse
 
     asked = parse("slipway", [noun, *arguments], _NOTE)
@@ -89,6 +90,7 @@ def _needs_one_service(asked: Namespace) -> str | None:
 
 
 def _change(platform: "_Platform", asked: Namespace, plain: list[str]) -> int:
+    """Show what a command would change in all services, and change it if the user confirms."""
     from chassis.exit_codes import FAILED, OK, USAGE
 
     plans = platform.run_quietly([*plain, "--dry-run", "--json"])
@@ -203,6 +205,7 @@ class _Platform:
             return list(pool.map(lambda service: self._run_quietly(service, arguments), names))
 
     def _run_quietly(self, service: str, arguments: list[str]) -> _Answer:
+        """Run a command of a service; return its parsed output."""
         from chassis.exit_codes import FAILED, UNAVAILABLE
 
         try:

@@ -72,6 +72,7 @@ def run(
 
 
 async def _run(platform: Platform, output: Console, printer: LinePrinter) -> None:
+    """Run the platform until a signal asks it to stop."""
     stopping = stop_requested(platform)
     work = asyncio.create_task(_start(platform, output, printer))
     wait = asyncio.create_task(stopping.wait())
@@ -88,6 +89,7 @@ async def _run(platform: Platform, output: Console, printer: LinePrinter) -> Non
 
 
 async def _start(platform: Platform, output: Console, printer: LinePrinter) -> None:
+    """Start the platform, print its addresses, and load example data when it is ready."""
     began = time.monotonic()
     await platform.start()
     printer.expect([*(process.name for process in platform.processes), "nats"])

@@ -67,6 +67,7 @@ def lock(
 
 
 def _print(paths: tuple[Path, ...] | list[Path]) -> None:
+    """Print paths on one line, relative to the current folder where possible."""
     here = Path.cwd()
     shown = (path.relative_to(here) if path.is_relative_to(here) else path for path in paths)
     typer.echo(" ".join(str(path) for path in shown))

@@ -95,6 +95,7 @@ def drift(workspace: Workspace) -> list[str]:
 
 
 def _release_problems(workspace: Workspace) -> list[tuple[str, list[str]]]:
+    """Return how the contracts break the released ones, if they do."""
     if not has_contracts(workspace):
         return []
     file = baseline_file(workspace)

@@ -268,6 +268,7 @@ def operator(
 
 
 def _finding_without_rights(check: Callable[[], Finding]) -> Finding:
+    """Run a check; return a note if the user may not read what it needs."""
     try:
         return check()
     except CommandFailed as failure:
@@ -283,10 +284,12 @@ def _current_context() -> str:
 
 
 def _condition(item: Mapping[str, Any], kind: str) -> bool:
+    """Return whether an object has a condition of this kind that is true."""
     conditions = item.get("status", {}).get("conditions", [])
     return any(each["type"] == kind and each["status"] == "True" for each in conditions)
 
 
 def _minor(version: Mapping[str, str]) -> int:
+    """Return the minor number of a version of Kubernetes."""
     # Some clouds add a plus sign: "27+".
     return int("".join(digit for digit in version["minor"] if digit.isdigit()))

@@ -34,6 +34,7 @@ def running(workloads: Iterable[Workload], name: str) -> Workload | None:
 
 
 def _workload(item: Mapping[str, Any]) -> Workload:
+    """Return what the checks need of a Deployment, StatefulSet or DaemonSet."""
     status = item.get("status", {})
     if item["kind"] == "DaemonSet":
         wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)

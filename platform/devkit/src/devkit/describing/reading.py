@@ -85,6 +85,7 @@ def _describe(member: Member, service: "Service", ports: Mapping[str, int]) -> S
 
 
 def _grpc(service: "Service") -> GrpcSurface | None:
+    """Return the gRPC contracts that a service serves; None if there are none."""
     from slipway.v1 import LedgerService
 
     contracts = [contract for contract, _ in service.grpc]
@@ -105,6 +106,7 @@ def _methods(contract: "ServiceDescriptor") -> Iterator[GrpcMethod]:
 
 
 def _call(service: "Service", contract: "ServiceDescriptor", ports: Mapping[str, int]) -> Call:
+    """Return a service's call of a contract, with the port of the called service."""
     from chassis.rpc.client import target_name
 
     callee = target_name(contract)

@@ -88,6 +88,7 @@ class Background:
             self._options.on_event(name, what)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run work as a task whose failure is printed."""
         task = asyncio.create_task(work)
         task.add_done_callback(self._tell_of_failure)
         return task
@@ -97,6 +98,7 @@ class Background:
             self.tell("runner", f"{type(error).__name__}: {error}")
 
     async def _keep_state(self) -> None:
+        """Write the state again whenever the process id of a service or server has changed."""
         written = self._pids()
         while True:
             await asyncio.sleep(2 * POLL_SECONDS)
@@ -113,6 +115,7 @@ class Background:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _watch(self, workspace: Workspace, definitions: Sequence[ServiceDefinition]) -> None:
+        """Restart services whose code has changed."""
         # The import is here because watchfiles takes long to load, and only this task needs it.
         from devkit.watch import changed_services
 

@@ -50,6 +50,7 @@ def _process(
     ports: Ports,
     around: Surroundings,
 ) -> ServiceProcess:
+    """Return the process of one replica, with its ports, environment and log file."""
     own_ports = ports[service.name, replica]
     variables = {
         "PYTHONUNBUFFERED": "1",

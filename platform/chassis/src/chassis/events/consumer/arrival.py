@@ -64,7 +64,8 @@ class Arrival:
     def trace(self) -> TraceContext:
         """The span that published the event."""
         if not tracing.enabled and "traceparent" not in self.headers:
-            return TraceContext()  # so that events without a trace cost no search of the headers
+            # Events without a trace must not cost a search of the headers.
+            return TraceContext()
         return trace_of(self.headers)
 
     def to_row(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class FirstPositions:
         new = await find_first_positions(
             self._broker.client, self._stream, subjects, handler, self.stream_was_missing
         )
-        with contextlib.suppress(IntegrityError):  # another replica has written them
+        with contextlib.suppress(IntegrityError):  # Another replica has written them.
             await self._database.transaction(
                 lambda tx: position_rows.insert_new(tx.session, self._stream, new)
             )

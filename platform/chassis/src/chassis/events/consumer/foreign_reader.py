@@ -131,8 +131,6 @@ class ForeignReader:
         """
         return await self.position.lag()
 
-    # --- reading --------------------------------------------------------------------------------
-
     async def _stream_missing(self) -> None:
         """Do nothing: only its producer creates the stream."""
 
@@ -187,7 +185,8 @@ class ForeignReader:
             await self.position.move(positions[subject], end)
             positions[subject] = end
             return
-        arrivals[-1].position = end  # so that it also moves past messages of other types
+        # The position also moves past later messages of other types.
+        arrivals[-1].position = end
         try:
             async for committed in self._committer.commit(arrivals, positions):
                 for arrival in committed:

@@ -27,7 +27,8 @@ def judge(event: Position, position: Position) -> Verdict:
     """Judge an event; `position` is that of the last event of its subject that was processed."""
     set_by_operator = not position.event_id and event.sequence <= position.sequence
     if set_by_operator and event.generation in position.lineage:
-        return _SEEN  # left by an earlier generation, above which an operator moved the position
+        # An operator moved the position past the events of this earlier generation.
+        return _SEEN
     if event.number == position.number + 1 or position.number == ANY:
         continues = not event.generation or event.continues(position)
         return _NEXT if continues else _other_generation(event)

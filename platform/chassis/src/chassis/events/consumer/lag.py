@@ -66,7 +66,7 @@ class Lag:
                 raise LagUnknown(
                     f"stream {self._stream!r} is missing; its producer recreates it"
                 ) from error
-            return 0  # the stream has never existed
+            return 0  # The stream has never existed.
         last = await self._last_events(state, subjects)
         positions = {subject: stored.get(subject, _NOTHING_PROCESSED) for subject in subjects}
         backlogs = backlogs_above(positions, last)

@@ -127,8 +127,6 @@ class Reader:
         """Return the number of events that no member has processed yet. Raises as `Lag.count`."""
         return await self._lag.count(range(LANES))
 
-    # --- reading --------------------------------------------------------------------------------
-
     async def _stream_missing(self) -> None:
         """Remember that the stream was missing, and ask its owner to create it."""
         self._first_positions.stream_was_missing = True

@@ -93,6 +93,7 @@ def bind_all(
 
 
 def _bind(subscription: Subscription, settings: BaseSettings, stub_of: StubOf) -> Handler:
+    """Resolve a handler's parameters; raise DeclarationError if some cannot be."""
     function, type, foreign = subscription.function, subscription.type, subscription.foreign
     name = full_name(function)
     parameters = resolve_parameters(function, _offers(subscription), settings, stub_of)
@@ -133,6 +134,7 @@ def _offers(subscription: Subscription) -> Mapping[Any, str]:
 
 
 def _foreign_problems(foreign: Foreign, type: str) -> Iterator[str]:
+    """Yield what is wrong with a declared foreign stream, subject or type."""
     if not _STREAM.fullmatch(foreign.stream):
         yield f"{foreign.stream!r} is not a valid name of a stream"
     if not _SUBJECT.fullmatch(foreign.subject) or len(foreign.subject) > _LONGEST_SUBJECT:

@@ -34,6 +34,7 @@ def subscribe_broadcasts(broker: Broker, handlers: Mapping[str, list[Handler]]) 
 
 
 async def _call(handler: Handler, message: Msg) -> None:
+    """Decode a message and call its handler; log each failure, since nothing is retried."""
     try:
         received = decode(message.headers, message.data)
         event: Message = from_data(handler.message, received.datacontenttype, received.data)

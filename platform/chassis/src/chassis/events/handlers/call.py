@@ -55,4 +55,5 @@ def call_batch(
 
 
 def _observe(handler: Handler, started: float) -> None:
+    """Record how long a handler ran."""
     metrics.EVENT_HANDLER_SECONDS.labels(handler.type).observe(time.perf_counter() - started)

@@ -61,9 +61,10 @@ def reason_of(error: BaseException) -> str:
 
 
 def _first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, in characters that a database can store."""
     try:
         first = (str(error).splitlines() or [""])[0][:_MAX_CHARACTERS]
-    except Exception:  # even an error whose text fails is the failure of its event
+    except Exception:  # An error class may raise in its __str__.
         return ""
     # PostgreSQL cannot store NUL, and no database can store lone surrogates.
     return first.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")

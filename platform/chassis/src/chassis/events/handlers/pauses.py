@@ -80,7 +80,7 @@ class Pauses:
             self._read_now.clear()
             try:
                 paused = await self._database.read(lambda tx: load(tx.session))
-            except Exception as error:  # an unavailable database is logged elsewhere
+            except Exception as error:  # Readiness reports an unavailable database.
                 _log.debug(
                     "reading paused types failed; keeping the last known ones", error=repr(error)
                 )

@@ -34,6 +34,7 @@ def event_span(type: str, context: EventContext, published: TraceContext) -> Ite
 def _span(
     type: str, context: EventContext, published: TraceContext
 ) -> AbstractContextManager[object]:
+    """Start a span of a handler, as a child of the publisher's."""
     parent = published if published.traceparent else context
     return tracing.start_span(
         f"handle {type}",

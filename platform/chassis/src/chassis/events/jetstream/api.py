@@ -99,6 +99,7 @@ def parse_answer(answer: Msg) -> Any:
 
 
 def _raise_error(error: Mapping[str, Any]) -> NoReturn:
+    """Raise the exception for an error answer of the JetStream API."""
     code, error_code = int(error.get("code", 0)), int(error.get("err_code", 0))
     kind = _KINDS.get(error_code, JetStreamError)
     raise kind(code, error_code, str(error.get("description")))

@@ -123,7 +123,7 @@ class Broker:
             connect_timeout=_CONNECT_SECONDS,
             max_reconnect_attempts=-1,
             reconnect_time_wait=_RECONNECT_SECONDS,  # type: ignore[arg-type] # a float is fine
-            pending_size=0,  # nothing is buffered for a broker that may have been recreated
+            pending_size=0,  # A recreated broker must not receive what was meant for the old one.
             ping_interval=5,
             max_outstanding_pings=2,
             error_cb=failed,

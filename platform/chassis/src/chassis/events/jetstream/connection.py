@@ -33,7 +33,7 @@ async def connection(options: NatsOptions, name: str) -> AsyncIterator[Client]:
         async with asyncio.timeout(None) as block:
 
             async def lost() -> None:
-                with contextlib.suppress(RuntimeError):  # the block has ended already
+                with contextlib.suppress(RuntimeError):  # The block has ended already.
                     block.reschedule(asyncio.get_running_loop().time())
 
             await client.connect(

@@ -73,7 +73,7 @@ class Hindrance:
     ) -> str | None:
         """Return why the block has failed; None if the cause is elsewhere."""
         if not client.is_connected:
-            return None  # the connection is logged elsewhere
+            return None  # The broker logs a lost connection.
         code = getattr(error, "error_code", None)
         if isinstance(error, NoRespondersError) or code in _JETSTREAM_IS_OFF:
             return "JetStream is off, at this broker or for this account"
@@ -84,7 +84,7 @@ class Hindrance:
             holders = await self._describe_holders(client, subjects)
             if holders:
                 return f"not in {self._stream!r}, since {' and '.join(holders)}"
-            return None if gone else str(error)  # its owner has not created it yet
+            return None if gone else str(error)  # The owner may not have created it yet.
         if isinstance(error, JetStreamError):
             return f"the broker refuses: {error}"
         said = str(client.last_error or "")

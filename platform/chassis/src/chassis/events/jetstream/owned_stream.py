@@ -138,6 +138,7 @@ def explain_missing(stream: str, service: str) -> str:
 
 
 def _stream_config(stream: str, types: Sequence[str], settings: EventSettings) -> dict[str, Any]:
+    """Return the configuration with which a service's stream is created."""
     return {
         "name": stream,
         "subjects": [subjects_of(type) for type in types],

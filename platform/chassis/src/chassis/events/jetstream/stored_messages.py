@@ -73,6 +73,7 @@ async def first_stored(
 
 
 async def _get_from_leader(client: Client, stream: str, query: Mapping[str, Any]) -> Stored | None:
+    """Return a stored message, read from the stream's leader; None if there is none."""
     try:
         answer = await api_request(client, f"STREAM.MSG.GET.{stream}", query)
     except JetStreamError as error:
@@ -87,6 +88,7 @@ async def _get_from_leader(client: Client, stream: str, query: Mapping[str, Any]
 
 
 def _parse_headers(block: bytes) -> dict[str, str]:
+    """Parse a block of NATS headers."""
     lines = block.decode(errors="replace").split("\r\n")[1:]
     pairs = (line.split(":", 1) for line in lines if ":" in line)
     return {name: value.strip() for name, value in pairs}

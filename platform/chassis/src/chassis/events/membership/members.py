@@ -148,8 +148,6 @@ class Members:
         if self._broker.client.is_connected and (self.joined.is_set() or self.barred.is_set()):
             await self.announcer.say_goodbye()
 
-    # --- joining --------------------------------------------------------------------------------
-
     async def _on_connected(self) -> None:
         """Join again after each connection: the members may have changed in the meantime."""
         self._group.listen()
@@ -222,8 +220,9 @@ class Members:
         self._recompute()
 
     async def _admit(self) -> None:
-        """Read and publish from now on."""
+        """Allow this member to read and publish, since no other database takes precedence."""
         newly_admitted = self._admittance.admit()
         self._recompute()
         if newly_admitted and self.database:
-            await self._announce()  # because the announcements before say that it has not joined
+            # Earlier announcements say that this member has not joined.
+            await self._announce()

@@ -98,7 +98,7 @@ async def running_members(client: Client, service: str) -> list[RunningMember]:
             async for id, announced, age in announcements
             if age < announced.ttl_seconds
         ]
-    except StreamGone:  # no replica of any service has ever run
+    except StreamGone:  # No replica of any service has ever run.
         return []
 
 

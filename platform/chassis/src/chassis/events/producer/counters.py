@@ -48,7 +48,7 @@ def lock_counters(session: Session) -> Counters:
                         lineage="",
                     )
                 )
-        except IntegrityError:  # another relay has inserted it
+        except IntegrityError:  # Another relay has inserted it.
             pass
         row = session.execute(statement).one()
     return Counters(**{name: row._mapping[name] for name in Counters.__slots__})

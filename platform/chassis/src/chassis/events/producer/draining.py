@@ -65,7 +65,8 @@ class OutboxDrain:
                 sent = (rows[-1].rank, stored[1])
                 _count_published(rows)
             else:
-                self.rank = counters.sent_rank  # the ranks above were revoked
+                # The sender has revoked the ranks of the unsent events.
+                self.rank = counters.sent_rank
             rows, counters = await self._database.transaction(partial(self._advance, sent=sent))
         return counters.rank < self.rank
 
@@ -76,7 +77,9 @@ class OutboxDrain:
         session = tx.session
         counters = lock_counters(session)
         if counters.rank < self.rank:
-            return [], counters  # a backup was restored under this relay
+            # A backup of the database was restored while this relay ran: send nothing before outbox
+            # and stream were compared.
+            return [], counters
         if sent:
             rank, sequence = sent
             record_sent(session, rank, sequence)
@@ -91,5 +94,6 @@ class OutboxDrain:
 
 
 def _count_published(rows: Sequence[NumberedEvent]) -> None:
+    """Add the events to the metric of published events, by type."""
     for type, count in Counter(row.subject.rpartition(".")[0] for row in rows).items():
         metrics.EVENTS_PUBLISHED.labels(type).inc(count)

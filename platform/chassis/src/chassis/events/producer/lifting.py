@@ -57,7 +57,7 @@ class Lifter:
             read = stored.sequence
             rank = rank_of(stored, self._stream)
             if not rank:
-                continue  # a relay did not send it
+                continue  # Another publisher has sent it.
             number = stored.number
             numbers[stored.subject] = max(number, numbers.get(stored.subject, 0))
             event_id = event_headers.header(stored.headers, "ce-id") or ""

@@ -81,6 +81,7 @@ class Recovery:
         return Compared(state, owned.drift, owned.lacks, rank, lifted=True)
 
     async def _verify_or_create_stream(self, client: Client, types: Sequence[str]) -> OwnedStream:
+        """Return the service's stream, which is created only if the settings allow it."""
         settings = self._settings
         if not settings.makes_streams:
             return await look_at_stream(client, self._stream, types, settings)

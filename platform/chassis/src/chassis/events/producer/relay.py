@@ -94,7 +94,7 @@ class Relay:
             while True:
                 try:
                     if not await self._leadership.may_lead():
-                        self.reconciler.hindrance.reason = None  # the leader reports it
+                        self.reconciler.hindrance.reason = None  # The leader reports it.
                         await asyncio.sleep(_STANDBY_SECONDS)
                         continue
                     await self._lead()

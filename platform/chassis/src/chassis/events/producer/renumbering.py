@@ -107,6 +107,7 @@ def _raise_numbers(session: Session, counters: Counters, numbers: Mapping[str, i
 
 
 def _read_numbers(session: Session, names: Set[str]) -> dict[str, int]:
+    """Return the last number of each subject that has one."""
     return {
         row.subject: row.number
         for some in chunks(sorted(names))

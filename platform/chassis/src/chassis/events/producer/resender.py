@@ -51,7 +51,7 @@ class Resender:
         except ValueError as error:
             await self._send_end(message.reply, str(error))
             return
-        except Exception as error:  # the consumer asks again
+        except Exception as error:
             _log.warning(
                 "sending missing events failed; the consumer asks again", error=repr(error)
             )

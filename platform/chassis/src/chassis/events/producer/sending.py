@@ -27,8 +27,8 @@ from chassis.ids import uuid7
 __all__ = ["Sender", "StreamRefuses"]
 
 _log = structlog.get_logger(__name__)
-# Batches that may lose against messages of other publishers before the stream is compared with the
-# outbox.
+# A batch is refused if another publisher stores a message first. After this number of refusals the
+# stream is compared with the outbox.
 _MAX_RACES = 200
 
 
@@ -80,9 +80,9 @@ class Sender:
                     self.size.failed(len(messages))
                     continue
                 if done:
-                    break  # the stored events are recorded first
+                    break  # The stored events are recorded first.
                 if isinstance(error, StreamGone):
-                    raise  # the stream lacks even this one subject
+                    raise  # The stream lacks the subject of this event.
                 if error.error_code not in EVENT_REFUSED:
                     raise StreamRefuses(error.description) from error
                 await self._set_apart(rows[0], counters, error.description)
@@ -125,7 +125,7 @@ class Sender:
         def apart(tx: Transaction) -> Literal["set apart", "lost"] | None:
             session = tx.session
             if lock_counters(session) != counters:
-                return None  # another relay has changed them: the events are read again
+                return None  # Another relay has changed them, so the events are read again.
             if row.rank <= sent_marks.highest(session):
                 # Consumers know its number, so that no other event can have it.
                 record_sent(session, row.rank, counters.sent_sequence)

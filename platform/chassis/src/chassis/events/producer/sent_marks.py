@@ -13,9 +13,10 @@ from chassis.database.tables import sent_marks
 
 __all__ = ["aged_rank", "delete_all", "delete_below", "highest", "mark"]
 
-# Marks within the time for which a stream keeps its events.
+# The maximum age of a stream is divided by this number; one mark is recorded in each part.
 _MARKS_PER_AGE = 500
-_UNLIMITED_SECONDS = 3600.0  # between marks of a stream without a maximum age
+# The time between marks of a stream without a maximum age.
+_UNLIMITED_SECONDS = 3600.0
 
 
 def mark(

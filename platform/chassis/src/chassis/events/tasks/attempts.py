@@ -85,7 +85,7 @@ class Attempts:
         late = True
         try:
             await asyncio.wait({handling}, timeout=self._seconds)
-            await transact.idle.wait()  # the database's time does not count as the handler's
+            await transact.idle.wait()  # Time in the database does not count against the limit.
             if transact.finished:
                 await asyncio.wait({handling}, timeout=_GRACE_SECONDS)
             late = not handling.done()
@@ -107,7 +107,7 @@ class Attempts:
         elif error is not None:
             raise error
         elif transact.lost is not None:
-            raise transact.lost  # the handler has ignored it, but wanted to commit
+            raise transact.lost  # The handler swallowed the error of its commit.
         else:
             await self._database.transaction(lambda tx: claims.finish(tx.session, task))
 
@@ -179,6 +179,6 @@ async def _call_and_return_error(
 
 def _error_of_call(handling: asyncio.Task[BaseException | None]) -> BaseException | None:
     """Return what the handler has raised; None if nothing."""
-    if handling.cancelled():  # before it has begun
+    if handling.cancelled():  # The task was cancelled before the handler began.
         return asyncio.CancelledError()
     return handling.result()

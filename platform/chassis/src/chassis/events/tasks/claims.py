@@ -94,6 +94,7 @@ def _lock_due(session: Session, places: Mapping[str, int], *, alone: bool) -> li
 # Statements are cached because building one costs more than running it.
 @lru_cache(maxsize=512)
 def _select_due(types: tuple[str, ...], alone: bool) -> Any:
+    """Select and lock the due tasks of each type, up to `most_N` of type N."""
     parts = [
         select_unclaimed(type, alone=alone)
         .where(tasks.c.due_at <= bindparam("now", type_=Double))
@@ -105,6 +106,7 @@ def _select_due(types: tuple[str, ...], alone: bool) -> Any:
 
 @lru_cache(maxsize=128)
 def _select_expired(types: tuple[str, ...]) -> Any:
+    """Select and lock tasks whose lease has run out."""
     ended = select_claimed_by_others(types).where(
         tasks.c.leased_until < bindparam("now", type_=Double)
     )

@@ -90,6 +90,7 @@ class RunningTasks:
                 await asyncio.wait(late)
 
     def _on_task_end(self, task: Task) -> None:
+        """Free the task's place for another one of its type."""
         self.places.vacate(task.type)
         self._on_ended()
 
@@ -105,7 +106,7 @@ class RunningTasks:
             outcomes.handled(task)
         except asyncio.CancelledError as error:
             if not is_being_cancelled():
-                await outcomes.failed(task, error)  # the handler has raised it
+                await outcomes.failed(task, error)  # The handler raised it.
                 return
             await outcomes.cancelled(task)
             raise

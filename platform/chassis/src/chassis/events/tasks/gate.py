@@ -48,10 +48,12 @@ class Gate:
         task.add_done_callback(lambda _: self._leave())
 
     def _enter(self) -> None:
+        """Count one more holder that shares the lock."""
         self._sharing += 1
         self._empty.clear()
 
     def _leave(self) -> None:
+        """Count one holder less; after the last, let an exclusive holder enter."""
         self._sharing -= 1
         if not self._sharing:
             self._empty.set()

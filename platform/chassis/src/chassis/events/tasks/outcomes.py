@@ -129,8 +129,6 @@ class Outcomes:
         due_at = time.time() + min(_RETRY_SECONDS, backoff(1, self._settings))
         await self._commit_when_up(lambda tx: claims.release(tx.session, task, due_at=due_at))
 
-    # --- inside ---------------------------------------------------------------------------------
-
     def _all_spent(self, task: Task, tries: int) -> bool:
         """Whether this version and each other running version have made all their tries."""
         most = self._settings.task_tries
@@ -183,7 +181,7 @@ class Outcomes:
             _log.info("task taken over by another member")
         except (DatabaseDown, ConnectionLost, DatabaseAtFault):
             await self._commit_when_up(work)
-        except Exception:  # its lease runs out, and then it runs alone
+        except Exception:
             _log.exception("task outcome not stored; the task runs again after its lease")
 
     async def _commit_when_up(self, work: Callable[[Transaction], None]) -> None:

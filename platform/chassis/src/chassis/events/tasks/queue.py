@@ -95,6 +95,7 @@ def find_due(session: Session, wanted: TaskFilter) -> DueTimes:
 # Statements are cached because building one costs more than running it.
 @lru_cache(maxsize=128)
 def _select_due_times(types: tuple[str, ...], suspects: bool, expired: bool) -> Any:
+    """Select when the first task of each type is due, and when the first lease ends."""
     nothing = literal(None, Double)
     parts = [
         select(
@@ -112,6 +113,7 @@ def _select_due_times(types: tuple[str, ...], suspects: bool, expired: bool) -> 
 
 
 def _select_first_due(type: str, *, alone: bool) -> ScalarSelect[Any]:
+    """Select the due time of a type's first unclaimed task."""
     first = select_unclaimed(type, alone=alone).limit(1)
     return first.with_only_columns(tasks.c.due_at).scalar_subquery()
 

@@ -96,7 +96,7 @@ class TaskRunner:
                         await wait_at_most(self._woken, seconds)
                     failing = False
                 except Exception as error:
-                    if not failing:  # logged once, however long the failure lasts
+                    if not failing:  # A lasting failure is logged once.
                         _log.warning(
                             "claiming tasks failed; retrying",
                             error=repr(error),

@@ -47,7 +47,7 @@ class Unhandled:
         while True:
             try:
                 await self.look()
-            except (DatabaseDown, ConnectionLost) as error:  # readiness reports it as well
+            except (DatabaseDown, ConnectionLost) as error:  # Readiness reports it.
                 _log.debug(
                     "search for unhandled events failed; retrying",
                     error=str(error),
@@ -107,6 +107,7 @@ def old_tasks(session: Session, type: str, stored_before: float) -> Sequence[Tas
 
 
 def _select_old(type: str, alone: bool, stored_before: float) -> Select[Any]:
+    """Select and lock unclaimed tasks of a type that are due and stored since before a time."""
     return (
         select(tasks)
         .where(

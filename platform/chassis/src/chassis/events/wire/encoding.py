@@ -95,6 +95,7 @@ def _check_characters(name: str, value: str) -> None:
 
 
 def _format_time(time: datetime) -> str:
+    """Format a time in UTC as RFC 3339 (CloudEvents `time`)."""
     if time.tzinfo is not UTC:
         if time.tzinfo is None:
             raise ValueError("CloudEvents attribute 'time' has no time zone")
@@ -103,6 +104,7 @@ def _format_time(time: datetime) -> str:
 
 
 def _percent_encode(value: str) -> str:
+    """Encode the characters that a header of the NATS binding must not contain."""
     return _TO_ENCODE.sub(
         lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), value
     )

@@ -58,7 +58,7 @@ def from_data(message_type: type[M], datacontenttype: str, data: bytes) -> M:
         if not text.lstrip().startswith("{") and not _is_well_known(message_type):
             raise ValueError("it is not an object")
         json_format.Parse(text, message, ignore_unknown_fields=True)
-    except Exception as error:  # the parser raises many kinds
+    except Exception as error:  # The parser raises many kinds of errors.
         name = message_type.DESCRIPTOR.full_name
         raise Undecodable(f"the data are not a valid {name} in JSON: {error}") from error
     return message

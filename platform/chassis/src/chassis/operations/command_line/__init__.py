@@ -62,7 +62,7 @@ def main(service: "Service", settings: ServiceSettings, arguments: Namespace) ->
         print(f"{service.name} has no database, so it keeps no events", file=sys.stderr)
         return USAGE
     url = settings.database_url.get_secret_value()
-    if is_sqlite(url) and not database_file(url).exists():  # connecting would create it
+    if is_sqlite(url) and not database_file(url).exists():  # Connecting would create it.
         return _refused(
             f"there is no database at {database_file(url)} (APP_DATABASE_URL): "
             "run the command in the service's folder, or name its database",
@@ -76,6 +76,7 @@ def main(service: "Service", settings: ServiceSettings, arguments: Namespace) ->
 
 
 async def _run(service: "Service", settings: ServiceSettings, arguments: Namespace) -> int:
+    """Run a command against the service's database; print an expected error as a line."""
     operator = Operator(service, settings, arguments)
     try:
         await operator.database.read(
@@ -106,5 +107,6 @@ async def _run(service: "Service", settings: ServiceSettings, arguments: Namespa
 
 
 def _refused(line: str, code: int) -> int:
+    """Print why a command was refused; return its exit code."""
     print(without_credentials(line), file=sys.stderr)
     return code

@@ -54,6 +54,7 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
+    """Add the options that select dead letters."""
     parser.add_argument("--type", help="only this event type: its full name, or its last part")
     parser.add_argument("--reason", help="only reasons that contain this text")
     parser.add_argument("--key", help="only this partition key")
@@ -67,6 +68,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def _filter(arguments: argparse.Namespace, up_to_id: int | None = None) -> DeadLetterFilter:
+    """Return the dead letters that the arguments select."""
     now = time.time()
     older, newer = arguments.older_than, arguments.newer_than
     return DeadLetterFilter(
@@ -81,6 +83,7 @@ def _filter(arguments: argparse.Namespace, up_to_id: int | None = None) -> DeadL
 
 
 async def _list(operator: Operator) -> int:
+    """Print the selected dead letters, and how many more there are."""
     limit = operator.arguments.limit
     chosen = _filter(operator.arguments)
     found, groups = await operator.database.read(
@@ -99,6 +102,7 @@ async def _list(operator: Operator) -> int:
 
 
 async def _show(operator: Operator) -> int:
+    """Print all fields of dead letters."""
     chosen = DeadLetterFilter(ids=operator.arguments.ids)
     limit = len(operator.arguments.ids)
     found = await operator.database.read(
@@ -112,14 +116,17 @@ async def _show(operator: Operator) -> int:
 
 
 async def _redrive(operator: Operator) -> int:
+    """Make tasks of the selected dead letters again."""
     return await _change(operator, redrive_dead_letters)
 
 
 async def _drop(operator: Operator) -> int:
+    """Delete the selected dead letters."""
     return await _change(operator, drop_dead_letters)
 
 
 async def _change(operator: Operator, change: Callable[[Session, DeadLetterFilter], int]) -> int:
+    """Show which dead letters a change affects, and make it if the operator confirms."""
     verb = operator.arguments.verb
     last = await operator.database.read(lambda tx: last_dead_letter(tx.session))
     # The change is limited to the dead letters that exist now, because the operator has not seen
@@ -160,6 +167,7 @@ async def _change(operator: Operator, change: Callable[[Session, DeadLetterFilte
 
 
 def _row(letter: DeadLetter) -> Row:
+    """Return a dead letter as a row of the list."""
     return {
         "id": letter.id,
         "died": moment(letter.died_at),
@@ -172,6 +180,7 @@ def _row(letter: DeadLetter) -> Row:
 
 
 def _all_fields(operator: Operator, letter: DeadLetter) -> Row:
+    """Return a dead letter with its headers and its data."""
     return {
         **_row(letter),
         "source": letter.source,

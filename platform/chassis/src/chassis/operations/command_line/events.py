@@ -67,10 +67,8 @@ def add_verbs(verbs: Verbs) -> None:
     retiring.add_argument("type", metavar="TYPE", help="full name, or its last part")
 
 
-# --- status and lag -----------------------------------------------------------------------------
-
-
 async def _status(operator: Operator) -> int:
+    """Print lag, tasks, dead letters and stopped lanes of each consumed type."""
     rows, last = await _read(operator)
     statuses = type_statuses(
         rows, subject_lags(rows, last), operator.handled_types, operator.foreign_streams
@@ -82,6 +80,7 @@ async def _status(operator: Operator) -> int:
 
 
 async def _lag(operator: Operator) -> int:
+    """Print the subjects that are behind or stopped."""
     rows, last = await _read(operator)
     lags = subject_lags(rows, last)
     if operator.arguments.type:
@@ -122,6 +121,7 @@ async def _last_events(
 
 
 def _status_row(operator: Operator, status: TypeStatus) -> Row:
+    """Return the status of a type as a row."""
     paused = status.paused
     return {
         "stream": status.stream,
@@ -143,6 +143,7 @@ def _status_row(operator: Operator, status: TypeStatus) -> Row:
 
 
 def _lag_row(operator: Operator, lag: SubjectLag) -> Row:
+    """Return the lag of a subject as a row."""
     stop = lag.stopped
     state = "paused" if lag.paused else ""
     if stop is not None:
@@ -157,10 +158,8 @@ def _lag_row(operator: Operator, lag: SubjectLag) -> Row:
     }
 
 
-# --- pausing ------------------------------------------------------------------------------------
-
-
 async def _pause(operator: Operator) -> int:
+    """Pause types if the operator confirms."""
     rows = await operator.database.read(lambda tx: event_rows(tx.session))
     named = find_types(operator, rows, operator.arguments.type)
     types = [type for type in named if type not in rows.paused]
@@ -175,6 +174,7 @@ async def _pause(operator: Operator) -> int:
 
 
 async def _resume(operator: Operator) -> int:
+    """Resume types if the operator confirms."""
     rows = await operator.database.read(lambda tx: event_rows(tx.session))
     named = find_types(operator, rows, operator.arguments.type)
     types = [type for type in named if type in rows.paused]
@@ -197,10 +197,8 @@ def _name_or_count(types: list[str]) -> str:
     return types[0] if len(types) == 1 else f"{len(types)} types"
 
 
-# --- retiring -----------------------------------------------------------------------------------
-
-
 async def _retire(operator: Operator) -> int:
+    """Remove what is stored for a type that no running version handles any more."""
     rows = await operator.database.read(lambda tx: event_rows(tx.session))
     types = find_types(operator, rows, operator.arguments.type)
     if len(types) != 1:
@@ -226,6 +224,7 @@ async def _retire(operator: Operator) -> int:
 
 
 async def _remove_rows(operator: Operator, type: str) -> int:
+    """Make dead letters of a type's tasks, and delete its positions."""
     changed = 0
     while buried := await operator.database.transaction(lambda tx: bury_tasks_of(tx.session, type)):
         changed += buried

@@ -99,8 +99,6 @@ class Operator:
             reason = str(error) or type(error).__name__
             raise Unreachable(f"the broker at {url} cannot be reached: {reason}") from error
 
-    # --- output ---------------------------------------------------------------------------------
-
     def show(self, rows: Sequence[Row]) -> None:
         """Print rows as a table with notes, or as JSON."""
         if self.arguments.json:
@@ -108,7 +106,7 @@ class Operator:
             return
         for text in (table(rows), *notes(rows)):
             if text:
-                print(text, flush=True)  # so that it comes before sentences on stderr
+                print(text, flush=True)  # It must come before sentences on stderr.
 
     def show_details(self, rows: Sequence[Row]) -> None:
         """Print each row as lines of names and values, or all of them as JSON."""
@@ -117,8 +115,6 @@ class Operator:
     def say(self, text: str) -> None:
         """Print a sentence for people to stderr; stdout is for scripts."""
         print(without_credentials(text), file=sys.stderr)
-
-    # --- changes --------------------------------------------------------------------------------
 
     async def carry_out(
         self,
@@ -154,7 +150,7 @@ class Operator:
         try:
             changed = await do()
         except BaseException:
-            if self.changed:  # earlier commits stay in effect
+            if self.changed:  # Earlier commits stay in effect.
                 await self._record(what, self.changed)
             raise
         await self._record(what, changed)
@@ -164,6 +160,7 @@ class Operator:
         return OK
 
     async def _record(self, what: str, changed: int) -> None:
+        """Log a change, and tell the running members of it."""
         verb = f"{self.arguments.noun} {self.arguments.verb}"
         change = OperatorChange(verb, self.who, what, changed)
         change.log()
@@ -196,7 +193,8 @@ def _confirm(arguments: Namespace) -> int | None:
 
 
 def _user() -> str:
+    """Return the name of the user who runs the command, for the records."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container's user has no name
+    except (KeyError, OSError, ImportError):  # A container's user may have no name.
         return str(os.getuid())

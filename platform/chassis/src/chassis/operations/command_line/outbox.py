@@ -46,6 +46,7 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 async def _status(operator: Operator) -> int:
+    """Print how many events the outbox holds, and how far it is sent."""
     if not operator.service.publishes:
         operator.show([])
         operator.say(f"{operator.service.name} publishes no events")
@@ -88,6 +89,7 @@ async def _stream_sequence(operator: Operator) -> int | None:
 
 
 async def _refused(operator: Operator) -> int:
+    """Print the events that the stream has refused."""
     found = await operator.database.read(lambda tx: refused.list_all(tx.session))
     operator.show([_row(event) for event in found])
     if not found:
@@ -96,14 +98,17 @@ async def _refused(operator: Operator) -> int:
 
 
 async def _resend(operator: Operator) -> int:
+    """Send the selected refused events again."""
     return await _change(operator, refused.send_again)
 
 
 async def _drop(operator: Operator) -> int:
+    """Delete the selected refused events."""
     return await _change(operator, refused.drop)
 
 
 async def _change(operator: Operator, change: Callable[[Session, Sequence[int]], int]) -> int:
+    """Show which refused events a change affects, and make it if the operator confirms."""
     arguments = operator.arguments
     if not (arguments.ids or arguments.type or arguments.since or arguments.all):
         raise WrongUsage(
@@ -137,6 +142,7 @@ def _changed(
 
 
 def _row(event: Refused) -> Row:
+    """Return a refused event as a row."""
     return {
         "id": event.id,
         "type": event.type,

@@ -71,6 +71,7 @@ def moment(epoch_seconds: float | None) -> str | None:
 
 
 def _text_of(value: object) -> str:
+    """Return a value as the text of a cell; a list is shown by its length."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -82,6 +83,7 @@ def _text_of(value: object) -> str:
 
 
 def _printable(character: str) -> str:
+    """Return a character that is safe on a terminal, escaped if it is not printable."""
     return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
@@ -90,6 +92,7 @@ def _is_number(value: object) -> bool:
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    """Return a line of the table."""
     padded = [
         cell.rjust(widths[index]) if right[index] else cell.ljust(widths[index])
         for index, cell in enumerate(cells)

@@ -102,11 +102,13 @@ def downgrade() -> None:
 
 
 def _id() -> sa.Column[int]:
+    """Return an `id` column that the database counts up."""
     kind = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     return sa.Column("id", kind, primary_key=True, autoincrement=True)
 
 
 def _event() -> list[sa.Column[Any]]:
+    """Return the columns of an event, which several tables share."""
     names = ("source", "key", "event_id", "type", "subject")
     return [
         *(sa.Column(name, sa.String(255), nullable=False) for name in names),
