@@ -122,7 +122,7 @@ async def plan_start_over(
     async for stored in read_from(client, stream, 1, subject):
         event = position_of(stored.headers, stored.sequence)
         if event.number and _can_begin_with(event, before, from_number):
-            # The search goes on, since the last event with this number has the newest generation.
+            # The search continues, since the last event with this number has the newest generation.
             first = event
             if from_number is None:
                 break

@@ -38,5 +38,5 @@ def _user(name: str, public_key: str, permissions: Permissions) -> str:
 def _allowed(subjects: Iterable[str]) -> str:
     """Return nats-server's list of the allowed subjects."""
     lines = "".join(f"\n          {json.dumps(subject)}" for subject in subjects)
-    # nats-server allows everything if the list is empty.
+    # nats-server allows everything if the list is empty, so an empty one denies everything.
     return f"{{ allow: [{lines}\n        ] }}" if lines else '{ deny: [">"] }'

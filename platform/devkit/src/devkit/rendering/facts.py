@@ -44,6 +44,7 @@ def facts(service: ServiceDescription, lanes: int) -> dict[str, object]:
 
 
 def _shares_lanes(service: ServiceDescription) -> bool:
+    """Return whether replicas share a subscription; each replica gets all broadcast events."""
     return any(each.kind != "broadcast" for each in service.subscribes)
 
 

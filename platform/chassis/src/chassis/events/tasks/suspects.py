@@ -16,7 +16,7 @@ from chassis.events.tasks.task import Task
 __all__ = ["Suspects"]
 
 _GATE_SECONDS = 1.0
-# Delays after which async attempts are cancelled to make room for a suspect.
+# After this number of failed attempts to run a suspect, async attempts are cancelled to make room.
 _PATIENT_DELAYS = 4
 
 Begin = Callable[[Task, AbstractAsyncContextManager[None]], asyncio.Task[None]]
