@@ -116,6 +116,12 @@ def test_forms_that_do_not_fit_are_refused_where_they_are_written() -> None:
         router.broadcast(BookSold)(one)
 
 
+def test_a_broadcast_handler_names_at_least_one_type() -> None:
+    broadcast: Any = EventRouter().broadcast
+    with pytest.raises(TypeError, match="message"):
+        broadcast()
+
+
 def test_each_parameter_is_filled_by_its_annotation_in_any_order() -> None:
     seen: list[object] = []
     router = EventRouter()

@@ -107,7 +107,7 @@ class EventRouter:
 
         return register
 
-    def broadcast(self, *messages: type[Message]) -> Callable[[F], F]:
+    def broadcast(self, message: type[Message], *more: type[Message]) -> Callable[[F], F]:
         """Call the handler for events of these types in every replica: no position, no retry.
 
         Use it to wake a waiting stream or drop a cache entry. Events may be missed, be doubled or
@@ -118,9 +118,9 @@ class EventRouter:
         def register(function: F) -> F:
             if not iscoroutinefunction(function):
                 raise TypeError(f"{function.__name__}: a broadcast handler is an async def")
-            union = reduce(or_, messages) if len(messages) > 1 else None
-            for message in messages:
-                self._add(message, function, "broadcast", "newest", union)
+            union = reduce(or_, more, message) if more else None
+            for each in (message, *more):
+                self._add(each, function, "broadcast", "newest", union)
             return function
 
         return register
