@@ -169,7 +169,7 @@ def release(session: Session, order_id: str) -> bool:
 def _close_reservations(
     session: Session, order_ids: Sequence[str], status: ReservationStatus
 ) -> set[str]:
-    """Close open reservations with a status; return the orders whose were open."""
+    """Set the status of open reservations; return the ids of their orders."""
     closed = (
         update(reservations)
         .where(

@@ -49,7 +49,8 @@ class Pull:
         self._inbox = client.new_inbox()
         self._subscription: Subscription | None = None
         self._deliveries = Deliveries()
-        self._requested = 0  # messages that the server may still deliver
+        # The number of messages that the server may still deliver.
+        self._requested = 0
         self._requests = 0
         self._last_sign_of_life = time.monotonic()
         self._broken = ""

@@ -24,15 +24,20 @@ __all__ = [
     "relay_headers",
 ]
 
-NUMBER = "ce-sequence"  # CloudEvents sequence extension: counts within the subject
+# The CloudEvents sequence extension, which counts within the subject.
+NUMBER = "ce-sequence"
 GENERATION = "slipway-generation"
-LINEAGE = "slipway-lineage"  # earlier generations, the latest first; absent if there are none
+# The earlier generations, the latest first; absent if there are none.
+LINEAGE = "slipway-lineage"
 RANK = "slipway-rank"
-STORED_AT = "slipway-stored-at"  # the sequence at which the stream has to store the event
-COPIED_FROM = "Nats-Stream"  # set by the broker in its answer to a direct get
-_ACKNOWLEDGE = "$JS.ACK."  # prefix of the reply subject of a message that a consumer delivers
+# The sequence at which the stream has to store the event.
+STORED_AT = "slipway-stored-at"
+# The broker sets this header in its answer to a direct get.
+COPIED_FROM = "Nats-Stream"
+# The reply subject of a message that a consumer delivers begins with this prefix.
+_ACKNOWLEDGE = "$JS.ACK."
 _GENERATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_MAX_DIGITS = 18  # so that the number fits into a BIGINT
+_MAX_DIGITS = 18  # Such a number fits into a BIGINT.
 
 
 def number_value(number: int) -> str:
