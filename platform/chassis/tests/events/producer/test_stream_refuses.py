@@ -179,7 +179,7 @@ async def test_an_event_that_was_sent_once_keeps_its_number_when_it_is_refused_l
         ]
         assert numbers == [1, 3, 4]
         assert await refused_events(shop) == []
-        assert [line for line in log if "event that it had lost" in line["event"]]
+        assert [line for line in log if "refused to store a lost event again" in line["event"]]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ __all__ = ["artifacts"]
 _FOLDER = Path("deploy/gitops")
 _CHART = "deploy/helm/service"
 _NAMESPACE = "slipway-production"
-# The component `repository` replaces this by the repository's address.
+# The Kustomize component `repository` replaces this name by the address of the repository.
 _FROM_REPOSITORY = "in-repository.yaml"
 
 

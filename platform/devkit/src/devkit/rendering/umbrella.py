@@ -14,13 +14,13 @@ __all__ = ["artifacts"]
 
 _UMBRELLA = Path("deploy/helm/slipway")
 _SERVICE = Path("deploy/helm/service")
-# The umbrella's values for its broker and its database server.
-_OWN = _UMBRELLA / "values-own.yaml"
+# The hand-written values of the broker and the database server that the umbrella installs.
+_SERVER_VALUES = _UMBRELLA / "values-own.yaml"
 
 
 def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
     """Yield Chart.yaml with a dependency for each service, and values.yaml with their values."""
-    if not platform.services or not (platform.root / _OWN).is_file():
+    if not platform.services or not (platform.root / _SERVER_VALUES).is_file():
         return
     chart = yaml_text("the chart's templates", _chart(platform))
     yield Artifact(_UMBRELLA / "Chart.yaml", chart)
@@ -49,8 +49,8 @@ def _chart(platform: PlatformDescription) -> dict[str, object]:
 
 
 def _values(platform: PlatformDescription) -> str:
-    first = f"# {header(f'{_OWN.name}, and values.yaml of a service')}\n\n"
-    own = (platform.root / _OWN).read_text(encoding="utf-8")
+    first = f"# {header(f'{_SERVER_VALUES.name}, and values.yaml of a service')}\n\n"
+    own = (platform.root / _SERVER_VALUES).read_text(encoding="utf-8")
     services = [_service_values(platform, each) for each in platform.services]
     return "\n".join([first + own, *services])
 

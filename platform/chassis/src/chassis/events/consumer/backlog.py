@@ -85,12 +85,12 @@ def backlogs_above(
         if not event.number:
             backlogs[subject] = Backlog(0, event.sequence, certain=False)
         elif not (event.continues(position) or position.covers(event.generation)):
-            # None of the events that another generation has numbered was processed.
+            # No event that the current generation of the producer numbered was processed.
             backlogs[subject] = Backlog(event.number, event.sequence)
         elif event.number > position.number:
             events = event.number - max(position.number, 0)
             backlogs[subject] = Backlog(events, event.sequence)
         elif judge(event, position).kind == "forked":
-            # At least this event was not processed; how many before it cannot be told.
+            # This event was not processed. The number of unprocessed events before it is unknown.
             backlogs[subject] = Backlog(1, event.sequence)
     return backlogs

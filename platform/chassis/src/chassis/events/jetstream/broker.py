@@ -171,7 +171,9 @@ class Broker:
                 await call()
             except Exception as error:
                 _log.warning(
-                    "work after connecting to the broker failed; retrying", error=str(error)
+                    "step after connecting to the broker failed; retrying",
+                    step=call.__qualname__,
+                    error=str(error),
                 )
 
     async def _on_disconnect(self) -> None:

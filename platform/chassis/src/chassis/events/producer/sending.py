@@ -146,7 +146,7 @@ class Sender:
         if done == "set apart":
             _log.error("stream refused an event; event set apart, later events are sent", **details)
         elif done == "lost":
-            _log.error("stream refused an event that it had lost; the event stays lost", **details)
+            _log.error("stream refused to store a lost event again; it remains missing", **details)
 
 
 def _to_message(

@@ -50,7 +50,8 @@ def _servers(platform: PlatformDescription) -> Artifact:
         for server in ("nats", "postgresql")
     ]
     content = {"deploy": {"helm": {"releases": [release]}}} | profiles(
-        production=[without_helm],  # Production has its own broker and database.
+        # The release is left out because production has its own broker and database.
+        production=[without_helm],
         kustomize=[
             without_helm,
             {"op": "add", "path": "/deploy/kubectl", "value": {}},
