@@ -18,10 +18,12 @@ from forge import Forge
 from reading import has_taken, is_stopped, subject_of_key, taken_ids
 from relaying import STREAM, TYPES, Shop, StreamView
 from shell import Ran, Shell
+from sqlalchemy import delete
 from trade import dead, rows_of_tasks
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
+from chassis.database import tables
 from chassis.events.wire import event_headers
 from chassis.exit_codes import NOTHING, OK
 from chassis.operations.command_line import parse
@@ -35,6 +37,7 @@ WORDS = {
     "shop.inventory.v1.StockReserved.7": SUBJECT,
     "StockReserved": "BookSold",
     "order-1": "book-1",
+    "1251": "2",
 }
 COMMAND = re.compile(r"^    python -m (\w+) (.+)$", re.M)
 
@@ -174,6 +177,10 @@ async def test_lag_grows(nats: NatsServer, url: str, shop: Shop) -> None:
         await night.is_quiet()
 
 
+def delete_position(tx: Transaction) -> None:
+    tx.session.execute(delete(tables.positions).where(tables.positions.c.subject == SUBJECT))
+
+
 async def test_a_lane_is_stopped(nats: NatsServer, url: str, shop_url: str) -> None:
     night = Night("A lane is stopped", **shells(nats, url, shop_url, accountant()))
     books = Node("books", url, nats.url, router=accountant())
@@ -207,6 +214,20 @@ async def test_a_lane_is_stopped(nats: NatsServer, url: str, shop_url: str) -> N
         assert "done: 1" in (await night.types("events start-over")).err
         await has_taken(books, 3)
         assert (await taken_ids(books))[-1] == new.id
+
+        await books.database.transaction(delete_position)
+        last = await forge.publish(sold(0))
+        await is_stopped(books)
+
+        async def is_told_to_give_a_number() -> bool:
+            status = await Shell("books", url, nats.url).run("events", "status")
+            return f"events start-over --from NUMBER {SUBJECT}" in status.out
+
+        await eventually(is_told_to_give_a_number)
+        await night.types("events start-over --from")
+        assert "done: 1" in (await night.types("events start-over --from")).err
+        await has_taken(books, 4)
+        assert (await taken_ids(books))[-1] == last.id
         await night.is_quiet()
     night.is_over()
 
@@ -257,10 +278,10 @@ async def test_a_database_was_restored_from_a_backup(
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-async def test_a_region_of_clocks_is_off(
+async def test_the_clocks_of_hosts_disagree(
     nats: NatsServer, url: str, shop: Shop, hours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    night = Night("A region of clocks is off", **shells(nats, url, shop.url, accountant()))
+    night = Night("The clocks of hosts disagree", **shells(nats, url, shop.url, accountant()))
     async with Node("books", url, nats.url, router=accountant()) as books, Forge(nats.url) as forge:
         shifted = datetime.now(UTC) + timedelta(hours=hours)
         said = {"ce-time": shifted.isoformat().replace("+00:00", "Z")}

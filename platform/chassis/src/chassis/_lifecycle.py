@@ -67,7 +67,7 @@ class Lifecycle:
         self._readiness_watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start from telemetry inward to the parts that accept work.
+        """Start telemetry first and the parts that accept work last.
 
         The service is live at once, and ready when its database is available and its servers
         listen. The start waits for an unavailable database; an unavailable broker only degrades
@@ -161,7 +161,7 @@ class Lifecycle:
             self._on_fatal(RuntimeError(f"readiness is no longer checked: {error!r}"))
 
     async def stop(self) -> None:
-        """Stop from the parts that accept work outward to telemetry, within the grace time.
+        """Stop the parts that accept work first and telemetry last, within the grace time.
 
         A step that is cut short loses nothing: an event whose handler did not finish is handled
         again, and an event that stays in the outbox is sent by the next process.

@@ -260,6 +260,12 @@ async def test_a_deleted_position_is_recreated_from_a_given_number(
                 return any(row["stopped"] for row in rows)
 
             await eventually(is_told)
+            (stopped,) = [
+                stop
+                for row in (await shell.run("events", "status", "--json")).rows
+                for stop in row["stopped"]
+            ]
+            assert stopped["help"].endswith(f" events start-over --from NUMBER {SUBJECT}")
             no = await shell.run("events", "start-over", SUBJECT, "--yes")
             assert no.code == NOTHING
             assert "give --from NUMBER" in no.err

@@ -98,7 +98,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 
 class Invalid(ValueError):
-    """An invalid request for an order. The message is a predicate of `field`: "must be 1 to 9"."""
+    """An invalid request for an order. The message follows the name of `field`: "must be 1"."""
 
     def __init__(self, detail: str, field: str) -> None:
         super().__init__(detail)

@@ -19,8 +19,8 @@ from shop.orders.v1 import PaymentRefundRequested
 
 __all__ = ["Received", "cancel_overdue", "place", "receive"]
 
-# How many overdue orders a statement locks, and how many statements a transaction makes: it is
-# limited because a transaction holds the rows until it ends.
+# A statement locks up to 200 overdue orders, and a transaction runs up to 10 such statements. Both
+# are limited, because a transaction holds the locks until it ends.
 _OVERDUE_BATCH_SIZE = 200
 _OVERDUE_BATCHES = 10
 _STRUCTURED = {"Content-Type": "application/cloudevents+json"}
@@ -57,8 +57,8 @@ def receive(tx: Transaction, *received: Received) -> None:
     """Add events to the histories of their orders, and make the transitions that they trigger.
 
     Raises:
-        Reject: an order does not exist. It never will, because orders publishes the first event
-            about it.
+        Reject: an order does not exist. It never will exist, because this service creates an order
+            before any event about it is published.
     """
     ids = {item.order_id for item in received if domain.is_identifier(item.order_id)}
     orders = tables.lock_orders(tx.session, ids)

@@ -95,7 +95,7 @@ orders = Table(
     Column("currency", String(3), nullable=False),
     Column("placed_at", UtcTime, nullable=False),
     Column("ended_at", UtcTime),
-    # The length of the order's history, which is also the sequence of its last event.
+    # The number of entries in the order's history, `history_length` in Order.
     Column("recorded", Integer, nullable=False),
     UniqueConstraint("customer_id", "idempotency_key", name="orders_idempotency_key"),
     Index("orders_of_customer", "customer_id", "placed_at", "order_id"),
@@ -299,7 +299,8 @@ def apply_changes(session: Session, changes: Sequence[Change]) -> None:
     """Write the changes of locked orders to their rows and histories.
 
     Raises:
-        StaleOrder: a row was changed after it was read, or an order that has ended would end again.
+        StaleOrder: another transaction changed a row after it was read. An order that has ended
+            counts as changed, so that it cannot end again.
     """
     rows = [
         {

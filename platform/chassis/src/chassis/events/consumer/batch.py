@@ -34,7 +34,7 @@ __all__ = [
 
 
 MovePositions = Callable[[Session, Sequence[Arrival], Mapping[str, Position]], Sequence[Arrival]]
-"""Moves the given positions past these arrivals, and returns the arrivals that are new."""
+"""Moves positions past these arrivals, and returns those that were not processed before."""
 
 
 class HandlerFailed(Exception):
@@ -142,7 +142,7 @@ def store_failed(
 def move_positions(
     session: Session, arrivals: Sequence[Arrival], positions: Mapping[str, Position]
 ) -> Sequence[Arrival]:
-    """Move the positions of numbered subjects past these events, all of which are new then.
+    """Move the positions of numbered subjects past these events, and return all of them as new.
 
     Raises:
         PositionMoved: another member has processed some of them.

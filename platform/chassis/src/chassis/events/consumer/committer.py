@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 class Committer:
     """Commits the events of one stream.
 
-    `move` and `load` move and load the positions of a stream whose events have no numbers.
+    `move` and `load` move and load the positions; by default those of numbered events.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Committer:
             return
         self._lost_connection.clear()
         stored = await self._database.read(lambda tx: self._load(tx.session))
-        # Otherwise the commit took effect before the connection was lost.
+        # If the position has moved, the commit took effect before the connection was lost.
         if stored[arrival.position_subject] == positions[arrival.position_subject]:
             await self._store_failed(arrival, positions, error)
 

@@ -58,7 +58,7 @@ class HeldLanes:
     async def mark(self) -> None:
         """Mark the lanes to read, and unmark all others.
 
-        A lane that another living member still holds is waited for, for at most two TTLs.
+        Wait at most two TTLs for a lane that another living member still holds.
         """
         wanted = self._wanted()
         ttl = self._members.ttl_seconds

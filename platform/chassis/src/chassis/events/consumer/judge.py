@@ -24,7 +24,11 @@ _NEXT, _SEEN, _GAP = Verdict("next"), Verdict("seen"), Verdict("gap")
 
 
 def judge(event: Position, position: Position) -> Verdict:
-    """Judge an event; `position` is that of the last event of its subject that was processed."""
+    """Judge an event by its own position in the stream and the stored `position` of its subject.
+
+    The stored position is that of the last event of the subject that was processed, or one that an
+    operator has set; an operator's has no event id.
+    """
     set_by_operator = not position.event_id and event.sequence <= position.sequence
     if set_by_operator and event.generation in position.lineage:
         # An operator moved the position past the events of this earlier generation.
@@ -47,7 +51,7 @@ def judge(event: Position, position: Position) -> Verdict:
 
 
 def _other_generation(event: Position) -> Verdict:
-    """Return the verdict on an event whose number another generation has counted."""
+    """Return the verdict on an event of a generation whose numbers the position cannot judge."""
     return Verdict(
         "forked",
         f"the producer's numbers started over: number {event.number} is of generation "

@@ -18,7 +18,7 @@ class OneByOne:
         self._until_sequence = 0
 
     def connection_lost(self, arrivals: Sequence[Arrival]) -> None:
-        """Let these events, the last of which is the highest, run one by one from now on."""
+        """Let these events, which are in stream order, run one by one from now on."""
         self._until_sequence = arrivals[-1].position.sequence
 
     def stream_ends_at(self, sequence: int) -> None:

@@ -8,8 +8,8 @@ from chassis.events.wire import event_headers
 __all__ = ["ANY", "Position", "PositionMoved", "position_of"]
 
 ANY = -1
-"""The number of a position whose subject had events that the stream no longer holds: whichever
-event arrives first is the next one."""
+"""The number of a position before a subject's first event, if the stream may lack the subject's
+oldest events: an event with any number is the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Position:
         return generation in ("", self.generation, *self.lineage)
 
     def continues(self, previous: "Position") -> bool:
-        """Return whether this number is counted on from that of the previous position."""
+        """Return whether this number and that of the previous position are of one counting."""
         return previous.number == ANY or not previous.generation or self.covers(previous.generation)
 
 

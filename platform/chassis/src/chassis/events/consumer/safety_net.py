@@ -19,15 +19,15 @@ class SafetyNet:
         self._delivered = False
 
     def note_delivery(self, sequence: int) -> None:
-        """Note that the consumer has delivered messages, events up to this stream sequence.
+        """Note a delivery by the consumer.
 
-        The sequence is 0 if none of the messages was an event.
+        `sequence` is that of the last event among the messages, 0 if none of them was an event.
         """
         self._delivered = True
         self._read_to = sequence or self._read_to
 
     def has_caught_up(self, state: StreamState) -> bool:
-        """Return whether nothing was left to deliver when the stream was in this state before."""
+        """Return whether the last check found nothing to deliver and the stream has not changed."""
         return state == self._caught_up_at
 
     def find_missed(

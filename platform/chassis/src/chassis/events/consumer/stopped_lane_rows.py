@@ -17,7 +17,7 @@ __all__ = ["StoppedLane", "differ", "load", "write"]
 class StoppedLane:
     """A lane of a stream that is stopped at a subject, why, and since when (epoch seconds).
 
-    `verb` is the verb of `events` by which an operator can continue it.
+    `verb` is the verb of `events`, with its options, by which an operator can continue it.
     """
 
     stream: str

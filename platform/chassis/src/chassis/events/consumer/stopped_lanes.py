@@ -36,8 +36,13 @@ class Stop:
 
     @property
     def verb(self) -> str:
-        """The verb of `events <verb> <subject>` by which an operator can continue the lane."""
-        return "skip" if self.missing else "start-over"
+        """The verb, with its options, of `events <verb> <subject>`, which continues the lane.
+
+        An operator replaces NUMBER by the number to continue with, which the deleted position knew.
+        """
+        if self.missing:
+            return "skip"
+        return "start-over" if self.position else "start-over --from NUMBER"
 
 
 class StoppedLanes:

@@ -30,7 +30,10 @@ class Suspicions:
         self._by_lane.update({lane: by_member[member] for lane, member in lanes.items()})
 
     def end_at(self, sequence: int) -> None:
-        """Limit new suspicions to this end of the stream: later events were in no member's hand."""
+        """Limit suspicions that have no limit yet to this end of the stream.
+
+        No vanished member can have handled events that are stored after it vanished.
+        """
         for suspicion in self._by_lane.values():
             suspicion.up_to_sequence = suspicion.up_to_sequence or sequence
 
@@ -48,7 +51,7 @@ class Suspicions:
                 marked[id(suspicion)] += 1
 
     def note_processed(self, arrival: Arrival) -> None:
-        """Count down after a suspect arrival; another one shows that its lane has no more."""
+        """Count a suspect arrival down; after another arrival, end the suspicion of its lane."""
         if not arrival.suspect:
             self._by_lane.pop(arrival.lane, None)
         elif suspicion := self._by_lane.get(arrival.lane):
