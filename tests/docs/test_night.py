@@ -65,7 +65,7 @@ class Night:
         async def holds() -> bool:
             return (await self._shells[service].run("events", "lag")).code == NOTHING
 
-        await eventually(holds, 60)
+        await eventually(holds)
 
     def is_over(self) -> None:
         assert self._left == []
@@ -242,7 +242,7 @@ async def test_the_broker_lost_its_disk(nats: NatsServer, url: str, shop: Shop) 
         nats.erase()
         nats.start()
         await shop.sell(range(20))
-        await shop.sent(60)
+        await shop.sent()
         status = await night.types("outbox status")
         assert re.search(r"^bookstore +0 ", status.out, re.M)
         await has_taken(books, 40)

@@ -127,7 +127,7 @@ async def relaying(
             return costs.committed("SELECT slipway_relay")[-1:] == [LOOKING]
 
         shop.wake()
-        await eventually(has_looked, 60)
+        await eventually(has_looked)
         await shop.sell(range(100))
         await relayed(shop)
         costs.forget()
@@ -142,7 +142,7 @@ async def relayed(shop: Shop) -> None:
     async def all_sent() -> bool:
         return await shop.unsent() == 0
 
-    await eventually(all_sent, 60)
+    await eventually(all_sent)
 
 
 async def test_a_batch_is_relayed_in_two_commits_and_one_request_to_the_broker(
@@ -228,7 +228,7 @@ async def taking(
             async def waits() -> int:
                 return (await books.path.ledger()).tasks
 
-            await eventually(written, 60)
+            await eventually(written)
     return costs
 
 
@@ -299,7 +299,7 @@ async def test_each_look_of_an_idle_service_is_a_read_of_one_statement(
         async def looked_often() -> bool:
             return all(len(waits) > before[name] + 20 for name, waits in looks.items())
 
-        await eventually(looked_often, 60)
+        await eventually(looked_often)
         looked = {name: len(waits) - before[name] for name, waits in looks.items()}
         # The first read may have begun before it was counted.
         read = [kinds(transaction) for transaction in reads.rolled_back][1:]

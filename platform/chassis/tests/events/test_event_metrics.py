@@ -48,7 +48,7 @@ async def become(**values: float | None) -> None:
         assert told() == expected
         return True
 
-    await eventually(holds, 60)
+    await eventually(holds)
 
 
 async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_gauges(
@@ -87,7 +87,7 @@ async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_gaug
         async def waits() -> bool:
             return oldest() > 0
 
-        await eventually(waits, 60)
+        await eventually(waits)
         assert oldest() <= time.time() - since
         # A gauge that cannot be measured has no sample: neither 0 nor its last value.
         await become(lag=None, lanes=None, tasks=1, dead_letters=1)
@@ -97,7 +97,7 @@ async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_gaug
         async def sent() -> bool:
             return oldest() == 0
 
-        await eventually(sent, 60)
+        await eventually(sent)
 
 
 async def test_a_gauge_that_cannot_be_measured_has_no_sample_and_keeps_its_time(

@@ -36,7 +36,7 @@ async def test_in_production_a_service_is_degraded_until_a_release_creates_its_s
             named = missing_streams.items() <= states.items()
             return bool(named and answer["status"] == "degraded")
 
-        await eventually(names_both, 60)
+        await eventually(names_both)
 
         missing = await asyncio.to_thread(bookstore.command, "broker", "apply", "--check")
         assert (missing.returncode, missing.stderr) == (1, "")

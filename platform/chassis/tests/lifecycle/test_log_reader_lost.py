@@ -55,7 +55,7 @@ async def test_events_continue_and_the_outbox_is_sent_at_the_end(
         async def are() -> bool:
             return len(await view.messages()) == events
 
-        await eventually(are, 60)
+        await eventually(are)
 
     with bookstore:
         try:

@@ -110,7 +110,7 @@ class Shop:
     async def unsent(self) -> int:
         return await self.database.read(lambda tx: outbox.unsent_count(tx.session))
 
-    async def sent(self, seconds: float = 20) -> None:
+    async def sent(self, seconds: float = 60) -> None:
         """Wait until the outbox is empty."""
 
         async def is_sent() -> bool:

@@ -81,7 +81,7 @@ async def trading(
         yield shop, books
 
 
-async def settled(*nodes: Node, seconds: float = 20) -> None:
+async def settled(*nodes: Node, seconds: float = 60) -> None:
     """Wait until all nodes are settled, one after the other.
 
     Name those that publish first: events that are not in the stream yet do not count as lag.

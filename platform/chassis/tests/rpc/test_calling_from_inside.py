@@ -68,11 +68,11 @@ async def test_an_unavailable_called_service_delays_an_event_without_using_up_tr
             (task,) = await desk.rows()
             return task.attempt >= 2 and bool(task.reason)
 
-        await eventually(asked_twice, 60)
+        await eventually(asked_twice)
         (task,) = await desk.rows()
         assert (task.tries, task.reason) == (0, "Unavailable: bookstore is unavailable")
         await rpc.start(Clock, port=server.port)
-        await eventually(desk.is_empty, 60)
+        await eventually(desk.is_empty)
     assert await desk.written() == [event.id]
     assert await desk.dead() == []
 

@@ -147,7 +147,7 @@ async def test_both_sides_use_renewed_files_for_their_next_connections(
         await books.GetBook(GetBookRequest())
         return True
 
-    await eventually(is_called, 60)
+    await eventually(is_called)
     await clients.close()
 
 

@@ -50,7 +50,7 @@ class Shop:
                 stored = (await stream_state(client, "bookstore")).messages == self._sold
                 return stored and self.node.path.broker_connected()
 
-        await eventually(is_stored, 60)
+        await eventually(is_stored)
 
 
 def tls(pair: Pair, ca: Path | None = None, more: str = "") -> str:
@@ -121,7 +121,7 @@ async def refusal(url: str, folder: Path, **settings: Any) -> str:
 
     with structlog.testing.capture_logs() as lines:
         async with shop_at(url, folder, **settings) as shop:
-            await eventually(is_logged, 60)
+            await eventually(is_logged)
             assert not shop.node.path.broker_connected()
     assert not any("s3cret" in str(line) for line in lines)
     return errors[0]

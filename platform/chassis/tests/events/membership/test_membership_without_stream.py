@@ -76,7 +76,7 @@ async def test_in_a_cluster_that_stream_is_replicated_and_survives_a_server(
             await StreamView(servers[0].url).api("INFO")
             return True
 
-        await eventually(has_a_leader, 60)
+        await eventually(has_a_leader)
         async with bystander_with_three_replicas(servers[0].url, "first") as first:
             info = await StreamView(servers[0].url).api("STREAM.INFO.slipway-members")
             assert info["config"]["num_replicas"] == 3
@@ -100,7 +100,7 @@ async def bystander_with_three_replicas(nats_url: str, name: str) -> AsyncIterat
         return members.joined.is_set()
 
     try:
-        await eventually(joined, 60)
+        await eventually(joined)
         yield members
     finally:
         await end(tasks)

@@ -33,7 +33,7 @@ async def test_nothing_is_lost_doubled_or_out_of_order(
                     await shop.sell(range(sold, sold + 10))
                 return await holds()
 
-            await eventually(selling, 60)
+            await eventually(selling)
 
         async def all_take() -> bool:
             return {e.member for e in await looks.journal()} >= running.keys()
@@ -60,5 +60,5 @@ async def test_nothing_is_lost_doubled_or_out_of_order(
         async def all_taken() -> bool:
             return len(await looks.journal()) >= len(shop.published)
 
-        await eventually(all_taken, 60)
+        await eventually(all_taken)
         assert in_order(await taken_ids(looks), shop.published)

@@ -71,7 +71,7 @@ async def reconciled(relay: Relay) -> None:
     async def is_compared() -> bool:
         return relay.reconciler.compared_at > before
 
-    await eventually(is_compared, 10)
+    await eventually(is_compared)
 
 
 def hold_rounds(relay: Relay) -> tuple[asyncio.Event, asyncio.Event]:

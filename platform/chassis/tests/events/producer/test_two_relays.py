@@ -35,7 +35,7 @@ async def test_two_relays_at_once_number_and_publish_each_event_once(
             published += await one.sell(range(start, start + 20))
             one.wake()
             other.wake()
-        await one.sent(40)
+        await one.sent()
         stream = StreamView(nats.url)
         assert await stream.ranks() == list(range(1, 601))
         assert in_order(await stream.ids(), published)

@@ -94,7 +94,7 @@ async def all_written(desk: Desk, shop: Node, contexts: list[EventContext]) -> N
     async def done() -> bool:
         return len(await desk.written()) >= len(contexts) and await desk.is_empty()
 
-    await eventually(done, 60)
+    await eventually(done)
     ids = await desk.written()
     assert sorted(ids) == sorted(context.id for context in contexts)
     for key in {context.partition_key for context in contexts}:
@@ -117,7 +117,7 @@ async def test_an_event_that_ends_its_process_is_a_dead_letter_and_others_take_e
             async def buried() -> bool:
                 return len(await desk.dead()) == 1
 
-            await eventually(buried, 60)
+            await eventually(buried)
             killer = contexts.pop(KILLER)
             (letter,) = await desk.dead()
             assert (letter.event_id, letter.tries) == (killer.id, TRIES)

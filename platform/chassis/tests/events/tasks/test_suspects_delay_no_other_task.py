@@ -41,7 +41,7 @@ class Outside:
 
 async def all_done(desk: Desk, contexts: list[EventContext]) -> None:
     """Wait until each event has taken effect once, without a failure."""
-    await eventually(desk.is_empty, 60)
+    await eventually(desk.is_empty)
     assert sorted(await desk.written()) == sorted(context.id for context in contexts)
     assert await desk.dead() == []
 
@@ -71,7 +71,7 @@ async def test_an_async_handler_that_hangs_stops_neither_lanes_nor_suspects(
         async def the_rest_is_done() -> bool:
             return len(await desk.written()) == 21
 
-        await eventually(the_rest_is_done, 60)
+        await eventually(the_rest_is_done)
         # The tries of a task that runs alone include its running attempt.
         assert all(row.tries <= int(alone) for row in await desk.rows())
         outside.answers.set()
@@ -93,7 +93,7 @@ async def test_hanging_tasks_in_all_places_keep_no_suspect_waiting(desk: Desk) -
         async def suspect_is_done() -> bool:
             return len(await desk.written()) == 1
 
-        await eventually(suspect_is_done, 60)
+        await eventually(suspect_is_done)
         outside.answers.set()
         await all_done(desk, contexts)
 

@@ -79,7 +79,7 @@ async def test_an_outage_longer_than_the_lease_makes_no_running_task_a_suspect(
         async def other_is_done() -> bool:
             return len(await desk.written()) == 1
 
-        await eventually(other_is_done, 60)
+        await eventually(other_is_done)
 
         async def renewed() -> bool:
             return all(row.leased_until > time.time() for row in await desk.rows())
@@ -87,7 +87,7 @@ async def test_an_outage_longer_than_the_lease_makes_no_running_task_a_suspect(
         await eventually(renewed, 30)
         assert {(row.alone, row.tries, row.attempt) for row in await desk.rows()} == {(False, 0, 1)}
         held.may_end.set()
-        await eventually(desk.is_empty, 60)
+        await eventually(desk.is_empty)
     assert set(held.calls.values()) == {1}
     assert sorted(await desk.written()) == sorted(context.id for context in contexts)
     assert await desk.dead() == []
@@ -136,7 +136,7 @@ async def test_events_that_always_end_their_connection_run_out_of_tries(desk: De
         async def all_dead() -> bool:
             return len(await desk.dead()) == 6
 
-        await eventually(all_dead, 60)
+        await eventually(all_dead)
     assert {letter.tries for letter in await desk.dead()} == {2}
     # The first lost connection of each try counts as the database's fault.
     assert {context.id: 4 for context in contexts} == calls
