@@ -255,12 +255,12 @@ def slipway(root: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     paths = ("devkit/src", "chassis/src", "localservers/src", "chassis/tests/contracts")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        # There is no other variable, because derived files must depend on the code only.
-        return run_module(
-            "devkit",
-            *arguments,
-            environment={"PYTHONPATH": os.pathsep.join(str(platform / path) for path in paths)},
-            folder=root,
-        )
+        # There are no other variables, because derived files must depend on the code only. Bytecode
+        # would hide a change that a test makes within the same second, if the size stays the same.
+        environment = {
+            "PYTHONPATH": os.pathsep.join(str(platform / path) for path in paths),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        return run_module("devkit", *arguments, environment=environment, folder=root)
 
     return run

@@ -112,6 +112,8 @@ def _run(
     )
     os.environ.clear()
     os.environ.update(environment)
+    # The interpreter reads this variable only when it starts.
+    sys.dont_write_bytecode = bool(environment.get("PYTHONDONTWRITEBYTECODE"))
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     if folder is not None:
         os.chdir(folder)
