@@ -13,7 +13,7 @@ from chassis.events.tasks.leases import Leases
 from chassis.events.tasks.places import Places
 from chassis.events.wire.contracts import event_type
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.dialect]
 
 TYPES = [event_type(BookSold), event_type(BookReturned)]
 

@@ -16,7 +16,9 @@ from sqlalchemy import (
     Select,
     String,
     bindparam,
+    cast,
     literal,
+    null,
     select,
     union_all,
 )
@@ -96,7 +98,8 @@ def find_due(session: Session, wanted: TaskFilter) -> DueTimes:
 @lru_cache(maxsize=128)
 def _select_due_times(types: tuple[str, ...], suspects: bool, expired: bool) -> Any:
     """Select when the first task of each type is due, and when the first lease ends."""
-    nothing = literal(None, Double)
+    # Without the cast PostgreSQL takes a column that is NULL in every part for text.
+    nothing = cast(null(), Double)
     parts = [
         select(
             literal(type, String).label("type"),
