@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from locks import is_blocked, next_begin
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
-from chassis.database import DatabaseDown
+from chassis.database import Database, DatabaseDown
 from chassis.events.tasks import claims, dead_letter_rows, queue
 from chassis.events.tasks.gate import Gate
 from chassis.events.tasks.queue import DueTimes, TaskFilter
@@ -336,6 +337,34 @@ async def test_a_claimed_task_that_has_not_begun_is_released_at_the_stop(desk: D
         await one.stop(0.05)
         (row,) = await desk.rows()
         assert (row.owner, row.alone) == (None, False)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_a_task_whose_claim_is_in_flight_at_the_stop_is_released_and_costs_no_try(
+    desk: Desk, alone: bool
+) -> None:
+    """The claim is committed before the member knows of it."""
+    await desk.store(BookSold(book_id="a"), alone=alone)
+    database = desk.connect()
+    held = Held()
+    committed, may_return = asyncio.Event(), asyncio.Event()
+
+    async def return_late(work: Callable[[Transaction], Any], *, urgent: bool = False) -> Any:
+        result = await Database.transaction(database, work, urgent=urgent)
+        if not committed.is_set() and (await desk.rows())[0].owner == "one":
+            committed.set()
+            await may_return.wait()
+        return result
+
+    database.transaction = return_late  # type: ignore[method-assign]
+    async with desk.member("one", held.router, PATIENT, database=database) as one:
+        await asyncio.wait_for(committed.wait(), 60)
+        stopping = asyncio.create_task(one.stop(0.05))
+        await asyncio.sleep(0.1)  # The stop would have ended, had it not waited for the claim.
+        may_return.set()
+        await stopping
+        (row,) = await desk.rows()
+        assert (row.owner, row.tries) == (None, 0)
 
 
 async def test_a_stop_waits_for_a_task_that_runs_alone(desk: Desk) -> None:

@@ -30,6 +30,8 @@ class RunningTasks:
     """The tasks that a member runs at the moment.
 
     `stopped` is set when the member stops. `on_ended` is called whenever a task has ended.
+    `claiming` is held from the begin of a claim until its tasks run, so that a stop knows of
+    each claimed task and releases it.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class RunningTasks:
         self._attempts = Attempts(database, handlers, settings)
         self._outcomes = Outcomes(database, handlers, settings, versions_of, stopped)
         self._running: set[asyncio.Task[Any]] = set()
+        self.claiming = asyncio.Lock()
         self.async_attempts: set[asyncio.Task[None]] = set()
         """The running attempts of `async def` handlers."""
         self.leases = Leases(database, settings.task_lease_seconds)
@@ -81,8 +84,13 @@ class RunningTasks:
             await asyncio.wait(self._running)
 
     async def stop(self, seconds: float) -> None:
-        """Wait for at most `seconds`, then cancel what still runs and release its tasks."""
-        if self._running:
+        """Wait for at most `seconds`, then cancel what still runs and release its tasks.
+
+        A claim that has begun is waited for, because it may have been committed already.
+        """
+        async with self.claiming:
+            if not self._running:
+                return
             _, late = await asyncio.wait(self._running, timeout=seconds)
             for task in late:
                 task.cancel()

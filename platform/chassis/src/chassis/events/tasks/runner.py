@@ -66,6 +66,7 @@ class TaskRunner:
             version=version,
             begin=self.running.begin,
             async_attempts=self.running.async_attempts,
+            claiming=self.running.claiming,
             stopped=self._stopped,
         )
         self._unhandled = Unhandled(
@@ -126,9 +127,12 @@ class TaskRunner:
     async def _start_due(self) -> bool:
         """Start the due tasks that have a place; return whether anything was claimed or freed."""
         suspects = self.claimer.due_suspects()
-        claimed, freed = await self.claimer.claim()
-        for task in claimed:
-            self.running.begin(task, self._gate.shared())
+        async with self.running.claiming:
+            if self._stopped.is_set():
+                return False
+            claimed, freed = await self.claimer.claim()
+            for task in claimed:
+                self.running.begin(task, self._gate.shared())
         ran = await self._run_suspects(suspects)
         return bool(claimed or freed) or ran
 

@@ -38,6 +38,7 @@ class Suspects:
         version: str,
         begin: Begin,
         async_attempts: Collection[asyncio.Task[None]],
+        claiming: asyncio.Lock,
         stopped: asyncio.Event,
     ) -> None:
         self._database = database
@@ -47,6 +48,7 @@ class Suspects:
         self._version = version
         self._begin = begin
         self._async_attempts = async_attempts
+        self._claiming = claiming
         self._stopped = stopped
         self._delays = 0
         self._rest_until = 0.0
@@ -84,22 +86,27 @@ class Suspects:
         lease = self._settings.task_lease_seconds
         until = time.monotonic() + lease
         while (seconds := until - time.monotonic()) > 0 and not self._stopped.is_set():
-            task = await self._database.transaction(
-                lambda tx: claims.claim_suspect(
-                    tx.session,
-                    owner=self._member,
-                    types=types,
-                    lease_seconds=lease,
-                    version=self._version,
-                )
-            )
-            if task is None:
+            running = await self._claim_and_begin(types)
+            if running is None:
                 break
             ran = True
-            running = self._begin(task, nullcontext())
             await asyncio.wait({running}, timeout=seconds)
             if not running.done():
                 # Other work resumes. If the process ends by this task it still counts as a try.
                 self._gate.share_until_done(running)
                 break
         return ran
+
+    async def _claim_and_begin(self, types: list[str]) -> asyncio.Task[None] | None:
+        """Claim a suspect and start its attempt; return None if none is due."""
+        async with self._claiming:
+            task = await self._database.transaction(
+                lambda tx: claims.claim_suspect(
+                    tx.session,
+                    owner=self._member,
+                    types=types,
+                    lease_seconds=self._settings.task_lease_seconds,
+                    version=self._version,
+                )
+            )
+            return None if task is None else self._begin(task, nullcontext())
