@@ -5,10 +5,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from devkit.errors import DevkitError
+from devkit.fork_server import ForkedProcess, start_forked
 from devkit.readiness import is_ready
 from devkit.replica import Replica
 from localservers.process import ChildProcess
@@ -27,20 +28,23 @@ _MOST_DEATHS_WHILE_WAITING = 3
 class ServiceProcess(Replica):
     """A replica run by `python -m <package>`, as in production.
 
-    On Linux the kernel kills it when the runner ends, however the runner ends.
+    Where that is possible it is forked from a process that has imported the libraries. On Linux
+    the kernel kills it when the runner ends, however the runner ends.
 
     Attributes:
         supervised: whether the runner starts it again when it dies.
+        start_forked: starts it as a fork, or returns None where that is not possible.
         wanted: whether it should run: True from `start` to `terminate`.
         restarts: how many times the runner has started it again.
         started_at: the time of the last start, by the monotonic clock.
     """
 
     supervised: bool = False
+    start_forked: Callable[[Replica], ForkedProcess | None] = start_forked
     wanted: bool = field(default=False, init=False)
     restarts: int = field(default=0, init=False)
     started_at: float = field(default=0.0, init=False)
-    _child: ChildProcess | None = field(default=None, init=False)
+    _child: ChildProcess | ForkedProcess | None = field(default=None, init=False)
 
     @property
     def pid(self) -> int:
@@ -65,12 +69,7 @@ class ServiceProcess(Replica):
         self.wanted = True
         self.environment |= environment or {}
         if not self.running:
-            self._child = ChildProcess(
-                [sys.executable, "-m", self.package],
-                log=self.log,
-                cwd=self.folder,
-                environment=os.environ | self.environment,
-            )
+            self._child = self.start_forked(self) or self._start_alone()
             self.started_at = time.monotonic()
 
     def kill(self) -> None:
@@ -140,7 +139,16 @@ class ServiceProcess(Replica):
     def _will_be_restarted(self) -> bool:
         return self.wanted and self.supervised and self.exit_code not in HOPELESS
 
-    def _started(self) -> ChildProcess:
+    def _start_alone(self) -> ChildProcess:
+        """Start a process that imports everything itself."""
+        return ChildProcess(
+            [sys.executable, "-m", self.package],
+            log=self.log,
+            cwd=self.folder,
+            environment=os.environ | self.environment,
+        )
+
+    def _started(self) -> ChildProcess | ForkedProcess:
         if self._child is None:
             raise DevkitError(f"{self.name} was never started")
         return self._child

@@ -55,6 +55,7 @@ class ChildProcess:
         cwd: the working directory.
         user: the uid and gid to run as, by default those of this process.
         environment: its variables, by default those of this process.
+        inherits: descriptors of this process that it has too, under the same numbers.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class ChildProcess:
         cwd: Path,
         user: tuple[int, int] | None = None,
         environment: Mapping[str, str] | None = None,
+        inherits: Sequence[int] = (),
     ) -> None:
         self._log = log
         self._log_starts_at = log.stat().st_size if log.exists() else 0
@@ -78,6 +80,7 @@ class ChildProcess:
                     cwd=cwd,
                     env=dict(environment) if environment is not None else None,
                     start_new_session=True,
+                    pass_fds=inherits,
                 )
             )
         if sys.platform != "linux":

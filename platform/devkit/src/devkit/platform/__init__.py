@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from devkit import fork_server
 from devkit.errors import DevkitError
 from devkit.log_tail import set_logs_aside
 from devkit.platform.background import Background
@@ -137,6 +138,7 @@ class Platform:
 
     async def _start(self) -> None:
         prepare_data_folder(self.data)
+        fork_server.prepare()
         options, servers = self.options, self._servers
         definitions = await asyncio.to_thread(read_services, self.workspace)
         check_options(options, definitions)

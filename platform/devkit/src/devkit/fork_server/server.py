@@ -1,0 +1,162 @@
+"""The fork server's process: it has imported the libraries of a service, and forks services.
+
+It has one thread and opens nothing but its control connection, so that a child process starts
+like a new one.
+"""
+
+import ctypes
+import gc
+import importlib
+import io
+import os
+import runpy
+import signal
+import socket
+import sys
+from importlib.util import find_spec
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import NoReturn
+
+from devkit.fork_server.messages import Ended, Program, Signal, Stale, Started
+
+__all__ = ["main"]
+
+# The libraries that a service imports until it is ready. None of them starts a thread, or reads a
+# variable of the environment that the runner gives to a service.
+_LIBRARIES = (
+    "chassis._commands",
+    "chassis._lifecycle",
+    "chassis._process",
+    "chassis.paging",
+    "chassis.service",
+    "alembic.command",
+    "alembic.config",
+    "uvicorn.lifespan.off",
+    "uvloop",
+)
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+
+
+class _Server:
+    """Starts programs in forked processes and reports how they end."""
+
+    def __init__(self, control: Connection) -> None:
+        self._control = control
+        self._processes: set[int] = set()
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._wakeup, writer = socket.socketpair()
+        self._writer = writer
+        for end in (self._wakeup, writer):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        self._code = _state_of_code()
+
+    def serve(self) -> Program | None:
+        """Return a program in each new process; None in this one when the runner has ended."""
+        try:
+            while True:
+                for ready in wait([self._control, self._wakeup]):
+                    if ready is self._control:
+                        program = self._answer(self._control.recv())
+                        if program is not None:
+                            return program
+                    else:
+                        self._wakeup.recv(4096)
+                        self._report_ends()
+        except (EOFError, OSError):
+            return None
+
+    def _answer(self, request: Program | Signal) -> Program | None:
+        """Carry out a request; return the program in the new process that shall run it."""
+        if isinstance(request, Signal):
+            if request.pid in self._processes:
+                os.kill(request.pid, request.number)
+        elif _state_of_code() != self._code:
+            self._control.send(Stale())
+        else:
+            server = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                self._leave_to(server, request)
+                return request
+            self._processes.add(pid)
+            self._control.send(Started(pid))
+        return None
+
+    def _leave_to(self, server: int, program: Program) -> None:
+        """Make the forked process independent of the server, except that it ends with it."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for end in (self._control, self._wakeup, self._writer):
+            end.close()
+        os.setsid()
+        self._libc.prctl(_PR_SET_NAME, program.name.encode(), 0, 0, 0)
+        self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != server:
+            os._exit(1)
+
+    def _report_ends(self) -> None:
+        while self._processes:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            self._processes.discard(pid)
+            self._control.send(Ended(pid, os.waitstatus_to_exitcode(status)))
+
+
+def main(descriptor: int) -> None:
+    """Serve on the inherited descriptor of a connection to the runner."""
+    for library in _LIBRARIES:
+        if library != "uvloop" or find_spec(library):  # Not every system has it.
+            importlib.import_module(library)
+    # Objects that the collector never visits stay in memory that all processes share.
+    gc.collect()
+    gc.freeze()
+    program = _Server(Connection(descriptor)).serve()
+    if program is not None:
+        _run(program)
+
+
+def _run(program: Program) -> NoReturn:
+    """Run a program as `python -u -m <package>` would."""
+    log = os.open(program.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    sys.stdout = _unbuffered(1, errors="strict")
+    sys.stderr = _unbuffered(2, errors="backslashreplace")
+    os.environ.clear()
+    os.environ.update(program.environment)
+    os.chdir(program.folder)
+    sys.path[0] = str(program.folder)
+    sys.argv = [program.package]
+    importlib.invalidate_caches()
+    runpy.run_module(program.package, run_name="__main__", alter_sys=True)
+    sys.exit()
+
+
+def _unbuffered(descriptor: int, *, errors: str) -> io.TextIOWrapper:
+    raw = open(descriptor, "wb", buffering=0, closefd=False)  # noqa: SIM115
+    return io.TextIOWrapper(raw, encoding="utf-8", errors=errors, write_through=True)
+
+
+def _state_of_code() -> dict[str, tuple[int, int] | None]:
+    """Return the time and size of each imported module's file."""
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    return {file: _state_of(file) for file in files if file is not None}
+
+
+def _state_of(file: str) -> tuple[int, int] | None:
+    try:
+        status = Path(file).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,195 @@
+"""Services are forked from a process that has imported the libraries; nobody notices but the
+clock."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from devkit.fork_server import ForkServers
+from devkit.service_process import ServiceProcess
+
+pytestmark = pytest.mark.skipif(
+    os.uname().sysname != "Linux", reason="processes are forked on Linux only"
+)
+
+Write = Callable[[str], None]
+
+SAY_WHAT_IT_IS = """
+import json, os, sys
+modules = sys.modules
+print(json.dumps({
+    "imported": [n for n in ("chassis._lifecycle", "sqlalchemy.orm", "grpc.aio") if n in modules],
+    "argv": sys.argv, "folder": os.getcwd(), "path": sys.path[0], "session": os.getsid(0),
+    "parent": os.getppid(), "given": os.environ.get("APP_GIVEN"), "main": __name__,
+}))
+"""
+WAIT = "import time; print('waiting', flush=True); time.sleep(600)"
+
+
+class Launcher:
+    """Starts programs, each in a process of its own, with fork servers of this test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.servers = ForkServers()
+        self.started: list[ServiceProcess] = []
+
+    def write(self, code: str, *, name: str = "desk") -> None:
+        """Write a program; a changed one needs another length or another second."""
+        (self.folder / name).mkdir(exist_ok=True)
+        (self.folder / name / "__main__.py").write_text(code, encoding="utf-8")
+
+    def start(self, code: str | None = None, **environment: str) -> ServiceProcess:
+        if code is not None:
+            self.write(code)
+        process = ServiceProcess(
+            service="desk",
+            replica=len(self.started),
+            package="desk",
+            http_port=1,
+            grpc_port=None,
+            environment=environment,
+            log=self.folder / f"{len(self.started)}.log",
+            folder=self.folder,
+            start_forked=self.servers.start,
+        )
+        self.started.append(process)
+        process.start()
+        return process
+
+    async def end(self, code: str, **environment: str) -> ServiceProcess:
+        """Run a program to its end."""
+        process = self.start(code, **environment)
+        await process.wait_ended(60)
+        return process
+
+    async def output(self, code: str, **environment: str) -> str:
+        return "\n".join((await self.end(code, **environment)).lines())
+
+
+@pytest.fixture
+async def launcher(tmp_path: Path) -> AsyncIterator[Launcher]:
+    launcher = Launcher(tmp_path)
+    yield launcher
+    for process in launcher.started:
+        process.kill()
+    launcher.servers.close()
+
+
+async def said(process: ServiceProcess, line: str) -> None:
+    deadline = time.monotonic() + 60
+    while line not in process.lines():
+        assert time.monotonic() < deadline, process.lines()
+        await asyncio.sleep(0.01)
+
+
+async def test_a_forked_service_has_the_libraries_and_is_otherwise_like_a_new_process(
+    launcher: Launcher,
+) -> None:
+    process = await launcher.end(SAY_WHAT_IT_IS, APP_GIVEN="a value")
+    (line,) = process.lines()
+    told = json.loads(line)
+    assert told["imported"] == ["chassis._lifecycle", "sqlalchemy.orm", "grpc.aio"]
+    assert told["argv"] == [str(launcher.folder / "desk/__main__.py")]
+    assert told["folder"] == told["path"] == str(launcher.folder)
+    assert told["session"] == process.pid
+    assert told["given"] == "a value"
+    assert told["main"] == "__main__"
+
+
+async def test_a_forked_process_has_its_services_name(launcher: Launcher) -> None:
+    first, second = launcher.start(WAIT), launcher.start()
+    await said(first, "waiting")
+    await said(second, "waiting")
+    assert [psutil.Process(p.pid).name() for p in (first, second)] == ["desk", "desk-1"]
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [
+        ("pass", 0),
+        ("import sys; sys.exit(78)", 78),
+        ("raise SystemExit('wrong settings')", 1),
+        ("1 / 0", 1),
+        ("import os; os._exit(7)", 7),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+    ],
+)
+async def test_the_exit_code_is_that_of_the_program(
+    launcher: Launcher, code: str, exit_code: int
+) -> None:
+    assert (await launcher.end(code)).exit_code == exit_code
+
+
+async def test_output_and_tracebacks_are_in_the_log(launcher: Launcher) -> None:
+    output = await launcher.output("import sys; print('one'); sys.stderr.write('two\\n'); 1 / 0")
+    assert output.startswith("one\ntwo\nTraceback")
+    assert output.endswith("ZeroDivisionError: division by zero")
+
+
+async def test_signals_reach_the_process(launcher: Launcher) -> None:
+    code = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\n"
+        "print('waiting', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    process = launcher.start(code)
+    await said(process, "waiting")
+    await process.stop(60)
+    assert process.exit_code == 3
+
+
+async def test_changed_code_of_a_library_is_imported_again(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python imports `sitecustomize` at its start, so the fork server has imported it."""
+    library = launcher.folder / "sitecustomize.py"
+    library.write_text("VALUE = 'old'", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(launcher.folder))
+    launcher.servers = ForkServers()
+    say = "import sitecustomize; print(sitecustomize.VALUE)"
+    assert await launcher.output(say) == "old"
+    running = launcher.start(WAIT)
+    await said(running, "waiting")
+    library.write_text("VALUE = 'changed'", encoding="utf-8")
+    assert await launcher.output(say) == "changed"
+    assert running.running, "a process of the previous server goes on"
+
+
+async def test_a_library_that_cannot_be_imported_is_reported_in_the_services_log(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (launcher.folder / "alembic.py").write_text("broken =", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(launcher.folder))
+    launcher.servers = ForkServers()
+    output = await launcher.output("import alembic")
+    assert "SyntaxError" in output
+
+
+async def test_processes_end_with_their_server_and_the_next_one_gets_a_new_server(
+    launcher: Launcher,
+) -> None:
+    process = launcher.start(WAIT)
+    await said(process, "waiting")
+    first = psutil.Process(process.pid).ppid()
+    os.kill(first, signal.SIGKILL)
+    assert await process.wait_ended(60) == -signal.SIGKILL
+    process = launcher.start(WAIT)
+    await said(process, "waiting")
+    assert psutil.Process(process.pid).ppid() not in (first, os.getpid())
+
+
+async def test_a_variable_that_a_library_may_read_as_it_is_imported_needs_a_new_interpreter(
+    launcher: Launcher,
+) -> None:
+    say = "import sys; print('sqlalchemy' in sys.modules)"
+    assert await launcher.output(say, APP_LOG_LEVEL="debug", OTEL_SDK_DISABLED="true") == "True"
+    assert (await launcher.output(say, GRPC_VERBOSITY="debug")).endswith("False")
