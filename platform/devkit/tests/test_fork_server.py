@@ -1,12 +1,11 @@
-"""Services are forked from a process that has imported the libraries; nobody notices but the
-clock."""
+"""Services are forked from a process that has imported the libraries, and behave like new ones."""
 
 import asyncio
 import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -15,9 +14,11 @@ import pytest
 from devkit.fork_server import ForkServers
 from devkit.service_process import ServiceProcess
 
-pytestmark = pytest.mark.skipif(
-    os.uname().sysname != "Linux", reason="processes are forked on Linux only"
-)
+pytestmark = [
+    pytest.mark.skipif(os.uname().sysname != "Linux", reason="processes are forked on Linux only"),
+    # The tests share a fork server, whose imports take longer than they do.
+    pytest.mark.xdist_group("fork server"),
+]
 
 Write = Callable[[str], None]
 
@@ -34,11 +35,11 @@ WAIT = "import time; print('waiting', flush=True); time.sleep(600)"
 
 
 class Launcher:
-    """Starts programs, each in a process of its own, with fork servers of this test's own."""
+    """Starts programs, each in a process of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, servers: ForkServers) -> None:
         self.folder = folder
-        self.servers = ForkServers()
+        self.servers = servers
         self.started: list[ServiceProcess] = []
 
     def write(self, code: str, *, name: str = "desk") -> None:
@@ -74,13 +75,21 @@ class Launcher:
         return "\n".join((await self.end(code, **environment)).lines())
 
 
+@pytest.fixture(scope="module")
+def servers() -> Iterator[ForkServers]:
+    servers = ForkServers()
+    yield servers
+    servers.close()
+
+
 @pytest.fixture
-async def launcher(tmp_path: Path) -> AsyncIterator[Launcher]:
-    launcher = Launcher(tmp_path)
+async def launcher(tmp_path: Path, servers: ForkServers) -> AsyncIterator[Launcher]:
+    launcher = Launcher(tmp_path, servers)
     yield launcher
     for process in launcher.started:
         process.kill()
-    launcher.servers.close()
+    if launcher.servers is not servers:
+        launcher.servers.close()
 
 
 async def said(process: ServiceProcess, line: str) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -94,6 +94,12 @@ async def test_a_killed_platform_starts_nothing_again(run: Callable[..., Platfor
     assert not platform.broker.running
 
 
+def command_lines() -> Iterator[str]:
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # It has ended meanwhile, or is a zombie.
+            yield " ".join(child.cmdline())
+
+
 async def test_a_start_that_is_cancelled_leaves_no_server(run: Callable[..., Platform]) -> None:
     platform = run()
     start = asyncio.create_task(platform.start())
@@ -104,8 +110,7 @@ async def test_a_start_that_is_cancelled_leaves_no_server(run: Callable[..., Pla
         await start
 
     assert not platform.broker.running
-    command_lines = [child.cmdline() for child in psutil.Process().children(recursive=True)]
-    assert not [line for line in command_lines if str(platform.data) in " ".join(line)]
+    assert not [line for line in command_lines() if str(platform.data) in line]
 
 
 async def test_the_event_loop_runs_between_two_starts(tmp_path: Path) -> None:

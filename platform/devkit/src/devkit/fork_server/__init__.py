@@ -153,7 +153,7 @@ class ForkServers:
         self._read_by_python = _read_by_python()
 
     def prepare(self) -> None:
-        """Start a server now, so that it imports the libraries while this process goes on."""
+        """Start a server now, which imports the libraries concurrently with this process."""
         if self._may_fork({}):
             self._usable()
 
