@@ -70,6 +70,11 @@ class EventSettings(BaseSettings):
         description="time without an announcement after which a replica counts as lost, in whole "
         "seconds",
     )
+    event_weight_file: Path | None = Field(
+        None,
+        description="file with this version's share of the lanes in percent (0 to 100), for a "
+        "canary; read at each announcement; if unset, this version shares the rest",
+    )
     # The limit is below SQLite's 32,766 parameters, because a handler of lists may name each event
     # in one statement.
     batch_max_events: int = Field(

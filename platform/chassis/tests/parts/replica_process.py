@@ -81,6 +81,7 @@ async def _run(options: dict[str, Any]) -> None:
         options["nats_url"],
         router=events,
         member=member,
+        version=options.get("version", "1"),
         settings=TestSettings(**options.get("settings", {})),
     )
     if "stop_after" in options:

@@ -84,6 +84,7 @@ class EventPath:
             reads=bool(handlers),
             types=handlers,
             makes_stream=settings.makes_streams,
+            weight_file=settings.event_weight_file,
         )
         if publishes:
             self.producing = Producing(

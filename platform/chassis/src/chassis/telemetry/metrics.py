@@ -23,6 +23,7 @@ __all__ = [
     "EVENT_LAG",
     "EVENT_LANES",
     "EVENT_LANES_STOPPED",
+    "EVENT_LANES_WEIGHT",
     "EVENT_LATENCY_SECONDS",
     "EVENT_MEASURED_TIMESTAMP",
     "EVENT_TASKS",
@@ -107,6 +108,9 @@ EVENT_LAG = MeasuredGauge(
     "event_lag", "Events in this replica's lanes that have not been consumed yet."
 )
 EVENT_LANES = MeasuredGauge("event_lanes", "Lanes this replica reads, over all streams.")
+EVENT_LANES_WEIGHT = MeasuredGauge(
+    "event_lanes_weight", "Share of the lanes that this version asks for, in percent."
+)
 EVENT_LANES_STOPPED = MeasuredGauge(
     "event_lanes_stopped",
     "Lanes stopped because of a gap or because their producer restarted its numbers.",

@@ -43,7 +43,8 @@ class TestShareOfLanes:
     @given(memberships)
     def test_every_lane_has_one_owner_that_is_a_member(self, members: dict[str, Member]) -> None:
         share = share_of_lanes(members)
-        assert set(share) == set(range(LANES))
+        may_read = {id for id, member in members.items() if member.weight != 0}
+        assert set(share) == (set(range(LANES)) if may_read else set())
         assert set(share.values()) <= set(members)
 
     def test_without_members_no_lane_has_an_owner(self) -> None:
@@ -66,7 +67,11 @@ class TestShareOfLanes:
         borne = loads(share_of_lanes(members), members)
         weighted = {m.version for m in members.values() if m.weight is not None}
         for version in weighted:
-            of_version = [borne[id] for id, m in members.items() if m.version == version]
+            of_version = [
+                borne[id]
+                for id, m in members.items()
+                if m.version == version and m.weight is not None
+            ]
             assert max(of_version) - min(of_version) <= 1
 
     @unhurried
@@ -114,8 +119,13 @@ class TestWeights:
         assert by_version(replicas("stable", 2, 90)) == {"stable": LANES}
         assert by_version(replicas("canary", 2, 10)) == {"canary": LANES}
 
-    def test_weights_of_0_leave_no_lane_without_an_owner(self) -> None:
-        assert sum(by_version(replicas("v1", 1, 0) | replicas("v2", 1, 0)).values()) == LANES
+    def test_a_version_of_weight_0_reads_no_lane_even_if_no_other_one_runs(self) -> None:
+        assert share_of_lanes(replicas("v1", 1, 0) | replicas("v2", 1, 0)) == {}
+        assert by_version(replicas("v1", 1, 0) | replicas("v2", 1, 5)) == {"v2": LANES}
+
+    def test_a_canary_of_the_stable_version_takes_its_percentage_too(self) -> None:
+        members = replicas("v1", 3) | {"canary": Member("v1", 10)}
+        assert Counter(share_of_lanes(members).values())["canary"] == 2
 
     def test_replicas_of_one_version_that_disagree_count_with_the_higher_weight(self) -> None:
         members = replicas("stable", 2) | {"a": Member("canary", 10), "b": Member("canary", 50)}

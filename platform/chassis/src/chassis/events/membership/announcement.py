@@ -35,6 +35,7 @@ class Announcement:
             "joined": self.joined,
             "reads": self.reads,
             "types": sorted(self.types or ()),
+            "weight": self.weight,
         }
         return json.dumps(content).encode()
 

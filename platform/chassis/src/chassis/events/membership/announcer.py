@@ -29,7 +29,7 @@ class Announcer:
         self._stopped = False
         self.subject = subject
 
-    async def announce(self, database: str | None, *, joined: bool) -> None:
+    async def announce(self, database: str | None, *, joined: bool, weight: int | None) -> None:
         """Publish what this member is at the moment; the message is deleted after the TTL."""
         announcement = Announcement(
             self._version,
@@ -38,6 +38,7 @@ class Announcer:
             joined=joined,
             reads=self._reads,
             types=self._types,
+            weight=weight,
         )
         ttl = {"Nats-TTL": f"{self._ttl_seconds}s"}
         if not self._stopped:

@@ -49,13 +49,13 @@ class Group:
     def note(self, id: str, announcement: Announcement, age: float = 0) -> bool:
         """Note an announcement that is `age` seconds old.
 
-        Returns whether the member is new or has another database than before.
+        Returns whether the member is new, or has another database or weight than before.
         """
         if age >= announcement.ttl_seconds:
             return False
         before = self._seen.get(id)
         self._seen[id] = _Seen(announcement, self._clock() - age)
-        return before is None or before.announcement.database != announcement.database
+        return before is None or _shares(before.announcement) != _shares(announcement)
 
     def forget(self, id: str) -> bool:
         """Remove a member that has left; return whether it was known."""
@@ -119,3 +119,8 @@ class Group:
     def _is_stranger(self, other: Announcement) -> bool:
         """Return whether a member has another database than this one."""
         return None not in (self.database, other.database) and other.database != self.database
+
+
+def _shares(announcement: Announcement) -> tuple[str | None, int | None]:
+    """Return what decides on a member's lanes and may change while it runs."""
+    return announcement.database, announcement.weight

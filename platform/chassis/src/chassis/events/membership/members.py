@@ -11,6 +11,7 @@ gone.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import structlog
 from nats.aio.msg import Msg
@@ -22,6 +23,7 @@ from chassis.events.membership.announcer import Announcer
 from chassis.events.membership.group import Group
 from chassis.events.membership.members_stream import MembersStream
 from chassis.events.membership.shares import Member, share_of_lanes
+from chassis.events.membership.weight_file import WeightFile
 from chassis.events.wire.control_subjects import members_subject
 
 __all__ = ["Members"]
@@ -33,8 +35,9 @@ class Members:
     """Announces this member and computes its lanes.
 
     A member that does not read (`reads`) has no lanes; `types` are the event types that it handles.
-    Without `makes_stream` a release must create the stream of members. `database`, the id of this
-    member's database, must be set before `run`.
+    Without `makes_stream` a release must create the stream of members. `weight_file` holds the
+    weight of this version, if it has one. `database`, the id of this member's database, must be
+    set before `run`.
 
     Attributes:
         lanes: The lanes that this member owns.
@@ -54,6 +57,7 @@ class Members:
         reads: bool = True,
         types: Iterable[str] = (),
         makes_stream: bool = True,
+        weight_file: Path | None = None,
     ) -> None:
         self._broker = broker
         self._types = frozenset(types)
@@ -61,6 +65,7 @@ class Members:
         self._group = Group()
         self._stream = MembersStream(service, makes=makes_stream, replicas=replicas)
         self._admittance = Admittance(service)
+        self._weight = WeightFile(weight_file)
         self._on_change: list[Callable[[], None]] = []
         self.member = member
         self.version = version
@@ -181,8 +186,13 @@ class Members:
                 self._group.note(id, announcement, age)
 
     async def _announce(self) -> None:
-        """Publish what this member is at the moment."""
-        await self.announcer.announce(self.database, joined=self.joined.is_set())
+        """Publish what this member is at the moment, and follow a changed weight."""
+        changed = self._weight.read()
+        await self.announcer.announce(
+            self.database, joined=self.joined.is_set(), weight=self._weight.weight
+        )
+        if changed and self.joined.is_set():
+            self._recompute()
 
     async def _on_announcement(self, message: Msg) -> None:
         """Note an announcement, or that a member has left."""
@@ -208,7 +218,7 @@ class Members:
             if member.reads
         }
         if self._reads and not self.refused:
-            members[self.member] = Member(self.version)
+            members[self.member] = Member(self.version, self._weight.weight)
         owners = share_of_lanes(members)
         self.lanes = frozenset(lane for lane, id in owners.items() if id == self.member)
         for call in self._on_change:

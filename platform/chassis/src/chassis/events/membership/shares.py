@@ -22,10 +22,11 @@ def share_of_lanes(members: Mapping[str, Member], lanes: int = LANES) -> dict[in
     """Return the owner of every lane, by member id; empty if there are no members.
 
     The result depends on the membership alone, so that all members compute the same. Each version
-    with a weight gets that percentage of the lanes, rounded, and the versions without a weight
-    share the rest. If there are only versions with weights, their proportions count. A version
-    without members gets nothing, so that its share flows back. The lanes of a version are selected
-    by rendezvous hashing: raising its weight only adds lanes.
+    with a weight gets that percentage of the lanes, rounded, and the members without a weight
+    share the rest. If there are only members with weights, their proportions count; a weight of 0
+    never gets a lane, so that lanes may have no owner. A version without members gets nothing, so
+    that its share flows back. The lanes of a version are selected by rendezvous hashing: raising
+    its weight only adds lanes.
 
     Within a version, lanes go to members by bounded rendezvous hashing: of all pairs of lane and
     member, the highest score is assigned first, and a member is full at its fair share. The lanes
@@ -44,9 +45,7 @@ def _pools(members: Mapping[str, Member], lanes: int) -> list[tuple[list[str], l
     for member in members.values():
         if member.weight is not None:
             weights[member.version] = max(member.weight, weights.get(member.version, 0))
-    rest = [id for id, member in members.items() if member.version not in weights]
-    if not any(weights.values()) and not rest:
-        rest, weights = list(members), {}
+    rest = [id for id, member in members.items() if member.weight is None]
     counts = _lanes_per_version(weights, lanes, others=bool(rest))
     free = list(range(lanes))
     pools = []
@@ -54,7 +53,11 @@ def _pools(members: Mapping[str, Member], lanes: int) -> list[tuple[list[str], l
         chosen = sorted(free, key=lambda lane: _score(version, lane), reverse=True)
         chosen = chosen[: counts[version]]
         free = [lane for lane in free if lane not in chosen]
-        ids = [id for id, member in members.items() if member.version == version]
+        ids = [
+            id
+            for id, member in members.items()
+            if member.version == version and member.weight is not None
+        ]
         pools.append((ids, chosen))
     if rest:
         pools.append((rest, free))

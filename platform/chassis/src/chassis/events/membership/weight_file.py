@@ -1,0 +1,66 @@
+"""The file with the weight of a version: its share of the lanes in percent."""
+
+from pathlib import Path
+
+import structlog
+
+from chassis.telemetry import metrics
+
+__all__ = ["WeightFile"]
+
+_log = structlog.get_logger(__name__)
+_MOST_BYTES = 100
+
+
+class WeightFile:
+    """The weight that a file holds at the moment, such as the mounted key of a ConfigMap.
+
+    Attributes:
+        weight: The percentage as last read; None without a file, for a version that shares the
+            lanes that other versions' weights leave.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._reason = ""
+        self.weight: int | None = None
+
+    def read(self) -> bool:
+        """Read the file again; return whether the weight has changed.
+
+        The weight is 0 while the file holds no percentage, because a canary that takes no events
+        does less harm than one that takes too many.
+        """
+        if self._path is None:
+            return False
+        before = self.weight
+        try:
+            self.weight = _percentage(self._path)
+            self._reason = ""
+        except (OSError, ValueError) as error:
+            self.weight = 0
+            if str(error) != self._reason:
+                self._reason = str(error)
+                _log.error(
+                    "weight file cannot be read; this version takes no events",
+                    reason=self._reason,
+                    file=str(self._path),
+                )
+        metrics.EVENT_LANES_WEIGHT.set(self.weight)
+        if before is not None and before != self.weight:
+            _log.info("weight changed; reassigning lanes", before=before, weight=self.weight)
+        return before != self.weight
+
+
+def _percentage(file: Path) -> int:
+    """Return the number in a file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds something else than a whole number from 0 to 100.
+    """
+    with file.open("rb") as content:
+        text = content.read(_MOST_BYTES).decode(errors="replace").strip()
+    if not (text.isascii() and text.isdigit() and int(text) <= 100):
+        raise ValueError(f"{text!r} is not a whole number from 0 to 100")
+    return int(text)
