@@ -14,16 +14,18 @@ CHART = ROOT / "deploy/helm/slipway"
 SERVICES = [path.parent.parent.name for path in ROOT.glob("services/*/deploy/facts.yaml")]
 
 CONNECT = """
-import asyncio, sys, nats
+import asyncio, pathlib, sys
+from chassis.events.jetstream.connection import connection
+from chassis.events.jetstream.nats_options import NatsOptions
 async def connect(seed):
+    file = pathlib.Path("/dev/shm/seed")
+    file.write_text(seed)
     try:
-        connection = await nats.connect(
-            "nats://nats:4222", nkeys_seed_str=seed, allow_reconnect=False, connect_timeout=10
-        )
+        options = NatsOptions("nats://nats:4222", nkey_seed_file=file)
+        async with connection(options, "test"):
+            return "connected"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    await connection.close()
-    return "connected"
 print(asyncio.run(connect(sys.argv[1])))
 """
 
@@ -49,7 +51,7 @@ def keys(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def seen_with(mesh: Mesh, seed: Path) -> str:
-    """Return the broker's reply to the gateway when it connects with the key of this file."""
+    """Return what the gateway sees when it connects, as services do, with the key of this file."""
     key = seed.read_text(encoding="ascii").strip()
     return mesh.python("deployment/gateway", CONNECT, key, container="app").strip()
 

@@ -10,6 +10,7 @@ import pytest
 import structlog
 from bookshop import Node, TestSettings, eventually
 from certificates import Authority, Pair
+from nats.aio.transport import TcpTransport
 from nats_keys import Operator, user_key
 
 from bookstore.v1 import BookSold
@@ -104,6 +105,33 @@ async def test_the_log_names_what_may_keep_a_broker_silent(
             writer.close()
     assert "NetworkPolicy" in said
     assert "appProtocol: tcp" in said
+
+
+async def test_a_refusal_is_explained_behind_a_proxy_that_drops_what_a_reset_overtakes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sidecar of a mesh is such a proxy; a PING that the broker never reads is the reset."""
+
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"max_payload": 1048576}\r\n')
+        if b"PING" in await reader.read(4096):
+            writer.write(b"-ERR 'Authorization Violation'\r\n")
+            writer.close()
+        else:
+            writer.transport.abort()
+
+    async def is_slow(_: TcpTransport) -> None:
+        await asyncio.sleep(0.1)
+
+    # A busy machine may delay the client between any two of its writes.
+    monkeypatch.setattr(TcpTransport, "drain", is_slow)
+    server = await asyncio.start_server(refuses, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        said = await refusal(f"nats://127.0.0.1:{port}", tmp_path / "shop")
+    finally:
+        server.close()
+    assert "Authorization Violation" in said
 
 
 async def refusal(url: str, folder: Path, **settings: Any) -> str:

@@ -2,11 +2,13 @@
 
 import base64
 import ssl
-from typing import Any
+from typing import Any, cast
 
 from nats.aio.client import Client
+from nats.aio.transport import Transport
 from nats.errors import Error, SecureConnWantedError
 
+from chassis.events.jetstream.handshake import ConnectWithPing
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.signing import describe_without_secrets, key_pair
 from chassis.events.wire import event_headers
@@ -49,6 +51,9 @@ class JetStreamClient(Client):
 
     async def _process_connect_init(self) -> None:
         """Connect, with errors that name the setting to change."""
+        connected = self._transport
+        assert connected is not None
+        self._transport = cast(Transport, ConnectWithPing(connected))
         try:
             await super()._process_connect_init()
         except ssl.SSLCertVerificationError as error:
@@ -60,6 +65,8 @@ class JetStreamClient(Client):
                     f"{error}"
                 ) from error
             raise
+        finally:
+            self._transport = connected
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         """Check the broker's greeting before anything is sent."""
