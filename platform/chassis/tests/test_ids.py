@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chassis import ids
-from chassis.ids import uuid7
+from chassis.ids import IdSequence, uuid7
 
 
 def test_an_id_is_a_uuid_of_version_7_with_the_present_time() -> None:
@@ -43,9 +42,8 @@ def test_ids_continue_in_the_next_millisecond_when_the_counter_is_full(
 ) -> None:
     frozen = time.time_ns() + 1_000_000_000
     monkeypatch.setattr(time, "time_ns", lambda: frozen)
-    monkeypatch.setattr(ids, "_last_millisecond", frozen // 1_000_000)
-    monkeypatch.setattr(ids, "_counter", 2**42 - 2)
-    made = [uuid7() for _ in range(3)]
+    sequence = IdSequence(millisecond=frozen // 1_000_000, counter=2**42 - 2)
+    made = [sequence.next() for _ in range(3)]
     assert made == sorted(made)
     assert [uuid.UUID(id).int >> 80 for id in made] == [
         frozen // 1_000_000,
@@ -58,7 +56,7 @@ def test_ids_continue_in_the_next_millisecond_when_the_counter_is_full(
 def test_a_forked_child_has_its_own_counter() -> None:
     program = """
 import os, time
-from chassis.ids import uuid7
+from chassis.ids import IdSequence, uuid7
 now = time.time_ns()
 time.time_ns = lambda: now
 uuid7()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from bookshop import Node, accountant, eventually
-from nats.aio.transport import TcpTransport
 from proxy import Proxy
 from relaying import STREAM, Shop, StreamView, in_order
 
@@ -203,14 +202,17 @@ async def test_failed_attempts_to_reconnect_leave_no_connection_open(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Any] = []
-    connect = TcpTransport.connect
+    connect = asyncio.open_connection
 
-    async def remembered(transport: TcpTransport, *arguments: Any, **options: Any) -> None:
-        await connect(transport, *arguments, **options)
-        opened.append(transport._io_writer)
+    async def remembered(*arguments: Any, **options: Any) -> Any:
+        reader, writer = await connect(*arguments, **options)
+        # The proxy opens connections too, to the server.
+        if options.get("port") == proxy.port:
+            opened.append(writer)
+        return reader, writer
 
-    monkeypatch.setattr(TcpTransport, "connect", remembered)
     async with Proxy(nats.port) as proxy:
+        monkeypatch.setattr(asyncio, "open_connection", remembered)
         broker = Broker(NatsOptions(proxy.url), "books")
         running = asyncio.create_task(broker.run())
         try:

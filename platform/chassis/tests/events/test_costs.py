@@ -276,7 +276,7 @@ PAUSES = ["SELECT slipway_paused_type"]
 async def test_each_look_of_an_idle_service_is_a_read_of_one_statement(
     nats: NatsServer, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(gauges, "MEASURE_SECONDS", 0.02)
     looks = {module.__name__: waits_of(module, monkeypatch) for module in (relay, runner)}
     settings = TestSettings(relay_sweep_seconds=0.02, relay_reconcile_seconds=600)

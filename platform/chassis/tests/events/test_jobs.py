@@ -123,7 +123,7 @@ from sqlalchemy import insert, select, update
 from chassis.database import Database, postgres_engine
 from chassis.events.jobs import PeriodicJob, run_periodically
 url, stands_still = sys.argv[1:]
-postgres_engine._IDLE_SECONDS = 1
+postgres_engine.IDLE_SECONDS = 1
 def work(tx):
     tx.session.execute(insert(journal).values(event_id="stopped"))
     if stands_still == "within":

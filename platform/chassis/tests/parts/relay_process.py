@@ -40,7 +40,7 @@ def _die_with_parent() -> None:
 
 def _arm(step: str) -> None:
     """Let the relay of this process kill itself at a step."""
-    client_class: Any = import_module("nats.aio.client").Client
+    client_class: Any = import_module("chassis.events.jetstream.client").JetStreamClient
     draining = import_module("chassis.events.producer.draining")
     sending = import_module("chassis.events.producer.sending")
 
@@ -58,15 +58,15 @@ def _arm(step: str) -> None:
         case "before publishing":
             before(sending, "publish_batch")
         case "within a batch":
-            send = client_class._send_command
+            send = client_class.send_commands
 
-            async def but_the_last(client: Any, command: bytes, *arguments: Any) -> None:
-                await send(client, command, *arguments)
-                if b"Nats-Batch-Sequence" in command:
-                    await client.flush()  # the server has all messages but the one that commits
-                    _die()
+            async def but_the_last(client: Any, commands: bytes) -> None:
+                await send(client, commands)
+                # The server must have all messages but the last, which commits the batch.
+                await client.flush()
+                _die()
 
-            client_class._send_command = but_the_last
+            client_class.send_commands = but_the_last
         case "published, not recorded":
             original = sending.publish_batch
 

@@ -74,7 +74,7 @@ async def _run(options: dict[str, Any]) -> None:
             handle(tx, event)
 
     if "idle_seconds" in options:
-        postgres_engine._IDLE_SECONDS = options["idle_seconds"]
+        postgres_engine.IDLE_SECONDS = options["idle_seconds"]
     node = Node(
         "books",
         options["url"],

@@ -6,7 +6,7 @@ from chassis.database.faults import ConnectionLost, DatabaseAtFault, DatabaseDow
 from chassis.database.identity import WrongDatabase
 from chassis.database.migrate import migrate
 from chassis.database.transaction import CreatesEvents, ReadTransaction, Transaction
-from chassis.database.work_session import TransactionMisused
+from chassis.database.transaction_guard import TransactionMisused
 
 __all__ = [
     "ConnectionLost",

@@ -14,6 +14,7 @@ from chassis.database.identity import Identity, claim
 from chassis.database.statement_errors import ErrorRecorder, StatementErrors
 from chassis.database.threads import RunningTransaction, TransactionThreads
 from chassis.database.transaction import CreatesEvents, ReadTransaction, Transaction
+from chassis.database.transaction_state import TransactionState
 from chassis.database.work_session import WorkSession
 
 __all__ = ["Database"]
@@ -141,15 +142,15 @@ class Database:
             _begin(session)
             # A pooled connection that had died was replaced; its error does not count.
             errors.errors.clear()
-            transaction = Transaction(session, self.events)
+            state = TransactionState(session)
             try:
-                result = work(transaction)
+                result = work(Transaction(state, self.events))
                 if (swallowed := errors.swallowed()) is not None:
                     raise swallowed
-                published = transaction._finish(result)
+                published = state.commit(result)
             finally:
-                transaction._over = True
-        transaction._committed()
+                state.over = True
+        state.call_after_commit()
         if published:
             for call in self._on_published:
                 call()
@@ -160,12 +161,12 @@ class Database:
         try:
             with WorkSession.open(self.read_engine) as session:
                 _begin(session)
-                transaction = ReadTransaction(session)
+                state = TransactionState(session)
                 try:
-                    result = work(transaction)
-                    transaction._end_read(result)
+                    result = work(ReadTransaction(state))
+                    state.end_read(result)
                 finally:
-                    transaction._over = True
+                    state.over = True
                 return result
         except DatabaseDown:
             raise

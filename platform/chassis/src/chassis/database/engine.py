@@ -9,9 +9,10 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DisconnectionError
 
 from chassis.database.postgres_engine import READ, WRITE, postgres_engine
-from chassis.database.work_session import guard, is_idle
+from chassis.database.transaction_guard import guard, is_idle
 
 __all__ = [
+    "BUSY_MILLISECONDS",
     "ConnectionRenewal",
     "database_file",
     "is_sqlite",
@@ -21,7 +22,8 @@ __all__ = [
     "sqlite_url",
 ]
 
-_BUSY_MILLISECONDS = 10_000
+BUSY_MILLISECONDS = 10_000
+"""How long a statement waits for another process that locks the SQLite file."""
 
 
 def is_sqlite(url: str | URL) -> bool:
@@ -102,7 +104,7 @@ def _sqlite_engine(url: str, threads: int, *, begin: str, read_only: bool) -> En
         url,
         pool_size=threads,
         max_overflow=1,
-        connect_args={"check_same_thread": False, "timeout": _BUSY_MILLISECONDS / 1000},
+        connect_args={"check_same_thread": False, "timeout": BUSY_MILLISECONDS / 1000},
     )
 
     # The driver's BEGIN is deferred, so that it would fail under contention. It is turned off, and

@@ -57,7 +57,7 @@ class LongTransactions:
 
 def _where(thread: int) -> str:
     """Return the innermost line of the service's code that a thread runs, else of any code."""
-    frame = sys._current_frames().get(thread)
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 (Python documents it)
     if frame is None:
         return ""
     stack = traceback.extract_stack(frame)

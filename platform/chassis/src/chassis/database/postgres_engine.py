@@ -11,14 +11,17 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import Pool
 
-__all__ = ["READ", "WRITE", "postgres_engine"]
+__all__ = ["IDLE_SECONDS", "READ", "WRITE", "postgres_engine"]
 
 WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
-# The server ends a transaction that is idle for this time. Otherwise a process that was stopped, or
-# whose host is gone, would keep its locks and thereby its lanes.
-_IDLE_SECONDS = 60.0
+IDLE_SECONDS = 60.0
+"""The server ends a transaction that is idle for this time.
+
+Otherwise a process that was stopped, or whose host is gone, would keep its locks and thereby its
+lanes.
+"""
 # Each side detects within 25 s that the other is gone, so that a vanished host does not keep locks.
 _KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _POOLED = "slipway_pooled"
@@ -54,7 +57,7 @@ def postgres_engine(
         },
         **pool,
     )
-    seconds = _IDLE_SECONDS if idle_seconds is None else idle_seconds
+    seconds = IDLE_SECONDS if idle_seconds is None else idle_seconds
     idle = f"idle_in_transaction_session_timeout = {int(seconds * 1000)}"
 
     # Inserted before SQLAlchemy's own listeners, which would begin a transaction.

@@ -10,7 +10,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
 from chassis.database.faults import Fault, fault_of, find_cause
-from chassis.database.work_session import TransactionMisused
+from chassis.database.transaction_guard import TransactionMisused
 
 __all__ = ["ErrorRecorder", "StatementErrors"]
 

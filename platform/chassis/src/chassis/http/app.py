@@ -19,7 +19,7 @@ from chassis.rpc.client import Clients
 from chassis.settings import ServiceSettings
 from chassis.telemetry import tracing
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "instrumentations"]
 
 # FastAPI's own telemetry is off, because it would start spans in addition to the instrumentation's.
 _NO_TELEMETRY: TelemetryConfig = {
@@ -83,7 +83,7 @@ def create_app(
         PrometheusInstrumentatorMiddleware,
         should_group_status_codes=False,
         excluded_handlers=[f"^{path}$" for path in probes.PATHS],
-        instrumentations=_instrumentations(),
+        instrumentations=instrumentations(),
     )
     proxied.install(app, settings)
     if tracing.enabled:
@@ -92,7 +92,7 @@ def create_app(
 
 
 @cache
-def _instrumentations() -> tuple[Callable[[metrics.Info], None], ...]:
+def instrumentations() -> tuple[Callable[[metrics.Info], None], ...]:
     """Return the functions that count and time requests.
 
     They are cached, because the registry refuses a second metric of the same name.

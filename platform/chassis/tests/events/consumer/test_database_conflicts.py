@@ -312,7 +312,7 @@ def test_a_lock_of_another_process_makes_the_database_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For instance, an operator's sqlite3 shell has an open transaction."""
-    monkeypatch.setattr(engine, "_BUSY_MILLISECONDS", 20)
+    monkeypatch.setattr(engine, "BUSY_MILLISECONDS", 20)
     database = Database(f"sqlite:///{tmp_path}/books.db", EventFactory("books"))
     with closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other:
         database.transact(lambda tx: tx.session.execute(text("CREATE TABLE t (n INTEGER)")))
@@ -327,7 +327,7 @@ def test_a_lock_of_another_process_makes_the_database_unavailable(
 async def test_a_lock_of_another_process_costs_no_try(
     nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_BUSY_MILLISECONDS", 20)
+    monkeypatch.setattr(engine, "BUSY_MILLISECONDS", 20)
     router = EventRouter()
     router.on(BookSold)(write_sold)
     urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("shop", "books")}

@@ -68,7 +68,7 @@ async def test_their_events_are_taken_and_their_lag_is_counted(
 async def test_the_last_messages_of_all_subjects_are_read_in_parts(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stored_messages, "_PAGE_BYTES", 10_000)
+    monkeypatch.setattr(stored_messages, "PAGE_BYTES", 10_000)
     subjects = all_subjects(many_types(60))
     async with connection(NatsOptions(nats.url), "test") as client:
         config = {"name": "bookstore", "subjects": ["many.>"], "allow_direct": True}

@@ -101,13 +101,13 @@ async def test_an_idle_reader_keeps_its_consumer(
 def count_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Record the subjects of all messages to the broker from now on."""
     subjects: list[str] = []
-    send = Client._send_publish
+    publish = Client.publish
 
     async def counted(self: Client, subject: str, *arguments: Any, **options: Any) -> None:
         subjects.append(subject)
-        await send(self, subject, *arguments, **options)
+        await publish(self, subject, *arguments, **options)
 
-    monkeypatch.setattr(Client, "_send_publish", counted)
+    monkeypatch.setattr(Client, "publish", counted)
     return subjects
 
 

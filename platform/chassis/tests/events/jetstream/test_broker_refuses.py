@@ -58,9 +58,9 @@ async def test_a_connection_that_the_broker_has_reset_is_closed_without_an_error
     await broker.connected.wait()
     running.cancel()
     client = broker.client
-    getattr(client._transport, "_io_writer").transport.abort()  # noqa: B009
+    client.abort_socket()
     await asyncio.sleep(0)
-    client._pending, client._pending_data_size = [b"PING\r\n"], 6  # not sent before the reset
+    await client.send_commands(b"PING\r\n")
     await broker.close()
     assert client.is_closed
 

@@ -46,7 +46,7 @@ async def test_in_a_year_the_outbox_holds_no_more_than_it_keeps(
         counters = number_new(session, lock_counters(session), 100)
         record_sent(session, counters.rank, counters.rank)
         marks.mark(session, counters.rank, now, 7 * DAY, broker_time=now)
-        while (cleaned := clean(session, broker_time=now, age=age, above=above)).rows:
+        while (cleaned := clean(session, broker_time=now, age=age, above=above, limit=500)).rows:
             deleted, above = deleted + cleaned.rows, cleaned.up_to_rank
         most_rows = max(most_rows, rows_of(tx, outbox))
         most_marks = max(most_marks, rows_of(tx, sent_marks))
@@ -101,8 +101,8 @@ async def kept_ranks(shop: Shop) -> list[int | None]:
 async def test_a_relay_deletes_all_events_but_those_that_its_stream_may_need(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_cleanup, "_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(outbox_cleanup, "_ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(outbox_cleanup, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(outbox_cleanup, "ROWS_AT_ONCE", 7)
     url = new_database("books")
     async with Shop(new_database("shop"), settings=KEPT) as shop:
         shop.start_relay(nats.url)
@@ -144,7 +144,7 @@ async def test_no_event_is_deleted_that_was_not_sent_or_is_kept_forever(
         await shop.database.transaction(lambda tx: record_sent(tx.session, 15, 15))
         await shop.sell(range(20, 25))
         cleaned = await shop.database.transaction(
-            lambda tx: clean(tx.session, broker_time=time.time(), age=9 * DAY, above=0)
+            lambda tx: clean(tx.session, broker_time=time.time(), age=9 * DAY, above=0, limit=500)
         )
         assert (cleaned.rows, cleaned.up_to_rank) == (15, 15)
         assert await kept_ranks(shop) == [16, 17, 18, 19, 20, None, None, None, None, None]

@@ -12,12 +12,12 @@ import pytest
 from backup import Backup, back_up, erase, restore
 from bookshop import Node, TestSettings, accountant, eventually
 from nats import connect
-from nats.aio.client import Client
 from relaying import STREAM, RunningRelay, Shop, StreamView, in_order
 from structlog.testing import capture_logs
 
 from chassis import EventContext
 from chassis.events.jetstream.atomic_batch import publish_batch
+from chassis.events.jetstream.client import JetStreamClient
 from chassis.events.producer.relay import Relay
 from chassis.events.wire.lanes import LANES
 from localservers import NatsServer
@@ -82,7 +82,7 @@ def hold_rounds(relay: Relay) -> tuple[asyncio.Event, asyncio.Event]:
     may_begin, waits = asyncio.Event(), asyncio.Event()
     run = relay.drain.run
 
-    async def held(client: Client) -> bool:
+    async def held(client: JetStreamClient) -> bool:
         if not may_begin.is_set():
             waits.set()
             await may_begin.wait()

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 from bookshop import Node, TestSettings, eventually, sold
-from nats.aio.client import Client
 from relaying import TYPES, Shop, StreamView, in_order, relay_process
 
 from chassis import Transaction
 from chassis.database.leadership import Lock
+from chassis.events.jetstream.client import JetStreamClient
 from chassis.events.producer.draining import OutboxDrain
 from localservers import NatsServer
 
@@ -64,7 +64,7 @@ async def test_a_commit_just_after_a_look_of_the_relay_is_not_overlooked(
             await commit()
             return found
 
-        async def run_then_commit(drain: OutboxDrain, client: Client) -> bool:
+        async def run_then_commit(drain: OutboxDrain, client: JetStreamClient) -> bool:
             is_older = await run(drain, client)
             await commit()
             return is_older

@@ -168,7 +168,7 @@ async def test_a_skip_moves_a_position_forward_only(
 async def test_old_events_are_found_by_several_queries_and_their_ranks_are_cached(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resender, "_RANKS_AT_ONCE", 7)
+    monkeypatch.setattr(resender, "RANKS_AT_ONCE", 7)
     parts: list[object] = []
     select_missing = resender.select_missing
 
@@ -229,7 +229,7 @@ async def test_only_events_that_this_database_has_numbered_are_sent_again(
         assert again == (as_relayed, held[2].data)
         assert await numbers(missing) == [3, 4, 5, 6]
         assert await numbers(replace(missing, below_rank=6)) == [3, 4, 5]
-        monkeypatch.setattr(resender, "_MAX_BYTES", 1)
+        monkeypatch.setattr(resender, "MAX_BYTES", 1)
         assert await numbers(missing) == [3]
         for gone, why in {
             replace(missing, generation="another"): "not the one that numbered",

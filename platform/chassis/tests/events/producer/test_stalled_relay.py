@@ -24,8 +24,8 @@ pytestmark = pytest.mark.dialect
 async def test_a_standby_publishes_without_the_lock_while_its_holder_is_stalled(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "_STANDBY_SECONDS", 0.05)
-    monkeypatch.setattr(leadership, "_STALLED_SECONDS", 0.3)
+    monkeypatch.setattr(relay, "STANDBY_SECONDS", 0.05)
+    monkeypatch.setattr(leadership, "STALLED_SECONDS", 0.3)
     url = new_database("shop")
     # A lock held without a relay looks to others like a process that SIGSTOP has stopped.
     stopped = Lock(url, "relay")
@@ -47,8 +47,8 @@ async def test_a_standby_publishes_without_the_lock_while_its_holder_is_stalled(
 async def test_a_standby_does_not_lead_while_events_are_sent(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "_STANDBY_SECONDS", 0.02)
-    monkeypatch.setattr(leadership, "_STALLED_SECONDS", 2)
+    monkeypatch.setattr(relay, "STANDBY_SECONDS", 0.02)
+    monkeypatch.setattr(leadership, "STALLED_SECONDS", 2)
     url = new_database("shop")
     stopped = Lock(url, "relay")
     async with Shop(url) as shop:

@@ -195,7 +195,7 @@ async def test_a_stream_that_accepts_no_events_sets_none_apart_and_the_log_says_
     held: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(relay, "_REFUSED_SECONDS", 0.1)
+    monkeypatch.setattr(relay, "REFUSED_SECONDS", 0.1)
     async with limited(nats, new_database("shop"), **limits) as (shop, running, view):
         running.relay.reconcile()
         await shop.sell(range(20, 100))

@@ -76,7 +76,7 @@ async def test_an_attempt_that_exceeds_its_time_limit_is_cancelled_and_costs_a_t
 async def test_a_handler_that_swallows_its_cancellation_keeps_no_place_and_commits_nothing(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "_GRACE_SECONDS", 0.02)
+    monkeypatch.setattr(attempts, "GRACE_SECONDS", 0.02)
     goes_on, refused = asyncio.Event(), list[BaseException]()
     router = EventRouter()
 

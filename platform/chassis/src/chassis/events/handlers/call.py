@@ -31,7 +31,7 @@ def call_one(
             result = handler([message], [context], tx=tx)
         else:
             result = handler(message, context, tx=tx)
-        tx._check(result)
+        tx.check(result)
     _observe(handler, started)
 
 
@@ -50,7 +50,7 @@ def call_batch(
     links = [span.traceparent for span in published if span.traceparent]
     started = time.perf_counter()
     with tracing.start_span(f"handle {handler.type}", root=True, links=links, kind="consumer"):
-        tx._check(handler(messages, contexts, tx=tx))
+        tx.check(handler(messages, contexts, tx=tx))
     _observe(handler, started)
 
 

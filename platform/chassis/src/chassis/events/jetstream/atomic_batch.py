@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from nats.aio.client import Client
-from nats.errors import ConnectionClosedError, NoRespondersError
+from nats.errors import NoRespondersError
 
 from chassis.events.jetstream.api import (
     STREAM_NOT_FOUND,
@@ -11,6 +10,7 @@ from chassis.events.jetstream.api import (
     StreamGone,
     parse_answer,
 )
+from chassis.events.jetstream.client import JetStreamClient
 
 __all__ = ["BATCH_MAX", "publish_batch"]
 
@@ -19,7 +19,7 @@ BATCH_MAX = 1000
 
 
 async def publish_batch(
-    client: Client,
+    client: JetStreamClient,
     batch_id: str,
     messages: Sequence[tuple[str, bytes, Mapping[str, str]]],
     expected_last_sequence: int,
@@ -49,9 +49,7 @@ async def publish_batch(
             _publish_command(s, d, h, first if index == 1 else others, index)
             for index, (s, d, h) in enumerate(before, start=1)
         ]
-        if not client.is_connected:
-            raise ConnectionClosedError
-        await client._send_command(b"".join(commands))
+        await client.send_commands(b"".join(commands))
         commit |= batch | {"Nats-Batch-Sequence": str(len(messages)), "Nats-Batch-Commit": "1"}
     else:
         commit |= expected

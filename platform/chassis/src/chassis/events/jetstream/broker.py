@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 
 import nats
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from chassis.events.jetstream.client import JetStreamClient
@@ -46,7 +45,7 @@ class Broker:
     def __init__(self, options: NatsOptions, name: str) -> None:
         self._options = options
         self._name = name
-        self.client: Client = JetStreamClient(options)
+        self.client = JetStreamClient(options)
         self.connected = asyncio.Event()
         self._subscriptions: list[tuple[str, str, Callable[[Msg], Awaitable[None]]]] = []
         self._connect_callbacks: list[Callable[[], Awaitable[None]]] = []
@@ -101,7 +100,7 @@ class Broker:
                 self._logged_outage = True
             await asyncio.sleep(_RECONNECT_SECONDS)
 
-    async def _connect(self, client: Client, closed: asyncio.Event) -> None:
+    async def _connect(self, client: JetStreamClient, closed: asyncio.Event) -> None:
         """Connect a client, and subscribe to all subjects."""
 
         async def is_closed() -> None:
@@ -114,8 +113,7 @@ class Broker:
                 return
             self._log_reason(error)
             # The socket is closed here, because the library leaves that of a failed attempt open.
-            if client._transport:
-                client._transport.close()  # type: ignore[no-untyped-call]
+            client.close_socket()
 
         await client.connect(
             self._options.url,

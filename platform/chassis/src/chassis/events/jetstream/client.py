@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from nats.aio.client import Client
 from nats.aio.transport import Transport
-from nats.errors import Error, SecureConnWantedError
+from nats.errors import ConnectionClosedError, Error, SecureConnWantedError
 
 from chassis.events.jetstream.handshake import ConnectWithPing
 from chassis.events.jetstream.nats_options import NatsOptions
@@ -40,6 +40,27 @@ class JetStreamClient(Client):
             return self._nats_options.certificates.context()
         except ValueError as error:
             raise Error(f"nats: the certificate cannot be used: {error}") from error
+
+    async def send_commands(self, commands: bytes) -> None:
+        """Send commands of the NATS client protocol.
+
+        Raises:
+            nats.errors.ConnectionClosedError: the client is not connected.
+        """
+        if not self.is_connected:
+            raise ConnectionClosedError
+        await self._send_command(commands)
+
+    def close_socket(self) -> None:
+        """Close the socket, and leave the client to reconnect."""
+        if self._transport:
+            self._transport.close()  # type: ignore[no-untyped-call]
+
+    def abort_socket(self) -> None:
+        """Close the socket without writing what is buffered."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         """Parse headers, and note a second mark of a copy."""

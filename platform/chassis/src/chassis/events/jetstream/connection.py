@@ -9,8 +9,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from nats.aio.client import Client
-
 from chassis.events.jetstream.client import JetStreamClient
 from chassis.events.jetstream.nats_options import NatsOptions
 
@@ -21,7 +19,7 @@ _CLOSE_SECONDS = 1
 
 
 @asynccontextmanager
-async def connection(options: NatsOptions, name: str) -> AsyncIterator[Client]:
+async def connection(options: NatsOptions, name: str) -> AsyncIterator[JetStreamClient]:
     """Connect while the block runs; interrupt the block where it waits if the connection ends.
 
     Raises:
@@ -56,15 +54,12 @@ async def connection(options: NatsOptions, name: str) -> AsyncIterator[Client]:
         await close(client)
 
 
-async def close(client: Client) -> None:
+async def close(client: JetStreamClient) -> None:
     """Flush and close a client; drop its connection if that fails or takes too long."""
     try:
         await asyncio.wait_for(client.close(), _CLOSE_SECONDS)
     except Exception:
-        # The client cannot drop a connection without writing what it has buffered.
-        writer = getattr(client._transport, "_io_writer", None)
-        if writer is not None:
-            writer.transport.abort()
+        client.abort_socket()
 
 
 async def _ignore(_error: Exception) -> None:

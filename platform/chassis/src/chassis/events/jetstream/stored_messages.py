@@ -20,6 +20,7 @@ from chassis.events.jetstream.server_time import epoch_seconds
 from chassis.events.wire import event_headers
 
 __all__ = [
+    "PAGE_BYTES",
     "Stored",
     "first_stored",
     "last_before",
@@ -30,7 +31,8 @@ __all__ = [
 ]
 
 _SUBJECTS_AT_ONCE = 500  # below the server's limit of 1,024 subjects for last messages
-_PAGE_BYTES = 8 * 1024 * 1024
+PAGE_BYTES = 8 * 1024 * 1024
+"""The broker sends at most this much in one answer about last messages."""
 _NO_MESSAGE = 10037
 
 
@@ -103,7 +105,7 @@ async def last_messages(
     """
     for start in range(0, len(subjects), _SUBJECTS_AT_ONCE):
         some = list(subjects[start : start + _SUBJECTS_AT_ONCE])
-        query = {"multi_last": some, "batch": 1000, "max_bytes": _PAGE_BYTES}
+        query = {"multi_last": some, "batch": 1000, "max_bytes": PAGE_BYTES}
         while query:
             end = _PageEnd()
             last = 0

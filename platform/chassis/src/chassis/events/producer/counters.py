@@ -33,7 +33,7 @@ class Counters:
 def lock_counters(session: Session) -> Counters:
     """Lock the counter row, and insert it if it does not exist yet."""
     statement = select(relay).where(relay.c.id == 1).with_for_update()
-    row = session.execute(statement).first()
+    row = session.execute(statement).mappings().first()
     if row is None:
         try:
             with session.begin_nested():
@@ -50,8 +50,8 @@ def lock_counters(session: Session) -> Counters:
                 )
         except IntegrityError:  # Another relay has inserted it.
             pass
-        row = session.execute(statement).one()
-    return Counters(**{name: row._mapping[name] for name in Counters.__slots__})
+        row = session.execute(statement).mappings().one()
+    return Counters(**{name: row[name] for name in Counters.__slots__})
 
 
 def number_new(session: Session, counters: Counters, limit: int) -> Counters:

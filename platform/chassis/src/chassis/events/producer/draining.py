@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from nats.aio.client import Client
-
 from chassis.database import Database, Transaction
+from chassis.events.jetstream.client import JetStreamClient
 from chassis.events.producer import outbox
 from chassis.events.producer.counters import Counters, lock_counters, number_new, record_sent
 from chassis.events.producer.outbox import NumberedEvent
@@ -44,7 +43,7 @@ class OutboxDrain:
         """Whether any event is unsent."""
         return await self._database.read(lambda tx: outbox.has_unsent(tx.session))
 
-    async def run(self, client: Client) -> bool:
+    async def run(self, client: JetStreamClient) -> bool:
         """Send what the outbox holds, until it is empty or a comparison is due.
 
         Return True if the database is older than before, because a backup was restored under this

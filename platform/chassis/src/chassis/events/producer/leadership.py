@@ -13,11 +13,11 @@ from chassis.database import Database
 from chassis.database.leadership import Lock
 from chassis.events.producer import outbox
 
-__all__ = ["Leadership"]
+__all__ = ["STALLED_SECONDS", "Leadership"]
 
 _log = structlog.get_logger(__name__)
-# How long events may wait before a standby assumes that the lock holder has stalled.
-_STALLED_SECONDS = 5.0
+STALLED_SECONDS = 5.0
+"""How long events may wait before a standby assumes that the lock holder has stalled."""
 
 
 class Leadership:
@@ -59,11 +59,11 @@ class Leadership:
             await asyncio.to_thread(released.release)
 
     async def _is_holder_stalled(self) -> bool:
-        """Whether events have waited for `_STALLED_SECONDS` while none was sent."""
+        """Whether events have waited for `STALLED_SECONDS` while none was sent."""
         sent, waits = await self._database.read(
             lambda tx: (outbox.sent_rank(tx.session), outbox.has_unsent(tx.session))
         )
         if sent != self._sent_rank or not waits:
             self._sent_rank, self._sent_at = sent, time.monotonic()
             return False
-        return time.monotonic() - self._sent_at > _STALLED_SECONDS
+        return time.monotonic() - self._sent_at > STALLED_SECONDS

@@ -18,11 +18,13 @@ from chassis.event_settings import EventSettings
 from chassis.events.jetstream.streams import StreamState
 from chassis.events.producer import sent_marks
 
-__all__ = ["Cleaned", "Cleaner", "clean", "keep_seconds"]
+__all__ = ["LOOK_SECONDS", "ROWS_AT_ONCE", "Cleaned", "Cleaner", "clean", "keep_seconds"]
 
 _log = structlog.get_logger(__name__)
-_LOOK_SECONDS = 60.0
-_ROWS_AT_ONCE = 500
+LOOK_SECONDS = 60.0
+"""Pause between two searches for events that have reached their age."""
+ROWS_AT_ONCE = 500
+"""Maximum number of events that one transaction deletes."""
 # Time for a consumer to ask for an event just before the stream deletes it by its age.
 _MARGIN_SECONDS = 3600.0
 # The clean-up pauses for four times as long as a batch took, so that it works a fifth of the time.
@@ -49,9 +51,7 @@ def keep_seconds(settings: EventSettings, max_age: float) -> float | None:
     return max(settings.outbox_keep_seconds, in_stream + _MARGIN_SECONDS)
 
 
-def clean(
-    session: Session, *, broker_time: float, age: float, above: int, limit: int = _ROWS_AT_ONCE
-) -> Cleaned:
+def clean(session: Session, *, broker_time: float, age: float, above: int, limit: int) -> Cleaned:
     """Delete up to `limit` events that were sent at least `age` seconds ago.
 
     No sent row is known to be left up to the rank `above`, where the search begins, so that deleted
@@ -106,7 +106,7 @@ class Cleaner:
         """Clean once a minute, until cancelled."""
         self._cleaned_rank = 0
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self._clean_all()
             except Exception as error:
@@ -120,7 +120,11 @@ class Cleaner:
             started = time.monotonic()
             cleaned = await self._database.transaction(
                 lambda tx, now=self._broker_minus_monotonic + started: clean(  # type: ignore[misc]
-                    tx.session, broker_time=now, age=age, above=self._cleaned_rank
+                    tx.session,
+                    broker_time=now,
+                    age=age,
+                    above=self._cleaned_rank,
+                    limit=ROWS_AT_ONCE,
                 )
             )
             if not cleaned.rows:

@@ -18,6 +18,7 @@ from chassis.events.jetstream.api import (
     WrongLastSequence,
 )
 from chassis.events.jetstream.atomic_batch import BATCH_MAX
+from chassis.events.jetstream.client import JetStreamClient
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.owned_stream import LaneCountChanged
@@ -29,12 +30,14 @@ from chassis.events.producer.reconciling import Reconciler
 from chassis.events.producer.sending import Sender, StreamRefuses
 from chassis.events.waiting import end, wait_at_most
 
-__all__ = ["Relay"]
+__all__ = ["REFUSED_SECONDS", "STANDBY_SECONDS", "Relay"]
 
 _log = structlog.get_logger(__name__)
-_STANDBY_SECONDS = 1.0
+STANDBY_SECONDS = 1.0
+"""Pause between two attempts of a standby to get the relay lock."""
 _FLUSH_SECONDS = 0.05
-_REFUSED_SECONDS = 5.0
+REFUSED_SECONDS = 5.0
+"""Maximum pause before the next attempt, while the stream refuses all events."""
 
 
 class BrokerTooSmall(Exception):
@@ -95,7 +98,7 @@ class Relay:
                 try:
                     if not await self._leadership.may_lead():
                         self.reconciler.hindrance.reason = None  # The leader reports it.
-                        await asyncio.sleep(_STANDBY_SECONDS)
+                        await asyncio.sleep(STANDBY_SECONDS)
                         continue
                     await self._lead()
                     pause = 0.05
@@ -148,7 +151,7 @@ class Relay:
                         await self._reconcile(client)
                         self._sender.say_refusing(_first_line(error), self.reconciler.drift)
                         await asyncio.sleep(pause)
-                        pause = min(_REFUSED_SECONDS, pause * 2)
+                        pause = min(REFUSED_SECONDS, pause * 2)
                     if self._must_reconcile or self.reconciler.is_due():
                         self._must_reconcile = False
                         await self._reconcile(client)
@@ -162,7 +165,7 @@ class Relay:
         """Whether another replica leads now. It is looked up only if no event is known to wait."""
         return not self._woken.is_set() and not await self._leadership.may_lead()
 
-    async def _drain_if_needed(self, client: Client) -> None:
+    async def _drain_if_needed(self, client: JetStreamClient) -> None:
         """Drain the outbox if the relay was woken, or if a look finds unsent events.
 
         The look is there because a wake may be lost, and costs less than a drain's transaction.

@@ -15,11 +15,13 @@ from chassis.events.jetstream.broker import Broker
 from chassis.events.wire import control_subjects, event_headers
 from chassis.events.wire.resending import END, MOST_EVENTS, Missing
 
-__all__ = ["Resender", "select_missing"]
+__all__ = ["MAX_BYTES", "RANKS_AT_ONCE", "Resender", "select_missing"]
 
 _log = structlog.get_logger(__name__)
-_MAX_BYTES = 8 * 1024 * 1024
-_RANKS_AT_ONCE = 50_000
+MAX_BYTES = 8 * 1024 * 1024
+"""Maximum size of the events in one answer."""
+RANKS_AT_ONCE = 50_000
+"""Number of ranks that one query for missing events searches."""
 _CACHE_SECONDS = 300.0
 
 
@@ -110,7 +112,7 @@ class Resender:
         """Return the ranks of missing events, from the first on and without a gap.
 
         Numbers grow with ranks, so the search goes downwards from the event above them, by
-        `_RANKS_AT_ONCE` ranks in each query.
+        `RANKS_AT_ONCE` ranks in each query.
         """
         now = time.monotonic()
         self._cached_ranks = {m: kept for m, kept in self._cached_ranks.items() if kept[1] > now}
@@ -120,11 +122,11 @@ class Resender:
         found: list[Any] = []
         below = missing.below_rank
         while below > lowest and not (found and found[-1].number <= missing.first):
-            part = select_missing(missing, below - _RANKS_AT_ONCE, below)
+            part = select_missing(missing, below - RANKS_AT_ONCE, below)
             found += await self._database.read(lambda tx, part=part: tx.session.execute(part).all())  # type: ignore[misc]
-            below -= _RANKS_AT_ONCE
+            below -= RANKS_AT_ONCE
         ranks = _ranks_before_gap(missing, found[::-1])
-        if below < missing.below_rank - _RANKS_AT_ONCE:
+        if below < missing.below_rank - RANKS_AT_ONCE:
             self._cached_ranks[missing] = ranks, now + _CACHE_SECONDS
         return ranks
 
@@ -157,14 +159,14 @@ def select_missing(
 
 
 def _ranks_before_gap(missing: Missing, found: Sequence[Any]) -> list[int]:
-    """Return the ranks of found events up to the first gap, of together up to `_MAX_BYTES`."""
+    """Return the ranks of found events up to the first gap, of together up to `MAX_BYTES`."""
     ranks: list[int] = []
     total = 0
     for row in found:
         if row.number < missing.first:
             continue
         total += row.size
-        if row.number != missing.first + len(ranks) or (ranks and total > _MAX_BYTES):
+        if row.number != missing.first + len(ranks) or (ranks and total > MAX_BYTES):
             break
         ranks.append(row.rank)
     return ranks

@@ -15,6 +15,7 @@ from chassis.events.jetstream.api import (
     WrongLastSequence,
 )
 from chassis.events.jetstream.atomic_batch import publish_batch
+from chassis.events.jetstream.client import JetStreamClient
 from chassis.events.jetstream.stream_end import only_unranked
 from chassis.events.producer import outbox, refused, sent_marks
 from chassis.events.producer.batch_size import BatchSize
@@ -47,7 +48,7 @@ class Sender:
         """Why the stream accepts no events at the moment; None if it does."""
 
     async def send(
-        self, client: Client, rows: Sequence[NumberedEvent], counters: Counters
+        self, client: JetStreamClient, rows: Sequence[NumberedEvent], counters: Counters
     ) -> tuple[int, int] | None:
         """Publish events from the first on, until the stream refuses one.
 

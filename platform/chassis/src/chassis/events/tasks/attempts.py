@@ -25,11 +25,11 @@ from chassis.events.tasks.task import Task
 from chassis.events.wire.context import EventContext
 from chassis.telemetry import metrics
 
-__all__ = ["AttemptTimedOut", "Attempts"]
+__all__ = ["GRACE_SECONDS", "AttemptTimedOut", "Attempts"]
 
 _log = structlog.get_logger(__name__)
-# Time for a handler to clean up after its commit, or after its cancellation.
-_GRACE_SECONDS = 1.0
+GRACE_SECONDS = 1.0
+"""Time for a handler to clean up after its commit, or after its cancellation."""
 
 
 class AttemptTimedOut(Exception):
@@ -87,7 +87,7 @@ class Attempts:
             await asyncio.wait({handling}, timeout=self._seconds)
             await transact.idle.wait()  # Time in the database does not count against the limit.
             if transact.finished:
-                await asyncio.wait({handling}, timeout=_GRACE_SECONDS)
+                await asyncio.wait({handling}, timeout=GRACE_SECONDS)
             late = not handling.done()
         finally:
             transact.closed = True
@@ -116,7 +116,7 @@ class Attempts:
     ) -> None:
         """Cancel a handler, and abandon it if it ignores the cancellation."""
         handling.cancel()
-        await asyncio.wait({handling}, timeout=_GRACE_SECONDS)
+        await asyncio.wait({handling}, timeout=GRACE_SECONDS)
         if not handling.done():
             self._abandoned.add(handling)
             handling.add_done_callback(self._abandoned.discard)

@@ -16,10 +16,11 @@ from chassis.events.tasks.suspects import Suspects
 from chassis.events.tasks.unhandled import Unhandled
 from chassis.events.waiting import wait_at_most
 
-__all__ = ["TaskRunner"]
+__all__ = ["POLL_SECONDS", "TaskRunner"]
 
 _log = structlog.get_logger(__name__)
-_POLL_SECONDS = 1.0
+POLL_SECONDS = 1.0
+"""Maximum pause between two searches for due tasks."""
 
 
 class TaskRunner:
@@ -85,7 +86,7 @@ class TaskRunner:
         try:
             while not self._stopped.is_set():
                 if self._pauses and not self._pauses.loaded.is_set():
-                    await wait_at_most(self._pauses.loaded, _POLL_SECONDS)
+                    await wait_at_most(self._pauses.loaded, POLL_SECONDS)
                     continue
                 self._woken.clear()
                 try:
@@ -93,7 +94,7 @@ class TaskRunner:
                         await leases.renew()
                     await self.claimer.look(suspects=not self._suspects.resting)
                     if not await self._start_due():
-                        seconds = min(_POLL_SECONDS, self.claimer.seconds_until_due())
+                        seconds = min(POLL_SECONDS, self.claimer.seconds_until_due())
                         await wait_at_most(self._woken, seconds)
                     failing = False
                 except Exception as error:
@@ -101,11 +102,11 @@ class TaskRunner:
                         _log.warning(
                             "claiming tasks failed; retrying",
                             error=repr(error),
-                            retry_seconds=_POLL_SECONDS,
+                            retry_seconds=POLL_SECONDS,
                         )
                     failing = True
                     leases.pause_takeovers()
-                    await wait_at_most(self._stopped, _POLL_SECONDS)
+                    await wait_at_most(self._stopped, POLL_SECONDS)
             # The leases are renewed until the last task has ended.
             await self.running.wait()
         finally:
