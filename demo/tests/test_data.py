@@ -213,9 +213,12 @@ class TestRules:
         self, small: Cut
     ) -> None:
         assert list(small.products(first=2)) == [
-            Product("1", "Bananas, 40 lb", "Produce", 99),  # 50.5, 99 and 100 cents
-            Product("2", "Bacon, economy, 12 oz", "Grocery", 200),  # 101, 200 and 500 cents
-            Product("8", "Sugar", "Grocery", 1),  # a fiftieth of a cent
+            # Its sales cost 50.5, 99 and 100 cents.
+            Product("1", "Bananas, 40 lb", "Produce", 99),
+            # Its sales cost 101, 200 and 500 cents.
+            Product("2", "Bacon, economy, 12 oz", "Grocery", 200),
+            # A sale costs a fiftieth of a cent, and no price may be 0.
+            Product("8", "Sugar", "Grocery", 1),
         ]
 
     def test_only_products_of_the_selected_baskets_are_listed(self, small: Cut) -> None:

@@ -87,7 +87,8 @@ async def test_slipway_load_loads_the_products_of_slipway_run() -> None:
 
     assert first == (0, f"loaded {count} products; 0 existed and keep their stock\n")
     assert again == (0, f"loaded 0 products; {count} existed and keep their stock\n")
-    assert "995242" in inventory.stock  # the product of the README's first order
+    # The README's first order is for this product.
+    assert "995242" in inventory.stock
 
 
 async def test_a_shop_that_does_not_answer_is_an_error_that_says_what_to_do() -> None:

@@ -26,7 +26,8 @@ SERVICES = sorted(
     for name in member.service_entry_points
 )  # fmt: skip
 UNPRIVILEGED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
-GRACE_SECONDS = 30  # the default of Kubernetes
+# Kubernetes waits for this time by default.
+GRACE_SECONDS = 30
 MEGABYTE = 1_000_000
 
 

@@ -183,7 +183,8 @@ def told_by(page: str) -> Iterator[str]:
         yield name
         if kind == "histogram":
             yield from (f"{name}_bucket", f"{name}_sum", f"{name}_count")
-    yield "up"  # which Prometheus itself adds
+    # Prometheus itself adds this metric.
+    yield "up"
 
 
 def metrics_of(expression: str) -> set[str]:

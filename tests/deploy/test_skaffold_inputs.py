@@ -33,7 +33,8 @@ def test_a_file_that_docker_does_not_send_is_not_an_input() -> None:
     text = (WORKSPACE.root / "docker/Dockerfile.dockerignore").read_text(encoding="utf-8")
     rules = [line for line in text.splitlines() if line and line[0] not in "#!"]
 
-    assert list(IGNORED) == rules[1:]  # the first leaves out everything that is not let in
+    # The first rule leaves out everything that no other rule includes.
+    assert list(IGNORED) == rules[1:]
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -38,7 +38,8 @@ def _full_name(metric: Metric) -> str:
 def test_every_exit_code_is_explained() -> None:
     explained = {int(code) for code in re.findall(r"^\| (\d+) \| ", TEXT, re.M)}
     codes = {getattr(exit_codes, name) for name in exit_codes.__all__}
-    assert explained == codes - {exit_codes.SOFTWARE}  # no verb ends so
+    # No command of a service ends with SOFTWARE.
+    assert explained == codes - {exit_codes.SOFTWARE}
 
 
 def test_every_setting_that_it_names_exists() -> None:

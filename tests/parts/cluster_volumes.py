@@ -18,7 +18,8 @@ __all__ = ["volumes_for_the_platform", "volumes_of_a_class"]
 
 _CLAIMS = ("data-nats-0", "data-postgresql-0")
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
-_ANY = Namespace("default")  # volumes belong to none
+# Volumes belong to no namespace, so that any name serves.
+_ANY = Namespace("default")
 
 
 @contextmanager

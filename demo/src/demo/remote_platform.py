@@ -165,7 +165,8 @@ def _resolve(host: str) -> list[str]:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except socket.gaierror:
         return []
-    family = min(entry[0] for entry in found)  # IPv4 comes first
+    # An IPv4 address is preferred, because its family has the smaller number.
+    family = min(entry[0] for entry in found)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found if entry[0] == family))
 
 

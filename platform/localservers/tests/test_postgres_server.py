@@ -78,7 +78,8 @@ def test_a_paused_server_does_not_answer_until_it_is_resumed(server: PostgresSer
     server.pause()
     assert server.running
     with socket.create_connection(("127.0.0.1", server.port), timeout=0.3) as connection:
-        connection.sendall(bytes.fromhex("0000000804d2162f"))  # SSLRequest
+        # The bytes are an SSLRequest of the PostgreSQL protocol.
+        connection.sendall(bytes.fromhex("0000000804d2162f"))
         with pytest.raises(TimeoutError):
             connection.recv(1)
         server.resume()

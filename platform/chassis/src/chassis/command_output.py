@@ -10,8 +10,10 @@ from typing import NoReturn
 
 __all__ = ["command_output"]
 
-_BROKEN_PIPE = 128 + 13  # the exit code that a shell reports for a process ended by SIGPIPE
-_INPUT_OUTPUT = 74  # sysexits.h
+# A shell reports this code for a process that SIGPIPE ended.
+_BROKEN_PIPE = 128 + 13
+# The code is EX_IOERR of sysexits.h.
+_INPUT_OUTPUT = 74
 
 
 @contextmanager

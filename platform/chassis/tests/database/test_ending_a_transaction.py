@@ -95,7 +95,8 @@ async def test_ending_the_transaction_is_refused_at_the_call(database: Database)
             with pytest.raises(TransactionMisused, match=r"begin_nested\(\)"):
                 end(tx.session)
             if how not in SPENT:
-                write(tx.session, 2)  # the transaction is still open
+                # The transaction is still open.
+                write(tx.session, 2)
                 assert tx.session.scalar(select(func.count()).select_from(journal)) == 2
             raise ZeroDivisionError
 
@@ -163,7 +164,8 @@ async def test_a_swallowed_error_never_rolls_back_silently(
         with suppress(IntegrityError):
             write(tx.session, 1)
 
-    if database.sqlite:  # SQLite undoes only the failed statement
+    # SQLite undoes only the failed statement.
+    if database.sqlite:
         await database.transaction(work)
         assert await lines(database) == [1, 2]
     else:

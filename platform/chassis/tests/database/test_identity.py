@@ -62,7 +62,8 @@ async def test_another_services_migrations_leave_no_table_behind(
 async def test_an_older_database_belongs_to_the_service_that_starts_first(
     new_database: NewDatabase,
 ) -> None:
-    url = new_database("books")  # migrated without a name
+    # The fixture has migrated this database without a name.
+    url = new_database("books")
     ids, errors = set[str](), list[Exception]()
     at_once = threading.Barrier(4)
 

@@ -42,7 +42,8 @@ async def test_a_service_takes_and_publishes_events_through_a_pooler(
         Node("books", other(postgres, url), nats.url, router=accountant()) as books,
     ):
         published = []
-        for n in range(0, 120, 10):  # enough transactions for prepared statements
+        # The driver prepares a statement after some repetitions.
+        for n in range(0, 120, 10):
             published += await shop.publish(*(sold(n + i) for i in range(10)))
         await shop.settled()
         await books.settled()
@@ -100,7 +101,8 @@ async def test_a_held_lock_does_not_hold_back_vacuum(postgres: PostgresServer) -
     url = postgres.create_database(name)
     lock = Lock(url, "relay")
     assert lock.acquire()
-    assert all(lock.acquire() for _ in range(10))  # the relay acquires its lock again and again
+    # The relay acquires its lock again and again.
+    assert all(lock.acquire() for _ in range(10))
     try:
         with psycopg.connect(url.replace("+psycopg", "")) as connection:
             held = connection.execute(

@@ -57,7 +57,8 @@ async def test_the_stream_is_complete_again_after(
         await shop.sell(range(60, 120))
         await shop.sent()
         await books.settled()
-        await shop.sell(range(120, 150))  # some of these have not been handled yet
+        # Some of these events are unhandled when the disaster happens.
+        await shop.sell(range(120, 150))
         await disaster(nats, tmp_path / "copy")
         await shop.sell(range(150, 200), at_once=10)
         stream = StreamView(nats.url)
@@ -109,9 +110,8 @@ async def test_a_purged_stream_is_filled_again(
 async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_nothing(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "chassis.events.jetstream.atomic_batch.TIMEOUT_SECONDS", 60
-    )  # the relay must not give up first
+    # The relay must not give up before the broker is killed.
+    monkeypatch.setattr("chassis.events.jetstream.atomic_batch.TIMEOUT_SECONDS", 60)
     async with Shop(new_database("shop")) as shop, Proxy(nats.port) as proxy:
         stream = StreamView(nats.url)
         await shop.sell(range(10))
@@ -123,7 +123,8 @@ async def test_a_broker_killed_in_the_middle_of_a_batch_stores_all_of_it_or_noth
             await shop.sell(range(there, there + 50))
             shop.wake()
             await held.wait()
-            await asyncio.sleep(0.1)  # time for the broker to read the bytes before the marker
+            # The broker needs time to read the bytes before the marker.
+            await asyncio.sleep(0.1)
             assert await stream.ranks() == list(range(1, there + 1))
             nats.kill()
             proxy.release()
@@ -147,7 +148,8 @@ async def test_a_broker_that_no_longer_reads_does_not_hold_its_relay(
         await shop.sell(range(1))
         await shop.sent()
         proxy.stall()
-        for n in range(12):  # more than all buffers in between hold
+        # These events are larger than all buffers between relay and broker.
+        for n in range(12):
             await shop.publish(BookReturned(book_id=str(n), reason="x" * 400_000))
         await shop.sent()
         assert await StreamView(nats.url).ranks() == list(range(1, 14))
@@ -171,7 +173,8 @@ async def test_a_broker_that_hangs_and_continues_stores_each_event_once(
         shop.wake()
         await hung.wait()
         await shop.sell(range(50, 60))
-        proxy.cut()  # the relay cannot know whether the broker has stored its batch
+        # The relay cannot know whether the broker has stored its batch.
+        proxy.cut()
         await asyncio.sleep(0.1)
         nats.resume()
         await shop.sent()
@@ -218,7 +221,8 @@ async def test_failed_attempts_to_reconnect_leave_no_connection_open(
         try:
             await broker.connected.wait()
             broker.client.options["connect_timeout"] = 0.1
-            proxy.hold("to_client")  # the broker accepts connections and sends nothing
+            # From now on the broker accepts connections and sends nothing.
+            proxy.hold("to_client")
             proxy.cut()
 
             async def has_tried() -> bool:

@@ -103,7 +103,7 @@ async def test_a_copy_in_a_services_stream_is_neither_handled_nor_the_streams_en
             await has_taken(books, 20)
             await shop.sent()
             copies = await copy(nats.url, way)
-            await shop.sell(range(20, 40))  # sent while the relay runs
+            await shop.sell(range(20, 40))
             await has_taken(books, 40)
             await shop.sent()
             await relay.stop()
@@ -132,7 +132,8 @@ async def test_the_broker_refuses_a_copy_of_an_event_from_its_own_stream(
 ) -> None:
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
-        for numbers in (range(1), range(1, 20)):  # a single event, and a batch
+        # A single event is published in another way than a batch.
+        for numbers in (range(1), range(1, 20)):
             await shop.sell(numbers)
             await shop.sent()
         async with await nats_py.connect(nats.url) as attacker:

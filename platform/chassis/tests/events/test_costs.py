@@ -81,9 +81,6 @@ async def counting(new_database: NewDatabase, name: str) -> AsyncIterator[tuple[
         yield counted, costs
 
 
-# --- producing ----------------------------------------------------------------------------------
-
-
 async def test_publishing_is_one_statement_and_one_round_trip_in_its_transaction(
     new_database: NewDatabase, events: int
 ) -> None:
@@ -93,8 +90,6 @@ async def test_publishing_is_one_statement_and_one_round_trip_in_its_transaction
         await shop.sell(range(events))
     assert costs.of("INSERT slipway_outbox") == [["INSERT slipway_outbox"]] * 2
 
-
-# --- relaying -----------------------------------------------------------------------------------
 
 NUMBERING = [
     "SELECT slipway_relay",
@@ -168,8 +163,6 @@ async def test_events_that_wait_for_a_later_batch_cost_nothing_before(
         assert others == [recorded_and_numbered] * 4
         assert (len(requests.published), len(requests.asked)) == (450, 5)
 
-
-# --- consuming ----------------------------------------------------------------------------------
 
 TAKING = ["UPDATE slipway_position", "SELECT slipway_task"]
 
@@ -257,8 +250,6 @@ async def test_an_event_of_an_async_handler_costs_a_commit_and_few_statements(
     assert costs.of("INSERT journal") == [["DELETE slipway_task", "INSERT journal"]] * events
     assert costs.of("UPDATE slipway_task") == [["SELECT slipway_task", "UPDATE slipway_task"]]
 
-
-# --- nothing to do ------------------------------------------------------------------------------
 
 RELAY_LOOKS = ["SELECT slipway_outbox"]
 TASKS_LOOK = ["SELECT slipway_task"]

@@ -65,9 +65,8 @@ async def test_events_continue_and_the_outbox_is_sent_at_the_end(
             async with books_client(bookstore) as books:
                 for number in range(40):
                     await books.SellBook(SellBookRequest(book_id=str(number)))
-                await wait_for_stored(
-                    80
-                )  # 40 events, and one that the handler publishes for each of them
+                # The handler publishes another event for each of the 40.
+                await wait_for_stored(80)
                 await asyncio.to_thread(nats.kill)
                 await bookstore.wait_for_answer("/nothing", 404)
                 await asyncio.to_thread(nats.start)

@@ -75,9 +75,6 @@ async def waiting(desk: Desk) -> list[str]:
     return [row.event_id for row in await desk.rows()]
 
 
-# --- list and show --------------------------------------------------------------------------------
-
-
 FILTERS = [
     ("", [0, 1, 2, 3]),
     ("--type BookReturned", [3]),
@@ -128,7 +125,8 @@ async def test_a_dead_letter_is_shown_completely_with_its_data(desk: Desk) -> No
 
     shown = await shell.run("dead-letters", "show", "1", "2")
     assert f"event id  {id}\n" in shown.out
-    assert r"ValueError: line\none" in shown.out  # in the same line of output
+    # A line break within the error must not break the line of output.
+    assert r"ValueError: line\none" in shown.out
     assert "there is no dead letter 2" in shown.err
 
 
@@ -178,9 +176,6 @@ async def test_a_table_is_complete_whatever_the_size_of_the_terminal(
     assert "continue? [y/N] nothing was changed" in plan
     status = await asyncio.to_thread(typed, "events", "status")
     assert re.search(r"^stream +type .*  stopped  paused  handled$", status, re.M)
-
-
-# --- redrive --------------------------------------------------------------------------------------
 
 
 async def test_a_redriven_event_keeps_its_id_and_those_of_a_key_their_order(
@@ -299,9 +294,6 @@ async def test_later_dead_letters_are_not_changed(desk: Desk) -> None:
     assert await remaining(desk) == ids[1:]
 
 
-# --- confirmation ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("verb", ["redrive", "drop"])
 async def test_a_change_is_described_and_must_be_confirmed(desk: Desk, verb: str) -> None:
     ids = await bury(desk, letter(), letter("b-2"))
@@ -359,9 +351,6 @@ async def test_an_empty_list_says_so(
 ) -> None:
     ran = await Shell("books", desk.url, nats.url).run(*typed.split(), *json)
     assert (ran.code, ran.out.strip(), ran.err) == (NOTHING, "[]" if json else "", said)
-
-
-# --- errors ---------------------------------------------------------------------------------------
 
 
 async def test_an_unavailable_database_has_its_own_exit_code() -> None:

@@ -29,9 +29,6 @@ async def ids_of(node: Node, type: str) -> list[str]:
     return [entry.event_id for entry in await node.journal() if entry.type == type]
 
 
-# --- status and lag -------------------------------------------------------------------------------
-
-
 async def test_status_shows_lag_tasks_and_dead_letters_of_each_type(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
@@ -165,9 +162,6 @@ async def test_the_next_member_deletes_the_row_of_a_lane_that_is_no_longer_stopp
                 return await told(second) == []
 
             await eventually(is_put_right)
-
-
-# --- pausing ------------------------------------------------------------------------------------
 
 
 async def test_a_paused_type_waits_in_every_member_and_after_restarts(

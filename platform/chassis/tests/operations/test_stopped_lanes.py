@@ -30,9 +30,6 @@ def numbered(number: int) -> dict[str, str | None]:
     return {event_headers.NUMBER: event_headers.number_value(number)}
 
 
-# --- past a gap ---------------------------------------------------------------------------------
-
-
 async def test_skip_continues_past_missing_events_and_members_notice_at_once(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
@@ -155,9 +152,6 @@ async def test_a_position_that_has_moved_since_the_plan_is_not_changed(
             "a member has moved a position; nothing was changed, run the command again\n"
         )
         assert (await position_of(books, SUBJECT)).number == 2
-
-
-# --- a producer whose numbers started over --------------------------------------------------------
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["while it runs", "while it is down"])

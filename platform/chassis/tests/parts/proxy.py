@@ -141,7 +141,8 @@ class Proxy:
         writer: asyncio.StreamWriter,
         tap: Tap | None,
     ) -> None:
-        held = b""  # possibly the beginning of a marker
+        # The last bytes are kept, because they may be the beginning of a marker.
+        held = b""
         with contextlib.suppress(OSError):
             while chunk := await reader.read(65536):
                 if tap:

@@ -108,7 +108,8 @@ def main() -> None:
     import bookshop  # noqa: F401 (once, for all forked replicas)
     import owners  # noqa: F401
 
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the system reaps the replicas
+    # The system reaps the children of a process that ignores SIGCHLD.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -91,4 +91,5 @@ class Replicas:
     def close(self) -> None:
         self.end()
         if self._starter:
-            self._starter.communicate()  # it ends when its input ends
+            # The process ends when its input ends.
+            self._starter.communicate()

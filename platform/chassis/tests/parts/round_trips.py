@@ -72,20 +72,22 @@ class DatabaseTrips:
                     started = struct.unpack_from(">I", body)[0] not in _BEFORE_START
 
         def take(message: bytes, body: bytes) -> None:
-            if message == b"P":  # Parse
+            # The messages are Parse, Bind, Query and Sync.
+            if message == b"P":
                 name, statement = body.split(b"\0")[:2]
                 prepared[name] = statement.decode()
-            elif message == b"B":  # Bind
+            elif message == b"B":
                 executed.append(kind(prepared[body.split(b"\0")[1]]))
-            elif message == b"Q":  # Query
+            elif message == b"Q":
                 executed.append(kind(body[:-1].decode()))
                 answered()
-            elif message == b"S":  # Sync
+            elif message == b"S":
                 answered()
 
         def answered() -> None:
             if executed == ["BEGIN"]:
-                transaction.clear()  # settings of the connection precede its first BEGIN
+                # Settings of the connection precede its first BEGIN.
+                transaction.clear()
             if executed:
                 transaction.append(" + ".join(dict.fromkeys(executed)))
                 executed.clear()

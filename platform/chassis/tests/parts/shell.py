@@ -45,7 +45,7 @@ class Shell:
         database_url: str,
         nats_url: str = "nats://127.0.0.1:1",
         *,
-        router: EventRouter | None = None,  # by default the accountant's handlers
+        router: EventRouter | None = None,
         publishes: Sequence[type[Message]] = (),
     ) -> None:
         events = [router or accountant()]
@@ -76,7 +76,8 @@ class Shell:
         ):
             try:
                 code = main(self.service, list(arguments))
-            except SystemExit as end:  # raised by argparse
+            except SystemExit as end:
+                # The parser of the command line raises it.
                 code = int(end.code or 0)
         return Ran(code, out.getvalue(), err.getvalue())
 

@@ -10,7 +10,8 @@ from certificates import Pair
 
 __all__ = ["TlsFront"]
 
-_SSL_REQUEST = 80877103  # of the PostgreSQL protocol, "SSLRequest"
+# The PostgreSQL protocol calls this message SSLRequest.
+_SSL_REQUEST = 80877103
 _ACCEPTED = b"S"
 
 

@@ -84,10 +84,8 @@ async def test_an_async_method_calls_a_service_within_its_callers_deadline(
     front = await rpc.start(Front, stub_of=clients.stub)
     stub = await rpc.stub(front.port, call_timeout_seconds=5)
     answer = await stub.GetBook(GetBookRequest())
-    assert 0 < float(answer.book.title) < 10  # gRPC rounds up, to a hundredth and more
-
-
-# --- at start -----------------------------------------------------------------------------------
+    # gRPC rounds the remaining time up, to a hundredth and more.
+    assert 0 < float(answer.book.title) < 10
 
 
 class DefMethod(Clock):
@@ -122,9 +120,6 @@ def test_a_def_that_calls_a_service_is_refused() -> None:
     (line,) = find_problems(service(**parts), ServiceSettings())
     assert "DefMethod.get_book(books): a def calls no service" in line
     assert line.endswith("make it an async def")
-
-
-# --- in a test of handlers ----------------------------------------------------------------------
 
 
 class MadeUp:

@@ -55,11 +55,13 @@ async def test_a_call_within_a_call_gets_at_most_the_remaining_time(rpc: Servers
     async with raw_channel(front.port) as channel:
         stub: BooksServiceAsyncStub = BooksServiceStub(channel)
         answer = await stub.GetBook(GetBookRequest(), timeout=1000)
-    assert float(answer.book.title) < 1500  # gRPC rounds up, to a hundredth and more
+    # gRPC rounds the remaining time up, to a hundredth and more.
+    assert float(answer.book.title) < 1500
 
 
 async def test_no_call_is_made_when_no_time_is_left(rpc: Servers) -> None:
-    clients = await rpc.clients(1)  # no server listens on port 1
+    # No server listens on port 1.
+    clients = await rpc.clients(1)
     stub: BooksServiceAsyncStub = clients.stub(BooksService, BooksServiceStub)  # type: ignore[assignment]
     deadline.begin(-1)
     with pytest.raises(DeadlineExceeded, match="no time was left to call bookstore"):
@@ -255,7 +257,8 @@ async def test_calls_are_balanced_over_the_replicas(rpc: Servers) -> None:
 
     seen: set[str] = set()
     async with asyncio.timeout(60):
-        while seen != set(names):  # it connects to one after another
+        # The client connects to one server after another.
+        while seen != set(names):
             seen.add(await answering())
     answers = [await answering() for _ in range(30)]
     assert {name: answers.count(name) for name in names} == dict.fromkeys(names, 10)

@@ -53,7 +53,8 @@ def place_of(url: str) -> str:
     if is_sqlite(url):
         return str(database_file(url).resolve())
     parts = make_url(url)
-    several = parts.query.get("host", ())  # hosts of which one is the primary
+    # A query may list several hosts, of which one is the primary.
+    several = parts.query.get("host", ())
     hosts = [several] if isinstance(several, str) else several
     return f"{parts.database} on {parts.host or ' or '.join(hosts) or 'this machine'}"
 

@@ -58,34 +58,50 @@ class DatabaseAtFault(Unavailable):
 class Fault(Enum):
     """The kind of an error of the database."""
 
-    RETRY = auto()  # A conflict such as a deadlock: the same work will probably succeed at once.
-    LOST = auto()  # The connection broke.
-    READ_ONLY = auto()  # The connection leads to a server that takes no writes.
-    DOWN = auto()  # No write will succeed until an operator has repaired something.
-    DOUBTFUL = auto()  # Either all work fails or this work alone; the work is not to blame.
-    UNKNOWN = auto()  # Either all work fails or this work alone, which may be to blame.
-    STATEMENT = auto()  # The statement is to blame.
+    RETRY = auto()
+    """A conflict such as a deadlock: the same work will probably succeed at once."""
+    LOST = auto()
+    """The connection broke."""
+    READ_ONLY = auto()
+    """The connection leads to a server that takes no writes."""
+    DOWN = auto()
+    """No write will succeed until an operator has repaired something."""
+    DOUBTFUL = auto()
+    """Either all work fails or this work alone; the work is not to blame."""
+    UNKNOWN = auto()
+    """Either all work fails or this work alone, which may be to blame."""
+    STATEMENT = auto()
+    """The statement is to blame."""
 
 
-# A class of codes (two characters) stands for all of its codes that are not listed themselves.
+# A class of codes (two characters) stands for all of its codes that are not listed themselves. The
+# code 57014 (query_canceled) is not listed, so the statement is to blame: otherwise a statement
+# that takes longer than the statement_timeout would be retried without end.
 _SQLSTATES: Mapping[str, Fault] = {
-    "08": Fault.DOUBTFUL,  # connection exception of a foreign server; one of ours is LOST
-    "25006": Fault.READ_ONLY,  # read_only_sql_transaction: a standby, a former primary
-    "40001": Fault.RETRY,  # serialization_failure
-    "40P01": Fault.RETRY,  # deadlock_detected
-    "3F000": Fault.DOUBTFUL,  # invalid_schema_name: the migration has not run
-    "42P01": Fault.DOUBTFUL,  # undefined_table: the same
-    "42703": Fault.DOUBTFUL,  # undefined_column: the same
-    "42501": Fault.DOUBTFUL,  # insufficient_privilege: a grant is missing
-    "53": Fault.DOUBTFUL,  # insufficient resources: memory, a configured limit
-    "53100": Fault.DOWN,  # disk_full
-    "53300": Fault.DOWN,  # too_many_connections
-    # 57014 (query_canceled) is not listed, so the statement is to blame: otherwise a statement that
-    # takes longer than the statement_timeout would be retried without end.
-    "57P": Fault.DOWN,  # shutting down, crashed, starting
-    "58": Fault.DOUBTFUL,  # system_error, io_error
-    "XX001": Fault.DOUBTFUL,  # data_corrupted
-    "XX002": Fault.DOUBTFUL,  # index_corrupted
+    # serialization_failure and deadlock_detected are conflicts with other transactions.
+    "40001": Fault.RETRY,
+    "40P01": Fault.RETRY,
+    # A standby or a former primary reports read_only_sql_transaction.
+    "25006": Fault.READ_ONLY,
+    # The disk is full, all connections are in use, or the server is stopping, crashed or starting.
+    "53100": Fault.DOWN,
+    "53300": Fault.DOWN,
+    "57P": Fault.DOWN,
+    # A connection exception means one of a foreign server, because one of ours is LOST.
+    "08": Fault.DOUBTFUL,
+    # A schema, table or column is missing while the migration has not run.
+    "3F000": Fault.DOUBTFUL,
+    "42P01": Fault.DOUBTFUL,
+    "42703": Fault.DOUBTFUL,
+    # A grant is missing.
+    "42501": Fault.DOUBTFUL,
+    # Memory or a configured limit is exhausted.
+    "53": Fault.DOUBTFUL,
+    # The operating system reports an error of its own.
+    "58": Fault.DOUBTFUL,
+    # Data or an index is corrupted, perhaps only where this work reads.
+    "XX001": Fault.DOUBTFUL,
+    "XX002": Fault.DOUBTFUL,
 }
 
 _SQLITE_CODES: Mapping[int, Fault] = {
@@ -131,7 +147,8 @@ def fault_of_sqlite(error: sqlite3.Error) -> Fault | None:
         return None
     if code == sqlite3.SQLITE_ERROR and any(said in str(error) for said in _SQLITE_LACKS):
         return Fault.DOUBTFUL
-    return _SQLITE_CODES.get(code & 0xFF)  # without the details of an extended code
+    # The lowest byte of an extended code is the code that is listed.
+    return _SQLITE_CODES.get(code & 0xFF)
 
 
 def first_line(error: DBAPIError) -> str:

@@ -88,7 +88,8 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
 
     credentials: grpc.ServerCredentials = grpc.dynamic_ssl_server_credentials(
         _configuration(files),
-        renewed,  # type: ignore[arg-type] # None means no change
+        # A None means no change, which the types of the library do not say.
+        renewed,  # type: ignore[arg-type]
         require_client_authentication=files.ca is not None,
     )
     return credentials

@@ -55,9 +55,6 @@ def database(new_postgres: NewDatabase) -> Iterator[Database]:
     database.close()
 
 
-# --- PostgreSQL ---------------------------------------------------------------------------------
-
-
 async def test_a_deadlock_in_a_batch_runs_the_whole_batch_again_at_once(
     nats: NatsServer, new_postgres: NewDatabase
 ) -> None:
@@ -175,9 +172,6 @@ async def test_a_connection_lost_once_costs_no_try_and_one_that_is_lost_each_tim
         (letter,) = await dead(books)
         assert (letter.event_id, letter.tries) == (always.id, 3)
         assert letter.reason.startswith("ConnectionLost: ")
-
-
-# --- the database is unavailable -----------------------------------------------------------------
 
 
 async def make_due(books: Node) -> None:
@@ -334,7 +328,8 @@ async def test_a_lock_of_another_process_costs_no_try(
     before = failures()
     async with trading(nats, urls.__getitem__, router) as (shop, books):
         await shop.publish(BookSold(book_id="a"))
-        await settled(shop, books)  # so that it reads already, and the next batch has to wait
+        # The node reads now, so that the next batch has to wait.
+        await settled(shop, books)
         with (
             capture_logs() as log,
             closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other,

@@ -111,7 +111,8 @@ async def test_deleted_events_are_not_a_gap_for_a_new_service(
         relay = shop.start_relay(nats.url)
         await shop.sell(range(100))
         await shop.sent()
-        await relay.stop()  # otherwise it would send the purged events again
+        # A running relay would send the purged events again.
+        await relay.stop()
         view = StreamView(nats.url)
         # Some subjects still hold events and some none; the numbers of all continue.
         await view.api("STREAM.PURGE.bookstore", {"keep": 5})

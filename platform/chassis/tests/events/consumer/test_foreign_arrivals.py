@@ -70,8 +70,10 @@ def test_an_event_without_a_key_has_its_id_as_its_key() -> None:
     [
         (CREATED, 60, 51),
         (CREATED, 50, 51),
-        (CREATED, 49, 1),  # the stream was restored from an older copy
-        ("2026-02-02T00:00:00Z", 60, 1),  # the stream was recreated
+        # The stream was restored from an older copy.
+        (CREATED, 49, 1),
+        # The stream was recreated.
+        ("2026-02-02T00:00:00Z", 60, 1),
     ],
 )
 def test_reading_continues_after_the_position_only_in_the_same_stream(

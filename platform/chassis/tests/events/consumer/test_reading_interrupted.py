@@ -77,9 +77,8 @@ async def test_a_pull_request_that_was_lost_is_noticed_by_missing_heartbeats(
 async def test_connections_cut_between_and_within_messages_neither_lose_nor_double_events(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        api, "TIMEOUT_SECONDS", 1
-    )  # so that a request whose answer was cut off fails soon
+    # A request whose answer was cut off must fail soon.
+    monkeypatch.setattr(api, "TIMEOUT_SECONDS", 1)
     async with Proxy(nats.port) as proxy, Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
         settings = TestSettings(batch_max_events=20)
@@ -122,7 +121,8 @@ async def test_a_stalled_connection_is_waited_for(
             await has_taken(books, 40)
             proxy.hold("to_client")
             await shop.sell(range(40, 80))
-            await failed.wait()  # its consumer was silent, and no new one can be created
+            # The consumer was silent, and no new one can be created.
+            await failed.wait()
             proxy.release()
             await has_taken(books, 80)
             assert in_order(await taken_ids(books), shop.published)

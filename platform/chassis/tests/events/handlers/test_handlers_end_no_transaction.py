@@ -94,7 +94,8 @@ async def test_an_async_handler_whose_work_ends_the_transaction_is_not_done(
 
     @events.on(BookReturned)
     async def on_returned(book: BookReturned, event: EventContext, transact: Transact) -> None:
-        await transact(waits, event)  # type: ignore[unused-coroutine] # mypy would say so
+        # The check of types finds this mistake, too.
+        await transact(waits, event)  # type: ignore[unused-coroutine]
 
     async with trading(nats, new_database, events, settings=Settings()) as (shop, books):
         await shop.publish(sold(1), BookReturned(book_id="other"))

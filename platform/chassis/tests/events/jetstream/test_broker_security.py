@@ -232,7 +232,8 @@ async def test_files_are_read_again_at_each_connect(tmp_path: Path) -> None:
         ) as shop:
             await shop.sell()
             nats.stop()
-            file.write_bytes(b"half a se")  # like a file that is being written
+            # The file looks as while it is being written.
+            file.write_bytes(b"half a se")
             nats = renewed(2)
             nats.start()
             await shop.sell()

@@ -59,7 +59,8 @@ def test_no_member_expires_while_no_announcement_could_be_received(
     group: Group, clock: Clock
 ) -> None:
     group.note("one", said(ttl=10))
-    clock.now += 60  # while the broker was unavailable
+    # This time passes while the broker is unavailable.
+    clock.now += 60
     group.listen()
 
     assert group.expire() == []
@@ -98,14 +99,12 @@ def test_a_member_with_another_database_does_not_belong_to_the_group(group: Grou
 @pytest.mark.parametrize(
     ("joined", "rival_joined", "rival"),
     [
-        (True, True, None),  # this database was created first
+        # This member's database was created first.
+        (True, True, None),
         (True, False, None),
         (False, False, None),
-        (
-            False,
-            True,
-            (SECOND, "stranger"),
-        ),  # the mistake of a new member does not stop a group that works
+        # The mistake of a new member does not stop a group that works.
+        (False, True, (SECOND, "stranger")),
     ],
 )
 def test_of_two_databases_the_one_that_works_goes_first_then_the_one_made_first(

@@ -23,7 +23,8 @@ from chassis.events.membership import members_stream
 from chassis.events.wire.lanes import LANES, lane_of
 from localservers import NatsServer
 
-PATIENT = TestSettings(member_ttl_seconds=60)  # longer than any of these tests takes
+# No announcement expires during these tests.
+PATIENT = TestSettings(member_ttl_seconds=60)
 
 
 async def reads(node: Node, lanes: int) -> None:
@@ -140,9 +141,11 @@ async def test_a_membership_that_vanished_with_the_broker_is_believed_for_a_whil
         await shares(other, LANES // 2)
         had: list[int] = []
         members.on_change(lambda: had.append(len(members.lanes)))
-        other.announcer.stop()  # so that only the earlier announcements tell of it
+        # Only the earlier announcements tell of the stopped member.
+        other.announcer.stop()
         for times in (1, 2):
-            nats.kill()  # the server kept the announcements in memory
+            # The server kept the announcements in memory.
+            nats.kill()
             nats.start()
 
             async def is_back(times: int = times) -> bool:
@@ -184,7 +187,8 @@ async def test_a_dead_member_is_forgotten_by_the_server_too(nats: NatsServer) ->
         bystander(nats.url, "lives", ttl_seconds=60),
         bystander(nats.url, "dies", ttl_seconds=1) as dies,
     ):
-        dies.announcer.stop()  # as if it had died
+        # A member that died would announce nothing either.
+        dies.announcer.stop()
 
         async def is_forgotten() -> bool:
             state = await StreamView(nats.url).api(

@@ -17,7 +17,8 @@ async def test_nothing_is_lost_doubled_or_out_of_order(
 ) -> None:
     url = new_database("books")
     running: dict[str, Replica] = {}
-    looks = Node("books", url, nats.url)  # it has no handlers, so that it reads nothing
+    # A node without handlers reads nothing.
+    looks = Node("books", url, nats.url)
 
     def start(member: str, **options: Any) -> None:
         settings = {"batch_max_events": 10}

@@ -142,7 +142,8 @@ async def test_marks_are_few_however_often_they_could_be_made(
         # The last event, seen again some time later while no other event was published.
         marks.mark(tx.session, 600, 1e9 + 599, age, broker_time=1e9 + 700)
         marks.mark(tx.session, 601, 1e9 + 600, age)
-        marks.mark(tx.session, 400, 1e9 + 9999, age)  # known to have been sent before
+        # Rank 400 is known to have been sent before.
+        marks.mark(tx.session, 400, 1e9 + 9999, age)
 
     def recorded_ranks(tx: ReadTransaction) -> list[int]:
         rows = select(sent_marks.c.rank).order_by(sent_marks.c.rank)

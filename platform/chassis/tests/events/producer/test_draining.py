@@ -15,7 +15,8 @@ from chassis.events.producer.outbox import NumberedEvent
 
 pytestmark = pytest.mark.unit
 
-CLIENT: Any = None  # the sender of these tests does not use it
+# The sender of these tests does not use a client.
+CLIENT: Any = None
 
 
 class FakeSender:

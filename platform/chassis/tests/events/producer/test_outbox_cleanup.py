@@ -135,7 +135,8 @@ async def test_a_relay_deletes_all_events_but_those_that_its_stream_may_need(
 async def test_no_event_is_deleted_that_was_not_sent_or_is_kept_forever(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    assert keep_seconds(KEPT, 0) is None  # the stream keeps events forever, and may lose them
+    # A stream that keeps events forever may lose them.
+    assert keep_seconds(KEPT, 0) is None
     async with Shop(new_database("shop"), settings=KEPT) as shop:
         relay = shop.start_relay(nats.url)
         await sell_long_ago(shop, nats, 20)

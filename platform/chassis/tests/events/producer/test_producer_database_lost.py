@@ -137,10 +137,12 @@ async def test_a_restored_database_names_the_forgotten_events_and_doubles_nothin
     async with Shop(url) as shop:
         await relay_sales(shop, nats, range(30))
     async with Shop(url) as shop_without_relay:
-        waiting = await shop_without_relay.sell(range(30, 45))  # in the backup, unnumbered
+        # The backup contains these events without numbers.
+        waiting = await shop_without_relay.sell(range(30, 45))
         backup = back_up(url)
     async with Shop(url) as later:
-        await relay_sales(later, nats, range(45, 60))  # after the backup
+        # The backup does not contain these events.
+        await relay_sales(later, nats, range(45, 60))
     before = shop.published + waiting + later.published
     restore(url, backup)
     async with Shop(url) as restored:

@@ -125,7 +125,8 @@ async def test_a_relay_that_stops_while_it_acquires_the_lock_releases_it(
     moment: str,
 ) -> None:
     is_there, may_go_on, done = threading.Event(), threading.Event(), threading.Event()
-    locks: list[Lock] = []  # kept, because the garbage collector would release a forgotten lock
+    # The locks are kept, because the garbage collector would release a forgotten one.
+    locks: list[Lock] = []
     acquire = Lock.acquire
 
     def hold() -> None:

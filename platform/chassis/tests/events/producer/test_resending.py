@@ -263,9 +263,8 @@ async def test_a_request_without_an_inbox_is_not_answered_and_logged_once(
             for _ in range(2):
                 await client.publish(subject, b"{}", reply="bookstore.v1.BookSold.1")
             await client.publish(subject, b"{}")
-            await client.request(
-                subject, b"{}", timeout=20
-            )  # answered after the requests before it
+            # This answer comes after those to the requests before it.
+            await client.request(subject, b"{}", timeout=20)
             assert heard.pending_msgs == 0
     logged = [line for line in logs if line["event"].startswith("request for missing events")]
     assert [line["reply"] for line in logged] == ["bookstore.v1.BookSold.1"]

@@ -124,6 +124,7 @@ async def test_a_replica_that_was_barred_for_a_while_leads_with_the_lock_again(
     assert await one.may_lead()
     assert not await two.may_lead()
     await one.release()
-    await eventually(two.may_lead)  # the server frees the lock when it notices the close
+    # The server frees the lock when it notices the close.
+    await eventually(two.may_lead)
     await two.release()
     await asyncio.to_thread(database.close)

@@ -162,7 +162,8 @@ async def test_an_event_that_was_committed_later_has_the_higher_number(
         shop.start_relay(nats.url)
         early, row = EventFactory(STREAM, TYPES).create(sold(1), None)
         with Session(shop.database.engine) as session:
-            session.execute(insert(outbox), [row])  # it gets the lower id
+            # The row gets the lower id.
+            session.execute(insert(outbox), [row])
             later = await shop.publish(sold(1))
             await shop.sent()
             session.commit()

@@ -80,7 +80,8 @@ async def test_a_slow_external_service_never_holds_a_lane(
             return len(outside.asked) == Patience().task_concurrency * 3 // 4
 
         await eventually(asked)
-        assert await asked()  # no more attempts run, because all places of the type are occupied
+        # No more attempts run, because all places of the type are occupied.
+        assert await asked()
         outside.may_answer.set()
         await settled(shop, books)
         ids = await written(books)

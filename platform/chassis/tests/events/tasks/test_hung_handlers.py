@@ -165,7 +165,8 @@ async def test_other_transactions_wait_for_one_handler_and_not_for_a_queue_of_th
         other = asyncio.create_task(
             database.transaction(lambda tx: begun_before.append(len(blocking.begun)))
         )
-        await asyncio.sleep(0)  # the transaction is queued
+        # The transaction is queued in this turn of the event loop.
+        await asyncio.sleep(0)
         blocking.may_end.release()
         await other
         assert begun_before == [threads]

@@ -43,9 +43,6 @@ def claim(tx: Transaction, limit: int = 16) -> list[Task]:
     )[0]
 
 
-# --- costs --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("what", ["claim", "look", "store"])
 async def test_tasks_that_wait_behind_another_of_their_key_cost_no_reads(
     desk: Desk, what: str
@@ -75,9 +72,6 @@ async def test_tasks_that_wait_behind_another_of_their_key_cost_no_reads(
         costs.append(work.done)
     few, many = costs
     assert many < 3 * few + 20
-
-
-# --- order --------------------------------------------------------------------------------------
 
 
 async def end_all(database: Database) -> list[str]:

@@ -24,16 +24,14 @@ from chassis.events.tasks.task import ClaimLost, Task
 pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 TYPES = ["bookstore.v1.BookSold"]
-PATIENT = TestSettings(task_lease_seconds=600)  # it expires only when a test makes it expire
+# A lease expires only when a test makes it expire.
+PATIENT = TestSettings(task_lease_seconds=600)
 
 
 def claim(tx: Transaction, owner: str, limit: int = 100) -> list[Task]:
     return claims.claim(
         tx.session, TaskFilter(TYPES), dict.fromkeys(TYPES, limit), owner=owner, lease_seconds=600
     )[0]
-
-
-# --- claims -------------------------------------------------------------------------------------
 
 
 async def test_two_members_that_claim_concurrently_never_get_the_same_task(
@@ -56,7 +54,8 @@ async def test_two_members_that_claim_concurrently_never_get_the_same_task(
     if other.sqlite:
         await is_blocked(other, begun, "slipway_task")
     else:
-        await quick  # it skips rows that the first has locked
+        # The second claim skips rows that the first has locked.
+        await quick
     may_commit.set()
     first, second = {t.id for t in await slow}, {t.id for t in await quick}
     assert len(first) == 5
@@ -119,9 +118,6 @@ async def test_two_members_share_the_work_and_each_task_runs_once(desk: Desk) ->
     assert sorted(await desk.written()) == sorted(context.id for context in contexts)
 
 
-# --- leases -------------------------------------------------------------------------------------
-
-
 async def test_an_attempt_that_finishes_after_its_lease_expired_is_refused(desk: Desk) -> None:
     """The second attempt has begun when the first one finishes."""
     order: list[str] = []
@@ -157,7 +153,8 @@ async def test_an_attempt_that_finishes_after_its_lease_expired_is_refused(desk:
 
         await eventually(begun)
         for task in first.running.leases.held:
-            first.running.leases.drop(task)  # no lease is renewed, as if its process hung
+            # The lease is not renewed, as if the process hung.
+            first.running.leases.drop(task)
         await leases_run_out(desk.database)
         async with desk.member("second", handler("second"), PATIENT):
             await asyncio.wait_for(second_has_begun.wait(), 20)
@@ -198,7 +195,8 @@ async def test_a_late_outcome_of_a_task_that_was_taken_over_changes_nothing(desk
     await desk.store(BookSold(book_id="a"))
     (late,) = await desk.database.transaction(lambda tx: claim(tx, "late"))
     await leases_run_out(desk.database)
-    await desk.database.transaction(lambda tx: claim(tx, "other"))  # the task becomes a suspect
+    # A task that was claimed twice is a suspect.
+    await desk.database.transaction(lambda tx: claim(tx, "other"))
     taken = await desk.database.transaction(
         lambda tx: claims.claim_suspect(tx.session, owner="other", types=TYPES, lease_seconds=600)
     )
@@ -280,9 +278,6 @@ async def test_a_long_handler_keeps_its_task(desk: Desk) -> None:
         held.may_end.set()
         await eventually(desk.is_empty)
     assert held.calls == [context.id]
-
-
-# --- the end ------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("claimed_once")
@@ -373,7 +368,8 @@ async def test_a_stop_waits_for_a_task_that_runs_alone(desk: Desk) -> None:
     async with desk.member("one", held.router, PATIENT) as one:
         await asyncio.wait_for(held.begun.wait(), 20)
         stopping = asyncio.create_task(one.stop(20))
-        await asyncio.sleep(0)  # the stop begins
+        # The stop begins in this turn of the event loop.
+        await asyncio.sleep(0)
         held.may_end.set()
         await stopping
         assert await desk.is_empty()

@@ -51,9 +51,6 @@ async def ids(books: Node) -> list[str]:
     return [entry.event_id for entry in await books.journal()]
 
 
-# --- order --------------------------------------------------------------------------------------
-
-
 async def test_events_of_a_failed_events_key_wait_and_all_others_pass(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
@@ -82,9 +79,6 @@ async def test_events_of_a_failed_events_key_wait_and_all_others_pass(
             )
             await books.settled()
             assert (await ids(books))[2:] == [failed.id, *(b.id for b in behind)]
-
-
-# --- tries --------------------------------------------------------------------------------------
 
 
 def test_the_time_between_tries_doubles_up_to_a_limit_and_is_jittered() -> None:
@@ -229,9 +223,6 @@ async def test_single_dead_letters_can_be_redriven(
         await settled(shop, books)
         assert await ids(books) == [contexts[1].id]
         assert len(await dead(books)) == 2
-
-
-# --- unavailability -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])

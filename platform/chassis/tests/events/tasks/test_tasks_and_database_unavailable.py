@@ -73,7 +73,8 @@ async def test_an_outage_longer_than_the_lease_makes_no_running_task_a_suspect(
 
         await eventually(longer_than_the_lease, 30)
         server.start()
-        desk.database.engine.dispose()  # because its connections are stale
+        # The pooled connections are stale.
+        desk.database.engine.dispose()
         contexts += await desk.store(BookReturned(book_id="another"))
 
         async def other_is_done() -> bool:

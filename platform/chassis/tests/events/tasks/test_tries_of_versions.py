@@ -98,7 +98,8 @@ async def test_a_version_that_no_longer_runs_is_not_waited_for(desk: Desk) -> No
             return bool(json.loads((await desk.rows())[0].tried) == {"1": 2})
 
         await eventually(is_left)
-        versions = None  # as while the broker is unavailable
+        # The versions are unknown while the broker is unavailable.
+        versions = None
         before = (await desk.rows())[0].attempt
 
         async def is_claimed_again() -> bool:

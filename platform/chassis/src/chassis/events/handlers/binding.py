@@ -75,7 +75,8 @@ def bind_all(
     """
     handlers: dict[str, Handler] = {}
     broadcasts: dict[str, list[Handler]] = {}
-    problems: dict[str, None] = {}  # a dict, because handlers of several types repeat theirs
+    # A dict keeps each problem once, because handlers of several types repeat theirs.
+    problems: dict[str, None] = {}
     for subscription in (s for router in routers for s in router.subscriptions):
         try:
             handler = _bind(subscription, settings, stub_of)

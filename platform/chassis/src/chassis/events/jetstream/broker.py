@@ -120,7 +120,8 @@ class Broker:
             name=self._name,
             connect_timeout=_CONNECT_SECONDS,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=_RECONNECT_SECONDS,  # type: ignore[arg-type] # a float is fine
+            # The library accepts a float, too.
+            reconnect_time_wait=_RECONNECT_SECONDS,  # type: ignore[arg-type]
             pending_size=0,  # A recreated broker must not receive what was meant for the old one.
             ping_interval=5,
             max_outstanding_pings=2,

@@ -7,7 +7,8 @@ __all__ = ["describe_without_secrets", "key_pair"]
 
 def key_pair(seed: bytearray) -> Any:
     """Return the key pair of an nkey seed. Raises what nkeys raises for an invalid seed."""
-    import nkeys  # type: ignore[import-untyped] # imported here because few services sign
+    # Few services sign, so that the others do not pay for the import.
+    import nkeys  # type: ignore[import-untyped]
 
     return nkeys.from_seed(seed)
 

@@ -30,7 +30,8 @@ __all__ = [
     "stored_at",
 ]
 
-_SUBJECTS_AT_ONCE = 500  # below the server's limit of 1,024 subjects for last messages
+# The server refuses a request for the last messages of more than 1,024 subjects.
+_SUBJECTS_AT_ONCE = 500
 PAGE_BYTES = 8 * 1024 * 1024
 """The broker sends at most this much in one answer about last messages."""
 _NO_MESSAGE = 10037

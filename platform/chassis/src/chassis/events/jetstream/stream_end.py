@@ -44,7 +44,8 @@ async def last_event(
     Raises:
         CopyLags, JetStreamError, TimeoutError, nats.errors.Error: try again.
     """
-    last = await last_stored(client, stream)  # not the state's: its end may have been purged
+    # The state does not serve, because a purge may have removed the message at its end.
+    last = await last_stored(client, stream)
     if last is None or rank_of(last, stream):
         return last
     is_inside = 0 < known_sequence < last.sequence

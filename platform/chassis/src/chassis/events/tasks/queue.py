@@ -129,7 +129,8 @@ def select_unclaimed(type: str, *, alone: bool) -> Select[Any]:
             tasks.c.type == type,
             tasks.c.alone == alone,
             tasks.c.owner.is_(None),
-            tasks.c.due_at >= 0,  # NOT NULL, written so that SQLite uses the index
+            # This means NOT NULL, and SQLite uses the index only for a comparison.
+            tasks.c.due_at >= 0,
             _is_first_of_key(),
         )
         .order_by(tasks.c.due_at, tasks.c.id)
