@@ -90,7 +90,7 @@ def backlogs_above(
         elif event.number > position.number:
             events = event.number - max(position.number, 0)
             backlogs[subject] = Backlog(events, event.sequence)
-        elif judge(event, position).kind == "forked":
+        elif judge(event=event, stored=position).kind == "forked":
             # This event was not processed. The number of unprocessed events before it is unknown.
             backlogs[subject] = Backlog(1, event.sequence)
     return backlogs

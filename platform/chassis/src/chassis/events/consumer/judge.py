@@ -23,25 +23,25 @@ class Verdict:
 _NEXT, _SEEN, _GAP = Verdict("next"), Verdict("seen"), Verdict("gap")
 
 
-def judge(event: Position, position: Position) -> Verdict:
-    """Judge an event by its own position in the stream and the stored `position` of its subject.
+def judge(*, event: Position, stored: Position) -> Verdict:
+    """Judge an event by its own position in the stream and the stored position of its subject.
 
-    The stored position is that of the last event of the subject that was processed, or one that an
+    `stored` is the position of the last event of the subject that was processed, or one that an
     operator has set; an operator's has no event id.
     """
-    set_by_operator = not position.event_id and event.sequence <= position.sequence
-    if set_by_operator and event.generation in position.lineage:
+    set_by_operator = not stored.event_id and event.sequence <= stored.sequence
+    if set_by_operator and event.generation in stored.lineage:
         # An operator moved the position past the events of this earlier generation.
         return _SEEN
-    if event.number == position.number + 1 or position.number == ANY:
-        continues = not event.generation or event.continues(position)
+    if event.number == stored.number + 1 or stored.number == ANY:
+        continues = not event.generation or event.continues(stored)
         return _NEXT if continues else _other_generation(event)
-    if event.number > position.number:
+    if event.number > stored.number:
         return _GAP
-    if not position.covers(event.generation):
+    if not stored.covers(event.generation):
         return _other_generation(event)
-    same = (event.number, event.generation) == (position.number, position.generation)
-    if same and position.event_id and event.event_id != position.event_id:
+    same = (event.number, event.generation) == (stored.number, stored.generation)
+    if same and stored.event_id and event.event_id != stored.event_id:
         return Verdict(
             "forked",
             "the producer and its stream were restored from older copies: "

@@ -121,4 +121,5 @@ async def can_continue(client: Client, stream: str, subject: str, position: Posi
     event = await next_of_subject(client, stream, subject, position, last.sequence)
     if event is None:
         return False
-    return judge(position_of(event.headers, event.sequence), position).kind == "next"
+    judged = position_of(event.headers, event.sequence)
+    return judge(event=judged, stored=position).kind == "next"

@@ -40,7 +40,7 @@ def sift(arrivals: Iterable[Arrival], positions: Mapping[str, Position]) -> Sift
         if arrival.lane in doubtful:
             continue
         position = advanced.get(arrival.subject) or positions[arrival.subject]
-        verdict = judge(arrival.position, position)
+        verdict = judge(event=arrival.position, stored=position)
         if verdict.kind == "next":
             _inherit_generation(arrival, position)
             advanced[arrival.subject] = arrival.position
