@@ -2,6 +2,7 @@
 
 import json
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,6 +72,11 @@ def demo(
         raise DevkitError(f"--json {json_file}: there is no folder {json_file.parent}")
     if at and (replicas or keep or database is not DatabaseKind.SQLITE):
         raise WrongUsage("--database, --replicas and --keep cannot be used with --at")
+    if not at and find_spec("localservers") is None:
+        raise WrongUsage(
+            "no platform can be started here, because the package localservers is not installed: "
+            "name a running one with --at gateway=http://host:8080, or run slipway demo in a clone"
+        )
     numbers = parse_numbers("--replicas", "inventory=3", replicas or ())
     plan = _make_plan(data, baskets, in_flight)
     outcome = _run_plan(plan, at or [], database, numbers, keep)
@@ -102,7 +108,7 @@ def _run_plan(
     plan: Plan, at: list[str], database: DatabaseKind, replicas: dict[str, int], keep: bool
 ) -> Outcome | None:
     """Replay the plan on the platform `at` these addresses, or on one that is started here."""
-    # A container with the demo has no devkit that could start a platform, so import it only here.
+    # The demo's image lacks the servers that `run_local` imports, so it is imported only here.
     if at:
         from demo.remote_platform import find_platform
         from demo.run_remote import run_remote
