@@ -14,12 +14,12 @@ import pytest
 import pytest_asyncio
 from backup import back_up, restore
 from bookshop import Node, TestSettings, accountant, eventually, prepare_database, sold, write_down
-from forge import Forge
+from fake_producer import FakeProducer
 from reading import has_taken, is_stopped, subject_of_key, taken_ids
 from relaying import STREAM, TYPES, Shop, StreamView
 from shell import Ran, Shell
+from shop_and_books import dead, rows_of_tasks
 from sqlalchemy import delete
-from trade import dead, rows_of_tasks
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
@@ -184,10 +184,12 @@ def delete_position(tx: Transaction) -> None:
 async def test_a_lane_is_stopped(nats: NatsServer, url: str, shop_url: str) -> None:
     night = Night("A lane is stopped", **shells(nats, url, shop_url, accountant()))
     books = Node("books", url, nats.url, router=accountant())
-    async with Forge(nats.url) as forge, books:
-        await forge.publish(sold(0))
+    async with FakeProducer(nats.url) as producer, books:
+        await producer.publish(sold(0))
         await has_taken(books, 1)
-        await forge.publish(sold(0), headers={event_headers.NUMBER: event_headers.number_value(5)})
+        await producer.publish(
+            sold(0), headers={event_headers.NUMBER: event_headers.number_value(5)}
+        )
         await is_stopped(books)
 
         async def is_told() -> bool:
@@ -201,8 +203,8 @@ async def test_a_lane_is_stopped(nats: NatsServer, url: str, shop_url: str) -> N
         assert "done: 1" in (await night.types("events skip")).err
         await has_taken(books, 2)
 
-        forge.start_new_generation()
-        new = await forge.publish(sold(0))
+        producer.start_new_generation()
+        new = await producer.publish(sold(0))
         await is_stopped(books)
 
         async def is_told_again() -> bool:
@@ -216,7 +218,7 @@ async def test_a_lane_is_stopped(nats: NatsServer, url: str, shop_url: str) -> N
         assert (await taken_ids(books))[-1] == new.id
 
         await books.database.transaction(delete_position)
-        last = await forge.publish(sold(0))
+        last = await producer.publish(sold(0))
         await is_stopped(books)
 
         async def is_told_to_give_a_number() -> bool:
@@ -282,10 +284,13 @@ async def test_the_clocks_of_hosts_disagree(
     nats: NatsServer, url: str, shop: Shop, hours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     night = Night("The clocks of hosts disagree", **shells(nats, url, shop.url, accountant()))
-    async with Node("books", url, nats.url, router=accountant()) as books, Forge(nats.url) as forge:
+    async with (
+        Node("books", url, nats.url, router=accountant()) as books,
+        FakeProducer(nats.url) as producer,
+    ):
         shifted = datetime.now(UTC) + timedelta(hours=hours)
         said = {"ce-time": shifted.isoformat().replace("+00:00", "Z")}
-        published = [await forge.publish(sold(n), headers=said) for n in range(20)]
+        published = [await producer.publish(sold(n), headers=said) for n in range(20)]
         await has_taken(books, 20)
         await night.is_quiet()
         assert "->" not in (await night.types("events status")).out

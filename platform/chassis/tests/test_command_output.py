@@ -14,7 +14,7 @@ TESTS = Path(__file__).parent
 def command(stdout: int, **environment: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(TESTS / "contracts"), str(TESTS / "parts")])
     return subprocess.run(
-        [sys.executable, "-m", "bookstall", "--settings"],
+        [sys.executable, "-m", "bookstore_service", "--settings"],
         env=os.environ | {"PYTHONPATH": path} | environment,
         stdout=stdout,
         stderr=subprocess.PIPE,

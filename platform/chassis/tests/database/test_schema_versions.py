@@ -149,7 +149,7 @@ async def test_a_migration_may_wait_for_its_database(
     own_postgres.stop()
     bookstore = BookstoreProcess(tmp_path, database_url=own_postgres.url())
     migration = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bookstall", "migrate", "--wait", "60",
+        sys.executable, "-m", "bookstore_service", "migrate", "--wait", "60",
         env=bookstore.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert migration.stderr

@@ -10,8 +10,8 @@ from bookshop import Node, TestSettings, eventually, journal, sold, write_down
 from proxy import Proxy
 from relaying import Shop
 from round_trips import BrokerRequests, DatabaseTrips, kind
+from shop_and_books import Patience, Statements, in_one_batch, shop_and_books
 from sqlalchemy import insert
-from trade import Patience, Statements, in_one_batch, trading
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
@@ -209,7 +209,10 @@ async def taking(
     """Return the costs of a batch of `events` events with different keys."""
     async with counting(new_database, "books") as (url, costs):
         urls = {"books": lambda _: url, "shop": new_database}
-        async with trading(nats, lambda n: urls[n](n), router, settings=settings) as (shop, books):
+        async with shop_and_books(nats, lambda n: urls[n](n), router, settings=settings) as (
+            shop,
+            books,
+        ):
             books.database.events = shop.database.events
             costs.statements.watch(books)
             async with in_one_batch(shop, books):

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 from bookshop import accountant, sold
-from forge import Forge
+from fake_producer import FakeProducer
 from reading import taken_ids
 from relaying import StreamView, in_order
-from trade import open_shop, take_in
+from shop_and_books import running_books, running_shop
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis.events.producer.event_factory import EventFactory
@@ -27,8 +27,8 @@ async def test_every_event_takes_effect_once_in_the_order_of_its_key(
     nats: NatsServer, new_database: Callable[[str], str], format: EventFormat, content_type: str
 ) -> None:
     async with (
-        open_shop(nats, new_database) as shop,
-        take_in(nats, new_database("books"), accountant()) as books,
+        running_shop(nats, new_database) as shop,
+        running_books(nats, new_database("books"), accountant()) as books,
     ):
         shop.database.events = EventFactory("bookstore", TYPES, format=format)
         published = []
@@ -46,8 +46,13 @@ async def test_an_event_in_structured_mode_takes_effect_like_any_other(
 ) -> None:
     """The event of another producer is in the payload, and its number in a header."""
     router = accountant()
-    async with Forge(nats.url) as forge, take_in(nats, new_database("books"), router) as books:
-        published = [await forge.publish(sold(n, keys=3), structured=n % 2 == 0) for n in range(9)]
+    async with (
+        FakeProducer(nats.url) as producer,
+        running_books(nats, new_database("books"), router) as books,
+    ):
+        published = [
+            await producer.publish(sold(n, keys=3), structured=n % 2 == 0) for n in range(9)
+        ]
         await books.settled(60)
         assert in_order(await taken_ids(books), published)
         assert (await books.path.ledger()).dead_letters == 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually, sold
-from forge import Forge
+from fake_producer import FakeProducer
 from prometheus_client import REGISTRY
 from reading import has_taken
 from relaying import Shop, StreamView
@@ -106,8 +106,8 @@ async def test_a_gauge_that_cannot_be_measured_has_no_sample_and_keeps_its_time(
     monkeypatch.setattr(gauges, "MEASURE_SECONDS", 0.05)
     monkeypatch.setattr(metrics.MeasuredGauge, "FRESH_SECONDS", 3600)
     node = Node("books", new_database("books"), nats.url, router=accountant())
-    async with Forge(nats.url) as forge, node:
-        await forge.publish(sold(0))
+    async with FakeProducer(nats.url) as producer, node:
+        await producer.publish(sold(0))
         await become(lag=0, lanes=LANES, tasks=0, dead_letters=0)
         assert REGISTRY.get_sample_value("outbox_oldest_seconds") == 0
 
@@ -139,8 +139,8 @@ async def test_the_lag_of_a_lost_stream_is_unknown_and_of_one_that_never_existed
     async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
         await eventually(books.path.broker.connected.wait)
         assert (await books.path.ledger()).lag == 0
-        async with Forge(nats.url) as forge:
-            await forge.publish(sold(0))
+        async with FakeProducer(nats.url) as producer:
+            await producer.publish(sold(0))
             await has_taken(books, 1)
             await StreamView(nats.url).api("STREAM.DELETE.bookstore")
             with pytest.raises(LagUnknown, match="'bookstore' is missing"):
@@ -152,8 +152,8 @@ async def test_a_ledger_that_cannot_count_the_lag_is_unavailable(
 ) -> None:
     async with Node("books", new_database("books"), nats.url, router=accountant()) as books:
         _, (method,) = ledger_service(books.path.ledger)
-        async with Forge(nats.url) as forge:
-            await forge.publish(sold(0))
+        async with FakeProducer(nats.url) as producer:
+            await producer.publish(sold(0))
             await has_taken(books, 1)
             await StreamView(nats.url).api("STREAM.DELETE.bookstore")
             with pytest.raises(Unavailable, match="cannot be counted"):
@@ -164,21 +164,21 @@ async def test_messages_of_other_publishers_behind_events_hide_no_lag(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = Node("books", new_database("books"), nats.url, router=accountant())
-    async with Forge(nats.url) as forge:
-        await forge.publish(sold(0))
+    async with FakeProducer(nats.url) as producer:
+        await producer.publish(sold(0))
         async with node:
             await has_taken(node, 1)
         for _ in range(3):
-            await forge.publish(sold(0))
+            await producer.publish(sold(0))
         for _ in range(5):
-            await forge.publish(sold(0), headers={event_headers.NUMBER: None}, counted=False)
+            await producer.publish(sold(0), headers={event_headers.NUMBER: None}, counted=False)
         idle = Node("books", node.url, nats.url, router=accountant())
         try:
             running = asyncio.create_task(idle.path.broker.run())
             await idle.path.broker.connected.wait()
             assert (await idle.path.ledger()).lag == 3
             monkeypatch.setattr(backlog, "MAX_UNNUMBERED", 2)
-            await forge.publish(sold(0), headers={event_headers.NUMBER: None}, counted=False)
+            await producer.publish(sold(0), headers={event_headers.NUMBER: None}, counted=False)
             with pytest.raises(LagUnknown, match="are not events"):
                 await idle.path.ledger()
         finally:

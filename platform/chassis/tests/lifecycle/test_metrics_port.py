@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(300)
 NEVER = "600"
 
 
-@pytest.mark.parametrize("module", ["bookstall", "bookstall.without_routes"])
+@pytest.mark.parametrize("module", ["bookstore_service", "bookstore_service.without_routes"])
 async def test_metrics_are_served_only_there_while_the_process_works(
     tmp_path: Path, nats: NatsServer, empty_database: NewDatabase, module: str
 ) -> None:

@@ -251,7 +251,7 @@ def without_routes(tmp_path: Path, database_url: str) -> BookstoreProcess:
     """Return a service that serves gRPC, HTTP for its probes only, and has no grace time."""
     return BookstoreProcess(
         tmp_path,
-        module="bookstall.without_routes",
+        module="bookstore_service.without_routes",
         database_url=database_url,
         shutdown_grace_seconds=NEVER,
     )

@@ -177,7 +177,7 @@ def test_the_effective_settings_are_printed_with_secrets_masked(tmp_path: Path) 
 def test_an_invalid_definition_is_refused_with_a_line_for_each_fault(
     tmp_path: Path,
 ) -> None:
-    ran = BookstoreProcess(tmp_path, module="bookstall.broken").command()
+    ran = BookstoreProcess(tmp_path, module="bookstore_service.broken").command()
     assert ran.returncode == 70
     assert [line.split("has no ")[1] for line in ran.stderr.splitlines()] == [
         "method sell_book for the RPC bookstore.v1.BooksService.SellBook",

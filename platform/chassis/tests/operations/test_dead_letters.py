@@ -15,10 +15,10 @@ from bookshop import Node, accountant, eventually
 from desk import Desk
 from reading import taken_ids
 from shell import Shell
+from shop_and_books import dead
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 from terminal import typed_on_a_terminal
-from trade import dead
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction

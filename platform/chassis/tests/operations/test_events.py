@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually, sold, write_down
-from forge import Forge
+from fake_producer import FakeProducer
 from reading import has_taken, is_stopped, remove, returned_by, subject_of_key, taken_ids
 from relaying import Shop, StreamView
 from shell import Shell
+from shop_and_books import rows_of_tasks
 from structlog.testing import capture_logs
-from trade import rows_of_tasks
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
@@ -139,12 +139,12 @@ async def test_the_next_member_deletes_the_row_of_a_lane_that_is_no_longer_stopp
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     url = new_database("books")
-    async with Forge(nats.url) as forge:
+    async with FakeProducer(nats.url) as producer:
         first = Node("books", url, nats.url, router=accountant(), member="first")
         async with first:
-            await forge.publish(sold(0))
+            await producer.publish(sold(0))
             await has_taken(first, 1)
-            await forge.publish(
+            await producer.publish(
                 sold(0), headers={event_headers.NUMBER: event_headers.number_value(7)}
             )
             await is_stopped(first)
@@ -155,7 +155,7 @@ async def test_the_next_member_deletes_the_row_of_a_lane_that_is_no_longer_stopp
 
         second = Node("books", url, nats.url, router=accountant(), member="second")
         assert await told(second) == [subject_of_key("book-0")]
-        await forge.api("STREAM.PURGE.bookstore", {"filter": subject_of_key("book-0")})
+        await producer.api("STREAM.PURGE.bookstore", {"filter": subject_of_key("book-0")})
         async with second:
 
             async def is_put_right() -> bool:

@@ -8,8 +8,8 @@ import pytest
 import structlog
 from bookshop import Node, TestSettings, eventually, sold
 from relaying import Shop
+from shop_and_books import dead
 from structlog.testing import capture_logs
-from trade import dead
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Reject, Transact, Unavailable

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually, sold
-from forge import Forge
+from fake_producer import FakeProducer
 from reading import has_taken, is_stopped, position_of, remove, subject_of_key, taken_ids
 from relaying import Shop, StreamView
 from shell import Shell
@@ -36,10 +36,10 @@ async def test_skip_continues_past_missing_events_and_members_notice_at_once(
     url = new_database("books")
     shell = Shell("books", url, nats.url)
     books = Node("books", url, nats.url, router=accountant(), settings=PATIENT)
-    async with Forge(nats.url) as forge, books:
-        taken = [(await forge.publish(sold(0))).id]
+    async with FakeProducer(nats.url) as producer, books:
+        taken = [(await producer.publish(sold(0))).id]
         await has_taken(books, 1)
-        taken.append((await forge.publish(sold(0), headers=numbered(5))).id)
+        taken.append((await producer.publish(sold(0), headers=numbered(5))).id)
         await is_stopped(books)
 
         dry = await shell.run("events", "skip", SUBJECT, "--dry-run", "--json")
@@ -59,7 +59,7 @@ async def test_skip_continues_past_missing_events_and_members_notice_at_once(
 
         assert (await shell.run("events", "skip", SUBJECT, "--yes")).code == OK
         await has_taken(books, 2)
-        taken.append((await forge.publish(sold(0), headers=numbered(6))).id)
+        taken.append((await producer.publish(sold(0), headers=numbered(6))).id)
         await has_taken(books, 3)
         assert await taken_ids(books) == taken
         assert (await books.path.ledger()).stopped == ()
@@ -75,11 +75,11 @@ async def test_events_in_the_stream_are_skipped_only_by_number_and_are_named(
     url = new_database("books")
     shell = Shell("books", url, nats.url)
     books = Node("books", url, nats.url, router=accountant())
-    async with Forge(nats.url) as forge:
+    async with FakeProducer(nats.url) as producer:
         async with books:
-            await forge.publish(sold(0))
+            await producer.publish(sold(0))
             await has_taken(books, 1)
-        held = [(await forge.publish(sold(0))).id for _ in range(3)]
+        held = [(await producer.publish(sold(0))).id for _ in range(3)]
         refused = await shell.run("events", "skip", SUBJECT, "--yes")
         assert refused.code == NOTHING
         assert "nothing is missing, number 2 is next; --to 2 skips it" in refused.err
@@ -128,10 +128,10 @@ async def test_a_position_that_has_moved_since_the_plan_is_not_changed(
     url = new_database("books")
     shell = Shell("books", url, nats.url)
     books = Node("books", url, nats.url, router=accountant())
-    async with Forge(nats.url) as forge, books:
-        await forge.publish(sold(0))
+    async with FakeProducer(nats.url) as producer, books:
+        await producer.publish(sold(0))
         await has_taken(books, 1)
-        await forge.publish(sold(0), headers=numbered(5))
+        await producer.publish(sold(0), headers=numbered(5))
         await is_stopped(books)
         row = await position_of(books, SUBJECT)
         before = Position(row.number, row.generation, row.sequence, row.event_id)
@@ -161,13 +161,13 @@ async def test_start_over_handles_the_whole_new_generation_and_nothing_twice(
     """The stream still holds events of the old generation with the same numbers."""
     url = new_database("books")
     shell = Shell("books", url, nats.url)
-    async with Forge(nats.url) as forge, contextlib.AsyncExitStack() as stack:
+    async with FakeProducer(nats.url) as producer, contextlib.AsyncExitStack() as stack:
         books = Node("books", url, nats.url, router=accountant(), settings=PATIENT)
         await stack.enter_async_context(books)
-        old = [(await forge.publish(sold(n, keys=4))).id for n in range(12)]
+        old = [(await producer.publish(sold(n, keys=4))).id for n in range(12)]
         await has_taken(books, 12)
-        forge.start_new_generation()
-        new = [(await forge.publish(sold(n, keys=4))).id for n in range(8)]
+        producer.start_new_generation()
+        new = [(await producer.publish(sold(n, keys=4))).id for n in range(8)]
         said = await is_stopped(books, 4)
         assert all("started over" in line for line in said)
         if not running:
@@ -180,7 +180,7 @@ async def test_start_over_handles_the_whole_new_generation_and_nothing_twice(
             books = Node("books", url, nats.url, router=accountant(), settings=PATIENT)
             await stack.enter_async_context(books)
         await has_taken(books, 20)
-        new += [(await forge.publish(sold(n, keys=4))).id for n in range(4)]
+        new += [(await producer.publish(sold(n, keys=4))).id for n in range(4)]
         await has_taken(books, 24)
         taken = await taken_ids(books)
         assert taken[:12] == old
@@ -194,11 +194,11 @@ async def test_one_subject_starts_over_from_a_given_number(
     url = new_database("books")
     shell = Shell("books", url, nats.url)
     books = Node("books", url, nats.url, router=accountant(), settings=PATIENT)
-    async with Forge(nats.url) as forge, books:
-        await forge.publish(sold(0))
+    async with FakeProducer(nats.url) as producer, books:
+        await producer.publish(sold(0))
         await has_taken(books, 1)
-        forge.start_new_generation()
-        new = [(await forge.publish(sold(0))).id for _ in range(3)]
+        producer.start_new_generation()
+        new = [(await producer.publish(sold(0))).id for _ in range(3)]
         await is_stopped(books)
         missing = await shell.run("events", "start-over", SUBJECT, "--from", "9", "--yes")
         assert missing.code == NOTHING
@@ -215,8 +215,8 @@ async def test_start_over_is_refused_if_the_producer_did_not_start_over(
     url = new_database("books")
     shell = Shell("books", url, nats.url)
     books = Node("books", url, nats.url, router=accountant())
-    async with Forge(nats.url) as forge, books:
-        await forge.publish(sold(0))
+    async with FakeProducer(nats.url) as producer, books:
+        await producer.publish(sold(0))
         await has_taken(books, 1)
         ran = await shell.run("events", "start-over", SUBJECT, "--yes")
         assert ran.code == NOTHING
@@ -239,12 +239,12 @@ async def test_a_deleted_position_is_recreated_from_a_given_number(
     url = new_database("books")
     shell = Shell("books", url, nats.url)
     books = Node("books", url, nats.url, router=accountant(), settings=PATIENT)
-    async with Forge(nats.url) as forge:
+    async with FakeProducer(nats.url) as producer:
         async with books:
-            await forge.publish(sold(0))
+            await producer.publish(sold(0))
             await has_taken(books, 1)
             await books.database.transaction(lambda tx: delete_position(tx.session))
-        second = await forge.publish(sold(0))
+        second = await producer.publish(sold(0))
         async with Node("books", url, nats.url, router=accountant(), settings=PATIENT) as later:
             (said,) = await is_stopped(later)
             assert "the row of its position was deleted" in said

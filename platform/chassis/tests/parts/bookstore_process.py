@@ -25,10 +25,15 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class BookstoreProcess:
-    """A process of the test service, `python -m bookstall`, with its own folder and ports."""
+    """A process of `python -m bookstore_service`, with its own folder and ports."""
 
     def __init__(
-        self, folder: Path, *, module: str = "bookstall", nats_url: str = "", **settings: str
+        self,
+        folder: Path,
+        *,
+        module: str = "bookstore_service",
+        nats_url: str = "",
+        **settings: str,
     ) -> None:
         self.http_port, self.grpc_port = free_port(), free_port()
         folder.mkdir(exist_ok=True)

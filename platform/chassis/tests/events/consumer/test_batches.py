@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 from bookshop import Node, eventually, journal, write_down
-from forge import Forge
+from fake_producer import FakeProducer
+from shop_and_books import (
+    Patience,
+    Statements,
+    dead,
+    in_one_batch,
+    rows_of_tasks,
+    running_books,
+    shop_and_books,
+)
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, insert
-from trade import Patience, Statements, dead, in_one_batch, rows_of_tasks, take_in, trading
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
@@ -91,7 +99,7 @@ async def test_an_event_whose_handler_raises_costs_its_neighbors_three_commits(
     router = one_by_one()
     # The backoff is longer than the test.
     settings = Patience(task_backoff_seconds=600)
-    async with trading(nats, new_database, router, settings=settings) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=settings) as (shop, books):
         statements.watch(books)
         async with in_one_batch(shop, books):
             contexts = await shop.publish(*books_sold(bad=BAD))
@@ -112,7 +120,7 @@ async def test_a_rejected_event_is_a_dead_letter_at_once_and_its_key_continues(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
     router = one_by_one(Reject)
-    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=Patience()) as (shop, books):
         async with in_one_batch(shop, books):
             contexts = await shop.publish(*books_sold(bad=BAD))
         await books.settled()
@@ -138,7 +146,7 @@ async def test_a_commit_that_fails_is_blamed_on_the_event_that_breaks_it_alone(
             tx.session.execute(insert(promises).values(id=1, of=2))
 
     settings = Patience(task_tries=1)
-    async with trading(nats, new_database, router, settings=settings) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=settings) as (shop, books):
         await asyncio.to_thread(promises.create, books.database.engine)
         async with in_one_batch(shop, books):
             contexts = await shop.publish(*books_sold(bad=BAD))
@@ -155,7 +163,7 @@ async def test_an_on_batch_handler_that_fails_gets_its_events_again_in_lists_of_
     calls: list[int] = []
     router = all_at_once(calls)
     settings = Patience(task_tries=1)
-    async with trading(nats, new_database, router, settings=settings) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=settings) as (shop, books):
         async with in_one_batch(shop, books):
             contexts = await shop.publish(*books_sold(bad=BAD))
         await books.settled()
@@ -179,11 +187,11 @@ BROKEN: dict[str, dict[str, Any]] = {
 async def test_an_undecodable_event_is_a_dead_letter_with_its_headers_and_bytes(
     nats: NatsServer, new_database: NewDatabase, broken: str
 ) -> None:
-    async with Forge(nats.url) as forge:
+    async with FakeProducer(nats.url) as producer:
         contexts = []
         for n, book in enumerate(books_sold()):
-            contexts.append(await forge.publish(book, **(BROKEN[broken] if n == BAD else {})))
-        async with take_in(nats, new_database("books"), one_by_one()) as books:
+            contexts.append(await producer.publish(book, **(BROKEN[broken] if n == BAD else {})))
+        async with running_books(nats, new_database("books"), one_by_one()) as books:
             await books.settled()
             assert of_key(await in_journal(books)) == expected(contexts, [BAD])
             (letter,) = await dead(books)
@@ -205,7 +213,7 @@ async def test_an_error_text_may_contain_any_character(
         raise ValueError("\ud800\x00" + "x" * 5000)
 
     settings = Patience(task_tries=2)
-    async with trading(nats, new_database, router, settings=settings) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=settings) as (shop, books):
         await shop.publish(BookSold(book_id="b"))
 
         async def buried() -> bool:

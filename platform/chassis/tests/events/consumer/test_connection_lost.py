@@ -5,8 +5,8 @@ from pathlib import Path
 from bookshop import Node, TestSettings, accountant, eventually, write_down
 from reading import has_taken, taken_ids
 from relaying import STREAM, RunningRelay, Shop, StreamView, in_order
+from shop_and_books import Statements
 from sqlalchemy import text
-from trade import Statements
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction

@@ -12,20 +12,20 @@ import psycopg
 import pytest
 from bookshop import Node, eventually, write_down
 from locks import waits_for_a_lock
-from sqlalchemy import Column, Integer, MetaData, String, Table, insert, text, update
-from sqlalchemy.exc import DBAPIError
-from structlog.testing import capture_logs
-from trade import (
+from shop_and_books import (
     Patience,
     Statements,
     dead,
     failures,
     in_one_batch,
-    open_shop,
     rows_of_tasks,
+    running_shop,
     settled,
-    trading,
+    shop_and_books,
 )
+from sqlalchemy import Column, Integer, MetaData, String, Table, insert, text, update
+from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
@@ -84,7 +84,7 @@ async def test_a_deadlock_in_a_batch_runs_the_whole_batch_again_at_once(
 
     statements = Statements()
     before = failures()
-    async with trading(nats, new_postgres, router, settings=Patience()) as (shop, books):
+    async with shop_and_books(nats, new_postgres, router, settings=Patience()) as (shop, books):
         await asyncio.to_thread(pair.create, books.database.engine)
         await books.database.transaction(
             lambda tx: tx.session.execute(insert(pair), [{"name": "a"}, {"name": "b"}])
@@ -152,7 +152,7 @@ async def test_a_connection_lost_once_costs_no_try_and_one_that_is_lost_each_tim
             tx.session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
     before = failures()
-    async with trading(nats, new_postgres, router, settings=Patience(task_tries=3)) as (
+    async with shop_and_books(nats, new_postgres, router, settings=Patience(task_tries=3)) as (
         shop,
         books,
     ):
@@ -221,7 +221,7 @@ async def test_an_unavailable_database_costs_no_try(
     with PostgresServer(tmp_path_factory.mktemp("server")) as server:
         server.create_database("books")
         settings = Patience(task_backoff_seconds=600, task_tries=2)
-        async with open_shop(nats, new_postgres) as shop:
+        async with running_shop(nats, new_postgres) as shop:
             books = await Node(
                 "books", server.url("books"), nats.url, router=router, settings=settings
             ).start()
@@ -274,7 +274,7 @@ async def test_a_database_that_fails_under_a_handler_costs_no_try(
     with PostgresServer(tmp_path_factory.mktemp("server")) as server:
         server.create_database("books")
         settings = Patience(task_tries=2, task_backoff_seconds=600)
-        async with open_shop(nats, new_postgres) as shop:
+        async with running_shop(nats, new_postgres) as shop:
             books = await Node(
                 "books", server.url("books"), nats.url, router=router, settings=settings
             ).start()
@@ -326,7 +326,7 @@ async def test_a_lock_of_another_process_costs_no_try(
     router.on(BookSold)(write_sold)
     urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("shop", "books")}
     before = failures()
-    async with trading(nats, urls.__getitem__, router) as (shop, books):
+    async with shop_and_books(nats, urls.__getitem__, router) as (shop, books):
         await shop.publish(BookSold(book_id="a"))
         # The node reads now, so that the next batch has to wait.
         await settled(shop, books)

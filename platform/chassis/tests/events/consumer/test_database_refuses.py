@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from bookshop import Node, eventually, journal, write_down
 from prometheus_client import REGISTRY
+from shop_and_books import dead, rows_of_tasks, settled, shop_and_books
 from sqlalchemy import NullPool, create_engine, insert, text
 from sqlalchemy import event as sqlalchemy_event
-from trade import dead, rows_of_tasks, settled, trading
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
@@ -93,7 +93,7 @@ async def test_a_full_disk_costs_no_try_whatever_the_handler_makes_of_it(
 
     before = failures()
     urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("shop", "books")}
-    async with trading(nats, urls.__getitem__, router) as (shop, books):
+    async with shop_and_books(nats, urls.__getitem__, router) as (shop, books):
         disk = SmallDisk(books)
         await disk.fill()
 
@@ -148,7 +148,7 @@ async def test_a_primary_that_became_read_only_costs_no_try(
             connection.execute(text(ends), {"name": name})
 
     before = failures()
-    async with trading(nats, urls.__getitem__, router) as (shop, books):
+    async with shop_and_books(nats, urls.__getitem__, router) as (shop, books):
         await shop.publish(BookReturned(book_id="b"))
         await asyncio.wait_for(held.wait(), 20)
         await asyncio.to_thread(fail_over, "SET default_transaction_read_only = on")
@@ -194,7 +194,7 @@ async def test_an_event_whose_table_is_missing_waits_for_it_and_delays_no_other(
     def note(book: BookSold, tx: Transaction, event: EventContext) -> None:
         write_down(tx, event)
 
-    async with trading(nats, new_database, router) as (shop, books):
+    async with shop_and_books(nats, new_database, router) as (shop, books):
         returned = [BookReturned(book_id=f"r-{n}") for n in range(3)]
         await shop.publish(*returned, *(BookSold(book_id=f"s-{n}") for n in range(3)))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually, sold
-from forge import Forge
+from fake_producer import FakeProducer
 from prometheus_client import REGISTRY
 from reading import (
     events_counted,
@@ -77,15 +77,15 @@ async def test_a_stopped_lane_is_checked_again_without_reading_all_events_again(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     books = Node("books", new_database("books"), nats.url, router=accountant())
-    async with books, Forge(nats.url) as forge:
+    async with books, FakeProducer(nats.url) as producer:
         # The position of this lane is the oldest, and the event after the gap is the newest.
-        await forge.publish(sold(0))
+        await producer.publish(sold(0))
         others = [n for n in range(200) if not on_lane_of("book-0", sold(n).book_id)]
         for number in others:
-            await forge.publish(sold(number))
+            await producer.publish(sold(number))
         await has_taken(books, 1 + len(others))
         missing = {event_headers.NUMBER: event_headers.number_value(7)}
-        await forge.publish(sold(0), headers=missing)
+        await producer.publish(sold(0), headers=missing)
         await is_stopped(books)
         (stop,) = books.path.readers[0].stopped_lanes.all
         before = events_counted("events_seen_again_total")
@@ -103,12 +103,12 @@ async def test_the_unread_events_of_a_stopped_lane_count_as_lag(
 ) -> None:
     settings = TestSettings(stopped_retry_seconds=300, net_seconds=0.05)
     books = Node("books", new_database("books"), nats.url, router=accountant(), settings=settings)
-    async with books, Forge(nats.url) as forge:
+    async with books, FakeProducer(nats.url) as producer:
         for number in range(40):
-            await forge.publish(sold(number))
+            await producer.publish(sold(number))
         await has_taken(books, 40)
         taken = sum(on_lane_of("book-0", f"book-{n}") for n in range(40))
-        await forge.publish(
+        await producer.publish(
             sold(0), headers={event_headers.NUMBER: event_headers.number_value(taken + 10)}
         )
         await is_stopped(books)

@@ -4,13 +4,13 @@ import json
 from collections.abc import Callable
 
 from bookshop import journal
-from forge import Forge
+from fake_producer import FakeProducer
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from reading import has_taken, remove
 from relaying import StreamView, in_order
+from shop_and_books import dead, running_books
 from sqlalchemy import insert
-from trade import dead, take_in
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
@@ -95,14 +95,14 @@ async def test_a_correctly_numbered_message_is_handled_or_becomes_a_dead_letter(
 ) -> None:
     sent: list[bytes] = []
     neighbors = []
-    async with Forge(nats.url) as forge:
+    async with FakeProducer(nats.url) as producer:
         for number, (replaced, content) in enumerate(garbage()):
             book = BookSold(book_id=f"book-{number % 40}", customer_id="c")
-            await forge.publish(book, headers=replaced, data=content)
+            await producer.publish(book, headers=replaced, data=content)
             sent.append(book.SerializeToString() if content is None else content)
             if number % 5 == 0:
-                neighbors.append(await forge.publish(book))
-        async with take_in(nats, new_database("books"), counting()) as books:
+                neighbors.append(await producer.publish(book))
+        async with running_books(nats, new_database("books"), counting()) as books:
             await books.settled(60)
             assert (await books.path.ledger()).stopped == ()
             handled = [entry.event_id for entry in await books.journal()]
@@ -122,16 +122,16 @@ async def test_a_message_without_a_generation_keeps_that_of_the_position(
 ) -> None:
     """Earlier events that arrive again are dropped, and the numbers have not started over."""
     url = new_database("books")
-    async with Forge(nats.url) as forge:
-        await forge.publish(BookSold(book_id="a"))
-        await forge.publish(BookSold(book_id="a"), headers={event_headers.GENERATION: None})
-        other = await forge.publish(BookSold(book_id="b"))
-        async with take_in(nats, url, counting()) as books:
+    async with FakeProducer(nats.url) as producer:
+        await producer.publish(BookSold(book_id="a"))
+        await producer.publish(BookSold(book_id="a"), headers={event_headers.GENERATION: None})
+        other = await producer.publish(BookSold(book_id="b"))
+        async with running_books(nats, url, counting()) as books:
             await has_taken(books, 3)
         # The message of the last position is deleted, so that the reader begins at the oldest.
         await remove(StreamView(nats.url), other.id)
-        await forge.publish(BookSold(book_id="b"))
-        async with take_in(nats, url, counting()) as books:
+        await producer.publish(BookSold(book_id="b"))
+        async with running_books(nats, url, counting()) as books:
             await has_taken(books, 4)
             await books.settled(60)
             assert (await books.path.ledger()).stopped == ()

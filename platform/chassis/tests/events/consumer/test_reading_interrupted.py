@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually, sold
-from forge import Forge
+from fake_producer import FakeProducer
 from nats.aio.client import Client
 from proxy import Proxy
 from reading import has_taken, taken_ids
@@ -172,10 +172,12 @@ async def test_a_stream_whose_sequences_have_changed_is_read_from_its_beginning(
 ) -> None:
     """As after a stream was recreated without its oldest events."""
     url, view = new_database("books"), StreamView(nats.url)
-    async with Forge(nats.url) as forge:
+    async with FakeProducer(nats.url) as producer:
         for number in range(100):
-            await forge.publish(sold(number), headers={event_headers.NUMBER: None}, counted=False)
-        published = [await forge.publish(sold(n)) for n in range(60)]
+            await producer.publish(
+                sold(number), headers={event_headers.NUMBER: None}, counted=False
+            )
+        published = [await producer.publish(sold(n)) for n in range(60)]
         async with Node("books", url, nats.url, router=accountant()) as books:
             await has_taken(books, 60)
         held = [
@@ -188,8 +190,8 @@ async def test_a_stream_whose_sequences_have_changed_is_read_from_its_beginning(
         await view.api("STREAM.CREATE.bookstore", config)
         for message in held:
             kept = {k: v for k, v in message.headers.items() if not k.startswith("Nats-")}
-            await forge.publish_again(message.subject, message.data, kept)
-        published += [await forge.publish(sold(n)) for n in range(60, 80)]
+            await producer.publish_again(message.subject, message.data, kept)
+        published += [await producer.publish(sold(n)) for n in range(60, 80)]
         async with Node("books", url, nats.url, router=accountant()) as books:
             await has_taken(books, 80)
             assert in_order(await taken_ids(books), published)
@@ -218,8 +220,8 @@ async def test_a_stream_without_direct_gets_is_reported_and_read_when_it_has_the
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     view = StreamView(nats.url)
-    async with Forge(nats.url) as forge:
-        await forge.publish(sold(0))
+    async with FakeProducer(nats.url) as producer:
+        await producer.publish(sold(0))
         config = (await view.api("STREAM.INFO.bookstore"))["config"]
         await view.api("STREAM.UPDATE.bookstore", {**config, "allow_direct": False})
         with capture_logs() as logs:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bookshop import Node, TestSettings, eventually, write_down
-from forge import Forge
+from fake_producer import FakeProducer
+from shop_and_books import dead, rows_of_tasks, running_shop
 from structlog.contextvars import get_contextvars
-from trade import dead, open_shop, rows_of_tasks
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
@@ -83,7 +83,7 @@ def sold(number: int) -> BookSold:
 async def test_every_replica_hears_of_every_event(nats: NatsServer, tmp_path: Path) -> None:
     first, second = Hearing(), Hearing()
     async with (
-        open_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop,
+        running_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop,
         replica(first.router, nats.url),
         replica(second.router, nats.url),
     ):
@@ -102,7 +102,7 @@ async def test_an_error_of_a_broadcast_handler_has_no_effect(
     def handle(book: BookSold, tx: Transaction, event: EventContext) -> None:
         write_down(tx, event)
 
-    async with open_shop(nats, new_database) as shop:
+    async with running_shop(nats, new_database) as shop:
         books = Node("books", new_database("books"), nats.url, router=hearing.router)
         await books.start()
         await listening(books.path)
@@ -121,11 +121,11 @@ async def test_an_error_of_a_broadcast_handler_has_no_effect(
 
 async def test_a_broadcast_that_cannot_be_decoded_is_skipped(nats: NatsServer) -> None:
     hearing = Hearing()
-    async with Forge(nats.url) as forge, replica(hearing.router, nats.url):
-        await forge.publish(sold(1), data=b"\xff\xff")
-        await forge.publish(sold(2), headers={"ce-specversion": None})
-        await forge.publish_again("bookstore.v1.BookSold.0", b"not even headers", {})
-        await hearing.has([await forge.publish(sold(3))])
+    async with FakeProducer(nats.url) as producer, replica(hearing.router, nats.url):
+        await producer.publish(sold(1), data=b"\xff\xff")
+        await producer.publish(sold(2), headers={"ce-specversion": None})
+        await producer.publish_again("bookstore.v1.BookSold.0", b"not even headers", {})
+        await hearing.has([await producer.publish(sold(3))])
 
 
 async def test_a_failing_broadcast_handler_does_not_affect_others_of_its_type(
@@ -143,8 +143,8 @@ async def test_a_failing_broadcast_handler_does_not_affect_others_of_its_type(
     async def unrelated(book: BookReturned) -> None:
         others.append("unrelated")
 
-    async with Forge(nats.url) as forge, replica(hearing.router, nats.url):
-        context = await forge.publish(sold(1))
+    async with FakeProducer(nats.url) as producer, replica(hearing.router, nats.url):
+        context = await producer.publish(sold(1))
         await hearing.has([context])
 
         async def both() -> bool:
@@ -161,9 +161,9 @@ async def test_one_handler_hears_of_several_types(nats: NatsServer) -> None:
     async def hear(event: BookSold | BookReturned) -> None:
         heard.append(type(event))
 
-    async with Forge(nats.url) as forge, replica(router, nats.url):
-        await forge.publish(sold(1))
-        await forge.publish(BookReturned(book_id="1"))
+    async with FakeProducer(nats.url) as producer, replica(router, nats.url):
+        await producer.publish(sold(1))
+        await producer.publish(BookReturned(book_id="1"))
 
         async def both() -> bool:
             return set(heard) == {BookSold, BookReturned}
@@ -187,5 +187,5 @@ async def test_broadcasts_continue_after_the_broker_was_unavailable(nats: NatsSe
 
         await eventually(back)
         await path.broker.client.flush()
-        async with Forge(nats.url) as forge:
-            await hearing.has([await forge.publish(sold(1))])
+        async with FakeProducer(nats.url) as producer:
+            await hearing.has([await producer.publish(sold(1))])

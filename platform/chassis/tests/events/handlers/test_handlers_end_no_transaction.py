@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from bookshop import Node, TestSettings, eventually, journal, sold, write_down
+from shop_and_books import dead, in_one_batch, settled, shop_and_books
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
-from trade import dead, in_one_batch, settled, trading
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
@@ -64,7 +64,7 @@ async def test_a_batch_with_such_handlers_loses_and_doubles_nothing(
         if is_faulty(book):
             misuse(tx)
 
-    async with trading(nats, new_database, events, settings=Settings()) as (shop, books):
+    async with shop_and_books(nats, new_database, events, settings=Settings()) as (shop, books):
         async with in_one_batch(shop, books):
             published = await shop.publish(*(sold(n) for n in range(30)))
         faulty = {published[n].id for n in range(5, 30, 10)}
@@ -97,7 +97,7 @@ async def test_an_async_handler_whose_work_ends_the_transaction_is_not_done(
         # The check of types finds this mistake, too.
         await transact(waits, event)  # type: ignore[unused-coroutine]
 
-    async with trading(nats, new_database, events, settings=Settings()) as (shop, books):
+    async with shop_and_books(nats, new_database, events, settings=Settings()) as (shop, books):
         await shop.publish(sold(1), BookReturned(book_id="other"))
         reasons = sorted(letter.reason for letter in await dead_letters(books, 2))
         assert ["did not run" in reason for reason in reasons] == [False, True]

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from bookshop import Node, eventually
+from shop_and_books import Patience, in_one_batch, shop_and_books
 from structlog.contextvars import get_contextvars
-from trade import Patience, in_one_batch, trading
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
@@ -40,7 +40,7 @@ async def test_log_lines_of_every_form_of_handler_carry_the_event_id(
         await asyncio.sleep(0.01)
         await transact(lambda tx: seen["transact"].append(logged_id()))
 
-    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=Patience()) as (shop, books):
         async with in_one_batch(shop, books):
             await shop.publish(*(BookSold(book_id=f"b {n}") for n in range(3)))
             await shop.publish(*(BookReturned(book_id=f"b {n}") for n in range(3, 6)))
@@ -114,7 +114,7 @@ async def test_events_of_an_on_batch_handler_have_no_cause_by_default(
     def many(books: Sequence[BookReturned], tx: Transaction) -> None:
         published.append(tx.publish(BookSold(book_id="x")))
 
-    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=Patience()) as (shop, books):
         books.database.events = shop.database.events
         async with in_one_batch(shop, books):
             (context, _) = await shop.publish(BookSold(book_id="a"), BookReturned(book_id="b"))

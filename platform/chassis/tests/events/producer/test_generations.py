@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from backup import erase
 from bookshop import Node, accountant, sold, write_down
-from forge import Forge
+from fake_producer import FakeProducer
 from reading import has_taken, is_stopped, remove, taken_ids
 from relaying import Shop, StreamView, in_order
 
@@ -72,10 +72,10 @@ async def test_the_next_number_under_an_unrelated_generation_stops_its_lane(
 ) -> None:
     """Events of the other generation may have been lost with another stream."""
     books = Node("books", new_database("books"), nats.url, router=accountant())
-    async with books, Forge(nats.url) as forge:
-        published = [await forge.publish(sold(n, keys=1)) for n in range(5)]
+    async with books, FakeProducer(nats.url) as producer:
+        published = [await producer.publish(sold(n, keys=1)) for n in range(5)]
         await has_taken(books, 5)
-        await forge.publish(sold(5, keys=1), headers={event_headers.GENERATION: generation})
+        await producer.publish(sold(5, keys=1), headers={event_headers.GENERATION: generation})
         (said,) = await is_stopped(books)
         assert f"number 6 is of generation {generation}" in said
         assert await taken_ids(books) == [e.id for e in published]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from bookshop import Node, eventually, write_down
 from outside import Outside
-from trade import Patience, dead, failures, rows_of_tasks, trading
+from shop_and_books import Patience, dead, failures, rows_of_tasks, shop_and_books
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
@@ -50,7 +50,7 @@ async def test_an_external_service_gets_the_event_id_and_each_key_keeps_its_orde
     nats: NatsServer, new_database: NewDatabase, outside: Outside
 ) -> None:
     router = asking(outside)
-    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=Patience()) as (shop, books):
         contexts = await shop.publish(*(BookSold(book_id=f"key {n % 4}") for n in range(16)))
         await settled(shop, books)
         ids = await written(books)
@@ -65,7 +65,7 @@ async def test_a_slow_external_service_never_holds_a_lane(
 ) -> None:
     outside.may_answer.clear()
     router = asking(outside)
-    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=Patience()) as (shop, books):
         sold = await shop.publish(*(BookSold(book_id=f"slow {n}") for n in range(30)))
         (behind,) = await shop.publish(BookReturned(book_id="slow 0"))
         passing = await shop.publish(*(BookReturned(book_id=f"quick {n}") for n in range(30)))
@@ -94,7 +94,7 @@ async def test_an_external_service_that_fails_is_called_again_with_the_same_id(
 ) -> None:
     outside.failures = 3
     router = asking(outside)
-    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=Patience()) as (shop, books):
         (context,) = await shop.publish(BookSold(book_id="a"))
         await settled(shop, books)
         assert outside.asked == {context.id: 4}
@@ -107,7 +107,7 @@ async def test_an_external_service_that_always_fails_makes_a_dead_letter(
     outside.failures = 10
     router = asking(outside)
     settings = Patience(task_tries=3)
-    async with trading(nats, new_database, router, settings=settings) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=settings) as (shop, books):
         (context,) = await shop.publish(BookSold(book_id="a"))
         await settled(shop, books)
         (letter,) = await dead(books)
@@ -131,7 +131,7 @@ async def test_a_handler_may_transact_once_and_an_error_after_it_does_not_matter
         raise ValueError("too late to fail")
 
     before = failures()
-    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=Patience()) as (shop, books):
         (context,) = await shop.publish(BookSold(book_id="a"))
         await settled(shop, books)
 
@@ -157,7 +157,7 @@ async def test_two_concurrent_transacts_take_effect_once(
         calls = (transact(write_down, event), transact(write_down, event))
         outcomes.append(await asyncio.gather(*calls, return_exceptions=True))
 
-    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=Patience()) as (shop, books):
         (context,) = await shop.publish(BookSold(book_id="a"))
         await settled(shop, books)
 
@@ -185,7 +185,7 @@ async def test_a_failed_transact_changes_nothing_and_may_be_followed_by_another(
         except LookupError:
             await transact(write_down, event, member="second transact")
 
-    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=Patience()) as (shop, books):
         await shop.publish(BookSold(book_id="a"))
         await settled(shop, books)
         assert [entry.member for entry in await books.journal()] == ["second transact"]
@@ -200,7 +200,7 @@ async def test_a_handler_without_a_transact_finishes_its_task(
     async def tell(book: BookSold, event: EventContext) -> None:
         await outside.ask(event.id)
 
-    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=Patience()) as (shop, books):
         contexts = await shop.publish(BookSold(book_id="a"), BookSold(book_id="a"))
         await settled(shop, books)
         assert outside.asked == {context.id: 1 for context in contexts}
@@ -221,7 +221,7 @@ async def test_an_event_that_transact_publishes_is_caused_by_the_handled_event(
     async def handle(book: BookSold, transact: Transact) -> None:
         assert await transact(give_back, book) == "done"
 
-    async with trading(nats, new_database, router, settings=Patience()) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=Patience()) as (shop, books):
         books.database.events = shop.database.events
         (context,) = await shop.publish(BookSold(book_id="a"))
 

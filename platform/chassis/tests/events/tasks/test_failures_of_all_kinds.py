@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from bookshop import TestSettings, write_down
-from trade import dead, open_shop, take_in
+from shop_and_books import dead, running_books, running_shop
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Reject, Transact, Transaction, Unavailable
@@ -76,8 +76,8 @@ async def test_each_event_takes_effect_once_in_the_order_of_its_key_whatever_fai
     settings = TestSettings(task_tries=5, task_backoff_max_seconds=0.02, task_lease_seconds=10)
     url = new_database("books")
     async with (
-        open_shop(nats, new_database) as shop,
-        take_in(nats, url, unlucky(chance, batch), settings=settings) as books,
+        running_shop(nats, new_database) as shop,
+        running_books(nats, url, unlucky(chance, batch), settings=settings) as books,
     ):
         contexts: list[EventContext] = []
 
@@ -88,7 +88,7 @@ async def test_each_event_takes_effect_once_in_the_order_of_its_key_whatever_fai
                 contexts.extend(await shop.publish(message))
 
         await publish(range(EVENTS // 3))
-        async with take_in(nats, url, unlucky(chance, batch), settings=settings):
+        async with running_books(nats, url, unlucky(chance, batch), settings=settings):
             await publish(range(EVENTS // 3, EVENTS * 2 // 3))
         await publish(range(EVENTS * 2 // 3, EVENTS))
         await shop.settled()

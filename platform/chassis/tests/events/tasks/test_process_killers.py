@@ -13,7 +13,7 @@ from desk import Desk
 from killers import calls, leases_run_out
 from relaying import StreamView
 from replicas import Replica, Replicas
-from trade import open_shop
+from shop_and_books import running_shop
 
 from bookstore.v1 import BookSold
 from chassis import EventContext
@@ -109,7 +109,7 @@ async def test_an_event_that_ends_its_process_is_a_dead_letter_and_others_take_e
     nats: NatsServer, desk: Desk, replicas: Replicas, tmp_path: Path, kind: str, how: str
 ) -> None:
     log = tmp_path / "calls"
-    async with open_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop:
+    async with running_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop:
         contexts = await shop.publish(*books_sold())
         await shop.settled()
         async with supervised(replicas, desk, nats, kind=kind, how=how, log=str(log)) as supervisor:
@@ -134,7 +134,7 @@ async def test_kills_from_outside_make_no_dead_letter(
     """Kills from outside count as tries, so that they must be fewer than these."""
     log, hold = tmp_path / "calls", tmp_path / "hold"
     hold.touch()
-    async with open_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop:
+    async with running_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop:
         contexts = await shop.publish(*books_sold(killer=None))
         options = {"kind": "async def", "how": "", "log": str(log), "hold": str(hold)}
         async with supervised(replicas, desk, nats, **options) as supervisor:
@@ -159,7 +159,7 @@ async def test_an_event_that_ends_its_process_fewer_times_than_its_tries_takes_e
     nats: NatsServer, desk: Desk, replicas: Replicas, tmp_path: Path
 ) -> None:
     log = tmp_path / "calls"
-    async with open_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop:
+    async with running_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop:
         contexts = await shop.publish(*books_sold())
         options = {"kind": "def", "how": "exit", "log": str(log), "times": TRIES}
         async with supervised(replicas, desk, nats, **options) as supervisor:
@@ -178,7 +178,7 @@ async def test_another_member_finishes_the_tasks_of_a_killed_one(
         "settings": {"task_lease_seconds": 600},
         "types": [],
     }
-    async with open_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop:
+    async with running_shop(nats, lambda name: f"sqlite:///{tmp_path}/{name}.db") as shop:
         contexts = await shop.publish(*(BookSold(book_id=f"key {n}") for n in range(12)))
         first = replicas.start(desk.url, nats.url, "first", **options)
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import grpc.aio
 import pytest
 from bookshop import Node, eventually, write_down
-from forge import Forge
+from fake_producer import FakeProducer
+from shop_and_books import Patience, dead, rows_of_tasks, running_books, settled, shop_and_books
 from sqlalchemy import update
-from trade import Patience, dead, rows_of_tasks, settled, take_in, trading
 
 from bookstore.v1 import BookReturned, BookSold, BooksServiceStub, GetBookRequest
 from chassis import EventContext, EventRouter, Reject, Transact, Transaction, Unavailable
@@ -56,15 +56,15 @@ async def test_events_of_a_failed_events_key_wait_and_all_others_pass(
 ) -> None:
     settings = Patience(task_backoff_seconds=600)
     failing = Failing()
-    async with Forge(nats.url) as forge:
-        failed = await forge.publish(book("a", bad=True))
-        behind = [await forge.publish(book("a", n)) for n in range(3)]
-        other_key = await forge.publish(book("b"))
+    async with FakeProducer(nats.url) as producer:
+        failed = await producer.publish(book("a", bad=True))
+        behind = [await producer.publish(book("a", n)) for n in range(3)]
+        other_key = await producer.publish(book("b"))
         # The same key of another producer has its own order.
         elsewhere = {"ce-source": "elsewhere"}
-        other_source = await forge.publish(book("a"), headers=elsewhere)
+        other_source = await producer.publish(book("a"), headers=elsewhere)
         url = new_database("books")
-        async with take_in(nats, url, failing.router, settings=settings) as books:
+        async with running_books(nats, url, failing.router, settings=settings) as books:
 
             async def passed() -> bool:
                 return await ids(books) == [other_key.id, other_source.id]
@@ -94,7 +94,10 @@ async def test_a_failed_event_is_tried_again_until_it_takes_effect(
 ) -> None:
     settings = Patience(task_tries=1000, task_backoff_max_seconds=0.02)
     failing = Failing()
-    async with trading(nats, new_database, failing.router, settings=settings) as (shop, books):
+    async with shop_and_books(nats, new_database, failing.router, settings=settings) as (
+        shop,
+        books,
+    ):
         contexts = await shop.publish(book("a", bad=True), book("a"), book("a", bad=True))
 
         async def tried() -> bool:
@@ -113,7 +116,10 @@ async def test_an_event_out_of_tries_is_a_complete_dead_letter_and_the_next_cont
 ) -> None:
     failing = Failing(lambda: ValueError("a negative price\nand more of it"))
     settings = Patience(task_tries=3)
-    async with trading(nats, new_database, failing.router, settings=settings) as (shop, books):
+    async with shop_and_books(nats, new_database, failing.router, settings=settings) as (
+        shop,
+        books,
+    ):
         bad, good = await shop.publish(book("a", 7, bad=True), book("a"))
         await settled(shop, books)
         assert await ids(books) == [good.id]
@@ -133,7 +139,10 @@ async def test_a_task_that_is_rejected_is_a_dead_letter_at_once(
 ) -> None:
     error: list[Exception] = [ValueError("try again")]
     failing = Failing(lambda: error[0])
-    async with trading(nats, new_database, failing.router, settings=Patience()) as (shop, books):
+    async with shop_and_books(nats, new_database, failing.router, settings=Patience()) as (
+        shop,
+        books,
+    ):
         await shop.publish(book("a", bad=True))
 
         async def failed() -> bool:
@@ -160,7 +169,7 @@ async def test_an_error_of_any_kind_costs_a_try(
 ) -> None:
     settings = Patience(task_tries=2)
     router = Failing(error).router
-    async with trading(nats, new_database, router, settings=settings) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=settings) as (shop, books):
         _, good = await shop.publish(book("a", bad=True), book("a"))
         await settled(shop, books)
         assert await ids(books) == [good.id]
@@ -186,7 +195,7 @@ async def test_redriven_dead_letters_come_last_of_their_key_and_take_effect(
         await asyncio.to_thread(gate.wait)
         await transact(write_down, event)
 
-    async with trading(nats, new_database, router, settings=settings) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=settings) as (shop, books):
         first, second = await shop.publish(book("a", 1, bad=True), book("a", 2, bad=True))
         # A running task and the tasks behind it stay before those that are redriven.
         running = await shop.publish(BookReturned(book_id="a"), book("a"))
@@ -208,7 +217,10 @@ async def test_single_dead_letters_can_be_redriven(
 ) -> None:
     settings = Patience(task_tries=1)
     failing = Failing()
-    async with trading(nats, new_database, failing.router, settings=settings) as (shop, books):
+    async with shop_and_books(nats, new_database, failing.router, settings=settings) as (
+        shop,
+        books,
+    ):
         contexts = await shop.publish(*(book(f"key {n}", bad=True) for n in range(3)))
 
         async def died() -> bool:
@@ -252,7 +264,7 @@ async def test_an_unavailable_service_costs_no_try(
             await transact(write_down, event)
 
     settings = Patience(task_tries=1)
-    async with trading(nats, new_database, router, settings=settings) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=settings) as (shop, books):
         (context,) = await shop.publish(book("a"))
         await settled(shop, books)
         assert await ids(books) == [context.id]
@@ -267,7 +279,7 @@ async def test_an_event_that_waits_too_long_for_a_service_is_a_dead_letter(
 
     settings = Patience(task_tries=1, task_max_age_seconds=0.3)
     router = Failing(unavailable).router
-    async with trading(nats, new_database, router, settings=settings) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=settings) as (shop, books):
         _, good = await shop.publish(book("a", bad=True), book("a"))
         await settled(shop, books)
         assert await ids(books) == [good.id]
@@ -292,7 +304,7 @@ async def test_an_unavailable_error_of_a_grpc_client_costs_no_try(
         await transact(write_down, event)
 
     settings = Patience(task_tries=1)
-    async with trading(nats, new_database, router, settings=settings) as (shop, books):
+    async with shop_and_books(nats, new_database, router, settings=settings) as (shop, books):
         (context,) = await shop.publish(book("a"))
         await settled(shop, books)
         assert await ids(books) == [context.id]

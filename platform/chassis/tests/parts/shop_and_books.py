@@ -28,16 +28,16 @@ __all__ = [
     "dead",
     "failures",
     "in_one_batch",
-    "open_shop",
     "rows_of_tasks",
+    "running_books",
+    "running_shop",
     "settled",
-    "take_in",
-    "trading",
+    "shop_and_books",
 ]
 
 
 @asynccontextmanager
-async def open_shop(nats: NatsServer, new_database: Callable[[str], str]) -> AsyncIterator[Node]:
+async def running_shop(nats: NatsServer, new_database: Callable[[str], str]) -> AsyncIterator[Node]:
     """Run the service that publishes."""
     shop = Node("bookstore", new_database("shop"), nats.url, publishes=[BookSold, BookReturned])
     await shop.start()
@@ -48,7 +48,7 @@ async def open_shop(nats: NatsServer, new_database: Callable[[str], str]) -> Asy
 
 
 @asynccontextmanager
-async def take_in(
+async def running_books(
     nats: NatsServer,
     url: str,
     router: EventRouter,
@@ -66,7 +66,7 @@ async def take_in(
 
 
 @asynccontextmanager
-async def trading(
+async def shop_and_books(
     nats: NatsServer,
     new_database: Callable[[str], str],
     router: EventRouter,
@@ -75,8 +75,8 @@ async def trading(
 ) -> AsyncIterator[tuple[Node, Node]]:
     """Run the shop and one replica of the service that handles its events."""
     async with (
-        open_shop(nats, new_database) as shop,
-        take_in(nats, new_database("books"), router, settings=settings) as books,
+        running_shop(nats, new_database) as shop,
+        running_books(nats, new_database("books"), router, settings=settings) as books,
     ):
         yield shop, books
 

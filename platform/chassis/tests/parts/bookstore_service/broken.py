@@ -1,7 +1,7 @@
 """A service whose class lacks the methods of its contract."""
 
-from bookstall.service import Settings
 from bookstore.v1 import BooksService
+from bookstore_service.service import Settings
 from chassis import Service, run
 
 

@@ -17,10 +17,10 @@ from chassis.events.wire.contracts import subjects_of
 from chassis.events.wire.encoding import to_structured
 from chassis.ids import uuid7
 
-__all__ = ["Forge"]
+__all__ = ["FakeProducer"]
 
 
-class Forge:
+class FakeProducer:
     """A replacement of the bookstore: its stream without a relay."""
 
     def __init__(self, nats_url: str) -> None:

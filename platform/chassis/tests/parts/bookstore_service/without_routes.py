@@ -1,7 +1,7 @@
-"""The test service without HTTP routes of its own: `python -m bookstall.without_routes`."""
+"""The test service without HTTP routes of its own: `python -m bookstore_service.without_routes`."""
 
-from bookstall.service import Books, Settings, events
 from bookstore.v1 import BookReturned, BookSold, BooksService
+from bookstore_service.service import Books, Settings, events
 from chassis import Service, run
 
 service = Service(

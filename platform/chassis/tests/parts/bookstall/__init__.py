@@ -1,1 +1,0 @@
-"""A service for the tests that need a process: `python -m bookstall`."""

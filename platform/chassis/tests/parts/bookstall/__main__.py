@@ -1,4 +1,0 @@
-from bookstall.service import service
-from chassis import run
-
-run(service)
