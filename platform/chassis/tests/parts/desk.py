@@ -15,6 +15,7 @@ from chassis.calls import StubOf, no_stub
 from chassis.database import Database, tables
 from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import bind_all
+from chassis.events.membership.canaries import Canaries
 from chassis.events.producer.event_factory import EventFactory
 from chassis.events.tasks import storage
 from chassis.events.tasks.gate import Gate
@@ -68,6 +69,7 @@ class Desk:
         stub_of: StubOf = no_stub,
         version: str = "",
         versions_of: Callable[[str], Collection[str] | None] = lambda _type: (),
+        canaries: Callable[[], Canaries] = Canaries,
         database: Database | None = None,
         gate: Gate | None = None,
     ) -> AsyncIterator[TaskRunner]:
@@ -83,6 +85,7 @@ class Desk:
             gate=gate or Gate(),
             version=version,
             versions_of=versions_of,
+            canaries=canaries,
         )
         running = asyncio.create_task(runner.run())
         try:

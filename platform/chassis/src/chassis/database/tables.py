@@ -141,6 +141,7 @@ tasks = Table(
     Column("followed", Boolean, nullable=False),
     Column("tries", Integer, nullable=False),
     Column("tried", Text, nullable=False, server_default=text("'{}'")),
+    Column("canary", Text, nullable=False, server_default=text("''")),
     Column("attempt", Integer, nullable=False),
     Column("alone", Boolean, nullable=False),
     Column("owner", String(64)),
@@ -153,13 +154,21 @@ tasks = Table(
 # Tasks that may be claimed, by type, so that tasks of other types and tasks that wait behind others
 # do not slow a claim down.
 Index(
-    "slipway_task_next",
+    "slipway_task_ready",
     tasks.c.type,
     tasks.c.alone,
+    tasks.c.canary,
     tasks.c.due_at,
     tasks.c.id,
     sqlite_where=text("due_at IS NOT NULL AND owner IS NULL"),
     postgresql_where=text("due_at IS NOT NULL AND owner IS NULL"),
+)
+# Tasks that belong to a canary, so that looking for those of an ended one reads no others.
+Index(
+    "slipway_task_canary",
+    tasks.c.canary,
+    sqlite_where=text("canary <> ''"),
+    postgresql_where=text("canary <> ''"),
 )
 Index(
     "slipway_task_first",

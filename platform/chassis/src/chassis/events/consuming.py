@@ -46,11 +46,13 @@ class Consuming:
             member=members.member,
             version=members.version,
             versions_of=members.versions_of,
+            canaries=members.canaries,
             settings=settings,
             gate=gate,
             pauses=self.pauses,
         )
         self.pauses.on_change(self.task_runner.wake)
+        members.on_change(self.task_runner.orphans.wake)
         self.cleanup = Cleanup(database, members, settings)
         dependencies = ReaderDependencies(
             database=database,

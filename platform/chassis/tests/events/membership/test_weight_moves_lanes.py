@@ -4,11 +4,14 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from bookshop import Node, TestSettings, accountant, eventually
+import pytest
+from bookshop import Node, TestSettings, accountant, eventually, write_down
 from reading import has_taken, taken_ids
 from relaying import Shop, in_order
 from replicas import Replicas
 
+from bookstore.v1 import BookSold
+from chassis import EventContext, EventRouter, Transact
 from chassis.events.wire.lanes import LANES, lane_of
 from localservers import NatsServer
 
@@ -27,8 +30,23 @@ async def share(canary: Node, stable: Node, lanes: int) -> None:
     await eventually(is_shared)
 
 
+def async_accountant(member: str) -> EventRouter:
+    """Return an `async def` handler that records each event in the journal: each is a task."""
+    events = EventRouter()
+
+    @events.on(BookSold)
+    async def sold(book: BookSold, transact: Transact, event: EventContext) -> None:
+        await transact(write_down, event, member)
+
+    return events
+
+
+@pytest.mark.parametrize("handlers", [accountant, async_accountant])
 async def test_lanes_follow_the_weight_and_every_key_is_with_one_version_between_changes(
-    nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path
+    nats: NatsServer,
+    new_database: Callable[[str], str],
+    tmp_path: Path,
+    handlers: Callable[[str], EventRouter],
 ) -> None:
     url = new_database("books")
     weight = tmp_path / "weight"
@@ -36,9 +54,9 @@ async def test_lanes_follow_the_weight_and_every_key_is_with_one_version_between
     async with Shop(new_database("shop")) as shop:
         shop.start_relay(nats.url)
         async with (
-            Node("books", url, nats.url, router=accountant("1"), version="1") as stable,
+            Node("books", url, nats.url, router=handlers("1"), version="1") as stable,
             Node(
-                "books", url, nats.url, router=accountant("2"), version="2", settings=weighted
+                "books", url, nats.url, router=handlers("2"), version="2", settings=weighted
             ) as canary,
         ):
             await share(canary, stable, 0)  # There is no file yet.

@@ -8,6 +8,7 @@ from bookshop import TestSettings
 from desk import Desk
 
 from bookstore.v1 import BookReturned, BookSold
+from chassis.events.membership.canaries import Canaries
 from chassis.events.tasks.claiming import Claimer
 from chassis.events.tasks.leases import Leases
 from chassis.events.tasks.places import Places
@@ -27,6 +28,7 @@ def claimer_of(desk: Desk, member: str = "one", places: int = 4) -> Claimer:
         member=member,
         version="1",
         pauses=None,
+        canaries=Canaries,
         leases=Leases(desk.database, 600),
         places=Places(TYPES, places),
     )

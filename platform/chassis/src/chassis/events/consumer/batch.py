@@ -69,8 +69,12 @@ def process(
     positions: Mapping[str, Position],
     handlers: Mapping[str, Handler],
     move: MovePositions | None = None,
+    *,
+    canary: str = "",
 ) -> Outcome:
     """Let a batch take effect in this transaction. `positions` are those before the batch.
+
+    Tasks belong to `canary`, this version if it has a weight.
 
     `move` moves the positions of events that have no numbers.
 
@@ -97,7 +101,7 @@ def process(
     for group in group_by_handler(runnable, handlers):
         _call_handler(tx, group)
         outcome.handled += group.arrivals
-    rows = [{**a.to_row(), "alone": a.suspect} for a in outcome.tasks]
+    rows = [{**a.to_row(), "alone": a.suspect, "canary": canary} for a in outcome.tasks]
     storage.store_in_order(tx.session, rows, blocked_before)
     dead_letters = [{**a.to_row(), "reason": a.reason} for a in outcome.dead]
     dead_letter_rows.store(tx.session, dead_letters)
@@ -112,10 +116,13 @@ def store_failed(
     due_at: float,
     version: str,
     move: MovePositions | None = None,
+    *,
+    canary: str = "",
 ) -> Outcome:
     """Store an event that failed alone as a task or, if rejected, as a dead letter.
 
-    Its lane continues. The task is due at `due_at` (epoch seconds).
+    Its lane continues. The task is due at `due_at` (epoch seconds) and belongs to `canary`, this
+    version if it has a weight.
 
     Raises:
         PositionMoved: another member has processed the event.
@@ -133,6 +140,7 @@ def store_failed(
         **arrival.to_row(),
         "reason": reason,
         "due_at": due_at,
+        "canary": canary,
         **tries_columns({version: tries}),
     }
     storage.store(tx.session, [task])

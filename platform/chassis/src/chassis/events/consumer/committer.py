@@ -48,6 +48,7 @@ class Committer:
         self._gate = dependencies.gate
         self._settings = dependencies.settings
         self._version = dependencies.members.version
+        self._canaries = dependencies.members.canaries
         self._on_tasks = dependencies.on_tasks
         self._move = move
         self._load = load or partial(position_rows.load, stream=stream)
@@ -95,7 +96,14 @@ class Committer:
             async with self._gate.shared():
                 with tracing.start_span(f"take {self._stream}", root=True, links=links):
                     return await self._database.transaction(
-                        lambda tx: batch.process(tx, part, positions, self._handlers, self._move)
+                        lambda tx: batch.process(
+                            tx,
+                            part,
+                            positions,
+                            self._handlers,
+                            self._move,
+                            canary=self._canaries().own,
+                        )
                     )
         except (PositionMoved, DatabaseDown):
             raise
@@ -137,7 +145,14 @@ class Committer:
         due_at = time.time() + backoff(1, self._settings)
         return await self._database.transaction(
             lambda tx: batch.store_failed(
-                tx, arrival, positions, error, due_at, self._version, self._move
+                tx,
+                arrival,
+                positions,
+                error,
+                due_at,
+                self._version,
+                self._move,
+                canary=self._canaries().own,
             )
         )
 

@@ -93,6 +93,11 @@ class Group:
                 versions.add(member.version)
         return frozenset(versions)
 
+    @property
+    def canaries(self) -> frozenset[str]:
+        """The versions of the other members that have a weight above 0."""
+        return frozenset(member.version for member in self.members.values() if member.weight)
+
     def rival(self, *, joined: bool) -> tuple[str, str] | None:
         """Return a database that takes precedence over this member's, and one of its members.
 

@@ -20,6 +20,7 @@ from chassis.events.jetstream.broker import Broker
 from chassis.events.membership.admittance import Admittance
 from chassis.events.membership.announcement import Announcement
 from chassis.events.membership.announcer import Announcer
+from chassis.events.membership.canaries import Canaries
 from chassis.events.membership.group import Group
 from chassis.events.membership.members_stream import MembersStream
 from chassis.events.membership.shares import Member, share_of_lanes
@@ -125,6 +126,16 @@ class Members:
         if others is None or type not in self._types:
             return others
         return others | {self.version}
+
+    def canaries(self) -> Canaries:
+        """Return what is known about versions with a weight."""
+        weight = self._weight.weight
+        running = self._group.canaries | ({self.version} if weight else set())
+        return Canaries(
+            own="" if weight is None else self.version,
+            takes_events=weight != 0,
+            running=running if self.others_known else None,
+        )
 
     def on_change(self, call: Callable[[], None]) -> None:
         """Call whenever the members, and perhaps the lanes of this one, have changed."""

@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from chassis.database import Database
 from chassis.event_settings import EventSettings
 from chassis.events.handlers.pauses import Pauses
+from chassis.events.membership.canaries import Canaries
 from chassis.events.tasks import claims, queue
 from chassis.events.tasks.leases import Leases
 from chassis.events.tasks.places import Places
@@ -32,6 +33,7 @@ class Claimer:
         member: str,
         version: str,
         pauses: Pauses | None,
+        canaries: Callable[[], Canaries],
         leases: Leases,
         places: Places,
     ) -> None:
@@ -40,6 +42,7 @@ class Claimer:
         self._settings = settings
         self._member = member
         self._pauses = pauses
+        self._canaries = canaries
         self._leases = leases
         self._places = places
         self._wanted = TaskFilter(list(types), version=version)
@@ -51,9 +54,12 @@ class Claimer:
         if time.monotonic() < self._look_from:
             return
         paused = self._pauses.types if self._pauses else frozenset()
+        canaries = self._canaries()
+        types = self._types if canaries.takes_events else ()
         self._wanted = replace(
             self._wanted,
-            types=[type for type in self._types if type not in paused],
+            types=[type for type in types if type not in paused],
+            canary=canaries.own,
             held_ids=[task.id for task in self._leases.held],
             expired=self._leases.may_take_over,
             suspects=suspects,

@@ -56,7 +56,7 @@ def claim(
     Return them, and the number of expired claims that were freed. A freed task runs alone from then
     on, because it is suspected of having ended the process of its owner.
     """
-    rows = _lock_due(session, places, alone=False)
+    rows = _lock_due(session, places, alone=False, canary=wanted.canary)
     if wanted.expired:
         values = {"now": time.time(), "held": list(wanted.held_ids)}
         rows += session.execute(_select_expired(tuple(wanted.types)), values).all()
@@ -69,10 +69,16 @@ def claim(
 
 
 def claim_suspect(
-    session: Session, *, owner: str, types: Sequence[str], lease_seconds: float, version: str = ""
+    session: Session,
+    *,
+    owner: str,
+    types: Sequence[str],
+    lease_seconds: float,
+    version: str = "",
+    canary: str = "",
 ) -> Task | None:
     """Claim one due task that runs alone. Its attempt counts as a try before it starts."""
-    rows = _lock_due(session, dict.fromkeys(types, 1), alone=True)
+    rows = _lock_due(session, dict.fromkeys(types, 1), alone=True, canary=canary)
     first = sorted(rows, key=lambda row: (row.due_at, row.id))[:1]
     if not first:
         return None
@@ -81,12 +87,14 @@ def claim_suspect(
     return _claim_rows(session, [task], owner, lease_seconds, tries_columns(task.tried))[0]
 
 
-def _lock_due(session: Session, places: Mapping[str, int], *, alone: bool) -> list[Any]:
+def _lock_due(
+    session: Session, places: Mapping[str, int], *, alone: bool, canary: str
+) -> list[Any]:
     """Lock and return due rows of each type, skipping rows that another member is claiming."""
-    now = time.time()
+    common = {"now": time.time(), "canary": canary}
     rows: list[Any] = []
     for types in chunks(list(places), MAX_TYPES):
-        values = {"now": now, **{f"most_{n}": places[type] for n, type in enumerate(types)}}
+        values = {**common, **{f"most_{n}": places[type] for n, type in enumerate(types)}}
         rows += session.execute(_select_due(tuple(types), alone), values).all()
     return rows
 
@@ -178,16 +186,25 @@ def finish(session: Session, task: Task) -> None:
     )
 
 
-def postpone(session: Session, task: Task, *, tries: int, due_at: float, reason: str) -> None:
+def postpone(
+    session: Session,
+    task: Task,
+    *,
+    tries: int,
+    due_at: float,
+    reason: str,
+    canary: str | None = None,
+) -> None:
     """Release a task that failed, to be tried again at `due_at` (epoch seconds).
 
-    `tries` are those of this version.
+    `tries` are those of this version. The task belongs to `canary` from now on, if that is given.
 
     Raises:
         ClaimLost: the transaction must be rolled back.
     """
-    unowned = {"owner": None, "leased_until": None, "due_at": due_at, "reason": reason}
-    values = {**unowned, **tries_columns(task.with_tries(tries))}
+    unowned = {"owner": None, "leased_until": None, "due_at": due_at}
+    failure = {"reason": reason, **tries_columns(task.with_tries(tries))}
+    values = {**unowned, **failure, "canary": task.canary if canary is None else canary}
     updated: Any = session.execute(update(tasks).where(_is_claim_of(task)).values(values))
     if updated.rowcount != 1:
         raise ClaimLost("the task was claimed by another member")

@@ -18,6 +18,7 @@ from chassis.errors import is_unavailable
 from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.failures import Reject, failure_values, log_handled
+from chassis.events.membership.canaries import Canaries
 from chassis.events.tasks import claims, dead_letter_rows
 from chassis.events.tasks.backoff import backoff
 from chassis.events.tasks.task import ClaimLost, Task
@@ -35,8 +36,8 @@ _RETRY_SECONDS = 1.0
 class Outcomes:
     """Records the outcomes of a member's attempts.
 
-    `versions_of` returns the running versions that handle a type, None if that is unknown. An
-    unavailable database is waited for until `stopped` is set.
+    `versions_of` returns the running versions that handle a type, None if that is unknown, and
+    `canaries` those with a weight. An unavailable database is waited for until `stopped` is set.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class Outcomes:
         handlers: Mapping[str, Handler],
         settings: EventSettings,
         versions_of: Callable[[str], Collection[str] | None],
+        canaries: Callable[[], Canaries],
         stopped: asyncio.Event,
     ) -> None:
         self._database = database
         self._handlers = handlers
         self._settings = settings
         self._versions_of = versions_of
+        self._canaries = canaries
         self._stopped = stopped
         self._lost_connection: set[tuple[int, int]] = set()
 
@@ -134,7 +137,18 @@ class Outcomes:
         most = self._settings.task_tries
         if tries < most:
             return False
-        return all_spent(task.with_tries(tries), self._versions_of(task.type), most)
+        return all_spent(task.with_tries(tries), self._versions_for(task), most)
+
+    def _versions_for(self, task: Task) -> Collection[str] | None:
+        """Return the running versions that may try a task; None if they are unknown.
+
+        A canary's tries are not those of last resort: it leaves its tasks to the other versions,
+        and gets none of theirs.
+        """
+        versions, canaries = self._versions_of(task.type), self._canaries().running
+        if task.canary or versions is None:
+            return versions
+        return None if canaries is None else set(versions) - canaries
 
     async def _leave_to_others(self, task: Task, tries: int, details: Mapping[str, Any]) -> None:
         """Leave the task to other versions, due soon: this version may claim it first again."""
@@ -142,7 +156,7 @@ class Outcomes:
             "event used up the tries of this version; leaving it to another running version",
             **details,
         )
-        await self._store_failure(task, tries, backoff(2, self._settings), details)
+        await self._store_failure(task, tries, backoff(2, self._settings), details, canary="")
 
     async def _postpone(
         self, task: Task, tries: int, seconds: float, details: Mapping[str, Any]
@@ -155,12 +169,20 @@ class Outcomes:
         await self._store_failure(task, tries, seconds, details)
 
     async def _store_failure(
-        self, task: Task, tries: int, seconds: float, details: Mapping[str, Any]
+        self,
+        task: Task,
+        tries: int,
+        seconds: float,
+        details: Mapping[str, Any],
+        *,
+        canary: str | None = None,
     ) -> None:
-        """Store tries, reason and due time of a task, and release it."""
+        """Store tries, reason and due time of a task, and release it, to `canary` if given."""
         due_at, reason = time.time() + seconds, details["reason"]
         await self._commit(
-            lambda tx: claims.postpone(tx.session, task, tries=tries, due_at=due_at, reason=reason)
+            lambda tx: claims.postpone(
+                tx.session, task, tries=tries, due_at=due_at, reason=reason, canary=canary
+            )
         )
 
     async def _bury(self, task: Task, tries: int, details: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     ScalarSelect,
     Select,
     String,
+    Text,
     bindparam,
     cast,
     literal,
@@ -44,8 +45,9 @@ MAX_TYPES = 100
 class TaskFilter:
     """The tasks that a member of a version looks for.
 
-    They are of `types`, and also `suspects` or expired claims of other members (`expired`) where
-    these are set. `held_ids` are the member's own claims, which are never expired for it.
+    They are of `types` and belong to `canary`, which is empty for a version without a weight.
+    `suspects` and expired claims of other members (`expired`) are included where these are set.
+    `held_ids` are the member's own claims, which are never expired for it.
     """
 
     types: Sequence[str]
@@ -53,6 +55,7 @@ class TaskFilter:
     expired: bool = True
     suspects: bool = True
     version: str = ""
+    canary: str = ""
 
 
 @dataclass(slots=True)
@@ -82,7 +85,9 @@ def find_due(session: Session, wanted: TaskFilter) -> DueTimes:
     found = DueTimes()
     for types in chunks(wanted.types, MAX_TYPES):
         statement = _select_due_times(tuple(types), wanted.suspects, wanted.expired)
-        values = {"held": list(wanted.held_ids)} if wanted.expired else {}
+        values: dict[str, Any] = {"canary": wanted.canary}
+        if wanted.expired:
+            values["held"] = list(wanted.held_ids)
         for row in session.execute(statement, values):
             if row.type is None:
                 found.lease_end = row.due
@@ -122,12 +127,16 @@ def _select_first_due(type: str, *, alone: bool) -> ScalarSelect[Any]:
 
 
 def select_unclaimed(type: str, *, alone: bool) -> Select[Any]:
-    """Select the tasks that have no owner and are the first of their key, in the index's order."""
+    """Select the tasks that have no owner and are the first of their key, in the index's order.
+
+    They belong to the parameter `canary`.
+    """
     return (
         select(tasks)
         .where(
             tasks.c.type == type,
             tasks.c.alone == alone,
+            tasks.c.canary == bindparam("canary", type_=Text),
             tasks.c.owner.is_(None),
             # This means NOT NULL, and SQLite uses the index only for a comparison.
             tasks.c.due_at >= 0,

@@ -9,9 +9,11 @@ from chassis.database import Database
 from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.pauses import Pauses
+from chassis.events.membership.canaries import Canaries
 from chassis.events.tasks.claiming import Claimer
 from chassis.events.tasks.execution import RunningTasks
 from chassis.events.tasks.gate import Gate
+from chassis.events.tasks.orphans import Orphans
 from chassis.events.tasks.suspects import Suspects
 from chassis.events.tasks.unhandled import Unhandled
 from chassis.events.waiting import wait_at_most
@@ -26,7 +28,8 @@ POLL_SECONDS = 1.0
 class TaskRunner:
     """Claims due tasks and runs a limited number of them concurrently.
 
-    `versions_of` returns the running versions that handle a type, None if that is unknown.
+    `versions_of` returns the running versions that handle a type, None if that is unknown, and
+    `canaries` those with a weight.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class TaskRunner:
         pauses: Pauses | None = None,
         version: str = "",
         versions_of: Callable[[str], Collection[str] | None] = lambda _type: (),
+        canaries: Callable[[], Canaries] = Canaries,
     ) -> None:
         self._gate = gate
         self._pauses = pauses
@@ -47,7 +51,13 @@ class TaskRunner:
         self._stopped = asyncio.Event()
         self._woken = asyncio.Event()
         self.running = RunningTasks(
-            database, handlers, settings, versions_of, stopped=self._stopped, on_ended=self.wake
+            database,
+            handlers,
+            settings,
+            versions_of,
+            canaries,
+            stopped=self._stopped,
+            on_ended=self.wake,
         )
         self.claimer = Claimer(
             database,
@@ -56,6 +66,7 @@ class TaskRunner:
             member=member,
             version=version,
             pauses=pauses,
+            canaries=canaries,
             leases=self.running.leases,
             places=self.running.places,
         )
@@ -65,11 +76,13 @@ class TaskRunner:
             settings,
             member=member,
             version=version,
+            canaries=canaries,
             begin=self.running.begin,
             async_attempts=self.running.async_attempts,
             claiming=self.running.claiming,
             stopped=self._stopped,
         )
+        self.orphans = Orphans(database, canaries)
         self._unhandled = Unhandled(
             database, handlers, self._versions_unless_paused, settings.task_max_age_seconds
         )
@@ -81,7 +94,10 @@ class TaskRunner:
     async def run(self) -> None:
         """Run tasks until `stop`, or until cancelled."""
         leases = self.running.leases
-        background = [asyncio.create_task(work) for work in (leases.run(), self._unhandled.run())]
+        background = [
+            asyncio.create_task(work)
+            for work in (leases.run(), self._unhandled.run(), self.orphans.run())
+        ]
         failing = False
         try:
             while not self._stopped.is_set():

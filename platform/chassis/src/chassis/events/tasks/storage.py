@@ -65,6 +65,7 @@ def store(session: Session, events: Sequence[Mapping[str, object]]) -> None:
         "tried": "{}",
         "attempt": 0,
         "alone": False,
+        "canary": "",
         "reason": "",
     }
     if events:

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from chassis.database import Database
 from chassis.event_settings import EventSettings
+from chassis.events.membership.canaries import Canaries
 from chassis.events.tasks import claims
 from chassis.events.tasks.backoff import backoff
 from chassis.events.tasks.gate import Gate
@@ -36,6 +37,7 @@ class Suspects:
         *,
         member: str,
         version: str,
+        canaries: Callable[[], Canaries],
         begin: Begin,
         async_attempts: Collection[asyncio.Task[None]],
         claiming: asyncio.Lock,
@@ -46,6 +48,7 @@ class Suspects:
         self._settings = settings
         self._member = member
         self._version = version
+        self._canaries = canaries
         self._begin = begin
         self._async_attempts = async_attempts
         self._claiming = claiming
@@ -107,6 +110,7 @@ class Suspects:
                     types=types,
                     lease_seconds=self._settings.task_lease_seconds,
                     version=self._version,
+                    canary=self._canaries().own,
                 )
             )
             return None if task is None else self._begin(task, nullcontext())

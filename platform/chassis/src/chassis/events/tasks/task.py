@@ -19,7 +19,8 @@ class ClaimLost(Exception):
 class Task:
     """A task claimed by a member of a version.
 
-    The tries of a task that runs `alone` include its running attempt.
+    The tries of a task that runs `alone` include its running attempt. Only members of the version
+    `canary` claim it; if that is empty, only members of versions without a weight.
     """
 
     id: int
@@ -33,6 +34,7 @@ class Task:
     stored_at: float
     attempt: int
     alone: bool
+    canary: str
     reason: str
     tried: Mapping[str, int]
     version: str

@@ -19,7 +19,7 @@ __all__ = ["Unhandled", "old_tasks", "waiting_types"]
 
 _log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 60.0
-# The condition of the index slipway_task_next.
+# The condition of the index slipway_task_ready.
 _IS_UNCLAIMED = (tasks.c.owner.is_(None), tasks.c.due_at >= 0)
 _ROWS_AT_ONCE = 100
 
@@ -113,6 +113,8 @@ def _select_old(type: str, alone: bool, stored_before: float) -> Select[Any]:
         .where(
             tasks.c.type == type,
             tasks.c.alone == alone,
+            # Those of a canary belong to no canary as soon as it has ended.
+            tasks.c.canary == "",
             *_IS_UNCLAIMED,
             tasks.c.due_at <= stored_before,
             tasks.c.stored_at <= stored_before,
