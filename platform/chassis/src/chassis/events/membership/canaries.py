@@ -7,7 +7,7 @@ __all__ = ["Canaries"]
 
 @dataclass(frozen=True, slots=True)
 class Canaries:
-    """What a member knows about canaries: its own version and the running ones.
+    """The canaries that a member knows: its own version, if it is one, and the running ones.
 
     `own` is its version if that has a weight, otherwise empty. `takes_events` is whether that
     weight is above 0. `running` are the versions with a weight above 0; None while the other
