@@ -87,6 +87,7 @@ def _build_images(workspace: Workspace, tag: str, plan: Plan) -> None:
 def _start_and_replay(
     project: Project, platform: PlatformDescription, plan: Plan
 ) -> Outcome | None:
+    """Start the containers and replay the plan on them."""
     began = time.monotonic()
     plan.output.print(f"starting the containers of {project.name}", markup=False)
     project.up()

@@ -254,6 +254,7 @@ def _nothing_is_left_behind(ledgers: Ledgers, dead_letters: Mapping[str, int]) -
 
 
 def _sum_entries(entries: Iterable[EventEntry]) -> EventEntry:
+    """Return the sums of all figures of the entries."""
     total = EventEntry(0, 0, 0, 0)
     for entry in entries:
         total = EventEntry(

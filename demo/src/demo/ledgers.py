@@ -219,6 +219,7 @@ async def _read_pages(read_page: Callable[[str], Awaitable[P]]) -> AsyncIterator
 
 
 async def _read_orders(channel: grpc.aio.Channel) -> dict[str, OrderEntry]:
+    """Return all orders by their id."""
     stub: OrdersServiceAsyncStub = OrdersServiceStub(channel)
     pages = _read_pages(
         lambda cursor: stub.GetOrdersLedger(GetOrdersLedgerRequest(cursor=cursor), timeout=_SECONDS)
@@ -248,6 +249,7 @@ _REASONS: dict[CancelReason.ValueType, str] = {
 
 
 async def _read_stock(channel: grpc.aio.Channel) -> dict[str, StockEntry]:
+    """Return the stock of each product by its SKU."""
     stub: InventoryServiceAsyncStub = InventoryServiceStub(channel)
     pages = _read_pages(
         lambda cursor: stub.GetStockLedger(GetStockLedgerRequest(cursor=cursor), timeout=_SECONDS)
@@ -260,6 +262,7 @@ async def _read_stock(channel: grpc.aio.Channel) -> dict[str, StockEntry]:
 
 
 async def _read_payments(channel: grpc.aio.Channel) -> dict[str, PaymentEntry]:
+    """Return the payment of each order by the order's id."""
     stub: PaymentsServiceAsyncStub = PaymentsServiceStub(channel)
     pages = _read_pages(
         lambda cursor: stub.GetPaymentsLedger(
@@ -274,6 +277,7 @@ async def _read_payments(channel: grpc.aio.Channel) -> dict[str, PaymentEntry]:
 
 
 async def _read_notifications(channel: grpc.aio.Channel) -> dict[str, int]:
+    """Return the number of notifications of each order by the order's id."""
     stub: NotificationsServiceAsyncStub = NotificationsServiceStub(channel)
     pages = _read_pages(
         lambda cursor: stub.GetNotificationsLedger(

@@ -37,6 +37,7 @@ def step(output: Console, label: str, total: int) -> Iterator[Show]:
 
 
 def _make_bar(output: Console) -> Progress:
+    """Return a progress bar that fits the width of the terminal."""
     return Progress(
         TextColumn("{task.description}", table_column=Column(min_width=8)),
         BarColumn(bar_width=max(10, min(40, output.width - 42))),

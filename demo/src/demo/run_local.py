@@ -110,6 +110,7 @@ async def _replay_and_check(platform: Platform, plan: Plan) -> Outcome:
 
 
 async def _wait_ready(platform: Platform, output: Console) -> None:
+    """Show which services are not ready yet, until all are."""
     waiting_for = [process.name for process in platform.processes]
     count = len(waiting_for)
     with step(output, "ready", count) as ready:

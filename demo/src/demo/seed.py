@@ -62,6 +62,7 @@ async def load_products(
 
 
 def _product_messages(products: Sequence[Product], catalog: Catalog) -> list[ProductMessage]:
+    """Return the products as the inventory's RPC takes them."""
     return [
         ProductMessage(
             sku=product.sku,

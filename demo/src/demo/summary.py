@@ -132,6 +132,7 @@ def render(summary: Summary, laws: Sequence[Law], width: int) -> Iterator[str]:
 
 
 def _render_figures(summary: Summary) -> Iterator[str]:
+    """Yield the lines of the table of figures."""
     rows = [("placed", f"{summary.placed:,}")]
     if summary.refused:
         rows.append(("refused", f"{summary.refused:,}"))
@@ -202,6 +203,7 @@ def _render_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Ite
 
 
 def _render_laws(laws: Sequence[Law], width: int) -> Iterator[str]:
+    """Yield a line for each law, and some of the cases that break it."""
     longest = max((len(law.name) for law in laws), default=0)
     on_one_line = all(len(f"✓ {'':<{longest}}  {law.compared}") <= width for law in laws)
     for law in laws:

@@ -29,7 +29,7 @@ def gateway_class() -> str | None:
         found = json.loads(run("kubectl", "get", "gatewayclasses", "--output=json", seconds=30))
     except ToolFailed:  # The cluster does not have the Gateway API.
         return None
-    # An unmanaged class only describes gateways that exist elsewhere: nothing would make this one.
+    # An unmanaged class describes gateways that exist elsewhere; no controller creates one for it.
     names = [
         item["metadata"]["name"]
         for item in found["items"]

@@ -38,6 +38,7 @@ def baskets(cache: Path, limit: int | None = None) -> Iterator[Basket]:
 
 @contextmanager
 def _open_data_set(cache: Path) -> "Iterator[Cut]":
+    """Yield the whole data set, which is downloaded if it is not in the cache."""
     try:
         from demo.data.cut import cut
     except ModuleNotFoundError as missing:

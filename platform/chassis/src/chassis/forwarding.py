@@ -83,6 +83,7 @@ class Forwarding:
         )
 
     def _warn(self, name: str, size: int, left: int) -> None:
+        """Log that a header is not forwarded, at most once a minute."""
         # Limited to one line a minute, because clients choose the headers of their requests.
         now = time.monotonic()
         if now >= self._next_warning:

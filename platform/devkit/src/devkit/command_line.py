@@ -81,6 +81,7 @@ def _add(app: typer.Typer, name: str, command: Any) -> None:
 
 
 def _plug_in(app: typer.Typer, plugin: EntryPoint, *, asked: bool) -> None:
+    """Add a member's command; skip one that cannot be imported unless it was asked for."""
     try:
         plugged = plugin.load()
     except ImportError as error:

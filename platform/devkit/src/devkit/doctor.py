@@ -291,6 +291,7 @@ def _normalized(name: str) -> str:
 
 
 def _default_ports(workspace: Workspace) -> Iterable[FixedPort]:
+    """Yield the ports that a platform on this machine uses by default."""
     from devkit.services import nats_port, read_services
 
     yield FixedPort(nats_port(), "nats")
@@ -301,6 +302,7 @@ def _default_ports(workspace: Workspace) -> Iterable[FixedPort]:
 
 
 def _runs_this_platform(pid: int) -> bool:
+    """Return whether a process is probably a service or server of this clone."""
     import psutil
 
     try:

@@ -29,6 +29,7 @@ def lock(workspace: Workspace, *, upgrade: bool) -> None:
 
 
 def _compile(workspace: Workspace, members: Sequence[Member], output: Path, *options: str) -> None:
+    """Write a lock file with the packages that these members depend on."""
     done = subprocess.run(
         [
             str(Path(sysconfig.get_path("scripts")) / "uv"), "pip", "compile", "--quiet",

@@ -68,6 +68,7 @@ def migration_problems(workspace: Workspace) -> Iterator[str]:
 
 
 def _problems_of_revision(file: Path, member: Member) -> Iterator[tuple[int, str]]:
+    """Yield line and reason of each removal that an earlier version may still need."""
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     if _constant(tree, "revision") is None:
         return

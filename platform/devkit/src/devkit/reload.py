@@ -147,6 +147,7 @@ def _delete_bytecode(files: Iterable[Path]) -> None:
 
 
 def _syntax_error(file: Path) -> str | None:
+    """Return why a file cannot be compiled; None if it can, or is gone."""
     try:
         compile(file.read_bytes(), file, "exec")
     except FileNotFoundError:

@@ -65,6 +65,7 @@ def default_setting(settings: "type[ServiceSettings]", field: str) -> Any:
 
 
 def _read_service(member: Member, name: str, package: str) -> ServiceDefinition:
+    """Return the definition of a service, from its package's settings."""
     settings = _settings_type(member, package)
     database = default_setting(settings, "database_url")
     serves_grpc = "grpc_port" in inspect.get_annotations(settings)
@@ -81,6 +82,7 @@ def _read_service(member: Member, name: str, package: str) -> ServiceDefinition:
 
 
 def _settings_type(member: Member, package: str) -> "type[ServiceSettings]":
+    """Return the settings class of a service's package; refuse a package without exactly one."""
     from chassis import ServiceSettings
 
     if str(member.source_root) not in sys.path:

@@ -61,6 +61,7 @@ async def supervise_servers(
 
 
 async def _supervise_server(name: str, server: Server, report: Callable[[str, str], None]) -> None:
+    """Start a server again whenever it has ended, after a growing pause, until cancelled."""
     failures = 0
     started_at = time.monotonic()
     what = "ended"
@@ -81,6 +82,7 @@ async def _supervise_server(name: str, server: Server, report: Callable[[str, st
 
 
 async def _supervise_process(process: ServiceProcess, report: Callable[[str, str], None]) -> None:
+    """Start a service again whenever it has ended by itself, after a growing pause."""
     failures = 0
     while True:
         await asyncio.sleep(POLL_SECONDS)

@@ -46,6 +46,7 @@ def why_polling(folders: Sequence[Path]) -> str | None:
 async def _changes(
     folders: Sequence[Path], on_polling: Callable[[str], None]
 ) -> AsyncIterator[Iterable[tuple[object, str]]]:
+    """Yield changed Python files; poll if the system refuses to report changes."""
     # Saving a file makes a burst of changes of a few milliseconds; a checkout makes a long one.
     only = PythonFilter()
     try:

@@ -39,6 +39,7 @@ def _lowest_outgoing_port() -> int:
 
 
 def _is_free(port: int) -> bool:
+    """Return whether a server could listen on a port of this machine."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # Servers set this option too: a port with lingering connections counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -17,7 +17,7 @@ __all__ = [
 
 MAX_PRICE = 1_000_000_000
 MAX_STOCK = 1_000_000_000_000
-# Far above the limit of an order, and within the range of the column `quantity`.
+# The number is far above the limit of an order, and within the range of the column `quantity`.
 MAX_QUANTITY = 1_000_000_000
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}", re.ASCII)

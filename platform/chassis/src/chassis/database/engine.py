@@ -101,6 +101,7 @@ def make_read_engine(url: str, threads: int) -> Engine:
 
 
 def _sqlite_engine(url: str, threads: int, *, begin: str, read_only: bool) -> Engine:
+    """Return an engine for SQLite whose transactions begin with the statement `begin`."""
     engine = create_engine(
         url,
         pool_size=threads,

@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-# Characters of an event's id, source, key, type and subject.
+# An event's id, source, key, type and subject have up to this many characters.
 LONGEST_NAME = 255
 
 metadata = MetaData()

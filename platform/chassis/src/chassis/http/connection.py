@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 _URL_TOO_LONG = HTTPStatus.REQUEST_URI_TOO_LONG
 _HEAD_TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-# Requests that a client may send before it has received the responses to earlier ones.
+# A client may send this many requests before it has received the responses to earlier ones.
 _MAX_PIPELINED = 16
 # After a refusal the connection stays open for a moment and received bytes are discarded, because
 # closing it while the client still sends could cost the client the response.

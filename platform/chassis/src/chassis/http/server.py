@@ -15,7 +15,7 @@ from chassis.settings import ServiceSettings
 __all__ = ["HttpServer"]
 
 _LINGER_SECONDS = 0.25
-# Connections that the kernel queues until the server accepts them.
+# The kernel queues up to this many connections until the server accepts them.
 _BACKLOG = 2048
 
 

@@ -27,7 +27,7 @@ __all__ = [
     "summarize_dead_letters",
 ]
 
-# The most ids in one statement, because databases limit the parameters of a statement.
+# A statement names up to this many ids, because databases limit its parameters.
 _IDS_PER_STATEMENT = 500
 
 

@@ -26,7 +26,7 @@ __all__ = ["CallHandling"]
 
 _log = structlog.get_logger(__name__)
 _THREADS = 4
-# Time for sending the last answers after the last call has ended.
+# The last answers have this time to be sent after the last call has ended.
 _SENDING_SECONDS = 2.0
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -106,6 +106,7 @@ def _new_seed() -> str:
 
 
 def _public_key_of_seed(file: Path) -> str:
+    """Return the public key of a seed file; refuse a file that contains no seed."""
     import nkeys
 
     try:

@@ -7,7 +7,7 @@ from chassis.events.release.permissions import Permissions
 
 __all__ = ["authorization"]
 
-# A service may answer a request to resend events for this long, although it takes seconds only.
+# The permission to answer a request ends after this time; an answer takes seconds only.
 _ANSWER_TIME = "1m"
 _HEADER = """\
 # The broker's users, by public key, with their permissions; `include` it in its configuration.

@@ -124,6 +124,7 @@ class Namespace:
 
 
 def _pod(item: Mapping[str, Any]) -> Pod:
+    """Return a pod, from kubectl's JSON."""
     conditions = item["status"].get("conditions", ())
     return Pod(
         name=item["metadata"]["name"],

@@ -46,6 +46,7 @@ def _print_findings(findings: Iterable[Finding]) -> None:
 
 
 def _print_ways_to_deploy(ways: Iterable["Way"]) -> None:
+    """Print what is missing for each way to deploy."""
     table = _table()
     for way in ways:
         missing = f"missing: {', '.join(way.missing)}" if way.missing else "nothing is missing"

@@ -73,6 +73,7 @@ async def state_table(state: PlatformState) -> tuple[Table, bool]:
 
 
 def _service_row(service: ServiceState, state: str, answer: Answer) -> tuple[str, ...]:
+    """Return the cells of a running service."""
     stopped = answer.stopped_lanes
     return (
         service.name,
@@ -95,6 +96,7 @@ def _count(number: int | None) -> str:
 
 
 def _state(pid: int, alive: str) -> str:
+    """Return the state of a process: down, paused, or as `alive` says."""
     try:
         status = psutil.Process(pid).status()
     except psutil.NoSuchProcess:

@@ -63,7 +63,7 @@ class Project:
         found: dict[str, int] = {}
         for line in _output([*command, *services], build_environment()).splitlines():
             id, used, *_ = line.split()
-            found[services[id[:12]]] = found.get(services[id[:12]], 0) + _bytes(used)
+            found[services[id[:12]]] = found.get(services[id[:12]], 0) + _parse_size(used)
         return dict(sorted(found.items()))
 
     def run(self, *arguments: str) -> str:
@@ -108,7 +108,7 @@ def _output(command: Sequence[str], environment: Mapping[str, str]) -> str:
     return done.stdout
 
 
-def _bytes(text: str) -> int:
+def _parse_size(text: str) -> int:
     """Parse a size as Docker prints it, for example 83.12MiB."""
     found = re.fullmatch(r"([0-9.]+)([KMGT]i)?B", text)
     assert found is not None, text

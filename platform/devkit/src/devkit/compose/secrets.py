@@ -45,6 +45,7 @@ def make_secrets(platform: PlatformDescription, folder: Path) -> list[Path]:
 
 
 def _make_broker_keys(platform: PlatformDescription, folder: Path, made: list[Path]) -> None:
+    """Make missing keys of the services, and write the broker's list of users."""
     allowed = permissions_of_all(platform)
     keys = folder / "nats"
     for key in make_keys(keys, allowed):

@@ -61,6 +61,7 @@ def generated_files(root: Path) -> set[str]:
 def _generate_into(
     out: Path, roots: Sequence[ProtoRoot], names: Sequence[str]
 ) -> list[FileDescriptorProto]:
+    """Generate the code of these contracts into a folder, and return their descriptors."""
     descriptor_set = out / "descriptors.binpb"
     mypy = f"--plugin=protoc-gen-mypy={_installed_program('protoc-gen-mypy')}"
     outputs = [f"--descriptor_set_out={descriptor_set}", f"--python_out={out}"]
@@ -77,6 +78,7 @@ def _generate_into(
 def _files_of(
     root: ProtoRoot, out: Path, descriptors: Iterable[FileDescriptorProto]
 ) -> dict[str, bytes]:
+    """Return the generated files of a root, by their path, with the packages' `__init__.py`."""
     files = {}
     for proto in root.files:
         stem = out / proto.removesuffix(".proto").replace("-", "_")
@@ -116,6 +118,7 @@ def _installed_program(name: str) -> str:
 
 
 def _run_protoc(roots: Sequence[ProtoRoot], files: Iterable[str], *options: str) -> None:
+    """Run protoc on contracts of these roots."""
     import grpc_tools
 
     well_known = Path(grpc_tools.__file__).parent / "_proto"

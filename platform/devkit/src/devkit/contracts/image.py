@@ -81,6 +81,7 @@ def run_buf(workspace: Workspace, command: str, *arguments: str) -> tuple[int, s
 
 
 def _buf_config(workspace: Workspace) -> str:
+    """Return buf's configuration: all contracts of the workspace, and the rules."""
     sources = {member.source_root for member in workspace.members}
     modules = [
         {"path": root.path.relative_to(workspace.root).as_posix()}

@@ -54,6 +54,7 @@ def _events(image: FileDescriptorSet) -> Iterator[tuple[str, str, DescriptorProt
 
 
 def _messages(image: FileDescriptorSet) -> Iterator[tuple[str, DescriptorProto]]:
+    """Yield the full name and descriptor of each message, nested ones included."""
     for file in image.file:
         pending = [(file.package, message) for message in file.message_type]
         while pending:

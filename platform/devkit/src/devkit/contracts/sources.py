@@ -35,6 +35,7 @@ def find_proto_roots(workspace: Workspace) -> tuple[ProtoRoot, ...]:
 
 
 def _root_of(file: Path) -> Path:
+    """Return the folder from which a contract's package path begins."""
     match = _PACKAGE.search(file.read_text(encoding="utf-8"))
     if match is None:
         raise DevkitError(f"{file} has no `package` line. Add one that names its folder.")

@@ -28,6 +28,7 @@ def composition_roots(workspace: Workspace) -> "Iterator[tuple[Member, Service]]
 
 
 def _import_service(member: Member) -> "Service":
+    """Import the service that a member declares; refuse a declaration that is not correct."""
     from chassis import Service
 
     if len(member.service_entry_points) != 1:

@@ -63,6 +63,7 @@ def _refuse_undeclared_use(services: "Iterable[Service]") -> None:
 
 
 def _describe(member: Member, service: "Service", ports: Mapping[str, int]) -> ServiceDescription:
+    """Return the description of a service; its callers are added later."""
     ((_, entry_point),) = member.service_entry_points.items()
     return ServiceDescription(
         name=service.name,
@@ -136,6 +137,7 @@ def _callers(callee: ServiceDescription, services: list[ServiceDescription]) -> 
 
 
 def _subscriptions(service: "Service") -> Iterator[Subscription]:
+    """Yield the event types that a service handles, with their producers."""
     from chassis.events.wire.contracts import source_service
 
     for router in service.events:

@@ -43,6 +43,7 @@ def _required(service: "Service", name: str, field: "FieldInfo", *, secret: bool
 
 
 def _default(field: "FieldInfo") -> object:
+    """Return a setting's default as JSON can hold it; None if the setting is required."""
     from pydantic import TypeAdapter
 
     if field.is_required():

@@ -104,6 +104,7 @@ def push_named(workspace: Workspace, image: str) -> None:
 
 
 def _run_docker(workspace: Workspace, command: Sequence[str], failure: str) -> None:
+    """Run docker; show its output only on a terminal or if it fails."""
     shown = sys.stderr.isatty()
     done = subprocess.run(
         command,

@@ -29,6 +29,7 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
 
 
 def _document(platform: PlatformDescription, service: ServiceDescription) -> dict[str, Any]:
+    """Return the AsyncAPI document of a service."""
     messages = {type: type for type in service.publishes}
     messages |= {each.type: each.message for each in service.subscribes}
     foreign = {each.type: each for each in service.subscribes if each.foreign}
@@ -67,6 +68,7 @@ def _description(service: ServiceDescription) -> str:
 
 
 def _channel(type: str, producer: str) -> dict[str, Any]:
+    """Return the channel of an event type of the platform."""
     return {
         "address": f"{type}.{{lane}}",
         "title": type.rpartition(".")[2],
@@ -84,6 +86,7 @@ def _lane_parameter(lanes: int) -> dict[str, Any]:
 
 
 def _foreign_channel(subscription: Subscription) -> dict[str, Any]:
+    """Return the channel of an event type of a producer outside the platform."""
     assert subscription.foreign is not None
     stream, subject = subscription.foreign.stream, subscription.foreign.subject
     return {
@@ -105,6 +108,7 @@ def _producer(type: str) -> str:
 
 
 def _operations(service: ServiceDescription) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name and content of each operation: a type that is published or consumed."""
     for type in sorted(service.publishes):
         yield f"publish-{type}", _operation("send", type, f"Published by {service.name}")
     kinds: dict[str, list[str]] = {}
@@ -115,6 +119,7 @@ def _operations(service: ServiceDescription) -> Iterator[tuple[str, dict[str, An
 
 
 def _operation(action: str, type: str, summary: str) -> dict[str, Any]:
+    """Return an operation, whose `action` is send or receive."""
     channel = f"#/channels/{type}"
     return {
         "action": action,
@@ -125,6 +130,7 @@ def _operation(action: str, type: str, summary: str) -> dict[str, Any]:
 
 
 def _message(type: str, name: str) -> dict[str, Any]:
+    """Return the message of an event type; `name` is that of its Protobuf message."""
     from slipway.v1 import partition_key
 
     key = _descriptor(name).GetOptions().Extensions[partition_key]

@@ -19,6 +19,7 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
 
 
 def _services(platform: PlatformDescription) -> str:
+    """Return the section with the table of services."""
     rows = [
         (
             f"[{service.name}](../{service.folder})",
@@ -42,6 +43,7 @@ def _events_link(service: ServiceDescription) -> str:
 
 
 def _map(platform: PlatformDescription) -> str:
+    """Return the section with the diagram of events and calls; empty if there are none."""
     lines = [
         f"  {service.name} -- {_short_names(types)} --> {consumer}"
         for service in platform.services
@@ -78,6 +80,7 @@ def _types_by_consumer(
 
 
 def _events(platform: PlatformDescription) -> str:
+    """Return the section with the publishers and consumers of each event type."""
     publishers: defaultdict[str, set[str]] = defaultdict(set)
     consumers: defaultdict[str, set[str]] = defaultdict(set)
     for service in platform.services:
@@ -103,6 +106,7 @@ def _events(platform: PlatformDescription) -> str:
 
 
 def _calls(platform: PlatformDescription) -> str:
+    """Return the section with the callers of each gRPC contract."""
     rows = [
         (f"`{served.full_name}`", service.name, _list(_callers(service, served.full_name)))
         for service in platform.services

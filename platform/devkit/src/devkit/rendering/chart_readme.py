@@ -49,6 +49,7 @@ def _rows(text: str) -> Iterator[str]:
 
 
 def _rows_below(node: yaml.MappingNode, path: tuple[str, ...], lines: list[str]) -> Iterator[str]:
+    """Yield a table row for each commented value below a node; refuse one without a comment."""
     for key, value in node.value:
         here = (*path, key.value)
         comment = _comment(lines, key)
@@ -75,6 +76,7 @@ def _comment(lines: list[str], key: yaml.Node) -> str:
 
 
 def _row(path: tuple[str, ...], value: yaml.Node, comment: str) -> str:
+    """Return the table row of a value: its path, default and comment."""
     default = yaml.safe_dump(
         yaml.SafeLoader("").construct_object(value, deep=True),
         default_flow_style=True,

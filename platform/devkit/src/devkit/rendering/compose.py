@@ -35,6 +35,7 @@ def _file(service: ServiceDescription) -> dict[str, object]:
 
 
 def _service(service: ServiceDescription) -> dict[str, object]:
+    """Return the container of a service."""
     targets = {call.service: f"dns:///{call.service}:{call.port}" for call in service.calls}
     return {
         "extends": {"file": _COMMON, "service": "service"},
@@ -102,6 +103,7 @@ def _broker_key_secret(name: str) -> dict[str, str]:
 
 
 def _secrets(service: ServiceDescription) -> dict[str, object]:
+    """Return the secrets of a service: its broker key and the URLs of its database."""
     folder = f"{_SECRETS}/{service.name}"
     roles = ("service", "owner") if service.database else ()
     urls = {

@@ -30,6 +30,7 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
 
 
 def _application(platform: PlatformDescription) -> dict[str, object]:
+    """Return the Application by which Argo CD installs all services."""
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Application",
@@ -60,6 +61,7 @@ def _application(platform: PlatformDescription) -> dict[str, object]:
 
 
 def _source(service: ServiceDescription) -> dict[str, object]:
+    """Return Argo CD's source of a service: the chart with the service's values."""
     return {
         "repoURL": _FROM_REPOSITORY,
         "targetRevision": _FROM_REPOSITORY,
@@ -73,6 +75,7 @@ def _source(service: ServiceDescription) -> dict[str, object]:
 
 
 def _release(service: ServiceDescription) -> dict[str, object]:
+    """Return the HelmRelease by which Flux installs a service."""
     return {
         "apiVersion": "helm.toolkit.fluxcd.io/v2",
         "kind": "HelmRelease",

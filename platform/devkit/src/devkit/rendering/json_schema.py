@@ -90,6 +90,7 @@ def _field(field: FieldDescriptor) -> Schema:
 
 
 def _single_value(field: FieldDescriptor) -> Schema:
+    """Return the schema of one value of a field, repeated or not."""
     if field.enum_type is not None:
         return _reference(field.enum_type.full_name)
     if field.message_type is not None:

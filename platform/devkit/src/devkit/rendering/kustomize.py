@@ -62,6 +62,7 @@ def _replacement(key: str, targets: list[dict[str, object]]) -> dict[str, object
 def _image_fields(
     platform: PlatformDescription, options: dict[str, object]
 ) -> list[dict[str, object]]:
+    """Return the fields that hold a service's image, for a replacement of kustomize."""
     targets: list[dict[str, object]] = []
     for service in platform.services:
         groups = ["containers", *(["initContainers"] if service.migrations else [])]
@@ -76,6 +77,7 @@ def _image_fields(
 
 
 def _version_fields(platform: PlatformDescription) -> list[dict[str, object]]:
+    """Return the fields that hold a service's version, for a replacement of kustomize."""
     return [
         {
             "select": {"kind": "Deployment", "name": service.name},

@@ -21,6 +21,7 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
 
 
 def _cluster(names: list[str]) -> dict[str, object]:
+    """Return a PostgreSQL cluster of CloudNativePG with these roles."""
     return {
         "apiVersion": "postgresql.cnpg.io/v1",
         "kind": "Cluster",

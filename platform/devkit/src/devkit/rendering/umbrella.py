@@ -28,6 +28,7 @@ def artifacts(platform: PlatformDescription) -> Iterator[Artifact]:
 
 
 def _chart(platform: PlatformDescription) -> dict[str, object]:
+    """Return Chart.yaml of the umbrella: the service's chart once for each service."""
     service = yaml.safe_load((platform.root / _SERVICE / "Chart.yaml").read_text(encoding="utf-8"))
     return {
         "apiVersion": "v2",

@@ -6,7 +6,8 @@ context.configure(
     connection=context.config.attributes["connection"],
     render_as_batch=True,
     transaction_per_migration=True,
-    # SQLite can too, because `migrate` begins its transactions explicitly.
+    # A revision that fails is rolled back on SQLite, too, because `migrate` begins its
+    # transactions explicitly.
     transactional_ddl=True,
 )
 with context.begin_transaction():

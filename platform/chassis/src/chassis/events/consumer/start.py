@@ -19,7 +19,7 @@ from chassis.events.wire import event_headers
 
 __all__ = ["first_event", "next_of_subject", "start_sequence"]
 
-# The positions that are compared with the stream to find out whether they are of this stream.
+# This many positions are compared with the stream, to find out whether they are of this stream.
 _POSITIONS_COMPARED = 3
 # An event is searched for behind at most this many messages without a number.
 _MAX_UNNUMBERED = 1000

@@ -7,7 +7,8 @@ from chassis.event_settings import EventSettings
 
 __all__ = ["ADDED_BYTES", "drift"]
 
-# The headers that the relay adds to an event: number, rank, sequence, generations and batch.
+# The headers that the relay adds to an event have up to this many bytes: number, rank, sequence,
+# generations and batch.
 ADDED_BYTES = 1024
 _READERS_INACTIVE_SECONDS = 30.0
 

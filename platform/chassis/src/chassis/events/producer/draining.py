@@ -17,7 +17,7 @@ from chassis.telemetry import metrics
 __all__ = ["OutboxDrain"]
 
 _BATCH_BYTES = 4 * 1024 * 1024
-# Events read at once, even if batches are smaller.
+# At least this many events are read at once, even if batches are smaller.
 _MIN_ROWS = 50
 
 

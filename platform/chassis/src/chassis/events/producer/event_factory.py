@@ -19,7 +19,7 @@ from chassis.telemetry.trace_context import TraceContext, current_trace
 
 __all__ = ["EventFactory", "EventTooLarge"]
 
-# Below the server's limit of 64 KiB, so that the relay's headers fit as well.
+# This is less than the server's limit of 64 KiB, so that the relay's headers fit as well.
 _HEADERS_MAX_BYTES = 60 * 1024
 
 
@@ -110,6 +110,7 @@ class EventFactory:
         return context, row
 
     def _too_large(self, context: EventContext, size: int, headers: int) -> EventTooLarge:
+        """Return the error about an event's size, or else about the size of its headers."""
         if size > self.max_bytes:
             return EventTooLarge(
                 f"{context.type} {context.id} has {size} bytes, the limit is {self.max_bytes} "

@@ -19,7 +19,7 @@ from chassis.ids import uuid7
 __all__ = ["Lifter"]
 
 _log = structlog.get_logger(__name__)
-# Earlier generations of the counters that each event names.
+# Each event names up to this many earlier generations.
 _LINEAGE_MAX = 10
 # A restored database is lifted once. This many lifts in this time mean that two databases publish.
 _RIVAL_LIFTS = 3

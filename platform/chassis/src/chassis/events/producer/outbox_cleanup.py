@@ -25,7 +25,7 @@ LOOK_SECONDS = 60.0
 """Pause between two searches for events that have reached their age."""
 ROWS_AT_ONCE = 500
 """Maximum number of events that one transaction deletes."""
-# Time for a consumer to ask for an event just before the stream deletes it by its age.
+# A consumer that misses an event shortly before the stream deletes it has this time to ask for it.
 _MARGIN_SECONDS = 3600.0
 # The clean-up pauses for four times as long as a batch took, so that it works a fifth of the time.
 _PAUSE_FACTOR = 4

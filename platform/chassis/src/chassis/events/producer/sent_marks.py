@@ -15,7 +15,7 @@ __all__ = ["aged_rank", "delete_all", "delete_below", "highest", "mark"]
 
 # The maximum age of a stream is divided by this number; one mark is recorded in each part.
 _MARKS_PER_AGE = 500
-# The time between marks of a stream without a maximum age.
+# A stream without a maximum age gets a mark at this interval.
 _UNLIMITED_SECONDS = 3600.0
 
 

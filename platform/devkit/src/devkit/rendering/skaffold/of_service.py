@@ -36,6 +36,7 @@ def of_service(service: ServiceDescription) -> Artifact:
 
 
 def _image(service: ServiceDescription) -> dict[str, object]:
+    """Return Skaffold's build of a development image, and the files that it copies into pods."""
     source = f"{service.folder}/src"
     reloader = "platform/devkit/src/devkit/reload.py"
     synchronized = {source: "/app", "contracts": _SHARED, "platform/chassis/src": _SHARED}
@@ -52,6 +53,7 @@ def _build_arguments(service: ServiceDescription, target: str) -> str:
 
 
 def _release(service: ServiceDescription) -> dict[str, object]:
+    """Return Skaffold's Helm release of a service."""
     variable = service.distribution.replace("-", "_")
     return {
         "name": service.name,
@@ -62,6 +64,7 @@ def _release(service: ServiceDescription) -> dict[str, object]:
 
 
 def _patches_of_production(service: ServiceDescription) -> Iterator[dict[str, object]]:
+    """Yield the patches of the profile that deploys the production image."""
     yield _patch_of_target(service, "service")
     yield {"op": "remove", "path": "/build/artifacts/0/sync"}
     yield {
@@ -85,6 +88,7 @@ def _values_of_environment(environment: str) -> str:
 
 
 def _port_forwards(service: ServiceDescription) -> Iterator[dict[str, object]]:
+    """Yield a forward of each port of a service to the same port of this machine."""
     for port in (service.http.port, *([service.grpc.port] if service.grpc else [])):
         yield {
             "resourceType": "service",
