@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from desk import Desk
 from replicas import Replicas
+from task_store import TaskStore
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +22,8 @@ def replicas(_replicas: Replicas) -> Iterator[Replicas]:
 
 
 @pytest.fixture
-def desk(new_database: Callable[[str], str]) -> Iterator[Desk]:
+def task_store(new_database: Callable[[str], str]) -> Iterator[TaskStore]:
     """The tasks of a service, in a database of their own."""
-    desk = Desk(new_database("desk"))
-    yield desk
-    desk.close()
+    task_store = TaskStore(new_database("tasks"))
+    yield task_store
+    task_store.close()

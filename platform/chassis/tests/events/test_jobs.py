@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import pytest
 from bookshop import eventually, journal
-from desk import Desk
 from sqlalchemy import insert, select, update
+from task_store import TaskStore
 
 from chassis import Transaction
 from chassis.database import DatabaseDown
@@ -25,17 +25,17 @@ pytestmark = pytest.mark.dialect
 
 
 @pytest.fixture
-async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
-    desk = Desk(new_database("desk"))
-    yield desk
-    desk.close()
+async def task_store(new_database: Callable[[str], str]) -> AsyncIterator[TaskStore]:
+    task_store = TaskStore(new_database("tasks"))
+    yield task_store
+    task_store.close()
 
 
 @asynccontextmanager
 async def replica(
-    desk: Desk, work: Callable[[Transaction], object], seconds: float = 0.02
+    task_store: TaskStore, work: Callable[[Transaction], object], seconds: float = 0.02
 ) -> AsyncIterator[asyncio.Task[None]]:
-    database = desk.connect()
+    database = task_store.connect()
     running = asyncio.create_task(
         run_periodically(database, PeriodicJob("tests.count", work, seconds))
     )
@@ -81,7 +81,7 @@ class Counting:
         await eventually(holds)
 
 
-async def test_a_job_runs_once_per_interval_over_all_replicas(desk: Desk) -> None:
+async def test_a_job_runs_once_per_interval_over_all_replicas(task_store: TaskStore) -> None:
     counting = Counting()
     begun: list[float] = []
 
@@ -94,24 +94,26 @@ async def test_a_job_runs_once_per_interval_over_all_replicas(desk: Desk) -> Non
 
     async with AsyncExitStack() as stack:
         for name in ("first", "second", "third"):
-            await stack.enter_async_context(replica(desk, timed(counting.job(name)), 0.1))
+            await stack.enter_async_context(replica(task_store, timed(counting.job(name)), 0.1))
 
         async def has_run_often() -> bool:
             return len(counting.runs) >= 8
 
         await eventually(has_run_often)
     assert counting.together == 0
-    assert await desk.written() == counting.runs
+    assert await task_store.written() == counting.runs
     assert min(b - a for a, b in pairwise(begun)) >= 0.09
 
 
-async def test_a_job_continues_in_another_replica_when_its_replica_ends(desk: Desk) -> None:
+async def test_a_job_continues_in_another_replica_when_its_replica_ends(
+    task_store: TaskStore,
+) -> None:
     counting = Counting()
-    async with replica(desk, counting.job("first")) as first:
+    async with replica(task_store, counting.job("first")) as first:
         await counting.has_run("first")
         await end(first)
         ended = counting.runs.count("first")
-        async with replica(desk, counting.job("second")):
+        async with replica(task_store, counting.job("second")):
             await counting.has_run("second")
     assert counting.runs.count("first") == ended
 
@@ -139,12 +141,12 @@ asyncio.run(run_periodically(Database(url, None), PeriodicJob("tests.count", wor
     [(signal.SIGKILL, "between"), (signal.SIGSTOP, "between"), (signal.SIGSTOP, "within")],
 )
 async def test_a_replica_that_dies_or_hangs_does_not_keep_jobs_from_others(
-    desk: Desk, how: signal.Signals, where: str
+    task_store: TaskStore, how: signal.Signals, where: str
 ) -> None:
-    if where == "within" and desk.database.sqlite:
+    if where == "within" and task_store.database.sqlite:
         pytest.skip("a transaction that hangs on SQLite keeps all other processes from writing")
     process = subprocess.Popen(
-        [sys.executable, "-c", RUNS, desk.url, where],
+        [sys.executable, "-c", RUNS, task_store.url, where],
         stdout=subprocess.PIPE,
         encoding="utf-8",
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -154,30 +156,32 @@ async def test_a_replica_that_dies_or_hangs_does_not_keep_jobs_from_others(
         assert await asyncio.to_thread(process.stdout.readline) == "here\n"
         process.send_signal(how)
         counting = Counting()
-        async with replica(desk, counting.job("other")):
+        async with replica(task_store, counting.job("other")):
             await counting.has_run("other")
     finally:
         process.kill()
         process.communicate()
-    written = await desk.written()
+    written = await task_store.written()
     assert counting.together == 0
     # Changes that the hanging replica had not committed never take effect.
     assert ("stopped" in written) == (where == "between")
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
-async def test_a_wrong_clock_does_not_delay_a_job(desk: Desk, hours: int) -> None:
+async def test_a_wrong_clock_does_not_delay_a_job(task_store: TaskStore, hours: int) -> None:
     counting = Counting()
-    async with replica(desk, counting.job("before")):
+    async with replica(task_store, counting.job("before")):
         await counting.has_run("before", 1)
-    await desk.database.transaction(
+    await task_store.database.transaction(
         lambda tx: tx.session.execute(update(jobs).values(ran_at=time.time() + hours * 3600))
     )
-    async with replica(desk, counting.job("after")):
+    async with replica(task_store, counting.job("after")):
         await counting.has_run("after")
 
 
-async def test_a_job_that_fails_changes_nothing_and_runs_at_the_next_interval(desk: Desk) -> None:
+async def test_a_job_that_fails_changes_nothing_and_runs_at_the_next_interval(
+    task_store: TaskStore,
+) -> None:
     errors: list[BaseException] = [
         ValueError("no luck"),
         DatabaseDown("away"),
@@ -193,18 +197,18 @@ async def test_a_job_that_fails_changes_nothing_and_runs_at_the_next_interval(de
         if errors:
             raise errors.pop(0)
 
-    async with replica(desk, work):
+    async with replica(task_store, work):
 
         async def done() -> bool:
-            return len(await desk.written()) >= 2
+            return len(await task_store.written()) >= 2
 
         await eventually(done)
-    assert (await desk.written())[:2] == ["5", "6"]
+    assert (await task_store.written())[:2] == ["5", "6"]
 
 
-async def test_jobs_of_other_names_do_not_wait_for_each_other(desk: Desk) -> None:
+async def test_jobs_of_other_names_do_not_wait_for_each_other(task_store: TaskStore) -> None:
     ran: list[str] = []
-    database = desk.connect()
+    database = task_store.connect()
     both = [
         asyncio.create_task(run_periodically(database, PeriodicJob(name, work, 0.02)))
         for name, work in {

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from bookshop import Node, accountant, eventually
-from desk import Desk
 from reading import taken_ids
 from shell import Shell
 from shop_and_books import dead
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
+from task_store import TaskStore
 from terminal import typed_on_a_terminal
 
 from bookstore.v1 import BookReturned, BookSold
@@ -55,24 +55,24 @@ def letter(
 
 
 @pytest.fixture
-def desk(prepared_sqlite: str, tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(f"sqlite:///{shutil.copy(prepared_sqlite, tmp_path / 'books.db')}")
+def task_store(prepared_sqlite: str, tmp_path: Path) -> Iterator[TaskStore]:
+    made = TaskStore(f"sqlite:///{shutil.copy(prepared_sqlite, tmp_path / 'books.db')}")
     yield made
     made.close()
 
 
-async def bury(desk: Desk, *letters: dict[str, Any]) -> list[str]:
+async def bury(task_store: TaskStore, *letters: dict[str, Any]) -> list[str]:
     """Store dead letters; return the ids of their events."""
-    await desk.database.transaction(lambda tx: dead_letter_rows.store(tx.session, letters))
+    await task_store.database.transaction(lambda tx: dead_letter_rows.store(tx.session, letters))
     return [row["event_id"] for row in letters]
 
 
-async def remaining(desk: Desk) -> list[str]:
-    return [row.event_id for row in await desk.dead()]
+async def remaining(task_store: TaskStore) -> list[str]:
+    return [row.event_id for row in await task_store.dead()]
 
 
-async def waiting(desk: Desk) -> list[str]:
-    return [row.event_id for row in await desk.rows()]
+async def waiting(task_store: TaskStore) -> list[str]:
+    return [row.event_id for row in await task_store.rows()]
 
 
 FILTERS = [
@@ -93,31 +93,31 @@ FILTERS = [
 async def test_dead_letters_are_listed_by_type_key_reason_and_age_oldest_first(
     new_database: NewDatabase,
 ) -> None:
-    with contextlib.closing(Desk(new_database("books"))) as desk:
+    with contextlib.closing(TaskStore(new_database("books"))) as task_store:
         ids = await bury(
-            desk,
+            task_store,
             letter(ago=7 * 86400),
             letter(ago=7200),
             letter("b-2", "Reject: 100% sold"),
             letter(returned=True, reason="KeyError: 1000"),
         )
         for typed, found in FILTERS:
-            shell = Shell("books", desk.url)
+            shell = Shell("books", task_store.url)
             ran = await shell.run("dead-letters", "list", "--json", *typed.split())
             assert [row["event_id"] for row in ran.rows] == [ids[index] for index in found], typed
             assert ran.code == (OK if found else NOTHING)
 
 
-async def test_a_list_says_how_many_it_leaves_out(desk: Desk) -> None:
-    await bury(desk, *(letter() for _ in range(3)))
-    ran = await Shell("books", desk.url).run("dead-letters", "list", "--limit", "2")
+async def test_a_list_says_how_many_it_leaves_out(task_store: TaskStore) -> None:
+    await bury(task_store, *(letter() for _ in range(3)))
+    ran = await Shell("books", task_store.url).run("dead-letters", "list", "--limit", "2")
     assert len(ran.out.splitlines()) == 1 + 2
     assert ran.err == "and 1 more; --limit shows them\n"
 
 
-async def test_a_dead_letter_is_shown_completely_with_its_data(desk: Desk) -> None:
-    (id,) = await bury(desk, letter("b-7", "ValueError: line\none"))
-    shell = Shell("books", desk.url, router=accountant())
+async def test_a_dead_letter_is_shown_completely_with_its_data(task_store: TaskStore) -> None:
+    (id,) = await bury(task_store, letter("b-7", "ValueError: line\none"))
+    shell = Shell("books", task_store.url, router=accountant())
     (row,) = (await shell.run("dead-letters", "show", "1", "--json")).rows
     assert row["data"] == {"book_id": "b-7", "customer_id": "me"}
     assert row["headers"]["ce-id"] == id
@@ -130,9 +130,9 @@ async def test_a_dead_letter_is_shown_completely_with_its_data(desk: Desk) -> No
     assert "there is no dead letter 2" in shown.err
 
 
-async def test_data_that_cannot_be_decoded_is_shown_as_bytes(desk: Desk) -> None:
-    await bury(desk, {**letter(), "data": b"\xff\x00"})
-    shell = Shell("books", desk.url, router=accountant())
+async def test_data_that_cannot_be_decoded_is_shown_as_bytes(task_store: TaskStore) -> None:
+    await bury(task_store, {**letter(), "data": b"\xff\x00"})
+    shell = Shell("books", task_store.url, router=accountant())
     (row,) = (await shell.run("dead-letters", "show", "1", "--json")).rows
     assert row["data_base64"] == "/wA="
 
@@ -150,9 +150,9 @@ sys.exit(main(books, sys.argv[3:]))
 
 @pytest.mark.parametrize("columns", [20, 0])
 async def test_a_table_is_complete_whatever_the_size_of_the_terminal(
-    desk: Desk, columns: int
+    task_store: TaskStore, columns: int
 ) -> None:
-    await bury(desk, letter(reason="ValueError: the reason is as long as it has to be"))
+    await bury(task_store, letter(reason="ValueError: the reason is as long as it has to be"))
     tests = Path(__file__).parents[1]
 
     def typed(*arguments: str) -> str:
@@ -162,7 +162,7 @@ async def test_a_table_is_complete_whatever_the_size_of_the_terminal(
             columns,
             answer="n\n",
             environment={
-                "APP_DATABASE_URL": desk.url,
+                "APP_DATABASE_URL": task_store.url,
                 "APP_NATS_URL": "nats://127.0.0.1:1",
                 "COLUMNS": "10",
             },
@@ -226,46 +226,46 @@ async def test_a_redriven_event_keeps_its_id_and_those_of_a_key_their_order(
         assert line["what"] == "redrive 9 dead letters (keys: b-0, b-1, b-2)"
 
 
-async def test_only_selected_dead_letters_are_redriven(desk: Desk) -> None:
-    ids = await bury(desk, letter(), letter("b-2"), letter(reason="Reject: no"))
-    shell = Shell("books", desk.url)
+async def test_only_selected_dead_letters_are_redriven(task_store: TaskStore) -> None:
+    ids = await bury(task_store, letter(), letter("b-2"), letter(reason="Reject: no"))
+    shell = Shell("books", task_store.url)
     ran = await shell.run("dead-letters", "redrive", "--reason", "ValueError", "--yes")
     assert ran.code == OK
     assert "done: 2 dead letters\n" in ran.err
-    assert await remaining(desk) == [ids[2]]
-    assert await waiting(desk) == ids[:2]
+    assert await remaining(task_store) == [ids[2]]
+    assert await waiting(task_store) == ids[:2]
     ran = await shell.run("dead-letters", "redrive", "3", "--yes")
     assert ran.code == OK
     assert "books: redrive 1 dead letter (keys: b-1)\n" in ran.err
     assert "done: 1 dead letter\n" in ran.err
-    assert await remaining(desk) == []
+    assert await remaining(task_store) == []
 
 
-async def test_many_are_redriven_in_commits_of_a_bounded_size(desk: Desk) -> None:
-    ids = await bury(desk, *(letter(f"b-{number}") for number in range(1200)))
+async def test_many_are_redriven_in_commits_of_a_bounded_size(task_store: TaskStore) -> None:
+    ids = await bury(task_store, *(letter(f"b-{number}") for number in range(1200)))
     sizes = []
-    while count := await desk.database.transaction(
+    while count := await task_store.database.transaction(
         lambda tx: redrive_dead_letters(tx.session, DeadLetterFilter())
     ):
         sizes.append(count)
     assert sizes == [500, 500, 200]
-    assert await waiting(desk) == ids
+    assert await waiting(task_store) == ids
 
 
 async def test_any_number_of_ids_can_be_given(
-    desk: Desk,
+    task_store: TaskStore,
 ) -> None:
-    await bury(desk, *(letter(f"b-{number}") for number in range(1200)))
+    await bury(task_store, *(letter(f"b-{number}") for number in range(1200)))
     named = DeadLetterFilter(ids=range(1, 100_000))
-    while await desk.database.transaction(lambda tx: redrive_dead_letters(tx.session, named)):
+    while await task_store.database.transaction(lambda tx: redrive_dead_letters(tx.session, named)):
         pass
-    assert await remaining(desk) == []
+    assert await remaining(task_store) == []
 
 
 async def test_changes_before_a_failure_are_logged(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await bury(desk, *(letter(f"b-{number}") for number in range(700)))
+    await bury(task_store, *(letter(f"b-{number}") for number in range(700)))
     calls = 0
     redrive = redrive_dead_letters
 
@@ -279,25 +279,27 @@ async def test_changes_before_a_failure_are_logged(
     verb = "chassis.operations.command_line.dead_letters.redrive_dead_letters"
     monkeypatch.setattr(verb, failing_later)
     with capture_logs() as logs:
-        ran = await Shell("books", desk.url).run("dead-letters", "redrive", "--all", "--yes")
+        ran = await Shell("books", task_store.url).run("dead-letters", "redrive", "--all", "--yes")
     assert ran.code == UNAVAILABLE
     assert "the database cannot be reached: gone" in ran.err
     (line,) = [line for line in logs if "operator" in line["event"]]
     assert line["changed"] == 500
-    assert len(await remaining(desk)) == 200
+    assert len(await remaining(task_store)) == 200
 
 
-async def test_later_dead_letters_are_not_changed(desk: Desk) -> None:
-    ids = await bury(desk, letter(), letter())
+async def test_later_dead_letters_are_not_changed(task_store: TaskStore) -> None:
+    ids = await bury(task_store, letter(), letter())
     seen = DeadLetterFilter(up_to_id=1)
-    await desk.database.transaction(lambda tx: redrive_dead_letters(tx.session, seen))
-    assert await remaining(desk) == ids[1:]
+    await task_store.database.transaction(lambda tx: redrive_dead_letters(tx.session, seen))
+    assert await remaining(task_store) == ids[1:]
 
 
 @pytest.mark.parametrize("verb", ["redrive", "drop"])
-async def test_a_change_is_described_and_must_be_confirmed(desk: Desk, verb: str) -> None:
-    ids = await bury(desk, letter(), letter("b-2"))
-    shell = Shell("books", desk.url)
+async def test_a_change_is_described_and_must_be_confirmed(
+    task_store: TaskStore, verb: str
+) -> None:
+    ids = await bury(task_store, letter(), letter("b-2"))
+    shell = Shell("books", task_store.url)
 
     dry = await shell.run("dead-letters", verb, "--all", "--dry-run")
     assert dry.code == OK
@@ -313,26 +315,26 @@ async def test_a_change_is_described_and_must_be_confirmed(desk: Desk, verb: str
     assert no.code == FAILED
     assert no.out.startswith("type ")
     assert no.err.endswith("continue? [y/N] nothing was changed\n")
-    assert await remaining(desk) == ids
+    assert await remaining(task_store) == ids
 
     yes = await shell.run("dead-letters", verb, "--all", answer="y\n")
     assert yes.code == OK
-    assert await remaining(desk) == []
-    assert await waiting(desk) == (ids if verb == "redrive" else [])
+    assert await remaining(task_store) == []
+    assert await waiting(task_store) == (ids if verb == "redrive" else [])
 
 
-async def test_a_change_without_a_selection_is_refused(desk: Desk) -> None:
-    await bury(desk, letter())
-    ran = await Shell("books", desk.url).run("dead-letters", "drop", "--yes")
+async def test_a_change_without_a_selection_is_refused(task_store: TaskStore) -> None:
+    await bury(task_store, letter())
+    ran = await Shell("books", task_store.url).run("dead-letters", "drop", "--yes")
     assert (ran.code, ran.err) == (
         USAGE,
         "name the dead letters to drop: IDs, a filter, or --all\n",
     )
-    assert len(await remaining(desk)) == 1
+    assert len(await remaining(task_store)) == 1
 
 
-async def test_a_selection_without_matches_has_its_own_exit_code(desk: Desk) -> None:
-    ran = await Shell("books", desk.url).run("dead-letters", "drop", "--key", "b", "--yes")
+async def test_a_selection_without_matches_has_its_own_exit_code(task_store: TaskStore) -> None:
+    ran = await Shell("books", task_store.url).run("dead-letters", "drop", "--key", "b", "--yes")
     assert (ran.code, ran.out) == (NOTHING, "")
     assert ran.err == "nothing matches; nothing was changed\n"
 
@@ -347,9 +349,9 @@ async def test_a_selection_without_matches_has_its_own_exit_code(desk: Desk) -> 
     ],
 )
 async def test_an_empty_list_says_so(
-    nats: NatsServer, desk: Desk, typed: str, said: str, json: tuple[str, ...]
+    nats: NatsServer, task_store: TaskStore, typed: str, said: str, json: tuple[str, ...]
 ) -> None:
-    ran = await Shell("books", desk.url, nats.url).run(*typed.split(), *json)
+    ran = await Shell("books", task_store.url, nats.url).run(*typed.split(), *json)
     assert (ran.code, ran.out.strip(), ran.err) == (NOTHING, "[]" if json else "", said)
 
 
@@ -392,7 +394,7 @@ async def test_a_database_file_that_does_not_exist_is_not_created(
 
 async def test_another_services_database_is_refused(prepared_sqlite: str, tmp_path: Path) -> None:
     url = f"sqlite:///{shutil.copy(prepared_sqlite, tmp_path / 'films.db')}"
-    with contextlib.closing(Desk(url)) as films:
+    with contextlib.closing(TaskStore(url)) as films:
         await films.database.identify("films")
         await bury(films, letter())
         ran = await Shell("books", url).run("dead-letters", "drop", "--all", "--yes")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from books_rpc import Books, Clock, Front, Servers
 from bookshop import TestSettings, eventually, metadata, write_down
-from desk import Desk
+from task_store import TaskStore
 
 from bookstore.v1 import (
     Book,
@@ -37,44 +37,46 @@ def asking(answers: list[float] | None = None) -> EventRouter:
 
 
 @pytest.fixture
-def desk(database: Database) -> Iterator[Desk]:
-    desk = Desk(database.url)
-    yield desk
-    desk.close()
+def task_store(database: Database) -> Iterator[TaskStore]:
+    task_store = TaskStore(database.url)
+    yield task_store
+    task_store.close()
 
 
-async def test_an_async_handler_calls_a_service_with_a_deadline(rpc: Servers, desk: Desk) -> None:
+async def test_an_async_handler_calls_a_service_with_a_deadline(
+    rpc: Servers, task_store: TaskStore
+) -> None:
     clients = await rpc.clients((await rpc.start(Clock)).port, call_timeout_seconds=7)
     answers: list[float] = []
-    (event,) = await desk.store(BookSold(book_id="b"))
-    async with desk.member("m", asking(answers), stub_of=clients.stub):
-        await eventually(desk.is_empty)
-    assert await desk.written() == [event.id]
+    (event,) = await task_store.add(BookSold(book_id="b"))
+    async with task_store.member("m", asking(answers), stub_of=clients.stub):
+        await eventually(task_store.is_empty)
+    assert await task_store.written() == [event.id]
     (seconds,) = answers
     assert 0 < seconds <= 7
 
 
 async def test_an_unavailable_called_service_delays_an_event_without_using_up_tries(
-    rpc: Servers, desk: Desk
+    rpc: Servers, task_store: TaskStore
 ) -> None:
     server = await rpc.start(Clock)
     clients = await rpc.clients(server.port)
     await server.stop(0)
-    (event,) = await desk.store(BookSold(book_id="b"))
+    (event,) = await task_store.add(BookSold(book_id="b"))
     settings = TestSettings(task_tries=1)
-    async with desk.member("m", asking(), settings, stub_of=clients.stub):
+    async with task_store.member("m", asking(), settings, stub_of=clients.stub):
 
         async def asked_twice() -> bool:
-            (task,) = await desk.rows()
+            (task,) = await task_store.rows()
             return task.attempt >= 2 and bool(task.reason)
 
         await eventually(asked_twice)
-        (task,) = await desk.rows()
+        (task,) = await task_store.rows()
         assert (task.tries, task.reason) == (0, "Unavailable: bookstore is unavailable")
         await rpc.start(Clock, port=server.port)
-        await eventually(desk.is_empty)
-    assert await desk.written() == [event.id]
-    assert await desk.dead() == []
+        await eventually(task_store.is_empty)
+    assert await task_store.written() == [event.id]
+    assert await task_store.dead() == []
 
 
 async def test_an_async_method_calls_a_service_within_its_callers_deadline(

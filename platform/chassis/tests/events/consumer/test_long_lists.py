@@ -6,8 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from desk import Desk
 from sqlalchemy import event, insert
+from task_store import TaskStore
 
 from bookstore.v1 import BookSold
 from chassis import Transaction
@@ -25,10 +25,10 @@ FEWER = 10_050
 
 
 @pytest.fixture
-async def desk(new_database: Callable[[str], str]) -> AsyncIterator[Desk]:
-    desk = Desk(new_database("desk"))
-    yield desk
-    desk.close()
+async def task_store(new_database: Callable[[str], str]) -> AsyncIterator[TaskStore]:
+    task_store = TaskStore(new_database("tasks"))
+    yield task_store
+    task_store.close()
 
 
 def test_a_list_is_cut_into_parts_that_fit() -> None:
@@ -46,35 +46,37 @@ def die(tx: Transaction, letters: int, keys: int) -> None:
 
 
 async def test_dead_letters_of_any_number_of_keys_are_redriven(tmp_path: Path) -> None:
-    desk = Desk(f"sqlite:///{tmp_path}/desk.db")
+    task_store = TaskStore(f"sqlite:///{tmp_path}/tasks.db")
 
-    @event.listens_for(desk.database.engine, "connect")
+    @event.listens_for(task_store.database.engine, "connect")
     def limit(connection: sqlite3.Connection, _record: object) -> None:
         connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, FEWER)
 
     many = FEWER + 100
-    await desk.database.transaction(lambda tx: die(tx, many, keys=many))
-    count = await desk.database.transaction(lambda tx: dead_letter_rows.redrive(tx.session))
+    await task_store.database.transaction(lambda tx: die(tx, many, keys=many))
+    count = await task_store.database.transaction(lambda tx: dead_letter_rows.redrive(tx.session))
     assert count == many
-    assert await desk.database.read(lambda tx: storage.count(tx.session)) == (many, 0)
-    desk.close()
+    assert await task_store.database.read(lambda tx: storage.count(tx.session)) == (many, 0)
+    task_store.close()
 
 
-async def test_redriven_events_wait_behind_their_key_and_cost_no_look(desk: Desk) -> None:
-    (first,) = await desk.store(BookSold(book_id="key 0"), source="here")
-    await desk.database.transaction(lambda tx: die(tx, 60, keys=3))
+async def test_redriven_events_wait_behind_their_key_and_cost_no_look(
+    task_store: TaskStore,
+) -> None:
+    (first,) = await task_store.add(BookSold(book_id="key 0"), source="here")
+    await task_store.database.transaction(lambda tx: die(tx, 60, keys=3))
     halves = [list(range(1, 31)), list(range(31, 61))]
     for ids in halves:
         # Each half has a commit of its own, as if the operator had been interrupted between them.
-        await desk.database.transaction(
+        await task_store.database.transaction(
             lambda tx, ids=ids: dead_letter_rows.redrive(tx.session, ids)  # type: ignore[misc]
         )
     # One task of each key is due; those that wait behind it are not found by a look.
-    assert sum(row.due_at is not None for row in await desk.rows()) == 3
+    assert sum(row.due_at is not None for row in await task_store.rows()) == 3
     ended: list[str] = []
-    while claimed := await desk.database.transaction(claim):
+    while claimed := await task_store.database.transaction(claim):
         for task in claimed:
-            await desk.database.transaction(
+            await task_store.database.transaction(
                 lambda tx, task=task: claims.finish(tx.session, task)  # type: ignore[misc]
             )
             ended.append(f"{task.key} {task.event_id}")

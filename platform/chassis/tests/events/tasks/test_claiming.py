@@ -5,7 +5,7 @@ import time
 
 import pytest
 from bookshop import TestSettings
-from desk import Desk
+from task_store import TaskStore
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis.events.membership.canaries import Canaries
@@ -19,61 +19,61 @@ pytestmark = [pytest.mark.unit, pytest.mark.dialect]
 TYPES = [event_type(BookSold), event_type(BookReturned)]
 
 
-def claimer_of(desk: Desk, member: str = "one", places: int = 4) -> Claimer:
+def claimer_of(task_store: TaskStore, member: str = "one", places: int = 4) -> Claimer:
     settings = TestSettings(task_lease_seconds=600)
     return Claimer(
-        desk.database,
+        task_store.database,
         TYPES,
         settings,
         member=member,
         version="1",
         pauses=None,
         canaries=Canaries,
-        leases=Leases(desk.database, 600),
+        leases=Leases(task_store.database, 600),
         places=Places(TYPES, places),
     )
 
 
-async def test_without_a_look_nothing_is_claimed(desk: Desk) -> None:
-    await desk.store(BookSold(book_id="a"))
-    assert await claimer_of(desk).claim() == ([], 0)
+async def test_without_a_look_nothing_is_claimed(task_store: TaskStore) -> None:
+    await task_store.add(BookSold(book_id="a"))
+    assert await claimer_of(task_store).claim() == ([], 0)
 
 
-async def test_due_tasks_are_claimed_as_far_as_there_are_places(desk: Desk) -> None:
-    await desk.store(*(BookSold(book_id=f"key {n}") for n in range(6)))
-    claimer = claimer_of(desk)
+async def test_due_tasks_are_claimed_as_far_as_there_are_places(task_store: TaskStore) -> None:
+    await task_store.add(*(BookSold(book_id=f"key {n}") for n in range(6)))
+    claimer = claimer_of(task_store)
     await claimer.look(suspects=True)
     claimed, freed = await claimer.claim()
     assert (len(claimed), freed) == (3, 0)
-    assert {(row.owner, row.attempt) for row in await desk.rows()} == {("one", 1), (None, 0)}
+    assert {(row.owner, row.attempt) for row in await task_store.rows()} == {("one", 1), (None, 0)}
 
 
 async def test_a_claim_that_fills_all_places_is_followed_by_another_without_a_look(
-    desk: Desk,
+    task_store: TaskStore,
 ) -> None:
-    await desk.store(*(BookSold(book_id=f"key {n}") for n in range(6)))
-    claimer = claimer_of(desk)
+    await task_store.add(*(BookSold(book_id=f"key {n}") for n in range(6)))
+    claimer = claimer_of(task_store)
     await claimer.look(suspects=True)
     await claimer.claim()
-    await desk.store(BookReturned(book_id="new"))
+    await task_store.add(BookReturned(book_id="new"))
     await claimer.look(suspects=True)
     assert claimer.seconds_until_due() == pytest.approx(0.005, abs=0.01)
     claimed, _ = await claimer.claim()
     assert {task.type for task in claimed} == {TYPES[0]}, "the look was not skipped"
 
 
-async def test_the_time_until_the_next_task_is_known(desk: Desk) -> None:
-    claimer = claimer_of(desk)
+async def test_the_time_until_the_next_task_is_known(task_store: TaskStore) -> None:
+    claimer = claimer_of(task_store)
     await claimer.look(suspects=True)
     assert claimer.seconds_until_due() == math.inf
-    await desk.store(BookSold(book_id="a"), due_at=time.time() + 30)
+    await task_store.add(BookSold(book_id="a"), due_at=time.time() + 30)
     await claimer.look(suspects=True)
     assert claimer.seconds_until_due() == pytest.approx(30, abs=10)
 
 
-async def test_suspects_are_looked_for_only_if_asked(desk: Desk) -> None:
-    await desk.store(BookSold(book_id="a"), alone=True)
-    claimer = claimer_of(desk)
+async def test_suspects_are_looked_for_only_if_asked(task_store: TaskStore) -> None:
+    await task_store.add(BookSold(book_id="a"), alone=True)
+    claimer = claimer_of(task_store)
     await claimer.look(suspects=False)
     assert (claimer.due_suspects(), claimer.looks_for_suspects) == ([], False)
     await claimer.look(suspects=True)

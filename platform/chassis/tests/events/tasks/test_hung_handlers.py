@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 from bookshop import TestSettings, eventually, write_down
-from desk import Desk
 from structlog.testing import capture_logs
+from task_store import TaskStore
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
@@ -40,20 +40,20 @@ class Outside:
             await transact(write_down, event)
 
 
-async def test_a_type_whose_attempts_hang_leaves_room_for_others(desk: Desk) -> None:
+async def test_a_type_whose_attempts_hang_leaves_room_for_others(task_store: TaskStore) -> None:
     outside = Outside()
-    await desk.store(*(BookSold(book_id=f"hangs {n}") for n in range(20)))
-    async with desk.member("one", outside.router, NEVER) as one:
+    await task_store.add(*(BookSold(book_id=f"hangs {n}") for n in range(20)))
+    async with task_store.member("one", outside.router, NEVER) as one:
 
         async def hang() -> bool:
             return len(outside.calls) == 3
 
         await eventually(hang)
-        await desk.store(*(BookReturned(book_id=f"key {n}") for n in range(20)))
+        await task_store.add(*(BookReturned(book_id=f"key {n}") for n in range(20)))
         one.wake()
 
         async def the_others_are_done() -> bool:
-            return len(await desk.written()) == 20
+            return len(await task_store.written()) == 20
 
         await eventually(the_others_are_done)
         assert len(outside.calls) == 3
@@ -61,20 +61,20 @@ async def test_a_type_whose_attempts_hang_leaves_room_for_others(desk: Desk) -> 
 
 
 async def test_an_attempt_that_exceeds_its_time_limit_is_cancelled_and_costs_a_try(
-    desk: Desk,
+    task_store: TaskStore,
 ) -> None:
     outside = Outside()
-    (context,) = await desk.store(BookSold(book_id="a"))
-    async with desk.member("one", outside.router, SOON):
-        await eventually(desk.is_empty)
-    (letter,) = await desk.dead()
+    (context,) = await task_store.add(BookSold(book_id="a"))
+    async with task_store.member("one", outside.router, SOON):
+        await eventually(task_store.is_empty)
+    (letter,) = await task_store.dead()
     assert (letter.event_id, letter.tries) == (context.id, 2)
     assert letter.reason == "AttemptTimedOut: the handler exceeded its time limit of 0.05 s"
     assert outside.ended == [context.id] * 2
 
 
 async def test_a_handler_that_swallows_its_cancellation_keeps_no_place_and_commits_nothing(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempts, "GRACE_SECONDS", 0.02)
     goes_on, refused = asyncio.Event(), list[BaseException]()
@@ -92,10 +92,12 @@ async def test_a_handler_that_swallows_its_cancellation_keeps_no_place_and_commi
         except Exception as error:
             refused.append(error)
 
-    contexts = await desk.store(*(BookSold(book_id=f"key {n}") for n in range(6)))
+    contexts = await task_store.add(*(BookSold(book_id=f"key {n}") for n in range(6)))
     with capture_logs() as logs:
-        async with desk.member("one", router, SOON.model_copy(update={"task_concurrency": 2})):
-            await eventually(desk.is_empty)
+        async with task_store.member(
+            "one", router, SOON.model_copy(update={"task_concurrency": 2})
+        ):
+            await eventually(task_store.is_empty)
             goes_on.set()
 
             async def all_refused() -> bool:
@@ -103,13 +105,17 @@ async def test_a_handler_that_swallows_its_cancellation_keeps_no_place_and_commi
 
             await eventually(all_refused)
     assert {type(error) for error in refused} == {attempts.AttemptTimedOut}
-    assert await desk.written() == []
-    assert {letter.event_id for letter in await desk.dead()} == {context.id for context in contexts}
+    assert await task_store.written() == []
+    assert {letter.event_id for letter in await task_store.dead()} == {
+        context.id for context in contexts
+    }
     (logged, *_) = [line for line in logs if "abandoning it" in line["event"]]
     assert logged["handler"].endswith("handle")
 
 
-async def test_a_commit_that_began_within_the_time_limit_is_waited_for(desk: Desk) -> None:
+async def test_a_commit_that_began_within_the_time_limit_is_waited_for(
+    task_store: TaskStore,
+) -> None:
     begun, may_end = threading.Event(), threading.Event()
     router = EventRouter()
 
@@ -122,14 +128,14 @@ async def test_a_commit_that_began_within_the_time_limit_is_waited_for(desk: Des
     async def handle(book: BookSold, event: EventContext, transact: Transact) -> None:
         await transact(slowly, event)
 
-    (context,) = await desk.store(BookSold(book_id="a"))
-    async with desk.member("one", router, SOON):
+    (context,) = await task_store.add(BookSold(book_id="a"))
+    async with task_store.member("one", router, SOON):
         await asyncio.to_thread(begun.wait, 20)
         await asyncio.sleep(3 * SOON.task_timeout_seconds)
         may_end.set()
-        await eventually(desk.is_empty)
-    assert await desk.written() == [context.id]
-    assert await desk.dead() == []
+        await eventually(task_store.is_empty)
+    assert await task_store.written() == [context.id]
+    assert await task_store.dead() == []
 
 
 class Blocking:
@@ -153,12 +159,12 @@ class Blocking:
 
 
 async def test_other_transactions_wait_for_one_handler_and_not_for_a_queue_of_them(
-    desk: Desk,
+    task_store: TaskStore,
 ) -> None:
     blocking = Blocking()
-    await desk.store(*(BookSold(book_id=f"key {n}") for n in range(12)))
-    settings, database = TestSettings(task_lease_seconds=600), desk.connect()
-    async with desk.member("one", blocking.router, settings, database=database):
+    await task_store.add(*(BookSold(book_id=f"key {n}") for n in range(12)))
+    settings, database = TestSettings(task_lease_seconds=600), task_store.connect()
+    async with task_store.member("one", blocking.router, settings, database=database):
         threads = database.threads
         await blocking.hold(threads)
         begun_before: list[int] = []
@@ -171,25 +177,25 @@ async def test_other_transactions_wait_for_one_handler_and_not_for_a_queue_of_th
         await other
         assert begun_before == [threads]
         blocking.may_end.release(12)
-        await eventually(desk.is_empty)
+        await eventually(task_store.is_empty)
 
 
 async def test_leases_are_renewed_while_handlers_hold_every_thread(
-    desk: Desk,
+    task_store: TaskStore,
 ) -> None:
-    if desk.database.sqlite:
+    if task_store.database.sqlite:
         pytest.skip("no member can write while a handler does, so no lease can be taken over")
     blocking = Blocking()
-    await desk.store(*(BookSold(book_id=f"key {n}") for n in range(6)))
-    settings, database = TestSettings(task_lease_seconds=0.9), desk.connect()
-    async with desk.member("one", blocking.router, settings, database=database):
+    await task_store.add(*(BookSold(book_id=f"key {n}") for n in range(6)))
+    settings, database = TestSettings(task_lease_seconds=0.9), task_store.connect()
+    async with task_store.member("one", blocking.router, settings, database=database):
         await blocking.hold(database.threads)
         ends: set[float] = set()
 
         async def renewed_often() -> bool:
-            ends.update(row.leased_until for row in await desk.rows())
+            ends.update(row.leased_until for row in await task_store.rows())
             return len(ends) > 3
 
         await eventually(renewed_often)
         blocking.may_end.release(6)
-        await eventually(desk.is_empty)
+        await eventually(task_store.is_empty)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 from bookshop import journal
 from database_work import Work
-from desk import Desk
 from locks import is_blocked, next_begin
 from sqlalchemy import insert, text
+from task_store import TaskStore
 
 from chassis import Transaction
 from chassis.database import Database
@@ -45,7 +45,7 @@ def claim(tx: Transaction, limit: int = 16) -> list[Task]:
 
 @pytest.mark.parametrize("what", ["claim", "look", "store"])
 async def test_tasks_that_wait_behind_another_of_their_key_cost_no_reads(
-    desk: Desk, what: str
+    task_store: TaskStore, what: str
 ) -> None:
     def do(tx: Transaction) -> None:
         if what == "claim":
@@ -56,19 +56,19 @@ async def test_tasks_that_wait_behind_another_of_their_key_cost_no_reads(
             assert len(storage.blocked_keys(tx.session, {"long", "other"})) == 1
 
     later = [{**e, "due_at": time.time() + 600} for e in events("long", range(1))]
-    await desk.database.transaction(lambda tx: storage.store(tx.session, later))
+    await task_store.database.transaction(lambda tx: storage.store(tx.session, later))
     costs = []
     for numbers in (range(1, 500), range(500, 5000)):
-        await desk.database.transaction(
+        await task_store.database.transaction(
             lambda tx, numbers=numbers: store(tx, events("long", numbers))  # type: ignore[misc]
         )
-        if not desk.database.sqlite:
-            await desk.database.transaction(
+        if not task_store.database.sqlite:
+            await task_store.database.transaction(
                 lambda tx: tx.session.execute(text("ANALYZE slipway_task"))
             )
         work = Work()
-        with work.counted(desk.database):
-            await desk.database.transaction(do)
+        with work.counted(task_store.database):
+            await task_store.database.transaction(do)
         costs.append(work.done)
     few, many = costs
     assert many < 3 * few + 20
@@ -89,12 +89,12 @@ async def end_all(database: Database) -> list[str]:
 @pytest.mark.parametrize("between", [0, 2])
 @pytest.mark.parametrize("slow", ["storing", "ending"])
 async def test_a_task_stored_while_the_one_before_it_finishes_becomes_due(
-    desk: Desk, slow: str, between: int
+    task_store: TaskStore, slow: str, between: int
 ) -> None:
     before = events("a", range(1 + between))
-    await desk.database.transaction(lambda tx: store(tx, before))
-    (first,) = await desk.database.transaction(claim)
-    other = desk.connect()
+    await task_store.database.transaction(lambda tx: store(tx, before))
+    (first,) = await task_store.database.transaction(claim)
+    other = task_store.connect()
     done, may_commit = threading.Event(), threading.Event()
     works: dict[str, Callable[[Transaction], None]] = {
         "storing": lambda tx: store(tx, events("a", range(7, 9))),
@@ -106,7 +106,7 @@ async def test_a_task_stored_while_the_one_before_it_finishes_becomes_due(
         done.set()
         may_commit.wait(20)
 
-    one = asyncio.create_task(desk.database.transaction(slowly))
+    one = asyncio.create_task(task_store.database.transaction(slowly))
     await asyncio.to_thread(done.wait, 20)
     (quick,) = works.values()
     begun = next_begin(other)
@@ -116,12 +116,12 @@ async def test_a_task_stored_while_the_one_before_it_finishes_becomes_due(
     await asyncio.gather(one, two)
     await asyncio.to_thread(other.close)
     follow = [*before[1:], *events("a", range(7, 9))]
-    assert await end_all(desk.database) == [e["event_id"] for e in follow]
-    assert await desk.is_empty()
+    assert await end_all(task_store.database) == [e["event_id"] for e in follow]
+    assert await task_store.is_empty()
 
 
 async def test_each_key_keeps_its_order_with_concurrent_stores_and_finishes(
-    desk: Desk,
+    task_store: TaskStore,
 ) -> None:
     chance = random.Random(7)
     keys, lock = ["a", "b", "c"], threading.Lock()
@@ -154,15 +154,15 @@ async def test_each_key_keeps_its_order_with_concurrent_stores_and_finishes(
     def left(tx: Transaction) -> bool:
         return storage.count(tx.session) != (0, 0)
 
-    databases = [desk.connect() for _ in range(6)]
+    databases = [task_store.connect() for _ in range(6)]
     await asyncio.gather(
         *(asyncio.to_thread(store_all, d, k) for d, k in zip(databases, keys, strict=False)),
         *(asyncio.to_thread(end, database) for database in databases[3:]),
     )
     for database in databases:
         await asyncio.to_thread(database.close)
-    assert await desk.is_empty()
-    written = await desk.written()
+    assert await task_store.is_empty()
+    written = await task_store.written()
     for key in keys:
         of_key = [id for id in written if id.startswith(key)]
         assert of_key == [e["event_id"] for e in events(key, range(60))]

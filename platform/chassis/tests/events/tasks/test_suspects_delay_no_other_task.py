@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from bookshop import Node, TestSettings, eventually, write_down
-from desk import Desk
 from relaying import Shop
+from task_store import TaskStore
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
@@ -39,22 +39,24 @@ class Outside:
             write_down(tx, event)
 
 
-async def all_done(desk: Desk, contexts: list[EventContext]) -> None:
+async def all_done(task_store: TaskStore, contexts: list[EventContext]) -> None:
     """Wait until each event has taken effect once, without a failure."""
-    await eventually(desk.is_empty)
-    assert sorted(await desk.written()) == sorted(context.id for context in contexts)
-    assert await desk.dead() == []
+    await eventually(task_store.is_empty)
+    assert sorted(await task_store.written()) == sorted(context.id for context in contexts)
+    assert await task_store.dead() == []
 
 
 @pytest.mark.parametrize("alone", [False, True], ids=["among others", "alone"])
 async def test_an_async_handler_that_hangs_stops_neither_lanes_nor_suspects(
-    nats: NatsServer, desk: Desk, tmp_path: Path, alone: bool
+    nats: NatsServer, task_store: TaskStore, tmp_path: Path, alone: bool
 ) -> None:
     outside = Outside()
-    contexts = await desk.store(*(BookSold(book_id=f"hangs {n}") for n in range(2)), alone=alone)
+    contexts = await task_store.add(
+        *(BookSold(book_id=f"hangs {n}") for n in range(2)), alone=alone
+    )
     async with (
         Shop(f"sqlite:///{tmp_path}/shop.db") as shop,
-        Node("books", desk.url, nats.url, router=outside.router, settings=SETTINGS) as node,
+        Node("books", task_store.url, nats.url, router=outside.router, settings=SETTINGS) as node,
     ):
         shop.start_relay(nats.url)
 
@@ -62,52 +64,52 @@ async def test_an_async_handler_that_hangs_stops_neither_lanes_nor_suspects(
             return bool(outside.calls)
 
         await eventually(hangs)
-        contexts += await desk.store(BookReturned(book_id="suspect"), alone=True)
+        contexts += await task_store.add(BookReturned(book_id="suspect"), alone=True)
         assert node.path.consuming
         node.path.consuming.task_runner.wake()
         contexts += await shop.publish(*(BookReturned(book_id=f"key {n}") for n in range(20)))
         await shop.sent()
 
         async def the_rest_is_done() -> bool:
-            return len(await desk.written()) == 21
+            return len(await task_store.written()) == 21
 
         await eventually(the_rest_is_done)
         # The tries of a task that runs alone include its running attempt.
-        assert all(row.tries <= int(alone) for row in await desk.rows())
+        assert all(row.tries <= int(alone) for row in await task_store.rows())
         outside.answers.set()
-        await all_done(desk, contexts)
+        await all_done(task_store, contexts)
 
 
-async def test_hanging_tasks_in_all_places_keep_no_suspect_waiting(desk: Desk) -> None:
+async def test_hanging_tasks_in_all_places_keep_no_suspect_waiting(task_store: TaskStore) -> None:
     outside = Outside()
     settings = TestSettings(task_lease_seconds=2, task_concurrency=3)
-    contexts = await desk.store(*(BookSold(book_id=f"hangs {n}") for n in range(2)))
-    async with desk.member("one", outside.router, settings):
+    contexts = await task_store.add(*(BookSold(book_id=f"hangs {n}") for n in range(2)))
+    async with task_store.member("one", outside.router, settings):
 
         async def hang() -> bool:
             return len(outside.calls) == 2
 
         await eventually(hang)
-        contexts += await desk.store(BookReturned(book_id="suspect"), alone=True)
+        contexts += await task_store.add(BookReturned(book_id="suspect"), alone=True)
 
         async def suspect_is_done() -> bool:
-            return len(await desk.written()) == 1
+            return len(await task_store.written()) == 1
 
         await eventually(suspect_is_done)
         outside.answers.set()
-        await all_done(desk, contexts)
+        await all_done(task_store, contexts)
 
 
-async def test_many_suspects_keep_no_other_task_from_being_claimed(desk: Desk) -> None:
-    await desk.store(*(BookReturned(book_id=f"suspect {n}") for n in range(5)), alone=True)
-    (other,) = await desk.store(BookSold(book_id="other"))
-    claimed, _ = await desk.database.transaction(
+async def test_many_suspects_keep_no_other_task_from_being_claimed(task_store: TaskStore) -> None:
+    await task_store.add(*(BookReturned(book_id=f"suspect {n}") for n in range(5)), alone=True)
+    (other,) = await task_store.add(BookSold(book_id="other"))
+    claimed, _ = await task_store.database.transaction(
         lambda tx: claims.claim(
             tx.session, TaskFilter(TYPES), dict.fromkeys(TYPES, 3), owner="one", lease_seconds=600
         )
     )
     assert [task.event_id for task in claimed] == [other.id]
-    seen = await desk.database.read(lambda tx: queue.find_due(tx.session, TaskFilter(TYPES)))
+    seen = await task_store.database.read(lambda tx: queue.find_due(tx.session, TaskFilter(TYPES)))
     assert list(seen.suspects) == ["bookstore.v1.BookReturned"]
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 from bookshop import write_down
-from desk import Desk
 from killers import leases_run_out
+from task_store import TaskStore
 
 from bookstore.v1 import BookSold
 from chassis import Transaction
@@ -24,12 +24,12 @@ def claim(tx: Transaction, owner: str) -> Task:
 
 
 async def test_a_late_attempt_does_not_finish_a_task_stored_later(
-    desk: Desk,
+    task_store: TaskStore,
 ) -> None:
-    (first,) = await desk.store(BookSold(book_id="a"))
-    late = await desk.database.transaction(lambda tx: claim(tx, "late"))
-    await leases_run_out(desk.database)
-    other = desk.connect()
+    (first,) = await task_store.add(BookSold(book_id="a"))
+    late = await task_store.database.transaction(lambda tx: claim(tx, "late"))
+    await leases_run_out(task_store.database)
+    other = task_store.connect()
 
     def end_it(tx: Transaction) -> None:
         claims.claim(
@@ -41,18 +41,18 @@ async def test_a_late_attempt_does_not_finish_a_task_stored_later(
         write_down(tx, first)
 
     await other.transaction(end_it)
-    await desk.store(BookSold(book_id="b"))
+    await task_store.add(BookSold(book_id="b"))
     second = await other.transaction(lambda tx: claim(tx, "other"))
     assert second.attempt == late.attempt
 
     with pytest.raises(ClaimLost):
-        await desk.database.transaction(lambda tx: claims.finish(tx.session, late))
-    assert [row.event_id for row in await desk.rows()] == [second.event_id]
+        await task_store.database.transaction(lambda tx: claims.finish(tx.session, late))
+    assert [row.event_id for row in await task_store.rows()] == [second.event_id]
     await other.transaction(lambda tx: claims.finish(tx.session, second))
     other.close()
 
 
-async def test_the_id_of_a_dead_letter_is_not_used_again(desk: Desk) -> None:
+async def test_the_id_of_a_dead_letter_is_not_used_again(task_store: TaskStore) -> None:
     """An operator names dead letters by their ids."""
 
     def die(tx: Transaction) -> None:
@@ -61,13 +61,13 @@ async def test_the_id_of_a_dead_letter_is_not_used_again(desk: Desk) -> None:
 
     numbers = set()
     for _ in range(2):
-        await desk.store(BookSold(book_id="a"))
-        await desk.database.transaction(die)
-        (letter,) = await desk.dead()
+        await task_store.add(BookSold(book_id="a"))
+        await task_store.database.transaction(die)
+        (letter,) = await task_store.dead()
         numbers.add(letter.id)
-        await desk.database.transaction(lambda tx: dead_letter_rows.redrive(tx.session))
-        redriven = await desk.database.transaction(lambda tx: claim(tx, "one"))
-        await desk.database.transaction(
+        await task_store.database.transaction(lambda tx: dead_letter_rows.redrive(tx.session))
+        redriven = await task_store.database.transaction(lambda tx: claim(tx, "one"))
+        await task_store.database.transaction(
             lambda tx, redriven=redriven: claims.finish(tx.session, redriven)  # type: ignore[misc]
         )
     assert len(numbers) == 2

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from bookshop import TestSettings, eventually, write_down
-from desk import Desk
 from killers import leases_run_out
 from sqlalchemy import text
+from task_store import TaskStore
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transact, Transaction
@@ -24,11 +24,11 @@ async def server(tmp_path: Path) -> AsyncIterator[PostgresServer]:
 
 
 @pytest.fixture
-async def desk(server: PostgresServer) -> AsyncIterator[Desk]:
-    server.create_database("desk")
-    desk = Desk(server.url("desk"))
-    yield desk
-    desk.close()
+async def task_store(server: PostgresServer) -> AsyncIterator[TaskStore]:
+    server.create_database("tasks")
+    task_store = TaskStore(server.url("tasks"))
+    yield task_store
+    task_store.close()
 
 
 class Held:
@@ -51,14 +51,14 @@ class Held:
 
 
 async def test_an_outage_longer_than_the_lease_makes_no_running_task_a_suspect(
-    server: PostgresServer, desk: Desk
+    server: PostgresServer, task_store: TaskStore
 ) -> None:
     held = Held()
     settings = TestSettings(task_lease_seconds=6, task_concurrency=4)
-    contexts = await desk.store(*(BookSold(book_id=f"key {n}") for n in range(6)))
+    contexts = await task_store.add(*(BookSold(book_id=f"key {n}") for n in range(6)))
     async with (
-        desk.member("one", held.router, settings) as one,
-        desk.member("two", held.router, settings) as two,
+        task_store.member("one", held.router, settings) as one,
+        task_store.member("two", held.router, settings) as two,
     ):
 
         async def all_run() -> bool:
@@ -74,51 +74,55 @@ async def test_an_outage_longer_than_the_lease_makes_no_running_task_a_suspect(
         await eventually(longer_than_the_lease, 30)
         server.start()
         # The pooled connections are stale.
-        desk.database.engine.dispose()
-        contexts += await desk.store(BookReturned(book_id="another"))
+        task_store.database.engine.dispose()
+        contexts += await task_store.add(BookReturned(book_id="another"))
 
         async def other_is_done() -> bool:
-            return len(await desk.written()) == 1
+            return len(await task_store.written()) == 1
 
         await eventually(other_is_done)
 
         async def renewed() -> bool:
-            return all(row.leased_until > time.time() for row in await desk.rows())
+            return all(row.leased_until > time.time() for row in await task_store.rows())
 
         await eventually(renewed, 30)
-        assert {(row.alone, row.tries, row.attempt) for row in await desk.rows()} == {(False, 0, 1)}
+        assert {(row.alone, row.tries, row.attempt) for row in await task_store.rows()} == {
+            (False, 0, 1)
+        }
         held.may_end.set()
-        await eventually(desk.is_empty)
+        await eventually(task_store.is_empty)
     assert set(held.calls.values()) == {1}
-    assert sorted(await desk.written()) == sorted(context.id for context in contexts)
-    assert await desk.dead() == []
+    assert sorted(await task_store.written()) == sorted(context.id for context in contexts)
+    assert await task_store.dead() == []
 
 
-async def test_a_member_never_suspects_its_running_tasks(desk: Desk) -> None:
+async def test_a_member_never_suspects_its_running_tasks(task_store: TaskStore) -> None:
     held = Held()
     settings = TestSettings(task_lease_seconds=600)
-    await desk.store(BookSold(book_id="held"))
-    async with desk.member("one", held.router, settings) as one:
+    await task_store.add(BookSold(book_id="held"))
+    async with task_store.member("one", held.router, settings) as one:
 
         async def runs() -> bool:
             return bool(held.calls)
 
         await eventually(runs)
-        await leases_run_out(desk.database)
-        (other,) = await desk.store(BookReturned(book_id="another"))
+        await leases_run_out(task_store.database)
+        (other,) = await task_store.add(BookReturned(book_id="another"))
         one.wake()
 
         async def other_is_done() -> bool:
-            return await desk.written() == [other.id]
+            return await task_store.written() == [other.id]
 
         await eventually(other_is_done)
-        (row,) = await desk.rows()
+        (row,) = await task_store.rows()
         assert (row.owner, row.alone, row.attempt) == ("one", False, 1)
         held.may_end.set()
-        await eventually(desk.is_empty)
+        await eventually(task_store.is_empty)
 
 
-async def test_events_that_always_end_their_connection_run_out_of_tries(desk: Desk) -> None:
+async def test_events_that_always_end_their_connection_run_out_of_tries(
+    task_store: TaskStore,
+) -> None:
     calls: Counter[str] = Counter()
     router = EventRouter()
 
@@ -130,14 +134,14 @@ async def test_events_that_always_end_their_connection_run_out_of_tries(desk: De
         calls[event.id] += 1
         await transact(end_connection)
 
-    contexts = await desk.store(*(BookSold(book_id=f"key {n}") for n in range(6)))
+    contexts = await task_store.add(*(BookSold(book_id=f"key {n}") for n in range(6)))
     settings = TestSettings(task_lease_seconds=600, task_tries=2)
-    async with desk.member("one", router, settings):
+    async with task_store.member("one", router, settings):
 
         async def all_dead() -> bool:
-            return len(await desk.dead()) == 6
+            return len(await task_store.dead()) == 6
 
         await eventually(all_dead)
-    assert {letter.tries for letter in await desk.dead()} == {2}
+    assert {letter.tries for letter in await task_store.dead()} == {2}
     # The first lost connection of each try counts as the database's fault.
     assert {context.id: 4 for context in contexts} == calls

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from bookshop import Node, TestSettings, eventually, write_down
-from desk import Desk
 from relaying import Shop
+from task_store import TaskStore
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Transaction
@@ -43,91 +43,99 @@ def running(*versions: str) -> dict[str, Any]:
     return {"versions_of": lambda _type: set(versions)}
 
 
-async def test_only_the_tries_of_every_running_version_make_a_dead_letter(desk: Desk) -> None:
+async def test_only_the_tries_of_every_running_version_make_a_dead_letter(
+    task_store: TaskStore,
+) -> None:
     calls: Counter[str] = Counter()
-    await desk.store(BookSold(book_id="a"))
+    await task_store.add(BookSold(book_id="a"))
     both = running("1", "2")
     async with (
-        desk.member("one", failing(calls, "1"), TWO_TRIES, version="1", **both),
-        desk.member("two", failing(calls, "2"), TWO_TRIES, version="2", **both),
+        task_store.member("one", failing(calls, "1"), TWO_TRIES, version="1", **both),
+        task_store.member("two", failing(calls, "2"), TWO_TRIES, version="2", **both),
     ):
-        await eventually(desk.is_empty)
+        await eventually(task_store.is_empty)
     assert calls == {"1": 2, "2": 2}
-    (letter,) = await desk.dead()
+    (letter,) = await task_store.dead()
     assert letter.tries == 4
 
 
-async def test_an_event_that_one_version_cannot_handle_is_left_to_another(desk: Desk) -> None:
+async def test_an_event_that_one_version_cannot_handle_is_left_to_another(
+    task_store: TaskStore,
+) -> None:
     calls: Counter[str] = Counter()
-    (context,) = await desk.store(BookSold(book_id="a"), **tries_columns({"1": 1}))
+    (context,) = await task_store.add(BookSold(book_id="a"), **tries_columns({"1": 1}))
     both = running("1", "2")
-    async with desk.member("one", failing(calls, "1"), TWO_TRIES, version="1", **both):
+    async with task_store.member("one", failing(calls, "1"), TWO_TRIES, version="1", **both):
 
         async def is_left() -> bool:
-            return bool(json.loads((await desk.rows())[0].tried) == {"1": 2})
+            return bool(json.loads((await task_store.rows())[0].tried) == {"1": 2})
 
         await eventually(is_left)
-        async with desk.member("two", handling(), TWO_TRIES, version="2", **both):
-            await eventually(desk.is_empty)
+        async with task_store.member("two", handling(), TWO_TRIES, version="2", **both):
+            await eventually(task_store.is_empty)
     assert calls == {"1": 1}
-    assert await desk.written() == [context.id]
-    assert await desk.dead() == []
+    assert await task_store.written() == [context.id]
+    assert await task_store.dead() == []
 
 
-async def test_a_new_version_has_all_its_tries(desk: Desk) -> None:
+async def test_a_new_version_has_all_its_tries(task_store: TaskStore) -> None:
     calls: Counter[str] = Counter()
-    await desk.store(BookSold(book_id="a"), **tries_columns({"1": 1}))
-    async with desk.member("two", failing(calls, "2"), TWO_TRIES, version="2", **running("2")):
-        await eventually(desk.is_empty)
+    await task_store.add(BookSold(book_id="a"), **tries_columns({"1": 1}))
+    async with task_store.member(
+        "two", failing(calls, "2"), TWO_TRIES, version="2", **running("2")
+    ):
+        await eventually(task_store.is_empty)
     assert calls == {"2": 2}
-    assert [letter.tries for letter in await desk.dead()] == [3]
+    assert [letter.tries for letter in await task_store.dead()] == [3]
 
 
-async def test_a_version_that_no_longer_runs_is_not_waited_for(desk: Desk) -> None:
+async def test_a_version_that_no_longer_runs_is_not_waited_for(task_store: TaskStore) -> None:
     calls: Counter[str] = Counter()
-    (context,) = await desk.store(BookSold(book_id="a"))
+    (context,) = await task_store.add(BookSold(book_id="a"))
     versions: set[str] | None = {"1", "2"}
 
     def versions_of(_type: str) -> Collection[str] | None:
         return versions
 
     one = failing(calls, "1")
-    async with desk.member("one", one, TWO_TRIES, version="1", versions_of=versions_of):
+    async with task_store.member("one", one, TWO_TRIES, version="1", versions_of=versions_of):
 
         async def is_left() -> bool:
-            return bool(json.loads((await desk.rows())[0].tried) == {"1": 2})
+            return bool(json.loads((await task_store.rows())[0].tried) == {"1": 2})
 
         await eventually(is_left)
         # The versions are unknown while the broker is unavailable.
         versions = None
-        before = (await desk.rows())[0].attempt
+        before = (await task_store.rows())[0].attempt
 
         async def is_claimed_again() -> bool:
-            return bool((await desk.rows())[0].attempt > before)
+            return bool((await task_store.rows())[0].attempt > before)
 
         await eventually(is_claimed_again)
         versions = {"1"}
-        await eventually(desk.is_empty)
+        await eventually(task_store.is_empty)
     assert calls == {"1": 2}
-    (letter,) = await desk.dead()
+    (letter,) = await task_store.dead()
     assert (letter.event_id, letter.reason) == (context.id, "ValueError: 1 cannot")
 
 
-async def test_attempts_that_ended_their_process_count_for_their_version(desk: Desk) -> None:
+async def test_attempts_that_ended_their_process_count_for_their_version(
+    task_store: TaskStore,
+) -> None:
     calls: Counter[str] = Counter()
     two_each = running("1", "2")
-    await desk.store(BookSold(book_id="a"), alone=True, **tries_columns({"1": 2}))
-    async with desk.member("one", failing(calls, "1"), TWO_TRIES, version="1", **two_each):
+    await task_store.add(BookSold(book_id="a"), alone=True, **tries_columns({"1": 2}))
+    async with task_store.member("one", failing(calls, "1"), TWO_TRIES, version="1", **two_each):
 
         async def is_left() -> bool:
-            (row,) = await desk.rows()
+            (row,) = await task_store.rows()
             free = row.attempt > 1 and row.owner is None
             assert not free or json.loads(row.tried) == {"1": 2}
             return bool(free)
 
         await eventually(is_left)
-        async with desk.member("two", handling(), TWO_TRIES, version="2", **two_each):
-            await eventually(desk.is_empty)
+        async with task_store.member("two", handling(), TWO_TRIES, version="2", **two_each):
+            await eventually(task_store.is_empty)
     assert calls == {}
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 from database_work import Work
-from desk import Desk
 from sqlalchemy import text
+from task_store import TaskStore
 
 from bookstore.v1 import BookSold
 from chassis import Transaction
@@ -66,17 +66,17 @@ ASKED: dict[str, Callable[[Transaction], object]] = {
 
 
 @pytest.mark.parametrize("pile", PILES)
-async def test_waiting_tasks_cost_a_look_no_rows(desk: Desk, pile: str) -> None:
-    await desk.store(BookSold(book_id="first"), due_at=time.time() + 80000)
+async def test_waiting_tasks_cost_a_look_no_rows(task_store: TaskStore, pile: str) -> None:
+    await task_store.add(BookSold(book_id="first"), due_at=time.time() + 80000)
     costs: list[dict[str, int]] = []
     for numbers in (range(1, 200), range(200, 20_000)):
-        await desk.database.transaction(lambda tx, n=numbers: pile_up(tx, pile, n))  # type: ignore[misc]
-        await desk.database.transaction(lambda tx: tx.session.execute(text("ANALYZE")))
+        await task_store.database.transaction(lambda tx, n=numbers: pile_up(tx, pile, n))  # type: ignore[misc]
+        await task_store.database.transaction(lambda tx: tx.session.execute(text("ANALYZE")))
         costs.append({})
         for name, ask in ASKED.items():
             work = Work()
-            with work.counted(desk.database):
-                await desk.database.transaction(ask)
+            with work.counted(task_store.database):
+                await task_store.database.transaction(ask)
             costs[-1][name] = work.done
     few, many = costs
     # A deeper index costs one page more for each type; reading the waiting tasks costs hundreds.

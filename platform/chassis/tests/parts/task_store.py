@@ -21,10 +21,10 @@ from chassis.events.tasks import storage
 from chassis.events.tasks.gate import Gate
 from chassis.events.tasks.runner import TaskRunner
 
-__all__ = ["Desk"]
+__all__ = ["TaskStore"]
 
 
-class Desk:
+class TaskStore:
     """The tasks of a service."""
 
     def __init__(self, url: str) -> None:
@@ -40,7 +40,7 @@ class Desk:
     def close(self) -> None:
         self.database.close()
 
-    async def store(self, *messages: Message, **columns: object) -> list[EventContext]:
+    async def add(self, *messages: Message, **columns: object) -> list[EventContext]:
         """Make tasks of events as if their handlers had failed."""
         contexts, rows = [], []
         for message in messages:
