@@ -138,6 +138,49 @@ def test_services_of_one_track_are_added_to_that_of_all(charts: Charts) -> None:
         assert selector == {"app": "orders", "track": track}
 
 
+def test_a_canary_mounts_the_share_of_the_events_that_it_takes(charts: Charts) -> None:
+    rendered = charts.service("orders", "production", "track=canary", "canary.weight=30")
+    assert one(rendered, "ConfigMap", "orders-canary")["data"] == {"weight": "30"}
+    pod = one(rendered, "Deployment", "orders-canary")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    folder, _, key = env_of(container)["APP_EVENT_WEIGHT_FILE"].rpartition("/")
+    assert key == "weight"
+    (mount,) = [each for each in container["volumeMounts"] if each["mountPath"] == folder]
+    # The kubelet does not refresh a file that is mounted by itself.
+    assert "subPath" not in mount
+    (volume,) = [each for each in pod["volumes"] if each["name"] == mount["name"]]
+    assert volume["configMap"] == {"name": "orders-canary"}
+
+
+def test_a_changed_weight_restarts_no_pod(charts: Charts) -> None:
+    def deployment(weight: int) -> Document:
+        rendered = charts.service("orders", "production", "track=canary", f"canary.weight={weight}")
+        return one(rendered, "Deployment", "orders-canary")
+
+    assert deployment(10) == deployment(50)
+
+
+def test_a_canary_takes_no_events_unless_its_weight_is_set(charts: Charts) -> None:
+    rendered = charts.service("orders", "production", "track=canary")
+    assert one(rendered, "ConfigMap", "orders-canary")["data"] == {"weight": "0"}
+
+
+@pytest.mark.parametrize("sets", [("orders", "canary.weight=30"), ("gateway", "track=canary")])
+def test_a_stable_release_and_a_service_without_handlers_have_no_weight(
+    charts: Charts, sets: tuple[str, str]
+) -> None:
+    service, value = sets
+    rendered = charts.service(service, "production", value)
+    assert not [each for each in rendered if each["kind"] == "ConfigMap"]
+    assert "APP_EVENT_WEIGHT_FILE" not in yaml.safe_dump_all(rendered)
+
+
+@pytest.mark.parametrize("weight", ["101", "-1", "1.5", "much"])
+def test_a_weight_that_is_no_percentage_is_refused(charts: Charts, weight: str) -> None:
+    with pytest.raises(Refused, match="weight"):
+        charts.service("orders", "production", "track=canary", f"canary.weight={weight}")
+
+
 def test_what_comes_in_is_split_over_the_tracks_by_weight(charts: Charts) -> None:
     weights = ("entry.kind=gateway", "entry.weights.stable=90", "entry.weights.canary=10")
     rendered = charts.service("gateway", "development", *weights, "trackServices=true")

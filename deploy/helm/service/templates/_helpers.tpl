@@ -75,6 +75,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with .Values.facts }}{{ if or .publishes .subscribes .foreign .database }}true{{ end }}{{ end -}}
 {{- end -}}
 
+{{/* Whether this release takes a share of the events: a canary that reads lanes. */}}
+{{- define "service.hasWeight" -}}
+{{- if and (eq .Values.track "canary") .Values.facts.lanes -}}true{{- end -}}
+{{- end -}}
+
 {{/* The gRPC callers by their label `app`: services that declare calls, and `extraCallers`. */}}
 {{- define "service.callers" -}}
 {{- merge (dict) (.Values.facts.callers | default dict) .Values.extraCallers | toYaml -}}

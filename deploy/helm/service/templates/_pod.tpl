@@ -68,6 +68,9 @@ capabilities:
 {{- $_ := set $env "APP_NATS_NKEY_SEED_FILE" "/etc/slipway/nats/nkey.seed" -}}
 {{- end -}}
 {{- $_ := set $env "APP_STREAMS" (eq .Values.nats.streams "ensure" | ternary "ensure" "verify") -}}
+{{- if include "service.hasWeight" . -}}
+{{- $_ := set $env "APP_EVENT_WEIGHT_FILE" "/etc/slipway/canary/weight" -}}
+{{- end -}}
 {{- with .Values.nats.tlsSecret -}}
 {{- $_ := set $env "APP_NATS_TLS_CA_FILE" "/etc/slipway/nats-tls/ca.crt" -}}
 {{- if $values.nats.tlsClient -}}
@@ -106,6 +109,11 @@ capabilities:
 {{- if .Values.nats.tlsSecret }}
 - name: nats-tls
   mountPath: /etc/slipway/nats-tls
+  readOnly: true
+{{- end }}
+{{- if include "service.hasWeight" . }}
+- name: canary
+  mountPath: /etc/slipway/canary
   readOnly: true
 {{- end }}
 {{- end }}
@@ -159,6 +167,11 @@ The volumes of those mounts; takes the context and the Secrets with the database
   secret:
     secretName: {{ . }}
     defaultMode: 0440
+{{- end }}
+{{- if include "service.hasWeight" $context }}
+- name: canary
+  configMap:
+    name: {{ include "service.deployment" $context }}
 {{- end }}
 {{- end }}
 {{- end -}}
