@@ -132,7 +132,8 @@ def test_a_saved_handler_answers_and_the_forwarded_ports_lead_to_it(
     before = handler.read_text(encoding="utf-8")
 
     def save(text: str) -> None:
-        changed = before.replace("most items on a page", text)
+        changed = before.replace('description="', f'description="{text} ')
+        assert changed != before
         handler.write_text(changed, encoding="utf-8")
 
     with living(copy, "dev", *options(namespace)) as dev:
