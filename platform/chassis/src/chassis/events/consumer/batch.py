@@ -1,8 +1,8 @@
 """Processing a batch of events in one transaction: positions first, then handlers, then outbox.
 
 There are no savepoints. If a handler fails, everything is rolled back: the events before the
-failing one run again together, the failing one alone, and the rest together. An event that fails
-alone becomes a task.
+failing one run again together, the failing one by itself, and the rest together. An event that
+fails by itself becomes a task.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -119,7 +119,7 @@ def store_failed(
     *,
     canary: str = "",
 ) -> Outcome:
-    """Store an event that failed alone as a task or, if rejected, as a dead letter.
+    """Store an event that failed by itself as a task or, if rejected, as a dead letter.
 
     Its lane continues. The task is due at `due_at` (epoch seconds) and belongs to `canary`, this
     version if it has a weight.

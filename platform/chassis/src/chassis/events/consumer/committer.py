@@ -121,14 +121,14 @@ class Committer:
             return await self._store_failed(part[0], positions, error.__cause__ or error)
         except Exception as error:
             if len(part) > 1:
-                # The commit itself failed, so that the failing event is unknown: try each alone.
+                # The commit itself failed and the failing event is unknown, so each runs by itself.
                 return [[arrival] for arrival in part]
             return await self._store_failed(part[0], positions, error)
 
     async def _store_failed(
         self, arrival: Arrival, positions: Mapping[str, Position], error: BaseException
     ) -> Outcome:
-        """Count and log an event that failed alone, and store it as a task or a dead letter."""
+        """Count and log an event that failed by itself; store it as a task or a dead letter."""
         metrics.EVENTS_FAILED.labels(arrival.type).inc()
         said = failure_values(
             error,
@@ -207,11 +207,11 @@ class Committer:
 
 
 def _split(part: list[Arrival], failed: Iterable[Arrival]) -> list[list[Arrival]]:
-    """Return each failed event alone and the events between them together, in order."""
-    alone = {id(arrival) for arrival in failed}
+    """Return each failed event by itself and the events between them together, in order."""
+    failed_ids = {id(arrival) for arrival in failed}
     parts: list[list[Arrival]] = [[]]
     for arrival in part:
-        if id(arrival) in alone:
+        if id(arrival) in failed_ids:
             parts += [[arrival], []]
         else:
             parts[-1].append(arrival)

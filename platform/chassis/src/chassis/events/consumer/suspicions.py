@@ -18,7 +18,10 @@ class _Suspicion:
 
 
 class Suspicions:
-    """Which events of a stream must run alone. A member had at most `batch_size` in hand."""
+    """The events of a stream that a member was perhaps handling when its process died.
+
+    Each of them runs while no other event does. A member had at most `batch_size` in hand.
+    """
 
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size

@@ -121,7 +121,7 @@ def _select_due_times(types: tuple[str, ...], suspects: bool, expired: bool) -> 
 
 
 def _select_first_due(type: str, *, alone: bool) -> ScalarSelect[Any]:
-    """Select the due time of a type's first unclaimed task."""
+    """Select the due time of a type's first unclaimed task: a suspect if `alone`."""
     first = select_unclaimed(type, alone=alone).limit(1)
     return first.with_only_columns(tasks.c.due_at).scalar_subquery()
 
@@ -129,7 +129,7 @@ def _select_first_due(type: str, *, alone: bool) -> ScalarSelect[Any]:
 def select_unclaimed(type: str, *, alone: bool) -> Select[Any]:
     """Select the tasks that have no owner and are the first of their key, in the index's order.
 
-    They belong to the parameter `canary`.
+    They are suspects, which run alone, if `alone` is true. They belong to the parameter `canary`.
     """
     return (
         select(tasks)

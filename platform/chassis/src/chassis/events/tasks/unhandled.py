@@ -107,7 +107,10 @@ def old_tasks(session: Session, type: str, stored_before: float) -> Sequence[Tas
 
 
 def _select_old(type: str, alone: bool, stored_before: float) -> Select[Any]:
-    """Select and lock unclaimed tasks of a type that are due and stored since before a time."""
+    """Select and lock unclaimed tasks of a type that are due and were stored before a time.
+
+    They are suspects if `alone` is true.
+    """
     return (
         select(tasks)
         .where(
