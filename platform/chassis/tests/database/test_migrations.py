@@ -1,12 +1,13 @@
 """Migrations run once for all processes, and create the tables that the code declares."""
 
-import subprocess
-import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from forked_python import run_code, start_code
 from sqlalchemy import NullPool, create_engine
 
 from chassis.database import migrate, tables
@@ -14,12 +15,13 @@ from chassis.database import migrate, tables
 pytestmark = pytest.mark.dialect
 
 NewDatabase = Callable[[str], str]
+# A script that migrates when the file exists that its second argument names.
 _MIGRATES = """
-import sys
-import alembic.command
+import os, sys, time
 from chassis.database import migrate
 print("here", flush=True)
-sys.stdin.readline()
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.001)
 print(migrate(sys.argv[1]).changed)
 """
 # A script that ends its process after the given number of changes of the schema.
@@ -39,37 +41,27 @@ migrate(sys.argv[1])
 
 
 def test_one_of_several_concurrent_migrations_does_the_work(
-    empty_database: NewDatabase,
+    empty_database: NewDatabase, tmp_path: Path
 ) -> None:
-    url = empty_database("books")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _MIGRATES, url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-        )
-        for _ in range(4)
-    ]
+    url, start = empty_database("books"), tmp_path / "start"
+    outputs = [tmp_path / f"{number}.txt" for number in range(4)]
+    processes = [start_code(_MIGRATES, url, str(start), stdout=output) for output in outputs]
+    for process, output in zip(processes, outputs, strict=True):
+        while output.read_text(encoding="utf-8") != "here\n":
+            assert process.is_alive()
+            time.sleep(0.01)
+    start.touch()
     for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "here\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    ended = [process.communicate(timeout=100) for process in processes]
-    assert [errors for _, errors in ended] == [""] * 4
-    assert sorted(said for said, _ in ended) == ["False\n"] * 3 + ["True\n"]
+        process.join(100)
+    said = sorted(output.read_text(encoding="utf-8") for output in outputs)
+    assert said == ["here\nFalse\n"] * 3 + ["here\nTrue\n"]
     assert not migrate(url).changed
 
 
 def test_a_killed_migration_can_be_continued(empty_database: NewDatabase) -> None:
     url = empty_database("books")
     for changes in (3, 5, 5, 9):
-        killed = subprocess.run([sys.executable, "-c", _DIES, url, str(changes)], timeout=60)
-        assert killed.returncode == 9
+        assert run_code(_DIES, url, str(changes)).returncode == 9
     assert migrate(url).changed
     assert not migrate(url).changed
 

@@ -1,14 +1,14 @@
 """Databases through PgBouncer in each of its modes, and with other defaults of the server."""
 
 import asyncio
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 from bookshop import Node, accountant, prepare_database, sold
+from forked_python import start_code
 from pooler import pooler, through
 from sqlalchemy import text
 
@@ -72,23 +72,23 @@ time.sleep(600)
 
 
 async def test_a_lock_through_a_pooler_ends_with_its_process(
-    pooled: tuple[str, str],
+    pooled: tuple[str, str], tmp_path: Path
 ) -> None:
-    for url in pooled:
+    for number, url in enumerate(pooled):
         first, second = Lock(url, "relay"), Lock(url, "relay")
         try:
             assert [first.acquire(), second.acquire(), first.acquire()] == [True, False, True]
             first.release()
-            process = subprocess.Popen(
-                [sys.executable, "-c", _HOLDS, url], stdout=subprocess.PIPE, encoding="utf-8"
-            )
+            output = tmp_path / f"{number}.txt"
+            process = start_code(_HOLDS, url, stdout=output)
             try:
-                assert process.stdout
-                assert await asyncio.to_thread(process.stdout.readline) == "held\n"
+                while output.read_text(encoding="utf-8") != "held\n":
+                    assert process.is_alive()
+                    await asyncio.sleep(0.01)
                 assert not second.acquire()
             finally:
                 process.kill()
-                process.communicate()
+                process.join()
             while not second.acquire():
                 await asyncio.sleep(0.02)
         finally:

@@ -3,16 +3,17 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from bookshop import eventually, journal
+from forked_python import start_code
 from sqlalchemy import insert, select, update
 from task_store import TaskStore
 
@@ -141,26 +142,25 @@ asyncio.run(run_periodically(Database(url, None), PeriodicJob("tests.count", wor
     [(signal.SIGKILL, "between"), (signal.SIGSTOP, "between"), (signal.SIGSTOP, "within")],
 )
 async def test_a_replica_that_dies_or_hangs_does_not_keep_jobs_from_others(
-    task_store: TaskStore, how: signal.Signals, where: str
+    task_store: TaskStore, tmp_path: Path, how: signal.Signals, where: str
 ) -> None:
     if where == "within" and task_store.database.sqlite:
         pytest.skip("a transaction that hangs on SQLite keeps all other processes from writing")
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUNS, task_store.url, where],
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    output = tmp_path / "output.txt"
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = start_code(RUNS, task_store.url, where, stdout=output, environment=variables)
     try:
-        assert process.stdout
-        assert await asyncio.to_thread(process.stdout.readline) == "here\n"
-        process.send_signal(how)
+        while not output.read_text(encoding="utf-8"):
+            assert process.is_alive()
+            await asyncio.sleep(0.01)
+        assert process.pid
+        os.kill(process.pid, how)
         counting = Counting()
         async with replica(task_store, counting.job("other")):
             await counting.has_run("other")
     finally:
         process.kill()
-        process.communicate()
+        process.join()
     written = await task_store.written()
     assert counting.together == 0
     # Changes that the hanging replica had not committed never take effect.

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,8 +105,10 @@ async def test_a_table_is_complete_whatever_the_size_of_the_terminal(
     def typed(*arguments: str) -> str:
         folders = [str(tests / "contracts"), str(tests / "parts")]
         return typed_on_a_terminal(
-            [sys.executable, "-c", SERVICE, *folders, *arguments],
-            columns,
+            SERVICE,
+            *folders,
+            *arguments,
+            columns=columns,
             answer="n\n",
             environment={
                 "APP_DATABASE_URL": task_store.url,
