@@ -15,8 +15,9 @@ from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 
 sys.path.insert(0, str(Path(__file__).parent / "parts"))
+sys.path.append(str(Path(__file__).parents[1] / "platform/chassis/tests/parts"))
 
-_GROUP = re.compile(r'xdist_group\("(\w+)"\)')
+_GROUP = re.compile(r'xdist_group\("([^"]+)"\)')
 
 
 class _GroupOfModuleScheduling(LoadGroupScheduling):  # type: ignore[misc]

@@ -18,6 +18,9 @@ from devkit.images.package_access import package_access
 from devkit.images.sbom import bill_of_materials
 from devkit.workspace import Workspace, find_workspace
 
+# The tests share a bill of materials, which takes seconds to make.
+pytestmark = pytest.mark.xdist_group("images")
+
 
 @pytest.fixture(scope="module")
 def real() -> Workspace:
