@@ -1,11 +1,16 @@
 """A shop in which all laws hold. Tests break one thing in it at a time."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from demo.catalog import Catalog
 from demo.data import Basket, Line, Product
 from demo.ledgers import EventEntry, Ledgers, OrderEntry, PaymentEntry, StockEntry
 from demo.record import PlacedOrder, Record
+
+sys.path.append(str(Path(__file__).parents[2] / "platform/chassis/tests/parts"))
 
 
 @pytest.fixture

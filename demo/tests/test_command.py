@@ -14,6 +14,7 @@ from tempfile import gettempdir
 
 import psutil
 import pytest
+from forked_python import run_module
 from typer.testing import CliRunner
 
 from demo import command, plan, run_local
@@ -42,13 +43,19 @@ def start(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def run(temporary: Path, *arguments: str) -> tuple[int, str]:
+    """Run the command to its end, and return its exit code and output."""
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    done = run_module("devkit", "demo", *arguments, environment=environment, folder=ROOT)
+    return done.returncode, done.stdout + done.stderr
+
+
 def test_ten_baskets_keep_every_law_and_leave_nothing_behind(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    with start(temporary, "--baskets", "10", "--json", str(report)) as demo:
-        output, _ = demo.communicate(timeout=250)
-    assert demo.returncode == 0, output
+    code, output = run(temporary, "--baskets", "10", "--json", str(report))
+    assert code == 0, output
     assert output.count("✓") == LAWS
     assert "✗" not in output
     assert "\x1b" not in output  # The output is not a terminal, so it has no colours.
@@ -64,9 +71,8 @@ def test_on_postgres_with_replicas_every_law_holds_and_nothing_is_left_behind(
     tmp_path: Path,
 ) -> None:
     options = ("--database", "postgres", "--replicas", "inventory=2")
-    with start(tmp_path, "--baskets", "10", *options) as demo:
-        output, _ = demo.communicate(timeout=250)
-    assert demo.returncode == 0, output
+    code, output = run(tmp_path, "--baskets", "10", *options)
+    assert code == 0, output
     (started,) = re.findall(r"starting (\d+) processes of (\d+) services", output)
     assert int(started[0]) == int(started[1]) + 1
     assert output.count("✓") == LAWS
@@ -133,9 +139,8 @@ def test_ctrl_c_stops_every_process_and_leaves_nothing_behind(tmp_path: Path) ->
 def test_invalid_options_are_refused_at_once_and_leave_nothing_behind(
     tmp_path: Path, options: tuple[str, ...], error: str
 ) -> None:
-    with start(tmp_path, *options) as demo:
-        output, _ = demo.communicate(timeout=250)
-    assert demo.returncode == 1
+    code, output = run(tmp_path, *options)
+    assert code == 1
     assert error in output
     assert "Traceback" not in output
     assert list(tmp_path.iterdir()) == []

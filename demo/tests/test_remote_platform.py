@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from forked_python import run_module
 
 from demo.remote_platform import find_platform
 from devkit.errors import DevkitError
@@ -98,12 +100,8 @@ def test_it_imports_nothing_that_runs_a_platform() -> None:
 
 
 async def demo(*arguments: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "demo", *arguments,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    output, _ = await process.communicate()
-    return process.returncode or 0, output.decode()
+    done = await asyncio.to_thread(run_module, "demo", *arguments, environment=os.environ)
+    return done.returncode, done.stdout + done.stderr
 
 
 async def test_the_laws_hold_for_what_each_of_several_replays_adds(tmp_path: Path) -> None:
@@ -127,6 +125,7 @@ async def test_the_laws_hold_for_what_each_of_several_replays_adds(tmp_path: Pat
             assert counts.get("handled") == (10 if with_metrics else None)
 
 
-async def test_options_of_a_new_platform_are_refused_with_at() -> None:
-    code, output = await demo("--at", "gateway=http://localhost", "--keep")
-    assert (code, "cannot be used with --at" in output) == (64, True)
+def test_options_of_a_new_platform_are_refused_with_at() -> None:
+    command = [sys.executable, "-m", "demo", "--at", "gateway=http://localhost", "--keep"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
+    assert (done.returncode, "cannot be used with --at" in done.stderr) == (64, True)

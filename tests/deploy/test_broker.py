@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import httpx
 import nats
 import pytest
 import trustme
+from forked_python import run_module
 from nats.aio.client import Client
 from running_platform import running
 
@@ -117,13 +117,11 @@ async def test_a_whole_demo_holds_every_law_and_no_service_asks_for_more_than_is
         for process in platform.processes
         if process.grpc_port is not None
     ]
-    demo = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "demo", "--baskets", "120", *at,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    output, _ = await demo.communicate()
-    assert demo.returncode == 0, output.decode()
-    assert "✓ every order ends once" in output.decode()
+    demo = await asyncio.to_thread(
+        run_module, "demo", "--baskets", "120", *at, environment=os.environ
+    )
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "✓ every order ends once" in demo.stdout
     assert "Violation" not in platform.broker.log.read_text(encoding="utf-8")
     async with httpx.AsyncClient() as http:
         for process in platform.processes:
@@ -239,23 +237,13 @@ async def test_streams_are_made_by_no_other_key_than_the_releases(
 ) -> None:
     (stranger,) = make_keys(tmp_path, ["orders"])
     (orders,) = platform.of("orders")
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "orders", "broker", "apply", "--wait", "0"],
-        env=orders.environment | {"APP_NATS_NKEY_SEED_FILE": str(stranger.seed_file)},
-        capture_output=True,
-        encoding="utf-8",
-    )
+    apply = ("orders", "broker", "apply", "--wait", "0")
+    environment = orders.environment | {"APP_NATS_NKEY_SEED_FILE": str(stranger.seed_file)}
+    done = await asyncio.to_thread(run_module, *apply, environment=environment)
     assert done.returncode == 69
     assert "Authorization Violation" in done.stderr
     # The broker knows a service's own key, which may not create streams.
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "orders", "broker", "apply", "--wait", "0"],
-        env=orders.environment,
-        capture_output=True,
-        encoding="utf-8",
-    )
+    done = await asyncio.to_thread(run_module, *apply, environment=orders.environment)
     assert done.returncode == 69
     assert "this takes the key of the release" in done.stderr
 
@@ -265,12 +253,8 @@ def test_all_streams_are_made_over_tls_from_what_slipway_prints(tmp_path: Path) 
     authority."""
 
     def slipway(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["slipway", *arguments],
-            env={k: v for k, v in os.environ.items() if not k.startswith("APP_")} | variables,
-            capture_output=True,
-            encoding="utf-8",
-        )
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("APP_")}
+        return run_module("devkit", *arguments, environment=inherited | variables)
 
     ours, others = trustme.CA(), trustme.CA()
     for name, authority in (("ours", ours), ("others", others)):

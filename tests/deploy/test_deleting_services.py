@@ -1,11 +1,12 @@
 """Deleting the folder of a service deletes its deployment; without services nothing is derived."""
 
+import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked_python import run_module
 
 from devkit.rendering.artifact import MARK
 
@@ -30,13 +31,8 @@ def copy_without(folder: Path, *deleted: str) -> Path:
 
 
 def render(workspace: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "devkit", "render", *options],
-        cwd=workspace,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=110,
-        check=False,
+    return run_module(
+        "devkit", "render", *options, environment=os.environ, folder=workspace, seconds=110
     )
 
 

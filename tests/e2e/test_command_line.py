@@ -3,11 +3,13 @@
 import asyncio
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forked_python import run_module
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
 from demo.channel import open_channel
@@ -23,30 +25,19 @@ from shop.inventory.v1 import (
 pytestmark = pytest.mark.timeout(300)
 
 
-async def run(service: str, *arguments: str, **variables: str) -> tuple[int, list[str], list[str]]:
+def run(service: str, *arguments: str, **variables: str) -> tuple[int, list[str], list[str]]:
     """Run a command to its end, and return its exit code and the lines of its two outputs."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        service,
-        *arguments,
-        env=inherited | variables,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        out, err = await asyncio.wait_for(process.communicate(), 120)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode or 0, out.decode().splitlines(), err.decode().splitlines()
+    done = run_module(service, *arguments, environment=without_settings() | variables)
+    return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()
+
+
+def without_settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
 
 
 @pytest.mark.parametrize("service", ["gateway", "orders"])
-async def test_the_effective_settings_are_printed_with_secrets_masked(service: str) -> None:
-    code, out, err = await run(
+def test_the_effective_settings_are_printed_with_secrets_masked(service: str) -> None:
+    code, out, err = run(
         service,
         "--settings",
         APP_DATABASE_URL="postgresql://shop:s3cret@db.example/shop",
@@ -64,10 +55,10 @@ async def test_the_effective_settings_are_printed_with_secrets_masked(service: s
 
 
 @pytest.mark.parametrize("arguments", [[], ["migrate"], ["--settings"]])
-async def test_invalid_settings_end_the_process_with_78_and_a_line_for_each(
+def test_invalid_settings_end_the_process_with_78_and_a_line_for_each(
     arguments: list[str],
 ) -> None:
-    code, out, err = await run(
+    code, out, err = run(
         "orders",
         *arguments,
         APP_HTTP_PORT="eighty",
@@ -86,23 +77,33 @@ async def test_invalid_settings_end_the_process_with_78_and_a_line_for_each(
     assert "s3cret" not in "\n".join(err)
 
 
-async def test_a_default_secret_is_refused_in_production() -> None:
-    code, _, err = await run("orders", APP_ENVIRONMENT="production")
+def test_a_default_secret_is_refused_in_production() -> None:
+    code, _, err = run("orders", APP_ENVIRONMENT="production")
 
     assert code == 78
     assert [line.split(":")[0] for line in err] == ["APP_DATABASE_URL"]
 
 
-async def test_a_misspelt_variable_is_named_with_the_similar_setting() -> None:
-    code, _, err = await run("orders", "--settings", APP_ORDER_TIME_OUT_SECONDS="5")
+def test_an_interpreter_of_its_own_runs_a_command() -> None:
+    command = [sys.executable, "-m", "orders", "--settings"]
+    done = subprocess.run(
+        command, env=without_settings(), capture_output=True, encoding="utf-8", timeout=120
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == run("orders", "--settings")[1]
+
+
+def test_a_misspelt_variable_is_named_with_the_similar_setting() -> None:
+    code, _, err = run("orders", "--settings", APP_ORDER_TIME_OUT_SECONDS="5")
 
     assert code == 0
     assert len(err) == 1
     assert "did you mean APP_ORDER_TIMEOUT_SECONDS" in err[0]
 
 
-async def test_an_unknown_argument_is_refused_with_the_usage() -> None:
-    code, _, err = await run("orders", "serve")
+def test_an_unknown_argument_is_refused_with_the_usage() -> None:
+    code, _, err = run("orders", "serve")
 
     assert code == 64
     assert err == [
@@ -114,12 +115,12 @@ async def test_an_unknown_argument_is_refused_with_the_usage() -> None:
 
 
 @pytest.mark.parametrize("service", ["gateway", "orders"])
-async def test_migrate_updates_a_database_once(service: str, tmp_path: Path) -> None:
+def test_migrate_updates_a_database_once(service: str, tmp_path: Path) -> None:
     database = tmp_path / "data.db"
     variables = {"APP_DATABASE_URL": f"sqlite:///{database}"}
 
-    first = await run(service, "migrate", **variables)
-    second = await run(service, "migrate", **variables)
+    first = run(service, "migrate", **variables)
+    second = run(service, "migrate", **variables)
 
     if service == "gateway":
         assert first == second == (0, ["gateway has no database"], [])
@@ -177,7 +178,7 @@ async def test_in_production_a_service_waits_until_its_database_is_migrated(
         assert any("python -m inventory migrate" in line for line in process.lines())
 
         url = f"sqlite:///{tmp_path / 'inventory.db'}"
-        assert (await run("inventory", "migrate", APP_DATABASE_URL=url))[0] == 0
+        assert (await asyncio.to_thread(run, "inventory", "migrate", APP_DATABASE_URL=url))[0] == 0
 
         await process.wait_ready()
         assert await answers(process)
