@@ -53,6 +53,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("shared machine")
 
 
+# Until the tests run, the garbage collector would visit more and more modules and find no garbage.
+gc.disable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Let the garbage collector visit what tests make, and nothing that was imported before."""
+    gc.enable()
+    gc.freeze()
+
+
 def pytest_unconfigure() -> None:
     # hypothesis counts the time of garbage collections to the very end, which keeps what duckdb
     # has from being freed; and duckdb complains of it at length.
