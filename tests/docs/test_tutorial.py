@@ -52,7 +52,7 @@ class Clone:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         members = Workspace(self.root).members
         paths = os.pathsep.join(str(member.source_root) for member in members)
-        return kept | {"PYTHONPATH": paths, "TEST_PROCESSES": "1"}
+        return kept | {"PYTHONPATH": paths, "TEST_PROCESSES": "0"}
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
         """Run a command without `make setup`, because the copy uses this environment."""
@@ -88,6 +88,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     clone = Clone(
         shutil.copytree(ROOT, tmp_path_factory.mktemp("tutorial") / "c", ignore=NOT_COPIED)
     )
+    if (types := ROOT / ".mypy_cache").is_dir():
+        shutil.copytree(types, clone.root / ".mypy_cache")  # so that only new code is checked
     (clone.root / ".venv").mkdir()
     (clone.root / ".venv/bin").symlink_to(Path(sys.executable).parent)
     before = {file.relative_to(ROOT).as_posix() for file in ROOT.glob("*/*/pyproject.toml")}
