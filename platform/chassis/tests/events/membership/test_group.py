@@ -74,11 +74,14 @@ def test_the_versions_of_a_type_are_unknown_if_a_member_does_not_announce_its_ty
     sold, returned = "bookstore.v1.BookSold", "bookstore.v1.BookReturned"
     group.note("one", Announcement("1", 10, FIRST, types=frozenset({sold})))
     group.note("two", Announcement("2", 10, FIRST, types=frozenset({sold, returned})))
-    assert group.versions_of(sold) == frozenset({"1", "2"})
-    assert group.versions_of(returned) == frozenset({"2"})
+    group.note("canary", Announcement("3", 10, FIRST, types=frozenset({sold}), weight=5))
+    group.note("aborted", Announcement("4", 10, FIRST, types=frozenset({sold}), weight=0))
+    assert group.versions_of(sold, canaries=False) == frozenset({"1", "2"})
+    assert group.versions_of(returned, canaries=False) == frozenset({"2"})
+    assert group.versions_of(sold, canaries=True) == frozenset({"3"})
 
     group.note("older", said())
-    assert group.versions_of(sold) is None
+    assert group.versions_of(sold, canaries=False) is None
 
 
 def test_only_what_changes_the_group_is_told(group: Group) -> None:

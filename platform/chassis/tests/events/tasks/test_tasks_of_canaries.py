@@ -1,13 +1,19 @@
 """A canary runs the tasks of its own lanes only, and its failures do not last."""
 
+import asyncio
+import threading
+
 import pytest
 from bookshop import TestSettings, eventually
 from task_store import TaskStore
 
 from bookstore.v1 import BookSold
-from chassis import EventContext, EventRouter
+from chassis import EventContext, EventRouter, Transaction, Unavailable
+from chassis.database import tables
 from chassis.events.membership.canaries import Canaries
+from chassis.events.tasks import claims, orphans
 from chassis.events.tasks.orphans import Orphans
+from chassis.events.tasks.queue import TaskFilter
 
 pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
@@ -19,19 +25,19 @@ STABLE = Canaries(running=CANARY.running)
 class Version:
     """A version's handlers, which note the events that they are called with."""
 
-    def __init__(self, *, fails: bool = False) -> None:
+    def __init__(self, *, fails: bool = False, error: Exception | None = None) -> None:
         self.calls: list[str] = []
         self.router = EventRouter()
 
         @self.router.on(BookSold)
         async def handle(book: BookSold, event: EventContext) -> None:
             self.calls.append(book.book_id)
-            if fails:
-                raise ValueError("the canary cannot handle this")
+            if fails or error:
+                raise error or ValueError("the canary cannot handle this")
 
 
-def both_versions(_type: str) -> set[str]:
-    return {"1", "2"}
+def stable_version(_type: str) -> set[str]:
+    return {"1"}
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -63,11 +69,11 @@ async def test_a_task_on_which_a_canary_has_spent_its_tries_is_run_by_the_other_
     async with (
         task_store.member(
             "one", stable.router, SETTINGS, version="1",
-            versions_of=both_versions, canaries=lambda: STABLE,
+            versions_of=stable_version, canaries=lambda: STABLE,
         ),
         task_store.member(
             "two", canary.router, SETTINGS, version="2",
-            versions_of=both_versions, canaries=lambda: CANARY,
+            versions_of=stable_version, canaries=lambda: CANARY,
         ),
     ):  # fmt: skip
         await eventually(task_store.is_empty)
@@ -83,11 +89,11 @@ async def test_a_canary_gets_no_task_of_the_other_versions_even_if_they_fail(
     async with (
         task_store.member(
             "one", stable.router, SETTINGS, version="1",
-            versions_of=both_versions, canaries=lambda: STABLE,
+            versions_of=stable_version, canaries=lambda: STABLE,
         ),
         task_store.member(
             "two", canary.router, SETTINGS, version="2",
-            versions_of=both_versions, canaries=lambda: CANARY,
+            versions_of=stable_version, canaries=lambda: CANARY,
         ),
     ):  # fmt: skip
         await eventually(task_store.is_empty)
@@ -133,3 +139,109 @@ async def test_while_the_members_are_unknown_no_canary_loses_its_tasks(
     assert [row.canary for row in await task_store.rows()] == ["2"]
     await Orphans(task_store.database, lambda: Canaries(running=frozenset({"3"}))).look()
     assert [row.canary for row in await task_store.rows()] == [""]
+
+
+async def test_a_canary_with_the_name_of_the_other_version_leaves_it_all_tries(
+    task_store: TaskStore,
+) -> None:
+    await task_store.add(BookSold(book_id="a"), canary="1")
+    stable, canary = Version(), Version(fails=True)
+    same_name = Canaries(own="1", running=frozenset({"1"}))
+    async with task_store.member(
+        "two", canary.router, SETTINGS, version="1",
+        versions_of=stable_version, canaries=lambda: same_name,
+    ):  # fmt: skip
+
+        async def is_left() -> bool:
+            return [row.canary for row in await task_store.rows()] == [""]
+
+        await eventually(is_left)
+    async with task_store.member(
+        "one", stable.router, SETTINGS, version="1", versions_of=stable_version
+    ):
+        await eventually(task_store.is_empty)
+    assert (stable.calls, canary.calls) == (["a"], ["a", "a"])
+    assert not await task_store.dead()
+
+
+async def test_a_task_that_waits_too_long_for_what_a_canary_misses_is_run_by_the_other_versions(
+    task_store: TaskStore,
+) -> None:
+    await task_store.add(BookSold(book_id="a"), canary="2", stored_at=1.0)
+    stable, canary = Version(), Version(error=Unavailable("an address that only the canary has"))
+    async with (
+        task_store.member(
+            "one", stable.router, SETTINGS, version="1",
+            versions_of=stable_version, canaries=lambda: STABLE,
+        ),
+        task_store.member(
+            "two", canary.router, SETTINGS, version="2",
+            versions_of=stable_version, canaries=lambda: CANARY,
+        ),
+    ):  # fmt: skip
+        await eventually(task_store.is_empty)
+    assert (stable.calls, canary.calls) == (["a"], ["a"])
+    assert not await task_store.dead()
+
+
+async def test_a_failure_gives_no_task_back_to_a_canary_that_has_ended(
+    task_store: TaskStore,
+) -> None:
+    """Its attempt may end after its tasks became those of the other versions."""
+    await task_store.add(BookSold(book_id="a"), canary="2")
+    sold = BookSold.DESCRIPTOR.full_name
+    (claimed,), _ = await task_store.database.transaction(
+        lambda tx: claims.claim(
+            tx.session,
+            TaskFilter([sold], version="2", canary="2"),
+            {sold: 1},
+            owner="two",
+            lease_seconds=600,
+        )
+    )
+    await Orphans(task_store.database, Canaries).look()
+    await task_store.database.transaction(
+        lambda tx: claims.postpone(tx.session, claimed, tries=1, due_at=0, reason="no")
+    )
+    assert [row.canary for row in await task_store.rows()] == [""]
+
+
+async def test_a_running_handler_does_not_delay_the_other_tasks_of_its_ended_canary(
+    task_store: TaskStore,
+) -> None:
+    if task_store.database.sqlite:
+        pytest.skip("SQLite has one writer")
+    await task_store.add(BookSold(book_id="a"), BookSold(book_id="b"), canary="2")
+    first = (await task_store.rows())[0].id
+    locked, may_end = threading.Event(), threading.Event()
+
+    def run(tx: Transaction) -> None:
+        tx.session.execute(tables.tasks.delete().where(tables.tasks.c.id == first))
+        locked.set()
+        may_end.wait(60)
+        raise ValueError("the handler failed")
+
+    other = task_store.connect()
+    running = asyncio.create_task(other.transaction(run))
+    await asyncio.to_thread(locked.wait, 60)
+    try:
+        search = Orphans(task_store.database, Canaries)
+        await asyncio.wait_for(search.look(), 60)
+        assert [row.canary for row in await task_store.rows()] == ["2", ""]
+    finally:
+        may_end.set()
+        with pytest.raises(ValueError, match="handler failed"):
+            await running
+        other.close()
+    await search.look()
+    assert [row.canary for row in await task_store.rows()] == ["", ""]
+
+
+async def test_many_tasks_are_given_back_in_small_commits(
+    task_store: TaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "_ROWS_AT_ONCE", 2)
+    await task_store.add(*(BookSold(book_id=str(n)) for n in range(5)), canary="2")
+    await task_store.add(BookSold(book_id="5"), canary="3")
+    assert await Orphans(task_store.database, Canaries).look()
+    assert {row.canary for row in await task_store.rows()} == {""}

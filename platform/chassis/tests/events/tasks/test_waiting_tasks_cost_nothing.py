@@ -11,6 +11,7 @@ from task_store import TaskStore
 from bookstore.v1 import BookSold
 from chassis import Transaction
 from chassis.events.tasks import claims, queue, storage
+from chassis.events.tasks.orphans import canaries_of_tasks
 from chassis.events.tasks.queue import TaskFilter
 from chassis.events.tasks.unhandled import old_tasks, waiting_types
 
@@ -18,15 +19,17 @@ pytestmark = [pytest.mark.dialect, pytest.mark.unit]
 
 TYPES = [f"bookstore.v1.Type{n}" for n in range(8)] + ["bookstore.v1.BookSold"]
 PILES = {
-    "not due yet": ("bookstore.v1.BookSold", 86400.0, False),
-    "due, of a type that is not handled": ("bookstore.v1.Renamed", -86400.0, False),
-    "to run alone, of a type that is not handled": ("bookstore.v1.Renamed", -86400.0, True),
+    "not due yet": ("bookstore.v1.BookSold", 86400.0, False, ""),
+    "due, of a type that is not handled": ("bookstore.v1.Renamed", -86400.0, False, ""),
+    "to run alone, of a type that is not handled": ("bookstore.v1.Renamed", -86400.0, True, ""),
+    "due, of a canary": ("bookstore.v1.BookSold", -86400.0, False, "2"),
+    "to run alone, of a canary": ("bookstore.v1.BookSold", -86400.0, True, "2"),
 }
 
 
 def pile_up(tx: Transaction, pile: str, numbers: range) -> None:
     """Insert tasks, each with a key of its own, by one statement."""
-    type, due, alone = PILES[pile]
+    type, due, alone, canary = PILES[pile]
     now = time.time()
     if tx.session.get_bind().dialect.name == "sqlite":
         series = "WITH RECURSIVE s(i) AS (SELECT :a UNION ALL SELECT i + 1 FROM s WHERE i < :b)"
@@ -35,13 +38,14 @@ def pile_up(tx: Transaction, pile: str, numbers: range) -> None:
     statement = text(
         f"""
         INSERT INTO slipway_task (source, key, event_id, type, subject, headers, data, stored_at,
-                                  due_at, followed, tries, attempt, alone, reason)
+                                  due_at, followed, tries, attempt, alone, canary, reason)
         {series}
         SELECT 'here', 'key ' || i, 'id ' || i, :type, 's', :data, :data, :now,
-               :due + i / 1000.0, false, 1, 1, :alone, 'no' FROM s
+               :due + i / 1000.0, false, 1, 1, :alone, :canary, 'no' FROM s
         """
     )
-    values = {"type": type, "data": b"x" * 300, "now": now, "due": now + due, "alone": alone}
+    values = {"type": type, "data": b"x" * 300, "now": now, "due": now + due}
+    values |= {"alone": alone, "canary": canary}
     tx.session.execute(statement, {**values, "a": numbers.start, "b": numbers.stop - 1})
 
 
@@ -61,6 +65,7 @@ ASKED: dict[str, Callable[[Transaction], object]] = {
     "claim what runs alone": claim_alone,
     "types that wait": lambda tx: waiting_types(tx.session),
     "what is too old": lambda tx: old_tasks(tx.session, "bookstore.v1.Renamed", 0),
+    "canaries that have tasks": lambda tx: canaries_of_tasks(tx.session),
     "what blocks keys": lambda tx: storage.blocked_keys(tx.session, {"key 1", "other"}),
 }
 

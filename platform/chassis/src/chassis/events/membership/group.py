@@ -80,18 +80,25 @@ class Group:
         announcements = {id: seen.announcement for id, seen in self._seen.items()}
         return {id: a for id, a in announcements.items() if not self._is_stranger(a)}
 
-    def versions_of(self, type: str) -> frozenset[str] | None:
+    def versions_of(self, type: str, *, canaries: bool) -> frozenset[str] | None:
         """Return the versions of the other members that handle an event type.
 
-        The result is None if a member does not announce what it handles.
+        They are those without a weight, or (`canaries`) those with a weight above 0. The result is
+        None if a member does not announce what it handles.
         """
         versions: set[str] = set()
         for member in self.members.values():
             if member.types is None:
                 return None
-            if type in member.types:
+            chosen = member.weight if canaries else member.weight is None
+            if chosen and type in member.types:
                 versions.add(member.version)
         return frozenset(versions)
+
+    @property
+    def only_canaries(self) -> bool:
+        """Whether each of the other members that read has a weight."""
+        return all(m.weight is not None for m in self.members.values() if m.reads)
 
     @property
     def canaries(self) -> frozenset[str]:

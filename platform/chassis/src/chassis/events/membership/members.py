@@ -67,6 +67,8 @@ class Members:
         self._stream = MembersStream(service, makes=makes_stream, replicas=replicas)
         self._admittance = Admittance(service)
         self._weight = WeightFile(weight_file)
+        # Tasks run before the broker is available.
+        self._weight.read()
         self._on_change: list[Callable[[], None]] = []
         self.member = member
         self.version = version
@@ -115,27 +117,39 @@ class Members:
         return self.joined.is_set() and self._broker.connected.is_set()
 
     def versions_of(self, type: str) -> frozenset[str] | None:
-        """Return the running versions that handle an event type.
+        """Return the running versions that run the tasks of an event type that are no canary's.
 
-        The result is None while that is unknown: the broker is unavailable, or a member does not
+        They have no weight. If each version has one, they are those with a weight above 0. The
+        result is None while that is unknown: the broker is unavailable, or a member does not
         announce what it handles.
         """
         if not self.others_known:
             return None
-        others = self._group.versions_of(type)
-        if others is None or type not in self._types:
-            return others
-        return others | {self.version}
+        canaries = self._only_canaries
+        others = self._group.versions_of(type, canaries=canaries)
+        weight = self._weight.weight
+        runs = type in self._types and (weight if canaries else weight is None)
+        return others | {self.version} if runs and others is not None else others
 
     def canaries(self) -> Canaries:
-        """Return what is known about versions with a weight."""
+        """Return what is known about the versions with a weight.
+
+        They are canaries of the versions without one. If there are none of these, the versions
+        with a weight share all tasks, as they share all lanes.
+        """
         weight = self._weight.weight
+        no_canaries = self.joined.is_set() and self._only_canaries
+        own = "" if weight is None or no_canaries else self.version
         running = self._group.canaries | ({self.version} if weight else set())
-        return Canaries(
-            own="" if weight is None else self.version,
-            takes_events=weight != 0,
-            running=running if self.others_known else None,
-        )
+        if not self.others_known:
+            return Canaries(own, takes_events=weight != 0, running=None)
+        return Canaries(own, weight != 0, frozenset() if no_canaries else running)
+
+    @property
+    def _only_canaries(self) -> bool:
+        """Whether each member that reads has a weight."""
+        has_none = self._reads and self._weight.weight is None
+        return not has_none and self._group.only_canaries
 
     def on_change(self, call: Callable[[], None]) -> None:
         """Call whenever the members, and perhaps the lanes of this one, have changed."""
@@ -146,6 +160,7 @@ class Members:
         while True:
             await asyncio.sleep(self.ttl_seconds / 3)
             if not self._broker.connected.is_set():
+                self._follow_weight()
                 continue
             try:
                 if gone := self._group.expire():
@@ -198,11 +213,14 @@ class Members:
 
     async def _announce(self) -> None:
         """Publish what this member is at the moment, and follow a changed weight."""
-        changed = self._weight.read()
+        self._follow_weight()
         await self.announcer.announce(
             self.database, joined=self.joined.is_set(), weight=self._weight.weight
         )
-        if changed and self.joined.is_set():
+
+    def _follow_weight(self) -> None:
+        """Read the weight, and change the lanes with it."""
+        if self._weight.read() and self.joined.is_set():
             self._recompute()
 
     async def _on_announcement(self, message: Msg) -> None:

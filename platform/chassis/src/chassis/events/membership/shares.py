@@ -53,11 +53,7 @@ def _pools(members: Mapping[str, Member], lanes: int) -> list[tuple[list[str], l
         chosen = sorted(free, key=lambda lane: _score(version, lane), reverse=True)
         chosen = chosen[: counts[version]]
         free = [lane for lane in free if lane not in chosen]
-        ids = [
-            id
-            for id, member in members.items()
-            if member.version == version and member.weight is not None
-        ]
+        ids = [id for id, member in members.items() if member.version == version and member.weight]
         pools.append((ids, chosen))
     if rest:
         pools.append((rest, free))

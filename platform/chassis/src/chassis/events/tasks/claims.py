@@ -204,7 +204,7 @@ def postpone(
     """
     unowned = {"owner": None, "leased_until": None, "due_at": due_at}
     failure = {"reason": reason, **tries_columns(task.with_tries(tries))}
-    values = {**unowned, **failure, "canary": task.canary if canary is None else canary}
+    values = {**unowned, **failure, **({} if canary is None else {"canary": canary})}
     updated: Any = session.execute(update(tasks).where(_is_claim_of(task)).values(values))
     if updated.rowcount != 1:
         raise ClaimLost("the task was claimed by another member")

@@ -12,7 +12,6 @@ from chassis.database.faults import database_failure
 from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.failures import FAILURES
-from chassis.events.membership.canaries import Canaries
 from chassis.events.tasks.attempts import Attempts
 from chassis.events.tasks.leases import Leases
 from chassis.events.tasks.outcomes import Outcomes
@@ -41,7 +40,6 @@ class RunningTasks:
         handlers: Mapping[str, Handler],
         settings: EventSettings,
         versions_of: Callable[[str], Collection[str] | None],
-        canaries: Callable[[], Canaries],
         *,
         stopped: asyncio.Event,
         on_ended: Callable[[], None],
@@ -49,7 +47,7 @@ class RunningTasks:
         self._handlers = handlers
         self._on_ended = on_ended
         self._attempts = Attempts(database, handlers, settings)
-        self._outcomes = Outcomes(database, handlers, settings, versions_of, canaries, stopped)
+        self._outcomes = Outcomes(database, handlers, settings, versions_of, stopped)
         self._running: set[asyncio.Task[Any]] = set()
         self.claiming = asyncio.Lock()
         self.async_attempts: set[asyncio.Task[None]] = set()

@@ -18,7 +18,6 @@ from chassis.errors import is_unavailable
 from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.failures import Reject, failure_values, log_handled
-from chassis.events.membership.canaries import Canaries
 from chassis.events.tasks import claims, dead_letter_rows
 from chassis.events.tasks.backoff import backoff
 from chassis.events.tasks.task import ClaimLost, Task
@@ -36,8 +35,8 @@ _RETRY_SECONDS = 1.0
 class Outcomes:
     """Records the outcomes of a member's attempts.
 
-    `versions_of` returns the running versions that handle a type, None if that is unknown, and
-    `canaries` those with a weight. An unavailable database is waited for until `stopped` is set.
+    `versions_of` returns the running versions that run a type's tasks that are no canary's, None
+    if they are unknown. An unavailable database is waited for until `stopped` is set.
     """
 
     def __init__(
@@ -46,14 +45,12 @@ class Outcomes:
         handlers: Mapping[str, Handler],
         settings: EventSettings,
         versions_of: Callable[[str], Collection[str] | None],
-        canaries: Callable[[], Canaries],
         stopped: asyncio.Event,
     ) -> None:
         self._database = database
         self._handlers = handlers
         self._settings = settings
         self._versions_of = versions_of
-        self._canaries = canaries
         self._stopped = stopped
         self._lost_connection: set[tuple[int, int]] = set()
 
@@ -93,9 +90,11 @@ class Outcomes:
         if is_unavailable(error):
             # It does not count as a try, but the task's age is limited.
             age = time.time() - task.stored_at
-            if age > self._settings.task_max_age_seconds:
+            if age > self._settings.task_max_age_seconds and not self._may_leave(task):
                 details["reason"] = f"unavailable for {age:.0f} s: {details['reason']}"
                 await self._bury(task, before, details)
+            elif age > self._settings.task_max_age_seconds:
+                await self._leave_to_others(task, before, details)
             else:
                 await self._postpone(task, before, backoff(3, self._settings), details)
         elif isinstance(error, (Reject, Undecodable)) or self._all_spent(task, tries):
@@ -135,23 +134,21 @@ class Outcomes:
     def _all_spent(self, task: Task, tries: int) -> bool:
         """Whether this version and each other running version have made all their tries."""
         most = self._settings.task_tries
-        if tries < most:
+        if tries < most or self._may_leave(task):
             return False
-        return all_spent(task.with_tries(tries), self._versions_for(task), most)
+        return all_spent(task.with_tries(tries), self._versions_of(task.type), most)
 
-    def _versions_for(self, task: Task) -> Collection[str] | None:
-        """Return the running versions that may try a task; None if they are unknown.
-
-        A canary's tries are not those of last resort: it leaves its tasks to the other versions,
-        and gets none of theirs.
-        """
-        versions, canaries = self._versions_of(task.type), self._canaries().running
-        if task.canary or versions is None:
-            return versions
-        return None if canaries is None else set(versions) - canaries
+    def _may_leave(self, task: Task) -> bool:
+        """Whether a canary's task has other versions to run it, so that this one need not."""
+        if not task.canary:
+            return False
+        versions = self._versions_of(task.type)
+        return versions is None or bool(versions)
 
     async def _leave_to_others(self, task: Task, tries: int, details: Mapping[str, Any]) -> None:
         """Leave the task to other versions, due soon: this version may claim it first again."""
+        # The version without a weight may have the same name, and none of its tries is spent.
+        tries = 0 if task.canary else tries
         _log.info(
             "event used up the tries of this version; leaving it to another running version",
             **details,

@@ -28,8 +28,8 @@ POLL_SECONDS = 1.0
 class TaskRunner:
     """Claims due tasks and runs a limited number of them concurrently.
 
-    `versions_of` returns the running versions that handle a type, None if that is unknown, and
-    `canaries` those with a weight.
+    `versions_of` returns the running versions that run a type's tasks that are no canary's, None
+    if they are unknown, and `canaries` those with a weight.
     """
 
     def __init__(
@@ -55,7 +55,6 @@ class TaskRunner:
             handlers,
             settings,
             versions_of,
-            canaries,
             stopped=self._stopped,
             on_ended=self.wake,
         )

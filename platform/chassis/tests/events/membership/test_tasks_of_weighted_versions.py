@@ -1,0 +1,159 @@
+"""No task is stuck, whichever versions of the group have a weight, and whatever the weight is."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bookshop import Node, TestSettings, eventually, write_down
+from relaying import Shop
+
+from bookstore.v1 import BookSold
+from chassis import EventContext, EventRouter, Transact
+from chassis.database import tables
+from chassis.events.jetstream.broker import Broker
+from chassis.events.jetstream.nats_options import NatsOptions
+from chassis.events.membership.members import Members
+from localservers import NatsServer
+
+
+def router(version: str, *, fails: bool = False) -> EventRouter:
+    events = EventRouter()
+
+    @events.on(BookSold)
+    async def sold(book: BookSold, transact: Transact, event: EventContext) -> None:
+        if fails:
+            raise ValueError(f"version {version} cannot handle this")
+        await transact(write_down, event, version)
+
+    return events
+
+
+@pytest.fixture
+def start(
+    nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path
+) -> Callable[..., Node]:
+    """Return a function that makes a replica of a version with a weight, or without one."""
+    url = new_database("books")
+
+    def make(
+        version: str, weight: int | None = None, *, fails: bool = False, tries: int = 2
+    ) -> Node:
+        options: dict[str, Any] = {"task_tries": tries}
+        if weight is not None:
+            file = options["event_weight_file"] = tmp_path / version
+            file.write_text(str(weight), encoding="utf-8")
+        settings = TestSettings(**options)
+        events = router(version, fails=fails)
+        return Node("books", url, nats.url, router=events, version=version, settings=settings)
+
+    return make
+
+
+async def knows(node: Node, *others: Node) -> None:
+    async def are_known() -> bool:
+        return node.path.members is not None and node.path.members.living >= {
+            other.path.member for other in others
+        }
+
+    await eventually(are_known)
+
+
+async def letters_of(node: Node) -> list[Any]:
+    return await node.database.read(
+        lambda tx: list(tx.session.execute(tables.dead_letters.select()))
+    )
+
+
+async def test_a_canary_of_weight_0_delays_no_dead_letter_of_the_others(
+    start: Callable[..., Node], nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with (
+        Shop(new_database("shop")) as shop,
+        start("1", fails=True) as stable,
+        start("2", 0) as canary,
+    ):
+        shop.start_relay(nats.url)
+        await knows(stable, canary)
+        await shop.sell(range(1))
+
+        async def is_dead() -> bool:
+            return len(await letters_of(stable)) == 1
+
+        await eventually(is_dead)
+
+
+async def test_versions_that_all_have_a_weight_run_each_others_tasks(
+    start: Callable[..., Node], nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with (
+        Shop(new_database("shop")) as shop,
+        start("1", 60, fails=True) as failing,
+        start("2", 40) as working,
+    ):
+        shop.start_relay(nats.url)
+        await knows(failing, working)
+        await knows(working, failing)
+        await shop.sell(range(40))
+
+        async def all_are_handled() -> bool:
+            return len(await working.journal()) == 40
+
+        await eventually(all_are_handled)
+        assert not await letters_of(working)
+
+
+async def test_a_canary_runs_the_tasks_of_the_others_when_none_of_them_is_left(
+    start: Callable[..., Node], nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    """It reads their lanes then, too."""
+    async with Shop(new_database("shop")) as shop:
+        shop.start_relay(nats.url)
+        stable = await start("1", fails=True, tries=100).start()
+        await shop.sell(range(1))
+
+        async def has_a_task() -> bool:
+            return bool((await stable.path.ledger()).tasks)
+
+        await eventually(has_a_task)
+        await stable.close()
+        async with start("2", 5) as canary:
+
+            async def is_handled() -> bool:
+                return len(await canary.journal()) == 1
+
+            await eventually(is_handled)
+
+
+@pytest.fixture
+def members(tmp_path: Path) -> Members:
+    """A canary that has not reached a broker yet."""
+    (tmp_path / "weight").write_text("5", encoding="utf-8")
+    broker = Broker(NatsOptions("nats://127.0.0.1:1"), "books")
+    return Members(
+        broker,
+        service="books",
+        member="one",
+        version="2",
+        ttl_seconds=1,
+        weight_file=tmp_path / "weight",
+    )
+
+
+async def test_a_version_is_a_canary_before_it_reaches_the_broker(members: Members) -> None:
+    assert members.canaries().own == "2"
+    assert members.canaries().running is None
+
+
+async def test_a_canary_stops_running_tasks_while_the_broker_is_unavailable(
+    members: Members, tmp_path: Path
+) -> None:
+    running = asyncio.create_task(members.run())
+    (tmp_path / "weight").write_text("0", encoding="utf-8")
+
+    async def takes_none() -> bool:
+        return not members.canaries().takes_events
+
+    await eventually(takes_none)
+    running.cancel()
