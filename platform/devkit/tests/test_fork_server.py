@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from devkit import fork_server
 from devkit.fork_server import ForkServers
 from devkit.service_process import ServiceProcess
 
@@ -196,9 +197,78 @@ async def test_processes_end_with_their_server_and_the_next_one_gets_a_new_serve
     assert psutil.Process(process.pid).ppid() not in (first, os.getpid())
 
 
+async def test_a_server_that_cannot_fork_keeps_its_processes(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of processes may be reached, or the memory may not suffice."""
+    full = launcher.folder / "full"
+    refuse = f"""
+import os
+fork = os.fork
+def limited_fork():
+    if os.path.exists({str(full)!r}):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return fork()
+os.fork = limited_fork
+"""
+    (launcher.folder / "sitecustomize.py").write_text(refuse, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(launcher.folder))
+    launcher.servers = ForkServers()
+    running = launcher.start(WAIT)
+    await said(running, "waiting")
+    full.touch()
+    alone = launcher.start()
+    await said(alone, "waiting")
+    assert psutil.Process(alone.pid).ppid() == os.getpid()
+    assert running.running
+    full.unlink()
+    forked = launcher.start()
+    await said(forked, "waiting")
+    assert psutil.Process(forked.pid).ppid() == psutil.Process(running.pid).ppid()
+
+
+@pytest.mark.parametrize("call", ["start", "kill"])
+async def test_a_server_that_does_not_answer_is_replaced(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    launcher.servers = ForkServers()
+    process = launcher.start(WAIT)
+    await said(process, "waiting")
+    server = psutil.Process(psutil.Process(process.pid).ppid())
+    server.suspend()
+    monkeypatch.setattr(fork_server, "PATIENCE_SECONDS", 0.1)
+    if call == "kill":
+        await asyncio.to_thread(process.kill)
+        assert process.exit_code == -signal.SIGKILL
+    monkeypatch.setattr(fork_server, "PATIENCE_SECONDS", 60.0 if call == "kill" else 5.0)
+    again = await asyncio.to_thread(launcher.start)
+    await said(again, "waiting")
+    assert not server.is_running()
+    assert not process.running
+
+
+async def test_a_process_with_the_id_of_an_earlier_one_runs(launcher: Launcher) -> None:
+    last_pid = Path("/proc/sys/kernel/ns_last_pid")
+    if not os.access(last_pid, os.W_OK):
+        pytest.skip("the next process id cannot be chosen")
+    first = await launcher.end("pass")
+    for _ in range(100):
+        last_pid.write_text(str(first.pid - 1))
+        again = launcher.start(WAIT)
+        if again.pid == first.pid:
+            break
+        again.kill()
+    else:
+        pytest.skip("other processes took the id")
+    await said(again, "waiting")
+    assert again.running
+    assert first.exit_code == 0
+
+
 async def test_a_variable_that_a_library_may_read_as_it_is_imported_needs_a_new_interpreter(
     launcher: Launcher,
 ) -> None:
     say = "import sys; print('sqlalchemy' in sys.modules)"
     assert await launcher.output(say, APP_LOG_LEVEL="debug", OTEL_SDK_DISABLED="true") == "True"
     assert (await launcher.output(say, GRPC_VERBOSITY="debug")).endswith("False")
+    assert await launcher.output(say, OTEL_PROPAGATORS="none") == "False"

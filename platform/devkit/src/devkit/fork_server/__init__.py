@@ -14,7 +14,7 @@ from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
 
-from devkit.fork_server.messages import Ended, Program, Signal, Stale, Started
+from devkit.fork_server.messages import Ended, Program, Refused, Signal, Stale, Started
 from devkit.replica import Replica
 from localservers.process import ChildProcess
 
@@ -23,19 +23,24 @@ __all__ = ["ForkServer", "ForkServers", "ForkedProcess", "prepare", "start_forke
 # Variables that nothing reads before the service runs. A library may read any other one as it is
 # imported, and Python reads its own when it starts.
 _READ_LATE = ("APP_", "OTEL_")
+# OpenTelemetry reads these as it is imported.
+_READ_EARLY = {"OTEL_PROPAGATORS", "OTEL_PYTHON_CONTEXT"}
 _UNBUFFERED = "PYTHONUNBUFFERED"
+
+PATIENCE_SECONDS = 60.0
+"""Maximum time to wait for a server's answer or for the end of a killed process."""
 
 
 class ForkServer:
     """A fork server and the connection to it. Safe to use from several threads.
 
-    All its processes end with it, and it ends with this process, however that ends.
+    All its processes end with it, and it ends with this process, however that ends. A server that
+    does not answer for `PATIENCE_SECONDS` is killed.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._codes: dict[int, int] = {}
-        self._running: set[int] = set()
+        self._running: dict[int, ForkedProcess] = {}
         self._control, inherited = Pipe()
         with inherited:
             self._process = ChildProcess(
@@ -50,58 +55,70 @@ class ForkServer:
         """Whether it can start processes: it lives, and its code is that of the files."""
 
     def start(self, program: Program) -> "ForkedProcess | None":
-        """Start a program; return None if the server is not usable any more."""
+        """Start a program; return None if the server cannot."""
         with self._lock:
             try:
                 self._control.send(program)
-                while not isinstance(message := self._receive(), Started | Stale):
+                while not isinstance(message := self._receive(), Started | Stale | Refused):
                     pass
             except (EOFError, OSError):
-                self._on_end()
+                self.kill()
                 return None
+            if isinstance(message, Started):
+                process = self._running[message.pid] = ForkedProcess(self, message.pid)
+                return process
             if isinstance(message, Stale):
                 self.usable = False
                 self._end_if_needless()
-                return None
-            self._running.add(message.pid)
-            return ForkedProcess(self, message.pid)
+            return None
 
-    def exit_code(self, pid: int) -> int | None:
-        """Return a process' exit code, negative for a signal; None while it runs."""
+    def notice_ends(self, process: "ForkedProcess") -> None:
+        """Learn of processes that have ended, as long as this one is not known to have."""
         with self._lock:
             try:
-                while pid not in self._codes and self._control.poll():
+                while process.code is None and self._control.poll():
                     self._receive()
             except (EOFError, OSError):
-                self._on_end()
-            return self._codes.get(pid)
+                self.kill()
 
-    def wait(self, pid: int) -> None:
+    def wait(self, process: "ForkedProcess") -> None:
         """Wait until a process has ended."""
         with self._lock:
             try:
-                while pid not in self._codes:
+                while process.code is None:
                     self._receive()
             except (EOFError, OSError):
-                self._on_end()
+                self.kill()
 
-    def send(self, pid: int, number: signal.Signals) -> None:
+    def send(self, process: "ForkedProcess", number: signal.Signals) -> None:
         """Send a signal to a process; do nothing if it is dead."""
         with self._lock, suppress(OSError):
-            self._control.send(Signal(pid, number))
+            if process.code is None:
+                self._control.send(Signal(process.pid, number))
 
     def kill(self) -> None:
         """End the server and all its processes, and wait for the server's end."""
         with self._lock:
             self._process.kill()
-            self._on_end()
+            self._control.close()
+            self.usable = False
+            # The kernel kills the processes with the server.
+            while self._running:
+                self._running.popitem()[1].code = -signal.SIGKILL
         atexit.unregister(self.kill)
 
     def _receive(self) -> object:
+        """Return the next message.
+
+        Raises:
+            EOFError, OSError: the server has ended, or does not answer.
+        """
+        if not self._control.poll(PATIENCE_SECONDS):
+            raise TimeoutError("the fork server does not answer")
         message = self._control.recv()
-        if isinstance(message, Ended):
-            self._running.discard(message.pid)
-            self._codes[message.pid] = message.code
+        # A process may have the id of one that ended before it.
+        if isinstance(message, Ended) and (process := self._running.pop(message.pid, None)):
+            process.code = message.code
             self._end_if_needless()
         return message
 
@@ -110,12 +127,6 @@ class ForkServer:
         if not self.usable and not self._running:
             self.kill()
 
-    def _on_end(self) -> None:
-        """Note that the kernel has killed all processes, because the server has ended."""
-        self.usable = False
-        self._codes |= dict.fromkeys(self._running, -signal.SIGKILL)
-        self._running.clear()
-
 
 class ForkedProcess:
     """A process of a fork server, with the face of a `ChildProcess`."""
@@ -123,6 +134,8 @@ class ForkedProcess:
     def __init__(self, server: ForkServer, pid: int) -> None:
         self._server = server
         self.pid = pid
+        self.code: int | None = None
+        """The exit code as far as the server has reported it."""
 
     @property
     def running(self) -> bool:
@@ -132,16 +145,17 @@ class ForkedProcess:
     @property
     def exit_code(self) -> int | None:
         """The exit code, negative for a signal; None while the process lives."""
-        return self._server.exit_code(self.pid)
+        self._server.notice_ends(self)
+        return self.code
 
     def kill(self) -> None:
         """Send SIGKILL and wait for the end; do nothing if the process is dead."""
         self.send(signal.SIGKILL)
-        self._server.wait(self.pid)
+        self._server.wait(self)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal; do nothing if the process is dead."""
-        self._server.send(self.pid, number)
+        self._server.send(self, number)
 
 
 class ForkServers:
@@ -186,6 +200,7 @@ class ForkServers:
         return (
             sys.platform == "linux"
             and self._read_by_python == _read_by_python()
+            and not _READ_EARLY & added.keys()
             and all(name == _UNBUFFERED or name.startswith(_READ_LATE) for name in added)
         )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Ended", "Program", "Signal", "Stale", "Started"]
+__all__ = ["Ended", "Program", "Refused", "Signal", "Stale", "Started"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,11 @@ class Started:
 @dataclass(frozen=True, slots=True)
 class Stale:
     """The answer to a `Program` if code that the server has imported was changed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The answer to a `Program` for which the system allows no further process."""
 
 
 @dataclass(frozen=True, slots=True)

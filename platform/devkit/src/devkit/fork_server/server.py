@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NoReturn
 
-from devkit.fork_server.messages import Ended, Program, Signal, Stale, Started
+from devkit.fork_server.messages import Ended, Program, Refused, Signal, Stale, Started
 
 __all__ = ["main"]
 
@@ -79,7 +79,11 @@ class _Server:
             self._control.send(Stale())
         else:
             server = os.getpid()
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError:
+                self._control.send(Refused())
+                return None
             if pid == 0:
                 self._leave_to(server, request)
                 return request
