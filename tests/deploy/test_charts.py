@@ -176,7 +176,7 @@ def test_a_stable_release_and_a_service_without_handlers_have_no_weight(
 
 
 @pytest.mark.parametrize("weight", ["101", "-1", "1.5", "much"])
-def test_a_weight_that_is_no_percentage_is_refused(charts: Charts, weight: str) -> None:
+def test_a_weight_that_is_not_a_percentage_is_refused(charts: Charts, weight: str) -> None:
     with pytest.raises(Refused, match="weight"):
         charts.service("orders", "production", "track=canary", f"canary.weight={weight}")
 

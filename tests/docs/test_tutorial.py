@@ -89,7 +89,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         shutil.copytree(ROOT, tmp_path_factory.mktemp("tutorial") / "c", ignore=NOT_COPIED)
     )
     if (types := ROOT / ".mypy_cache").is_dir():
-        shutil.copytree(types, clone.root / ".mypy_cache")  # so that only new code is checked
+        # With the cache of the clone only new code is checked.
+        shutil.copytree(types, clone.root / ".mypy_cache")
     (clone.root / ".venv").mkdir()
     (clone.root / ".venv/bin").symlink_to(Path(sys.executable).parent)
     before = {file.relative_to(ROOT).as_posix() for file in ROOT.glob("*/*/pyproject.toml")}

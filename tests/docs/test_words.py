@@ -63,6 +63,9 @@ _OPENINGS = {
 _BANNED = {re.compile(pattern, re.IGNORECASE): advice for pattern, advice in WORDS.items()}
 _COMMENT = re.compile(r"^\s*(?:#|//|\{\{-? ?/\*) ?(.*?)(?:\*/ ?-?\}\})?$")
 _CODE = re.compile(r"``[^`]*``|`[^`]*`")
+# Comments at line ends: those that tools read, and sentences, whose first word has a capital.
+_FOR_TOOLS = re.compile(r"# (?:noqa|type: ignore|fmt: )")
+_SENTENCE = re.compile(r"# (?:\S*[A-Z0-9]|`).*\.")
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,20 @@ def test_sources_avoid_riddles(area: str) -> None:
         for problem in problems(text)
     ]
     assert found == [], "\n" + "\n".join(found)
+
+
+def test_comments_at_line_ends_are_sentences() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{token.start[0]}: {token.string}"
+        for paths in SOURCES.values()
+        for path in paths
+        for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline)
+        if token.type == tokenize.COMMENT
+        and token.line[: token.start[1]].strip()
+        and not _FOR_TOOLS.match(token.string)
+        and not _SENTENCE.fullmatch(token.string)
+    ]
+    assert found == [], "write a sentence above the line:\n" + "\n".join(found)
 
 
 def test_comments_of_other_files_avoid_riddles() -> None:

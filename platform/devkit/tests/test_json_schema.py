@@ -124,7 +124,8 @@ def test_what_proto_json_writes_is_admitted(with_defaults: bool) -> None:
         always_print_fields_with_no_presence=with_defaults,
     )
 
-    assert with_defaults or written == FULL  # every kind of field was indeed written
+    # The message must have contained every kind of field.
+    assert with_defaults or written == FULL
     VALIDATOR.validate(written)
 
 

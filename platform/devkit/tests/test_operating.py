@@ -124,7 +124,8 @@ def letter(number: int) -> dict[str, object]:
 def test_one_table_has_the_rows_of_every_service(running: Running) -> None:
     running.add("shelves", [letter(1)])
     running.add("lending", [letter(1), letter(22)])
-    running.add("desk", [letter(3)])  # it keeps no events, and is not asked
+    # A service without a database keeps no events, so it is not asked.
+    running.add("desk", [letter(3)])
     running.write_state()
 
     shown = running.slipway("dead-letters", "list", "--limit", "5")
@@ -208,7 +209,8 @@ def test_a_change_in_all_services_is_shown_first_and_made_where_there_is_somethi
 def test_what_is_about_one_service_needs_its_name(running: Running, typed: str) -> None:
     running.add("shelves", [letter(1)])
     running.add("lending", [])
-    running.add("desk")  # it has no database
+    # This service has no database.
+    running.add("desk")
     running.write_state()
     refused = running.slipway(*typed.split())
     assert refused.returncode == USAGE

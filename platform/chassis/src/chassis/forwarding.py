@@ -84,7 +84,7 @@ class Forwarding:
 
     def _warn(self, name: str, size: int, left: int) -> None:
         """Log that a header is not forwarded, at most once a minute."""
-        # Limited to one line a minute, because clients choose the headers of their requests.
+        # Clients choose the headers of their requests, so the log gets at most one line a minute.
         now = time.monotonic()
         if now >= self._next_warning:
             self._next_warning = now + _WARNING_SECONDS

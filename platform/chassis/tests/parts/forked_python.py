@@ -40,7 +40,8 @@ _IMPORTED_ONCE = [
 @cache
 def _context() -> ForkServerContext:
     for name in _IMPORTED_ONCE:
-        assert find_spec(name), name  # the server ignores modules that do not exist
+        # The server ignores modules that do not exist.
+        assert find_spec(name), name
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED_ONCE)
     return context

@@ -27,6 +27,6 @@ def stop_requested(platform: Killable) -> asyncio.Event:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-            continue  # nohup ignores SIGHUP so that the platform outlives its terminal.
+            continue  # `nohup` ignores SIGHUP so that the platform outlives its terminal.
         loop.add_signal_handler(number, on_signal)
     return stopping

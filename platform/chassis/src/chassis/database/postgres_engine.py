@@ -60,7 +60,7 @@ def postgres_engine(
     seconds = IDLE_SECONDS if idle_seconds is None else idle_seconds
     idle = f"idle_in_transaction_session_timeout = {int(seconds * 1000)}"
 
-    # Inserted before SQLAlchemy's own listeners, which would begin a transaction.
+    # It is inserted before SQLAlchemy's own listeners, which would begin a transaction.
     @event.listens_for(engine, "connect", insert=True)
     def on_connect(connection: Any, record: Any) -> None:
         connection.autocommit = True

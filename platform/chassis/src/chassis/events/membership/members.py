@@ -117,7 +117,7 @@ class Members:
         return self.joined.is_set() and self._broker.connected.is_set()
 
     def versions_of(self, type: str) -> frozenset[str] | None:
-        """Return the running versions that run the tasks of an event type that are no canary's.
+        """Return the running versions that run the tasks of an event type that are not a canary's.
 
         They have no weight. If each version has one, they are those with a weight above 0. The
         result is None while that is unknown: the broker is unavailable, or a member does not

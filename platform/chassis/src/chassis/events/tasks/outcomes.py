@@ -35,7 +35,7 @@ _RETRY_SECONDS = 1.0
 class Outcomes:
     """Records the outcomes of a member's attempts.
 
-    `versions_of` returns the running versions that run a type's tasks that are no canary's, None
+    `versions_of` returns the running versions that run a type's tasks that are not a canary's, None
     if they are unknown. An unavailable database is waited for until `stopped` is set.
     """
 

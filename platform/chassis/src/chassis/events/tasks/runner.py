@@ -28,7 +28,7 @@ POLL_SECONDS = 1.0
 class TaskRunner:
     """Claims due tasks and runs a limited number of them concurrently.
 
-    `versions_of` returns the running versions that run a type's tasks that are no canary's, None
+    `versions_of` returns the running versions that run a type's tasks that are not a canary's, None
     if they are unknown, and `canaries` those with a weight.
     """
 

@@ -16,7 +16,7 @@ from chassis.database.tables import dead_letters, tasks
 
 __all__ = ["blocked_keys", "count", "lock_keys", "store", "store_in_order"]
 
-# NOT NULL, written so that SQLite uses the index.
+# This means NOT NULL, and SQLite uses the index only for a comparison.
 _HAS_DUE_TIME = tasks.c.due_at >= 0
 
 
