@@ -16,14 +16,14 @@ from trace_collector import TraceCollector
 from devkit.platform import Platform, PlatformOptions
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def collector() -> Iterator[TraceCollector]:
     """The receiver of the shared platform's traces."""
     with TraceCollector() as collector:
         yield collector
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def platform(
     tmp_path_factory: pytest.TempPathFactory, collector: TraceCollector
 ) -> Iterator[Platform]:
@@ -76,7 +76,7 @@ async def shop(platform: Platform) -> AsyncIterator[Storefront]:
         yield storefront
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform with two replicas of gateway and orders on PostgreSQL, for tests with faults."""
     options = PlatformOptions(
