@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.unit
+# The tests share what they read, which takes longer than they do.
+pytestmark = [pytest.mark.unit, pytest.mark.xdist_group("log events")]
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [ROOT / "platform/chassis/src/chassis", *sorted(ROOT.glob("services/*/src"))]
@@ -63,9 +64,11 @@ def _log_calls(path: Path) -> Iterator[LogCall]:
                         yield LogCall(place, LEVELS[method], None)
 
 
-CALLS = [
-    call for source in SOURCES for path in sorted(source.rglob("*.py")) for call in _log_calls(path)
-]
+@pytest.fixture(scope="module")
+def calls() -> list[LogCall]:
+    """All calls of loggers in the sources."""
+    files = [path for source in SOURCES for path in sorted(source.rglob("*.py"))]
+    return [call for file in files for call in _log_calls(file)]
 
 
 def _explained() -> list[tuple[str, str]]:
@@ -76,26 +79,28 @@ def _explained() -> list[tuple[str, str]]:
     return row.findall(tables)
 
 
-def test_every_log_event_is_a_string_literal() -> None:
-    assert len(CALLS) > 100
-    assert [call.place for call in CALLS if call.event is None] == [], (
+def test_every_log_event_is_a_string_literal(calls: list[LogCall]) -> None:
+    assert len(calls) > 100
+    assert [call.place for call in calls if call.event is None] == [], (
         "make the event a literal, and pass its data as keyword arguments"
     )
 
 
-def test_every_warning_and_error_has_a_row_in_operations_md() -> None:
+def test_every_warning_and_error_has_a_row_in_operations_md(calls: list[LogCall]) -> None:
     rows = set(_explained())
     missing = [
         f"{call.place}: | `{call.event}` | {call.level} | <meaning> | <what to do> |"
-        for call in CALLS
+        for call in calls
         if call.level in EXPLAINED and (call.event, call.level) not in rows
     ]
     assert missing == [], "add these rows to a table below '## Log events' in docs/operations.md"
 
 
-def test_every_row_in_operations_md_is_logged_and_stands_there_once() -> None:
+def test_every_row_in_operations_md_is_logged_and_stands_there_once(
+    calls: list[LogCall],
+) -> None:
     rows = _explained()
-    logged = {(call.event, call.level) for call in CALLS}
+    logged = {(call.event, call.level) for call in calls}
     outdated = [row for row in rows if row not in logged]
     assert outdated == [], (
         "no source logs these: remove or correct their rows in docs/operations.md"
