@@ -1,6 +1,7 @@
 """No task is stuck, whichever versions of the group have a weight, and whatever the weight is."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from chassis import EventContext, EventRouter, Transact
 from chassis.database import tables
 from chassis.events.jetstream.broker import Broker
 from chassis.events.jetstream.nats_options import NatsOptions
+from chassis.events.membership.canaries import Canaries
 from chassis.events.membership.members import Members
 from localservers import NatsServer
 
@@ -124,6 +126,32 @@ async def test_a_canary_runs_the_tasks_of_the_others_when_none_of_them_is_left(
                 return len(await canary.journal()) == 1
 
             await eventually(is_handled)
+
+
+async def test_the_members_are_asked_on_the_event_loop_only(
+    start: Callable[..., Node],
+    nats: NatsServer,
+    new_database: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Announcements change them there, and an iteration on another thread may fail."""
+    threads: set[str] = set()
+    canaries = Members.canaries
+
+    def noted(members: Members) -> Canaries:
+        threads.add(threading.current_thread().name)
+        return canaries(members)
+
+    monkeypatch.setattr(Members, "canaries", noted)
+    async with Shop(new_database("shop")) as shop, start("1") as node:
+        shop.start_relay(nats.url)
+        await shop.sell(range(3))
+
+        async def all_are_handled() -> bool:
+            return len(await node.journal()) == 3
+
+        await eventually(all_are_handled)
+    assert threads == {threading.current_thread().name}
 
 
 @pytest.fixture

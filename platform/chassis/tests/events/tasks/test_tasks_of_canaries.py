@@ -245,3 +245,18 @@ async def test_many_tasks_are_given_back_in_small_commits(
     await task_store.add(BookSold(book_id="5"), canary="3")
     assert await Orphans(task_store.database, Canaries).look()
     assert {row.canary for row in await task_store.rows()} == {""}
+
+
+async def test_canaries_are_asked_for_on_the_event_loop_only(task_store: TaskStore) -> None:
+    threads: set[str] = set()
+
+    def canaries() -> Canaries:
+        threads.add(threading.current_thread().name)
+        return STABLE
+
+    await task_store.add(BookSold(book_id="a"), alone=True)
+    await task_store.add(BookSold(book_id="b"), canary="4")
+    stable = Version()
+    async with task_store.member("one", stable.router, SETTINGS, version="1", canaries=canaries):
+        await eventually(task_store.is_empty)
+    assert threads == {threading.current_thread().name}

@@ -92,6 +92,8 @@ class Committer:
     ) -> Outcome | list[list[Arrival]]:
         """Commit in one transaction; if a handler failed, return smaller parts to commit."""
         links = _traceparents(part) if tracing.enabled else []
+        # The members change on the event loop, so that they are not read on the thread.
+        canary = self._canaries().own
         try:
             async with self._gate.shared():
                 with tracing.start_span(f"take {self._stream}", root=True, links=links):
@@ -102,7 +104,7 @@ class Committer:
                             positions,
                             self._handlers,
                             self._move,
-                            canary=self._canaries().own,
+                            canary=canary,
                         )
                     )
         except (PositionMoved, DatabaseDown):
@@ -143,6 +145,7 @@ class Committer:
         else:
             _log.warning("event handler failed; storing the event as a task", **said)
         due_at = time.time() + backoff(1, self._settings)
+        canary = self._canaries().own
         return await self._database.transaction(
             lambda tx: batch.store_failed(
                 tx,
@@ -152,7 +155,7 @@ class Committer:
                 due_at,
                 self._version,
                 self._move,
-                canary=self._canaries().own,
+                canary=canary,
             )
         )
 

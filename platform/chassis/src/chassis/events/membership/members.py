@@ -132,7 +132,7 @@ class Members:
         return others | {self.version} if runs and others is not None else others
 
     def canaries(self) -> Canaries:
-        """Return what is known about the versions with a weight.
+        """Return what is known about the versions with a weight. Call on the event loop.
 
         They are canaries of the versions without one. If there are none of these, the versions
         with a weight share all tasks, as they share all lanes.

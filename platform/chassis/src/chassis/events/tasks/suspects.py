@@ -102,6 +102,7 @@ class Suspects:
 
     async def _claim_and_begin(self, types: list[str]) -> asyncio.Task[None] | None:
         """Claim a suspect and start its attempt; return None if none is due."""
+        canary = self._canaries().own
         async with self._claiming:
             task = await self._database.transaction(
                 lambda tx: claims.claim_suspect(
@@ -110,7 +111,7 @@ class Suspects:
                     types=types,
                     lease_seconds=self._settings.task_lease_seconds,
                     version=self._version,
-                    canary=self._canaries().own,
+                    canary=canary,
                 )
             )
             return None if task is None else self._begin(task, nullcontext())
