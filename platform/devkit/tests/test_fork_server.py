@@ -24,12 +24,13 @@ pytestmark = [
 Write = Callable[[str], None]
 
 SAY_WHAT_IT_IS = """
-import json, os, sys
+import gc, json, os, sys
 modules = sys.modules
 print(json.dumps({
     "imported": [n for n in ("chassis._lifecycle", "sqlalchemy.orm", "grpc.aio") if n in modules],
     "argv": sys.argv, "folder": os.getcwd(), "path": sys.path[0], "session": os.getsid(0),
     "parent": os.getppid(), "given": os.environ.get("APP_GIVEN"), "main": __name__,
+    "collects": gc.isenabled(),
 }))
 """
 WAIT = "import time; print('waiting', flush=True); time.sleep(600)"
@@ -112,6 +113,7 @@ async def test_a_forked_service_has_the_libraries_and_is_otherwise_like_a_new_pr
     assert told["session"] == process.pid
     assert told["given"] == "a value"
     assert told["main"] == "__main__"
+    assert told["collects"]
 
 
 async def test_a_forked_process_has_its_services_name(launcher: Launcher) -> None:
