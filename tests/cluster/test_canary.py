@@ -1,0 +1,120 @@
+"""A canary on the cluster takes the share of the events that its release says."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from charts import ROOT
+from cluster_customers import Customers
+
+from demo.cluster.shop import ClusterShop
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+# The kubelet refreshes mounted files within its sync period (1 minute) plus its cache time.
+_SECONDS = 240.0
+_SERVICE = "orders"
+_LANES = 20
+_STREAMS_READ = 2  # orders reads the streams of inventory and payments
+_READ_GAUGE = """
+import sys, urllib.request
+with urllib.request.urlopen("http://127.0.0.1:" + sys.argv[1] + "/metrics", timeout=20) as answer:
+    for line in answer.read().decode().splitlines():
+        if line.startswith(sys.argv[2] + " "):
+            print(line.split()[1])
+"""
+
+
+class Canary:
+    """The canary's release of a service."""
+
+    def __init__(self, shop: ClusterShop) -> None:
+        self._shop = shop
+        self._chart = str(ROOT / "deploy/helm/service")
+        self.name = f"{_SERVICE}-canary"
+
+    def install(self, weight: int) -> None:
+        folder = ROOT / "services" / _SERVICE / "deploy"
+        environment = ROOT / "deploy/helm/environments/development.yaml"
+        files = (folder / "facts.yaml", folder / "values.yaml", environment)
+        image = f"image.registry={self._shop.registry},image.tag={self._shop.tag}"
+        self._shop.namespace.helm(
+            *("install", self.name, self._chart, "--wait"),
+            *(f"--values={file}" for file in files),
+            f"--set={image},track=canary,canary.weight={weight},settings.APP_VERSION=canary",
+        )
+
+    def set_weight(self, weight: int) -> None:
+        change = ("--reset-then-reuse-values", f"--set=canary.weight={weight}")
+        self._shop.namespace.helm("upgrade", self.name, self._chart, "--wait", *change)
+
+    def uninstall(self) -> None:
+        self._shop.namespace.helm("uninstall", self.name, "--wait")
+
+    def pods(self) -> list[str]:
+        """Return the names of its pods with the number of their restarts."""
+        pods = self._shop.namespace.read("pods", f"--selector=app={_SERVICE},track=canary")
+        return [
+            f"{pod['metadata']['name']} {pod['status']['containerStatuses'][0]['restartCount']}"
+            for pod in pods["items"]
+        ]
+
+
+def gauge(shop: ClusterShop, deployment: str, name: str) -> float | None:
+    """Return a gauge of a Deployment's pod; None if it has no sample."""
+    (port,) = (s.http.port for s in shop.platform.services if s.name == _SERVICE)
+    command = ("exec", f"deploy/{deployment}", "--container=app", "--", "python", "-c")
+    printed = shop.namespace.kubectl(*command, _READ_GAUGE, str(port), name)
+    return float(printed) if printed.strip() else None
+
+
+@contextmanager
+def canary(shop: ClusterShop, weight: int) -> Iterator[Canary]:
+    canary = Canary(shop)
+    try:
+        canary.install(weight)
+        yield canary
+    finally:
+        canary.uninstall()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    ends_at = time.monotonic() + _SECONDS
+    while not condition():
+        assert time.monotonic() < ends_at
+        time.sleep(1)
+
+
+def share(shop: ClusterShop, weight: int) -> None:
+    """Wait until the canary reads this percentage of the lanes, and the first version the rest."""
+    lanes = _LANES * _STREAMS_READ
+    asked = lanes * weight / 100
+    until(
+        lambda: (
+            gauge(shop, f"{_SERVICE}-canary", "event_lanes_weight") == weight
+            and gauge(shop, f"{_SERVICE}-canary", "event_lanes") == asked
+            and gauge(shop, _SERVICE, "event_lanes") == lanes - asked
+        )
+    )
+
+
+def test_the_lanes_of_a_canary_follow_its_release_without_a_restart(
+    shop: ClusterShop, customers: Customers
+) -> None:
+    with customers.ordering() as seen:
+        with canary(shop, weight=0) as release:
+            share(shop, 0)
+            pods = release.pods()
+            for weight in (10, 50, 0):
+                release.set_weight(weight)
+                began = time.monotonic()
+                share(shop, weight)
+                print(f"weight {weight}: lanes followed after {time.monotonic() - began:.0f} s")
+            assert release.pods() == pods
+            release.set_weight(100)
+            share(shop, 100)
+        until(lambda: gauge(shop, _SERVICE, "event_lanes") == _LANES * _STREAMS_READ)
+
+    assert seen.placed > 0
+    assert (seen.failed, seen.broken) == ({}, {})
