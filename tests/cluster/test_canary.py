@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 _SECONDS = 240.0
 _SERVICE = "orders"
 _LANES = 20
-_STREAMS_READ = 2  # orders reads the streams of inventory and payments
+# The service reads the streams of inventory and payments.
+_STREAMS_READ = 2
 _READ_GAUGE = """
 import sys, urllib.request
 with urllib.request.urlopen("http://127.0.0.1:" + sys.argv[1] + "/metrics", timeout=20) as answer:

@@ -138,13 +138,13 @@ def test_each_route_of_an_example_has_its_port_and_leaves_retries_to_the_service
         assert {target["subset"] for target in targets if "subset" in target} <= subsets
 
 
-def test_a_canary_is_one_deployment_more_of_the_same_service() -> None:
+def test_a_canary_is_one_deployment_more_of_the_same_service_and_its_weight() -> None:
     objects = rendered("inventory", *MESH, "--set=track=canary")
-    canary = [each for each in objects if not is_hook(each)]
-    assert [each["kind"] for each in canary] == ["Deployment"]
-    stable = one(rendered("inventory", *MESH), "Deployment")
-    assert canary[0]["metadata"]["name"] != stable["metadata"]["name"]
-    labels = [each["spec"]["template"]["metadata"]["labels"] for each in (stable, canary[0])]
+    kinds = [each["kind"] for each in objects if not is_hook(each)]
+    assert kinds == ["ConfigMap", "Deployment"]
+    canary, stable = (one(found, "Deployment") for found in (objects, rendered("inventory", *MESH)))
+    assert canary["metadata"]["name"] != stable["metadata"]["name"]
+    labels = [each["spec"]["template"]["metadata"]["labels"] for each in (stable, canary)]
     assert [each["app"] for each in labels] == ["inventory", "inventory"]
     assert [each["track"] for each in labels] == ["stable", "canary"]
 

@@ -255,7 +255,7 @@ async def test_a_process_with_the_id_of_an_earlier_one_runs(launcher: Launcher) 
         pytest.skip("the next process id cannot be chosen")
     first = await launcher.end("pass")
     for _ in range(100):
-        last_pid.write_text(str(first.pid - 1))
+        last_pid.write_text(str(first.pid - 1), encoding="utf-8")
         again = launcher.start(WAIT)
         if again.pid == first.pid:
             break
