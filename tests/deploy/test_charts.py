@@ -9,6 +9,7 @@ import pytest
 import yaml
 from charts import ENVIRONMENTS, HELMS, ROOT, SERVICES, Charts, Refused, env_of, pods
 
+from devkit.cluster.dependencies import update_dependencies
 from devkit.describing.description import PlatformDescription
 from devkit.errors import DevkitError
 from devkit.rendering import chart_readme
@@ -179,6 +180,22 @@ def test_a_stable_release_and_a_service_without_handlers_have_no_weight(
 def test_a_weight_that_is_not_a_percentage_is_refused(charts: Charts, weight: str) -> None:
     with pytest.raises(Refused, match="weight"):
         charts.service("orders", "production", "track=canary", f"canary.weight={weight}")
+
+
+def test_charts_are_rendered_again_after_a_service_was_added(tmp_path: Path) -> None:
+    """The lock file is from before; git ignores it."""
+    chart = Charts.copy(tmp_path / "helm").folder / "slipway"
+    lines = (chart / "Chart.yaml").read_text(encoding="utf-8")
+    added = "  - {name: service, alias: loyalty, version: '*', repository: file://../service}\n"
+    (chart / "Chart.yaml").write_text(
+        lines.replace("dependencies:\n", f"dependencies:\n{added}"), encoding="utf-8"
+    )
+    before = (chart / "Chart.lock").read_text(encoding="utf-8")
+
+    update_dependencies(chart)
+
+    after = (chart / "Chart.lock").read_text(encoding="utf-8")
+    assert after.count("name: service") == before.count("name: service") + 1
 
 
 def test_what_comes_in_is_split_over_the_tracks_by_weight(charts: Charts) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from devkit.cluster.dependencies import update_dependencies
 from devkit.cluster.namespace import Namespace
-from devkit.cluster.tools import ToolFailed, run
+from devkit.cluster.tools import ToolFailed
 
 __all__ = ["Release", "chart_of", "merged"]
 
@@ -40,7 +41,7 @@ class Release:
 
     def install(self, values: Mapping[str, Any]) -> None:
         """Install the chart and wait until it is ready. Raises ToolFailed naming unready pods."""
-        run("helm", "dependency", "build", str(self.chart), seconds=120)
+        update_dependencies(self.chart)
         self._deploy("install", values)
 
     def upgrade(self, values: Mapping[str, Any]) -> None:

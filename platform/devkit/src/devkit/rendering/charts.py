@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from devkit.cluster.dependencies import update_dependencies
 from devkit.cluster.tools import run
 from devkit.describing.description import PlatformDescription, ServiceDescription
 from devkit.rendering.artifact import yaml_of
@@ -67,7 +68,7 @@ def _server_manifests(platform: PlatformDescription) -> Iterator[Any]:
     """Yield the manifests of the broker and the database, without the services."""
     chart = platform.root / "deploy/helm/slipway"
     off = [f"{service.name}.enabled=false" for service in platform.services]
-    run("helm", "dependency", "build", str(chart))
+    update_dependencies(chart)
     values = str(chart / "values-development.yaml")
     return _helm_template("slipway", chart, "--values", values, "--set", ",".join(off))
 
