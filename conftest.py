@@ -68,7 +68,7 @@ def pytest_unconfigure() -> None:
     # hypothesis counts the time of garbage collections to the very end, which keeps what duckdb
     # has from being freed; and duckdb complains of it at length.
     gc.callbacks.clear()
-    # What is frozen is not freed either.
+    # Objects that are frozen are not freed either.
     gc.unfreeze()
 
 
