@@ -41,6 +41,16 @@ def oldest() -> float:
     return REGISTRY.get_sample_value("outbox_oldest_seconds") or 0
 
 
+def counted() -> dict[str, float]:
+    """Return the events that failed in this process, and those that became dead letters."""
+    sold = {"type": "bookstore.v1.BookSold"}
+    dead = {**sold, "to": "dead_letters"}
+    return {
+        "failed": REGISTRY.get_sample_value("events_failed_at_first_total", sold) or 0,
+        "dead": REGISTRY.get_sample_value("events_given_up_total", dead) or 0,
+    }
+
+
 async def become(**values: float | None) -> None:
     expected = {name.replace("_", " "): value for name, value in values.items()}
 
@@ -76,8 +86,13 @@ async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_gaug
     node = Node("bookstore", url, nats.url, router=router, publishes=[BookSold], settings=settings)
     async with node:
         await become(lag=5, lanes=LANES, tasks=0, dead_letters=0)
+        before = counted()
         may_go.set()
         await become(lag=0, lanes=LANES, tasks=1, dead_letters=1)
+        assert {name: value - before[name] for name, value in counted().items()} == {
+            "failed": 2,
+            "dead": 1,
+        }
         assert oldest() == 0
 
         nats.stop()

@@ -13,6 +13,8 @@ from prometheus_client.registry import Collector
 
 __all__ = [
     "EVENTS_FAILED",
+    "EVENTS_FAILED_AT_FIRST",
+    "EVENTS_GIVEN_UP",
     "EVENTS_HANDLED",
     "EVENTS_LOST",
     "EVENTS_PUBLISHED",
@@ -48,6 +50,14 @@ EVENTS_PUBLISHED = Counter(
 )
 EVENTS_HANDLED = Counter("events_handled_total", "Events that took effect.", ["type"])
 EVENTS_FAILED = Counter("events_failed_total", "Tries of a handler that failed.", ["type"])
+EVENTS_FAILED_AT_FIRST = Counter(
+    "events_failed_at_first_total", "Events whose first try failed.", ["type"]
+)
+EVENTS_GIVEN_UP = Counter(
+    "events_given_up_total",
+    "Events that this version does not try again: left to another version, or dead letters.",
+    ["type", "to"],
+)
 EVENTS_SEEN_AGAIN = Counter(
     "events_seen_again_total",
     "Events delivered again after they had been consumed, and dropped.",

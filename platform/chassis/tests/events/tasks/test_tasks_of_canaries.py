@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from bookshop import TestSettings, eventually
+from prometheus_client import REGISTRY
 from task_store import TaskStore
 
 from bookstore.v1 import BookSold
@@ -79,6 +80,42 @@ async def test_a_task_on_which_a_canary_has_spent_its_tries_is_run_by_the_other_
         await eventually(task_store.is_empty)
     assert (stable.calls, canary.calls) == (["a"], ["a", "a"])
     assert not await task_store.dead()
+
+
+def counted() -> dict[str, float]:
+    """Return the counters by which a canary is compared with the other versions."""
+    sold = {"type": BookSold.DESCRIPTOR.full_name}
+    values = {
+        "failed at first": REGISTRY.get_sample_value("events_failed_at_first_total", sold),
+        **{
+            to: REGISTRY.get_sample_value("events_given_up_total", {**sold, "to": to})
+            for to in ("another_version", "dead_letters")
+        },
+    }
+    return {name: value or 0 for name, value in values.items()}
+
+
+async def test_an_event_that_fails_is_counted_once_and_each_version_that_gives_it_up(
+    task_store: TaskStore,
+) -> None:
+    before = counted()
+    await task_store.add(BookSold(book_id="a"), canary="2")
+    async with (
+        task_store.member(
+            "one", Version(fails=True).router, SETTINGS, version="1",
+            versions_of=stable_version, canaries=lambda: STABLE,
+        ),
+        task_store.member(
+            "two", Version(fails=True).router, SETTINGS, version="2",
+            versions_of=stable_version, canaries=lambda: CANARY,
+        ),
+    ):  # fmt: skip
+        await eventually(task_store.is_empty)
+    assert {name: value - before[name] for name, value in counted().items()} == {
+        "failed at first": 1,
+        "another_version": 1,
+        "dead_letters": 1,
+    }
 
 
 async def test_a_canary_gets_no_task_of_the_other_versions_even_if_they_fail(

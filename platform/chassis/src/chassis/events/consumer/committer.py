@@ -132,6 +132,7 @@ class Committer:
     ) -> Outcome:
         """Count and log an event that failed by itself; store it as a task or a dead letter."""
         metrics.EVENTS_FAILED.labels(arrival.type).inc()
+        metrics.EVENTS_FAILED_AT_FIRST.labels(arrival.type).inc()
         said = failure_values(
             error,
             event_id=arrival.event_id,
@@ -199,6 +200,7 @@ class Committer:
             for arrival in outcome.handled:
                 log_handled(arrival.type, arrival.event_id, arrival.key[1], tries=1)
         for arrival in outcome.dead:
+            metrics.EVENTS_GIVEN_UP.labels(arrival.type, "dead_letters").inc()
             _log.error(
                 "event became a dead letter; later events of its key continue",
                 event_id=arrival.event_id,

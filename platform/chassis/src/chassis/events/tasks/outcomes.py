@@ -77,6 +77,8 @@ class Outcomes:
     async def failed(self, task: Task, error: BaseException) -> None:
         """Try the task again later, leave it to another version, or bury it."""
         metrics.EVENTS_FAILED.labels(task.type).inc()
+        if not task.reason:
+            metrics.EVENTS_FAILED_AT_FIRST.labels(task.type).inc()
         before = _tries_before(task)
         tries = before + 1
         details = failure_values(
@@ -147,6 +149,7 @@ class Outcomes:
 
     async def _leave_to_others(self, task: Task, tries: int, details: Mapping[str, Any]) -> None:
         """Leave the task to other versions, due soon: this version may claim it first again."""
+        metrics.EVENTS_GIVEN_UP.labels(task.type, "another_version").inc()
         # The version without a weight may have the same name, and none of its tries is spent.
         tries = 0 if task.canary else tries
         _log.info(
@@ -184,6 +187,7 @@ class Outcomes:
 
     async def _bury(self, task: Task, tries: int, details: Mapping[str, Any]) -> None:
         """Log that an event became a dead letter, and store it."""
+        metrics.EVENTS_GIVEN_UP.labels(task.type, "dead_letters").inc()
         _log.error(
             "event became a dead letter; later events of its key continue", **details, tries=tries
         )
