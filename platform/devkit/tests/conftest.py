@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent / "parts"))
 sys.path.append(str(Path(__file__).parents[2] / "chassis/tests/parts"))
 
 from forked_python import run_module

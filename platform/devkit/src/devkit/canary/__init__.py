@@ -1,0 +1,1 @@
+"""A canary of a service: its analysis against stable, and the commands that move it."""

@@ -1,0 +1,186 @@
+"""The table of gates: each figure of a canary that is compared with stable's, named once.
+
+Documentation, both sources of metrics, and the templates for Flagger and Argo Rollouts derive from
+it. `matters` is the difference that an analysis must be able to see before a step is taken: a
+difference of shares, 0.02 for two of a hundred. A smaller observed difference than half of it never
+aborts, however significant it is.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from devkit.canary.analysis.increase import START_TIME
+from devkit.canary.analysis.selectors import Matcher, Selector
+
+__all__ = [
+    "GATES",
+    "DistanceGate",
+    "Gate",
+    "LagGate",
+    "RestartGate",
+    "ShareGate",
+    "metric_names",
+]
+
+
+@dataclass(frozen=True)
+class ShareGate:
+    """A gate that compares two shares: of all requests, those that failed.
+
+    Args:
+        name: the figure, as tables and documents call it.
+        bad: the counters of what should be rare.
+        of: the counters of all, the bad ones included.
+        by: the labels that tell kinds of requests or events apart; each kind is compared, too.
+        unit: what is counted.
+        matters: the difference of the shares that must have been seen before a step is taken.
+        either: whether a smaller share of the canary is a difference, too.
+    """
+
+    name: str
+    bad: tuple[Selector, ...]
+    of: tuple[Selector, ...]
+    by: tuple[str, ...]
+    unit: str
+    matters: float
+    either: bool = False
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of the metrics as Prometheus stores them."""
+        return tuple(dict.fromkeys(selector.name for selector in (*self.bad, *self.of)))
+
+
+@dataclass(frozen=True)
+class DistanceGate:
+    """A gate that compares two distributions of a histogram.
+
+    Args:
+        name: the figure, as tables and documents call it.
+        histogram: the histogram, without the suffix `_bucket`.
+        by: the labels that tell kinds of requests or events apart; each kind is compared, too.
+        unit: what is observed once each.
+        matters: the distance of the distributions that must have been seen before a step is taken.
+        either: whether the distance counts in both directions. If not, the canary's values are
+            compared with stable's at the bucket's next bound, so that a canary is worse only if
+            that share of its values is larger by the factor between two bounds, about 2.
+        seconds: whether its values are seconds.
+    """
+
+    name: str
+    histogram: Selector
+    by: tuple[str, ...]
+    unit: str
+    matters: float
+    either: bool = False
+    seconds: bool = True
+
+    @property
+    def buckets(self) -> Selector:
+        """The counters of the histogram's buckets."""
+        return Selector(f"{self.histogram.name}_bucket", self.histogram.matchers)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of the metrics as Prometheus stores them."""
+        return (self.buckets.name,)
+
+
+@dataclass(frozen=True)
+class LagGate:
+    """A gate that compares the events that wait in a lane, on average over a side's lanes.
+
+    Args:
+        name: the figure, as tables and documents call it.
+        lag: the gauge of the events that wait in a pod's lanes.
+        lanes: the gauge of the lanes that a pod reads.
+        factor: the canary's lag per lane may be this multiple of stable's,
+        allowed: and additionally this number of events.
+    """
+
+    name: str
+    lag: Selector
+    lanes: Selector
+    factor: float
+    allowed: float
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of the metrics as Prometheus stores them."""
+        return (self.lag.name, self.lanes.name)
+
+
+@dataclass(frozen=True)
+class RestartGate:
+    """A gate that counts restarts of the canary's containers.
+
+    Args:
+        name: the figure, as tables and documents call it.
+        allowed: the restarts that do not abort. A single one may be the node's fault; a version
+            that crashes does it again within a minute.
+    """
+
+    name: str
+    allowed: int
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of the metrics as Prometheus stores them."""
+        return (START_TIME.name,)
+
+
+Gate = ShareGate | DistanceGate | LagGate | RestartGate
+
+_EVENTS = ("type",)
+_HTTP = ("method", "handler")
+_GRPC = ("method",)
+_HANDLED = Selector("events_handled_total")
+_FIRST_FAILURES = Selector("events_failed_at_first_total")
+_GIVEN_UP = Selector("events_given_up_total")
+_DEAD = Selector("events_given_up_total", (Matcher("to", "=", "dead_letters"),))
+_HTTP_REQUESTS = Selector("http_requests_total")
+_CALLS = Selector("grpc_server_handled_total")
+# The codes of gRPC that say that the server failed.
+_FAULTS = "UNKNOWN|DEADLINE_EXCEEDED|INTERNAL|UNAVAILABLE|DATA_LOSS"
+_RARE = 0.02
+_SLOWER = 0.2
+
+GATES: tuple[Gate, ...] = (
+    ShareGate(
+        "HTTP errors",
+        (Selector(_HTTP_REQUESTS.name, (Matcher("status", "=~", "5.."),)),),
+        (_HTTP_REQUESTS,),
+        _HTTP,
+        "requests",
+        _RARE,
+    ),
+    DistanceGate(
+        "HTTP latency", Selector("http_request_duration_seconds"), _HTTP, "requests", _SLOWER
+    ),
+    ShareGate(
+        "gRPC errors",
+        (Selector(_CALLS.name, (Matcher("code", "=~", _FAULTS),)),),
+        (_CALLS,),
+        _GRPC,
+        "calls",
+        _RARE,
+    ),
+    DistanceGate("gRPC latency", Selector("grpc_server_handling_seconds"), _GRPC, "calls", _SLOWER),
+    ShareGate(
+        "failed events", (_FIRST_FAILURES,), (_HANDLED, _FIRST_FAILURES), _EVENTS, "events", _RARE
+    ),
+    ShareGate("tries used up", (_GIVEN_UP,), (_HANDLED, _GIVEN_UP), _EVENTS, "events", _RARE),
+    ShareGate("dead letters", (_DEAD,), (_HANDLED, _DEAD), _EVENTS, "events", _RARE),
+    DistanceGate("handler time", Selector("event_handler_seconds"), _EVENTS, "events", _SLOWER),
+    DistanceGate(
+        "publish to handled", Selector("event_latency_seconds"), _EVENTS, "events", _SLOWER
+    ),
+    LagGate("lag per lane", Selector("event_lag"), Selector("event_lanes"), 2.0, 10.0),
+    RestartGate("restarts", 1),
+)
+"""The gates of every service; a service's laws (`canary.laws`) are gates in addition."""
+
+
+def metric_names(gates: Iterable[Gate]) -> frozenset[str]:
+    """Return the names of all metrics that the gates and the analysis itself read."""
+    return frozenset({START_TIME.name, *(name for gate in gates for name in gate.metrics)})
