@@ -127,59 +127,6 @@ def test_a_deployment_selects_by_app_and_track_alone(everything: list[Document])
         if each["kind"] == "Deployment":
             name = each["metadata"]["name"]
             assert each["spec"]["selector"] == {"matchLabels": {"app": name, "track": "stable"}}
-        if each["kind"] == "Service" and "track" in each["spec"]["selector"]:
-            assert each["metadata"]["name"].endswith(each["spec"]["selector"]["track"])
-
-
-def test_services_of_one_track_are_added_to_that_of_all(charts: Charts) -> None:
-    rendered = charts.service("orders", "development", "trackServices=true")
-    assert one(rendered, "Service", "orders")["spec"]["selector"] == {"app": "orders"}
-    for track in ("stable", "canary"):
-        selector = one(rendered, "Service", f"orders-{track}")["spec"]["selector"]
-        assert selector == {"app": "orders", "track": track}
-
-
-def test_a_canary_mounts_the_share_of_the_events_that_it_takes(charts: Charts) -> None:
-    rendered = charts.service("orders", "production", "track=canary", "canary.weight=30")
-    assert one(rendered, "ConfigMap", "orders-canary")["data"] == {"weight": "30"}
-    pod = one(rendered, "Deployment", "orders-canary")["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    folder, _, key = env_of(container)["APP_EVENT_WEIGHT_FILE"].rpartition("/")
-    assert key == "weight"
-    (mount,) = [each for each in container["volumeMounts"] if each["mountPath"] == folder]
-    # The kubelet does not refresh a file that is mounted by itself.
-    assert "subPath" not in mount
-    (volume,) = [each for each in pod["volumes"] if each["name"] == mount["name"]]
-    assert volume["configMap"] == {"name": "orders-canary"}
-
-
-def test_a_changed_weight_restarts_no_pod(charts: Charts) -> None:
-    def deployment(weight: int) -> Document:
-        rendered = charts.service("orders", "production", "track=canary", f"canary.weight={weight}")
-        return one(rendered, "Deployment", "orders-canary")
-
-    assert deployment(10) == deployment(50)
-
-
-def test_a_canary_takes_no_events_unless_its_weight_is_set(charts: Charts) -> None:
-    rendered = charts.service("orders", "production", "track=canary")
-    assert one(rendered, "ConfigMap", "orders-canary")["data"] == {"weight": "0"}
-
-
-@pytest.mark.parametrize("sets", [("orders", "canary.weight=30"), ("gateway", "track=canary")])
-def test_a_stable_release_and_a_service_without_handlers_have_no_weight(
-    charts: Charts, sets: tuple[str, str]
-) -> None:
-    service, value = sets
-    rendered = charts.service(service, "production", value)
-    assert not [each for each in rendered if each["kind"] == "ConfigMap"]
-    assert "APP_EVENT_WEIGHT_FILE" not in yaml.safe_dump_all(rendered)
-
-
-@pytest.mark.parametrize("weight", ["101", "-1", "1.5", "much"])
-def test_a_weight_that_is_not_a_percentage_is_refused(charts: Charts, weight: str) -> None:
-    with pytest.raises(Refused, match="weight"):
-        charts.service("orders", "production", "track=canary", f"canary.weight={weight}")
 
 
 def test_charts_are_rendered_again_after_a_service_was_added(tmp_path: Path) -> None:
@@ -196,18 +143,6 @@ def test_charts_are_rendered_again_after_a_service_was_added(tmp_path: Path) -> 
 
     after = (chart / "Chart.lock").read_text(encoding="utf-8")
     assert after.count("name: service") == before.count("name: service") + 1
-
-
-def test_what_comes_in_is_split_over_the_tracks_by_weight(charts: Charts) -> None:
-    weights = ("entry.kind=gateway", "entry.weights.stable=90", "entry.weights.canary=10")
-    rendered = charts.service("gateway", "development", *weights, "trackServices=true")
-    (rule,) = one(rendered, "HTTPRoute", "gateway")["spec"]["rules"]
-    assert rule["backendRefs"] == [
-        {"name": "gateway-canary", "port": 8080, "weight": 10},
-        {"name": "gateway-stable", "port": 8080, "weight": 90},
-    ]
-    with pytest.raises(Refused, match="set trackServices=true"):
-        charts.service("gateway", "development", *weights)
 
 
 @pytest.mark.parametrize("kind", ["hpa", "keda"])
@@ -500,16 +435,17 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
     chart = ROOT / "deploy/helm/service"
     defaults = yaml.safe_load((chart / "values.yaml").read_text(encoding="utf-8"))["defaults"]
     schema = json.loads((chart / "values.schema.json").read_text(encoding="utf-8"))
-    assert names(defaults, schema["$defs"]["values"]) == []
+    assert names(defaults, schema["$defs"]["values"], schema["$defs"]) == []
 
 
-def names(values: Document, schema: Document, path: str = "") -> list[str]:
-    """Return the names that only one of the two has."""
+def names(values: Document, schema: Document, definitions: Document, path: str = "") -> list[str]:
+    """Return the names that only one of the two has; an empty map may get any of the schema's."""
+    schema = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     known = schema.get("properties", {})
-    found = [f"{path}{key}" for key in set(values) ^ set(known)] if known else []
+    found = [f"{path}{key}" for key in set(values) ^ set(known)] if known and values else []
     for key in set(values) & set(known):
         if isinstance(values[key], dict):
-            found += names(values[key], known[key], f"{path}{key}.")
+            found += names(values[key], known[key], definitions, f"{path}{key}.")
     return found
 
 

@@ -8,12 +8,17 @@ import pytest
 import yaml
 
 from devkit.cluster.tools import ToolFailed, missing, run
+from devkit.describing.reading import describe_platform
+from devkit.workspace import find_workspace
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy/istio/examples"
 SERVICES = sorted(path.parent.parent.name for path in ROOT.glob("services/*/deploy/facts.yaml"))
 MESH = ("--set=mesh.enabled=true,metrics.port=9100,entry.kind=gateway",)
-ROUTES = sorted({path.stem for path in EXAMPLES.glob("*.yaml")} - {"tracks", "versions"})
+CANARY = ("--set=canary.image.tag=v2,canary.weight=10",)
+JASON = ("--set=canary.match[0].end-user.exact=jason",)
+GET_PRODUCT = "shop.inventory.v1.InventoryService/GetProduct"
+MIRROR = (f"--set=canary.mirror.percent=50,canary.mirror.methods={{{GET_PRODUCT}}}",)
 
 pytestmark = pytest.mark.skipif(bool(missing(("helm",))), reason="helm is not on the PATH")
 
@@ -35,8 +40,8 @@ def one(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     return found
 
 
-def is_hook(each: dict[str, Any]) -> bool:
-    return "helm.sh/hook" in each["metadata"].get("annotations", {})
+def one_named(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    return one([each for each in objects if each["metadata"]["name"] == name], kind)
 
 
 def pod_of(each: dict[str, Any]) -> dict[str, Any]:
@@ -119,42 +124,132 @@ def test_the_controller_of_an_ingress_is_admitted_by_its_service_account() -> No
         rendered("gateway", *MESH, ingress)
 
 
-@pytest.mark.parametrize("example", ROUTES)
-def test_each_route_of_an_example_has_its_port_and_leaves_retries_to_the_services(
-    example: str,
+def routes(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list(one(objects, "VirtualService")["spec"]["http"])
+
+
+def targets(route: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the destinations of a route, and that of its copies."""
+    found = [each["destination"] for each in route["route"]]
+    return [*found, route["mirror"]] if "mirror" in route else found
+
+
+def shares(route: dict[str, Any]) -> dict[str, int]:
+    """Return the weights of a route by subset."""
+    return {each["destination"]["subset"]: each["weight"] for each in route["route"]}
+
+
+@pytest.mark.parametrize(
+    ("service", "options"),
+    [
+        ("inventory", (f"--values={EXAMPLES / 'fault.yaml'}",)),
+        ("gateway", (*CANARY, f"--values={EXAMPLES / 'cookie.yaml'}")),
+        ("inventory", (*CANARY, *MIRROR, *JASON)),
+        ("inventory", ()),
+    ],
+)
+def test_each_route_has_its_port_and_leaves_retries_to_the_services(
+    service: str, options: tuple[str, ...]
 ) -> None:
-    file = EXAMPLES / f"{example}.yaml"
-    service = "gateway" if "host: gateway" in file.read_text(encoding="utf-8") else "inventory"
-    versions = f"--values={EXAMPLES / 'versions.yaml'}"
-    objects = rendered(service, *MESH, versions, f"--values={file}")
+    objects = rendered(service, *MESH, *options)
     subsets = {each["name"] for each in one(objects, "DestinationRule")["spec"]["subsets"]}
-    for route in one(objects, "VirtualService")["spec"]["http"]:
+    for route in routes(objects):
         assert route["retries"] == {"attempts": 0}
         ports = {match["port"] for match in route["match"]}
-        targets = [each["destination"] for each in route["route"]]
-        targets += [route["mirror"]] if "mirror" in route else []
-        assert {target["port"]["number"] for target in targets} == ports
-        assert {target["host"] for target in targets} == {service}
-        assert {target["subset"] for target in targets if "subset" in target} <= subsets
+        assert {target["port"]["number"] for target in targets(route)} == ports
+        assert {target["host"] for target in targets(route)} == {service}
+        assert {target["subset"] for target in targets(route)} <= subsets
 
 
-def test_a_canary_is_one_deployment_more_of_the_same_service_and_its_weight() -> None:
-    objects = rendered("inventory", *MESH, "--set=track=canary")
-    kinds = [each["kind"] for each in objects if not is_hook(each)]
-    assert kinds == ["ConfigMap", "Deployment"]
-    canary, stable = (one(found, "Deployment") for found in (objects, rendered("inventory", *MESH)))
-    assert canary["metadata"]["name"] != stable["metadata"]["name"]
-    labels = [each["spec"]["template"]["metadata"]["labels"] for each in (stable, canary)]
-    assert [each["app"] for each in labels] == ["inventory", "inventory"]
-    assert [each["track"] for each in labels] == ["stable", "canary"]
+def test_the_weight_divides_grpc_and_http_between_the_subsets() -> None:
+    objects = rendered("inventory", *MESH, *CANARY)
+    assert [shares(route) for route in routes(objects)] == [{"canary": 10, "stable": 90}] * 2
+    subsets = one(objects, "DestinationRule")["spec"]["subsets"]
+    assert subsets == [{"name": each, "labels": {"track": each}} for each in ("stable", "canary")]
+    service = one_named(objects, "Service", "inventory")["spec"]["selector"]
+    assert service == {"app": "inventory"}
 
 
-def test_no_subset_is_named_that_may_have_no_pods() -> None:
-    rule = one(rendered("inventory", *MESH), "DestinationRule")
-    assert "subsets" not in rule["spec"]
-    tracks = f"--values={EXAMPLES / 'tracks.yaml'}"
-    subsets = one(rendered("inventory", *MESH, tracks), "DestinationRule")["spec"]["subsets"]
-    assert {each["labels"]["track"] for each in subsets} == {"stable", "canary"}
+@pytest.mark.parametrize(("weight", "left"), [(0, {"stable": 100}), (100, {"canary": 100})])
+def test_a_track_without_a_share_has_no_route(weight: int, left: dict[str, int]) -> None:
+    objects = rendered("inventory", *MESH, *CANARY, f"--set=canary.weight={weight}")
+    assert [shares(route) for route in routes(objects)] == [left] * 2
+
+
+@pytest.mark.parametrize("standing", [(), ("--set=canary.match[0].end-user.exact=jason",)])
+def test_without_a_canary_there_is_no_subset_that_has_no_pods(standing: tuple[str, ...]) -> None:
+    objects = rendered("inventory", *MESH, *standing)
+    subsets = one(objects, "DestinationRule")["spec"]["subsets"]
+    assert [each["name"] for each in subsets] == ["stable"]
+    assert [shares(route) for route in routes(objects)] == [{"stable": 100}] * 2
+
+
+def test_headers_lead_to_the_canary_before_any_weight() -> None:
+    sets = ("--set=canary.match[0].end-user.exact=jason", "--set=canary.match[1].a.prefix=b")
+    objects = rendered("inventory", *MESH, *CANARY, *sets)
+    for port in (9082, 8082):
+        first, rest = (each for each in routes(objects) if each["match"][0]["port"] == port)
+        headers = [each["headers"] for each in first["match"]]
+        assert headers == [{"end-user": {"exact": "jason"}}, {"a": {"prefix": "b"}}]
+        assert [each["subset"] for each in targets(first)] == ["canary"]
+        assert shares(rest) == {"canary": 10, "stable": 90}
+
+
+def test_copies_are_made_of_the_named_methods_only() -> None:
+    objects = rendered("inventory", *MESH, *CANARY, *MIRROR)
+    (copied,) = [each for each in routes(objects) if "mirror" in each]
+    assert copied["match"] == [{"port": 9082, "uri": {"exact": f"/{GET_PRODUCT}"}}]
+    assert copied["mirror"]["subset"] == "canary"
+    assert copied["mirrorPercentage"] == {"value": 50}
+    assert shares(copied) == {"canary": 10, "stable": 90}
+    everything = rendered("inventory", *MESH, *CANARY, *MIRROR, "--set=canary.weight=100")
+    assert not [each for each in routes(everything) if "mirror" in each]
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        (
+            "canary.mirror.methods={shop.inventory.v1.InventoryService/LoadProducts}",
+            r"InventoryService/LoadProducts is not .* NO_SIDE_EFFECTS.*InventoryService/GetProduct",
+        ),
+        (
+            "canary.mirror.percent=5",
+            r"canary\.mirror\.methods is empty.*InventoryService/GetProduct",
+        ),
+        ("mesh.routes.grpc[0].route[0].destination.host=a", r"would contradict: remove them"),
+        ("mesh.subsets[0].name=v1", r"would contradict: remove them"),
+        ("mesh.enabled=false,canary.mirror.percent=5", r"canary\.mirror needs routes"),
+    ],
+)
+def test_routes_that_a_canary_cannot_have_are_refused(sets: str, said: str) -> None:
+    with pytest.raises(ToolFailed, match=said):
+        rendered("inventory", *MESH, *CANARY, f"--set={sets}")
+
+
+def test_routes_and_subsets_of_ones_own_are_possible_without_a_canary() -> None:
+    sets = "mesh.subsets[0].name=v1,mesh.routes.grpc[0].route[0].destination.host=inventory"
+    objects = rendered("inventory", *MESH, f"--set={sets}")
+    subsets = one(objects, "DestinationRule")["spec"]["subsets"]
+    assert [each["name"] for each in subsets] == ["stable", "v1"]
+    for taken in ("stable", "canary"):
+        with pytest.raises(ToolFailed, match="give yours another name"):
+            rendered("inventory", *MESH, f"--set=mesh.subsets[0].name={taken}")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_methods_that_may_be_copied_are_those_that_the_code_marks(service: str) -> None:
+    described = describe_platform(find_workspace(ROOT)).service(service)
+    assert described is not None
+    marked = [
+        method.path.removeprefix("/")
+        for contract in (described.grpc.services if described.grpc else ())
+        for method in contract.methods
+        if method.reads_only
+    ]
+    file = ROOT / f"services/{service}/deploy/facts.yaml"
+    facts = yaml.safe_load(file.read_text(encoding="utf-8"))["facts"]
+    assert facts.get("grpc", {}).get("reads", []) == marked
 
 
 def test_a_mesh_that_prometheus_could_not_read_is_refused() -> None:

@@ -7,7 +7,7 @@ are the prefixes of the routes in its code that are below a path of `entry.paths
 {{- $name := include "service.name" . -}}
 {{- $declared := .Values.facts.http.paths -}}
 {{- $found := list -}}
-{{- if and (ne .Values.entry.kind "none") (eq .Values.track "stable") -}}
+{{- if ne .Values.entry.kind "none" -}}
 {{- range $each := .Values.entry.paths -}}
 {{- $given := trimSuffix "/" $each -}}
 {{- $agreed := list -}}

@@ -1,13 +1,13 @@
 {{/*
-A hook's Job: `migrate` or `streams`, before or after the release. Takes the context, its name, the
-arguments, the Secrets of the database and of the broker, and the hook's time. It has its own
-ServiceAccount and NetworkPolicy, because the service's do not exist before the first install.
+A hook's Job: `migrate` or `streams`, before or after the release. Takes the context of the newest image,
+its name, the arguments, the Secrets of the database and of the broker, and the hook's time. It has its
+own NetworkPolicy, because the service's does not exist before the first install.
 */}}
 {{- define "service.hookJob" -}}
 {{- $context := index . 0 -}}
 {{- $job := index . 1 -}}
 {{- with $context -}}
-{{- $name := printf "%s-%s" (include "service.deployment" .) $job.name -}}
+{{- $name := printf "%s-%s" (include "service.name" .) $job.name -}}
 {{- $hook := printf "helm.sh/hook: %s\nhelm.sh/hook-delete-policy: before-hook-creation,hook-succeeded" $job.hook -}}
 {{- if .Values.networkPolicy.enabled }}
 {{- include "service.commandPolicy" (list . $name $job $hook) }}

@@ -56,8 +56,9 @@ capabilities:
 {{- end -}}
 {{- if .Values.facts.calls -}}
 {{- $targets := dict -}}
+{{- $isRouted := include "service.isRouted" . -}}
 {{- range $callee, $call := .Values.facts.calls -}}
-{{- $host := ternary $callee (printf "%s-headless" $callee) $values.mesh.enabled -}}
+{{- $host := empty $isRouted | ternary (printf "%s-headless" $callee) $callee -}}
 {{- $_ := set $targets $callee (printf "dns:///%s:%d" $host (int $call.port)) -}}
 {{- end -}}
 {{- $_ := set $env "APP_TARGETS" (toJson $targets) -}}
@@ -111,11 +112,6 @@ capabilities:
   mountPath: /etc/slipway/nats-tls
   readOnly: true
 {{- end }}
-{{- if include "service.hasWeight" . }}
-- name: canary
-  mountPath: /etc/slipway/canary
-  readOnly: true
-{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -167,11 +163,6 @@ The volumes of those mounts; takes the context and the Secrets with the database
   secret:
     secretName: {{ . }}
     defaultMode: 0440
-{{- end }}
-{{- if include "service.hasWeight" $context }}
-- name: canary
-  configMap:
-    name: {{ include "service.deployment" $context }}
 {{- end }}
 {{- end }}
 {{- end -}}

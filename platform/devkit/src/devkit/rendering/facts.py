@@ -51,8 +51,15 @@ def _shares_lanes(service: ServiceDescription) -> bool:
 def _grpc(service: ServiceDescription) -> dict[str, object]:
     if service.grpc is None:
         return {}
-    served = [each.full_name for each in service.grpc.services]
-    return {"grpc": {"port": service.grpc.port, "services": served}}
+    contracts = service.grpc.services
+    methods = (method for contract in contracts for method in contract.methods)
+    return {
+        "grpc": {
+            "port": service.grpc.port,
+            "services": [each.full_name for each in contracts],
+            "reads": [each.path.removeprefix("/") for each in methods if each.reads_only],
+        }
+    }
 
 
 def _calls(service: ServiceDescription) -> dict[str, object]:

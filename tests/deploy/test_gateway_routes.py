@@ -1,0 +1,118 @@
+"""Routes of the Gateway API for a Service divide its requests as Istio's own routes do."""
+
+from typing import Any
+
+import pytest
+from charts import HELMS, Charts, Refused, env_of
+
+pytestmark = pytest.mark.skipif(not HELMS, reason="helm is not on the PATH")
+
+Document = dict[str, Any]
+LIST, GET = (
+    f"shop.inventory.v1.InventoryService/{each}" for each in ("ListProducts", "GetProduct")
+)
+GATEWAY = "mesh.api=gateway"
+CANARY = ("canary.image.tag=v2", "canary.weight=10")
+MIRROR = ("canary.mirror.percent=50", f"canary.mirror.methods={{{GET},{LIST}}}")
+JASON = {"name": "end-user", "type": "Exact", "value": "jason"}
+
+
+@pytest.fixture(scope="session")
+def charts(tmp_path_factory: pytest.TempPathFactory) -> Charts:
+    return Charts.copy(tmp_path_factory.mktemp("charts") / "helm")
+
+
+def spec(documents: list[Document], kind: str, name: str = "inventory-mesh") -> Document:
+    (found,) = [d for d in documents if d["kind"] == kind and d["metadata"]["name"] == name]
+    return dict(found["spec"])
+
+
+def shares(rule: Document) -> dict[str, int | None]:
+    return {each["name"]: each.get("weight") for each in rule["backendRefs"]}
+
+
+@pytest.mark.parametrize("mesh", ["true", "false"])
+def test_routes_of_the_gateway_api_replace_those_of_istio(charts: Charts, mesh: str) -> None:
+    sets = (GATEWAY, f"mesh.enabled={mesh}", *CANARY)
+    rendered = charts.service("inventory", "production", *sets)
+    kinds = {each["kind"] for each in rendered}
+    assert not kinds & {"VirtualService", "DestinationRule"}
+    assert ("AuthorizationPolicy" in kinds) is (mesh == "true")
+    for kind, port in (("HTTPRoute", 8082), ("GRPCRoute", 9082)):
+        route = spec(rendered, kind)
+        parent = {"group": "", "kind": "Service", "name": "inventory", "port": port}
+        assert route["parentRefs"] == [parent]
+        assert [shares(rule) for rule in route["rules"]] == [
+            {"inventory": 90, "inventory-canary": 10}
+        ]
+        assert {each["port"] for each in route["rules"][0]["backendRefs"]} == {port}
+    for name, track in (("inventory", "stable"), ("inventory-canary", "canary")):
+        assert spec(rendered, "Service", name)["selector"]["track"] == track
+
+
+@pytest.mark.parametrize(("weight", "left"), [(0, "inventory"), (100, "inventory-canary")])
+def test_a_track_without_a_share_has_no_route(charts: Charts, weight: int, left: str) -> None:
+    sets = (GATEWAY, *CANARY, f"canary.weight={weight}")
+    for kind in ("HTTPRoute", "GRPCRoute"):
+        (rule,) = spec(charts.service("inventory", "production", *sets), kind)["rules"]
+        assert shares(rule) == {left: 100}
+
+
+def test_without_a_canary_all_requests_go_to_the_stable_pods(charts: Charts) -> None:
+    rendered = charts.service("inventory", "production", GATEWAY)
+    for kind in ("HTTPRoute", "GRPCRoute"):
+        (rule,) = spec(rendered, kind)["rules"]
+        assert shares(rule) == {"inventory": 100}
+
+
+def test_headers_lead_to_the_canary(charts: Charts) -> None:
+    sets = ("canary.match[0].end-user.exact=jason", "canary.match[1].a.prefix=b.c")
+    rendered = charts.service("inventory", "production", GATEWAY, *CANARY, *sets)
+    for kind in ("HTTPRoute", "GRPCRoute"):
+        matched, rest = spec(rendered, kind)["rules"]
+        assert shares(matched) == {"inventory-canary": None}
+        prefix = {"name": "a", "type": "RegularExpression", "value": r"b\.c.*"}
+        assert matched["matches"] == [{"headers": [JASON]}, {"headers": [prefix]}]
+        assert "matches" not in rest
+
+
+def test_copies_are_made_of_the_named_methods_only(charts: Charts) -> None:
+    rendered = charts.service("inventory", "production", GATEWAY, *CANARY, *MIRROR)
+    copied, rest = spec(rendered, "GRPCRoute")["rules"]
+    methods = [
+        f"{each['method']['service']}/{each['method']['method']}" for each in copied["matches"]
+    ]
+    assert methods == [GET, LIST]
+    (each,) = copied["filters"]
+    assert each["type"] == "RequestMirror"
+    to = {"name": "inventory-canary", "port": 9082}
+    assert each["requestMirror"] == {"backendRef": to, "percent": 50}
+    assert "filters" not in rest
+    (rule,) = spec(rendered, "HTTPRoute")["rules"]
+    assert "filters" not in rule
+
+
+def test_a_header_leads_to_the_canary_for_copied_methods_too(charts: Charts) -> None:
+    """A rule that names a method is taken before one that names a header only."""
+    jason = "canary.match[0].end-user.exact=jason"
+    rendered = charts.service("inventory", "production", GATEWAY, *CANARY, *MIRROR, jason)
+    first = spec(rendered, "GRPCRoute")["rules"][0]
+    assert shares(first) == {"inventory-canary": None}
+    assert all(each["headers"] == [JASON] for each in first["matches"])
+    methods = [each["method"]["method"] for each in first["matches"] if "method" in each]
+    assert methods == ["GetProduct", "ListProducts"]
+
+
+def test_callers_call_the_service_to_which_the_routes_belong(charts: Charts) -> None:
+    def targets(*sets: str) -> str:
+        rendered = charts.service("gateway", "development", *sets)
+        pod = spec(rendered, "Deployment", "gateway")["template"]["spec"]
+        return env_of(pod["containers"][0])["APP_TARGETS"]
+
+    assert "dns:///inventory:9082" in targets(GATEWAY)
+    assert "dns:///inventory-headless:9082" in targets()
+
+
+def test_routes_in_istios_words_are_refused(charts: Charts) -> None:
+    with pytest.raises(Refused, match=r"in Istio's words: set mesh\.api=istio"):
+        charts.service("inventory", "development", GATEWAY, "mesh.subsets[0].name=v1")
