@@ -1,11 +1,11 @@
-"""A canary on the cluster takes the share of the events that its release says."""
+"""A canary on the cluster takes the share of the events that the release's values say."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
-from charts import ROOT
 from cluster_customers import Customers
 
 from demo.cluster.shop import ClusterShop
@@ -28,30 +28,23 @@ with urllib.request.urlopen("http://127.0.0.1:" + sys.argv[1] + "/metrics", time
 
 
 class Canary:
-    """The canary's release of a service."""
+    """The canary of a service in the shop's started."""
 
     def __init__(self, shop: ClusterShop) -> None:
         self._shop = shop
-        self._chart = str(ROOT / "deploy/helm/service")
-        self.name = f"{_SERVICE}-canary"
 
-    def install(self, weight: int) -> None:
-        folder = ROOT / "services" / _SERVICE / "deploy"
-        environment = ROOT / "deploy/helm/environments/development.yaml"
-        files = (folder / "facts.yaml", folder / "values.yaml", environment)
-        image = f"image.registry={self._shop.registry},image.tag={self._shop.tag}"
-        self._shop.namespace.helm(
-            *("install", self.name, self._chart, "--wait"),
-            *(f"--values={file}" for file in files),
-            f"--set={image},track=canary,canary.weight={weight},settings.APP_VERSION=canary",
-        )
+    def start(self, weight: int) -> None:
+        image = {"tag": self._shop.tag}
+        self._set({"image": image, "weight": weight, "settings": {"APP_VERSION": "canary"}})
 
     def set_weight(self, weight: int) -> None:
-        change = ("--reset-then-reuse-values", f"--set=canary.weight={weight}")
-        self._shop.namespace.helm("upgrade", self.name, self._chart, "--wait", *change)
+        self._set({"weight": weight})
 
-    def uninstall(self) -> None:
-        self._shop.namespace.helm("uninstall", self.name, "--wait")
+    def end(self) -> None:
+        self._set({"image": {"tag": ""}, "weight": 0})
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        self._shop.release.upgrade({_SERVICE: {"canary": values}})
 
     def pods(self) -> list[str]:
         """Return the names of its pods with the number of their restarts."""
@@ -74,10 +67,10 @@ def gauge(shop: ClusterShop, deployment: str, name: str) -> float | None:
 def canary(shop: ClusterShop, weight: int) -> Iterator[Canary]:
     canary = Canary(shop)
     try:
-        canary.install(weight)
+        canary.start(weight)
         yield canary
     finally:
-        canary.uninstall()
+        canary.end()
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -100,20 +93,20 @@ def share(shop: ClusterShop, weight: int) -> None:
     )
 
 
-def test_the_lanes_of_a_canary_follow_its_release_without_a_restart(
+def test_the_lanes_of_a_canary_follow_its_weight_without_a_restart(
     shop: ClusterShop, customers: Customers
 ) -> None:
     with customers.ordering() as seen:
-        with canary(shop, weight=0) as release:
+        with canary(shop, weight=0) as started:
             share(shop, 0)
-            pods = release.pods()
+            pods = started.pods()
             for weight in (10, 50, 0):
-                release.set_weight(weight)
+                started.set_weight(weight)
                 began = time.monotonic()
                 share(shop, weight)
                 print(f"weight {weight}: lanes followed after {time.monotonic() - began:.0f} s")
-            assert release.pods() == pods
-            release.set_weight(100)
+            assert started.pods() == pods
+            started.set_weight(100)
             share(shop, 100)
         until(lambda: gauge(shop, _SERVICE, "event_lanes") == _LANES * _STREAMS_READ)
 

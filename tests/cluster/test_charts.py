@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from charts import ENVIRONMENTS, ROOT, SERVICES, Charts
+from mesh import has_istio
 
 from devkit.cluster.namespace import Namespace
 from devkit.cluster.tools import ToolFailed, run
@@ -104,13 +105,25 @@ def streams_are_there(namespace: Namespace) -> bool:
     return True
 
 
-def test_a_canary_is_a_second_deployment_of_the_same_service(
-    make_namespace: Callable[[], Namespace], charts: Charts
+@pytest.mark.parametrize("api", ["istio", "gateway"])
+def test_the_api_server_takes_a_canary_and_its_routes(
+    make_namespace: Callable[[], Namespace], charts: Charts, api: str
 ) -> None:
-    namespace = make_namespace()
-    rendered = charts.service("inventory") + charts.service(
-        "inventory", "development", "track=canary"
+    if not has_istio():
+        pytest.skip("the cluster has no Istio with the Gateway API")
+    method = "shop.inventory.v1.InventoryService/GetProduct"
+    sets = (
+        f"mesh.api={api}",
+        "mesh.enabled=true",
+        "autoscaling.kind=hpa",
+        "canary.image.tag=v2",
+        "canary.weight=10",
+        "canary.match[0].end-user.exact=jason",
+        "canary.mirror.percent=50",
+        f"canary.mirror.methods={{{method}}}",
     )
+    namespace = make_namespace()
+    rendered = charts.service("inventory", "development", *sets)
     applied = [each for each in rendered if each["kind"] != "Pod"]
     names = [(each["kind"], each["metadata"]["name"]) for each in applied]
     assert len(names) == len(set(names))

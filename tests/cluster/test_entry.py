@@ -1,11 +1,10 @@
-"""An Ingress whose controller alone is admitted, and Services that lead to one track each."""
+"""An Ingress whose controller alone is admitted, and which leads to the stable pods only."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from charts import ROOT
 
 from demo.cluster.pod import DemoPod
 from demo.cluster.shop import ClusterShop
@@ -39,13 +38,13 @@ def edge(cluster: None) -> Iterator[Namespace]:
 
 @pytest.fixture(scope="module")
 def values(edge: Namespace) -> Mapping[str, Any]:
-    """Values for an Ingress of the gateway, and Services of its tracks."""
+    """Values for an Ingress of the gateway."""
     peer = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": edge.name}},
         "podSelector": {"matchLabels": {"app": _CONTROLLER}},
     }
     entry = {"entry": {"kind": "ingress"}, "networkPolicy": {"entry": [peer]}}
-    return {"gateway": {**entry, "trackServices": True}}
+    return {"gateway": entry}
 
 
 def _versions(pod: DemoPod, url: str, times: int = 1) -> list[str]:
@@ -71,29 +70,21 @@ def test_only_the_controller_of_the_ingress_is_admitted(shop: ClusterShop, edge:
     assert [_versions(pod, gateway) for pod in pods] == [[shop.tag], ["refused"], ["refused"]]
 
 
-def test_the_service_of_a_track_leads_to_the_pods_of_that_track(shop: ClusterShop) -> None:
-    folder = ROOT / "services/gateway/deploy"
-    files = (
-        folder / "facts.yaml",
-        folder / "values.yaml",
-        ROOT / "deploy/helm/environments/development.yaml",
-    )
-    canary = f"image.registry={shop.registry},image.tag={shop.tag},track=canary"
-    shop.namespace.helm(
-        *("install", "gateway-canary", str(ROOT / "deploy/helm/service"), "--wait"),
-        *(f"--values={file}" for file in files),
-        f"--set={canary},settings.APP_VERSION=canary",
-    )
+def test_without_routes_the_canary_is_reached_by_its_own_service_only(shop: ClusterShop) -> None:
+    def change(canary: Mapping[str, Any]) -> None:
+        shop.release.upgrade({"gateway": {"canary": canary}})
+
+    change({"image": {"tag": shop.tag}, "settings": {"APP_VERSION": "canary"}, "weight": 50})
     try:
         seen = {
             name: set(_versions(shop.pod, f"http://{name}:8080", times=40))
-            for name in ("gateway-stable", "gateway-canary", "gateway")
+            for name in ("gateway", "gateway-headless", "gateway-canary")
         }
     finally:
-        shop.namespace.helm("uninstall", "gateway-canary", "--wait")
+        change({"image": {"tag": ""}, "weight": 0})
 
     assert seen == {
-        "gateway-stable": {shop.tag},
+        "gateway": {shop.tag},
+        "gateway-headless": {shop.tag},
         "gateway-canary": {"canary"},
-        "gateway": {shop.tag, "canary"},
     }

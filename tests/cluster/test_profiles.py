@@ -75,7 +75,8 @@ def test_a_release_with_everything_on_is_upgraded_and_rolled_back(
         DEPLOY / "helm/environments/production.yaml",
     ]
     options = [f"--values={file}" for file in files]
-    options += [f"--set=autoscaling.kind={scaler}", "--set=trackServices=true", "--no-hooks"]
+    canary = "canary.image.tag=three,canary.weight=10"
+    options += [f"--set=autoscaling.kind={scaler},{canary}", "--no-hooks"]
 
     namespace.helm("install", service, chart, *options, "--set=image.tag=one")
     namespace.helm("upgrade", service, chart, *options, "--set=image.tag=two")

@@ -1,4 +1,4 @@
-"""The gateway and inventory in an Istio mesh, each in two versions, and pods that ask them.
+"""The gateway and inventory in an Istio mesh, each with a canary, and pods that ask them.
 
 Both versions are one image under two tags. Each inventory pod has a database of its own with one
 product, whose sku is the version: what the gateway answers tells who answered it.
@@ -19,7 +19,6 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy/istio/examples"
 METRICS_PORT = 9100
 VERSIONS = ("v1", "v2")
-_TRACKS = {"v1": "stable", "v2": "canary"}
 
 _LOAD_PRODUCT = """
 import os, grpc
@@ -95,14 +94,9 @@ class Mesh:
         self.namespace.kubectl("apply", "--kustomize", str(ROOT / "deploy/istio"))
         self._database_of_each_pod()
         for service in ("inventory", "gateway"):
-            for version in VERSIONS:
-                self.release(service, version)
+            self.release(service)
         self.start_pod("visitor", app="visitor")
         self.start_pod("stranger", app="stranger")
-        names = [f"{s}{t}" for s in ("inventory", "gateway") for t in ("", "-canary")]
-        self.namespace.wait_rolled_out(names)
-        for name in ("inventory", "inventory-canary"):
-            self.python(f"deployment/{name}", _LOAD_PRODUCT, container="app")
         self.namespace.kubectl("wait", "--for=condition=Programmed", "gateway/slipway")
         self.namespace.wait_rolled_out(["slipway-istio"])
 
@@ -114,18 +108,39 @@ class Mesh:
             {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": secret}
         )
 
-    def release(self, service: str, version: str, *examples: str, **sets: object) -> None:
-        """Install or upgrade the release of one version, with values of `deploy/istio/examples`."""
+    def release(
+        self,
+        service: str,
+        *examples: str,
+        has_canary: bool = True,
+        api: str = "istio",
+        **canary: object,
+    ) -> None:
+        """Install or upgrade a service whose canary has these values, and wait until it is ready.
+
+        `examples` are files of `deploy/istio/examples`. Without other values the canary gets no
+        request.
+        """
+        version = VERSIONS[1] if has_canary else ""
+        sets = {"canary.image": {"tag": version}, "mesh.api": api}
+        sets |= {f"canary.{name}": value for name, value in canary.items()}
+        self.deploy(service, *examples, **sets)
+        names = [service, f"{service}-canary"] if has_canary else [service]
+        self.namespace.wait_rolled_out(names)
+        if service == "inventory":
+            for name in names:
+                self.python(f"deployment/{name}", _LOAD_PRODUCT, container="app")
+
+    def deploy(self, service: str, *examples: str, **sets: object) -> None:
+        """Install or upgrade a service with these values, without waiting for its pods."""
         folder = ROOT / "services" / service / "deploy"
         files = [folder / "facts.yaml", folder / "values.yaml"]
         files += [EXAMPLES / f"{example}.yaml" for example in examples]
         options = [f"--values={file}" for file in files if file.exists()]
-        options += [f"--set-json={name}={json.dumps(value)}" for name, value in sets.items()]
+        given = self._values() | sets
+        options += [f"--set-json={name}={json.dumps(value)}" for name, value in given.items()]
         self.namespace.helm(
-            *("upgrade", "--install", f"{service}-{version}", str(ROOT / "deploy/helm/service")),
-            *(f"--set-json={name}={json.dumps(value)}" for name, value in self._values().items()),
-            f"--set=image.tag={version},track={_TRACKS[version]}",
-            *options,
+            *("upgrade", "--install", service, str(ROOT / "deploy/helm/service"), *options)
         )
 
     def _values(self) -> dict[str, object]:
@@ -133,6 +148,7 @@ class Mesh:
         # Each value is given separately, because a whole map would hide the examples' values.
         return {
             "image.registry": self.registry,
+            "image.tag": VERSIONS[0],
             "image.pullPolicy": "Always",
             "environment": "development",
             "nats.streams": "ensure",

@@ -19,7 +19,7 @@ def monitoring(cluster: None) -> Iterator[Namespace]:
 
 @pytest.fixture(scope="session")
 def mesh(cluster: None, monitoring: Namespace) -> Iterator[Mesh]:
-    """The gateway and inventory in two versions; the tests are skipped without Istio."""
+    """The gateway and inventory with a canary each; the tests are skipped without Istio."""
     if not has_istio():
         pytest.skip("the cluster has no Istio with the Gateway API")
     if lines := missing(("docker",)):
