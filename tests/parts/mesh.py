@@ -122,7 +122,7 @@ class Mesh:
         request.
         """
         version = VERSIONS[1] if has_canary else ""
-        sets = {"canary.image": {"tag": version}, "mesh.api": api}
+        sets: dict[str, object] = {"canary.image": {"tag": version}, "mesh.api": api}
         sets |= {f"canary.{name}": value for name, value in canary.items()}
         self.deploy(service, *examples, **sets)
         names = [service, f"{service}-canary"] if has_canary else [service]
