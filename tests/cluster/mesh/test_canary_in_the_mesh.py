@@ -219,7 +219,7 @@ def shifted(mesh: Mesh, weight: int) -> bool:
 def test_a_canary_without_a_running_pod_fails_only_its_share_until_its_weight_is_0(
     mesh: Mesh,
 ) -> None:
-    """What callers see of it is printed; the retries of a caller hide most of it."""
+    """The answers that callers get are printed; their retries hide most of the failures."""
     missing = {"canary.image": {"tag": "missing"}, "canary.weight": 50}
     mesh.release("inventory", has_canary=False)
     mesh.deploy("inventory", **missing)
