@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent / "contracts"))
 sys.path.insert(0, str(Path(__file__).parent / "parts"))
 
 from books_rpc import Servers, servers
-from bookshop import prepare_database
+from bookshop import note_prepared, prepare_database
 
 # CONTAINERS=1 runs PostgreSQL and NATS from container images, as users do.
 if os.environ.get("CONTAINERS", "") not in ("", "0"):
@@ -59,7 +59,8 @@ def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
 @pytest.fixture(params=DATABASES)
 def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
     """A function that returns the URL of a new database with the chassis' and the tests' tables."""
-    return _new_database(request, tmp_path, request.getfixturevalue(f"prepared_{request.param}"))
+    copy = _new_database(request, tmp_path, request.getfixturevalue(f"prepared_{request.param}"))
+    return lambda name: note_prepared(copy(name))
 
 
 @pytest.fixture(params=DATABASES)

@@ -138,8 +138,24 @@ class Node:
         await eventually(is_settled, seconds)
 
 
+_prepared: set[str] = set()
+
+
+def note_prepared(url: str) -> str:
+    """Note that a database is a copy of a prepared one, and return its URL."""
+    _prepared.add(url)
+    return url
+
+
+def is_prepared(url: str) -> bool:
+    """Return whether a database was noted as prepared."""
+    return url in _prepared
+
+
 def prepare_database(url: str) -> None:
-    """Create the tables of a service and those of the tests."""
+    """Create the tables of a service and those of the tests, if they are not noted to exist."""
+    if is_prepared(url):
+        return
     migrate(url)
     engine = create_engine(url)
     metadata.create_all(engine)
@@ -149,10 +165,13 @@ def prepare_database(url: str) -> None:
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Wait until a condition holds; an error of the condition counts as not holding.
 
+    The pauses between its checks grow to 0.1 s, because most conditions read the database: on a
+    busy machine, tests that wait would keep the others from running.
+
     Raises:
         AssertionError: it does not hold within `seconds`; caused by the last error, if any.
     """
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, 0.01
     while True:
         last: Exception | None = None
         try:
@@ -162,7 +181,8 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 
             last = error
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:g} s") from last
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause)
+        pause = min(1.5 * pause, 0.1)
 
 
 def write_down(tx: Transaction, event: EventContext, member: str = "") -> None:

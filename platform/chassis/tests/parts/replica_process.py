@@ -36,7 +36,7 @@ async def _run(options: dict[str, Any]) -> None:
     It stops or dies in the transaction of event number `stop_at` or `die_at`, or stops before the
     next transaction after `stop_after` events. `log` is the file for its log.
     """
-    from bookshop import Node, TestSettings, write_down
+    from bookshop import Node, TestSettings, note_prepared, write_down
 
     from bookstore.v1 import BookReturned, BookSold
     from chassis import EventContext, EventRouter, Transaction
@@ -75,6 +75,8 @@ async def _run(options: dict[str, Any]) -> None:
 
     if "idle_seconds" in options:
         postgres_engine.IDLE_SECONDS = options["idle_seconds"]
+    if options["prepared"]:
+        note_prepared(options["url"])
     node = Node(
         "books",
         options["url"],

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from bookshop import eventually
+from bookshop import eventually, is_prepared
 
 __all__ = ["Replica", "Replicas"]
 
@@ -71,8 +71,8 @@ class Replicas:
             )
         assert self._starter.stdin
         assert self._starter.stdout
-        line = {"url": url, "nats_url": nats_url, "member": member, **options}
-        self._starter.stdin.write(json.dumps(line) + "\n")
+        line = {"url": url, "prepared": is_prepared(url), "nats_url": nats_url, "member": member}
+        self._starter.stdin.write(json.dumps(line | options) + "\n")
         self._starter.stdin.flush()
         replica = Replica(int(self._starter.stdout.readline()), member)
         self._running.append(replica)
