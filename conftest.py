@@ -1,5 +1,6 @@
 """For all tests of the workspace."""
 
+import atexit
 import gc
 import importlib
 import os
@@ -62,14 +63,15 @@ def pytest_runtestloop() -> None:
     """Let the garbage collector visit what tests make, and nothing that was imported before."""
     gc.enable()
     gc.freeze()
+    # Frozen objects are not freed at the end. pytest collects garbage several times before, to
+    # warn of what tests have left, for which it need not visit what was imported.
+    atexit.register(gc.unfreeze)
 
 
 def pytest_unconfigure() -> None:
     # hypothesis counts the time of garbage collections to the very end, which keeps what duckdb
     # has from being freed; and duckdb complains of it at length.
     gc.callbacks.clear()
-    # Objects that are frozen are not freed either.
-    gc.unfreeze()
 
 
 @pytest.hookimpl(optionalhook=True)
