@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from chassis import EventRouter, Reject, Transaction
 from chassis.events import uuid7
-from payments import domain, tables
+from payments import domain, metrics, tables
 from payments.domain import PaymentStatus
 from payments.mapping import payment_authorized, payment_declined, payment_refunded
 from payments.settings import PaymentsSettings
@@ -12,6 +12,7 @@ from payments.tables import Payment
 from shop.inventory.v1 import StockReserved
 from shop.money.v1 import Money
 from shop.orders.v1 import PaymentRefundRequested
+from shop.payments.v1 import PaymentAuthorized, PaymentDeclined
 
 __all__ = ["events"]
 
@@ -61,8 +62,11 @@ def _refund_if_authorized(tx: Transaction, order_id: str) -> None:
 
 
 def _publish_decision(tx: Transaction, payment: Payment, limit: int) -> None:
-    """Publish whether the payment was authorized or declined."""
+    """Publish whether the payment was authorized or declined, and count it."""
+    decision: PaymentAuthorized | PaymentDeclined
     if payment.status is PaymentStatus.AUTHORIZED:
-        tx.publish(payment_authorized(payment))
+        decision = payment_authorized(payment)
     else:
-        tx.publish(payment_declined(payment, f"{payment.amount} is over the limit of {limit}"))
+        decision = payment_declined(payment, f"{payment.amount} is over the limit of {limit}")
+    tx.publish(decision)
+    metrics.count_decision(tx, decision)
