@@ -5,19 +5,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isinf, log, sqrt
+from statistics import NormalDist
 
 from devkit.canary.analysis.gates import DistanceGate
 from devkit.canary.analysis.increase import Increase
 from devkit.canary.analysis.kinds import kind_of, mix_of
 from devkit.canary.analysis.rounding import about
-from devkit.canary.analysis.statistics import distance_probability
+from devkit.canary.analysis.statistics import MISSED, distance_probability
 from devkit.canary.analysis.verdict import Comparison, Outcome
 from devkit.canary.analysis.window import Window
 
 __all__ = ["Distance", "DistanceFigure", "Histogram", "distance_figures"]
 
-# The 95th percentile of the normal distribution.
-_POWER = 1.645
+_POWER = NormalDist().inv_cdf(1 - MISSED)
+"""By how many standard deviations an observed distance may fall short of the real one."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class DistanceFigure:
     def _needed(self, level: float) -> float:
         """Return how many values the canary needs, with stable's in the same proportion as now.
 
-        With them, a distance that matters is found in 95 of 100 looks.
+        With them, a look misses a distance that matters in `MISSED` of all cases.
         """
         directions = 2 if self.gate.either else 1
         reach = (sqrt(log(directions / level) / 2) + _POWER / 2) / self.gate.matters

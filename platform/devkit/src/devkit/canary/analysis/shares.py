@@ -11,14 +11,12 @@ from devkit.canary.analysis.increase import Increase
 from devkit.canary.analysis.kinds import Mix, kind_of, mix_of
 from devkit.canary.analysis.rounding import about
 from devkit.canary.analysis.selectors import Selector
-from devkit.canary.analysis.statistics import binomial_quantile, tail_probability
+from devkit.canary.analysis.statistics import MISSED, binomial_quantile, tail_probability
 from devkit.canary.analysis.verdict import Comparison, Outcome
 from devkit.canary.analysis.window import Window
 
 __all__ = ["Count", "ShareFigure", "needed", "share_figures"]
 
-_MISSED = 0.05
-"""The probability with which a difference that matters may be missed by one look."""
 # A client or a key whose request fails repeats it, so that few failures may have one cause.
 _FEWEST = 5
 _ENDLESS = 100_000_000
@@ -153,13 +151,13 @@ def share_figures(gate: ShareGate, window: Window) -> Iterator[ShareFigure]:
 def needed(stable: Count, canary: Count, matters: float, level: float) -> int:
     """Return how many requests the canary needs, with stable's in the same proportion as now.
 
-    With them, a canary whose share is larger by `matters` is found in 95 of 100 looks.
+    With them, a look misses a canary whose share is larger by `matters` in `MISSED` of all cases.
     """
     base = min(stable.share, 1 - matters)
     ratio = stable.of / canary.of if stable.of and canary.of else 1.0
 
     def suffices(of: int) -> bool:
-        bad = binomial_quantile(of, base + matters, _MISSED)
+        bad = binomial_quantile(of, base + matters, MISSED)
         other = round(of * ratio)
         found = tail_probability(bad, of, _round_up(other * base), other) <= level
         return found and bad >= _FEWEST and bad / of - base >= matters / 2

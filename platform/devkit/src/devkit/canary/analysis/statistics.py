@@ -12,14 +12,26 @@ neither a mean nor a variance, which buckets do not have, and a few extreme time
 The level of a test is the whole canary's probability of a false alarm, spent over its looks and
 tests: look i gets 1 / (i * (i + 1)) of it, which adds up to 1 for any number of looks. The tests of
 a look share its part equally (Bonferroni), because they depend on one another in unknown ways.
+
+A step is taken only with enough traffic: a look must be able to see the difference that matters,
+and miss it in at most 2 of 100 cases.
 """
 
 from math import erfc, exp, lgamma, log, pi, sqrt
 
-__all__ = ["FALSE_ALARM", "binomial_quantile", "distance_probability", "level", "tail_probability"]
+__all__ = [
+    "FALSE_ALARM",
+    "MISSED",
+    "binomial_quantile",
+    "distance_probability",
+    "level",
+    "tail_probability",
+]
 
 FALSE_ALARM = 0.05
 """The largest probability that a whole canary of a version as good as stable is aborted."""
+MISSED = 0.02
+"""The probability that a look with enough traffic misses a difference that matters."""
 _EXACT_DEVIATION = 60.0
 
 

@@ -78,6 +78,7 @@ class PrometheusSource:
                 f"{self.url.rstrip('/')}/api/v1/query",
                 data={"query": query, "time": at},
                 timeout=self.timeout,
+                trust_env=False,
             )
             content = answer.json()
         except (httpx.HTTPError, ValueError) as error:

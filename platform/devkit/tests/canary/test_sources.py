@@ -1,0 +1,129 @@
+"""The pods' own text and a Prometheus server give the same readings."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from canary_sides import Process
+from prometheus_client import start_http_server
+
+from devkit.canary.analysis import GATES, Pod, Readings, metric_names
+from devkit.canary.metrics import PrometheusSource, read_pod_text
+from devkit.errors import DevkitError
+from localservers import free_port
+
+PATIENCE_SECONDS = 60
+NAMES = metric_names(GATES)
+PODS = {"orders-6d5f8b9c7-x2x4z": "stable", "orders-canary-7c9b5d6f4-k8w2q": "canary"}
+
+needs_prometheus = pytest.mark.skipif(
+    not shutil.which("prometheus"), reason="there is no prometheus on the PATH"
+)
+
+
+@contextmanager
+def prometheus(folder: Path, targets: list[dict[str, object]]) -> Iterator[str]:
+    """Run a Prometheus that scrapes these targets ten times a second; yield its URL."""
+    job = {"job_name": "orders", "static_configs": targets}
+    config = {"global": {"scrape_interval": "100ms"}, "scrape_configs": [job]}
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    port = free_port()
+    command = [
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yaml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (folder / "log").open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def target(port: int, pod: str, service: str = "orders") -> dict[str, object]:
+    labels = {"namespace": "shop", "pod": pod, "service": service, "endpoint": "http"}
+    return {"targets": [f"127.0.0.1:{port}"], "labels": labels}
+
+
+def eventually(read: Callable[[], Readings], holds: Callable[[Readings], bool]) -> Readings:
+    """Read until the readings are as expected, and return them."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            if holds(readings := read()):
+                return readings
+        except DevkitError:
+            pass  # Prometheus is starting.
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@needs_prometheus
+def test_prometheus_gives_the_same_samples_as_the_pods_themselves(tmp_path: Path) -> None:
+    processes = {pod: Process(started=1000.0) for pod in PODS}
+    with ExitStack() as stack:
+        targets = []
+        for pod, process in processes.items():
+            port = free_port()
+            server, _ = start_http_server(port, "127.0.0.1", process.registry)
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+            # A pod behind two Services is scraped twice.
+            targets += [target(port, pod), target(port, pod, f"orders-{PODS[pod]}")]
+            process.answer(100, 3)
+            process.take(0.004, 50)
+        url = stack.enter_context(prometheus(tmp_path, targets))
+        source = PrometheusSource(url, "shop", "orders", NAMES, since=time.time())
+        own = {pod: process.read(GATES) for pod, process in processes.items()}
+        expected = {side: [own[pod].samples for pod in PODS if PODS[pod] == side] for side in
+                    ("stable", "canary")}  # fmt: skip
+
+        def same(readings: Readings) -> bool:
+            return {
+                "stable": [pod.samples for pod in readings.stable.values()],
+                "canary": [pod.samples for pod in readings.canary.values()],
+            } == expected
+
+        readings = eventually(source.read, same)
+        assert [*readings.stable, *readings.canary] == list(PODS)
+        processes["orders-canary-7c9b5d6f4-k8w2q"].started.set(2000.0)
+        restarted = eventually(source.read, lambda now: _restarts(now.canary.values()) == [1])
+        assert _restarts(restarted.stable.values()) == [0]
+
+
+def _restarts(pods: Iterable[Pod]) -> list[int]:
+    return [pod.restarts for pod in pods]
+
+
+def test_a_server_that_does_not_answer_is_named() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(DevkitError, match=url):
+        PrometheusSource(url, "shop", "orders", NAMES, since=0.0).read()
+
+
+@needs_prometheus
+def test_a_query_that_prometheus_refuses_is_shown_with_its_reason(tmp_path: Path) -> None:
+    with prometheus(tmp_path, []) as url:
+        refused = PrometheusSource(url, 'a"b', "orders", NAMES, since=0.0)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            with pytest.raises(DevkitError) as failed:
+                refused.read()
+            if "refuses" in str(failed.value):
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert "parse error" in str(failed.value)
+
+
+def test_text_that_is_not_from_prometheus_is_refused() -> None:
+    with pytest.raises(DevkitError, match="cannot be read"):
+        read_pod_text("<html>not metrics</html>\n", NAMES)
