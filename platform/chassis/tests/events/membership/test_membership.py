@@ -181,6 +181,18 @@ async def test_a_new_member_knows_all_others_at_once(nats: NatsServer) -> None:
         assert newcomer.living == {"one", "two", "three"}
 
 
+@pytest.mark.parametrize("seconds", [3600, -3600])
+async def test_a_member_whose_clock_is_wrong_knows_all_others_too(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """It would read all lanes, and run the tasks of every canary, until they announced again."""
+    async with bystander(nats.url, "one"):
+        right = time.time
+        monkeypatch.setattr(time, "time", lambda: right() + seconds)
+        async with bystander(nats.url, "two") as wrong:
+            assert wrong.living == {"one", "two"}
+
+
 async def test_a_dead_member_is_forgotten_by_the_server_too(nats: NatsServer) -> None:
     """Otherwise every new member would believe at first that all earlier members run."""
     async with (

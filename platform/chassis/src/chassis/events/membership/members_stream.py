@@ -1,9 +1,7 @@
 """The stream that keeps the last announcement of each member for members that start later."""
 
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import structlog
@@ -64,7 +62,15 @@ class MembersStream:
         return True
 
     async def announcements(self, client: Client) -> AsyncIterator[tuple[str, Announcement, float]]:
-        """Yield each member's id, its last announcement, and the age of that in seconds."""
+        """Yield each member's id, its last announcement, and the age of that in seconds.
+
+        The age is that by the server's clock, because this host's may be wrong.
+
+        Raises:
+            StreamGone: the stream does not exist.
+            JetStreamError, nats.errors.Error, TimeoutError: the server did not answer as expected.
+        """
+        now = (await stream_state(client, _STREAM)).now
         subjects = [control_subjects.members_subject(self._service, "*")]
         async for stored in last_messages(client, _STREAM, subjects):
             headers = stored.headers
@@ -73,7 +79,7 @@ class MembersStream:
             announcement = Announcement.from_json(stored.data)
             if announcement is not None and event_headers.COPIED_FROM not in headers:
                 id = stored.subject.rpartition(".")[2]
-                yield id, announcement, _seconds_since(headers.get("Nats-Time-Stamp"))
+                yield id, announcement, max(0.0, now - stored.time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +140,3 @@ def members_config(replicas: int) -> dict[str, Any]:
         "deny_delete": True,
         "num_replicas": replicas,
     }
-
-
-def _seconds_since(stamp: str | None) -> float:
-    """Return the seconds since the server stored a message, by clocks that agree within a TTL."""
-    if not stamp:
-        return 0
-    # Python reads microseconds only; the server writes nanoseconds.
-    seconds, _, rest = stamp.partition(".")
-    fraction = rest.rstrip("Z")[:6] or "0"
-    when = datetime.fromisoformat(f"{seconds.rstrip('Z')}.{fraction:0<6}+00:00")
-    return max(0.0, time.time() - when.timestamp())
