@@ -61,7 +61,7 @@ class Consuming:
             gate=gate,
             pauses=self.pauses,
             settings=settings,
-            on_tasks=self.task_runner.wake,
+            on_tasks=self.task_runner.tasks_stored,
         )
         self.readers = [
             Reader(stream, of_stream, dependencies)

@@ -140,7 +140,7 @@ class HandlerHarness:
 
         def process(tx: Transaction) -> None:
             arrivals, before = _arrivals_of(tx.session, sent)
-            batch.process(tx, arrivals, before, self._handlers)
+            batch.process(tx, arrivals, before, batch.Processing(self._handlers))
 
         try:
             await self.database.transaction(process)

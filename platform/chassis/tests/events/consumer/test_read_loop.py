@@ -40,7 +40,7 @@ def dependencies(tmp_path: Path) -> Iterator[ReaderDependencies]:
             gate=Gate(),
             pauses=Pauses(database, 60),
             settings=EventSettings(),
-            on_tasks=lambda: None,
+            on_tasks=lambda _canary: None,
         )
 
 

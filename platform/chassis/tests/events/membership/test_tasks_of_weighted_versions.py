@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bookshop import Node, TestSettings, eventually, write_down
+from owners import before_commits
 from relaying import Shop
 
 from bookstore.v1 import BookSold
@@ -17,6 +18,7 @@ from chassis.events.jetstream.broker import Broker
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.membership.canaries import Canaries
 from chassis.events.membership.members import Members
+from chassis.events.tasks.orphans import Orphans
 from localservers import NatsServer
 
 
@@ -126,6 +128,56 @@ async def test_a_canary_runs_the_tasks_of_the_others_when_none_of_them_is_left(
                 return len(await canary.journal()) == 1
 
             await eventually(is_handled)
+
+
+async def test_tasks_that_a_canary_stores_after_its_end_are_run_by_the_others(
+    start: Callable[..., Node],
+    nats: NatsServer,
+    new_database: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Its last batch may take longer than the search for the tasks that it leaves behind."""
+    looks: list[frozenset[str] | None] = []
+    look = Orphans.look
+
+    async def noted(orphans: Orphans) -> bool:
+        running = orphans._canaries().running  # noqa: SLF001 (what this look knows)
+        found = await look(orphans)
+        looks.append(running)
+        return found
+
+    monkeypatch.setattr(Orphans, "look", noted)
+    async with (
+        Shop(new_database("shop")) as shop,
+        start("1") as stable,
+        start("2", 100) as canary,
+    ):
+        in_hand, may_commit = asyncio.Event(), asyncio.Event()
+
+        async def hold(_events: Collection[str]) -> None:
+            in_hand.set()
+            await may_commit.wait()
+
+        shop.start_relay(nats.url)
+        await knows(stable, canary)
+        before_commits(canary, hold)
+        await shop.sell(range(1))
+        await in_hand.wait()
+        looks.clear()
+        (tmp_path / "2").write_text("0", encoding="utf-8")
+
+        async def both_have_looked() -> bool:
+            return looks.count(frozenset()) >= 2
+
+        await eventually(both_have_looked)
+        may_commit.set()
+
+        async def is_handled() -> bool:
+            return [row.member for row in await stable.journal()] == ["1"]
+
+        # They look once a minute without need.
+        await eventually(is_handled, seconds=30)
 
 
 async def test_the_members_are_asked_on_the_event_loop_only(

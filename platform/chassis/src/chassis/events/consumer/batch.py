@@ -26,6 +26,7 @@ __all__ = [
     "HandlerGroup",
     "MovePositions",
     "Outcome",
+    "Processing",
     "group_by_handler",
     "move_positions",
     "process",
@@ -47,12 +48,16 @@ class HandlerFailed(Exception):
 
 @dataclass(slots=True)
 class Outcome:
-    """The results of a batch's events; `seen` counts those that were processed before."""
+    """The results of a batch's events; `seen` counts those that were processed before.
+
+    The tasks belong to `canary`.
+    """
 
     handled: list[Arrival] = field(default_factory=list)
     tasks: list[Arrival] = field(default_factory=list)
     dead: list[Arrival] = field(default_factory=list)
     seen: int = 0
+    canary: str = ""
 
 
 @dataclass(slots=True)
@@ -63,30 +68,53 @@ class HandlerGroup:
     arrivals: list[Arrival]
 
 
+def move_positions(
+    session: Session, arrivals: Sequence[Arrival], positions: Mapping[str, Position]
+) -> Sequence[Arrival]:
+    """Move the positions of numbered subjects past these events, and return all of them as new.
+
+    Raises:
+        PositionMoved: another member has processed some of them.
+    """
+    last = {arrival.subject: arrival.position for arrival in arrivals}
+    moves = [(subject, positions[subject], position) for subject, position in last.items()]
+    position_rows.move(session, moves)
+    return arrivals
+
+
+@dataclass(frozen=True, slots=True)
+class Processing:
+    """How a member processes the events of a stream.
+
+    `version` is the member's. The tasks that it stores belong to `canary`, this version if it has
+    a weight. `move` moves the positions, by default those of numbered events.
+    """
+
+    handlers: Mapping[str, Handler]
+    version: str = ""
+    canary: str = ""
+    move: MovePositions = move_positions
+
+
 def process(
     tx: Transaction,
     arrivals: Sequence[Arrival],
     positions: Mapping[str, Position],
-    handlers: Mapping[str, Handler],
-    move: MovePositions | None = None,
-    *,
-    canary: str = "",
+    processing: Processing,
 ) -> Outcome:
     """Let a batch take effect in this transaction. `positions` are those before the batch.
-
-    Tasks belong to `canary`, this version if it has a weight.
-
-    `move` moves the positions of events that have no numbers.
 
     Raises:
         PositionMoved: another member has processed some of these events.
         HandlerFailed: a handler raised.
     """
+    handlers, canary = processing.handlers, processing.canary
     for arrival in arrivals:
         decode_arrival(arrival, handlers[arrival.type])
-    new = (move or move_positions)(tx.session, arrivals, positions)
+    new = processing.move(tx.session, arrivals, positions)
     readable = [a for a in new if not a.reason]
-    outcome = Outcome(dead=[a for a in new if a.reason], seen=len(arrivals) - len(new))
+    dead = [a for a in new if a.reason]
+    outcome = Outcome(dead=dead, seen=len(arrivals) - len(new), canary=canary)
     blocked = storage.blocked_keys(tx.session, {a.key[1] for a in readable})
     if blocked:
         blocked = storage.lock_keys(tx.session, blocked)
@@ -112,22 +140,18 @@ def store_failed(
     tx: Transaction,
     arrival: Arrival,
     positions: Mapping[str, Position],
+    processing: Processing,
     error: BaseException,
     due_at: float,
-    version: str,
-    move: MovePositions | None = None,
-    *,
-    canary: str = "",
 ) -> Outcome:
     """Store an event that failed by itself as a task or, if rejected, as a dead letter.
 
-    Its lane continues. The task is due at `due_at` (epoch seconds) and belongs to `canary`, this
-    version if it has a weight.
+    Its lane continues. The task is due at `due_at` (epoch seconds).
 
     Raises:
         PositionMoved: another member has processed the event.
     """
-    if not (move or move_positions)(tx.session, [arrival], positions):
+    if not processing.move(tx.session, [arrival], positions):
         return Outcome(seen=1)
     reason = reason_of(error)
     tries = 0 if is_unavailable(error) else 1
@@ -140,25 +164,11 @@ def store_failed(
         **arrival.to_row(),
         "reason": reason,
         "due_at": due_at,
-        "canary": canary,
-        **tries_columns({version: tries}),
+        "canary": processing.canary,
+        **tries_columns({processing.version: tries}),
     }
     storage.store(tx.session, [task])
-    return Outcome(tasks=[arrival])
-
-
-def move_positions(
-    session: Session, arrivals: Sequence[Arrival], positions: Mapping[str, Position]
-) -> Sequence[Arrival]:
-    """Move the positions of numbered subjects past these events, and return all of them as new.
-
-    Raises:
-        PositionMoved: another member has processed some of them.
-    """
-    last = {arrival.subject: arrival.position for arrival in arrivals}
-    moves = [(subject, positions[subject], position) for subject, position in last.items()]
-    position_rows.move(session, moves)
-    return arrivals
+    return Outcome(tasks=[arrival], canary=processing.canary)
 
 
 def group_by_handler(

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 from chassis.database import ConnectionLost, DatabaseAtFault, DatabaseDown
 from chassis.events.consumer import batch, position_rows
 from chassis.events.consumer.arrival import Arrival
-from chassis.events.consumer.batch import HandlerFailed, MovePositions, Outcome
+from chassis.events.consumer.batch import HandlerFailed, MovePositions, Outcome, Processing
 from chassis.events.consumer.dependencies import ReaderDependencies
 from chassis.events.consumer.one_by_one import OneByOne
 from chassis.events.consumer.position import Position, PositionMoved
@@ -42,15 +43,15 @@ class Committer:
         load: Callable[[Session], Mapping[str, Position]] | None = None,
     ) -> None:
         self._stream = stream
-        self._handlers = handlers
         self._suspicions = suspicions
         self._database = dependencies.database
         self._gate = dependencies.gate
         self._settings = dependencies.settings
-        self._version = dependencies.members.version
+        self._processing = Processing(
+            handlers, dependencies.members.version, move=move or batch.move_positions
+        )
         self._canaries = dependencies.members.canaries
         self._on_tasks = dependencies.on_tasks
-        self._move = move
         self._load = load or partial(position_rows.load, stream=stream)
         self.one_by_one = OneByOne()
         self._lost_connection: set[tuple[str, int]] = set()
@@ -92,20 +93,12 @@ class Committer:
     ) -> Outcome | list[list[Arrival]]:
         """Commit in one transaction; if a handler failed, return smaller parts to commit."""
         links = _traceparents(part) if tracing.enabled else []
-        # The members change on the event loop, so that they are not read on the thread.
-        canary = self._canaries().own
+        processing = self._processing_now()
         try:
             async with self._gate.shared():
                 with tracing.start_span(f"take {self._stream}", root=True, links=links):
                     return await self._database.transaction(
-                        lambda tx: batch.process(
-                            tx,
-                            part,
-                            positions,
-                            self._handlers,
-                            self._move,
-                            canary=canary,
-                        )
+                        lambda tx: batch.process(tx, part, positions, processing)
                     )
         except (PositionMoved, DatabaseDown):
             raise
@@ -138,7 +131,7 @@ class Committer:
             event_id=arrival.event_id,
             type=arrival.type,
             key=arrival.key[1] if arrival.context else "",
-            handler=self._handlers[arrival.type].name,
+            handler=self._processing.handlers[arrival.type].name,
             first=True,
         )
         if isinstance(error, Reject):
@@ -146,19 +139,17 @@ class Committer:
         else:
             _log.warning("event handler failed; storing the event as a task", **said)
         due_at = time.time() + backoff(1, self._settings)
-        canary = self._canaries().own
+        processing = self._processing_now()
         return await self._database.transaction(
-            lambda tx: batch.store_failed(
-                tx,
-                arrival,
-                positions,
-                error,
-                due_at,
-                self._version,
-                self._move,
-                canary=canary,
-            )
+            lambda tx: batch.store_failed(tx, arrival, positions, processing, error, due_at)
         )
+
+    def _processing_now(self) -> Processing:
+        """Return how to process events while this version is the canary that it is now.
+
+        The members change on the event loop, so that they are not read on the thread.
+        """
+        return replace(self._processing, canary=self._canaries().own)
 
     async def _handle_lost_connection(
         self, part: list[Arrival], positions: Mapping[str, Position], error: ConnectionLost
@@ -208,7 +199,7 @@ class Committer:
                 reason=arrival.reason,
             )
         if outcome.tasks:
-            self._on_tasks()
+            self._on_tasks(outcome.canary)
 
 
 def _split(part: list[Arrival], failed: Iterable[Arrival]) -> list[list[Arrival]]:

@@ -17,7 +17,7 @@ __all__ = ["ReaderDependencies"]
 class ReaderDependencies:
     """The arguments that every reader needs.
 
-    `on_tasks` is called after a commit that has stored tasks.
+    `on_tasks` is called after a commit that has stored tasks, with the canary that they belong to.
     """
 
     database: Database
@@ -26,4 +26,4 @@ class ReaderDependencies:
     gate: Gate
     pauses: Pauses
     settings: EventSettings
-    on_tasks: Callable[[], None]
+    on_tasks: Callable[[str], None]

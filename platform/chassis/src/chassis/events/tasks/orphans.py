@@ -36,6 +36,12 @@ class Orphans:
         """Look now, because the members have changed. Call on the event loop."""
         self._woken.set()
 
+    def tasks_stored(self, canary: str) -> None:
+        """Look now if the canary of tasks that were just stored has ended in the meantime."""
+        running = self._canaries().running
+        if canary and running is not None and canary not in running:
+            self.wake()
+
     async def run(self) -> None:
         """Look once a minute and whenever woken, until cancelled; after a find, look again soon.
 

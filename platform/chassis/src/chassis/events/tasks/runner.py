@@ -90,6 +90,11 @@ class TaskRunner:
         """Make the runner look for due tasks now. Call on the event loop."""
         self._woken.set()
 
+    def tasks_stored(self, canary: str) -> None:
+        """Look for due tasks now that some of a canary, or of none, were stored."""
+        self.wake()
+        self.orphans.tasks_stored(canary)
+
     async def run(self) -> None:
         """Run tasks until `stop`, or until cancelled."""
         leases = self.running.leases
