@@ -1,0 +1,173 @@
+"""A canary is weighed, killed by SIGKILL and started again while events arrive: all promises hold.
+
+`pytest -s` prints what was measured.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bookstore_process import BookstoreProcess
+from canary_evidence import effects, published_by_handlers, switches
+from canary_trial import CANARY, STABLE, CanaryTrial
+from relaying import in_order
+
+from chassis.events.wire.lanes import LANES, lane_of
+from localservers import NatsServer
+
+pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(600)]
+
+# Tasks are tried soon, and a killed relay's successor looks for events soon.
+VARIABLES = {
+    "relay_sweep_seconds": "0.2",
+    "task_lease_seconds": "2",
+    "task_backoff_seconds": "0.05",
+    "task_tries": "2",
+    "log_format": "json",
+}
+# The canary fails to handle 3 % of the keys.
+FAILS_EVERY = 33
+SEEDS = range(1, 6)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many events of how many keys are published, and how often the weight goes round."""
+
+    events: int
+    keys: int
+    rounds: int
+    member_ttl_seconds: int
+
+
+SMALL = Size(events=2_000, keys=100, rounds=1, member_ttl_seconds=2)
+SMALLER = Size(events=600, keys=100, rounds=1, member_ttl_seconds=2)
+# Members have this time by default.
+LARGE = Size(events=20_000, keys=500, rounds=3, member_ttl_seconds=5)
+SMALLER_LARGE = Size(events=5_000, keys=500, rounds=1, member_ttl_seconds=5)
+
+Trial = Callable[..., Awaitable[tuple[CanaryTrial, Sequence[Any]]]]
+
+
+@pytest.fixture
+def run(nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path) -> Trial:
+    """Return a function that runs a trial, and returns it with the rows of its handlers.
+
+    It asserts what holds whatever the handlers are: each event took effect once, in the order of
+    its key, and so did the events that the handlers have published, which are numbered without a
+    gap.
+    """
+
+    async def trial_of(
+        size: Size,
+        seed: int = 1,
+        *,
+        variables: Mapping[str, str] = {},
+        canary: Mapping[str, str] = {},
+        sticky: Callable[[str], bool] = lambda _key: True,
+    ) -> tuple[CanaryTrial, Sequence[Any]]:
+        trial = CanaryTrial(
+            tmp_path,
+            url=new_database("bookstore"),
+            nats_url=nats.url,
+            keys=size.keys,
+            seed=seed,
+            variables={
+                **VARIABLES, "member_ttl_seconds": str(size.member_ttl_seconds), **variables
+            },
+            canary=canary,
+        )  # fmt: skip
+        async with trial:
+            trial.start(STABLE)
+            for _ in range(size.rounds):
+                await go_round(trial, size.events // size.rounds, sticky)
+            await trial.all_are_handled()
+            await trial.shop.sent()
+            rows = await effects(trial.shop)
+            assert in_order([row.event_id for row in rows], trial.shop.published)
+            assert in_order(await published_by_handlers(nats.url), trial.shop.published)
+            assert await trial.dead_letters() == 0
+        tell(trial, rows)
+        return trial, rows
+
+    return trial_of
+
+
+async def go_round(trial: CanaryTrial, events: int, sticky: Callable[[str], bool]) -> None:
+    """Move the weight from 0 to 10, 50, 100 and back, and kill the canary at 50."""
+    part = events // 10
+    canary = trial.start(CANARY)
+    for percent in (10, 50):
+        await trial.weigh(percent, part)
+        await rest(trial, part, sticky)
+    await trial.change("killed", 0, lambda: trial.kill(canary), part)
+    restarted: list[BookstoreProcess] = []
+    await trial.change("started", LANES // 2, lambda: restarted.append(trial.start(CANARY)), part)
+    for percent in (100, 0):
+        await trial.weigh(percent, part)
+        await rest(trial, part, sticky)
+    await trial.stop(*restarted)
+
+
+async def rest(trial: CanaryTrial, events: int, sticky: Callable[[str], bool]) -> None:
+    """Publish events while no lane moves: each is handled by the version that has its lane."""
+    await trial.all_are_handled()
+    owners = await trial.owners()
+    new = {event.id for event in await trial.sell(events)}
+    await trial.all_are_handled()
+    assert await trial.owners() == owners
+    for row in await effects(trial.shop):
+        if row.event_id in new and sticky(row.book_id):
+            assert row.member == owners[lane_of(row.book_id)]
+
+
+def tell(trial: CanaryTrial, rows: Sequence[Any]) -> None:
+    """Print what was measured."""
+    versions = Counter(row.member for row in rows)
+    print(f"\n{len(rows)} events took effect once, and in the order of their keys")
+    print(f"by version: {dict(versions)}; processor time: {trial.processor_seconds:.1f} s")
+    for what, seconds in trial.seconds.items():
+        print(f"{what}: lanes moved in {', '.join(f'{s:.1f}' for s in seconds)} s")
+
+
+def fails(key: str) -> bool:
+    """Whether the faulty canary fails to handle the events of a key."""
+    return int(key.rpartition("-")[2]) % FAILS_EVERY == 0
+
+
+def sizes(small: Size, large: Size) -> pytest.MarkDecorator:
+    """Run a test with few events, and for five seeds with many."""
+    return pytest.mark.parametrize(
+        ("size", "seed"),
+        [
+            pytest.param(small, 1, id="small"),
+            *(pytest.param(large, seed, id=f"{seed}", marks=pytest.mark.soak) for seed in SEEDS),
+        ],
+    )
+
+
+@pytest.mark.dialect
+@sizes(SMALL, LARGE)
+async def test_every_key_is_handled_by_one_version_between_changes(
+    run: Trial, size: Size, seed: int
+) -> None:
+    trial, rows = await run(size, seed)
+    assert max(switches(rows, trial.changes).values()) == 1
+
+
+@sizes(SMALLER, SMALLER_LARGE)
+async def test_tasks_of_async_handlers_follow_their_key(run: Trial, size: Size, seed: int) -> None:
+    await run(size, seed, variables={"handlers": "async"})
+
+
+@sizes(SMALLER, SMALLER_LARGE)
+async def test_what_a_canary_cannot_handle_is_handled_by_the_other_version(
+    run: Trial, size: Size, seed: int
+) -> None:
+    canary = {"fails_every": str(FAILS_EVERY)}
+    trial, rows = await run(size, seed, canary=canary, sticky=lambda key: not fails(key))
+    assert {row.member for row in rows if fails(row.book_id)} == {STABLE}
+    assert trial.left_to_stable

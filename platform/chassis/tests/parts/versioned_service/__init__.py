@@ -1,0 +1,1 @@
+"""A service of which several versions run: `python -m versioned_service`."""
