@@ -16,6 +16,7 @@ from chassis.testing import HandlerHarness
 from inventory import handlers
 from inventory.handlers import ReservationMissing
 from inventory.rpc import Inventory
+from inventory.shadow import shadow
 from shop.inventory.v1 import (
     GetStockLedgerRequest,
     LoadProductsRequest,
@@ -283,3 +284,19 @@ def eventually(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < ends_at, "not within 30 s"
         time.sleep(0.01)
+
+
+def test_a_shadow_begins_with_the_stock_that_was_there_before_any_reservation(
+    harness: HandlerHarness,
+) -> None:
+    place(harness, "sold", milk=4, bread=5)
+    confirm(harness, "sold")
+    place(harness, "reserved", milk=3)
+    place(harness, "released", tea=1)
+    cancel(harness, "released")
+    (statement,) = shadow.copies.values()
+    assert statement is not None
+    with harness.session() as session:
+        rows = {row["sku"]: dict(row) for row in session.execute(statement).mappings()}
+    assert {sku: row["on_hand"] for sku, row in rows.items()} == {"milk": 10, "bread": 5, "tea": 1}
+    assert (rows["tea"]["name"], rows["tea"]["price"]) == ("Tea", 100)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chassis.events.wire.context import EventContext
     from chassis.service import Service
     from chassis.settings import ServiceSettings
+    from chassis.shadow_state import Shadow
 
 __all__ = [
     "AlreadyExists",
@@ -40,6 +41,7 @@ __all__ = [
     "Reject",
     "Service",
     "ServiceSettings",
+    "Shadow",
     "Transact",
     "Transaction",
     "Unavailable",
@@ -63,6 +65,7 @@ _HOMES = {
     "Reject": "chassis.events.handlers.failures",
     "Service": "chassis.service",
     "ServiceSettings": "chassis.settings",
+    "Shadow": "chassis.shadow_state",
     "Transact": "chassis.events.handlers.binding",
     "Transaction": "chassis.database",
     "Unavailable": "chassis.errors",

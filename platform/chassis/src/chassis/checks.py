@@ -18,7 +18,7 @@ from chassis.events.jobs import job_problems
 from chassis.events.producer.event_factory import EventFactory
 from chassis.events.wire.contracts import ContractError, event_type, source_service
 from chassis.http.transactions import takes_transaction
-from chassis.parameters import DeclarationError
+from chassis.parameters import DeclarationError, full_name
 from chassis.rpc import methods, security
 from chassis.rpc.client import target_name
 from chassis.settings import ServiceSettings
@@ -103,9 +103,27 @@ def _event_problems(
         yield from str(error).splitlines()
     try:
         EventFactory(service.name, service.publishes)
+        yield from _shadow_problems(service, settings)
         yield from _foreign_contracts(service)
     except ContractError as error:
         yield str(error)
+
+
+def _shadow_problems(service: "Service", settings: ServiceSettings) -> Iterator[str]:
+    """Yield what is wrong with the handlers that restore the state of a shadow, a line each."""
+    if service.shadow is None:
+        return
+    try:
+        bind_all(service.shadow.restores, settings)
+    except DeclarationError as error:
+        yield from str(error).splitlines()
+    published = {event_type(message) for message in service.publishes}
+    for subscription in (s for router in service.shadow.restores for s in router.subscriptions):
+        where = full_name(subscription.function)
+        if subscription.type not in published:
+            yield f"{where}: a shadow restores state from events that {service.name} publishes"
+        if subscription.kind not in ("one", "batch"):
+            yield f"{where}: a handler that restores state is a plain def"
 
 
 def _foreign_contracts(service: "Service") -> Iterator[str]:

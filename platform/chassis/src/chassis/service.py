@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from chassis.events.handlers.router import EventRouter
     from chassis.settings import ServiceSettings
+    from chassis.shadow_state import Shadow
 
 __all__ = ["Service"]
 
@@ -35,6 +36,7 @@ class Service:
         calls: the contracts of other services that it calls.
         tables: its tables; a service with handlers or `publishes` has a database without them too.
         migrations: import path of the package with its alembic revisions, "orders.migrations".
+        shadow: the state that its shadow needs besides what its event handlers write.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Service:
         calls: "Sequence[ServiceDescriptor]" = (),
         tables: "MetaData | None" = None,
         migrations: str | None = None,
+        shadow: "Shadow | None" = None,
     ) -> None:
         self.name = name
         self.settings_type = settings
@@ -59,6 +62,7 @@ class Service:
         self.calls = tuple(calls)
         self.tables = tables
         self.migrations = migrations
+        self.shadow = shadow
         self.jobs: list[Job] = []
 
     def every(self, *, seconds: float | Callable[[Any], float]) -> Callable[[F], F]:

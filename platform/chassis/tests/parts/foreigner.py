@@ -20,6 +20,7 @@ class Foreigner:
 
     def __init__(self, nats_url: str) -> None:
         self._url = nats_url
+        self._config = {"name": self.STREAM, "subjects": ["legacy.>"]}
 
     async def __aenter__(self) -> Self:
         self._client = await nats_py.connect(self._url)
@@ -30,8 +31,12 @@ class Foreigner:
         await self._client.close()
 
     async def make_stream(self) -> None:
-        config = {"name": self.STREAM, "subjects": ["legacy.>"]}
-        await api_request(self._client, f"STREAM.CREATE.{self.STREAM}", config)
+        await api_request(self._client, f"STREAM.CREATE.{self.STREAM}", self._config)
+
+    async def allow_direct_gets(self) -> None:
+        """Let clients read the stream without a consumer."""
+        config = self._config | {"allow_direct": True}
+        await api_request(self._client, f"STREAM.UPDATE.{self.STREAM}", config)
 
     async def delete_stream(self) -> None:
         await api_request(self._client, f"STREAM.DELETE.{self.STREAM}")

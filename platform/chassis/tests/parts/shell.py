@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -47,15 +47,18 @@ class Shell:
         *,
         router: EventRouter | None = None,
         publishes: Sequence[type[Message]] = (),
+        defined: Service | None = None,
+        variables: Mapping[str, str] = {},
     ) -> None:
         events = [router or accountant()]
-        self.service = Service(
+        self.service = defined or Service(
             service, settings=ServiceSettings, events=events, publishes=publishes
         )
         self._variables = {
             "APP_DATABASE_URL": database_url,
             "APP_NATS_URL": nats_url,
             "APP_LOG_FORMAT": "json",
+            **variables,
         }
 
     async def run(self, *arguments: str, answer: str | None = None) -> Ran:

@@ -4,6 +4,7 @@ from chassis import Service
 from inventory import handlers, tables
 from inventory.rpc import Inventory
 from inventory.settings import InventorySettings
+from inventory.shadow import shadow
 from shop.inventory.v1 import InventoryService, StockRejected, StockReserved
 
 __all__ = ["service"]
@@ -16,4 +17,5 @@ service = Service(
     publishes=[StockReserved, StockRejected],
     tables=tables.metadata,
     migrations="inventory.migrations",
+    shadow=shadow,
 )

@@ -4,6 +4,7 @@ from chassis import Service, Transaction
 from orders import handlers, saga, tables
 from orders.rpc import Orders
 from orders.settings import OrdersSettings
+from orders.shadow import shadow
 from shop.orders.v1 import (
     OrderCancelled,
     OrderConfirmed,
@@ -22,6 +23,7 @@ service = Service(
     publishes=[OrderPlaced, OrderConfirmed, OrderCancelled, PaymentRefundRequested],
     tables=tables.metadata,
     migrations="orders.migrations",
+    shadow=shadow,
 )
 
 

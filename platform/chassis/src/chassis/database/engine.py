@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import StaticPool
 
 from chassis.database.postgres_engine import READ, WRITE, postgres_engine
 from chassis.database.transaction_guard import guard, is_idle
@@ -18,12 +19,15 @@ __all__ = [
     "is_sqlite",
     "make_engine",
     "make_read_engine",
+    "make_scratch_engine",
     "place_of",
     "sqlite_url",
 ]
 
 BUSY_MILLISECONDS = 10_000
 """How long a statement waits for another process that locks the SQLite file."""
+# Advisory locks that handlers take belong to the whole database, scratch tables or not.
+_LOCK_SECONDS = 5
 
 
 def is_sqlite(url: str | URL) -> bool:
@@ -89,24 +93,51 @@ def make_engine(url: str, threads: int) -> Engine:
     """Return an engine for transactions that write."""
     if is_sqlite(url):
         database_file(url).parent.mkdir(parents=True, exist_ok=True)
-        return _sqlite_engine(url, threads, begin="BEGIN IMMEDIATE", read_only=False)
-    return _with_guards(postgres_engine(url, begin=WRITE, pool_size=threads, max_overflow=1))
+        return _sqlite_engine(url, **_pool(threads), begin="BEGIN IMMEDIATE", read_only=False)
+    return _with_guards(postgres_engine(url, begin=WRITE, **_pool(threads)))
 
 
 def make_read_engine(url: str, threads: int) -> Engine:
     """Return an engine for transactions that only read."""
     if is_sqlite(url):
-        return _sqlite_engine(url, threads, begin="BEGIN", read_only=True)
-    return _with_guards(postgres_engine(url, begin=READ, pool_size=threads, max_overflow=1))
+        return _sqlite_engine(url, **_pool(threads), begin="BEGIN", read_only=True)
+    return _with_guards(postgres_engine(url, begin=READ, **_pool(threads)))
 
 
-def _sqlite_engine(url: str, threads: int, *, begin: str, read_only: bool) -> Engine:
+def make_scratch_engine(url: str) -> Engine:
+    """Return an engine with one connection, for tables that end with it.
+
+    The URL selects the kind of database: SQLite in memory, or temporary tables of PostgreSQL.
+    There, nothing but these tables and the server's own catalog is found by its name, and nothing
+    but temporary tables can be written, except by a connection with the option `makes_schema`.
+    """
+    if is_sqlite(url):
+        memory = {"poolclass": StaticPool}
+        return _sqlite_engine("sqlite://", **memory, begin="BEGIN IMMEDIATE", read_only=False)
+    engine = _with_guards(postgres_engine(url, begin=WRITE, pool_size=1, max_overflow=0))
+
+    # A pooler may run each transaction in another session, so each one looks names up like this.
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Any) -> None:
+        connection.exec_driver_sql("SET LOCAL search_path = pg_temp")
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
+        if not connection.get_execution_options().get("makes_schema"):
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+
+    return engine
+
+
+def _pool(threads: int) -> dict[str, Any]:
+    """Return the arguments of a pool for this number of threads."""
+    return {"pool_size": threads, "max_overflow": 1}
+
+
+def _sqlite_engine(url: str, *, begin: str, read_only: bool, **pool: Any) -> Engine:
     """Return an engine for SQLite whose transactions begin with the statement `begin`."""
     engine = create_engine(
         url,
-        pool_size=threads,
-        max_overflow=1,
         connect_args={"check_same_thread": False, "timeout": BUSY_MILLISECONDS / 1000},
+        **pool,
     )
 
     # The driver's BEGIN is deferred, so that it would fail under contention. It is turned off, and

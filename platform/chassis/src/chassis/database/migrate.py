@@ -19,7 +19,7 @@ from chassis.database.leadership import held
 from chassis.database.postgres_engine import WRITE, postgres_engine
 from chassis.database.schema import Code, Schema, compare, record
 
-__all__ = ["Diverged", "Migration", "migrate"]
+__all__ = ["Diverged", "Migration", "create_schema", "migrate"]
 
 
 class Diverged(Exception):
@@ -96,6 +96,21 @@ def migrate(url: str, migrations: str | None = None, *, service: str | None = No
             return Migration(before, compare(connection, code))
     finally:
         engine.dispose()
+
+
+def create_schema(connection: Connection, migrations: str | None, *, service: str) -> None:
+    """Run all revisions of the chassis and of the package `migrations` on an empty database.
+
+    Raises:
+        ValueError: a revision's file cannot be read.
+        sqlalchemy.exc.DBAPIError: a revision failed.
+    """
+    code = Code(migrations)
+    _upgrade(connection, code)
+    connection.commit()
+    record(connection, code)
+    identity.claim(connection, service)
+    connection.commit()
 
 
 def _sqlite_engine(url: str) -> Engine:

@@ -38,7 +38,8 @@ def dead_letters(context: typer.Context, service: _Service = None) -> None:
 
 
 def events(context: typer.Context, service: _Service = None) -> None:
-    """Operate on consumed events: status, lag, pause, resume, skip, start-over, retire;
+    """Operate on consumed events: status, lag, pause, resume, skip, start-over, retire, record,
+    shadow;
     --service NAME selects one service.
     """
     _operate("events", context.args, service)
@@ -84,7 +85,7 @@ def _needs_one_service(asked: Namespace) -> str | None:
     """Return why a verb needs --service; None if it works on all services."""
     if getattr(asked, "ids", None):
         return "IDs are those of one service"
-    if asked.noun == "events" and hasattr(asked, "dry_run"):
+    if asked.noun == "events" and (hasattr(asked, "dry_run") or not hasattr(asked, "json")):
         return f"`events {asked.verb}` is about one service"
     return None
 

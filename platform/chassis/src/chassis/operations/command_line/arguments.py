@@ -31,16 +31,18 @@ class Verbs:
         self._parsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
     def add(
-        self, name: str, run: Run, about: str, *, changes: bool = False
+        self, name: str, run: Run, about: str, *, changes: bool = False, rows: bool = True
     ) -> argparse.ArgumentParser:
         """Add a verb and return its parser.
 
-        A verb that `changes` something has --dry-run, and asks for confirmation without --yes.
+        A verb that prints `rows` has --json. A verb that `changes` something has --dry-run, and
+        asks for confirmation without --yes.
         """
         parser: argparse.ArgumentParser = self._parsers.add_parser(
             name, help=about, description=about, epilog=self._note, allow_abbrev=False
         )
-        parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
+        if rows:
+            parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
         if changes:
             parser.add_argument(
                 "--dry-run",

@@ -10,6 +10,7 @@ from chassis.events.membership.members_stream import running_members
 from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE
 from chassis.operations.command_line.arguments import Verbs
 from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage
+from chassis.operations.command_line.shadow import add_shadow_verbs
 from chassis.operations.command_line.stopped import skip, start_over
 from chassis.operations.command_line.table import Row, moment
 from chassis.operations.command_line.types import find_types
@@ -31,7 +32,7 @@ ABOUT = "events that the service consumes"
 
 
 def add_verbs(verbs: Verbs) -> None:
-    """Add the verbs status, lag, pause, resume, skip, start-over and retire."""
+    """Add the verbs status, lag, pause, resume, skip, start-over, retire, record and shadow."""
     verbs.add("status", _status, "show each type: its lag, and what delays it")
     lag = verbs.add("lag", _lag, "show each subject that is behind: position, and stream's last")
     lag.add_argument("type", nargs="?", metavar="TYPE", help="only subjects of this type")
@@ -65,6 +66,8 @@ def add_verbs(verbs: Verbs) -> None:
     about = "remove what is left of a type that no version handles any more"
     retiring = verbs.add("retire", _retire, about, changes=True)
     retiring.add_argument("type", metavar="TYPE", help="full name, or its last part")
+
+    add_shadow_verbs(verbs)
 
 
 async def _status(operator: Operator) -> int:
