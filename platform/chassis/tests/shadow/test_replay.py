@@ -236,6 +236,24 @@ async def test_events_of_producers_outside_the_platform_are_replayed(
     assert [event["key"] for event in replayed.published] == ["a", "b"]
 
 
+async def test_a_shadow_waits_for_a_recording_and_finds_it_whole(
+    nats: NatsServer, sqlite_url: str, shop: Shop, tmp_path: Path
+) -> None:
+    await shop.sell(range(20))
+    await shop.sent()
+    shadowed = Shadowed(returning(), sqlite_url, nats.url)
+    file = str(tmp_path / "recording")
+
+    # The commands run one after the other here, and each in its own process on a cluster.
+    early = await shadowed.replay("--recording", file, "--wait", "0.1")
+    assert (early.ran.code, "cannot be read" in early.ran.err) == (USAGE, True)
+    recorded = await shadowed.shell.run("events", "record", "--out", file)
+    late = await shadowed.replay("--recording", file, "--wait", "60")
+
+    assert (recorded.code, late.outcomes) == (OK, ["handled"] * 20)
+    assert list(tmp_path.glob("recording*")) == [Path(file)]
+
+
 async def test_a_recording_that_cannot_be_used_is_refused_with_the_reason(
     nats: NatsServer, sqlite_url: str, shop: Shop, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
 from chassis.credentials import without_credentials
@@ -29,6 +30,7 @@ __all__ = ["add_shadow_verbs"]
 
 _EVENTS = 1000
 _PROGRESS_SECONDS = 2.0
+_POLL_SECONDS = 0.2
 _STANDARD_STREAM = "-"
 
 
@@ -58,6 +60,13 @@ def add_shadow_verbs(verbs: Verbs) -> None:
         help="replay this recording instead of the last events; - is standard input",
     )
     shadowing.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long to wait for the recording's file (default: not at all)",
+    )
+    shadowing.add_argument(
         "--allow-calls",
         action="append",
         default=[],
@@ -76,16 +85,25 @@ def add_shadow_verbs(verbs: Verbs) -> None:
 async def _record(operator: Operator) -> int:
     """Write a recording."""
     recording = await _recorded(operator)
-    with _output(operator.arguments.out) as out:
+    name = operator.arguments.out
+    # A shadow that waits for the file must find it whole.
+    part = name if name == _STANDARD_STREAM or Path(name).is_char_device() else f"{name}.part"
+    with _output(part) as out:
         for line in recording_lines(recording):
             print(line, file=out)
+    if part != name:
+        Path(part).replace(name)
     return _said(operator, recording, "recorded")
 
 
 async def _shadow(operator: Operator) -> int:
     """Replay a recording, and write the results."""
     named = operator.arguments.recording
-    recording = await _recorded(operator) if named is None else _read(operator, named)
+    if named is None:
+        recording = await _recorded(operator)
+    else:
+        await _wait_for_file(named, operator.arguments.wait)
+        recording = _read(operator, named)
     stop = threading.Event()
     try:
         await asyncio.to_thread(_replay, operator, recording, stop)
@@ -105,6 +123,13 @@ async def _recorded(operator: Operator) -> Recording:
         raise WrongUsage("--events is at least 1")
     async with operator.broker() as client:
         return await record(operator.service, client, operator.database, count, operator.say)
+
+
+async def _wait_for_file(name: str, seconds: float) -> None:
+    """Wait for at most `seconds` until a file exists."""
+    ends_at = time.monotonic() + seconds
+    while name != _STANDARD_STREAM and not Path(name).exists() and time.monotonic() < ends_at:
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 def _read(operator: Operator, name: str) -> Recording:
@@ -129,7 +154,8 @@ def _replay(operator: Operator, recording: Recording, stop: threading.Event) -> 
         for result in replay(operator.service, operator.settings, recording, allowed):
             if stop.is_set():
                 return
-            print(result.to_line(), file=out)
+            # A log that merges standard error into standard output keeps whole lines.
+            print(result.to_line(), file=out, flush=arguments.out == _STANDARD_STREAM)
             if not isinstance(result, Result):
                 continue
             outcomes[result.outcome] += 1
