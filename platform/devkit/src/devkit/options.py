@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from devkit.errors import DevkitError
 
-__all__ = ["DatabaseKind", "parse_numbers"]
+__all__ = ["DatabaseKind", "parse_numbers", "split_pairs"]
 
 
 class DatabaseKind(StrEnum):
@@ -22,9 +22,27 @@ def parse_numbers(option: str, example: str, values: Iterable[str]) -> dict[str,
         DevkitError: a value has another form; the message names the option and shows an example.
     """
     parsed = {}
-    for value in values:
-        name, _, number = value.partition("=")
-        if not name or not number.isdecimal() or int(number) == 0:
-            raise DevkitError(f"{option} {value} is not valid; write {option} {example}")
+    for name, number in split_pairs(option, example, values).items():
+        if not number.isdecimal() or int(number) == 0:
+            raise _wrong(option, f"{name}={number}", example)
         parsed[name] = int(number)
     return parsed
+
+
+def split_pairs(option: str, example: str, values: Iterable[str]) -> dict[str, str]:
+    """Split values such as `orders=2` at the first `=` into a dictionary.
+
+    Raises:
+        DevkitError: a value has another form; the message names the option and shows an example.
+    """
+    pairs = {}
+    for pair in values:
+        name, _, value = pair.partition("=")
+        if not name or not value:
+            raise _wrong(option, pair, example)
+        pairs[name] = value
+    return pairs
+
+
+def _wrong(option: str, value: str, example: str) -> DevkitError:
+    return DevkitError(f"{option} {value} is not valid; write {option} {example}")

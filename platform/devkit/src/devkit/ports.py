@@ -8,7 +8,14 @@ from devkit.errors import DevkitError
 from devkit.services import ServiceDefinition
 from localservers import free_port
 
-__all__ = ["FixedPort", "ReplicaPorts", "assign_ports", "check_free", "port_holder"]
+__all__ = [
+    "FixedPort",
+    "ReplicaPorts",
+    "assign_ports",
+    "check_free",
+    "free_replica_ports",
+    "port_holder",
+]
 
 
 @dataclass(frozen=True)
@@ -17,6 +24,11 @@ class ReplicaPorts:
 
     http: int
     grpc: int
+
+
+def free_replica_ports() -> ReplicaPorts:
+    """Return free ports for a replica."""
+    return ReplicaPorts(free_port(), free_port())
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ class Replica:
     Args:
         service: the service's name.
         replica: its number among the replicas of this service, from 0.
+        track: `stable` or `canary` if two versions of the service run; otherwise empty.
         package: the package that `python -m` runs.
         http_port: the port of HTTP on 127.0.0.1.
         grpc_port: the port of gRPC; None if the service serves no gRPC.
@@ -31,11 +32,21 @@ class Replica:
     environment: dict[str, str]
     log: Path
     folder: Path
+    track: str = ""
 
     @property
     def name(self) -> str:
-        """The service's name, for example `orders`; `orders-1` for the second replica."""
-        return f"{self.service}-{self.replica}" if self.replica else self.service
+        """The service's name, for example `orders`; `orders-1` for the second replica.
+
+        The name contains the track, if there is one: `orders-canary`.
+        """
+        name = f"{self.service}-{self.track}" if self.track else self.service
+        return f"{name}-{self.replica}" if self.replica else name
+
+    @property
+    def version(self) -> str:
+        """The version that the process was given, for example `canary`; empty without one."""
+        return self.environment.get("APP_VERSION", "")
 
     @property
     def http_url(self) -> str:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from devkit.local_canary import CanaryFiles
+
 __all__ = [
     "PlatformState",
     "ServerState",
@@ -31,11 +33,12 @@ class ServiceState:
     restarts: int
     log: str
     environment: dict[str, str] = field(default_factory=dict)
+    track: str = ""
 
 
 @dataclass(frozen=True)
 class ServerState:
-    """The broker or the database server."""
+    """The broker, the database server or Envoy."""
 
     name: str
     url: str
@@ -52,6 +55,7 @@ class PlatformState:
     started_at: str
     servers: list[ServerState] = field(default_factory=list)
     services: list[ServiceState] = field(default_factory=list)
+    canaries: list[CanaryFiles] = field(default_factory=list)
 
     @property
     def alive(self) -> bool:
@@ -82,6 +86,7 @@ def read_state(folder: Path) -> PlatformState | None:
             started_at=content["started_at"],
             servers=[ServerState(**server) for server in content["servers"]],
             services=[ServiceState(**service) for service in content["services"]],
+            canaries=[CanaryFiles(**canary) for canary in content["canaries"]],
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

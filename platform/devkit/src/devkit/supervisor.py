@@ -18,7 +18,7 @@ _STABLE_SECONDS = 20.0
 
 
 class Server(Protocol):
-    """The broker or the database server."""
+    """The broker, the database server or Envoy."""
 
     @property
     def pid(self) -> int: ...

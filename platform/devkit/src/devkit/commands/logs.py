@@ -55,11 +55,13 @@ def logs(
 def choose_logs(data: Path, service: str | None) -> Mapping[str, Path]:
     """Return the log files of a data folder by process name; with `service`, those of its replicas.
 
+    `inventory` selects both versions of a service with a canary, `inventory-canary` one of them.
+
     Raises:
         DevkitError: there are no logs, or none of `service`.
     """
     files = {file.stem.removesuffix("-0"): file for file in current_logs(data)}
-    for server in ("nats", "postgres"):
+    for server in ("nats", "postgres", "envoy"):
         # Each kind of database has its own folder; the latest log is of the latest run.
         kinds = sorted(data.glob(f"{server}*/{server}.log"), key=lambda log: log.stat().st_mtime)
         if kinds:
@@ -68,14 +70,16 @@ def choose_logs(data: Path, service: str | None) -> Mapping[str, Path]:
         raise DevkitError(f"there are no logs in {data}; `slipway run` starts the platform")
     if service is None:
         return {name: file for name, file in files.items() if file.parent.name == "logs"}
-    chosen = {
-        name: file
-        for name, file in files.items()
-        if name == service or file.stem.rpartition("-")[0] == service
-    }
+    chosen = {name: file for name, file in files.items() if service in (name, *_of_replica(file))}
     if not chosen:
         raise DevkitError(f"there are no logs of {service}; there are: {', '.join(files)}")
     return chosen
+
+
+def _of_replica(log: Path) -> tuple[str, str]:
+    """Return the names that select the log of a replica: with the track, if any, and without."""
+    name = log.stem.rpartition("-")[0]
+    return name, name.removesuffix("-stable").removesuffix("-canary")
 
 
 def last_lines(file: Path, count: int) -> list[str]:

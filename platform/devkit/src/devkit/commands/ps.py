@@ -8,6 +8,7 @@ import psutil
 import typer
 from rich.table import Table
 
+from devkit.commands.canary_table import canary_table
 from devkit.console import console
 from devkit.readiness import Answer, get_readiness
 from devkit.state import PlatformState, ServiceState, read_state
@@ -30,7 +31,11 @@ def ps() -> None:
         typer.echo("nothing runs; `slipway run` starts the platform")
         raise typer.Exit(1)
     table, all_well = asyncio.run(state_table(state))
-    console().print(table)
+    output = console()
+    output.print(table)
+    if state.canaries:
+        output.print()
+        output.print(asyncio.run(canary_table(state)))
     raise typer.Exit(0 if all_well else 1)
 
 

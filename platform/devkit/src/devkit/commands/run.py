@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from itertools import zip_longest
 from typing import Annotated
 
 import typer
@@ -11,9 +12,11 @@ from rich.table import Table
 
 from devkit.console import LinePrinter, console
 from devkit.errors import DevkitError
+from devkit.local_canary.options import parse_canary
 from devkit.options import DatabaseKind, parse_numbers
 from devkit.platform import Platform, PlatformOptions
 from devkit.seeds import plant_seeds
+from devkit.service_process import ServiceProcess
 from devkit.stop_signals import STOPPING, stop_requested
 from devkit.workspace import find_workspace
 
@@ -43,6 +46,21 @@ def run(
         bool,
         typer.Option("--broker-keys", help="Use a broker key per service, with least privilege"),
     ] = False,
+    canary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Run the working tree as a canary that takes this percentage of a service's "
+            "requests and events: inventory=30"
+        ),
+    ] = None,
+    canary_ref: Annotated[
+        str | None,
+        typer.Option(help="The git ref that runs as stable beside canaries. Default: HEAD"),
+    ] = None,
+    canary_match: Annotated[
+        list[str] | None,
+        typer.Option(help="Send requests with this header to the canary: end-user=jason"),
+    ] = None,
     watch: Annotated[bool, typer.Option(help="Restart a service when its code changes")] = True,
 ) -> None:
     """Start the platform and run it until Ctrl-C."""
@@ -64,6 +82,7 @@ def run(
         broker_keys=broker_keys,
         watch=watch,
         restart_servers=True,
+        canary=parse_canary(canary, canary_ref, canary_match),
         on_line=printer.line,
         on_event=printer.event,
         workspace=workspace,
@@ -115,17 +134,36 @@ async def _start(platform: Platform, output: Console, printer: LinePrinter) -> N
 
 
 def address_table(platform: Platform) -> Table:
-    """Return a table of every process with its addresses, which are never cut."""
-    rows = [
-        (p.name, p.http_url, "" if p.grpc_port is None else p.grpc_address)
-        for p in platform.processes
-    ]
-    rows.append(("nats", platform.broker.url, ""))
+    """Return a table of every process with its addresses, which are never cut.
+
+    A service with a canary has an address of its own, at which Envoy splits the requests.
+    """
+    columns = ["service", "http", "grpc"]
+    rows = [[p.name, p.http_url, _grpc_address(p)] for p in platform.processes]
+    weights = {canary.service: canary.weight for canary in platform.canaries}
+    if weights:
+        columns.append("version")
+        for row, process in zip(rows, platform.processes, strict=True):
+            row.append(process.version)
+        rows += [_front_row(platform, service, weight) for service, weight in weights.items()]
+    rows.append(["nats", platform.broker.url])
     if platform.postgres is not None:
-        rows.append(("postgres", f"127.0.0.1:{platform.postgres.port}", ""))
+        rows.append(["postgres", f"127.0.0.1:{platform.postgres.port}"])
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column, cells in zip(("service", "http", "grpc"), zip(*rows, strict=True), strict=True):
+    for column, cells in zip(columns, zip_longest(*rows, fillvalue=""), strict=True):
         table.add_column(column, no_wrap=True, min_width=max(map(len, cells)))
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def _front_row(platform: Platform, service: str, weight: int) -> list[str]:
+    """Return the row of the address at which Envoy splits a service's requests."""
+    stable = platform.of(service)[0]
+    grpc = platform.grpc_address(service) if stable.grpc_port is not None else ""
+    share = f"{weight} % canary, {100 - weight} % {stable.version}"
+    return [service, platform.url(service), grpc, share]
+
+
+def _grpc_address(process: ServiceProcess) -> str:
+    return "" if process.grpc_port is None else process.grpc_address

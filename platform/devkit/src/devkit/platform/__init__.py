@@ -13,14 +13,16 @@ from typing import Self
 
 from devkit import fork_server
 from devkit.errors import DevkitError
+from devkit.local_canary import CanaryFiles
 from devkit.log_tail import set_logs_aside
 from devkit.platform.background import Background
+from devkit.platform.canaries import Canaries
 from devkit.platform.data_folder import StateFile, prepare_data_folder
 from devkit.platform.options import PlatformOptions, check_options
-from devkit.platform.plan import Surroundings, processes_of
+from devkit.platform.plan import Ports, Surroundings, processes_of
 from devkit.platform.replicas import Replicas
 from devkit.platform.servers import Servers
-from devkit.ports import assign_ports, check_free
+from devkit.ports import ReplicaPorts, assign_ports, check_free
 from devkit.service_process import ServiceProcess
 from devkit.services import read_services
 from devkit.threads import run_to_its_end
@@ -41,6 +43,8 @@ class Platform:
         self._replicas = Replicas()
         self._state_file = StateFile(self.data)
         self._background: Background | None = None
+        self._canaries = Canaries(options, self.workspace, self.data)
+        self._ports: Ports = {}
 
     @property
     def broker(self) -> NatsServer:
@@ -63,11 +67,22 @@ class Platform:
         """Return the replicas of a service; none if it was left out."""
         return self._replicas.of(service)
 
+    def urls(self, service: str) -> list[str]:
+        """Return the HTTP addresses of a service: of Envoy if it has a canary, else of replicas."""
+        return [f"http://127.0.0.1:{ports.http}" for ports in self._ports_of(service)]
+
     def url(self, service: str) -> str:
-        """Return the HTTP address of a service's first replica."""
-        for process in self.of(service):
-            return process.http_url
-        raise DevkitError(f"{service} is not run here")
+        """Return the first HTTP address of a service."""
+        return self.urls(service)[0]
+
+    def grpc_address(self, service: str) -> str:
+        """Return the first address of a service's gRPC."""
+        return f"127.0.0.1:{self._ports_of(service)[0].grpc}"
+
+    @property
+    def canaries(self) -> list[CanaryFiles]:
+        """The files with the weight of each canary."""
+        return self._canaries.files
 
     def folder(self, name: str) -> Path:
         """Return the folder of data that belong to one kind of database, such as the streams."""
@@ -122,7 +137,9 @@ class Platform:
 
     def write_state(self) -> None:
         """Tell other terminals what runs now."""
-        self._state_file.write(self._servers.states(), self._replicas.states())
+        self._state_file.write(
+            self._servers.states(), self._replicas.states(), self._canaries.files
+        )
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -139,7 +156,7 @@ class Platform:
     async def _start(self) -> None:
         prepare_data_folder(self.data)
         fork_server.prepare()
-        options, servers = self.options, self._servers
+        options, servers, canaries = self.options, self._servers, self._canaries
         definitions = await asyncio.to_thread(read_services, self.workspace)
         check_options(options, definitions)
         chosen = [service for service in definitions if options.chooses(service.name)]
@@ -147,9 +164,13 @@ class Platform:
             chosen, replicas=options.replicas, ports=options.ports, free_ports=options.free_ports
         )
         check_free([*servers.fixed_ports(), *fixed])
+        await run_to_its_end(canaries.prepare, chosen, ports)
+        self._ports = canaries.replace_ports(ports)
         keys = self.data / "keys" if options.broker_keys else None
         await run_to_its_end(servers.start, self.workspace, definitions, keys)
         set_logs_aside(self.data)
+        if canaries.fronts:
+            await run_to_its_end(servers.start_envoy, canaries.envoy_config())
         surroundings = Surroundings(
             broker_url=self.broker.url,
             database_urls=servers.database_urls,
@@ -157,7 +178,7 @@ class Platform:
             logs=self.data / "logs",
             folder=self.workspace.root,
         )
-        processes = processes_of(chosen, options, ports, surroundings)
+        processes = processes_of(chosen, options, self._ports, surroundings, canaries.tracks)
         self._replicas = Replicas(processes, definitions)
         if keys is not None:
             from devkit.platform.broker_keys import apply_all_streams
@@ -167,6 +188,15 @@ class Platform:
         self.write_state()
         self._background = Background(options, self._replicas, servers, self.write_state)
         self._background.start(self.workspace, definitions)
+        for warning in canaries.warnings:
+            self._background.tell("runner", warning)
+
+    def _ports_of(self, service: str) -> list[ReplicaPorts]:
+        """Return the ports on which a service is called. Raises DevkitError if it isn't run."""
+        found = [own for (name, _), own in self._ports.items() if name == service]
+        if not found:
+            raise DevkitError(f"{service} is not run here")
+        return found
 
     async def _stop_services(self) -> None:
         if self._background is not None:

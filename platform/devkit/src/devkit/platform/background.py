@@ -122,12 +122,17 @@ class Background:
         async for services, files in changed_services(
             workspace, definitions, self._tell_of_polling
         ):
-            here = [process for process in self._replicas.processes if process.service in services]
+            here = [
+                process
+                for process in self._replicas.processes
+                # The code of a stable version is a checkout.
+                if process.service in services and process.track != "stable"
+            ]
             names = ", ".join(sorted({file.name for file in files}))
             for service in dict.fromkeys(process.service for process in here):
                 self.tell(service, f"{names} changed, restarting")
             began = time.monotonic()
-            await self._replicas.restart(process.service for process in here)
+            await self._replicas.restart(here)
             for process in here:
                 if process.name in self._readiness:  # An earlier change still waits for readiness.
                     self._readiness[process.name].cancel()

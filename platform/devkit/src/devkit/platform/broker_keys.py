@@ -24,10 +24,13 @@ def authorize(workspace: Workspace, keys: Path) -> str:
 
 
 def apply_all_streams(processes: Iterable[ServiceProcess], keys: Path) -> None:
-    """Create every service's streams with the release's key, as in a release."""
+    """Create every service's streams with the release's key, as in a release.
+
+    Of two versions of a service, the newer one creates them: the canary.
+    """
     release = {"APP_NATS_NKEY_SEED_FILE": str(keys / "release.nk")}
     apply_streams(
         (process.package, process.environment | release)
         for process in processes
-        if process.replica == 0
+        if process.replica == 0 and process.track != "stable"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from devkit.errors import DevkitError
+from devkit.local_canary import CanaryFiles
 from devkit.state import (
     PlatformState,
     ServerState,
@@ -54,7 +55,12 @@ class StateFile:
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._written = False
 
-    def write(self, servers: Sequence[ServerState], services: Sequence[ServiceState]) -> None:
+    def write(
+        self,
+        servers: Sequence[ServerState],
+        services: Sequence[ServiceState],
+        canaries: Sequence[CanaryFiles],
+    ) -> None:
         """Replace the file."""
         state = PlatformState(
             runner_pid=os.getpid(),
@@ -62,6 +68,7 @@ class StateFile:
             started_at=self._started_at,
             servers=list(servers),
             services=list(services),
+            canaries=list(canaries),
         )
         write_state(self._data, state)
         self._written = True

@@ -7,6 +7,7 @@ from typing import Literal
 
 from chassis.events.wire.lanes import LANES
 from devkit.errors import DevkitError
+from devkit.local_canary import CanaryOptions
 from devkit.services import ServiceDefinition, check_names
 from devkit.workspace import Workspace
 
@@ -33,6 +34,7 @@ class PlatformOptions:
         watch: whether a service is restarted when its code changes.
         restart: whether a service that dies is started again, with back-off.
         restart_servers: whether the broker and the database server are started again.
+        canary: the services whose working tree runs as a canary beside a stable version.
         on_line: called with a process's name and each line of its log.
         on_event: called with a process's name and what the runner did to it.
         workspace: the workspace, by default that of the current folder.
@@ -50,6 +52,7 @@ class PlatformOptions:
     watch: bool = False
     restart: bool = True
     restart_servers: bool = False
+    canary: CanaryOptions | None = None
     on_line: Callable[[str, str], None] | None = None
     on_event: Callable[[str, str], None] | None = None
     workspace: Workspace | None = None
@@ -70,6 +73,9 @@ def check_options(options: PlatformOptions, definitions: Sequence[ServiceDefinit
     check_names(definitions, options.replicas)
     _check_replicas(options.replicas)
     _check_ports(options.ports, definitions)
+    if options.canary is not None:
+        check_names(definitions, options.canary.weights)
+        _check_canary(options)
 
 
 def _check_replicas(replicas: Mapping[str, int]) -> None:
@@ -90,3 +96,9 @@ def _check_ports(ports: Mapping[str, int], definitions: Iterable[ServiceDefiniti
             raise DevkitError(f"there is no port {name}; there are: {', '.join(known)}")
         if port > _HIGHEST_PORT:
             raise DevkitError(f"--port {name}={port}: the highest port is {_HIGHEST_PORT}")
+
+
+def _check_canary(options: PlatformOptions) -> None:
+    for name in options.canary.weights if options.canary is not None else ():
+        if not options.chooses(name):
+            raise DevkitError(f"--canary {name}: {name} is not run here")

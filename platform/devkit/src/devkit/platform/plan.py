@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from devkit.platform.options import PlatformOptions
@@ -10,7 +10,7 @@ from devkit.ports import ReplicaPorts
 from devkit.service_process import ServiceProcess
 from devkit.services import ServiceDefinition
 
-__all__ = ["Surroundings", "callers_first", "processes_of"]
+__all__ = ["Ports", "Surroundings", "Track", "callers_first", "processes_of"]
 
 Ports = Mapping[tuple[str, int], ReplicaPorts]
 
@@ -29,29 +29,61 @@ class Surroundings:
     folder: Path
 
 
+@dataclass(frozen=True)
+class Track:
+    """One of the versions of a service that run at the same time.
+
+    Args:
+        name: `stable` or `canary`; empty for a service of which only one version runs.
+        ports: the ports of its replicas.
+        package: the package that `python -m` runs.
+        folder: the root of the workspace with its code.
+        environment: variables in addition to those of the service.
+    """
+
+    name: str
+    ports: Sequence[ReplicaPorts]
+    package: str
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
 def processes_of(
     services: Sequence[ServiceDefinition],
     options: PlatformOptions,
     ports: Ports,
     around: Surroundings,
+    tracks: Mapping[str, Sequence[Track]],
 ) -> list[ServiceProcess]:
-    """Return every replica of these services, without starting it."""
+    """Return every replica of these services, without starting it.
+
+    `ports` are those on which each service is called, and `tracks` the versions of the services of
+    which several run.
+    """
     return [
-        _process(service, replica, options, ports, around)
+        _process(service, track, replica, options, ports, around)
         for service in services
-        for replica in range(options.replicas.get(service.name, 1))
+        for track in tracks.get(service.name) or [_only_track(service, ports, around)]
+        for replica in range(len(track.ports))
     ]
+
+
+def _only_track(service: ServiceDefinition, ports: Ports, around: Surroundings) -> Track:
+    """Return the track of a service of which one version runs."""
+    own_ports = [own for (name, _), own in ports.items() if name == service.name]
+    return Track("", own_ports, service.package, around.folder)
 
 
 def _process(
     service: ServiceDefinition,
+    track: Track,
     replica: int,
     options: PlatformOptions,
     ports: Ports,
     around: Surroundings,
 ) -> ServiceProcess:
     """Return the process of one replica, with its ports, environment and log file."""
-    own_ports = ports[service.name, replica]
+    own_ports = track.ports[replica]
     variables = {
         "PYTHONUNBUFFERED": "1",
         "APP_HTTP_PORT": str(own_ports.http),
@@ -64,21 +96,23 @@ def _process(
     if around.keys is not None:
         variables["APP_NATS_NKEY_SEED_FILE"] = str(around.keys / f"{service.name}.nk")
         variables["APP_STREAMS"] = "verify"
+    name = f"{service.name}-{track.name}" if track.name else service.name
     return ServiceProcess(
         service=service.name,
         replica=replica,
-        package=service.package,
+        package=track.package,
         http_port=own_ports.http,
         grpc_port=own_ports.grpc if service.grpc_port is not None else None,
-        environment=variables | dict(options.environment),
-        log=around.logs / f"{service.name}-{replica}.log",
-        folder=around.folder,
+        environment=variables | dict(options.environment) | dict(track.environment),
+        log=around.logs / f"{name}-{replica}.log",
+        folder=track.folder,
         supervised=options.restart,
+        track=track.name,
     )
 
 
 def _targets(service: ServiceDefinition, options: PlatformOptions, ports: Ports) -> dict[str, str]:
-    """Return the addresses of each called service: its replicas here, or its default elsewhere."""
+    """Return the addresses of each called service: its ports here, or its default elsewhere."""
     targets = dict(service.targets)
     for called in targets:
         run_here = [replica.grpc for (name, _), replica in ports.items() if name == called]

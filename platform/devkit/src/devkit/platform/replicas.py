@@ -63,15 +63,14 @@ class Replicas:
         """Return whether every process is ready now."""
         return all(await asyncio.gather(*(process.is_ready() for process in self.processes)))
 
-    async def restart(self, services: Iterable[str]) -> None:
-        """Stop every replica of these services, and start it again."""
-        chosen = set(services)
+    async def restart(self, processes: Iterable[ServiceProcess]) -> None:
+        """Stop these processes, and start them again."""
 
         async def restart(process: ServiceProcess) -> None:
             await process.stop(grace=_RESTART_GRACE_SECONDS)
             process.start()
 
-        await asyncio.gather(*(restart(p) for p in self.processes if p.service in chosen))
+        await asyncio.gather(*map(restart, processes))
 
     async def stop(self) -> None:
         """Stop callers before the services that they call."""
@@ -97,6 +96,7 @@ class Replicas:
                 restarts=process.restarts,
                 log=str(process.log),
                 environment=process.environment,
+                track=process.track,
             )
             for process in self.processes
         ]

@@ -1,9 +1,10 @@
-"""The broker and the database server of a platform."""
+"""The broker, the database server and the Envoy of a platform."""
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from devkit.errors import DevkitError
 from devkit.platform.options import PlatformOptions
@@ -12,13 +13,16 @@ from devkit.services import ServiceDefinition, nats_port
 from devkit.state import ServerState
 from devkit.supervisor import Server
 from devkit.workspace import Workspace
-from localservers import NatsServer, PostgresServer, ServerFailed
+from localservers import EnvoyServer, NatsServer, PostgresServer, ServerFailed
 
 __all__ = ["Servers"]
 
 
 class Servers:
-    """The broker, and a PostgreSQL unless databases are files. Their data stay after a stop."""
+    """The broker, a PostgreSQL unless databases are files, and an Envoy if there are canaries.
+
+    The data of broker and database stay after a stop.
+    """
 
     def __init__(self, options: PlatformOptions, data: Path) -> None:
         self._options = options
@@ -26,6 +30,7 @@ class Servers:
         self._pids: dict[str, int] = {}
         self.broker: NatsServer | None = None
         self.postgres: PostgresServer | None = None
+        self.envoy: EnvoyServer | None = None
         self.database_urls: dict[str, str] = {}
 
     def fixed_ports(self) -> list[FixedPort]:
@@ -60,8 +65,16 @@ class Servers:
             raise DevkitError(str(error)) from error
         self.database_urls = {name: self._database_url(name) for name in databases}
 
+    def start_envoy(self, config: Mapping[str, Any]) -> None:
+        """Start an Envoy with a configuration. Raises DevkitError if it does not start."""
+        self.envoy = EnvoyServer(self._data / "envoy", config)
+        try:
+            self.envoy.start()
+        except ServerFailed as error:
+            raise DevkitError(str(error)) from error
+
     async def stop(self) -> None:
-        """Stop the servers. Raises the error of one that cannot be stopped after stopping both."""
+        """Stop the servers. Raises the error of one that cannot be stopped after stopping all."""
         stops = (asyncio.to_thread(server.stop) for server in self.started.values())
         results = await asyncio.gather(*stops, return_exceptions=True)
         for result in results:
@@ -69,14 +82,14 @@ class Servers:
                 raise result
 
     def kill(self) -> None:
-        """Send SIGKILL to both."""
+        """Send SIGKILL to all."""
         for server in self.started.values():
             server.kill()
 
     @property
     def started(self) -> dict[str, Server]:
         """The servers that have been started, by name."""
-        servers = {"nats": self.broker, "postgres": self.postgres}
+        servers = {"nats": self.broker, "postgres": self.postgres, "envoy": self.envoy}
         return {name: server for name, server in servers.items() if server is not None}
 
     def pid(self, name: str) -> int:
@@ -92,6 +105,8 @@ class Servers:
             urls["nats"] = self.broker.url
         if self.postgres is not None:
             urls["postgres"] = self.postgres.url()
+        if self.envoy is not None:
+            urls["envoy"] = self.envoy.url
         return [
             ServerState(name, urls[name], self.pid(name), str(server.log))
             for name, server in self.started.items()
