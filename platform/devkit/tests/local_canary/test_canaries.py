@@ -98,7 +98,7 @@ async def until_it_answers(
 
 
 @needs_envoy
-async def test_the_working_tree_runs_as_a_canary_beside_the_last_commit(
+async def test_the_working_tree_runs_as_a_canary_next_to_the_last_commit(
     run: Callable[..., Platform], names: tuple[str, str], git: Callable[..., str]
 ) -> None:
     desk, stock = names

@@ -1,4 +1,4 @@
-"""The stable version beside a canary: the files of a git ref, as they were committed."""
+"""The stable version next to a canary: the files of a git ref, as they were committed."""
 
 import os
 from collections.abc import Callable

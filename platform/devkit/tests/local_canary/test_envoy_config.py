@@ -98,7 +98,7 @@ class _Methods(grpc.GenericRpcHandler):
     def __init__(self, version: Version) -> None:
         self._version = version
 
-    def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, _: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
         return grpc.unary_unary_rpc_method_handler(self._answer)
 
     def _answer(self, request: bytes, context: grpc.ServicerContext) -> bytes:
@@ -124,7 +124,7 @@ class Shop:
         self.envoy = EnvoyServer(folder / "envoy", envoy_config([front], folder))
         self.envoy.start()
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.ports.grpc}")
-        self.call = self.channel.unary_unary(METHOD)
+        self.call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(METHOD)
 
     def restart_canary(self) -> None:
         self.canary = Version("canary", self._canary_ports)

@@ -27,7 +27,7 @@ def test_without_canaries_there_are_no_options() -> None:
 
 
 @pytest.mark.parametrize("value", ["a", "a=", "=3", "a=-1", "a=101", "a=3.5", "a=thirty"])
-def test_a_weight_that_is_no_percentage_is_told(value: str) -> None:
+def test_a_weight_that_is_not_a_percentage_is_told(value: str) -> None:
     with pytest.raises(DevkitError, match="--canary"):
         parse_canary([value], None, None)
 

@@ -55,7 +55,7 @@ def run(
     ] = None,
     canary_ref: Annotated[
         str | None,
-        typer.Option(help="The git ref that runs as stable beside canaries. Default: HEAD"),
+        typer.Option(help="The git ref that runs as stable next to canaries. Default: HEAD"),
     ] = None,
     canary_match: Annotated[
         list[str] | None,

@@ -116,6 +116,6 @@ class _Git:
 
 def _without_stable(reason: str) -> DevkitError:
     return DevkitError(
-        f"{reason}, so there is no stable version beside the canary: run without --canary, or"
+        f"{reason}, so there is no stable version next to the canary: run without --canary, or"
         " commit your platform to git first"
     )

@@ -1,4 +1,4 @@
-"""What a developer asks of canaries on this machine."""
+"""The options of canaries on this machine."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ _HIGHEST_WEIGHT = 100
 
 @dataclass(frozen=True)
 class CanaryOptions:
-    """The canaries of a platform, and what runs beside them.
+    """The canaries of a platform, and the version that runs next to them.
 
     Args:
         weights: the share of requests and of lanes that each canary takes, in percent, by service.

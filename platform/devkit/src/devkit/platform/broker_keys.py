@@ -26,7 +26,7 @@ def authorize(workspace: Workspace, keys: Path) -> str:
 def apply_all_streams(processes: Iterable[ServiceProcess], keys: Path) -> None:
     """Create every service's streams with the release's key, as in a release.
 
-    Of two versions of a service, the newer one creates them: the canary.
+    If a service has a canary, the canary creates them, because its code is newer.
     """
     release = {"APP_NATS_NKEY_SEED_FILE": str(keys / "release.nk")}
     apply_streams(

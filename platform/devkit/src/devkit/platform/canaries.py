@@ -45,8 +45,8 @@ class Canaries:
     def prepare(self, services: Sequence[ServiceDefinition], ports: Ports) -> None:
         """Check out the stable version, choose ports, and write the weights.
 
-        Envoy gets a service's first `ports`, and the processes get free ones: as many stable
-        replicas as without a canary, and one canary.
+        Envoy gets a service's first `ports`, and the processes get free ones. The number of stable
+        replicas is that of the options; there is one canary.
 
         Raises:
             DevkitError: there is no stable version of a service.

@@ -34,7 +34,7 @@ class PlatformOptions:
         watch: whether a service is restarted when its code changes.
         restart: whether a service that dies is started again, with back-off.
         restart_servers: whether the broker and the database server are started again.
-        canary: the services whose working tree runs as a canary beside a stable version.
+        canary: the services whose working tree runs as a canary next to a stable version.
         on_line: called with a process's name and each line of its log.
         on_event: called with a process's name and what the runner did to it.
         workspace: the workspace, by default that of the current folder.

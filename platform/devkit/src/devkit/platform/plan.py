@@ -31,7 +31,7 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Track:
-    """One of the versions of a service that run at the same time.
+    """A version of a service, of which several may run at the same time.
 
     Args:
         name: `stable` or `canary`; empty for a service of which only one version runs.
