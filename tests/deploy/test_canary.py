@@ -344,10 +344,20 @@ def notes(charts: Charts, service: str, *sets: str) -> str:
 
 def test_the_notes_name_the_canary_its_weight_and_the_commands(charts: Charts) -> None:
     said = notes(charts, "orders", CANARY, "canary.weight=10")
-    assert "Its canary is v2, in deployment/orders-canary, with the weight 10 %" in said
+    assert "The canary of orders is v2, in deployment/orders-canary, with the weight 10 %" in said
     assert "events: 10 % of the lanes" in said
     assert "requests inside the cluster: none" in said
     for command in ("status", "promote", "abort"):
         assert f"slipway canary {command} orders --namespace shop" in said
     assert "handles waits at its position" in said
     assert "canary" not in notes(charts, "orders")
+
+
+def test_the_notes_of_the_umbrella_name_each_canary(charts: Charts) -> None:
+    values = f"--values={charts.folder / 'slipway/values-development.yaml'}"
+    sets = "--set=orders.canary.image.tag=v2,orders.canary.weight=10"
+    chart = str(charts.folder / "slipway")
+    said = charts.run("install", "all", chart, values, sets, "--dry-run=client", "--namespace=shop")
+    said = said.partition("NOTES:")[2]
+    assert said.count("The canary of ") == 1
+    assert "The canary of orders is v2, in deployment/orders-canary, with the weight 10 %" in said

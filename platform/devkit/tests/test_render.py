@@ -37,6 +37,10 @@ def test_the_facts_of_a_service_are_what_its_composition_root_declares(rendered:
         "grpc": {
             "port": 9091,
             "services": ["bookstore.v1.BooksService", "slipway.v1.LedgerService"],
+            "reads": [
+                "bookstore.v1.BooksService/GetBook",
+                "slipway.v1.LedgerService/GetEventLedger",
+            ],
         },
         "calls": {},
         "callers": {"window": ["bookstore.v1.BooksService"]},

@@ -21,7 +21,7 @@ left out, because its Service or subset may be missing or empty.
 {{- $name := include "service.name" . -}}
 {{- $entry := and (include "service.entryPaths" .) .Values.entry.kind }}
 
-Its canary is {{ include "service.version" . }}, in deployment/{{ include "service.deployment" . }}, with the weight {{ .Values.canary.weight }} %:
+The canary of {{ $name }} is {{ include "service.version" . }}, in deployment/{{ include "service.deployment" . }}, with the weight {{ .Values.canary.weight }} %:
   {{ if .Values.facts.lanes }}events: {{ .Values.canary.weight }} % of the lanes, as soon as the kubelet has refreshed the pods' file, within a minute
 {{- else }}events: none, because the service reads no lanes{{ end }}
   {{ if include "service.isRouted" . }}requests inside the cluster: {{ .Values.canary.weight }} %
