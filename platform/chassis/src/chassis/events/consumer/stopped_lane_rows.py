@@ -4,13 +4,16 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import stopped_lanes
 from chassis.events.consumer.stopped_lanes import Stop
 
 __all__ = ["StoppedLane", "differ", "load", "write"]
+
+_ALL = select(stopped_lanes).order_by(stopped_lanes.c.stream, stopped_lanes.c.lane)
+_OF_STREAM = _ALL.where(stopped_lanes.c.stream == bindparam("of"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +33,8 @@ class StoppedLane:
 
 def load(session: Session, stream: str | None = None) -> list[StoppedLane]:
     """Return the stopped lanes of a stream, or of all streams that the service reads."""
-    statement = select(stopped_lanes).order_by(stopped_lanes.c.stream, stopped_lanes.c.lane)
-    if stream is not None:
-        statement = statement.where(stopped_lanes.c.stream == stream)
-    return [StoppedLane(*row) for row in session.execute(statement)]
+    rows = session.execute(_ALL if stream is None else _OF_STREAM, {"of": stream})
+    return [StoppedLane(*row) for row in rows]
 
 
 def differ(rows: Iterable[StoppedLane], stops: Iterable[Stop], lanes: Collection[int]) -> bool:

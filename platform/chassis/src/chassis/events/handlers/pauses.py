@@ -21,6 +21,7 @@ from chassis.events.waiting import wait_at_most
 __all__ = ["Pause", "Pauses", "load", "pause", "resume"]
 
 _log = structlog.get_logger(__name__)
+_ALL = select(paused_types).order_by(paused_types.c.type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,7 @@ class Pause:
 
 def load(session: Session) -> list[Pause]:
     """Return all paused types."""
-    rows = session.execute(select(paused_types).order_by(paused_types.c.type))
-    return [Pause(row.type, row.paused_at, row.paused_by) for row in rows]
+    return [Pause(row.type, row.paused_at, row.paused_by) for row in session.execute(_ALL)]
 
 
 def pause(session: Session, types: Collection[str], by: str) -> int:

@@ -13,6 +13,8 @@ from chassis.database.tables import marks
 
 __all__ = ["Mark", "Marked", "delete_all", "held_by", "load", "mark", "unmark"]
 
+_OF_STREAM = select(marks).where(marks.c.stream == bindparam("of"))
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -46,7 +48,7 @@ def mark(
 
     Lanes in `wait_for` that another living member has marked are left to that member for now.
     """
-    rows = session.execute(select(marks).where(marks.c.stream == stream)).all()
+    rows = session.execute(_OF_STREAM, {"of": stream}).all()
     own_lanes = {row.lane for row in rows if row.member == member}
     others = [row for row in rows if row.member != member and row.lane in lanes]
     busy = frozenset(r.lane for r in others if r.member in living and r.lane in wait_for)
@@ -75,7 +77,7 @@ def mark(
 
 def held_by(session: Session, stream: str, members: Set[str]) -> dict[int, str]:
     """Return the lanes that these members have marked, each with its member."""
-    rows = session.execute(select(marks).where(marks.c.stream == stream))
+    rows = session.execute(_OF_STREAM, {"of": stream})
     return {row.lane: row.member for row in rows if row.member in members}
 
 

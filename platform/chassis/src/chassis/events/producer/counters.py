@@ -7,7 +7,7 @@ after the counter row has been locked, so that two relays never number the same 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import BigInteger, Integer, Update, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -32,8 +32,7 @@ class Counters:
 
 def lock_counters(session: Session) -> Counters:
     """Lock the counter row, and insert it if it does not exist yet."""
-    statement = select(relay).where(relay.c.id == 1).with_for_update()
-    row = session.execute(statement).mappings().first()
+    row = session.execute(_LOCK).mappings().first()
     if row is None:
         try:
             with session.begin_nested():
@@ -50,7 +49,7 @@ def lock_counters(session: Session) -> Counters:
                 )
         except IntegrityError:  # Another relay has inserted it.
             pass
-        row = session.execute(statement).mappings().one()
+        row = session.execute(_LOCK).mappings().one()
     return Counters(**{name: row[name] for name in Counters.__slots__})
 
 
@@ -59,11 +58,29 @@ def number_new(session: Session, counters: Counters, limit: int) -> Counters:
 
     The counter row must be locked. The number of statements does not depend on that of the events.
     """
+    numbered = session.execute(_NUMBER, {"above": counters.rank, "most": limit})
+    count: int = numbered.rowcount  # type: ignore[attr-defined]
+    if not count:
+        return counters
+    rank = counters.rank + count
+    keep_numbers = _KEEP_NUMBERS[session.get_bind().dialect.name]
+    session.execute(keep_numbers, {"above": counters.rank, "last": rank})
+    session.execute(_CHANGE, {"rank": rank})
+    return replace(counters, rank=rank)
+
+
+def record_sent(session: Session, rank: int, sequence: int) -> None:
+    """Record that the stream holds all ranks up to `rank`, and ends at `sequence`."""
+    session.execute(_CHANGE, {"sent_rank": rank, "sent_sequence": sequence})
+
+
+def _number_events() -> Update:
+    """Give numbers to the first `most` events without one, and the ranks above `above`."""
     new = (
         select(outbox.c.id, outbox.c.subject)
         .where(outbox.c.number.is_(None))
         .order_by(outbox.c.id)
-        .limit(limit)
+        .limit(bindparam("most", type_=Integer))
         .subquery("new")
     )
     place = func.row_number().over(order_by=new.c.id)
@@ -71,44 +88,39 @@ def number_new(session: Session, counters: Counters, limit: int) -> Counters:
     given = (
         select(
             new.c.id,
-            (counters.rank + place).label("rank"),
+            (bindparam("above", type_=BigInteger) + place).label("rank"),
             (func.coalesce(subjects.c.number, 0) + within_subject).label("number"),
         )
         .join_from(new, subjects, subjects.c.subject == new.c.subject, isouter=True)
         .subquery("given")
     )
-    numbered = session.execute(
+    return (
         update(outbox)
         .where(outbox.c.id == given.c.id)
         .values(rank=given.c.rank, number=given.c.number)
         .execution_options(synchronize_session=False)
     )
-    count: int = numbered.rowcount  # type: ignore[attr-defined]
-    if not count:
-        return counters
-    rank = counters.rank + count
-    last = (
+
+
+def _keep_last_numbers(insert: Any) -> Any:
+    """Keep the last number of each subject that has one of the ranks above `above` to `last`."""
+    numbers = (
         select(outbox.c.subject, func.max(outbox.c.number))
-        .where(outbox.c.rank.between(counters.rank + 1, rank))
+        .where(outbox.c.rank > bindparam("above"), outbox.c.rank <= bindparam("last"))
         .group_by(outbox.c.subject)
     )
-    upsert = _dialect_insert(session)(subjects).from_select(["subject", "number"], last)
-    session.execute(
-        upsert.on_conflict_do_update(
-            index_elements=["subject"], set_={"number": upsert.excluded.number}
-        )
-    )
-    session.execute(update(relay).where(relay.c.id == 1).values(rank=rank))
-    return replace(counters, rank=rank)
-
-
-def record_sent(session: Session, rank: int, sequence: int) -> None:
-    """Record that the stream holds all ranks up to `rank`, and ends at `sequence`."""
-    session.execute(
-        update(relay).where(relay.c.id == 1).values(sent_rank=rank, sent_sequence=sequence)
+    upsert = insert(subjects).from_select(["subject", "number"], numbers)
+    return upsert.on_conflict_do_update(
+        index_elements=["subject"], set_={"number": upsert.excluded.number}
     )
 
 
-def _dialect_insert(session: Session) -> Any:
-    """Return the dialect's INSERT, because SQLAlchemy's own has no ON CONFLICT."""
-    return postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+# Statements are built once, because building one costs more than running it.
+_LOCK = select(relay).where(relay.c.id == 1).with_for_update()
+_CHANGE = update(relay).where(relay.c.id == 1)
+_NUMBER = _number_events()
+# Each dialect has its own INSERT, because SQLAlchemy's has no ON CONFLICT.
+_KEEP_NUMBERS = {
+    "postgresql": _keep_last_numbers(postgresql.insert),
+    "sqlite": _keep_last_numbers(sqlite.insert),
+}

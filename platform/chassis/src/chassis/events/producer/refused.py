@@ -26,6 +26,7 @@ __all__ = [
     "set_apart",
 ]
 
+_COUNT = select(func.count()).select_from(refused)
 _COLUMNS = ("event_id", "subject", "headers", "data", "created_at")
 
 
@@ -53,7 +54,7 @@ def set_apart(session: Session, row: int, reason: str) -> None:
 
 def count(session: Session) -> int:
     """Return the number of events set apart."""
-    return int(session.execute(select(func.count()).select_from(refused)).scalar_one())
+    return int(session.execute(_COUNT).scalar_one())
 
 
 def event_ids(session: Session) -> set[str]:

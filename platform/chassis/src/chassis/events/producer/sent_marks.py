@@ -6,7 +6,7 @@ event's age counts from when the stream stored it, because it may have waited in
 
 import time
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import sent_marks
@@ -17,6 +17,11 @@ __all__ = ["aged_rank", "delete_all", "delete_below", "highest", "mark"]
 _MARKS_PER_AGE = 500
 # A stream without a maximum age gets a mark at this interval.
 _UNLIMITED_SECONDS = 3600.0
+_LATEST = select(sent_marks).order_by(sent_marks.c.rank.desc()).limit(1)
+_HIGHEST = select(func.max(sent_marks.c.rank))
+_AGED_RANK = _HIGHEST.where(
+    sent_marks.c.sent_at <= bindparam("broker"), sent_marks.c.noted_at <= bindparam("host")
+)
 
 
 def mark(
@@ -32,9 +37,7 @@ def mark(
     `max_age` is that of the stream, in seconds. `broker_time` is the broker's present time: with
     it, nothing is recorded shortly after another mark.
     """
-    latest = session.execute(
-        select(sent_marks).order_by(sent_marks.c.rank.desc()).limit(1)
-    ).one_or_none()
+    latest = session.execute(_LATEST).one_or_none()
     if latest and rank <= latest.rank:
         return
     interval = max_age / _MARKS_PER_AGE or _UNLIMITED_SECONDS
@@ -43,7 +46,8 @@ def mark(
         return
     # This host's time of sending. The limit keeps the error small if the broker's clock jumps.
     noted_at = time.time() - min(max(0.0, now - sent_at), _UNLIMITED_SECONDS)
-    session.execute(insert(sent_marks).values(rank=rank, sent_at=sent_at, noted_at=noted_at))
+    new = {"rank": rank, "sent_at": sent_at, "noted_at": noted_at}
+    session.execute(insert(sent_marks), new)
 
 
 def aged_rank(session: Session, broker_time: float, age: float) -> int:
@@ -52,15 +56,13 @@ def aged_rank(session: Session, broker_time: float, age: float) -> int:
     The age must have passed by the broker's clock and by this host's, because either may have
     jumped ahead. An event that is sent once too often is dropped by its number.
     """
-    aged = (sent_marks.c.sent_at <= broker_time - age) & (
-        sent_marks.c.noted_at <= time.time() - age
-    )
-    return session.execute(select(func.max(sent_marks.c.rank)).where(aged)).scalar() or 0
+    times = {"broker": broker_time - age, "host": time.time() - age}
+    return session.execute(_AGED_RANK, times).scalar() or 0
 
 
 def highest(session: Session) -> int:
     """Return the highest rank with a mark; 0 if there is none."""
-    return session.execute(select(func.max(sent_marks.c.rank))).scalar() or 0
+    return session.execute(_HIGHEST).scalar() or 0
 
 
 def delete_below(session: Session, rank: int) -> None:

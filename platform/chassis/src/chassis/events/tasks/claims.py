@@ -169,21 +169,13 @@ def finish(session: Session, task: Task) -> None:
     Raises:
         ClaimLost: the transaction must be rolled back.
     """
-    deleted = session.execute(
-        delete(tasks).where(_is_claim_of(task)).returning(tasks.c.followed)
-    ).first()
+    deleted = session.execute(_FINISH, {"of_id": task.id, "of_attempt": task.attempt}).first()
     if deleted is None:
         raise ClaimLost("the task was claimed by another member")
     if not deleted.followed:
         return
     # This is a second statement so that it sees what the first one had to wait for.
-    same_key = (tasks.c.source == task.source) & (tasks.c.key == task.key)
-    following = select(func.min(tasks.c.id)).where(same_key).scalar_subquery()
-    # It has been due since it was stored, so that tasks which have waited longest come first.
-    due_at = func.coalesce(tasks.c.due_at, tasks.c.stored_at)
-    session.execute(
-        update(tasks).where(tasks.c.id == following).values(due_at=due_at, followed=True)
-    )
+    session.execute(_MAKE_NEXT_DUE, {"of_source": task.source, "of_key": task.key})
 
 
 def postpone(
@@ -223,3 +215,19 @@ def release(session: Session, task: Task, *, due_at: float | None = None) -> Non
 def _is_claim_of(task: Task) -> ColumnElement[bool]:
     """Whether a row is still the claim that this task was made from."""
     return (tasks.c.id == task.id) & (tasks.c.attempt == task.attempt)
+
+
+_FINISH = (
+    delete(tasks)
+    .where(tasks.c.id == bindparam("of_id"), tasks.c.attempt == bindparam("of_attempt"))
+    .returning(tasks.c.followed)
+)
+_FIRST_OF_KEY = select(func.min(tasks.c.id)).where(
+    tasks.c.source == bindparam("of_source"), tasks.c.key == bindparam("of_key")
+)
+# It has been due since it was stored, so that tasks which have waited longest come first.
+_MAKE_NEXT_DUE = (
+    update(tasks)
+    .where(tasks.c.id == _FIRST_OF_KEY.scalar_subquery())
+    .values(due_at=func.coalesce(tasks.c.due_at, tasks.c.stored_at), followed=True)
+)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 import structlog
-from sqlalchemy import func, select, text, update
+from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.orm import Session
 
 from chassis.database import ConnectionLost, Database, DatabaseDown, Transaction
@@ -22,6 +22,9 @@ _ROWS_AT_ONCE = 500
 # The condition of the index slipway_task_canary. A prepared statement would not find the index if
 # the empty text was a parameter.
 _IS_OF_CANARY = text("canary <> ''")
+_FOLLOWING_CANARY = select(func.min(tasks.c.canary)).where(
+    _IS_OF_CANARY, tasks.c.canary > bindparam("after")
+)
 
 
 class Orphans:
@@ -82,8 +85,7 @@ def canaries_of_tasks(session: Session) -> set[str]:
     found: set[str] = set()
     last: str | None = ""
     while last is not None:
-        following = select(func.min(tasks.c.canary)).where(_IS_OF_CANARY, tasks.c.canary > last)
-        last = session.execute(following).scalar()
+        last = session.execute(_FOLLOWING_CANARY, {"after": last}).scalar()
         found |= {last} if last else set()
     return found
 

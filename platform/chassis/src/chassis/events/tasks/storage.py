@@ -6,9 +6,8 @@ gets its due time in the transaction that finishes the task before it.
 
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from chassis.database.chunks import chunks
@@ -18,14 +17,21 @@ __all__ = ["blocked_keys", "count", "lock_keys", "store", "store_in_order"]
 
 # This means NOT NULL, and SQLite uses the index only for a comparison.
 _HAS_DUE_TIME = tasks.c.due_at >= 0
+# Statements are built once, because building one costs more than running it.
+_FIRST_TASKS = select(tasks.c.source, tasks.c.key).where(
+    tasks.c.key.in_(bindparam("keys", expanding=True)), _HAS_DUE_TIME
+)
+_BLOCKED = _FIRST_TASKS.distinct()
+_LOCK = _FIRST_TASKS.with_for_update(read=True, key_share=True)
+_COUNT_TASKS = select(func.count()).select_from(tasks)
+_COUNT_DEAD_LETTERS = select(func.count()).select_from(dead_letters)
 
 
 def blocked_keys(session: Session, keys: Iterable[str]) -> set[tuple[str, str]]:
     """Return the (source, key) pairs that have a task, so that later events have to wait."""
     found: set[tuple[str, str]] = set()
     for some in chunks(list(keys)):
-        statement = _select_first_tasks(tasks.c.source, tasks.c.key, keys=some).distinct()
-        found |= {(row.source, row.key) for row in session.execute(statement)}
+        found |= {(row.source, row.key) for row in session.execute(_BLOCKED, {"keys": some})}
     return found
 
 
@@ -42,16 +48,9 @@ def lock_keys(session: Session, blocked: Set[tuple[str, str]]) -> set[tuple[str,
         # block the key now.
         names = sorted({key for _, key in left})
         for some in chunks(names):
-            statement = _select_first_tasks(tasks.c.source, tasks.c.key, keys=some)
-            rows = session.execute(statement.with_for_update(read=True, key_share=True))
-            locked |= {(row.source, row.key) for row in rows}
+            locked |= {(row.source, row.key) for row in session.execute(_LOCK, {"keys": some})}
         keys = locked | (left & blocked_keys(session, names))
     return locked
-
-
-def _select_first_tasks(*columns: ColumnElement[Any], keys: Sequence[str]) -> Select[Any]:
-    """Select the first tasks of keys: those with a due time."""
-    return select(*columns).where(tasks.c.key.in_(keys), _HAS_DUE_TIME)
 
 
 def store(session: Session, events: Sequence[Mapping[str, object]]) -> None:
@@ -106,8 +105,7 @@ def store_in_order(
 
 def count(session: Session) -> tuple[int, int]:
     """Return the number of tasks and the number of dead letters."""
-    number = select(func.count())
     return (
-        int(session.execute(number.select_from(tasks)).scalar_one()),
-        int(session.execute(number.select_from(dead_letters)).scalar_one()),
+        int(session.execute(_COUNT_TASKS).scalar_one()),
+        int(session.execute(_COUNT_DEAD_LETTERS).scalar_one()),
     )

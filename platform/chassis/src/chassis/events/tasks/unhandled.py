@@ -85,13 +85,20 @@ class Unhandled:
 
 def waiting_types(session: Session) -> list[str]:
     """Return the types that have waiting tasks, reading one index entry for each."""
+    return list(session.execute(_WAITING_TYPES).scalars())
+
+
+def _select_waiting_types() -> Select[Any]:
     first = select(tasks.c.type).where(*_IS_UNCLAIMED).order_by(tasks.c.type).limit(1)
     found = select(first.scalar_subquery().label("type")).cte("found", recursive=True)
     after = select(tasks.c.type).where(tasks.c.type > found.c.type, *_IS_UNCLAIMED)
     following = after.order_by(tasks.c.type).limit(1).scalar_subquery()
     found = found.union_all(select(following).where(found.c.type.is_not(None)))
-    statement = select(found.c.type).where(found.c.type.is_not(None))
-    return list(session.execute(statement).scalars())
+    return select(found.c.type).where(found.c.type.is_not(None))
+
+
+# The statement is built once, because building it costs more than running it.
+_WAITING_TYPES = _select_waiting_types()
 
 
 def old_tasks(session: Session, type: str, stored_before: float) -> Sequence[Task]:
