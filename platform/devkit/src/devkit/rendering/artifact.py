@@ -46,10 +46,17 @@ def markdown_text(additions: str, text: str) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """A dumper that indents lists below their key and writes no anchors for repeated values."""
+    """A dumper that indents lists, writes no anchors, and keeps the lines of longer texts."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
 
     def ignore_aliases(self, data: object) -> bool:
         return True
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, "|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent_text)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from devkit.describing.description import PlatformDescription
 from devkit.rendering import (
     asyncapi,
+    canary_templates,
     catalog,
     chart_readme,
     compose,
@@ -36,6 +37,7 @@ KINDS: tuple[Callable[[PlatformDescription], Iterator[Artifact]], ...] = (
     nats_permissions.artifacts,
     compose.artifacts,
     prometheus.artifacts,
+    canary_templates.artifacts,
     gitops.artifacts,
     kustomize.artifacts,
     skaffold.artifacts,

@@ -5,7 +5,9 @@
 
 from devkit.canary.analysis.gates import GATES, Gate, metric_names
 from devkit.canary.analysis.judging import judge
+from devkit.canary.analysis.laws import read_laws
 from devkit.canary.analysis.samples import Pod, Readings, Samples, Series
+from devkit.canary.analysis.table import comparison_table
 from devkit.canary.analysis.verdict import Comparison, Outcome, Verdict
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "Samples",
     "Series",
     "Verdict",
+    "comparison_table",
     "judge",
     "metric_names",
+    "read_laws",
 ]

@@ -14,7 +14,7 @@ tests: look i gets 1 / (i * (i + 1)) of it, which adds up to 1 for any number of
 a look share its part equally (Bonferroni), because they depend on one another in unknown ways.
 
 A step is taken only with enough traffic: a look must be able to see the difference that matters,
-and miss it in at most 2 of 100 cases.
+and miss it in at most 1 of 100 cases.
 """
 
 from math import erfc, exp, lgamma, log, pi, sqrt
@@ -30,7 +30,7 @@ __all__ = [
 
 FALSE_ALARM = 0.05
 """The largest probability that a whole canary of a version as good as stable is aborted."""
-MISSED = 0.02
+MISSED = 0.01
 """The probability that a look with enough traffic misses a difference that matters."""
 _EXACT_DEVIATION = 60.0
 
