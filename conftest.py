@@ -16,6 +16,9 @@ import grpc
 import hypothesis
 import pytest
 import structlog
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 # pytest names a test's module by its path (platform.chassis.tests…) and would put a module of its
 # own in the place of the standard library's `platform`, unless that one looks like a package.
@@ -43,6 +46,20 @@ structlog.configure(
         ),
     ]
 )
+
+
+# Each test has databases of its own, and SQLAlchemy would compile every statement again for each
+# connection to a new one. A process of a service compiles a statement once, and so do the tests.
+_compiled: dict[Any, Any] = {}
+for dialect in (SQLiteDialect_pysqlite, PGDialect_psycopg):
+    # The key of a compiled statement includes its dialect, of which each engine has an object.
+    dialect.__eq__ = lambda self, other: type(self) is type(other)  # type: ignore[method-assign]
+    dialect.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]
+
+
+@event.listens_for(Engine, "engine_connect")
+def _share_compiled_statements(connection: Connection) -> None:
+    connection.execution_options(compiled_cache=_compiled)
 
 
 # No example is too slow, because time says nothing on a machine that is shared with other tests.
