@@ -166,14 +166,17 @@ def test_a_missing_program_is_named_with_its_package(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's signal is Linux's")
-def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", [os.environ["PATH"], ""], ids=["setpriv", "no setpriv"])
+def test_it_dies_with_the_process_that_started_it(tmp_path: Path, path: str) -> None:
     program = (
         "import pathlib, sys, time; from localservers import NatsServer;"
         "server = NatsServer(pathlib.Path(sys.argv[1])); server.start();"
         "print(server.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PATH": path},
     ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
