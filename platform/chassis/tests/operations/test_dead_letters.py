@@ -33,11 +33,13 @@ FILTERS = [
     ("--older-than 1h", [0, 1]),
     ("--newer-than 1h", [2, 3]),
     ("--older-than 1h --newer-than 2d", [1]),
+    ("--version 1.3.0", [2]),
+    ("--version 1.2.0 --key b-2", []),
     ("--limit 2", [0, 1]),
 ]
 
 
-async def test_dead_letters_are_listed_by_type_key_reason_and_age_oldest_first(
+async def test_dead_letters_are_listed_by_type_key_reason_version_and_age_oldest_first(
     new_database: NewDatabase,
 ) -> None:
     with contextlib.closing(TaskStore(new_database("books"))) as task_store:
@@ -45,7 +47,7 @@ async def test_dead_letters_are_listed_by_type_key_reason_and_age_oldest_first(
             task_store,
             letter(ago=7 * 86400),
             letter(ago=7200),
-            letter("b-2", "Reject: 100% sold"),
+            letter("b-2", "Reject: 100% sold", version="1.3.0"),
             letter(returned=True, reason="KeyError: 1000"),
         )
         for typed, found in FILTERS:

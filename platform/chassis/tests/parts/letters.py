@@ -15,7 +15,12 @@ PUBLISHER = EventFactory("bookstore", (BookSold, BookReturned))
 
 
 def letter(
-    key: str = "b-1", reason: str = "ValueError: no", *, ago: float = 0, returned: bool = False
+    key: str = "b-1",
+    reason: str = "ValueError: no",
+    *,
+    ago: float = 0,
+    returned: bool = False,
+    version: str = "1.2.0",
 ) -> dict[str, Any]:
     """Return the row of a dead letter."""
     message = (BookReturned if returned else BookSold)(book_id=key, customer_id="me")
@@ -29,6 +34,7 @@ def letter(
         "reason": reason,
         "tries": 5,
         "died_at": time.time() - ago,
+        "version": version,
     }
 
 

@@ -185,6 +185,8 @@ Index(
     postgresql_where=text("leased_until IS NOT NULL"),
 )
 
+# Events that are not tried again. `version` is that of the member that gave up; empty if none runs
+# the event's type, or if an earlier version of the chassis wrote the row.
 dead_letters = Table(
     "slipway_dead_letter",
     metadata,
@@ -193,6 +195,7 @@ dead_letters = Table(
     Column("tries", Integer, nullable=False),
     Column("reason", Text, nullable=False),
     Column("died_at", Double, nullable=False),
+    Column("version", Text, nullable=False, server_default=text("''")),
     sqlite_autoincrement=True,
 )
 

@@ -37,7 +37,8 @@ class DeadLetterFilter:
 
     `ids` are row numbers, `up_to_id` is the highest one. `type` is a full name or its last part,
     `reason` a part of the reason in upper or lower case, `key` a partition key. `before` and
-    `since` limit the time at which the event became a dead letter, in epoch seconds.
+    `since` limit the time at which the event became a dead letter, in epoch seconds. `version` is
+    the one that gave up.
     """
 
     ids: Sequence[int] = field(default=())
@@ -46,6 +47,7 @@ class DeadLetterFilter:
     key: str | None = None
     before: float | None = None
     since: float | None = None
+    version: str | None = None
     up_to_id: int | None = None
 
     @property
@@ -56,7 +58,10 @@ class DeadLetterFilter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """The row of an event that could not be handled; `died_at` is in epoch seconds."""
+    """The row of an event that could not be handled.
+
+    `died_at` is in epoch seconds. `version` is the one that gave up, empty if it is unknown.
+    """
 
     id: int
     event_id: str
@@ -67,6 +72,7 @@ class DeadLetter:
     tries: int
     reason: str
     died_at: float
+    version: str
     headers: bytes
     data: bytes
 
@@ -194,6 +200,8 @@ def _conditions(chosen: DeadLetterFilter) -> list[ColumnElement[bool]]:
         conditions.append(column.reason.icontains(chosen.reason, autoescape=True))
     if chosen.key is not None:
         conditions.append(column.key == chosen.key)
+    if chosen.version is not None:
+        conditions.append(column.version == chosen.version)
     if chosen.before is not None:
         conditions.append(column.died_at < chosen.before)
     if chosen.since is not None:

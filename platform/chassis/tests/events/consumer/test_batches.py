@@ -126,10 +126,11 @@ async def test_a_rejected_event_is_a_dead_letter_at_once_and_its_key_continues(
         await books.settled()
         assert of_key(await in_journal(books)) == expected(contexts, [BAD])
         (letter,) = await dead(books)
-        assert (letter.event_id, letter.reason, letter.tries) == (
+        assert (letter.event_id, letter.reason, letter.tries, letter.version) == (
             contexts[BAD].id,
             "rejected: a negative price",
             1,
+            "1",
         )
 
 
@@ -196,6 +197,7 @@ async def test_an_undecodable_event_is_a_dead_letter_with_its_headers_and_bytes(
             assert of_key(await in_journal(books)) == expected(contexts, [BAD])
             (letter,) = await dead(books)
             assert letter.reason.startswith("undecodable: ")
+            assert letter.version == "1"
             headers = json.loads(letter.headers)
             for name, value in BROKEN[broken].get("headers", {}).items():
                 assert headers.get(name) == value

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 from task_store import TaskStore
 
 from bookstore.v1 import BookSold
-from chassis import EventContext, EventRouter, Transaction, Unavailable
+from chassis import EventContext, EventRouter, Reject, Transaction, Unavailable
 from chassis.database import tables
 from chassis.events.membership.canaries import Canaries
 from chassis.events.tasks import claims, orphans
@@ -136,6 +136,24 @@ async def test_a_canary_gets_no_task_of_the_other_versions_even_if_they_fail(
         await eventually(task_store.is_empty)
     assert (stable.calls, canary.calls) == (["a", "a"], [])
     assert len(await task_store.dead()) == 1
+
+
+async def test_a_dead_letter_names_the_version_that_gave_up(task_store: TaskStore) -> None:
+    await task_store.add(BookSold(book_id="a"), canary="2")
+    await task_store.add(BookSold(book_id="b"))
+    stable, canary = Version(fails=True), Version(error=Reject("never"))
+    async with (
+        task_store.member(
+            "one", stable.router, SETTINGS, version="1",
+            versions_of=stable_version, canaries=lambda: STABLE,
+        ),
+        task_store.member(
+            "two", canary.router, SETTINGS, version="2",
+            versions_of=stable_version, canaries=lambda: CANARY,
+        ),
+    ):  # fmt: skip
+        await eventually(task_store.is_empty)
+    assert {row.key: row.version for row in await task_store.dead()} == {"a": "2", "b": "1"}
 
 
 async def test_a_canary_of_weight_0_runs_no_task(task_store: TaskStore) -> None:

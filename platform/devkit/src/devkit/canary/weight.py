@@ -1,31 +1,35 @@
-"""`slipway canary weight`: changes the weights of canaries of a platform on this machine."""
+"""Changes of a canary's weight by hand, on this machine or on a cluster."""
 
-from typing import Annotated
+import time
+from collections.abc import Mapping
 
 import typer
 
+from devkit.canary.lanes import wait_for_lanes
+from devkit.canary.session import Session
+from devkit.canary.situation import Situation
 from devkit.errors import DevkitError, WrongUsage
-from devkit.local_canary.options import parse_weights
 from devkit.state import read_state
 from devkit.workspace import find_workspace
 
-__all__ = ["weight"]
+__all__ = ["change_here", "change_on_cluster"]
+
+_LANES_SECONDS = 120.0
 
 
-def weight(
-    weights: Annotated[
-        list[str],
-        typer.Argument(help="The canary's share of requests and events in percent: inventory=50"),
-    ],
-) -> None:
-    """Change the weight of canaries that `slipway run --canary` runs on this machine.
+def change_here(asked: Mapping[str, int]) -> None:
+    """Change the weights of canaries that `slipway run --canary` runs on this machine.
 
-    Requests follow at once, and lanes of events within seconds.
+    Raises:
+        DevkitError: no platform runs.
+        WrongUsage: a service has no canary here.
     """
-    asked = parse_weights("weight", weights)
     state = read_state(find_workspace().state)
     if state is None or not state.alive:
-        raise DevkitError("nothing runs; `slipway run --canary inventory=30` starts a canary")
+        raise DevkitError(
+            "nothing runs; `slipway run --canary inventory=30` starts a canary, and"
+            " --namespace names those on a cluster"
+        )
     canaries = {canary.service: canary for canary in state.canaries}
     for service in asked:
         if service not in canaries:
@@ -38,3 +42,21 @@ def weight(
         canaries[service].write(percent)
         typer.echo(f"{service:<{width}}  {before:>3} % → {percent:>3} %")
     typer.echo("Requests follow now, lanes within seconds: `slipway ps` shows both.")
+
+
+def change_on_cluster(session: Session, situation: Situation, percent: int) -> None:
+    """Change the weight of a canary on a cluster, and wait for its lanes.
+
+    Raises:
+        LanesDoNotFollow: the lanes are not as asked after two minutes.
+        ToolFailed: helm or the cluster refused.
+    """
+    began = time.monotonic()
+    session.release.set_weight(situation.canary, percent)
+    takes = f"{percent} %"
+    if situation.lanes:
+        target, stop = session.target, session.stop
+        lanes = wait_for_lanes(target, percent, _LANES_SECONDS, stop, lambda _: None)
+        takes = f"{takes}: the canary takes {lanes}"
+    session.record.add("CanaryStep", f"by hand: {takes}", weight=percent)
+    session.progress.line("weight", f"{takes} after {time.monotonic() - began:.1f} s")

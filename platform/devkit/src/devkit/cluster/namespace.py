@@ -54,9 +54,10 @@ class Namespace:
         """Run kubectl in this namespace. Raises ToolFailed."""
         return run("kubectl", "--namespace", self.name, *arguments, input=input, seconds=seconds)
 
-    def helm(self, *arguments: str, seconds: float = 600) -> str:
-        """Run helm in this namespace. Raises ToolFailed."""
-        return run("helm", "--namespace", self.name, *arguments, seconds=seconds)
+    def helm(self, *arguments: str, seconds: float = 600, interruptible: bool = True) -> str:
+        """Run helm in this namespace, as `run` does. Raises ToolFailed."""
+        command = ("helm", "--namespace", self.name, *arguments)
+        return run(*command, seconds=seconds, interruptible=interruptible)
 
     def create(self, security: PodSecurity, labels: Mapping[str, str] | None = None) -> None:
         """Create the namespace at a Pod Security level. Raises ToolFailed if it exists."""

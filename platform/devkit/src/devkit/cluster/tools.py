@@ -29,8 +29,15 @@ def missing(tools: Sequence[str]) -> list[str]:
     ]
 
 
-def run(*command: str, input: str | None = None, seconds: float | None = None) -> str:
+def run(
+    *command: str,
+    input: str | None = None,
+    seconds: float | None = None,
+    interruptible: bool = True,
+) -> str:
     """Run a tool to its end and return its standard output.
+
+    Ctrl-C in the terminal reaches the tool as well, unless it is not `interruptible`.
 
     Raises:
         ToolFailed: the tool failed, or ran for more than `seconds`.
@@ -46,6 +53,7 @@ def run(*command: str, input: str | None = None, seconds: float | None = None) -
             encoding="utf-8",
             timeout=seconds,
             check=False,
+            process_group=None if interruptible else 0,
         )
     except subprocess.TimeoutExpired as error:
         raise ToolFailed(f"{_shortened(command)} did not end in {seconds:g} s") from error

@@ -86,8 +86,8 @@ def move_positions(
 class Processing:
     """How a member processes the events of a stream.
 
-    `version` is the member's. The tasks that it stores belong to `canary`, this version if it has
-    a weight. `move` moves the positions, by default those of numbered events.
+    Dead letters name `version`, that of the member. Tasks belong to `canary`, this version if it
+    has a weight. `move` moves the positions, by default those of numbered events.
     """
 
     handlers: Mapping[str, Handler]
@@ -131,7 +131,7 @@ def process(
         outcome.handled += group.arrivals
     rows = [{**a.to_row(), "alone": a.suspect, "canary": canary} for a in outcome.tasks]
     storage.store_in_order(tx.session, rows, blocked_before)
-    dead_letters = [{**a.to_row(), "reason": a.reason} for a in outcome.dead]
+    dead_letters = [{**a.to_row(), "reason": a.reason, "version": processing.version} for a in dead]
     dead_letter_rows.store(tx.session, dead_letters)
     return outcome
 
@@ -157,7 +157,8 @@ def store_failed(
     tries = 0 if is_unavailable(error) else 1
     if isinstance(error, Reject):
         arrival.reason = reason
-        dead_letter = {**arrival.to_row(), "reason": reason, "tries": tries}
+        told = {"reason": reason, "tries": tries, "version": processing.version}
+        dead_letter = {**arrival.to_row(), **told}
         dead_letter_rows.store(tx.session, [dead_letter])
         return Outcome(dead=[arrival])
     task = {

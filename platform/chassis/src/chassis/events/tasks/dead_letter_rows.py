@@ -24,17 +24,18 @@ def store(session: Session, events: Sequence[Mapping[str, object]]) -> None:
         )
 
 
-def bury(session: Session, task: Task, *, tries: int, reason: str) -> None:
+def bury(session: Session, task: Task, *, tries: int, reason: str, version: str = "") -> None:
     """Make a task a dead letter, so that the tasks behind it can run.
 
-    `tries` are those of this version.
+    `tries` are those of this version; `version` names it, unless no version runs the task's type.
 
     Raises:
         ClaimLost: the transaction must be rolled back.
     """
     claims.finish(session, task)
     total = sum(task.with_tries(tries).values())
-    store(session, [{**event_of(task), "tries": total, "reason": reason}])
+    dead = {**event_of(task), "tries": total, "reason": reason, "version": version}
+    store(session, [dead])
 
 
 def delete_oldest(session: Session, died_before: float, most: int) -> int:

@@ -43,11 +43,12 @@ class RunningTasks:
         *,
         stopped: asyncio.Event,
         on_ended: Callable[[], None],
+        version: str,
     ) -> None:
         self._handlers = handlers
         self._on_ended = on_ended
         self._attempts = Attempts(database, handlers, settings)
-        self._outcomes = Outcomes(database, handlers, settings, versions_of, stopped)
+        self._outcomes = Outcomes(database, handlers, settings, versions_of, stopped, version)
         self._running: set[asyncio.Task[Any]] = set()
         self.claiming = asyncio.Lock()
         self.async_attempts: set[asyncio.Task[None]] = set()

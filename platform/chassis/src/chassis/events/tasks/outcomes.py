@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -36,7 +37,8 @@ class Outcomes:
     """Records the outcomes of a member's attempts.
 
     `versions_of` returns the running versions that run a type's tasks that are not a canary's, None
-    if they are unknown. An unavailable database is waited for until `stopped` is set.
+    if they are unknown. An unavailable database is waited for until `stopped` is set. Dead letters
+    name `version`, that of this member.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class Outcomes:
         settings: EventSettings,
         versions_of: Callable[[str], Collection[str] | None],
         stopped: asyncio.Event,
+        version: str,
     ) -> None:
+        self._version = version
         self._database = database
         self._handlers = handlers
         self._settings = settings
@@ -192,9 +196,10 @@ class Outcomes:
             "event became a dead letter; later events of its key continue", **details, tries=tries
         )
         reason = details["reason"]
-        await self._commit(
-            lambda tx: dead_letter_rows.bury(tx.session, task, tries=tries, reason=reason)
+        bury = partial(
+            dead_letter_rows.bury, task=task, tries=tries, reason=reason, version=self._version
         )
+        await self._commit(lambda tx: bury(tx.session))
 
     async def _commit(self, work: Callable[[Transaction], None]) -> None:
         """Commit the end of an attempt, unless the task was claimed by another member."""

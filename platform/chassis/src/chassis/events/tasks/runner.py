@@ -57,6 +57,7 @@ class TaskRunner:
             versions_of,
             stopped=self._stopped,
             on_ended=self.wake,
+            version=version,
         )
         self.claimer = Claimer(
             database,

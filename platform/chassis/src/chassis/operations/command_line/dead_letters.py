@@ -58,6 +58,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--type", help="only this event type: its full name, or its last part")
     parser.add_argument("--reason", help="only reasons that contain this text")
     parser.add_argument("--key", help="only this partition key")
+    parser.add_argument("--version", help="only those that this version of the service made")
     parser.add_argument(
         "--older-than",
         type=duration,
@@ -76,6 +77,7 @@ def _filter(arguments: argparse.Namespace, up_to_id: int | None = None) -> DeadL
         type=arguments.type,
         reason=arguments.reason,
         key=arguments.key,
+        version=arguments.version,
         before=None if older is None else now - older,
         since=None if newer is None else now - newer,
         up_to_id=up_to_id,
@@ -175,6 +177,7 @@ def _row(letter: DeadLetter) -> Row:
         "key": letter.key,
         "event_id": letter.event_id,
         "tries": letter.tries,
+        "version": letter.version,
         "reason": letter.reason,
     }
 

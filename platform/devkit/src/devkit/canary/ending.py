@@ -1,0 +1,120 @@
+"""The two ends of a canary: aborted, or promoted to the stable version."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from devkit.canary.dead_letters import dead_letters_of, redrive_command
+from devkit.canary.lanes import Lanes, read_lanes, take_lanes
+from devkit.canary.pods import read_pods
+from devkit.canary.rollout import RolloutFailed, wait_rolled_out
+from devkit.canary.session import Session
+from devkit.canary.situation import Situation
+from devkit.canary.waiting import Stop
+from devkit.cluster.tools import ToolFailed
+
+__all__ = ["abort", "promote"]
+
+_LANES_SECONDS = 60.0
+_LOOK_SECONDS = 0.5
+
+
+def abort(session: Session, situation: Situation, why: str, *, seconds: float) -> None:
+    """Give all requests and lanes to the stable version, and delete the canary.
+
+    Dead letters that the canary made within the last `seconds` are listed.
+
+    Raises:
+        ToolFailed: helm or the cluster refused; the canary may still serve.
+    """
+    seconds_of_abort = _remove(session, situation, "abort the canary")
+    session.record.add("CanaryAborted", f"canary {situation.canary} aborted: {why}", warning=True)
+    text = f"{situation.canary} is gone after {seconds_of_abort:.1f} s"
+    session.progress.line("aborted", text, "bold red")
+    _list_dead_letters(session, situation.version, seconds)
+
+
+def promote(session: Session, situation: Situation) -> None:
+    """Make the canary's image the stable one while the canary serves, then end the canary.
+
+    Raises:
+        RolloutFailed: the stable pods do not become ready with the image; the canary still serves.
+        ToolFailed: helm or the cluster refused.
+    """
+    progress, image = session.progress, situation.canary
+    began = time.monotonic()
+    progress.now(f"rolling {image} out to the stable pods")
+    session.release.promote(image)
+    try:
+        wait_rolled_out(session.target, "stable", session.rollout_seconds, session.stop)
+    except RolloutFailed as error:
+        target = session.target
+        raise RolloutFailed(
+            f"{error}\nThe pods of the version before and the canary still serve. Return to them"
+            f" by `helm rollback {target.release} --namespace {target.namespace.name}`."
+        ) from error
+    progress.line("stable", f"{image} is ready after {time.monotonic() - began:.0f} s")
+    _remove(session, situation, "end the canary")
+    session.record.add("CanaryPromoted", f"canary {image} promoted to stable")
+    progress.line("promoted", f"{image} is the stable version", "bold green")
+
+
+def _remove(session: Session, situation: Situation, why: str) -> float:
+    """Delete the canary, and wait until the stable version reads all lanes.
+
+    Return the seconds until the canary was deleted.
+    """
+    progress = session.progress
+    began = time.monotonic()
+    lanes = _release(session, situation, why)
+    removed = time.monotonic() - began
+    if lanes is not None and _are_back(session, lanes):
+        progress.line("events", f"stable reads all lanes after {time.monotonic() - began:.1f} s")
+    elif lanes is not None:
+        progress.line("events", "stable does not read all lanes yet; `canary status` shows them")
+    return removed
+
+
+def _release(session: Session, situation: Situation, why: str) -> Lanes | None:
+    """Take the lanes from the canary while helm upgrades the release; return those before."""
+    if not situation.lanes:
+        session.release.remove(why)
+        return None
+    with ThreadPoolExecutor() as pool:
+        removed = pool.submit(session.release.remove, why)
+        lanes = read_lanes(session.target)
+        take_lanes(session.target)
+        removed.result()
+    return lanes
+
+
+def _are_back(session: Session, before: Lanes) -> bool:
+    """Wait until the stable version reads all lanes; return whether it does."""
+    # A stop may have been requested already; the lanes are worth some seconds all the same.
+    stop, target = Stop(), session.target
+    ends_at = time.monotonic() + _LANES_SECONDS
+    while time.monotonic() < ends_at:
+        leaving = all(pod.leaving for pod in read_pods(target) if pod.track == "canary")
+        if leaving and read_lanes(target).stable >= before.stable + before.canary > 0:
+            return True
+        stop.pause(_LOOK_SECONDS)
+    return False
+
+
+def _list_dead_letters(session: Session, version: str, seconds: float) -> None:
+    """Print the dead letters of the canary, and the command that redrives them."""
+    progress, target = session.progress, session.target
+    redrive = redrive_command(target, version)
+    try:
+        found = dead_letters_of(target, version, seconds) if version else []
+    except ToolFailed as error:
+        progress.line("dead", f"the canary's dead letters cannot be listed: {error}")
+        return
+    if not found:
+        progress.line("dead", "the canary made no dead letters")
+        return
+    for row in found:
+        progress.line("dead", f"{row['type']} of key {row['key']}: {row['reason']}")
+    session.record.add(
+        "CanaryDeadLetters", f"{len(found)} dead letters; redrive: {redrive}", warning=True
+    )
+    progress.line("", f"stable handles them after: {redrive}")

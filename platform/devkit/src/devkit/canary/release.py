@@ -1,0 +1,79 @@
+"""Changes of a release that concern its canary; each is one upgrade by helm."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from devkit.canary.image import NO_IMAGE, Image
+from devkit.canary.target import Target
+from devkit.cluster.dependencies import update_dependencies
+
+__all__ = ["CanaryRelease", "canary_values", "promoted_values", "without_canary"]
+
+_SECONDS = 600
+
+Values = Mapping[str, str | int]
+
+
+def canary_values(image: Image, weight: int) -> Values:
+    """Return the values of a service that has a canary of this image and weight, in percent."""
+    return {**image.values("canary.image"), "canary.weight": weight}
+
+
+def without_canary() -> Values:
+    """Return the values of a service that has no canary: no Deployment, no route and no lane."""
+    return canary_values(NO_IMAGE, 0)
+
+
+def promoted_values(image: Image) -> Values:
+    """Return the values of a service whose stable version has the canary's image."""
+    return image.values("image")
+
+
+@dataclass(frozen=True)
+class CanaryRelease:
+    """The release that a service belongs to. Each change raises ToolFailed if helm refuses it."""
+
+    target: Target
+
+    def start(self, image: Image) -> None:
+        """Deploy a canary that takes no requests and no events, with migrations and streams."""
+        self._upgrade(canary_values(image, 0), f"canary {image} of {self.target.service}: 0 %")
+
+    def set_weight(self, image: Image, weight: int) -> None:
+        """Give the canary this share of the requests and of the lanes, in percent."""
+        what = f"canary {image} of {self.target.service}: {weight} %"
+        self._upgrade({"canary.weight": weight}, what, "--no-hooks")
+
+    def promote(self, image: Image) -> None:
+        """Give the stable version the canary's image, while the canary still serves."""
+        self._upgrade(promoted_values(image), f"promote {image} of {self.target.service}")
+
+    def remove(self, why: str) -> None:
+        """Give all requests and lanes to the stable version, and delete the canary."""
+        self._upgrade(without_canary(), f"{why} of {self.target.service}", "--no-hooks")
+
+    def _upgrade(self, values: Values, description: str, *options: str) -> None:
+        """Change these values of the service and keep all others."""
+        self._bring_dependencies()
+        self.target.namespace.helm(
+            *("upgrade", self.target.release, str(self.target.chart)),
+            *("--reset-then-reuse-values", "--description", description, *options),
+            *(self._set(name, value) for name, value in values.items()),
+            seconds=_SECONDS,
+            # An interrupted upgrade would leave a release that helm refuses to change.
+            interruptible=False,
+        )
+
+    def _set(self, name: str, value: str | int) -> str:
+        """Return helm's option for a value; a tag such as 42 remains a string."""
+        option = "--set" if isinstance(value, int) else "--set-string"
+        return f"{option}={self.target.key(name)}={value}"
+
+    def _bring_dependencies(self) -> None:
+        if self.target.below:
+            _ = self._dependencies
+
+    @cached_property
+    def _dependencies(self) -> None:
+        update_dependencies(self.target.chart)

@@ -1,0 +1,207 @@
+"""`slipway canary start`: deploys a canary, raises its weight in steps, and aborts it by itself."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+
+from devkit.canary.analysis import Outcome, Verdict
+from devkit.canary.declarations import image_reference, types_of_image, types_of_stable
+from devkit.canary.ending import abort, promote
+from devkit.canary.figures import gates_that_apply, routes_requests
+from devkit.canary.image import Image
+from devkit.canary.lanes import Lanes, LanesDoNotFollow, wait_for_lanes
+from devkit.canary.observation import HeldTooLong, Observer
+from devkit.canary.rollout import RolloutFailed, wait_rolled_out
+from devkit.canary.session import Session
+from devkit.canary.situation import Situation, read_situation
+from devkit.cluster.tools import ToolFailed
+from devkit.errors import DevkitError, WrongUsage
+
+__all__ = ["CanaryAborted", "Start", "check_steps"]
+
+_LANES_SECONDS = 120.0
+
+
+class CanaryAborted(DevkitError):
+    """The canary has been aborted; the message says why."""
+
+
+@dataclass
+class Start:
+    """The start of a canary, or its continuation after the command that started it has ended."""
+
+    session: Session
+    observer: Observer
+    tag: str
+    steps: Sequence[int]
+    promotes: bool = False
+    _routed: bool | None = field(default=None, init=False)
+
+    def run(self) -> None:
+        """Take the canary through its steps.
+
+        Raises:
+            WrongUsage: another canary runs, or the image is that of the stable version.
+            CannotStart: the image cannot run; nothing was changed.
+            CanaryAborted: a figure failed, the canary cannot run, or it has held for too long.
+            Interrupted, TakenOver: the canary is left as it is.
+        """
+        began = time.monotonic()
+        situation = read_situation(self.session.target)
+        image = Image.named(self.tag, self.session.target.values()["image"])
+        self._check(situation, image)
+        if not situation.canary:
+            self._compare_types(situation, image)
+        try:
+            if situation.canary:
+                self._say_continued(situation)
+            else:
+                situation = self._deploy(image)
+            for number, weight in enumerate(self.steps, start=1):
+                if weight >= situation.weight:
+                    self._step(number, weight, situation)
+        except (RolloutFailed, LanesDoNotFollow, _Failed, HeldTooLong) as error:
+            self._abort(str(error), time.monotonic() - began)
+        self._end()
+
+    def _check(self, situation: Situation, image: Image) -> None:
+        """Raise WrongUsage if this canary cannot be started or continued."""
+        service = self.session.target.service
+        if situation.canary and situation.canary != image:
+            raise WrongUsage(
+                f"{service} has a canary {situation.canary} at {situation.weight} %: end it by"
+                f" `slipway canary promote {service}` or `slipway canary abort {service}`"
+            )
+        if image_reference(situation.stable, image) == situation.stable:
+            raise WrongUsage(
+                f"{situation.stable} is the stable version already: give the canary another tag"
+            )
+
+    def _compare_types(self, situation: Situation, image: Image) -> None:
+        """Print which event types only one version handles: their events wait at times."""
+        progress, target = self.session.progress, self.session.target
+        reference = image_reference(situation.stable, image)
+        progress.line("stable", situation.stable)
+        progress.line("canary", f"{reference} (release {target.release})")
+        progress.now("pulling the canary's image, and comparing the event types that it handles")
+        own = types_of_image(target, reference, self.session.stop)
+        try:
+            theirs = types_of_stable(target)
+        except ToolFailed as error:
+            progress.line("types", f"cannot be compared: {error}", "yellow")
+            return
+        for type in sorted(own - theirs):
+            text = f"only the canary handles {type}: its events wait while stable has their lane"
+            progress.line("types", text, "yellow")
+        for type in sorted(theirs - own):
+            text = f"only stable handles {type}: its events wait while the canary has their lane"
+            progress.line("types", text, "yellow")
+        if own == theirs:
+            progress.line("types", f"both versions handle the same {len(own)} types of events")
+
+    def _say_continued(self, situation: Situation) -> None:
+        text = (
+            f"canary {situation.canary} runs at {situation.weight} % already: its step is repeated"
+        )
+        self.session.progress.line("continued", text)
+        self.session.record.add("CanaryContinued", text)
+
+    def _deploy(self, image: Image) -> Situation:
+        """Deploy the canary without requests and events, and wait until it is ready."""
+        session, began = self.session, time.monotonic()
+        session.record.add("CanaryStarted", f"canary {image}, in the steps {self._steps_text} %")
+        session.progress.now(f"deploying {session.target.canary}")
+        try:
+            session.release.start(image)
+        except ToolFailed as error:
+            raise _Failed(f"the canary cannot be deployed: {error}") from error
+        wait_rolled_out(session.target, "canary", session.rollout_seconds, session.stop)
+        seconds = time.monotonic() - began
+        session.progress.line("rollout", f"{session.target.canary} is ready after {seconds:.0f} s")
+        return read_situation(session.target)
+
+    def _choose_gates(self) -> None:
+        """Leave out the figures of requests if none are routed to the canary with its weight."""
+        self._routed = routes_requests(self.session.target)
+        self.observer.gates = gates_that_apply(self.observer.gates, requests=self._routed)
+        if not self._routed:
+            text = "no mesh and no Gateway routes them to the canary: it is judged by events only"
+            self.session.progress.line("requests", text, "yellow")
+
+    def _step(self, number: int, weight: int, situation: Situation) -> None:
+        """Set a weight, observe it, and raise _Failed if a figure fails."""
+        session, began = self.session, time.monotonic()
+        title = f"step {number}/{len(self.steps)}"
+        session.progress.now(f"{title}: {weight} %")
+        if weight != situation.weight:
+            session.release.set_weight(situation.canary, weight)
+        if self._routed is None:
+            self._choose_gates()
+        wait_rolled_out(session.target, "canary", session.rollout_seconds, session.stop)
+        lanes = self._wait_for_lanes(weight) if situation.lanes else None
+        seconds = time.monotonic() - began
+        takes = [f"{weight} % of the requests"] if self._routed else []
+        takes += [str(lanes)] if lanes else []
+        said = f"{weight} %: the canary takes {' and '.join(takes) or 'nothing'}"
+        session.progress.line(title, f"{said} after {seconds:.1f} s")
+        session.record.add("CanaryStep", said, weight=weight)
+        verdict = self.observer.observe(weight, self._see, lambda at: self._now(title, weight, at))
+        session.record.add(
+            "CanaryStepPassed" if verdict.outcome is Outcome.PASS else "CanaryStepFailed",
+            f"{weight} %: {verdict.outcome}{f': {verdict.reason}' if verdict.reason else ''}",
+            warning=verdict.outcome is Outcome.FAIL,
+            weight=weight,
+            figures=[asdict(each) for each in verdict.comparisons],
+        )
+        if verdict.outcome is Outcome.FAIL:
+            raise _Failed(verdict.reason)
+
+    def _wait_for_lanes(self, weight: int) -> Lanes:
+        def see(lanes: Lanes) -> None:
+            self.session.progress.now(f"waiting for the lanes of {weight} %: {lanes}")
+
+        stop, target = self.session.stop, self.session.target
+        return wait_for_lanes(target, weight, _LANES_SECONDS, stop, see)
+
+    def _see(self, seconds: float, verdict: Verdict) -> None:
+        self.session.progress.verdict(seconds, verdict)
+
+    def _now(self, title: str, weight: int, seconds: float) -> None:
+        interval = self.observer.timing.interval
+        text = f"{title}: {weight} %, observed for {seconds:.0f} of {interval:.0f} s"
+        held = " (held)" if seconds > interval else ""
+        self.session.progress.now(f"{text}{held}")
+
+    def _abort(self, why: str, seconds: float) -> None:
+        situation = read_situation(self.session.target)
+        abort(self.session, situation, why, seconds=seconds)
+        raise CanaryAborted(f"the canary of {self.session.target.service} was aborted: {why}")
+
+    def _end(self) -> None:
+        """Promote the canary, or say how it is promoted."""
+        service = self.session.target.service
+        if self.promotes:
+            promote(self.session, read_situation(self.session.target))
+            return
+        text = f"all steps; promote it by `slipway canary promote {service}`"
+        self.session.progress.line("passed", text, "bold green")
+        self.session.record.add("CanaryPassed", f"canary {self.tag} passed the steps of {service}")
+
+    @property
+    def _steps_text(self) -> str:
+        return ", ".join(map(str, self.steps))
+
+
+class _Failed(Exception):
+    """The canary must be aborted; the message says which figure failed, or what else."""
+
+
+def check_steps(text: str) -> list[int]:
+    """Return the weights of `--steps`. Raises WrongUsage unless they rise from 1 to 100 at most."""
+    parts = text.split(",")
+    steps = [int(part) for part in parts if part.strip().isdecimal()]
+    rising = all(a < b for a, b in pairwise(steps))
+    if len(steps) != len(parts) or not rising or steps[0] < 1 or steps[-1] > 100:
+        raise WrongUsage(f"--steps {text}: write rising percentages, such as 5,10,25,50,100")
+    return steps

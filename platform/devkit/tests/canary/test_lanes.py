@@ -1,0 +1,41 @@
+"""Lanes are as asked when all pods of both versions say so."""
+
+import pytest
+
+from devkit.canary.lanes import lanes_of
+
+pytestmark = pytest.mark.unit
+
+
+def metrics(lanes: int | None, weight: int | None = None) -> str:
+    """Return what a pod's /metrics tells about lanes."""
+    told = {"event_lanes": lanes, "event_lanes_weight": weight, "event_lanes_stopped": 0}
+    lines = [f"{name} {value}.0" for name, value in told.items() if value is not None]
+    return "\n".join(["# HELP event_lanes Lanes this replica reads, over all streams.", *lines])
+
+
+@pytest.mark.parametrize(
+    ("stable", "canary", "weight", "as_asked"),
+    [
+        ([metrics(38)], [metrics(2, 5)], 5, True),
+        ([metrics(20), metrics(18)], [metrics(1, 5), metrics(1, 5)], 5, True),
+        ([metrics(0)], [metrics(40, 100)], 100, True),
+        ([metrics(40)], [metrics(0, 0)], 0, True),
+        # Two of forty lanes are the nearest to 6 percent of twenty lanes for each of two streams.
+        ([metrics(38)], [metrics(2, 6)], 6, True),
+        ([metrics(38)], [metrics(2, 5)], 10, False),
+        ([metrics(38)], [metrics(2, 10)], 10, False),
+        ([metrics(36)], [metrics(4, 10), metrics(0, 5)], 10, False),
+        ([metrics(36)], [metrics(4, 10), ""], 10, False),
+        (["", metrics(36)], [metrics(4, 10)], 10, False),
+        ([metrics(40)], [], 10, False),
+    ],
+)
+def test_lanes_are_compared_with_the_weight(
+    stable: list[str], canary: list[str], weight: int, as_asked: bool
+) -> None:
+    assert lanes_of(stable, canary).are_as_asked(weight) is as_asked
+
+
+def test_lanes_are_told_as_a_part_of_all() -> None:
+    assert str(lanes_of([metrics(38)], [metrics(2, 5)])) == "2 of 40 lanes"
