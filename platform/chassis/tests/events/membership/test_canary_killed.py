@@ -46,7 +46,7 @@ class Size:
 SMALL = Size(events=2_000, keys=100, rounds=1, member_ttl_seconds=2)
 SMALLER = Size(events=600, keys=100, rounds=1, member_ttl_seconds=2)
 # Members have this time by default.
-LARGE = Size(events=20_000, keys=500, rounds=3, member_ttl_seconds=5)
+LARGE = Size(events=20_000, keys=500, rounds=4, member_ttl_seconds=5)
 SMALLER_LARGE = Size(events=5_000, keys=500, rounds=1, member_ttl_seconds=5)
 
 Trial = Callable[..., Awaitable[tuple[CanaryTrial, Sequence[Any]]]]

@@ -38,7 +38,7 @@ def test_a_change_is_noticed_and_logged(file: Path) -> None:
     assert [(line["before"], line["weight"]) for line in logs] == [(5, 50), (50, 0)]
 
 
-@pytest.mark.parametrize("text", ["", "101", "-1", "5.5", "30%", "many", "٣", "1" * 5000, "\0"])
+@pytest.mark.parametrize("text", ["101", "-1", "5.5", "30%", "many", "٣", "1" * 5000, "\0"])
 def test_a_file_without_a_percentage_is_an_error_and_a_weight_of_0(file: Path, text: str) -> None:
     file.write_text("30", encoding="utf-8")
     weight = WeightFile(file)
@@ -51,6 +51,37 @@ def test_a_file_without_a_percentage_is_an_error_and_a_weight_of_0(file: Path, t
     (error,) = [line for line in logs if line["log_level"] == "error"]
     assert error["file"] == str(file)
     assert "0 to 100" in error["reason"]
+
+
+@pytest.mark.parametrize("text", ["50", "30"])
+def test_a_file_that_is_being_written_changes_nothing(file: Path, text: str) -> None:
+    """`echo 50 >weight` empties the file before it writes."""
+    file.write_text("30", encoding="utf-8")
+    weight = WeightFile(file)
+    weight.read()
+    with capture_logs() as logs:
+        for _ in range(2):
+            file.write_text("", encoding="utf-8")
+            assert not weight.read()
+            assert weight.weight == 30
+            file.write_text("30", encoding="utf-8")
+            assert not weight.read()
+        file.write_text(text, encoding="utf-8")
+        assert weight.read() is (text != "30")
+    assert weight.weight == int(text)
+    assert not [line for line in logs if line["log_level"] == "error"]
+
+
+def test_a_file_that_stays_empty_is_an_error_and_a_weight_of_0(file: Path) -> None:
+    file.write_text("30", encoding="utf-8")
+    weight = WeightFile(file)
+    weight.read()
+    file.write_text("", encoding="utf-8")
+    assert not weight.read()
+    with capture_logs() as logs:
+        assert weight.read()
+    assert weight.weight == 0
+    assert [line["log_level"] for line in logs] == ["error", "info"]
 
 
 def test_a_missing_file_is_a_weight_of_0_until_it_is_there(file: Path) -> None:

@@ -23,19 +23,24 @@ class WeightFile:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._reason = ""
+        self._was_empty = False
         self.weight: int | None = None
 
     def read(self) -> bool:
         """Read the file again; return whether the weight has changed.
 
         The weight is 0 while the file holds no percentage, because a canary that takes no events
-        does less harm than one that takes too many.
+        does less harm than one that takes too many. A file that has just become empty changes
+        nothing, because somebody may be writing it: a shell empties a file before it writes.
         """
         if self._path is None:
             return False
         before = self.weight
         try:
-            self.weight = _percentage(self._path)
+            text = _text_of(self._path)
+            if self._is_being_written(text):
+                return False
+            self.weight = _percentage(text)
             self._reason = ""
         except (OSError, ValueError) as error:
             self.weight = 0
@@ -51,16 +56,28 @@ class WeightFile:
             _log.info("weight changed; reassigning lanes", before=before, weight=self.weight)
         return before != self.weight
 
+    def _is_being_written(self, text: str) -> bool:
+        """Whether the file held a percentage when it was last read, and is empty now."""
+        was_empty, self._was_empty = self._was_empty, not text
+        return not text and not was_empty and self.weight is not None
 
-def _percentage(file: Path) -> int:
-    """Return the number in a file.
+
+def _text_of(file: Path) -> str:
+    """Return the text of a file, as far as a percentage may reach.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it holds something else than a whole number from 0 to 100.
     """
     with file.open("rb") as content:
-        text = content.read(_MOST_BYTES).decode(errors="replace").strip()
+        return content.read(_MOST_BYTES).decode(errors="replace").strip()
+
+
+def _percentage(text: str) -> int:
+    """Return the number in a text.
+
+    Raises:
+        ValueError: it is something else than a whole number from 0 to 100.
+    """
     if not (text.isascii() and text.isdigit() and int(text) <= 100):
         raise ValueError(f"{text!r} is not a whole number from 0 to 100")
     return int(text)
