@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chassis.events.membership.shares import Member, share_of_lanes
+from chassis.events.membership.shares import Member, need_no_others, share_of_lanes
 from chassis.events.wire.lanes import LANES
 
 pytestmark = pytest.mark.unit
@@ -41,10 +41,14 @@ def replicas(version: str, count: int, weight: int | None = None) -> dict[str, M
 class TestShareOfLanes:
     @unhurried
     @given(memberships)
-    def test_every_lane_has_one_owner_that_is_a_member(self, members: dict[str, Member]) -> None:
+    def test_every_lane_has_one_owner_unless_only_canaries_run(
+        self, members: dict[str, Member]
+    ) -> None:
         share = share_of_lanes(members)
-        may_read = {id for id, member in members.items() if member.weight != 0}
-        assert set(share) == (set(range(LANES)) if may_read else set())
+        leaves_no_rest = need_no_others(members.values())
+        if leaves_no_rest or any(member.weight is None for member in members.values()):
+            assert set(share) == set(range(LANES))
+        assert set(share) <= set(range(LANES))
         assert set(share.values()) <= {id for id, m in members.items() if m.weight != 0}
 
     def test_without_members_no_lane_has_an_owner(self) -> None:
@@ -109,17 +113,30 @@ class TestWeights:
         found = by_version(members)
         assert (found["v3"], found["v1"], found["v2"]) == (4, 8, 8)
 
-    def test_proportions_count_when_every_version_has_a_weight(self) -> None:
-        members = replicas("v1", 1, 30) | replicas("v2", 3, 10)
-        assert by_version(members) == {"v1": 15, "v2": 5}
+    @pytest.mark.parametrize(
+        ("one", "other", "lanes"), [(60, 40, (12, 8)), (75, 75, (10, 10)), (100, 0, (20, 0))]
+    )
+    def test_versions_whose_weights_leave_no_rest_share_all_lanes(
+        self, one: int, other: int, lanes: tuple[int, int]
+    ) -> None:
+        found = by_version(replicas("v1", 1, one) | replicas("v2", 3, other))
+        assert (found["v1"], found["v2"]) == lanes
 
-    def test_the_share_of_a_version_without_members_goes_to_the_others(self) -> None:
-        assert by_version(replicas("stable", 2, 90)) == {"stable": LANES}
-        assert by_version(replicas("canary", 2, 10)) == {"canary": LANES}
+    def test_the_share_of_a_canary_without_members_goes_to_the_others(self) -> None:
+        before = replicas("stable", 2) | replicas("canary", 2, 50)
+        assert by_version(before)["canary"] == LANES // 2
+        assert by_version(replicas("stable", 2)) == {"stable": LANES}
 
-    def test_a_version_of_weight_0_reads_no_lane_even_if_no_other_one_runs(self) -> None:
+    def test_a_canary_gets_no_more_than_its_weight_if_no_other_version_runs(self) -> None:
+        """Events wait while the stable version restarts; an unproven one must not get them all."""
+        assert by_version(replicas("canary", 2, 5)) == {"canary": 1}
+        assert by_version(replicas("v1", 1, 30) | replicas("v2", 3, 10)) == {"v1": 6, "v2": 2}
         assert share_of_lanes(replicas("v1", 1, 0) | replicas("v2", 1, 0)) == {}
-        assert by_version(replicas("v1", 1, 0) | replicas("v2", 1, 5)) == {"v2": LANES}
+
+    def test_a_canary_keeps_its_lanes_when_the_other_version_ends(self) -> None:
+        canary = replicas("canary", 2, 30)
+        before = share_of_lanes(replicas("stable", 3) | canary)
+        assert share_of_lanes(canary) == {lane: id for lane, id in before.items() if id in canary}
 
     def test_a_canary_of_the_stable_version_takes_its_percentage_too(self) -> None:
         members = replicas("v1", 3) | {"canary": Member("v1", 10)}

@@ -19,6 +19,7 @@ from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.membership.canaries import Canaries
 from chassis.events.membership.members import Members
 from chassis.events.tasks.orphans import Orphans
+from chassis.events.wire.lanes import lane_of
 from localservers import NatsServer
 
 
@@ -62,6 +63,16 @@ async def knows(node: Node, *others: Node) -> None:
         }
 
     await eventually(are_known)
+
+
+async def has_lanes(node: Node, lanes: int) -> frozenset[int]:
+    """Wait until a member reads this number of lanes, and return them."""
+
+    async def holds() -> bool:
+        return len(node.path.readers[0].lanes) == lanes
+
+    await eventually(holds)
+    return frozenset(node.path.readers[0].lanes)
 
 
 async def letters_of(node: Node) -> list[Any]:
@@ -108,8 +119,8 @@ async def test_versions_that_all_have_a_weight_run_each_others_tasks(
         assert not await letters_of(working)
 
 
-async def test_a_canary_runs_the_tasks_of_the_others_when_none_of_them_is_left(
-    start: Callable[..., Node], nats: NatsServer, new_database: Callable[[str], str]
+async def test_only_a_canary_of_weight_100_runs_tasks_of_the_others_when_none_of_them_is_left(
+    start: Callable[..., Node], nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path
 ) -> None:
     """It reads their lanes then, too."""
     async with Shop(new_database("shop")) as shop:
@@ -121,11 +132,45 @@ async def test_a_canary_runs_the_tasks_of_the_others_when_none_of_them_is_left(
             return bool((await stable.path.ledger()).tasks)
 
         await eventually(has_a_task)
-        await stable.close()
         async with start("2", 5) as canary:
+            await knows(canary, stable)
+            lanes = await has_lanes(canary, 1)
+            await stable.stop()
+            in_its_lane = [n for n in range(1, 40) if lane_of(f"book-{n}") in lanes]
+            await shop.sell(range(1, 40))
+
+            async def handles_its_lane() -> bool:
+                return len(await canary.journal()) == len(in_its_lane)
+
+            await eventually(handles_its_lane)
+            assert await has_lanes(canary, 1) == lanes
+            (tmp_path / "2").write_text("100", encoding="utf-8")
+
+            async def all_are_handled() -> bool:
+                return len(await canary.journal()) == 40
+
+            await eventually(all_are_handled)
+
+
+async def test_a_canary_makes_no_dead_letter_while_no_other_version_runs(
+    start: Callable[..., Node], nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    async with Shop(new_database("shop")) as shop, start("2", 99, fails=True) as canary:
+        shop.start_relay(nats.url)
+        await shop.sell(range(1))
+
+        async def is_left() -> bool:
+            rows = await canary.database.read(
+                lambda tx: list(tx.session.execute(tables.tasks.select()))
+            )
+            return [(row.canary, row.owner) for row in rows] == [("", None)]
+
+        await eventually(is_left)
+        assert not await letters_of(canary)
+        async with start("1") as stable:
 
             async def is_handled() -> bool:
-                return len(await canary.journal()) == 1
+                return [row.member for row in await stable.journal()] == ["1"]
 
             await eventually(is_handled)
 

@@ -11,7 +11,7 @@ class Canaries:
 
     `own` is its version if that has a weight, otherwise empty. `takes_events` is whether that
     weight is above 0. `running` are the versions with a weight above 0; None while the other
-    members are unknown. No version is a canary while each one has a weight.
+    members are unknown. No version is a canary if each one has a weight and these leave no rest.
     """
 
     own: str = ""

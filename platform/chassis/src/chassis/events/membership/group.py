@@ -96,11 +96,6 @@ class Group:
         return frozenset(versions)
 
     @property
-    def only_canaries(self) -> bool:
-        """Whether each of the other members that read has a weight."""
-        return all(m.weight is not None for m in self.members.values() if m.reads)
-
-    @property
     def canaries(self) -> frozenset[str]:
         """The versions of the other members that have a weight above 0."""
         return frozenset(member.version for member in self.members.values() if member.weight)

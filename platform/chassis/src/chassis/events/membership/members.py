@@ -23,9 +23,10 @@ from chassis.events.membership.announcer import Announcer
 from chassis.events.membership.canaries import Canaries
 from chassis.events.membership.group import Group
 from chassis.events.membership.members_stream import MembersStream
-from chassis.events.membership.shares import Member, share_of_lanes
+from chassis.events.membership.shares import Member, need_no_others, share_of_lanes
 from chassis.events.membership.weight_file import WeightFile
 from chassis.events.wire.control_subjects import members_subject
+from chassis.events.wire.lanes import LANES
 
 __all__ = ["Members"]
 
@@ -69,6 +70,7 @@ class Members:
         self._weight = WeightFile(weight_file)
         # Tasks run before the broker is available.
         self._weight.read()
+        self._unowned = 0
         self._on_change: list[Callable[[], None]] = []
         self.member = member
         self.version = version
@@ -119,13 +121,15 @@ class Members:
     def versions_of(self, type: str) -> frozenset[str] | None:
         """Return the running versions that run the tasks of an event type that are not a canary's.
 
-        They have no weight. If each version has one, they are those with a weight above 0. The
-        result is None while that is unknown: the broker is unavailable, or a member does not
-        announce what it handles.
+        They have no weight. If there are no canaries, they are those with a weight above 0. The
+        result is None while that is unknown: the broker is unavailable, a member does not announce
+        what it handles, or only canaries run and the versions without a weight may come back.
         """
         if not self.others_known:
             return None
-        canaries = self._only_canaries
+        canaries = self._no_canaries
+        if not canaries and all(m.weight is not None for m in self._reading.values()):
+            return None
         others = self._group.versions_of(type, canaries=canaries)
         weight = self._weight.weight
         runs = type in self._types and (weight if canaries else weight is None)
@@ -134,11 +138,11 @@ class Members:
     def canaries(self) -> Canaries:
         """Return what is known about the versions with a weight. Call on the event loop.
 
-        They are canaries of the versions without one. If there are none of these, the versions
-        with a weight share all tasks, as they share all lanes.
+        They are canaries of the versions without one. If there are none of these, and the weights
+        leave no lane to them, the versions with a weight share all tasks, as they share all lanes.
         """
         weight = self._weight.weight
-        no_canaries = self.joined.is_set() and self._only_canaries
+        no_canaries = self.joined.is_set() and self._no_canaries
         own = "" if weight is None or no_canaries else self.version
         running = self._group.canaries | ({self.version} if weight else set())
         if not self.others_known:
@@ -146,10 +150,21 @@ class Members:
         return Canaries(own, weight != 0, frozenset() if no_canaries else running)
 
     @property
-    def _only_canaries(self) -> bool:
-        """Whether each member that reads has a weight."""
-        has_none = self._reads and self._weight.weight is None
-        return not has_none and self._group.only_canaries
+    def _no_canaries(self) -> bool:
+        """Whether only versions with a weight run, and share everything."""
+        return need_no_others(self._reading.values())
+
+    @property
+    def _reading(self) -> dict[str, Member]:
+        """The members that may have lanes, this one included."""
+        members = {
+            id: Member(member.version, member.weight)
+            for id, member in self._group.members.items()
+            if member.reads
+        }
+        if self._reads and not self.refused:
+            members[self.member] = Member(self.version, self._weight.weight)
+        return members
 
     def on_change(self, call: Callable[[], None]) -> None:
         """Call whenever the members, and perhaps the lanes of this one, have changed."""
@@ -241,17 +256,21 @@ class Members:
 
     def _recompute(self) -> None:
         """Compute this member's lanes from the members that are known, and call `on_change`."""
-        members = {
-            id: Member(member.version, member.weight)
-            for id, member in self._group.members.items()
-            if member.reads
-        }
-        if self._reads and not self.refused:
-            members[self.member] = Member(self.version, self._weight.weight)
-        owners = share_of_lanes(members)
+        owners = share_of_lanes(self._reading)
+        self._note_unowned(LANES - len(owners))
         self.lanes = frozenset(lane for lane, id in owners.items() if id == self.member)
         for call in self._on_change:
             call()
+
+    def _note_unowned(self, lanes: int) -> None:
+        """Log when lanes lose their owners because only canaries run, and when they have some."""
+        if lanes and not self._unowned and self._reads:
+            _log.warning(
+                "lanes have no owner; their events wait for a version without a weight", lanes=lanes
+            )
+        elif self._unowned and not lanes:
+            _log.info("each lane has an owner again")
+        self._unowned = lanes
 
     def _bar(self, rival: tuple[str, str]) -> None:
         """Stop reading and publishing because of another database."""

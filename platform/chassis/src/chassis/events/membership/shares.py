@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 from chassis.events.wire.lanes import LANES
 
-__all__ = ["Member", "share_of_lanes"]
+__all__ = ["Member", "need_no_others", "share_of_lanes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,10 @@ def share_of_lanes(members: Mapping[str, Member], lanes: int = LANES) -> dict[in
 
     The result depends on the membership alone, so that all members compute the same. Each version
     with a weight gets that percentage of the lanes, rounded, and the members without a weight
-    share the rest. If there are only members with weights, their proportions count; a weight of 0
-    never gets a lane, so that lanes may have no owner. A version without members gets nothing, so
-    that its share flows back. The lanes of a version are selected by rendezvous hashing: raising
-    its weight only adds lanes.
+    share the rest. If there are none of these, the rest has no owner, because a canary must not
+    get more than its weight while the stable version restarts. If the weights exceed 100 in all,
+    their proportions count. A version without members gets nothing, so that its share flows back.
+    The lanes of a version are selected by rendezvous hashing: raising its weight only adds lanes.
 
     Within a version, lanes go to members by bounded rendezvous hashing: of all pairs of lane and
     member, the highest score is assigned first, and a member is full at its fair share. The lanes
@@ -39,14 +39,26 @@ def share_of_lanes(members: Mapping[str, Member], lanes: int = LANES) -> dict[in
     return owners
 
 
-def _pools(members: Mapping[str, Member], lanes: int) -> list[tuple[list[str], list[int]]]:
-    """Return groups of members and their lanes: one per version with a weight, and the rest."""
+def need_no_others(members: Iterable[Member]) -> bool:
+    """Return whether all members have a weight, and the weights of their versions leave no rest."""
+    members = list(members)
+    return all(m.weight is not None for m in members) and sum(_weights(members).values()) >= 100
+
+
+def _weights(members: Iterable[Member]) -> dict[str, int]:
+    """Return the weight of each version that has one: the highest of its members."""
     weights: dict[str, int] = {}
-    for member in members.values():
+    for member in members:
         if member.weight is not None:
             weights[member.version] = max(member.weight, weights.get(member.version, 0))
+    return weights
+
+
+def _pools(members: Mapping[str, Member], lanes: int) -> list[tuple[list[str], list[int]]]:
+    """Return groups of members and their lanes: one per version with a weight, and the rest."""
+    weights = _weights(members.values())
     rest = [id for id, member in members.items() if member.weight is None]
-    counts = _lanes_per_version(weights, lanes, others=bool(rest))
+    counts = _lanes_per_version(weights, lanes, rest=not need_no_others(members.values()))
     free = list(range(lanes))
     pools = []
     for version in sorted(weights):
@@ -60,12 +72,12 @@ def _pools(members: Mapping[str, Member], lanes: int) -> list[tuple[list[str], l
     return pools
 
 
-def _lanes_per_version(weights: Mapping[str, int], lanes: int, *, others: bool) -> dict[str, int]:
+def _lanes_per_version(weights: Mapping[str, int], lanes: int, *, rest: bool) -> dict[str, int]:
     """Return the number of lanes of each version with a weight.
 
-    `others` is whether there are versions without a weight, which get the rest.
+    `rest` is whether lanes may be left for versions without a weight.
     """
-    if others and sum(weights.values()) <= 100:
+    if rest and sum(weights.values()) <= 100:
         counts = {version: (lanes * weight + 50) // 100 for version, weight in weights.items()}
         if sum(counts.values()) <= lanes:
             return counts
