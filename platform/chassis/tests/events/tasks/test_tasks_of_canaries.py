@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from bookshop import TestSettings, eventually
@@ -41,6 +43,22 @@ def stable_version(_type: str) -> set[str]:
     return {"1"}
 
 
+@asynccontextmanager
+async def both(task_store: TaskStore, stable: Version, canary: Version) -> AsyncIterator[None]:
+    """Run a member of the stable version and one of the canary."""
+    async with (
+        task_store.member(
+            "one", stable.router, SETTINGS, version="1",
+            versions_of=stable_version, canaries=lambda: STABLE,
+        ),
+        task_store.member(
+            "two", canary.router, SETTINGS, version="2",
+            versions_of=stable_version, canaries=lambda: CANARY,
+        ),
+    ):  # fmt: skip
+        yield
+
+
 @pytest.mark.parametrize("alone", [False, True])
 async def test_a_canary_and_the_other_versions_run_their_own_tasks(
     task_store: TaskStore, alone: bool
@@ -49,10 +67,7 @@ async def test_a_canary_and_the_other_versions_run_their_own_tasks(
     await task_store.add(BookSold(book_id="b"), alone=alone)
     await task_store.add(BookSold(book_id="c"), alone=alone, canary="3")
     stable, canary = Version(), Version()
-    async with (
-        task_store.member("one", stable.router, SETTINGS, version="1", canaries=lambda: STABLE),
-        task_store.member("two", canary.router, SETTINGS, version="2", canaries=lambda: CANARY),
-    ):
+    async with both(task_store, stable, canary):
 
         async def only_the_third_is_left() -> bool:
             return [row.canary for row in await task_store.rows()] == ["3"]
@@ -67,16 +82,7 @@ async def test_a_task_on_which_a_canary_has_spent_its_tries_is_run_by_the_other_
 ) -> None:
     await task_store.add(BookSold(book_id="a"), canary="2", alone=alone)
     stable, canary = Version(), Version(fails=True)
-    async with (
-        task_store.member(
-            "one", stable.router, SETTINGS, version="1",
-            versions_of=stable_version, canaries=lambda: STABLE,
-        ),
-        task_store.member(
-            "two", canary.router, SETTINGS, version="2",
-            versions_of=stable_version, canaries=lambda: CANARY,
-        ),
-    ):  # fmt: skip
+    async with both(task_store, stable, canary):
         await eventually(task_store.is_empty)
     assert (stable.calls, canary.calls) == (["a"], ["a", "a"])
     assert not await task_store.dead()
@@ -100,16 +106,7 @@ async def test_an_event_that_fails_is_counted_once_and_each_version_that_gives_i
 ) -> None:
     before = counted()
     await task_store.add(BookSold(book_id="a"), canary="2")
-    async with (
-        task_store.member(
-            "one", Version(fails=True).router, SETTINGS, version="1",
-            versions_of=stable_version, canaries=lambda: STABLE,
-        ),
-        task_store.member(
-            "two", Version(fails=True).router, SETTINGS, version="2",
-            versions_of=stable_version, canaries=lambda: CANARY,
-        ),
-    ):  # fmt: skip
+    async with both(task_store, Version(fails=True), Version(fails=True)):
         await eventually(task_store.is_empty)
     assert {name: value - before[name] for name, value in counted().items()} == {
         "failed at first": 1,
@@ -123,16 +120,7 @@ async def test_a_canary_gets_no_task_of_the_other_versions_even_if_they_fail(
 ) -> None:
     await task_store.add(BookSold(book_id="a"))
     stable, canary = Version(fails=True), Version()
-    async with (
-        task_store.member(
-            "one", stable.router, SETTINGS, version="1",
-            versions_of=stable_version, canaries=lambda: STABLE,
-        ),
-        task_store.member(
-            "two", canary.router, SETTINGS, version="2",
-            versions_of=stable_version, canaries=lambda: CANARY,
-        ),
-    ):  # fmt: skip
+    async with both(task_store, stable, canary):
         await eventually(task_store.is_empty)
     assert (stable.calls, canary.calls) == (["a", "a"], [])
     assert len(await task_store.dead()) == 1
@@ -224,16 +212,7 @@ async def test_a_task_that_waits_too_long_for_what_a_canary_misses_is_run_by_the
 ) -> None:
     await task_store.add(BookSold(book_id="a"), canary="2", stored_at=1.0)
     stable, canary = Version(), Version(error=Unavailable("an address that only the canary has"))
-    async with (
-        task_store.member(
-            "one", stable.router, SETTINGS, version="1",
-            versions_of=stable_version, canaries=lambda: STABLE,
-        ),
-        task_store.member(
-            "two", canary.router, SETTINGS, version="2",
-            versions_of=stable_version, canaries=lambda: CANARY,
-        ),
-    ):  # fmt: skip
+    async with both(task_store, stable, canary):
         await eventually(task_store.is_empty)
     assert (stable.calls, canary.calls) == (["a"], ["a"])
     assert not await task_store.dead()
