@@ -44,7 +44,7 @@ def revise(workspace: Workspace, write: Write) -> Revise:
         'op.add_column("loans", sa.Column("n", sa.Integer, sa.Identity(), nullable=False))',
         'op.alter_column("loans", "note", nullable=True)',
         'op.alter_column("loans", "note", nullable=False, server_default="")',
-        'op.drop_index("loans_by_day", "loans")',
+        'op.create_index("loans_by_day", "loans", ["day"])',
         'op.execute("UPDATE loans SET note = 1")',
         'op.execute("ALTER TABLE loans ADD COLUMN n int NOT NULL DEFAULT 0")',
     ],
@@ -59,6 +59,13 @@ def test_what_only_adds_passes(revise: Revise, body: str) -> None:
         ('op.drop_table("loans")', "drops the table loans", "loans"),
         ('op.rename_table("loans", "lendings")', "renames the table loans", "loans"),
         ('op.drop_column("loans", "note")', "drops the column loans.note", "loans.note"),
+        ('op.drop_index("by_day", "loans")', "drops the index by_day", "by_day"),
+        ('op.drop_index(index_name="by_day")', "drops the index by_day", "by_day"),
+        (
+            'op.execute("DROP INDEX CONCURRENTLY by_day")',
+            "executes 'DROP INDEX CONCURRENTLY by_day'",
+            "DROP INDEX CONCURRENTLY by_day",
+        ),
         (
             'op.drop_column(table_name="loans", column_name="note")',
             "drops the column loans.note",

@@ -1,7 +1,8 @@
 """The lint of migrations: each must work with the previous version, which runs during a roll-out.
 
-Therefore a revision may add. A step that removes something (drop, rename, NOT NULL without a
-default) must wait until no running version needs it, and the revision declares that by a constant:
+Therefore a revision may add. A step that removes something must wait until no running version needs
+it: it drops a table, a column or an index, renames something, or adds NOT NULL without a default.
+The revision declares that by a constant:
 
     SAFE_SINCE = {"orders.note": "0.4.0"}
 
@@ -27,7 +28,7 @@ __all__ = ["check_migrations", "migration_problems"]
 
 _MARKER = "SAFE_SINCE"
 _SQL = re.compile(
-    r"\bDROP\s+(?:TABLE|COLUMN)\b|\bRENAME\s+(?:TO|COLUMN)\b|\bSET\s+NOT\s+NULL\b"
+    r"\bDROP\s+(?:TABLE|COLUMN|INDEX)\b|\bRENAME\s+(?:TO|COLUMN)\b|\bSET\s+NOT\s+NULL\b"
     r"|\bADD\s+(?:COLUMN\s+)?(?!.*\bDEFAULT\b).*\bNOT\s+NULL\b",
     re.IGNORECASE | re.DOTALL,
 )
@@ -35,7 +36,10 @@ _SQL = re.compile(
 
 @dataclass(frozen=True)
 class _Finding:
-    """A step that removes something: its line, `table` or `table.column`, and what it does."""
+    """A step that removes something: its line, the name of that, and what it does.
+
+    The name is that of a table or an index, or `table.column`.
+    """
 
     line: int
     removed: str
@@ -145,6 +149,9 @@ def _removals_of_call(call: ast.Call, operation: str, batch: str | None) -> Iter
     elif operation == "rename_table":
         old = _text(_argument(call, 0, "old_table_name"))
         yield _Finding(call.lineno, old, f"renames the table {old}")
+    elif operation == "drop_index":
+        index = _text(_argument(call, 0, "index_name"))
+        yield _Finding(call.lineno, index, f"drops the index {index}")
     elif operation == "drop_column":
         yield _Finding(call.lineno, column, f"drops the column {column}")
     elif operation == "alter_column":

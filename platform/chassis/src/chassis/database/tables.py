@@ -163,6 +163,16 @@ Index(
     sqlite_where=text("due_at IS NOT NULL AND owner IS NULL"),
     postgresql_where=text("due_at IS NOT NULL AND owner IS NULL"),
 )
+# Members of the previous version claim tasks by this index. A later migration drops it.
+Index(
+    "slipway_task_next",
+    tasks.c.type,
+    tasks.c.alone,
+    tasks.c.due_at,
+    tasks.c.id,
+    sqlite_where=text("due_at IS NOT NULL AND owner IS NULL"),
+    postgresql_where=text("due_at IS NOT NULL AND owner IS NULL"),
+)
 # Tasks that belong to a canary, so that looking for those of an ended one reads no others.
 Index(
     "slipway_task_canary",

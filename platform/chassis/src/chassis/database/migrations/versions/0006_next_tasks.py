@@ -5,6 +5,8 @@ from alembic import op
 
 revision = "chassis_0006"
 down_revision = "chassis_0005"
+# No release of the chassis has had these indexes.
+SAFE_SINCE = {"slipway_task_due": "0.0", "slipway_task_alone": "0.0"}
 
 
 def upgrade() -> None:

@@ -1,4 +1,7 @@
-"""The canary that a task belongs to; empty for a task of the versions without a weight."""
+"""The canary that a task belongs to; empty for a task of the versions without a weight.
+
+The index slipway_task_next stays, because members of the previous version claim tasks by it.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -29,17 +32,9 @@ def upgrade() -> None:
         sqlite_where=_UNCLAIMED,
         postgresql_where=_UNCLAIMED,
     )
-    op.drop_index("slipway_task_next", "slipway_task")
 
 
 def downgrade() -> None:
-    op.create_index(
-        "slipway_task_next",
-        "slipway_task",
-        ["type", "alone", "due_at", "id"],
-        sqlite_where=_UNCLAIMED,
-        postgresql_where=_UNCLAIMED,
-    )
     op.drop_index("slipway_task_ready", "slipway_task")
     op.drop_index("slipway_task_canary", "slipway_task")
     op.drop_column("slipway_task", "canary")
