@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from bookshop import eventually, journal
+from bookshop import Node, TestSettings, accountant, eventually, journal
 from forked_python import start_code
 from sqlalchemy import insert, select, update
 from task_store import TaskStore
@@ -21,6 +21,7 @@ from chassis import Transaction
 from chassis.database import DatabaseDown
 from chassis.database.tables import jobs
 from chassis.events.jobs import PeriodicJob, run_periodically
+from localservers import NatsServer
 
 pytestmark = pytest.mark.dialect
 
@@ -106,6 +107,31 @@ async def test_a_job_runs_once_per_interval_over_all_replicas(task_store: TaskSt
     assert min(b - a for a, b in pairwise(begun)) >= 0.09
 
 
+async def test_a_canary_runs_no_job_unless_it_takes_all_events(
+    nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path
+) -> None:
+    url, weight = new_database("books"), tmp_path / "weight"
+    weight.write_text("50", encoding="utf-8")
+    counting = Counting()
+
+    def version(name: str, settings: TestSettings) -> Node:
+        job = PeriodicJob("tests.count", counting.job(name), 0.02)
+        router = accountant(name)
+        return Node(
+            "books", url, nats.url, router=router, version=name, jobs=[job], settings=settings
+        )
+
+    async with (
+        version("canary", TestSettings(event_weight_file=weight)),
+        version("stable", TestSettings()) as stable,
+    ):
+        await counting.has_run("stable", times=20)
+        assert "canary" not in counting.runs
+        await stable.stop()
+        weight.write_text("100", encoding="utf-8")
+        await counting.has_run("canary")
+
+
 async def test_a_job_continues_in_another_replica_when_its_replica_ends(
     task_store: TaskStore,
 ) -> None:
@@ -125,6 +151,7 @@ from bookshop import journal
 from sqlalchemy import insert, select, update
 from chassis.database import Database, postgres_engine
 from chassis.events.jobs import PeriodicJob, run_periodically
+from localservers import NatsServer
 url, stands_still = sys.argv[1:]
 postgres_engine.IDLE_SECONDS = 1
 def work(tx):

@@ -27,6 +27,7 @@ from chassis import EventContext, EventRouter, Transaction
 from chassis.database import Database, migrate
 from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import bind_all
+from chassis.events.jobs import PeriodicJob
 from chassis.events.path import EventPath
 from chassis.events.producer.event_factory import EventFactory
 from chassis.events.wire.contracts import event_type
@@ -74,6 +75,7 @@ class Node:
         settings: EventSettings | None = None,
         version: str = "1",
         member: str | None = None,
+        jobs: Sequence[PeriodicJob] = (),
     ) -> None:
         self.url = url
         self.settings = settings or TestSettings()
@@ -93,6 +95,7 @@ class Node:
             publishes=[event_type(message) for message in publishes],
             on_fatal=self.fatal.append,
             member=member,
+            jobs=jobs,
         )
 
     async def start(self) -> Self:

@@ -71,10 +71,17 @@ def _parameters(job: Job, settings: BaseSettings) -> Parameters:
     return resolve_parameters(job.function, {Transaction: "tx"}, settings, stubs=False)
 
 
-async def run_periodically(database: Database, job: PeriodicJob) -> None:
-    """Run the job at each interval if no other replica has run it, until cancelled."""
+async def run_periodically(
+    database: Database, job: PeriodicJob, *, is_canary: Callable[[], bool] = lambda: False
+) -> None:
+    """Run the job at each interval if no other replica has run it, until cancelled.
+
+    A canary does not run it, because a job has no share that its weight could limit.
+    """
     while True:
         await asyncio.sleep(job.seconds)
+        if is_canary():
+            continue
         try:
             await database.transaction(lambda tx: _run_if_due(tx, job))
         except (DatabaseDown, ConnectionLost, DatabaseAtFault) as error:

@@ -148,9 +148,13 @@ class EventPath:
                 start(work)
             self._reading = [start(reader.run()) for reader in self.consuming.all_readers]
         for job in self._jobs:
-            start(run_periodically(database, job))
+            start(run_periodically(database, job, is_canary=self._is_canary))
         start(LongTransactions(database, self._long_transaction_seconds).run())
         start(measure_continuously(database, self.readers, self.foreign_readers, self.held_up))
+
+    def _is_canary(self) -> bool:
+        """Return whether this version is a canary, which one that takes no events cannot be."""
+        return self.members is not None and self.members.is_canary
 
     async def stop_handling(self, seconds: float = 10) -> None:
         """Take no more events, finish what is running within `seconds`, then release the lanes."""

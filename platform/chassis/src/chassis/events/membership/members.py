@@ -150,6 +150,11 @@ class Members:
         return Canaries(own, weight != 0, frozenset() if no_canaries else running)
 
     @property
+    def is_canary(self) -> bool:
+        """Whether this version is a canary of a version without a weight."""
+        return bool(self.canaries().own)
+
+    @property
     def _no_canaries(self) -> bool:
         """Whether only versions with a weight run, and share everything."""
         return need_no_others(self._reading.values())
