@@ -31,7 +31,7 @@ class WeightFile:
 
         The weight is 0 while the file holds no percentage, because a canary that takes no events
         does less harm than one that takes too many. A file that has just become empty changes
-        nothing, because somebody may be writing it: a shell empties a file before it writes.
+        nothing, because it may be in the middle of a write: a shell empties a file first.
         """
         if self._path is None:
             return False
