@@ -152,7 +152,8 @@ def test_each_route_has_its_port_and_leaves_retries_to_the_services(
     service: str, options: tuple[str, ...]
 ) -> None:
     objects = rendered(service, *MESH, *options)
-    subsets = {each["name"] for each in one(objects, "DestinationRule")["spec"]["subsets"]}
+    rule = one_named(objects, "DestinationRule", service)
+    subsets = {each["name"] for each in rule["spec"]["subsets"]}
     for route in routes(objects):
         assert route["retries"] == {"attempts": 0}
         ports = {match["port"] for match in route["match"]}
@@ -168,6 +169,15 @@ def test_the_weight_divides_grpc_and_http_between_the_subsets() -> None:
     assert subsets == [{"name": each, "labels": {"track": each}} for each in ("stable", "canary")]
     service = one_named(objects, "Service", "inventory")["spec"]["selector"]
     assert service == {"app": "inventory"}
+
+
+def test_outlier_detection_covers_every_service_that_a_route_leads_to() -> None:
+    objects = rendered("gateway", *MESH, *CANARY)
+    rules = [each["spec"] for each in objects if each["kind"] == "DestinationRule"]
+    covered = {each["host"] for each in rules if each["trafficPolicy"]["outlierDetection"]}
+    (rule,) = one(objects, "HTTPRoute")["spec"]["rules"]
+    assert covered == {"gateway", *(each["name"] for each in rule["backendRefs"])}
+    assert {each["host"] for each in rules if "subsets" in each} == {"gateway"}
 
 
 @pytest.mark.parametrize(("weight", "left"), [(0, {"stable": 100}), (100, {"canary": 100})])
