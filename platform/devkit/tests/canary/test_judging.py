@@ -1,9 +1,11 @@
 """A canary passes, holds and fails as the figures of both sides demand."""
 
+from dataclasses import replace
+
 import pytest
 from canary_sides import Process, Sides
 
-from devkit.canary.analysis import Outcome, Verdict, judge
+from devkit.canary.analysis import GATES, Outcome, Verdict, judge
 
 pytestmark = pytest.mark.unit
 
@@ -159,3 +161,38 @@ def test_a_lag_that_grows_fails_and_one_that_shrinks_holds() -> None:
         verdict = judge(sides.readings, sides.gates, look=1)
         outcomes.append([each.outcome for each in verdict.comparisons if "lag" in each.gate])
     assert outcomes == [[Outcome.FAIL], [Outcome.HOLD], [Outcome.PASS]]
+
+
+def test_a_pod_that_began_during_the_step_counts_wholly_and_one_that_was_unread_does_not() -> None:
+    sides = Sides()
+    before, after = sides.read()[0], sides.read()[0]
+    new, unread = Process(started=before.at + 1), Process(started=before.at - 3600)
+    for process in (new, unread, sides.stable):
+        process.answer(500, 5)
+    pods = {
+        "stable-1": sides.stable.read(GATES),
+        "stable-2": new.read(GATES),
+        "stable-3": unread.read(GATES),
+    }
+    sides.canary.answer(1000)
+    canary = {"canary-1": sides.canary.read(GATES)}
+    readings = [before, replace(after, stable=pods, canary=canary)]
+    errors = judge(readings, look=1).comparisons[0]
+    assert errors.stable == "1.0% (10 of 1000 requests)"
+
+
+def test_at_100_percent_the_canary_is_compared_with_stable_of_the_step_before() -> None:
+    sides = Sides()
+    sides.read()
+    sides.stable.answer(3000, 3)
+    sides.canary.answer(3000, 3)
+    earlier = list(sides.read())
+    sides.canary.answer(6000, 600)
+    last = sides.read()[1:]
+    assert judge(last, look=2).outcome is Outcome.HOLD
+    assert figures(judge(last, look=2, baseline=earlier), Outcome.FAIL) == ["HTTP errors"]
+
+
+def test_an_analysis_of_one_reading_is_refused() -> None:
+    with pytest.raises(ValueError, match="two readings"):
+        judge(Sides().read(), look=1)

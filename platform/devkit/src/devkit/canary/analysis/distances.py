@@ -120,13 +120,13 @@ class DistanceFigure:
         With them, a look misses a distance that matters in `MISSED` of all cases.
         """
         directions = 2 if self.gate.either else 1
-        reach = (sqrt(log(directions / level) / 2) + _POWER / 2) / self.gate.matters
+        reach = (sqrt(log(directions / level) / 2) + _POWER / 2) / self.gate.margin.matters
         ratio = self.stable.of / self.canary.of if self.stable.of and self.canary.of else 1.0
         return reach**2 * (1 + ratio) / ratio
 
     def _differs(self, size: float) -> bool:
-        """Return whether a distance is at least half of the one that matters."""
-        return (abs(size) if self.gate.either else size) >= self.gate.matters / 2
+        """Return whether a distance is large enough to abort."""
+        return (abs(size) if self.gate.either else size) >= self.gate.margin.least
 
     @property
     def _lasts(self) -> bool:

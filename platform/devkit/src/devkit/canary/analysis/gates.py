@@ -1,9 +1,7 @@
 """The table of gates: each figure of a canary that is compared with stable's, named once.
 
 Documentation, both sources of metrics, and the templates for Flagger and Argo Rollouts derive from
-it. `matters` is the difference that an analysis must be able to see before a step is taken: a
-difference of shares, 0.02 for two of a hundred. A smaller observed difference than half of it never
-aborts, however significant it is.
+it.
 """
 
 from collections.abc import Iterable
@@ -17,10 +15,24 @@ __all__ = [
     "DistanceGate",
     "Gate",
     "LagGate",
+    "Margin",
     "RestartGate",
     "ShareGate",
     "metric_names",
 ]
+
+
+@dataclass(frozen=True)
+class Margin:
+    """Differences of shares, 0.02 for two of a hundred.
+
+    Args:
+        least: the smallest observed difference that aborts, however significant a smaller one is.
+        matters: the difference that the traffic must have been able to show before a step is taken.
+    """
+
+    least: float
+    matters: float
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class ShareGate:
         of: the counters of all, the bad ones included.
         by: the labels that tell kinds of requests or events apart; each kind is compared, too.
         unit: what is counted.
-        matters: the difference of the shares that must have been seen before a step is taken.
+        margin: the differences of the shares that abort, and that must have been seen.
         either: whether a smaller share of the canary is a difference, too.
     """
 
@@ -42,7 +54,7 @@ class ShareGate:
     of: tuple[Selector, ...]
     by: tuple[str, ...]
     unit: str
-    matters: float
+    margin: Margin
     either: bool = False
 
     @property
@@ -60,7 +72,7 @@ class DistanceGate:
         histogram: the histogram, without the suffix `_bucket`.
         by: the labels that tell kinds of requests or events apart; each kind is compared, too.
         unit: what is observed once each.
-        matters: the distance of the distributions that must have been seen before a step is taken.
+        margin: the distances of the distributions that abort, and that must have been seen.
         either: whether the distance counts in both directions. If not, the canary's values are
             compared with stable's at the bucket's next bound, so that a canary is worse only if
             that share of its values is larger by the factor between two bounds, about 2.
@@ -71,7 +83,7 @@ class DistanceGate:
     histogram: Selector
     by: tuple[str, ...]
     unit: str
-    matters: float
+    margin: Margin
     either: bool = False
     seconds: bool = True
 
@@ -142,8 +154,10 @@ _HTTP_REQUESTS = Selector("http_requests_total")
 _CALLS = Selector("grpc_server_handled_total")
 # The codes of gRPC that say that the server failed.
 _FAULTS = "UNKNOWN|DEADLINE_EXCEEDED|INTERNAL|UNAVAILABLE|DATA_LOSS"
-_RARE = 0.02
-_SLOWER = 0.2
+_RARE = Margin(least=0.01, matters=0.05)
+# All events of a failing key fail, so that the same number of them is less evidence.
+_RARER = Margin(least=0.01, matters=0.02)
+_SLOWER = Margin(least=0.1, matters=0.2)
 
 GATES: tuple[Gate, ...] = (
     ShareGate(
@@ -167,7 +181,7 @@ GATES: tuple[Gate, ...] = (
     ),
     DistanceGate("gRPC latency", Selector("grpc_server_handling_seconds"), _GRPC, "calls", _SLOWER),
     ShareGate(
-        "failed events", (_FIRST_FAILURES,), (_HANDLED, _FIRST_FAILURES), _EVENTS, "events", _RARE
+        "failed events", (_FIRST_FAILURES,), (_HANDLED, _FIRST_FAILURES), _EVENTS, "events", _RARER
     ),
     ShareGate("tries used up", (_GIVEN_UP,), (_HANDLED, _GIVEN_UP), _EVENTS, "events", _RARE),
     ShareGate("dead letters", (_DEAD,), (_HANDLED, _DEAD), _EVENTS, "events", _RARE),

@@ -10,13 +10,13 @@ A law compares one of the service's own metrics, so that it needs no Prometheus 
 
 A law is broken in both directions, by a larger and by a smaller figure. `by` names labels whose
 values are compared one by one, too; `unit` is what is counted; `matters` is the difference in
-percent that must have been seen before a step is taken.
+percent that must have been seen before a step is taken. A difference of half of it may abort.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from devkit.canary.analysis.gates import GATES, DistanceGate, Gate, ShareGate
+from devkit.canary.analysis.gates import GATES, DistanceGate, Gate, Margin, ShareGate
 from devkit.canary.analysis.selectors import read_selector
 from devkit.errors import WrongUsage
 
@@ -54,17 +54,16 @@ def _read(law: Mapping[str, Any]) -> Gate:
     by = tuple(map(str, law.get("by", ())))
     unit = str(law.get("unit", "values"))
     if "histogram" in law:
-        matters = _matters(law, _HISTOGRAM_PERCENT, place)
+        margin = _margin(law, _HISTOGRAM_PERCENT, place)
         histogram = read_selector(str(law["histogram"]))
-        return DistanceGate(name, histogram, by, unit, matters, either=True, seconds=False)
-    matters = _matters(law, _SHARE_PERCENT, place)
+        return DistanceGate(name, histogram, by, unit, margin, either=True, seconds=False)
+    margin = _margin(law, _SHARE_PERCENT, place)
     bad, of = read_selector(str(law["share"])), read_selector(str(law["of"]))
-    return ShareGate(name, (bad,), (of,), by, unit, matters, either=True)
+    return ShareGate(name, (bad,), (of,), by, unit, margin, either=True)
 
 
-def _matters(law: Mapping[str, Any], default: float, place: str) -> float:
-    """Return the difference that matters as a share."""
+def _margin(law: Mapping[str, Any], default: float, place: str) -> Margin:
     percent = float(law.get("matters", default))
     if not 0 < percent < 100:
         raise WrongUsage(f"{place}: matters is a percentage between 0 and 100, not {percent:g}")
-    return percent / 100
+    return Margin(least=percent / 200, matters=percent / 100)

@@ -69,27 +69,27 @@ class ShareFigure:
 
     def judge(self, level: float) -> Comparison:
         """Return what follows from the counts, at this level of the test."""
-        least = needed(self.stable, self.canary, self.gate.matters, level)
-        outcome, reason = self._outcome(level, least)
+        enough = needed(self.gate, self.stable, self.canary, level)
+        outcome, reason = self._outcome(level, enough)
         return Comparison(
             self.gate.name,
             self.kind,
             self._text(self.stable),
             self._text(self.canary),
-            f"{about(least)} {self.gate.unit}",
+            f"{about(enough)} {self.gate.unit}",
             outcome,
             reason,
             self.probability,
         )
 
-    def _outcome(self, level: float, least: int) -> tuple[Outcome, str]:
+    def _outcome(self, level: float, enough: int) -> tuple[Outcome, str]:
         if self._enough and self.probability <= level and self._differs(self.canary):
             both = f"canary {self._text(self.canary)}, stable {self._text(self.stable)}"
             if not self._lasts:
                 return Outcome.HOLD, f"the difference came in one burst: {both}"
             return Outcome.FAIL, f"{both}, p = {self.probability:.1g}"
-        if self.canary.of < least:
-            return Outcome.HOLD, f"too little traffic: {self.canary.of} of about {about(least)}"
+        if self.canary.of < enough:
+            return Outcome.HOLD, f"too little traffic: {self.canary.of} of about {about(enough)}"
         return Outcome.PASS, ""
 
     @property
@@ -99,10 +99,9 @@ class ShareFigure:
         return self.compared and bad >= _FEWEST
 
     def _differs(self, canary: Count) -> bool:
-        """Return whether the difference is at least half of the one that matters."""
-        least = self.gate.matters / 2
-        rises = canary.share - self.stable.share >= least
-        falls = self.gate.either and self.stable.share - canary.share >= least
+        """Return whether the difference is large enough to abort."""
+        rises = canary.share - self.stable.share >= self.gate.margin.least
+        falls = self.gate.either and self.stable.share - canary.share >= self.gate.margin.least
         return rises or falls
 
     @property
@@ -148,19 +147,19 @@ def share_figures(gate: ShareGate, window: Window) -> Iterator[ShareFigure]:
         )
 
 
-def needed(stable: Count, canary: Count, matters: float, level: float) -> int:
+def needed(gate: ShareGate, stable: Count, canary: Count, level: float) -> int:
     """Return how many requests the canary needs, with stable's in the same proportion as now.
 
     With them, a look misses a canary whose share is larger by `matters` in `MISSED` of all cases.
     """
-    base = min(stable.share, 1 - matters)
+    base = min(stable.share, 1 - gate.margin.matters)
     ratio = stable.of / canary.of if stable.of and canary.of else 1.0
 
     def suffices(of: int) -> bool:
-        bad = binomial_quantile(of, base + matters, MISSED)
+        bad = binomial_quantile(of, base + gate.margin.matters, MISSED)
         other = round(of * ratio)
         found = tail_probability(bad, of, _round_up(other * base), other) <= level
-        return found and bad >= _FEWEST and bad / of - base >= matters / 2
+        return found and bad >= _FEWEST and bad / of - base >= gate.margin.least
 
     high = 8
     while not suffices(high) and high < _ENDLESS:

@@ -1,13 +1,13 @@
 """`python -m devkit.canary.simulation`: the shares of false alarms and of bad canaries found."""
 
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from statistics import median
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from devkit.canary.analysis import Outcome
 from devkit.canary.simulation import SCENARIOS, Ending, Plan, roll_out
@@ -15,6 +15,8 @@ from devkit.canary.simulation.traffic import GOOD, Traffic
 from devkit.console import console
 
 __all__ = ["main"]
+
+_COLUMNS = ("promoted", "aborted", "at step 1", "given up", "median seconds")
 
 
 def main(
@@ -26,22 +28,16 @@ def main(
 ) -> None:
     """Simulate canaries with seeds from 1, and print how they end."""
     plan = Plan(steps=(first, *(step for step in (10, 25, 50, 100) if step > first)))
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("canary", "promoted", "aborted", "at step 1", "given up", "median seconds"):
-        table.add_column(column, justify="left" if column == "canary" else "right")
-    reasons: Counter[str] = Counter()
+    output, reasons = console(), Counter[str]()
+    output.print(_line("canary", _COLUMNS), style="dim")
     with ProcessPoolExecutor(processes) as pool:
         for name in [only] if only else SCENARIOS:
             simulate = partial(_simulate, name, rate, plan)
-            endings = list(pool.map(simulate, range(1, runs + 1), chunksize=4))
-            table.add_row(name, *_cells(endings))
+            endings = list(pool.map(simulate, range(1, runs + 1)))
+            output.print(_line(name, _cells(endings)))
             reasons.update(
-                f"{name}: {ending.outcome}: {ending.reason.partition(':')[0]}"
-                for ending in endings
-                if ending.reason
+                f"{name}: {ending.reason.partition(':')[0]}" for ending in endings if ending.reason
             )
-    output = console()
-    output.print(table)
     for reason, number in reasons.most_common():
         output.print(f"{number} × {reason}", style="dim")
 
@@ -55,7 +51,13 @@ def _cells(endings: list[Ending]) -> list[str]:
     at_first = sum(ending.outcome is Outcome.FAIL and ending.step == 1 for ending in endings)
     counts = (of[Outcome.PASS], of[Outcome.FAIL], at_first, of[Outcome.HOLD])
     seconds = median(ending.seconds for ending in endings)
-    return [*(f"{count} of {len(endings)}" for count in counts), f"{seconds:.0f}"]
+    return [*map(str, counts), f"{seconds:.0f}"]
+
+
+def _line(name: str, cells: Sequence[str]) -> str:
+    width = max(map(len, SCENARIOS))
+    columns = (f"{cell:>{len(column)}}" for cell, column in zip(cells, _COLUMNS, strict=True))
+    return "  ".join([f"{name:<{width}}", *columns])
 
 
 if __name__ == "__main__":

@@ -20,32 +20,29 @@ class SideCounts:
 
     def __init__(self) -> None:
         self._counters: defaultdict[Series, int] = defaultdict(int)
-        self._buckets: dict[
-            tuple[str, frozenset[tuple[str, str]]], tuple[Sequence[float], list[int]]
-        ]
-        self._buckets = {}
+        self._histograms: dict[Series, tuple[Sequence[float], list[int]]] = {}
         self.lag = 0.0
         self.lanes = 0
 
-    def count(self, name: str, **labels: str) -> None:
+    def count(self, series: Series) -> None:
         """Count one more."""
-        self._counters[Series(name, frozenset(labels.items()))] += 1
+        self._counters[series] += 1
 
-    def observe(self, name: str, value: float, bounds: Sequence[float], **labels: str) -> None:
+    def observe(self, series: Series, value: float, bounds: Sequence[float]) -> None:
         """Add a value to a histogram."""
-        key = name, frozenset(labels.items())
-        _, numbers = self._buckets.setdefault(key, (bounds, [0] * (len(bounds) + 1)))
-        numbers[bisect_left(bounds, value)] += 1
+        if series not in self._histograms:
+            self._histograms[series] = bounds, [0] * (len(bounds) + 1)
+        self._histograms[series][1][bisect_left(bounds, value)] += 1
 
     def read(self) -> Pod:
         """Return all samples as of now."""
-        samples = {START_TIME: 0.0, **self._counters, **dict(self._bucket_samples())}
+        samples = {START_TIME: 0.0, **self._counters, **dict(self._buckets())}
         if self.lanes:
             samples[Series("event_lanes")] = self.lanes
             samples[Series("event_lag")] = self.lag
         return Pod(samples)
 
-    def _bucket_samples(self) -> Iterable[tuple[Series, int]]:
-        for (name, labels), (bounds, numbers) in self._buckets.items():
+    def _buckets(self) -> Iterable[tuple[Series, int]]:
+        for (name, labels), (bounds, numbers) in self._histograms.items():
             for bound, number in zip((*bounds, inf), accumulate(numbers), strict=True):
                 yield Series(f"{name}_bucket", labels | {("le", str(bound))}), number

@@ -5,16 +5,13 @@ from math import exp, log
 from random import Random
 
 from devkit.canary.analysis import Readings
+from devkit.canary.simulation.kinds import AMOUNT, CALLS, EVENTS, REQUEST, Answered
 from devkit.canary.simulation.side import FAST, LATE, SideCounts
 
 __all__ = ["GOOD", "LANES", "Traffic", "Version"]
 
 LANES = 20
 AMOUNTS = tuple(number * 10.0**power for power in range(1, 6) for number in (1, 2, 5))
-# The types of events, with the median time of their handlers in seconds.
-_TYPES = {"shop.Reserved": 0.002, "shop.Rejected": 0.0012, "shop.Refunded": 0.007}
-_METHODS = {"shop.Orders/Get": 0.0015, "shop.Orders/Place": 0.006}
-_EVENTS_OF_A_KEY = 3
 
 
 @dataclass(frozen=True)
@@ -79,15 +76,15 @@ class Traffic:
         self._machine = 0.9 * self._machine + chance.gauss(0, 0.15)
         for track in self._held_up:
             self._held_up[track] = 20.0 if chance.random() < 1 / 60 else 1.0
-        for _ in range(self._number()):
+        for _ in range(self._keys()):
             self._key(self._track(weight))
-        for _ in range(self._number() * _EVENTS_OF_A_KEY):
-            self._request(self._track(weight))
-            self._call(self._track(weight))
+            for _ in EVENTS:
+                self._answer(self._track(weight), REQUEST)
+                self._answer(self._track(weight), chance.choice(CALLS))
 
-    def _number(self) -> int:
+    def _keys(self) -> int:
         """Return how many keys begin in a second, as independent arrivals do."""
-        left, number = exp(-self._rate / _EVENTS_OF_A_KEY), 0
+        left, number = exp(-self._rate / len(EVENTS)), 0
         product = self._random.random()
         while product > left:
             product *= self._random.random()
@@ -101,35 +98,24 @@ class Traffic:
         """Handle all events of a key, which stays on one side."""
         version, side = self._versions[track], self._sides[track]
         fails = self._random.random() < version.failing_keys
-        for type in _TYPES:
-            took = self._seconds(track, _TYPES[type])
-            side.observe("event_handler_seconds", took, FAST, type=type)
+        for event in EVENTS:
+            took = self._seconds(track, event.median)
+            side.observe(event.seconds, took, FAST)
             if fails:
-                side.count("events_failed_at_first_total", type=type)
-                side.count("events_given_up_total", type=type, to="another_version")
+                side.count(event.failed)
+                side.count(event.given_up)
                 continue
             if self._random.random() < version.failures:
-                side.count("events_failed_at_first_total", type=type)
-            side.count("events_handled_total", type=type)
-            side.observe("event_latency_seconds", 0.01 + 5 * took, LATE, type=type)
-        amount = exp(self._random.gauss(log(1500), 1.0)) * version.amounts
-        side.observe("payment_amount", amount, AMOUNTS)
+                side.count(event.failed)
+            side.count(event.handled)
+            side.observe(event.latency, 0.01 + 5 * took, LATE)
+        side.observe(AMOUNT, exp(self._random.gauss(log(1500), 1.0)) * version.amounts, AMOUNTS)
 
-    def _request(self, track: str) -> None:
-        failed = self._random.random() < self._versions[track].errors
-        labels = {"method": "POST", "handler": "/orders"}
+    def _answer(self, track: str, kind: Answered) -> None:
         side = self._sides[track]
-        side.count("http_requests_total", status="500" if failed else "202", **labels)
-        took = self._seconds(track, 0.008)
-        side.observe("http_request_duration_seconds", took, FAST, **labels)
-
-    def _call(self, track: str) -> None:
         failed = self._random.random() < self._versions[track].errors
-        method = self._random.choice(list(_METHODS))
-        side = self._sides[track]
-        side.count("grpc_server_handled_total", method=method, code="INTERNAL" if failed else "OK")
-        took = self._seconds(track, _METHODS[method])
-        side.observe("grpc_server_handling_seconds", took, FAST, method=method)
+        side.count(kind.bad if failed else kind.good)
+        side.observe(kind.seconds, self._seconds(track, kind.median), FAST)
 
     def _seconds(self, track: str, median: float) -> float:
         """Return how long something takes now."""
