@@ -19,7 +19,7 @@ from localservers import free_port
 
 PATIENCE_SECONDS = 60
 NAMES = metric_names(GATES)
-PODS = {"orders-6d5f8b9c7-x2x4z": "stable", "orders-canary-7c9b5d6f4-k8w2q": "canary"}
+STABLE, CANARY = "orders-6d5f8b9c7-x2x4z", "orders-canary-7c9b5d6f4-k8w2q"
 
 needs_prometheus = pytest.mark.skipif(
     not shutil.which("prometheus"), reason="there is no prometheus on the PATH"
@@ -48,8 +48,8 @@ def prometheus(folder: Path, targets: list[dict[str, object]]) -> Iterator[str]:
         process.wait()
 
 
-def target(port: int, pod: str, service: str = "orders") -> dict[str, object]:
-    labels = {"namespace": "shop", "pod": pod, "service": service, "endpoint": "http"}
+def target(port: int, pod: str, service: str, **more: str) -> dict[str, object]:
+    labels = {"namespace": "shop", "pod": pod, "service": service, "endpoint": "http", **more}
     return {"targets": [f"127.0.0.1:{port}"], "labels": labels}
 
 
@@ -67,8 +67,19 @@ def eventually(read: Callable[[], Readings], holds: Callable[[Readings], bool]) 
 
 
 @needs_prometheus
-def test_prometheus_gives_the_same_samples_as_the_pods_themselves(tmp_path: Path) -> None:
-    processes = {pod: Process(started=1000.0) for pod in PODS}
+@pytest.mark.parametrize(
+    "pods",
+    [
+        {STABLE: {}, CANARY: {}},
+        {STABLE: {"track": "stable", "version": "1"}, "orders-v2-0": {"track": "canary"}},
+    ],
+    ids=["by name", "by label"],
+)
+def test_prometheus_gives_the_same_samples_as_the_pods_themselves(
+    tmp_path: Path, pods: dict[str, dict[str, str]]
+) -> None:
+    stable, canary = pods
+    processes = {pod: Process(started=1000.0) for pod in pods}
     with ExitStack() as stack:
         targets = []
         for pod, process in processes.items():
@@ -77,24 +88,22 @@ def test_prometheus_gives_the_same_samples_as_the_pods_themselves(tmp_path: Path
             stack.callback(server.server_close)
             stack.callback(server.shutdown)
             # A pod behind two Services is scraped twice.
-            targets += [target(port, pod), target(port, pod, f"orders-{PODS[pod]}")]
+            targets += [target(port, pod, name, **pods[pod]) for name in ("orders", "orders-track")]
             process.answer(100, 3)
             process.take(0.004, 50)
         url = stack.enter_context(prometheus(tmp_path, targets))
         source = PrometheusSource(url, "shop", "orders", NAMES, since=time.time())
-        own = {pod: process.read(GATES) for pod, process in processes.items()}
-        expected = {side: [own[pod].samples for pod in PODS if PODS[pod] == side] for side in
-                    ("stable", "canary")}  # fmt: skip
+        own = {pod: process.read(GATES).samples for pod, process in processes.items()}
 
         def same(readings: Readings) -> bool:
-            return {
-                "stable": [pod.samples for pod in readings.stable.values()],
-                "canary": [pod.samples for pod in readings.canary.values()],
-            } == expected
+            sides = [
+                {name: pod.samples for name, pod in side.items()}
+                for side in (readings.stable, readings.canary)
+            ]
+            return sides == [{stable: own[stable]}, {canary: own[canary]}]
 
-        readings = eventually(source.read, same)
-        assert [*readings.stable, *readings.canary] == list(PODS)
-        processes["orders-canary-7c9b5d6f4-k8w2q"].started.set(2000.0)
+        eventually(source.read, same)
+        processes[canary].started.set(2000.0)
         restarted = eventually(source.read, lambda now: _restarts(now.canary.values()) == [1])
         assert _restarts(restarted.stable.values()) == [0]
 

@@ -18,6 +18,7 @@ __all__ = ["PrometheusSource"]
 # a pod that is scraped by two Services count once.
 _OF_TARGET = frozenset(
     {"__name__", "container", "endpoint", "instance", "job", "namespace", "node", "pod", "service"}
+    | {"track", "version"}
 )
 
 
@@ -51,21 +52,26 @@ class PrometheusSource:
         labels = f'namespace="{self.namespace}",job="{self.service}"'
         every = "|".join(sorted(self.names))
         samples: defaultdict[str, dict[Series, float]] = defaultdict(dict)
+        tracks: dict[str, str] = {}
         for metric, value in self._query(f'{{__name__=~"{every}",{labels}}}', at):
             own = frozenset((k, v) for k, v in metric.items() if k not in _OF_TARGET)
-            samples[metric.get("pod", "")][Series(metric["__name__"], own)] = value
+            pod = metric.get("pod", "")
+            samples[pod][Series(metric["__name__"], own)] = value
+            tracks[pod] = metric.get("track") or self._track_by_name(pod)
         seconds = max(60, int(at - self.since))
         changes = f"max by (pod) (changes(process_start_time_seconds{{{labels}}}[{seconds}s]))"
         restarts = {metric.get("pod", ""): int(n) for metric, n in self._query(changes, at)}
         pods = {name: Pod(each, restarts.get(name, 0)) for name, each in samples.items() if name}
-        return Readings(at, *self._sides(pods))
+        stable, canary = (
+            {name: pod for name, pod in pods.items() if tracks[name] == track}
+            for track in ("stable", "canary")
+        )
+        return Readings(at, stable, canary)
 
-    def _sides(self, pods: Mapping[str, Pod]) -> Iterable[Mapping[str, Pod]]:
-        """Return stable's and the canary's pods, which the Deployment's name tells apart."""
-        canary = re.compile(rf"{re.escape(self.service)}-canary-[a-z0-9]+-[a-z0-9]+")
-        own = {name for name in pods if canary.fullmatch(name)}
-        yield {name: pod for name, pod in pods.items() if name not in own}
-        yield {name: pod for name, pod in pods.items() if name in own}
+    def _track_by_name(self, pod: str) -> str:
+        """Return the track of a pod that has no label, by the name of its Deployment."""
+        canary = rf"{re.escape(self.service)}-canary-[a-z0-9]+-[a-z0-9]+"
+        return "canary" if re.fullmatch(canary, pod) else "stable"
 
     def _query(self, query: str, at: float) -> Iterator[tuple[Mapping[str, str], float]]:
         """Yield labels and value of each sample of an instant query."""
