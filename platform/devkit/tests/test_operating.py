@@ -204,7 +204,7 @@ def test_a_change_in_all_services_is_shown_first_and_made_where_there_is_somethi
 
 
 @pytest.mark.parametrize(
-    "typed", ["events pause all", "events skip a.b.C.1", "dead-letters show 1"]
+    "typed", ["events pause all", "events skip a.b.C.1", "events shadow", "dead-letters show 1"]
 )
 def test_what_is_about_one_service_needs_its_name(running: Running, typed: str) -> None:
     running.add("shelves", [letter(1)])

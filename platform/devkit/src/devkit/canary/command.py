@@ -1,4 +1,4 @@
-"""`slipway canary …`: start, weight, status, promote and abort."""
+"""`slipway canary …`: start, weight, status, promote, abort and shadow."""
 
 import time
 from argparse import ArgumentTypeError
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from devkit.canary.shadow.command import shadow
 from devkit.errors import DevkitError, WrongUsage
 
 if TYPE_CHECKING:
@@ -179,6 +180,9 @@ def abort(
     session = _session(service, namespace, release)
     with _changing(session, {"command": "abort"}, by_force=True):
         ending.abort(session, _need_canary(session), "by hand", seconds=_UNKNOWN_SECONDS)
+
+
+app.command()(shadow)
 
 
 def _session(

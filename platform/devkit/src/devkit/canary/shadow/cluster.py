@@ -1,0 +1,145 @@
+"""Shadows on a cluster: both versions in a pod that exists only meanwhile."""
+
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from secrets import token_hex
+from typing import Any
+
+from chassis.exit_codes import NOTHING, USAGE
+from devkit.canary.image import Image
+from devkit.canary.pods import HOPELESS, image_of
+from devkit.canary.shadow.lines import Written, read_lines
+from devkit.canary.shadow.pod import CANARY, RECORD, STABLE, shadow_pod
+from devkit.canary.shadow.request import Request
+from devkit.cluster.namespace import Namespace
+from devkit.cluster.tools import ToolFailed
+from devkit.errors import DevkitError, WrongUsage
+
+__all__ = ["shadow_on_cluster"]
+
+Say = Callable[[str, str], None]
+
+_START_SECONDS = 300.0
+_END_SECONDS = 30.0
+_POLL_SECONDS = 1.0
+
+
+def shadow_on_cluster(
+    namespace: Namespace, request: Request, tag: str, say: Say
+) -> tuple[Written, Written]:
+    """Record events and replay them to the stable version and to the image with this tag.
+
+    Raises:
+        WrongUsage: the namespace does not have the service, or the tag is not one.
+        DevkitError: an image cannot be pulled, or a version cannot replay.
+    """
+    try:
+        deployment = namespace.read("deployment", request.service)
+    except ToolFailed as error:
+        raise WrongUsage(
+            f"namespace {namespace.name} has no Deployment {request.service}: give another one by"
+            f" --namespace\n{error}"
+        ) from error
+    template = deployment["spec"]["template"]
+    stable = image_of(template["spec"])
+    canary = Image.named(tag, {"reference": stable}).reference
+    name = f"{request.service}-shadow-{token_hex(3)}"
+    namespace.apply(shadow_pod(name, template, request, stable, canary), create=True)
+    try:
+        return _Run(namespace, name, say).results()
+    finally:
+        with suppress(ToolFailed):
+            namespace.kubectl("delete", "pod", name, "--ignore-not-found", "--wait=false")
+
+
+class _Run:
+    """A pod of shadows from its start to the end of its containers."""
+
+    def __init__(self, namespace: Namespace, pod: str, say: Say) -> None:
+        self._namespace = namespace
+        self._pod = pod
+        self._say = say
+
+    def results(self) -> tuple[Written, Written]:
+        """Return what the stable version and the canary did. Raises DevkitError."""
+        self._say(self._pod, "waiting for its containers to start")
+        self._wait(self._started, _START_SECONDS)
+        with ThreadPoolExecutor() as pool:
+            names = (RECORD, STABLE, CANARY)
+            recorded, stable, canary = pool.map(self._log, names)
+        codes = self._wait(self._codes, _END_SECONDS)
+        if codes[RECORD] == NOTHING:
+            raise DevkitError("no stream holds an event that the service handles")
+        for name, log in ((RECORD, recorded), (STABLE, stable), (CANARY, canary)):
+            _check(name, codes[name], log)
+        return read_lines(stable), read_lines(canary)
+
+    def _wait(
+        self, read: Callable[[Mapping[str, Any]], dict[str, int] | None], seconds: float
+    ) -> dict[str, int]:
+        """Poll the pod's status until `read` returns something. Raises DevkitError."""
+        ends_at = time.monotonic() + seconds
+        while True:
+            status = self._namespace.read("pod", self._pod)["status"]
+            if (found := read(status)) is not None:
+                return found
+            if time.monotonic() > ends_at:
+                why = [c.get("message", "") for c in status.get("conditions", ())]
+                raise DevkitError(
+                    f"pod {self._pod} did not get further in {seconds:g} s: "
+                    f"{'; '.join(filter(None, why)) or status.get('phase', 'unknown')}"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _started(self, status: Mapping[str, Any]) -> dict[str, int] | None:
+        """Return something if every container runs or has run. Raises DevkitError if none can."""
+        states = [each["state"] for each in status.get("containerStatuses", ())]
+        for state in states:
+            waiting = state.get("waiting", {})
+            if waiting.get("reason") in HOPELESS:
+                raise DevkitError(f"{waiting['reason']}: {waiting.get('message', '')}")
+        started = len(states) >= len((RECORD, STABLE, CANARY)) and all(
+            "waiting" not in state for state in states
+        )
+        return {} if started else None
+
+    def _codes(self, status: Mapping[str, Any]) -> dict[str, int] | None:
+        """Return the exit codes by container, None while one runs."""
+        states = {each["name"]: each["state"] for each in status["containerStatuses"]}
+        ours = {name: states[name].get("terminated") for name in (RECORD, STABLE, CANARY)}
+        if not all(ours.values()):
+            return None
+        return {name: int(ended["exitCode"]) for name, ended in ours.items() if ended}
+
+    def _log(self, container: str) -> list[str]:
+        """Follow a container's log to its end; say what is not JSON."""
+        command = ["kubectl", "--namespace", self._namespace.name, "logs", "--follow", self._pod]
+        lines = []
+        with subprocess.Popen(
+            [*command, f"--container={container}"],
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        ) as following:
+            assert following.stdout is not None
+            for line in following.stdout:
+                lines.append(line.rstrip("\n"))
+                if not line.startswith("{"):
+                    self._say(container, lines[-1])
+        return lines
+
+
+def _check(name: str, code: int, log: list[str]) -> None:
+    """Raise DevkitError if a container failed."""
+    if code == 0:
+        return
+    if code == USAGE:
+        raise DevkitError(
+            f"the image of {name} refuses the arguments: its chassis may be older than this one\n"
+            + "\n".join(log[-3:])
+        )
+    said = [line for line in log if not line.startswith("{")] or log
+    raise DevkitError(f"{name} ended with code {code}:\n" + "\n".join(said[-10:]))
