@@ -1,24 +1,19 @@
 """Fixtures of the events' tests: a service's tasks, and replicas as processes."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from replicas import Replicas
 from task_store import TaskStore
 
 
-@pytest.fixture(scope="session")
-def _replicas() -> Iterator[Replicas]:
-    replicas = Replicas()
-    yield replicas
-    replicas.close()
-
-
 @pytest.fixture
-def replicas(_replicas: Replicas) -> Iterator[Replicas]:
+def replicas(tmp_path: Path) -> Iterator[Replicas]:
     """A starter of replicas in processes of their own, which are killed after the test."""
-    yield _replicas
-    _replicas.end()
+    replicas = Replicas(tmp_path / "replicas.log")
+    yield replicas
+    replicas.end()
 
 
 @pytest.fixture

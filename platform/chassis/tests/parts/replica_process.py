@@ -1,8 +1,4 @@
-"""Replicas of the accountant as processes, forked from one that has imported everything.
-
-That process reads one JSON object of options per line, and answers each with the process id of a
-new replica.
-"""
+"""A replica of the accountant as a process: `python -m replica_process OPTIONS`, as JSON."""
 
 import asyncio
 import ctypes
@@ -11,11 +7,13 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-PARTS = Path(__file__).parent
-sys.path[:0] = [str(PARTS.parent / "contracts"), str(PARTS)]
+from bookshop import Node, TestSettings, note_prepared, write_down
+
+from bookstore.v1 import BookReturned, BookSold
+from chassis import EventContext, EventRouter, Transaction
+from chassis.database import postgres_engine
 
 
 def _die_with_parent() -> None:
@@ -36,12 +34,6 @@ async def _run(options: dict[str, Any]) -> None:
     It stops or dies in the transaction of event number `stop_at` or `die_at`, or stops before the
     next transaction after `stop_after` events. `log` is the file for its log.
     """
-    from bookshop import Node, TestSettings, note_prepared, write_down
-
-    from bookstore.v1 import BookReturned, BookSold
-    from chassis import EventContext, EventRouter, Transaction
-    from chassis.database import postgres_engine
-
     if "log" in options:
         _log_to(options["log"])
     member, handled = options["member"], 0
@@ -106,24 +98,6 @@ async def _run(options: dict[str, Any]) -> None:
     await node.stop()
 
 
-def main() -> None:
-    import bookshop  # noqa: F401 (once, for all forked replicas)
-    import owners  # noqa: F401
-
-    # The system reaps the children of a process that ignores SIGCHLD.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            _die_with_parent()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.close(0)
-            os.dup2(2, 1)
-            asyncio.run(_run(json.loads(line)))
-            os._exit(0)
-        print(child, flush=True)
-
-
 if __name__ == "__main__":
     _die_with_parent()
-    main()
+    asyncio.run(_run(json.loads(sys.argv[1])))

@@ -3,18 +3,18 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 from bookshop import eventually, is_prepared
+from forked_python import start_module
 
 __all__ = ["Replica", "Replicas"]
 
-_PROCESS = Path(__file__).parent / "replica_process.py"
+_PARTS = Path(__file__).parent
+_PATHS = os.pathsep.join([str(_PARTS), str(_PARTS.parent / "contracts")])
 
 
 class Replica:
@@ -56,40 +56,31 @@ class Replica:
 class Replicas:
     """Starts replicas. They end with this process, or by `end`."""
 
-    def __init__(self) -> None:
-        self._starter: subprocess.Popen[str] | None = None
+    def __init__(self, output: Path) -> None:
+        self._output = output
         self._running: list[Replica] = []
 
     def start(self, url: str, nats_url: str, member: str, **options: Any) -> Replica:
         """Start a replica; `options` are those of replica_process.py."""
-        if self._starter is None:
-            self._starter = subprocess.Popen(
-                [sys.executable, str(_PROCESS)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                encoding="utf-8",
-            )
-        assert self._starter.stdin
-        assert self._starter.stdout
-        line = {"url": url, "prepared": is_prepared(url), "nats_url": nats_url, "member": member}
-        self._starter.stdin.write(json.dumps(line | options) + "\n")
-        self._starter.stdin.flush()
-        replica = Replica(int(self._starter.stdout.readline()), member)
+        given = {"url": url, "prepared": is_prepared(url), "nats_url": nats_url, "member": member}
+        process = start_module(
+            "replica_process",
+            json.dumps(given | options),
+            environment=os.environ | {"PYTHONPATH": _PATHS},
+            stdout=self._output,
+        )
+        assert process.pid is not None
+        replica = Replica(process.pid, member)
         self._running.append(replica)
         return replica
 
     def end(self) -> None:
-        """Kill the replicas that still run, so that the next test can begin."""
+        """Kill the replicas that still run, and print what all have written."""
         for replica in self._running:
             if replica.alive:
                 replica.send(signal.SIGKILL)
         deadline = time.monotonic() + 10
         while any(r.alive for r in self._running) and time.monotonic() < deadline:
             time.sleep(0.01)
-        self._running.clear()
-
-    def close(self) -> None:
-        self.end()
-        if self._starter:
-            # The process ends when its input ends.
-            self._starter.communicate()
+        if self._output.exists():
+            print(self._output.read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bookshop import Node, TestSettings, accountant, eventually, write_down
+from bookshop import Node, TestSettings, accountant, eventually, note_prepared, write_down
 from owners import contest, count_refusals, ignore_marks, isolate
 from reading import has_taken, taken_ids
 from relaying import Shop, in_order
@@ -137,11 +137,15 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def test_a_replica_that_is_stopped_for_long_does_not_keep_its_locks(
-    nats: NatsServer, postgres: PostgresServer, tmp_path: Path, replicas: Replicas
+    nats: NatsServer,
+    postgres: PostgresServer,
+    prepared_postgres: str,
+    tmp_path: Path,
+    replicas: Replicas,
 ) -> None:
     """This needs PostgreSQL: on SQLite, a stopped process keeps the lock of the file."""
-    postgres.create_database("stopped_for_ever")
-    url = postgres.url("stopped_for_ever")
+    # A migration by the replica could be idle for longer than it may.
+    url = note_prepared(postgres.create_database("stopped_for_ever", template=prepared_postgres))
     books = Node("books", url, nats.url, router=accountant("new"), member="new")
     async with Shop(f"sqlite:///{tmp_path}/shop.db") as shop:
         shop.start_relay(nats.url)

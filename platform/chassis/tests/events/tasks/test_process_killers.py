@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,6 @@ NewDatabase = Callable[[str], str]
 EVENTS = 24
 KILLER = 9
 TRIES = 2
-
-
-@pytest.fixture(scope="module")
-def starter() -> Iterator[Replicas]:
-    replicas = Replicas()
-    yield replicas
-    replicas.close()
-
-
-@pytest.fixture
-def replicas(starter: Replicas) -> Iterator[Replicas]:
-    yield starter
-    starter.end()
 
 
 class Supervisor:
