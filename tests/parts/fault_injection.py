@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 
 import nats
@@ -70,13 +70,13 @@ async def replay_with_faults(
 
     async with Platform(options) as platform:
         await platform.wait_ready(120)
-        await load_products(platform.of("inventory")[0].grpc_address, selection.catalog)
+        await load_products(platform.grpc_address("inventory"), selection.catalog)
         faults = FaultInjection(platform, random.Random(seed), baskets, lambda: done)
         async with asyncio.TaskGroup() as tasks:  # If one fails, the other is cancelled.
             tasks.create_task(inject(faults))
             replaying = tasks.create_task(
                 replay(
-                    [gateway.http_url for gateway in platform.of("gateway")],
+                    platform.urls("gateway"),
                     selection.baskets(),
                     in_flight=8,
                     on_progress=count,
@@ -90,12 +90,12 @@ async def replay_with_faults(
         await wait_ended(platform)
         laws = check(record, await read_ledgers(platform), selection.catalog)
         assert not (broken := [law for law in laws if not law.holds]), broken
-        services = [process.service for process in platform.processes if not process.replica]
+        services = dict.fromkeys(process.service for process in platform.processes)
         await assert_streams_in_order(platform.broker.url, services)
     return record
 
 
-async def assert_streams_in_order(url: str, streams: Sequence[str]) -> None:
+async def assert_streams_in_order(url: str, streams: Iterable[str]) -> None:
     """Assert that each stream has the events of each subject in order, each once, without gaps."""
     client = await nats.connect(url)
     try:

@@ -13,6 +13,8 @@ from demo.plan import Outcome, Plan
 from demo.summary import as_json
 from devkit.console import console
 from devkit.errors import DevkitError, WrongUsage
+from devkit.local_canary import CanaryOptions
+from devkit.local_canary.options import CanaryRef, CanaryWeights, parse_canary
 from devkit.options import DatabaseKind, parse_numbers
 from devkit.workspace import find_workspace
 
@@ -57,6 +59,8 @@ def demo(
     replicas: Annotated[
         list[str] | None, typer.Option(help="Number of replicas of a service: inventory=3")
     ] = None,
+    canary: CanaryWeights = None,
+    canary_ref: CanaryRef = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write figures and laws to this file")
     ] = None,
@@ -70,8 +74,8 @@ def demo(
     """
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise DevkitError(f"--json {json_file}: there is no folder {json_file.parent}")
-    if at and (replicas or keep or database is not DatabaseKind.SQLITE):
-        raise WrongUsage("--database, --replicas and --keep cannot be used with --at")
+    if at and (replicas or canary or keep or database is not DatabaseKind.SQLITE):
+        raise WrongUsage("--database, --replicas, --canary and --keep cannot be used with --at")
     if not at and find_spec("localservers") is None:
         raise WrongUsage(
             "no platform can be started here, because the package localservers is not installed: "
@@ -79,7 +83,8 @@ def demo(
         )
     numbers = parse_numbers("--replicas", "inventory=3", replicas or ())
     plan = _make_plan(data, baskets, in_flight)
-    outcome = _run_plan(plan, at or [], database, numbers, keep)
+    canaries = parse_canary(canary, canary_ref, None)
+    outcome = _run_plan(plan, at or [], database, numbers, canaries, keep)
     if outcome is None:
         raise typer.Exit(_INTERRUPTED)
     if json_file is not None:
@@ -88,6 +93,7 @@ def demo(
             "in_flight": in_flight,
             "data": data.value,
             **({"at": at} if at else {"database": database.value, "replicas": numbers}),
+            **({"canary": canaries.weights} if canaries else {}),
         }
         _write_json(json_file, as_json(*outcome, options))
     if not all(law.holds for law in outcome[1]):
@@ -105,7 +111,12 @@ def _make_plan(data: Data, baskets: int | None, in_flight: int) -> Plan:
 
 
 def _run_plan(
-    plan: Plan, at: list[str], database: DatabaseKind, replicas: dict[str, int], keep: bool
+    plan: Plan,
+    at: list[str],
+    database: DatabaseKind,
+    replicas: dict[str, int],
+    canary: CanaryOptions | None,
+    keep: bool,
 ) -> Outcome | None:
     """Replay the plan on the platform `at` these addresses, or on one that is started here."""
     # The demo's image lacks the servers that `run_local` imports, so it is imported only here.
@@ -116,7 +127,14 @@ def _run_plan(
         return run_remote(plan, find_platform(at))
     from demo.run_local import run_local
 
-    return run_local(plan, find_workspace(), database=database, replicas=replicas, keep=keep)
+    return run_local(
+        plan,
+        find_workspace(),
+        database=database,
+        replicas=replicas,
+        canary=canary,
+        keep=keep,
+    )
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:

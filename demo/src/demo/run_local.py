@@ -24,6 +24,8 @@ from demo.plan import (
 from demo.progress import step
 from demo.seed import load_products
 from demo.summary import Timing, summarize
+from demo.versions import read_version_counts
+from devkit.local_canary import CanaryOptions
 from devkit.options import DatabaseKind
 from devkit.platform import Platform, PlatformOptions
 from devkit.workspace import Workspace
@@ -39,6 +41,7 @@ def run_local(
     *,
     database: DatabaseKind,
     replicas: Mapping[str, int],
+    canary: CanaryOptions | None,
     keep: bool,
 ) -> Outcome | None:
     """Start a platform, replay baskets, check the laws, and stop the platform.
@@ -54,6 +57,7 @@ def run_local(
             free_ports=True,
             database="postgres" if database is DatabaseKind.POSTGRES else "sqlite",
             restart_servers=True,
+            canary=canary,
             on_event=lambda name, text: plan.output.print(f"{name}: {text}", markup=False),
             workspace=workspace,
         )
@@ -90,9 +94,9 @@ async def _replay_and_check(platform: Platform, plan: Plan) -> Outcome:
     await _wait_ready(platform, output)
     ready = time.perf_counter() - began
     output.print(f"ready after {ready:.1f} s")
-    await load_products(platform.of("inventory")[0].grpc_address, selection.catalog)
+    await load_products(platform.grpc_address("inventory"), selection.catalog)
     began = time.perf_counter()
-    record = await place_baskets(plan, [gateway.http_url for gateway in platform.of("gateway")])
+    record = await place_baskets(plan, platform.urls("gateway"))
     await wait_for_orders_to_end(platform, record, output)
     ending = time.perf_counter() - began
     ledgers = await read_ledgers(platform)
@@ -103,6 +107,7 @@ async def _replay_and_check(platform: Platform, plan: Plan) -> Outcome:
         events=await read_event_counts(platform),
         memory=read_memory(platform),
         restarts={p.name: p.restarts for p in platform.processes if p.restarts},
+        versions=await read_version_counts(platform.processes),
     )
     outcome = summary, check(record, ledgers, selection.catalog)
     print_outcome(outcome, output)

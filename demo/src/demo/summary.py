@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from textwrap import wrap
 from typing import Any
 
@@ -14,6 +14,7 @@ from demo.laws import Law
 from demo.ledgers import Ledgers
 from demo.measurements import EventCount, Memory
 from demo.record import Record
+from demo.versions import VersionCount
 
 __all__ = ["Summary", "Timing", "as_json", "percentile", "render", "summarize"]
 
@@ -56,6 +57,8 @@ class Summary:
     memory: Mapping[str, Memory]
     restarts: Mapping[str, int]
     """Restarts of processes by name. A restarted process counts its events from 0."""
+    versions: Mapping[str, Mapping[str, VersionCount]] = field(default_factory=dict)
+    """The work of each version, by service, of services with a canary."""
 
 
 def summarize(
@@ -66,6 +69,7 @@ def summarize(
     events: Mapping[str, EventCount],
     memory: Mapping[str, Memory],
     restarts: Mapping[str, int],
+    versions: Mapping[str, Mapping[str, VersionCount]] | None = None,
 ) -> Summary:
     """Compute the figures from the replay's record, the ledgers and the measurements."""
     entries = ledgers.orders.values()
@@ -85,6 +89,7 @@ def summarize(
         events=events,
         memory=memory,
         restarts=restarts,
+        versions=versions or {},
     )
 
 
@@ -109,6 +114,12 @@ def as_json(summary: Summary, laws: Iterable[Law], options: Mapping[str, object]
 def render(summary: Summary, laws: Sequence[Law], width: int) -> Iterator[str]:
     """Yield lines for a terminal of `width` columns, in rich's markup."""
     yield from _render_figures(summary)
+    for service, counts in summary.versions.items():
+        yield ""
+        yield from _render_table(
+            (service, *(each.name for each in fields(VersionCount))),
+            _rows_of_versions(counts),
+        )
     if summary.events:
         yield ""
         yield from _render_table(
@@ -200,6 +211,23 @@ def _render_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Ite
         rest = (f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
         line = "  ".join((first, *rest))
         yield f"[dim]{line}[/dim]" if row is head else line
+
+
+def _rows_of_versions(counts: Mapping[str, VersionCount]) -> list[tuple[str, ...]]:
+    """Return a row for each version, with its share of the work of all."""
+    names = [each.name for each in fields(VersionCount)]
+    totals = {name: sum(getattr(count, name) for count in counts.values()) for name in names}
+    return [
+        (
+            version,
+            *(_with_share(getattr(count, name), totals[name]) for name in names),
+        )
+        for version, count in counts.items()
+    ]
+
+
+def _with_share(number: int, total: int) -> str:
+    return f"{number:,} ({number / total:.0%})" if total else "0"
 
 
 def _render_laws(laws: Sequence[Law], width: int) -> Iterator[str]:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from devkit.console import LinePrinter, console
 from devkit.errors import DevkitError
-from devkit.local_canary.options import parse_canary
+from devkit.local_canary.options import CanaryRef, CanaryWeights, parse_canary
 from devkit.options import DatabaseKind, parse_numbers
 from devkit.platform import Platform, PlatformOptions
 from devkit.seeds import plant_seeds
@@ -46,17 +46,8 @@ def run(
         bool,
         typer.Option("--broker-keys", help="Use a broker key per service, with least privilege"),
     ] = False,
-    canary: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Run the working tree as a canary that takes this percentage of a service's "
-            "requests and events: inventory=30"
-        ),
-    ] = None,
-    canary_ref: Annotated[
-        str | None,
-        typer.Option(help="The git ref that runs as stable next to canaries. Default: HEAD"),
-    ] = None,
+    canary: CanaryWeights = None,
+    canary_ref: CanaryRef = None,
     canary_match: Annotated[
         list[str] | None,
         typer.Option(help="Send requests with this header to the canary: end-user=jason"),

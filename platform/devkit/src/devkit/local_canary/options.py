@@ -2,11 +2,27 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
+
+import typer
 
 from devkit.errors import DevkitError
 from devkit.options import split_pairs
 
-__all__ = ["CanaryOptions", "parse_canary", "parse_weights"]
+__all__ = ["CanaryOptions", "CanaryRef", "CanaryWeights", "parse_canary", "parse_weights"]
+
+CanaryWeights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--canary",
+        help="Run the working tree as a canary that takes this percentage of a service's "
+        "requests and events: inventory=30",
+    ),
+]
+CanaryRef = Annotated[
+    str | None,
+    typer.Option("--canary-ref", help="The git ref that runs as stable. Default: HEAD"),
+]
 
 _HIGHEST_WEIGHT = 100
 
