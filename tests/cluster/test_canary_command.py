@@ -13,8 +13,12 @@ from charts import ROOT
 from cluster_customers import Customers
 
 from demo.cluster.shop import ClusterShop
+from devkit.canary.lease import Lease
+from devkit.canary.target import Target
 from devkit.cluster.images import push_as
+from devkit.cluster.namespace import Namespace
 from devkit.cluster.tools import run
+from devkit.errors import DevkitError
 from devkit.images.docker import docker
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
@@ -194,3 +198,16 @@ def test_a_good_canary_is_promoted(
     assert recorded(shop)[-1].startswith("CanaryPromoted: ")
     assert seen.placed > 0
     assert (seen.failed, seen.broken) == ({}, {})
+
+
+def test_an_abort_takes_the_lease_while_its_holder_renews_it(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devkit.canary.lease._RENEW_SECONDS", 0.1)
+    target = Target(namespace, _SERVICE, _SERVICE, ROOT, "")
+    with Lease(target, {"command": "start"}, "one").take() as held:
+        with pytest.raises(DevkitError, match="is being changed by one"):
+            Lease(target, {"command": "promote"}, "two").take()
+        Lease(target, {"command": "abort"}, "two").take(by_force=True).give_back()
+        assert held.lost.wait(60)
+    assert Lease(target, {"command": "start"}, "three").take().holder.startswith("three")

@@ -1,11 +1,10 @@
 """The two ends of a canary: aborted, or promoted to the stable version."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from devkit.canary.dead_letters import dead_letters_of, redrive_command
-from devkit.canary.lanes import Lanes, read_lanes, take_lanes
-from devkit.canary.pods import read_pods
+from devkit.canary.lanes import read_lanes, take_lanes
 from devkit.canary.rollout import RolloutFailed, wait_rolled_out
 from devkit.canary.session import Session
 from devkit.canary.situation import Situation
@@ -61,43 +60,42 @@ def promote(session: Session, situation: Situation) -> None:
 def _remove(session: Session, situation: Situation, why: str) -> float:
     """Delete the canary, and wait until the stable version reads all lanes.
 
-    Return the seconds until the canary was deleted.
+    Lanes are taken from the canary at once, because helm takes longer. Return the seconds until the
+    canary was deleted.
     """
-    progress = session.progress
     began = time.monotonic()
-    lanes = _release(session, situation, why)
-    removed = time.monotonic() - began
-    if lanes is not None and _are_back(session, lanes):
-        progress.line("events", f"stable reads all lanes after {time.monotonic() - began:.1f} s")
-    elif lanes is not None:
-        progress.line("events", "stable does not read all lanes yet; `canary status` shows them")
-    return removed
-
-
-def _release(session: Session, situation: Situation, why: str) -> Lanes | None:
-    """Take the lanes from the canary while helm upgrades the release; return those before."""
-    if not situation.lanes:
-        session.release.remove(why)
-        return None
     with ThreadPoolExecutor() as pool:
-        removed = pool.submit(session.release.remove, why)
-        lanes = read_lanes(session.target)
-        take_lanes(session.target)
-        removed.result()
-    return lanes
+        removed = pool.submit(_removed_at, session, why)
+        if situation.lanes:
+            _take_lanes(session, removed, began)
+        return removed.result() - began
 
 
-def _are_back(session: Session, before: Lanes) -> bool:
-    """Wait until the stable version reads all lanes; return whether it does."""
+def _removed_at(session: Session, why: str) -> float:
+    """Remove the canary from the release; return when it was done."""
+    session.release.remove(why)
+    return time.monotonic()
+
+
+def _take_lanes(session: Session, removed: "Future[float]", began: float) -> None:
+    """Take all lanes from the canary, and print when the stable version reads them.
+
+    It has a minute for that after the canary was removed.
+    """
     # A stop may have been requested already; the lanes are worth some seconds all the same.
-    stop, target = Stop(), session.target
-    ends_at = time.monotonic() + _LANES_SECONDS
-    while time.monotonic() < ends_at:
-        leaving = all(pod.leaving for pod in read_pods(target) if pod.track == "canary")
-        if leaving and read_lanes(target).stable >= before.stable + before.canary > 0:
-            return True
+    stop, target, progress = Stop(), session.target, session.progress
+    before = read_lanes(target)
+    take_lanes(target)
+    total = before.stable + before.canary
+    while not removed.done() or time.monotonic() < removed.result() + _LANES_SECONDS:
+        lanes = read_lanes(target)
+        total = max(total, lanes.stable + lanes.canary)
+        if lanes.stable == total > 0 and not lanes.canary:
+            seconds = time.monotonic() - began
+            progress.line("events", f"stable reads all {total} lanes after {seconds:.1f} s")
+            return
         stop.pause(_LOOK_SECONDS)
-    return False
+    progress.line("events", "stable does not read all lanes yet; `canary status` shows them")
 
 
 def _list_dead_letters(session: Session, version: str, seconds: float) -> None:

@@ -19,6 +19,7 @@ __all__ = ["Held", "Lease", "read_lease"]
 _SECONDS = 60
 """The time without a renewal after which another command may take the lease."""
 _RENEW_SECONDS = 10.0
+_TRIES_BY_FORCE = 5
 _PLAN = "slipway/canary-plan"
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -79,20 +80,25 @@ class Lease:
         Raises:
             DevkitError: another command holds it.
         """
-        held = read_lease(self.target)
-        if held is not None and held.alive and not by_force:
-            raise DevkitError(
-                f"the canary of {self.target.service} is being changed by {held.holder} since"
-                f" {held.since:%H:%M:%S} UTC. Wait for its end, or stop it by"
-                f" `slipway canary abort {self.target.service}`."
-            )
-        try:
-            self._write("create" if held is None else "replace", held.version if held else "")
-        except ToolFailed as error:
-            raise DevkitError(
-                f"another command has begun to change the canary of {self.target.service} at this"
-                f" moment; try again: {error}"
-            ) from error
+        # By force the version is not named, because the holder renews the lease meanwhile.
+        for left in reversed(range(_TRIES_BY_FORCE if by_force else 1)):
+            held = read_lease(self.target)
+            if held is not None and held.alive and not by_force:
+                raise DevkitError(
+                    f"the canary of {self.target.service} is being changed by {held.holder} since"
+                    f" {held.since:%H:%M:%S} UTC. Wait for its end, or stop it by"
+                    f" `slipway canary abort {self.target.service}`."
+                )
+            try:
+                version = held.version if held and not by_force else ""
+                self._write("replace" if held else "create", version)
+                break
+            except ToolFailed as error:
+                if not left:
+                    raise DevkitError(
+                        f"another command has begun to change the canary of {self.target.service}"
+                        f" at this moment; try again: {error}"
+                    ) from error
         return self
 
     def give_back(self) -> None:
