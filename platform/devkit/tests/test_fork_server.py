@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,7 +13,9 @@ import psutil
 import pytest
 
 from devkit import fork_server
+from devkit.errors import DevkitError
 from devkit.fork_server import ForkServers
+from devkit.platform.broker_keys import apply_all_streams
 from devkit.service_process import ServiceProcess
 
 pytestmark = [
@@ -274,3 +277,14 @@ async def test_a_variable_that_a_library_may_read_as_it_is_imported_needs_a_new_
     assert await launcher.output(say, APP_LOG_LEVEL="debug", OTEL_SDK_DISABLED="true") == "True"
     assert (await launcher.output(say, GRPC_VERBOSITY="debug")).endswith("False")
     assert await launcher.output(say, OTEL_PROPAGATORS="none") == "False"
+
+
+async def test_a_forked_command_gets_its_arguments_and_its_failure_is_told(
+    launcher: Launcher, tmp_path: Path
+) -> None:
+    told = "import os, sys; sys.exit(f'{sys.argv[1:]} {os.environ[\"APP_NATS_NKEY_SEED_FILE\"]}')"
+    service = await launcher.end(told, APP_NATS_NKEY_SEED_FILE="own")
+    assert service.lines() == ["[] own"]
+    key = re.escape(str(tmp_path / "release.nk"))
+    with pytest.raises(DevkitError, match=rf"\['broker', 'apply'\] {key}"):
+        apply_all_streams([service], tmp_path)

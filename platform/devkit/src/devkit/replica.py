@@ -17,6 +17,7 @@ class Replica:
         replica: its number among the replicas of this service, from 0.
         track: `stable` or `canary` if two versions of the service run; otherwise empty.
         package: the package that `python -m` runs.
+        arguments: those of a command, for example `migrate`; without one the service is served.
         http_port: the port of HTTP on 127.0.0.1.
         grpc_port: the port of gRPC; None if the service serves no gRPC.
         environment: variables added to those of the runner.
@@ -33,6 +34,7 @@ class Replica:
     log: Path
     folder: Path
     track: str = ""
+    arguments: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -142,7 +142,7 @@ class ServiceProcess(Replica):
     def _start_alone(self) -> ChildProcess:
         """Start a process that imports everything itself."""
         return ChildProcess(
-            [sys.executable, "-m", self.package],
+            [sys.executable, "-m", self.package, *self.arguments],
             log=self.log,
             cwd=self.folder,
             environment=os.environ | self.environment,

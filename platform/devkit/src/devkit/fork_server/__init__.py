@@ -181,6 +181,7 @@ class ForkServers:
         program = Program(
             name=replica.name,
             package=replica.package,
+            arguments=replica.arguments,
             folder=replica.folder,
             log=replica.log,
             environment=os.environ | replica.environment,

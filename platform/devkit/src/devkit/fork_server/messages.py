@@ -8,11 +8,12 @@ __all__ = ["Ended", "Program", "Refused", "Signal", "Stale", "Started"]
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A request to run `python -m <package>` in a new process.
+    """A request to run `python -m <package> <arguments>` in a new process.
 
     Args:
         name: the name of the process in `ps` and `top`.
         package: the package to run.
+        arguments: those of its command line.
         folder: the working directory.
         log: the file that its output is appended to.
         environment: its variables.
@@ -20,6 +21,7 @@ class Program:
 
     name: str
     package: str
+    arguments: tuple[str, ...]
     folder: Path
     log: Path
     environment: dict[str, str]

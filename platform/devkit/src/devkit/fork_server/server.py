@@ -129,7 +129,7 @@ def main(descriptor: int) -> None:
 
 
 def _run(program: Program) -> NoReturn:
-    """Run a program as `python -u -m <package>` would."""
+    """Run a program as `python -u -m <package> <arguments>` would."""
     log = os.open(program.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -140,7 +140,7 @@ def _run(program: Program) -> NoReturn:
     os.environ.update(program.environment)
     os.chdir(program.folder)
     sys.path[0] = str(program.folder)
-    sys.argv = [program.package]
+    sys.argv = [program.package, *program.arguments]
     importlib.invalidate_caches()
     runpy.run_module(program.package, run_name="__main__", alter_sys=True)
     sys.exit()
