@@ -7,17 +7,23 @@ from dataclasses import dataclass, field
 from devkit.canary.analysis import Gate, Outcome, Readings, Verdict, judge
 from devkit.canary.pod_readings import ReadingsSource
 from devkit.canary.waiting import Stop
+from devkit.errors import DevkitError
 
-__all__ = ["HeldTooLong", "Observer", "Timing"]
+__all__ = ["HeldTooLong", "Observer", "Timing", "Unreadable"]
 
 _READINGS_PER_INTERVAL = 8
 # More readings than these are thinned out, so that a long hold needs no more memory.
 _MOST_READINGS = 64
 _SHOWN_SECONDS = 1.0
+_REPEAT_SECONDS = 1.0
 
 
 class HeldTooLong(Exception):
     """The step has held for longer than it may; the message says what was missing."""
+
+
+class Unreadable(Exception):
+    """The figures could not be read for longer than they may; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,13 @@ class Timing:
     """How long a step is observed, in seconds.
 
     `interval` is the time before it may pass, and between two looks while it holds. It may hold for
-    `most_hold` longer; None for any time.
+    `most_hold` longer; None for any time. Figures that cannot be read are tried again for
+    `unreadable`.
     """
 
     interval: float
     most_hold: float | None = None
+    unreadable: float = 60.0
 
 
 @dataclass
@@ -59,16 +67,16 @@ class Observer:
 
         Raises:
             HeldTooLong: the step has neither passed nor failed.
+            Unreadable: the figures could not be read for too long.
             Interrupted, TakenOver: as Stop.pause.
-            DevkitError: the metrics cannot be read.
         """
         began = time.monotonic()
-        readings = [self.source.read()]
+        readings = [self._read()]
         count = 0
         while True:
             count += 1
             self._wait_for(count, began, now)
-            readings = [*_thinned(readings), self.source.read()]
+            readings = [*_thinned(readings), self._read()]
             if not _is_look(count):
                 continue
             verdict = self._judge(readings, weight)
@@ -79,6 +87,20 @@ class Observer:
                 return verdict
             if whole and self._has_held_too_long(seconds):
                 raise HeldTooLong(verdict.reason)
+
+    def _read(self) -> Readings:
+        """Return a reading, which is tried again while the source does not answer."""
+        ends_at = time.monotonic() + self.timing.unreadable
+        while True:
+            try:
+                return self.source.read()
+            except DevkitError as error:
+                if time.monotonic() > ends_at:
+                    seconds = self.timing.unreadable
+                    raise Unreadable(
+                        f"its figures could not be read for {seconds:g} s: {error}"
+                    ) from error
+            self.stop.pause(min(_REPEAT_SECONDS, self.timing.unreadable))
 
     def _wait_for(self, count: int, began: float, now: Callable[[float], None]) -> None:
         """Wait for the time of a reading, which are counted from 1."""

@@ -52,6 +52,11 @@ class CanaryRelease:
     def remove(self, why: str) -> None:
         """Give all requests and lanes to the stable version, and delete the canary."""
         self._upgrade(without_canary(), f"{why} of {self.target.service}", "--no-hooks")
+        # Helm deletes only the objects of the last successful upgrade. Those of an upgrade that has
+        # failed, or was killed, would run on.
+        kinds = ("deployment", "horizontalpodautoscaler", "service", "configmap")
+        made = (f"{kind}/{self.target.canary}" for kind in kinds)
+        self.target.namespace.kubectl("delete", *made, "--ignore-not-found", "--wait=false")
 
     def _upgrade(self, values: Values, description: str, *options: str) -> None:
         """Change these values of the service and keep all others."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 
 from devkit.canary.analysis import Outcome, Verdict
@@ -11,10 +11,11 @@ from devkit.canary.ending import abort, promote
 from devkit.canary.figures import gates_that_apply, routes_requests
 from devkit.canary.image import Image
 from devkit.canary.lanes import Lanes, LanesDoNotFollow, wait_for_lanes
-from devkit.canary.observation import HeldTooLong, Observer
+from devkit.canary.observation import HeldTooLong, Observer, Unreadable
 from devkit.canary.rollout import RolloutFailed, wait_rolled_out
 from devkit.canary.session import Session
 from devkit.canary.situation import Situation, read_situation
+from devkit.canary.waiting import TakenOver
 from devkit.cluster.tools import ToolFailed
 from devkit.errors import DevkitError, WrongUsage
 
@@ -44,7 +45,8 @@ class Start:
         Raises:
             WrongUsage: another canary runs, or the image is that of the stable version.
             CannotStart: the image cannot run; nothing was changed.
-            CanaryAborted: a figure failed, the canary cannot run, or it has held for too long.
+            CanaryAborted: a figure failed or cannot be read, the canary cannot run or has held for
+                too long, or helm or the cluster refused.
             Interrupted, TakenOver: the canary is left as it is.
         """
         began = time.monotonic()
@@ -58,12 +60,18 @@ class Start:
                 self._say_continued(situation)
             else:
                 situation = self._deploy(image)
+            first = self._first_weight(situation)
             for number, weight in enumerate(self.steps, start=1):
-                if weight >= situation.weight:
+                if weight >= first:
                     self._step(number, weight, situation)
-        except (RolloutFailed, LanesDoNotFollow, _Failed, HeldTooLong) as error:
+                    situation = replace(situation, weight=weight)
+        except (RolloutFailed, LanesDoNotFollow, _Failed, HeldTooLong, Unreadable) as error:
             self._abort(str(error), time.monotonic() - began)
-        self._end()
+        except ToolFailed as error:
+            # Ctrl-C in a terminal ends a running kubectl, too, for which the canary has no fault.
+            self.session.stop.check()
+            self._abort(str(error), time.monotonic() - began)
+        self._end(image)
 
     def _check(self, situation: Situation, image: Image) -> None:
         """Raise WrongUsage if this canary cannot be started or continued."""
@@ -77,6 +85,27 @@ class Start:
             raise WrongUsage(
                 f"{situation.stable} is the stable version already: give the canary another tag"
             )
+        if not self._compared:
+            raise WrongUsage(
+                "at 100 % there is nothing to compare the canary with: begin --steps with less"
+            )
+        if situation.weight < 100 and situation.weight > self.steps[-1]:
+            raise WrongUsage(
+                f"the canary of {service} has {situation.weight} % already, more than the last"
+                f" step: give higher --steps, or `slipway canary weight {service}=…` less"
+            )
+
+    def _first_weight(self, situation: Situation) -> int:
+        """Return the weight from which on steps are taken.
+
+        At 100 % stable has no figures, so that a canary is continued there with the step before.
+        """
+        return max(self._compared) if situation.weight == 100 else situation.weight
+
+    @property
+    def _compared(self) -> list[int]:
+        """The steps at which stable has figures of its own."""
+        return [weight for weight in self.steps if weight < 100]
 
     def _compare_types(self, situation: Situation, image: Image) -> None:
         """Print which event types only one version handles: their events wait at times."""
@@ -134,11 +163,12 @@ class Start:
         session, began = self.session, time.monotonic()
         title = f"step {number}/{len(self.steps)}"
         session.progress.now(f"{title}: {weight} %")
+        # A canary that is continued may have pods that have never been ready.
+        wait_rolled_out(session.target, "canary", session.rollout_seconds, session.stop)
         if weight != situation.weight:
             session.release.set_weight(situation.canary, weight)
         if self._routed is None:
             self._choose_gates()
-        wait_rolled_out(session.target, "canary", session.rollout_seconds, session.stop)
         lanes = self._wait_for_lanes(weight) if situation.lanes else None
         seconds = time.monotonic() - began
         takes = [f"{weight} % of the requests"] if self._routed else []
@@ -174,15 +204,24 @@ class Start:
         self.session.progress.now(f"{text}{held}")
 
     def _abort(self, why: str, seconds: float) -> None:
+        """Abort the canary and raise CanaryAborted; TakenOver if another command has ended it."""
         situation = read_situation(self.session.target)
+        if not situation.canary:
+            raise TakenOver
         abort(self.session, situation, why, seconds=seconds)
         raise CanaryAborted(f"the canary of {self.session.target.service} was aborted: {why}")
 
-    def _end(self) -> None:
-        """Promote the canary, or say how it is promoted."""
+    def _end(self, image: Image) -> None:
+        """Promote the canary, or say how it is promoted.
+
+        Raises TakenOver if another command has ended it since its last step.
+        """
         service = self.session.target.service
+        situation = read_situation(self.session.target)
+        if situation.canary != image:
+            raise TakenOver
         if self.promotes:
-            promote(self.session, read_situation(self.session.target))
+            promote(self.session, situation)
             return
         text = f"all steps; promote it by `slipway canary promote {service}`"
         self.session.progress.line("passed", text, "bold green")

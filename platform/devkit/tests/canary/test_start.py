@@ -1,0 +1,166 @@
+"""`slipway canary start` and what else may happen meanwhile: no canary serves unjudged."""
+
+from pathlib import Path
+
+import pytest
+from canary_cluster import FakeNamespace
+from canary_sides import Sides
+from rich.console import Console
+
+from devkit.canary.analysis import GATES, Readings
+from devkit.canary.observation import Observer, Timing
+from devkit.canary.pod_readings import ReadingsSource
+from devkit.canary.progress import Progress
+from devkit.canary.record import Record
+from devkit.canary.session import Session
+from devkit.canary.start import CanaryAborted, Start
+from devkit.canary.target import Target
+from devkit.canary.waiting import Interrupted, Stop, TakenOver
+from devkit.cluster.tools import ToolFailed
+from devkit.errors import WrongUsage
+
+pytestmark = pytest.mark.unit
+
+TIMING = Timing(interval=0.04, unreadable=0.05)
+
+
+class Good:
+    """Readings of a canary that is as good as stable; the first `failing` cannot be read."""
+
+    def __init__(self, failing: int = 0) -> None:
+        self._sides = Sides()
+        self._failing = failing
+
+    def read(self) -> Readings:
+        self._failing -= 1
+        if self._failing >= 0:
+            raise ToolFailed("the API server does not answer")
+        self._sides.stable.answer(900)
+        self._sides.canary.answer(300)
+        return self._sides.read()[-1]
+
+
+@pytest.fixture
+def namespace() -> FakeNamespace:
+    return FakeNamespace()
+
+
+@pytest.fixture
+def session(namespace: FakeNamespace, tmp_path: Path) -> Session:
+    target = Target(namespace, "orders", "shop", tmp_path, "")
+    record = Record(target, tmp_path / "record.jsonl")
+    return Session(target, record, Progress(Console(quiet=True)), Stop(), rollout_seconds=0.1)
+
+
+def start(
+    session: Session,
+    *steps: int,
+    source: ReadingsSource | None = None,
+    promotes: bool = False,
+) -> None:
+    observer = Observer(source or Good(), GATES, TIMING, session.stop)
+    Start(session, observer, "v2", steps, promotes).run()
+
+
+def test_a_continued_canary_gets_no_requests_before_its_pods_are_ready(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    namespace.runs_canary("v2", 0)
+    namespace.ready.append(False)
+    with pytest.raises(CanaryAborted, match="is not ready"):
+        start(session, 50)
+    assert namespace.weights == ["0"]
+
+
+def test_a_canary_above_all_steps_is_neither_passed_nor_promoted(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    namespace.runs_canary("v2", 50)
+    with pytest.raises(WrongUsage, match="50 % already"):
+        start(session, 5, 10, promotes=True)
+    assert namespace.commands == []
+
+
+def test_a_canary_continued_at_100_percent_repeats_the_step_before(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    namespace.runs_canary("v2", 100)
+    start(session, 10, 50, 100)
+    assert namespace.weights == ["50", "100"]
+
+
+def test_steps_without_a_figure_of_stable_are_refused(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    with pytest.raises(WrongUsage, match="nothing to compare"):
+        start(session, 100)
+    assert namespace.commands == []
+
+
+def test_figures_that_cannot_be_read_for_a_moment_are_waited_for(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    namespace.runs_canary("v2", 10)
+    start(session, 10, 50, source=Good(failing=1))
+    assert namespace.weights == ["50"]
+
+
+def test_a_canary_whose_figures_can_no_longer_be_read_is_aborted(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    namespace.runs_canary("v2", 10)
+    with pytest.raises(CanaryAborted, match="the API server does not answer"):
+        start(session, 10, source=Good(failing=1000))
+    assert namespace.values["canary"]["image"]["tag"] == ""
+
+
+def test_a_weight_that_helm_refuses_aborts_the_canary(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    def refuse(values: dict[str, str]) -> None:
+        if values.get("canary.weight") == "50":
+            raise ToolFailed("helm upgrade failed")
+
+    namespace.runs_canary("v2", 10)
+    namespace.before_upgrade.append(refuse)
+    with pytest.raises(CanaryAborted, match="helm upgrade failed"):
+        start(session, 10, 50)
+    assert namespace.values["canary"] == {
+        "image": {"tag": "", "digest": "", "reference": ""},
+        "weight": 0,
+    }
+
+
+def test_a_tool_that_ctrl_c_has_ended_does_not_abort_the_canary(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    def interrupted(_: dict[str, str]) -> None:
+        session.stop.requested.set()
+        raise ToolFailed("signal: interrupt")
+
+    namespace.runs_canary("v2", 10)
+    namespace.before_upgrade.append(interrupted)
+    with pytest.raises(Interrupted):
+        start(session, 50)
+    assert namespace.values["canary"]["image"]["tag"] == "v2"
+
+
+def test_a_canary_that_another_command_has_aborted_is_not_promoted(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    class AbortedAtTheEnd(Good):
+        def read(self) -> Readings:
+            namespace.values["canary"] = FakeNamespace().values["canary"]
+            return super().read()
+
+    namespace.runs_canary("v2", 10)
+    with pytest.raises(TakenOver):
+        start(session, 10, source=AbortedAtTheEnd(), promotes=True)
+    assert namespace.values["image"]["tag"] == "v1"
+
+
+def test_an_abort_deletes_what_a_failed_upgrade_has_left(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    session.release.remove("abort the canary")
+    assert any("deployment/orders-canary" in each for each in namespace.commands[1])
