@@ -27,7 +27,8 @@ __all__ = ["CANARY", "STABLE", "CanaryTrial"]
 STABLE, CANARY = "1", "2"
 _LEFT_TO_OTHERS = "event used up the tries of this version; leaving it to another running version"
 _ASK_SECONDS = 0.1
-_LONGEST_WAIT_SECONDS = 100.0
+# Events that a killed canary may have been handling run one by one.
+_LONGEST_WAIT_SECONDS = 300.0
 _EVENTS_OF_A_COMMIT = 100
 
 

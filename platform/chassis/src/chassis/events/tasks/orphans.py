@@ -41,9 +41,10 @@ class Orphans:
 
     def tasks_stored(self, canary: str) -> None:
         """Look now if the canary of tasks that were just stored has ended in the meantime."""
-        running = self._canaries().running
-        if canary and running is not None and canary not in running:
-            self.wake()
+        if canary:
+            running = self._canaries().running
+            if running is not None and canary not in running:
+                self.wake()
 
     async def run(self) -> None:
         """Look once a minute and whenever woken, until cancelled; after a find, look again soon.
