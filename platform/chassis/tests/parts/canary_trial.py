@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import psutil
 from bookshop import journal, sold
@@ -23,6 +23,8 @@ from chassis.events.membership.members_stream import running_members
 from chassis.events.wire.lanes import LANES
 
 __all__ = ["CANARY", "STABLE", "CanaryTrial"]
+
+T = TypeVar("T")
 
 STABLE, CANARY = "1", "2"
 _LEFT_TO_OTHERS = "event used up the tries of this version; leaving it to another running version"
@@ -74,23 +76,23 @@ class CanaryTrial:
 
     async def __aexit__(self, *failure: Any) -> None:
         for process in list(self._running):
-            self.kill(process)
+            await self.kill(process)
         await self.shop.__aexit__(*failure)
 
-    def start(self, version: str) -> BookstoreProcess:
-        """Start a replica of a version."""
+    async def start(self, version: str, *, weighed: bool = True) -> BookstoreProcess:
+        """Start a replica of a version; that of the canary has a weight, unless it is promoted."""
         number = len(list(self._folder.glob("replica-*")))
         process = BookstoreProcess(
             self._folder / f"replica-{number}",
             module="versioned_service",
             version=version,
-            **{**self._settings, **(self._of_canary if version == CANARY else {})},
+            **{**self._settings, **(self._of_canary if version == CANARY and weighed else {})},
         )
         process.start()
         self._running.append(process)
         return process
 
-    def kill(self, replica: BookstoreProcess) -> None:
+    async def kill(self, replica: BookstoreProcess) -> None:
         """Kill a replica by SIGKILL."""
         assert replica.process is not None
         self._examine(replica)
@@ -108,24 +110,28 @@ class CanaryTrial:
     async def weigh(self, percent: int, events: int) -> None:
         """Write the canary's weight while events are handled, and wait for its lanes."""
 
-        def write() -> None:
+        async def write() -> None:
             self._weight.write_text(f"{percent}\n", encoding="utf-8")
 
         await self.change("weight", LANES * percent // 100, write, events)
 
     async def change(
-        self, what: str, lanes: int, change: Callable[[], object], events: int
-    ) -> None:
-        """Change something at a random moment among events; wait until the canary has its lanes."""
+        self, what: str, lanes: int, change: Callable[[], Awaitable[T]], events: int
+    ) -> T:
+        """Change something at a random moment among events; wait until version 2 has its lanes.
+
+        Returns what `change` returns.
+        """
         before = self._random.randint(0, events)
         await self.sell(before)
         await asyncio.sleep(self._random.uniform(0, 0.3))
         self.changes.append(await self._newest_row())
         started = time.monotonic()
-        change()
+        changed = await change()
         await self.sell(events - before)
         await self._wait(lambda: self._are_shared(lanes))
         self.seconds.setdefault(what, []).append(time.monotonic() - started)
+        return changed
 
     async def sell(self, events: int) -> list[EventContext]:
         """Publish the next events in several commits."""

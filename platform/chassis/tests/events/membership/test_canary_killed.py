@@ -6,11 +6,11 @@
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bookstore_process import BookstoreProcess
 from canary_evidence import effects, published_by_handlers, switches
 from canary_trial import CANARY, STABLE, CanaryTrial
 from relaying import in_order
@@ -49,12 +49,13 @@ SMALLER = Size(events=600, keys=100, rounds=1, member_ttl_seconds=2)
 LARGE = Size(events=20_000, keys=500, rounds=4, member_ttl_seconds=5)
 SMALLER_LARGE = Size(events=5_000, keys=500, rounds=1, member_ttl_seconds=5)
 
+Course = Callable[[CanaryTrial, Size], Awaitable[None]]
 Trial = Callable[..., Awaitable[tuple[CanaryTrial, Sequence[Any]]]]
 
 
 @pytest.fixture
 def run(nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path) -> Trial:
-    """Return a function that runs a trial, and returns it with the rows of its handlers.
+    """Return a function that runs the course of a trial, and returns the rows of its handlers, too.
 
     It asserts what holds whatever the handlers are: each event took effect once, in the order of
     its key, and so did the events that the handlers have published, which are numbered without a
@@ -62,12 +63,12 @@ def run(nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path) ->
     """
 
     async def trial_of(
+        course: Course,
         size: Size,
         seed: int = 1,
         *,
         variables: Mapping[str, str] = {},
         canary: Mapping[str, str] = {},
-        sticky: Callable[[str], bool] = lambda _key: True,
     ) -> tuple[CanaryTrial, Sequence[Any]]:
         trial = CanaryTrial(
             tmp_path,
@@ -81,9 +82,7 @@ def run(nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path) ->
             canary=canary,
         )  # fmt: skip
         async with trial:
-            trial.start(STABLE)
-            for _ in range(size.rounds):
-                await go_round(trial, size.events // size.rounds, sticky)
+            await course(trial, size)
             await trial.all_are_handled()
             await trial.shop.sent()
             rows = await effects(trial.shop)
@@ -96,20 +95,39 @@ def run(nats: NatsServer, new_database: Callable[[str], str], tmp_path: Path) ->
     return trial_of
 
 
+async def rounds(
+    trial: CanaryTrial, size: Size, *, sticky: Callable[[str], bool] = lambda _key: True
+) -> None:
+    """Start the stable version, and let the weight of a canary go round."""
+    await trial.start(STABLE)
+    for _ in range(size.rounds):
+        await go_round(trial, size.events // size.rounds, sticky)
+
+
+async def promotion(trial: CanaryTrial, size: Size) -> None:
+    """Promote a canary: its version replaces the stable one while the canary serves."""
+    part = size.events // 5
+    stable, canary = await trial.start(STABLE), await trial.start(CANARY)
+    for percent in (50, 100):
+        await trial.weigh(percent, part)
+    await trial.change("promoted", LANES, lambda: trial.start(CANARY, weighed=False), part)
+    await trial.change("stable ended", LANES, lambda: trial.stop(stable), part)
+    await trial.change("canary ended", LANES, lambda: trial.stop(canary), part)
+
+
 async def go_round(trial: CanaryTrial, events: int, sticky: Callable[[str], bool]) -> None:
     """Move the weight from 0 to 10, 50, 100 and back, and kill the canary at 50."""
     part = events // 10
-    canary = trial.start(CANARY)
+    canary = await trial.start(CANARY)
     for percent in (10, 50):
         await trial.weigh(percent, part)
         await rest(trial, part, sticky)
     await trial.change("killed", 0, lambda: trial.kill(canary), part)
-    restarted: list[BookstoreProcess] = []
-    await trial.change("started", LANES // 2, lambda: restarted.append(trial.start(CANARY)), part)
+    canary = await trial.change("started", LANES // 2, lambda: trial.start(CANARY), part)
     for percent in (100, 0):
         await trial.weigh(percent, part)
         await rest(trial, part, sticky)
-    await trial.stop(*restarted)
+    await trial.stop(canary)
 
 
 async def rest(trial: CanaryTrial, events: int, sticky: Callable[[str], bool]) -> None:
@@ -154,13 +172,19 @@ def sizes(small: Size, large: Size) -> pytest.MarkDecorator:
 async def test_every_key_is_handled_by_one_version_between_changes(
     run: Trial, size: Size, seed: int
 ) -> None:
-    trial, rows = await run(size, seed)
+    trial, rows = await run(rounds, size, seed)
     assert max(switches(rows, trial.changes).values()) == 1
 
 
 @sizes(SMALLER, SMALLER_LARGE)
 async def test_tasks_of_async_handlers_follow_their_key(run: Trial, size: Size, seed: int) -> None:
-    await run(size, seed, variables={"handlers": "async"})
+    await run(rounds, size, seed, variables={"handlers": "async"})
+
+
+async def test_a_canary_is_promoted_while_its_version_replaces_the_stable_one(run: Trial) -> None:
+    trial, rows = await run(promotion, SMALLER)
+    assert max(switches(rows, trial.changes).values()) <= 1
+    assert rows[-1].member == CANARY
 
 
 @sizes(SMALLER, SMALLER_LARGE)
@@ -168,6 +192,7 @@ async def test_what_a_canary_cannot_handle_is_handled_by_the_other_version(
     run: Trial, size: Size, seed: int
 ) -> None:
     canary = {"fails_every": str(FAILS_EVERY)}
-    trial, rows = await run(size, seed, canary=canary, sticky=lambda key: not fails(key))
+    course = partial(rounds, sticky=lambda key: not fails(key))
+    trial, rows = await run(course, size, seed, canary=canary)
     assert {row.member for row in rows if fails(row.book_id)} == {STABLE}
     assert trial.left_to_stable
