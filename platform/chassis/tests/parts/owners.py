@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from chassis.events.consumer import position_rows
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.committer import Committer
+from chassis.events.consumer.held_lanes import HeldLanes
 from chassis.events.consumer.position import Position, PositionMoved
 from chassis.events.jetstream.broker import Broker
 from chassis.events.jetstream.nats_options import NatsOptions
@@ -56,7 +57,11 @@ def ignore_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> Marked:
         return Marked(frozenset(), {})
 
+    async def are_marked(_lanes: HeldLanes) -> bool:
+        return True
+
     monkeypatch.setattr(lane_marks, "mark", mark)
+    monkeypatch.setattr(HeldLanes, "are_marked", are_marked)
 
 
 def count_refusals(monkeypatch: pytest.MonkeyPatch) -> list[PositionMoved]:

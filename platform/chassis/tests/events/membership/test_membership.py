@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database.tables import marks
-from chassis.events.membership import members_stream
+from chassis.events.membership import lane_marks, members_stream
 from chassis.events.wire.lanes import LANES, lane_of
 from localservers import NatsServer
 
@@ -126,6 +126,32 @@ async def test_a_lane_that_a_living_member_never_releases_is_taken_over_after_a_
             own = books.path.readers[0].lanes
             lanes = [lane_of(e.partition_key or "") for e in shop.published]
             await has_taken(books, sum(lane in own for lane in lanes))
+
+
+async def test_a_member_that_was_taken_for_dead_marks_its_lanes_again(
+    nats: NatsServer, new_database: Callable[[str], str]
+) -> None:
+    """Another member has unmarked them, and left them when it heard of this one again."""
+    async with (
+        Shop(new_database("shop")) as shop,
+        Node("books", new_database("books"), nats.url, router=accountant()) as books,
+    ):
+        shop.start_relay(nats.url)
+        await shop.sell(range(1))
+        await reads(books, LANES)
+
+        async def marked() -> int:
+            return await books.database.read(
+                lambda tx: len(lane_marks.held_by(tx.session, "bookstore", {books.path.member}))
+            )
+
+        assert await marked() == LANES
+        await books.database.transaction(lambda tx: tx.session.execute(marks.delete()))
+
+        async def are_marked() -> bool:
+            return await marked() == LANES
+
+        await eventually(are_marked, seconds=20)
 
 
 async def test_a_membership_that_vanished_with_the_broker_is_believed_for_a_while(

@@ -164,6 +164,8 @@ class ForeignReader:
             messages = await pull.next_batch(settings.batch_max_events, seconds)
             if messages:
                 await self._process(messages, positions, created)
+            elif not await self._lanes.are_marked():
+                raise Reopen("another member took this one for dead")
             if await self._lanes.any_available():
                 raise Reopen("another member has released its lane")
             if self._lanes.must_change():

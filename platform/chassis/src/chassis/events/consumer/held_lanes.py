@@ -95,6 +95,17 @@ class HeldLanes:
             for lane, since in self._held_by_others_since.items()
         )
 
+    async def are_marked(self) -> bool:
+        """Return whether the lanes that are read are still marked.
+
+        A member that takes another one for dead, because that was suspended, deletes its marks.
+        """
+        own = {self._members.member}
+        marked = await self._database.read(
+            lambda tx: lane_marks.held_by(tx.session, self._name, own)
+        )
+        return self.reading <= marked.keys()
+
     def leave_contested(self, lanes: Iterable[int]) -> None:
         """Do not read these lanes for a fraction of the TTL: another member processes their events.
 

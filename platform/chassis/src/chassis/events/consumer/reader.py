@@ -192,6 +192,8 @@ class Reader:
                 raise Reopen("another member has released lanes")
             if time.monotonic() - checked_at > settings.net_seconds:
                 checked_at = time.monotonic()
+                if not await self._lanes.are_marked():
+                    raise Reopen("another member took this one for dead")
                 await self._check_deliveries(net, positions)
                 if self.stopped_lanes.all:
                     self._recovery.review(await self._stored_positions())
