@@ -8,10 +8,12 @@ from canary_sides import Sides
 from rich.console import Console
 
 from devkit.canary.analysis import GATES, Readings
+from devkit.canary.declarations import CannotStart
 from devkit.canary.observation import Observer, Timing
 from devkit.canary.pod_readings import ReadingsSource
 from devkit.canary.progress import Progress
 from devkit.canary.record import Record
+from devkit.canary.release import CanaryRelease
 from devkit.canary.session import Session
 from devkit.canary.start import CanaryAborted, Start
 from devkit.canary.target import Target
@@ -21,6 +23,7 @@ from devkit.errors import WrongUsage
 
 pytestmark = pytest.mark.unit
 
+OTHER_RUNS = "UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress"
 TIMING = Timing(interval=0.04, unreadable=0.05)
 
 
@@ -164,3 +167,37 @@ def test_an_abort_deletes_what_a_failed_upgrade_has_left(
 ) -> None:
     session.release.remove("abort the canary")
     assert any("deployment/orders-canary" in each for each in namespace.commands[1])
+
+
+def test_an_upgrade_waits_for_the_end_of_another(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    ends = iter([False, True])
+
+    def other_runs(_: dict[str, str]) -> None:
+        if not next(ends):
+            raise ToolFailed(OTHER_RUNS)
+
+    namespace.before_upgrade.append(other_runs)
+    session.release.remove("abort the canary")
+    assert len(namespace.weights) == 2
+
+
+def test_a_release_whose_upgrade_was_killed_is_freed_by_the_command_that_is_shown(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    def other_runs(_: dict[str, str]) -> None:
+        raise ToolFailed(OTHER_RUNS)
+
+    namespace.before_upgrade.append(other_runs)
+    release = CanaryRelease(session.target, wait_seconds=0)
+    with pytest.raises(ToolFailed, match="helm rollback shop --namespace shop --no-hooks"):
+        release.remove("abort the canary")
+
+
+def test_an_image_whose_pod_is_never_scheduled_changes_nothing(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    with pytest.raises(CannotStart, match=r"has not run after .* s: Pending"):
+        start(session, 50)
+    assert [each for each in namespace.commands if isinstance(each, dict)] == []

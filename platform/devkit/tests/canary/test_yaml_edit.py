@@ -118,3 +118,15 @@ def test_the_value_is_read_back_and_all_others_remain(
         expected = expected[key]  # type: ignore[assignment]
     expected[path[-1]] = "1.3.0"
     assert yaml.safe_load(edited) == table
+
+
+@pytest.mark.parametrize(
+    "tag", ["1e5", "12e4567", "0o17", "1_000", "123", "1.10", "true", "n", "~"]
+)
+def test_a_tag_that_another_reader_may_take_for_a_number_or_a_boolean_is_quoted(tag: str) -> None:
+    assert set_value("", ("tag",), tag) == f'tag: "{tag}"\n'
+
+
+@pytest.mark.parametrize("tag", ["v1.3.0-rc.1", "main", "a1b2c3d"])
+def test_a_tag_that_every_reader_takes_for_a_text_is_written_plainly(tag: str) -> None:
+    assert set_value("", ("tag",), tag) == f"tag: {tag}\n"

@@ -68,6 +68,8 @@ class FakeNamespace(Namespace):
             raise ToolFailed("exec: there is no container")
         if arguments[:1] != ("get",):
             return ""
+        if arguments[1].startswith("pod/"):
+            return json.dumps({"status": {"phase": "Pending"}})
         if arguments[1] == "pods":
             return json.dumps({"items": []})
         if arguments[1].startswith("deployments,"):

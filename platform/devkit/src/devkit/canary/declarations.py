@@ -1,6 +1,7 @@
 """The event types that a version of a service handles, as its image declares them."""
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
@@ -49,21 +50,25 @@ def types_of_stable(target: Target) -> frozenset[str]:
     return frozenset(json.loads(target.namespace.kubectl(*command, seconds=_SECONDS)))
 
 
-def types_of_image(target: Target, image: str, stop: Stop) -> frozenset[str]:
+def types_of_image(target: Target, image: str, seconds: float, stop: Stop) -> frozenset[str]:
     """Return the event types that an image handles, by a pod of its own that ends at once.
 
     The pod has no sidecar, no settings and no Secrets, and no Service leads to it.
 
     Raises:
-        CannotStart: the image cannot be pulled, or its code cannot be imported.
+        CannotStart: the image cannot be pulled, its code cannot be imported, or the pod has not
+            ended after `seconds`.
         Interrupted, TakenOver: as Stop.pause.
     """
     name = f"{target.canary}-types-{uuid4().hex[:6]}"
     namespace = target.namespace
     deployment = namespace.read(f"deployment/{target.service}")
     namespace.apply(_pod(name, image, deployment["spec"]["template"]["spec"]), create=True)
+    ends_at = time.monotonic() + seconds
     try:
         while (phase := _phase(namespace.read(f"pod/{name}"))) not in ("Succeeded", "Failed"):
+            if time.monotonic() > ends_at:
+                raise CannotStart(f"{image} has not run after {seconds:g} s: {phase}")
             stop.pause(_LOOK_SECONDS)
         printed = namespace.kubectl("logs", name)
     finally:

@@ -1,5 +1,6 @@
 """Changes of a release that concern its canary; each is one upgrade by helm."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,10 +8,13 @@ from functools import cached_property
 from devkit.canary.image import NO_IMAGE, Image
 from devkit.canary.target import Target
 from devkit.cluster.dependencies import update_dependencies
+from devkit.cluster.tools import ToolFailed
 
 __all__ = ["CanaryRelease", "canary_values", "promoted_values", "without_canary"]
 
 _SECONDS = 600
+_REPEAT_SECONDS = 1.0
+_OTHER_RUNS = "another operation (install/upgrade/rollback) is in progress"
 
 Values = Mapping[str, str | int]
 
@@ -32,9 +36,14 @@ def promoted_values(image: Image) -> Values:
 
 @dataclass(frozen=True)
 class CanaryRelease:
-    """The release that a service belongs to. Each change raises ToolFailed if helm refuses it."""
+    """The release that a service belongs to. Each change raises ToolFailed if helm refuses it.
+
+    A change waits up to `wait_seconds` for the end of another one, for example that of a command
+    from which an abort has taken the canary.
+    """
 
     target: Target
+    wait_seconds: float = 60.0
 
     def start(self, image: Image) -> None:
         """Deploy a canary that takes no requests and no events, with migrations and streams."""
@@ -61,6 +70,28 @@ class CanaryRelease:
     def _upgrade(self, values: Values, description: str, *options: str) -> None:
         """Change these values of the service and keep all others."""
         self._bring_dependencies()
+        ends_at = time.monotonic() + self.wait_seconds
+        while True:
+            try:
+                self._upgrade_once(values, description, *options)
+                return
+            except ToolFailed as error:
+                if _OTHER_RUNS not in str(error):
+                    raise
+                if time.monotonic() >= ends_at:
+                    raise self._blocked(error) from error
+            time.sleep(_REPEAT_SECONDS)
+
+    def _blocked(self, error: ToolFailed) -> ToolFailed:
+        """Return an error that says how a release is freed whose upgrade has not ended."""
+        name = f"{self.target.release} --namespace {self.target.namespace.name}"
+        return ToolFailed(
+            f"{error}\nAnother upgrade of the release has not ended in {self.wait_seconds:g} s. If"
+            f" its process was killed, free the release by `helm rollback {name} --no-hooks`, and"
+            " run this command again."
+        )
+
+    def _upgrade_once(self, values: Values, description: str, *options: str) -> None:
         self.target.namespace.helm(
             *("upgrade", self.target.release, str(self.target.chart)),
             *("--reset-then-reuse-values", "--description", description, *options),

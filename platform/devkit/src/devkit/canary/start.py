@@ -114,7 +114,7 @@ class Start:
         progress.line("stable", situation.stable)
         progress.line("canary", f"{reference} (release {target.release})")
         progress.now("pulling the canary's image, and comparing the event types that it handles")
-        own = types_of_image(target, reference, self.session.stop)
+        own = types_of_image(target, reference, self.session.rollout_seconds, self.session.stop)
         try:
             theirs = types_of_stable(target)
         except ToolFailed as error:

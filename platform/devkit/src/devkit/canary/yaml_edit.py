@@ -1,6 +1,7 @@
 """Edits of single values in YAML text, which keep its comments, its order and its form."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 
 import yaml
@@ -10,7 +11,8 @@ from devkit.errors import DevkitError
 __all__ = ["CannotEdit", "get_value", "set_value"]
 
 _INDENT = "  "
-_SPECIAL = set("{}[],&*#?|<>=!%@`:'\" ")
+# Other readers of YAML take more texts for numbers than this one, such as 1e5.
+_PLAIN = re.compile(r"([A-Za-z]|[0-9]+\.[0-9]+\.)[A-Za-z0-9._-]+")
 
 
 class CannotEdit(DevkitError):
@@ -134,5 +136,5 @@ def _scalar(value: str | int) -> str:
     """Return a value in YAML, quoted if it would be read as something else."""
     if isinstance(value, int):
         return str(value)
-    plain = value and not set(value) & _SPECIAL and yaml.safe_load(value) == value
+    plain = _PLAIN.fullmatch(value) and yaml.safe_load(value) == value
     return value if plain else json.dumps(value)
