@@ -61,7 +61,7 @@ def test_a_shadow_of_the_same_image_shows_no_difference_and_serves_nothing(
             )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].startswith("no difference over "), done.stdout
+    assert done.stdout.splitlines()[-1].startswith("no difference: "), done.stdout
     assert not [pod for pod in endpoints.ready if "shadow" in pod]
     pods = shop.namespace.read("pods")["items"]
     left = [pod for pod in pods if "shadow" in pod["metadata"]["name"]]

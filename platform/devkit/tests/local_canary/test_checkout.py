@@ -93,7 +93,7 @@ def test_a_ref_that_names_no_commit_is_told(
     workspace: Workspace, commit: Callable[[], str], tmp_path: Path, ref: str
 ) -> None:
     commit()
-    with pytest.raises(DevkitError, match=f"--canary-ref {ref}: git knows no such commit"):
+    with pytest.raises(DevkitError, match=f"git knows no commit {ref}"):
         check_out(workspace, ref, tmp_path / "checkouts")
 
 

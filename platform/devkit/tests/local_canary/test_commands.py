@@ -100,11 +100,17 @@ def test_another_terminal_shows_and_changes_the_weight_and_a_wrong_weight_change
 
     changed = slipway("canary", "weight", "desk=50")
     assert changed.returncode == 0, changed
-    assert "desk   30 % →  50 %" in changed.stdout
+    assert "desk  30 % → 50 %" in changed.stdout
     wrong = slipway("canary", "weight", "desk=1", "window=1")
     assert (wrong.returncode, "window has no canary here" in wrong.stderr) == (USAGE, True)
     shown = slipway("ps")
     assert re.search(r"(?m)^desk-canary +canary +50 %", shown.stdout), shown
+
+    no_tools = environment(desk) | {"PATH": ""}
+    for_clusters = run_module(
+        "devkit", "canary", "abort", "desk", environment=no_tools, folder=desk.root
+    )
+    assert "`slipway canary weight desk=0` aborts it" in for_clusters.stderr
 
     for service in ("desk", "desk-canary"):
         assert "desk-canary | open with canary" in slipway("logs", service).stdout

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="A second version of a service on a cluster, compared with the first and promoted or not.",
+    help="A second version of a service, compared with the first and promoted or not. `weight` and"
+    " `shadow --against` also work on this machine; the other commands need a cluster.",
     no_args_is_help=True,
 )
 
@@ -199,14 +200,26 @@ def _session(
     from devkit.console import console
     from devkit.workspace import find_workspace
 
-    if lines := missing(("kubectl", "helm")):
-        raise DevkitError("\n".join(lines))
-    check_cluster()
     workspace = find_workspace()
+    if lines := missing(("kubectl", "helm")):
+        raise DevkitError("\n".join([*_hint_of_local_canary(workspace.state, service), *lines]))
+    check_cluster()
     place = Namespace(namespace or current_namespace())
     target = find_target(workspace.root, place, service, release)
     record = Record(target, record_file(workspace.state, target))
     return Session(target, record, Progress(console()), Stop(), rollout_seconds)
+
+
+def _hint_of_local_canary(state: Path, service: str) -> Iterator[str]:
+    """Yield what to do instead if the canary of a service runs on this machine."""
+    from devkit.state import read_state
+
+    found = read_state(state)
+    if found is not None and found.alive and service in {each.service for each in found.canaries}:
+        yield (
+            f"{service} has a canary on this machine: `slipway ps` shows it, `slipway canary weight"
+            f" {service}=0` aborts it. This command is for a cluster:"
+        )
 
 
 @contextmanager

@@ -36,12 +36,11 @@ def change_here(asked: Mapping[str, int]) -> None:
             raise WrongUsage(
                 f"{service} has no canary here; there are: {', '.join(canaries) or 'none'}"
             )
-    width = max(map(len, asked))
     for service, percent in asked.items():
         before = canaries[service].weight
         canaries[service].write(percent)
-        typer.echo(f"{service:<{width}}  {before:>3} % → {percent:>3} %")
-    typer.echo("Requests follow now, lanes within seconds: `slipway ps` shows both.")
+        typer.echo(f"{service}  {before} % → {percent} %")
+    typer.echo("Requests follow now, lanes within about 5 seconds: `slipway ps` shows both.")
 
 
 def change_on_cluster(session: Session, situation: Situation, percent: int) -> None:

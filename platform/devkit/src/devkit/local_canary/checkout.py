@@ -82,7 +82,7 @@ class _Git:
         except subprocess.CalledProcessError:
             pass
         raise DevkitError(
-            f"--canary-ref {ref}: git knows no such commit. `git log --oneline` shows commits,"
+            f"git knows no commit {ref}. `git log --oneline` shows commits,"
             " `git fetch` brings those of others."
         )
 
@@ -116,6 +116,5 @@ class _Git:
 
 def _without_stable(reason: str) -> DevkitError:
     return DevkitError(
-        f"{reason}, so there is no stable version next to the canary: run without --canary, or"
-        " commit your platform to git first"
+        f"{reason}, so there is no stable version to compare with: commit your platform to git first"
     )

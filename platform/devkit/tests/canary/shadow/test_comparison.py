@@ -116,4 +116,4 @@ def test_the_report_has_counts_diffs_and_how_many_more_there_are() -> None:
     assert '-    "amount": "5"' in lines
     assert '+    "amount": "9"' in lines
     assert lines[-3] == "payments.handlers.pay: 2 differences more"
-    assert lines[-1] == "differences: 3 over 3 events"
+    assert lines[-1] == "differences: 3 of 3 events, 0 of 0 rows"

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -25,11 +25,20 @@ def print_report(comparison: Comparison, output: Console, most_diffs: int) -> No
             output.print()
     for group in comparison.groups:
         _print_differences(group, output, most_diffs)
-    events = sum(group.number for group in comparison.handlers)
-    different = comparison.different
-    found = f"differences: {different:,}" if different else "no difference"
-    style = "bold red" if different else "bold green"
-    output.print(Text(f"{found} over {events:,} events", style=style))
+    counts = ", ".join(
+        _count(groups, of)
+        for groups, of in ((comparison.handlers, "events"), (comparison.tables, "rows"))
+    )
+    found, style = "no difference", "bold green"
+    if comparison.different:
+        found, style = "differences", "bold red"
+    output.print(Text(f"{found}: {counts}", style=style))
+
+
+def _count(groups: Sequence[Group], of: str) -> str:
+    """Return how many differ: 3 of 1,000 events."""
+    different = sum(len(group.differences) for group in groups)
+    return f"{different:,} of {sum(group.number for group in groups):,} {of}"
 
 
 def _handler_row(group: Group) -> dict[str, object]:
