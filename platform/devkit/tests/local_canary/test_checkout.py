@@ -98,7 +98,9 @@ def test_a_ref_that_names_no_commit_is_told(
 
 
 def test_a_workspace_outside_of_git_is_told(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(DevkitError, match=r"not a git repository.*run without --canary"):
+    with pytest.raises(
+        DevkitError, match=r"not a git repository.*commit your platform to git first"
+    ):
         check_out(workspace, "HEAD", tmp_path / "checkouts")
 
 
@@ -106,5 +108,5 @@ def test_missing_git_is_told(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DevkitError, match=r"git is not installed.*run without --canary"):
+    with pytest.raises(DevkitError, match=r"git is not installed.*install git"):
         check_out(workspace, "HEAD", tmp_path / "checkouts")

@@ -69,10 +69,12 @@ class _Git:
         try:
             self.run("rev-parse", "--git-dir")
         except FileNotFoundError as error:
-            raise _without_stable("git is not installed") from error
+            raise _without_stable("git is not installed", "install git") from error
         except subprocess.CalledProcessError as error:
             said = str(error.stderr).strip().removeprefix("fatal: ")
-            raise _without_stable(f"git cannot read {root} ({said})") from error
+            raise _without_stable(
+                f"git cannot read {root} ({said})", "commit your platform to git first"
+            ) from error
 
     def commit(self, ref: str) -> str:
         """Return the id of a ref's commit. Raises DevkitError if there is none."""
@@ -114,7 +116,5 @@ class _Git:
         ).stdout.strip()
 
 
-def _without_stable(reason: str) -> DevkitError:
-    return DevkitError(
-        f"{reason}, so there is no stable version to compare with: commit your platform to git first"
-    )
+def _without_stable(reason: str, advice: str) -> DevkitError:
+    return DevkitError(f"{reason}, so there is no stable version to compare with: {advice}")
