@@ -4,11 +4,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from devkit.service_process import ServiceProcess
+if TYPE_CHECKING:
+    from devkit.service_process import ServiceProcess
 
 __all__ = ["VersionCount", "count_work", "read_version_counts"]
 
@@ -35,7 +37,7 @@ _COUNTERS = {
 
 
 async def read_version_counts(
-    processes: Iterable[ServiceProcess],
+    processes: "Iterable[ServiceProcess]",
 ) -> dict[str, dict[str, VersionCount]]:
     """Return the work by service and version, of the services of which two versions run.
 
