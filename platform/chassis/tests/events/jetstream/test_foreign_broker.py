@@ -10,6 +10,8 @@ from bookshop import Node, accountant, eventually, sold
 from relaying import TYPES
 from structlog.testing import capture_logs
 
+from chassis.events.jetstream.api import SUBJECTS_OVERLAP, JetStreamError
+from chassis.events.jetstream.hindrance import Hindrance
 from localservers import NatsServer
 
 USERS = """
@@ -80,6 +82,26 @@ async def test_another_stream_that_has_the_subjects_is_named_until_it_is_deleted
     assert (told[0]["stream"], told[0]["log_level"]) == ("bookstore", "error")
     assert told[0]["subjects"] == ["bookstore.v1.BookReturned.*", "bookstore.v1.BookSold.*"]
     assert holder in told[0]["reason"]
+
+
+async def test_a_stream_that_was_deleted_meanwhile_is_no_reason_any_more(nats: NatsServer) -> None:
+    client = await nats_client.connect(nats.url)
+    hindrance = Hindrance("publishing", "bookstore")
+    overlap = JetStreamError(400, SUBJECTS_OVERLAP, "subjects overlap with an existing stream")
+    try:
+        await api(nats, "STREAM.CREATE.legacy", {"name": "legacy", "subjects": ["bookstore.>"]})
+        with pytest.raises(JetStreamError):
+            async with hindrance.seen(client, ["bookstore.v1.BookSold.*"]):
+                raise overlap
+        assert "stream 'legacy' holds" in str(hindrance.reason)
+
+        await api(nats, "STREAM.DELETE.legacy")
+        with pytest.raises(JetStreamError):
+            async with hindrance.seen(client, ["bookstore.v1.BookSold.*"]):
+                raise overlap
+        assert hindrance.reason is None
+    finally:
+        await client.close()
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,9 @@ class Hindrance:
             holders = await self._describe_holders(client, subjects)
             if holders:
                 return f"not in {self._stream!r}, since {' and '.join(holders)}"
-            return None if gone else str(error)  # The owner may not have created it yet.
+            if gone or holders is not None:
+                return None  # The owner has not created it yet, or the other stream was deleted.
+            return str(error)
         if isinstance(error, JetStreamError):
             return f"the broker refuses: {error}"
         said = str(client.last_error or "")
@@ -92,8 +94,11 @@ class Hindrance:
             return f"the broker refuses: {said}"
         return f"the broker does not answer: {str(error) or type(error).__name__}"
 
-    async def _describe_holders(self, client: Client, subjects: Sequence[str]) -> list[str]:
-        """Return a text for each other stream that has some of these subjects."""
+    async def _describe_holders(self, client: Client, subjects: Sequence[str]) -> list[str] | None:
+        """Return a text for each other stream that has some of these subjects.
+
+        Return None if the broker does not tell.
+        """
         held: dict[str, list[str]] = {}
         try:
             for subject in sorted(subjects):
@@ -101,5 +106,5 @@ class Hindrance:
                     if name != self._stream:
                         held.setdefault(name, []).append(subject)
         except (JetStreamError, nats.errors.Error, TimeoutError):
-            return []
+            return None
         return [f"stream {name!r} holds {', '.join(found)}" for name, found in held.items()]
