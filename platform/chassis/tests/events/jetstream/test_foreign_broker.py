@@ -84,7 +84,7 @@ async def test_another_stream_that_has_the_subjects_is_named_until_it_is_deleted
     assert holder in told[0]["reason"]
 
 
-async def test_a_stream_that_was_deleted_meanwhile_is_no_reason_any_more(nats: NatsServer) -> None:
+async def test_a_stream_that_was_deleted_meanwhile_is_not_named(nats: NatsServer) -> None:
     client = await nats_client.connect(nats.url)
     hindrance = Hindrance("publishing", "bookstore")
     overlap = JetStreamError(400, SUBJECTS_OVERLAP, "subjects overlap with an existing stream")
