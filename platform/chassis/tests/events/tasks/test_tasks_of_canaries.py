@@ -130,16 +130,7 @@ async def test_a_dead_letter_names_the_version_that_gave_up(task_store: TaskStor
     await task_store.add(BookSold(book_id="a"), canary="2")
     await task_store.add(BookSold(book_id="b"))
     stable, canary = Version(fails=True), Version(error=Reject("never"))
-    async with (
-        task_store.member(
-            "one", stable.router, SETTINGS, version="1",
-            versions_of=stable_version, canaries=lambda: STABLE,
-        ),
-        task_store.member(
-            "two", canary.router, SETTINGS, version="2",
-            versions_of=stable_version, canaries=lambda: CANARY,
-        ),
-    ):  # fmt: skip
+    async with both(task_store, stable, canary):
         await eventually(task_store.is_empty)
     assert {row.key: row.version for row in await task_store.dead()} == {"a": "2", "b": "1"}
 
