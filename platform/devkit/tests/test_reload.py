@@ -131,6 +131,44 @@ def test_a_file_that_is_written_again_as_it_was_restarts_nothing(
     assert reloader.printed.count("restarting") == 1
 
 
+@pytest.mark.parametrize("emptied_by", ["truncation", "deletion"])
+def test_a_file_that_is_being_written_restarts_nothing_before_it_is_whole(
+    start: Callable[..., Reloader], emptied_by: str
+) -> None:
+    """Editors truncate a file before they write it; `tar` deletes it, and Skaffold uses `tar`."""
+    reloader = start()
+    reloader.wait_for_text("running 1")
+    reloader.save(2, until="running 2")
+
+    if emptied_by == "truncation":
+        reloader.program.write_bytes(b"")
+    else:
+        reloader.program.unlink()
+    # The time exceeds that of a burst of changes, and is less than the pause without a change.
+    time.sleep(0.2)
+    reloader.write(2)
+    reloader.save(3, "def broken(:", until="__main__.py: ")
+
+    assert reloader.printed.count("restarting") == 1
+
+
+@pytest.mark.parametrize("emptied_by", ["truncation", "deletion"])
+def test_a_file_that_stays_empty_or_deleted_restarts_the_program(
+    start: Callable[..., Reloader], tmp_path: Path, emptied_by: str
+) -> None:
+    module = tmp_path / "program" / "module.py"
+    reloader = start()
+    module.write_text("number = 1\n", encoding="utf-8")
+    reloader.save(2, until="running 2")
+
+    if emptied_by == "truncation":
+        module.write_bytes(b"")
+    else:
+        module.unlink()
+
+    reloader.wait_for_text("restarting after a change of module.py")
+
+
 def test_two_saves_of_one_length_in_one_second_are_two_changes(
     start: Callable[..., Reloader], tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from hashlib import sha256
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -25,6 +25,9 @@ _DEBOUNCE_MILLISECONDS = 400
 _POLL_MILLISECONDS = 500
 # Skaffold copies a file for each release that it deploys, which takes 0.2 s each time.
 _REST_MILLISECONDS = 1000
+# An editor empties a file before it writes it, and tar deletes it. So a file in this state has
+# changed only if it stays so for a second without changes.
+_UNWRITTEN = (None, sha256(b"").digest())
 # A program that does not stop within this time is killed, as in a crash, so that new code runs.
 _RESTART_SECONDS = 3.0
 # The delay lets load balancers notice a stopping pod; a restart in place keeps the pod.
@@ -76,9 +79,11 @@ async def _reload(command: Sequence[str], folders: Sequence[str]) -> int:
 
 
 async def _changes(
-    folders: Sequence[str], digests: dict[Path, bytes | None], stop: asyncio.Event
+    folders: Sequence[str], digests: Mapping[Path, bytes | None], stop: asyncio.Event
 ) -> AsyncIterator[list[Path]]:
     """Yield the files whose digests have changed; an empty list after a second without changes."""
+    digests = dict(digests)
+    unwritten: set[Path] = set()
     async for changes in awatch(
         *folders,
         watch_filter=PythonFilter(),
@@ -90,9 +95,11 @@ async def _changes(
         force_polling=_must_poll(folders),
         poll_delay_ms=_POLL_MILLISECONDS,
     ):
-        found = _digests(Path(path) for _, path in changes)
-        changed = sorted(file for file in found if found[file] != digests.get(file))
-        digests = digests | found
+        found = _digests(unwritten | {Path(path) for _, path in changes})
+        unwritten = {file for file in found if changes and found[file] in _UNWRITTEN}
+        written = {file: digest for file, digest in found.items() if file not in unwritten}
+        changed = sorted(file for file in written if written[file] != digests.get(file))
+        digests |= written
         if changed or not changes:
             yield changed
 
