@@ -94,6 +94,7 @@ async def test_lag_lanes_tasks_dead_letters_and_the_oldest_unsent_event_are_gaug
             "dead": 1,
         }
         assert oldest() == 0
+        assert REGISTRY.get_sample_value("event_streams") == 1
 
         nats.stop()
         since = time.time()

@@ -9,7 +9,12 @@ pytestmark = pytest.mark.unit
 
 def metrics(lanes: int | None, weight: int | None = None) -> str:
     """Return what a pod's /metrics tells about lanes."""
-    told = {"event_lanes": lanes, "event_lanes_weight": weight, "event_lanes_stopped": 0}
+    told = {
+        "event_lanes": lanes,
+        "event_lanes_weight": weight,
+        "event_lanes_stopped": 0,
+        "event_streams": 2,
+    }
     lines = [f"{name} {value}.0" for name, value in told.items() if value is not None]
     return "\n".join(["# HELP event_lanes Lanes this replica reads, over all streams.", *lines])
 
@@ -39,3 +44,21 @@ def test_lanes_are_compared_with_the_weight(
 
 def test_lanes_are_told_as_a_part_of_all() -> None:
     assert str(lanes_of([metrics(38)], [metrics(2, 5)])) == "2 of 40 lanes"
+
+
+@pytest.mark.parametrize(
+    ("stable", "canary", "all_at_stable"),
+    [
+        ([metrics(40)], [], True),
+        ([metrics(25), metrics(15)], [metrics(0, 0)], True),
+        # The canary's pod has not measured since its lanes went to the stable version.
+        ([metrics(40)], [metrics(20, 50)], False),
+        # The canary's pod is dead, and its lanes belong to nobody yet.
+        ([metrics(20)], [], False),
+        ([""], [], False),
+    ],
+)
+def test_all_lanes_are_at_the_stable_version(
+    stable: list[str], canary: list[str], all_at_stable: bool
+) -> None:
+    assert lanes_of(stable, canary).are_all_at_stable is all_at_stable

@@ -45,7 +45,8 @@ async def measure_continuously(
 
 
 def _measure_lanes(readers: Sequence[Reader]) -> None:
-    """Count the lanes that are read and those that are stopped."""
+    """Count the streams, the lanes that are read and those that are stopped."""
+    metrics.EVENT_STREAMS.set(len(readers))
     if all(reader.lanes_known for reader in readers):
         metrics.EVENT_LANES.set(sum(len(reader.lanes) for reader in readers))
         metrics.EVENT_LANES_STOPPED.set(sum(len(reader.stopped_lanes.all) for reader in readers))

@@ -28,6 +28,7 @@ __all__ = [
     "EVENT_LANES_WEIGHT",
     "EVENT_LATENCY_SECONDS",
     "EVENT_MEASURED_TIMESTAMP",
+    "EVENT_STREAMS",
     "EVENT_TASKS",
     "EVENT_TYPES_PAUSED",
     "GRPC_HANDLED",
@@ -118,6 +119,9 @@ EVENT_LAG = MeasuredGauge(
     "event_lag", "Events in this replica's lanes that have not been consumed yet."
 )
 EVENT_LANES = MeasuredGauge("event_lanes", "Lanes this replica reads, over all streams.")
+EVENT_STREAMS = MeasuredGauge(
+    "event_streams", "Streams whose lanes the replicas of this service divide among themselves."
+)
 EVENT_LANES_WEIGHT = MeasuredGauge(
     "event_lanes_weight", "Share of the lanes that this version asks for, in percent."
 )

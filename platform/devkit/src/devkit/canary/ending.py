@@ -84,15 +84,12 @@ def _take_lanes(session: Session, removed: "Future[float]", began: float) -> Non
     """
     # A stop may have been requested already; the lanes are worth some seconds all the same.
     stop, target, progress = Stop(), session.target, session.progress
-    before = read_lanes(target)
     take_lanes(target)
-    total = before.stable + before.canary
     while not removed.done() or time.monotonic() < removed.result() + _LANES_SECONDS:
         lanes = read_lanes(target)
-        total = max(total, lanes.stable + lanes.canary)
-        if lanes.stable == total > 0 and not lanes.canary:
+        if lanes.are_all_at_stable:
             seconds = time.monotonic() - began
-            progress.line("events", f"stable reads all {total} lanes after {seconds:.1f} s")
+            progress.line("events", f"stable reads all {lanes.stable} lanes after {seconds:.1f} s")
             return
         stop.pause(_LOOK_SECONDS)
     progress.line("events", "stable does not read all lanes yet; `canary status` shows them")

@@ -25,6 +25,7 @@ _LOOK_SECONDS = 0.5
 _HASTEN_SECONDS = 5.0
 _WEIGHT = "event_lanes_weight"
 _LANES = "event_lanes"
+_STREAMS = "event_streams"
 # Its value changes each time, because the kubelet looks at a pod's files when the pod changes.
 _ANNOTATION = "slipway/canary-weight-asked-at"
 
@@ -37,12 +38,15 @@ class LanesDoNotFollow(DevkitError):
 class Lanes:
     """The lanes that each version reads, over all streams, and the weight that each pod has read.
 
-    `complete` is whether each pod has told its lanes.
+    `streams` is the number of streams that the service reads, and `complete` whether each pod has
+    told its lanes. Pods measure at different moments, so that a lane that moves is counted twice or
+    not at all.
     """
 
     stable: int
     canary: int
     weights: frozenset[int]
+    streams: int
     complete: bool
 
     def are_as_asked(self, weight: int) -> bool:
@@ -54,6 +58,13 @@ class Lanes:
         total = self.stable + self.canary
         per_stream = (LANES * weight + 50) // 100
         return self.canary * LANES == total * per_stream
+
+    @property
+    def are_all_at_stable(self) -> bool:
+        """Whether the stable version reads every lane of every stream, and the canary none."""
+        from chassis.events.wire.lanes import LANES
+
+        return 0 < self.stable == self.streams * LANES and not self.canary
 
     def __str__(self) -> str:
         return f"{self.canary} of {self.stable + self.canary} lanes"
@@ -68,6 +79,7 @@ def lanes_of(stable: Sequence[str], canary: Sequence[str]) -> Lanes:
         stable=sum(each or 0 for each in theirs),
         canary=sum(each or 0 for each in own),
         weights=frozenset(each for each in weights if each is not None),
+        streams=max((_gauge(text, _STREAMS) or 0 for text in (*stable, *canary)), default=0),
         complete=None not in (*theirs, *own, *weights) and bool(own),
     )
 
