@@ -34,6 +34,8 @@ def metrics(lanes: int | None, weight: int | None = None) -> str:
         ([metrics(36)], [metrics(4, 10), ""], 10, False),
         (["", metrics(36)], [metrics(4, 10)], 10, False),
         ([metrics(40)], [], 10, False),
+        # The stable version has given its lanes away, and the canary has not measured since.
+        ([metrics(0)], [metrics(20, 100)], 100, False),
     ],
 )
 def test_lanes_are_compared_with_the_weight(
@@ -53,7 +55,7 @@ def test_lanes_are_told_as_a_part_of_all() -> None:
         ([metrics(25), metrics(15)], [metrics(0, 0)], True),
         # The canary's pod has not measured since its lanes went to the stable version.
         ([metrics(40)], [metrics(20, 50)], False),
-        # The canary's pod is dead, and its lanes belong to nobody yet.
+        # The canary's pod is dead, and no pod has taken its lanes yet.
         ([metrics(20)], [], False),
         ([""], [], False),
     ],

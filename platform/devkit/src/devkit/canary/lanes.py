@@ -55,9 +55,9 @@ class Lanes:
 
         if not self.complete or self.weights != {weight}:
             return False
-        total = self.stable + self.canary
-        per_stream = (LANES * weight + 50) // 100
-        return self.canary * LANES == total * per_stream
+        canary = (LANES * weight + 50) // 100
+        asked = (self.streams * (LANES - canary), self.streams * canary)
+        return self.streams > 0 and (self.stable, self.canary) == asked
 
     @property
     def are_all_at_stable(self) -> bool:
