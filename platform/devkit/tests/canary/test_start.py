@@ -24,6 +24,7 @@ from devkit.errors import WrongUsage
 pytestmark = pytest.mark.unit
 
 OTHER_RUNS = "UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress"
+OTHER_BEGAN_FIRST = "UPGRADE FAILED: release: already exists"
 TIMING = Timing(interval=0.04, unreadable=0.05)
 
 
@@ -134,6 +135,19 @@ def test_a_weight_that_helm_refuses_aborts_the_canary(
     }
 
 
+def test_a_canary_that_helm_does_not_deploy_ends_with_helms_reason(
+    session: Session, namespace: FakeNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: dict[str, str]) -> None:
+        raise ToolFailed("helm upgrade failed")
+
+    for types in ("types_of_image", "types_of_stable"):
+        monkeypatch.setattr(f"devkit.canary.start.{types}", lambda *_: frozenset())
+    namespace.before_upgrade.append(refuse)
+    with pytest.raises(CanaryAborted, match="helm upgrade failed"):
+        start(session, 50)
+
+
 def test_a_tool_that_ctrl_c_has_ended_does_not_abort_the_canary(
     session: Session, namespace: FakeNamespace
 ) -> None:
@@ -169,14 +183,15 @@ def test_an_abort_deletes_what_a_failed_upgrade_has_left(
     assert any("deployment/orders-canary" in each for each in namespace.commands[1])
 
 
+@pytest.mark.parametrize("refusal", [OTHER_RUNS, OTHER_BEGAN_FIRST])
 def test_an_upgrade_waits_for_the_end_of_another(
-    session: Session, namespace: FakeNamespace
+    session: Session, namespace: FakeNamespace, refusal: str
 ) -> None:
     ends = iter([False, True])
 
     def other_runs(_: dict[str, str]) -> None:
         if not next(ends):
-            raise ToolFailed(OTHER_RUNS)
+            raise ToolFailed(refusal)
 
     namespace.before_upgrade.append(other_runs)
     session.release.remove("abort the canary")

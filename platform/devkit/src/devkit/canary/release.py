@@ -14,7 +14,11 @@ __all__ = ["CanaryRelease", "canary_values", "promoted_values", "without_canary"
 
 _SECONDS = 600
 _REPEAT_SECONDS = 1.0
-_OTHER_RUNS = "another operation (install/upgrade/rollback) is in progress"
+# Helm refuses an upgrade while another runs, and the later one of two that begin at once.
+_OTHER_RUNS = (
+    "another operation (install/upgrade/rollback) is in progress",
+    "release: already exists",
+)
 
 Values = Mapping[str, str | int]
 
@@ -38,12 +42,12 @@ def promoted_values(image: Image) -> Values:
 class CanaryRelease:
     """The release that a service belongs to. Each change raises ToolFailed if helm refuses it.
 
-    A change waits up to `wait_seconds` for the end of another one, for example that of a command
-    from which an abort has taken the canary.
+    A change waits up to `wait_seconds` for the end of others, for example that of a command from
+    which an abort has taken the canary, or those of other services' canaries in the same release.
     """
 
     target: Target
-    wait_seconds: float = 60.0
+    wait_seconds: float = 300.0
 
     def start(self, image: Image) -> None:
         """Deploy a canary that takes no requests and no events, with migrations and streams."""
@@ -76,7 +80,7 @@ class CanaryRelease:
                 self._upgrade_once(values, description, *options)
                 return
             except ToolFailed as error:
-                if _OTHER_RUNS not in str(error):
+                if not any(text in str(error) for text in _OTHER_RUNS):
                     raise
                 if time.monotonic() >= ends_at:
                     raise self._blocked(error) from error

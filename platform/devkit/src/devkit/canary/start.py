@@ -205,11 +205,13 @@ class Start:
 
     def _abort(self, why: str, seconds: float) -> None:
         """Abort the canary and raise CanaryAborted; TakenOver if another command has ended it."""
+        service = self.session.target.service
         situation = read_situation(self.session.target)
         if not situation.canary:
-            raise TakenOver
+            self.session.stop.check()
+            raise CanaryAborted(f"the canary of {service} does not run: {why}")
         abort(self.session, situation, why, seconds=seconds)
-        raise CanaryAborted(f"the canary of {self.session.target.service} was aborted: {why}")
+        raise CanaryAborted(f"the canary of {service} was aborted: {why}")
 
     def _end(self, image: Image) -> None:
         """Promote the canary, or say how it is promoted.
