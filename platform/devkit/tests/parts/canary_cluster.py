@@ -68,6 +68,8 @@ class FakeNamespace(Namespace):
             raise ToolFailed("exec: there is no container")
         if arguments[:1] != ("get",):
             return ""
+        if arguments[1].startswith("configmap/"):
+            raise ToolFailed(f"{arguments[1]} not found")
         if arguments[1].startswith("pod/"):
             return json.dumps({"status": {"phase": "Pending"}})
         if arguments[1] == "pods":

@@ -15,6 +15,7 @@ __all__ = ["abort", "promote"]
 
 _LANES_SECONDS = 60.0
 _LOOK_SECONDS = 0.5
+_TAKE_AGAIN_SECONDS = 5.0
 
 
 def abort(session: Session, situation: Situation, why: str, *, seconds: float) -> None:
@@ -85,12 +86,17 @@ def _take_lanes(session: Session, removed: "Future[float]", began: float) -> Non
     # A stop may have been requested already; the lanes are worth some seconds all the same.
     stop, target, progress = Stop(), session.target, session.progress
     take_lanes(target)
+    taken = time.monotonic()
     while not removed.done() or time.monotonic() < removed.result() + _LANES_SECONDS:
         lanes = read_lanes(target)
         if lanes.are_all_at_stable:
             seconds = time.monotonic() - began
             progress.line("events", f"stable reads all {lanes.stable} lanes after {seconds:.1f} s")
             return
+        if time.monotonic() > taken + _TAKE_AGAIN_SECONDS:
+            # An upgrade of another service writes the weight again that the release still has.
+            take_lanes(target)
+            taken = time.monotonic()
         stop.pause(_LOOK_SECONDS)
     progress.line("events", "stable does not read all lanes yet; `canary status` shows them")
 

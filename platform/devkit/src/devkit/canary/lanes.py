@@ -108,11 +108,25 @@ def take_lanes(target: Target) -> None:
     The release deletes the weight file; if it has done so already, nothing is changed.
     """
     try:
-        change = json.dumps({"data": {"weight": "0"}})
-        target.namespace.kubectl("patch", f"configmap/{target.canary}", "--patch", change)
+        _write_weight(target, 0)
         hasten(target)
     except ToolFailed:
         return
+
+
+def _write_weight(target: Target, weight: int) -> None:
+    """Change the weight file as helm does: in the name of helm, and whole.
+
+    Helm 4 would refuse each later upgrade of the release if another program had changed a field
+    that helm has written.
+    """
+    file = target.namespace.read(f"configmap/{target.canary}")
+    # Without its uid, a file that helm has deleted meanwhile would be created again.
+    kept = {name: file["metadata"].get(name) for name in ("name", "labels", "annotations", "uid")}
+    file["metadata"] = {name: value for name, value in kept.items() if value}
+    file["data"] = {"weight": str(weight)}
+    how = ("--server-side", "--field-manager=helm", "--force-conflicts")
+    target.namespace.kubectl("apply", *how, "--filename", "-", input=json.dumps(file))
 
 
 def wait_for_lanes(
