@@ -1,5 +1,5 @@
 # A database for each folder in /run/secrets/databases, and two roles with the passwords in it:
-# NAME_owner owns the schema and migrates it, NAME may change rows only.
+# NAME_owner owns the schema and migrates it, NAME may change rows and make temporary tables.
 # Existing objects are left as they are, except for passwords and grants.
 set -eu
 export PGUSER=postgres PGPASSWORD="$POSTGRES_PASSWORD"
@@ -16,7 +16,7 @@ ALTER ROLE :"name" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'password
 SELECT format('CREATE DATABASE %I OWNER %I', :'name', :'owner')
   WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
 REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
-GRANT CONNECT ON DATABASE :"name" TO :"owner", :"name";
+GRANT CONNECT, TEMPORARY ON DATABASE :"name" TO :"owner", :"name";
 \connect :"name"
 ALTER SCHEMA public OWNER TO :"owner";
 REVOKE ALL ON SCHEMA public FROM PUBLIC;

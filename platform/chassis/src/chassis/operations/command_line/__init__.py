@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from chassis.credentials import without_credentials
 from chassis.database import ConnectionLost, DatabaseAtFault, DatabaseDown, identity
 from chassis.database.engine import database_file, is_sqlite
+from chassis.database.faults import find_cause
 from chassis.database.identity import WrongDatabase
 from chassis.events.jetstream.api import JetStreamError
 from chassis.exit_codes import CONFIGURATION, FAILED, NOTHING, UNAVAILABLE, USAGE
@@ -36,6 +38,7 @@ NOUNS = {
     "events": "chassis.operations.command_line.events",
     "outbox": "chassis.operations.command_line.outbox",
 }
+_INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def parse(program: str, arguments: Sequence[str], note: str = "") -> Namespace:
@@ -98,12 +101,18 @@ async def _run(service: "Service", settings: ServiceSettings, arguments: Namespa
         return _refused(f"the broker refused: {error}", UNAVAILABLE)
     except (DatabaseAtFault, SQLAlchemyError) as error:
         reason = (str(error).splitlines() or [""])[0]
-        return _refused(
-            f"the database refused: {reason}; `{operator.command} migrate` creates missing tables",
-            FAILED,
-        )
+        return _refused(f"the database refused: {reason}; {_remedy(error, operator)}", FAILED)
     finally:
         operator.database.close()
+
+
+def _remedy(error: Exception, operator: Operator) -> str:
+    """Return what makes the database accept the same command."""
+    refusal = find_cause(error, DBAPIError)
+    if refusal is not None and getattr(refusal.orig, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE:
+        role = make_url(operator.settings.database_url.get_secret_value()).username
+        return f"the owner of the database can grant it to the role {role}"
+    return f"`{operator.command} migrate` creates missing tables"
 
 
 def _refused(line: str, code: int) -> int:
