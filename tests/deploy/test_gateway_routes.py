@@ -22,7 +22,9 @@ def charts(tmp_path_factory: pytest.TempPathFactory) -> Charts:
     return Charts.copy(tmp_path_factory.mktemp("charts") / "helm")
 
 
-def spec(documents: list[Document], kind: str, name: str = "inventory-mesh") -> Document:
+def spec(documents: list[Document], kind: str, name: str = "") -> Document:
+    """Return the spec of an object, by default of inventory's route of this kind."""
+    name = name or f"inventory-mesh-{kind.removesuffix('Route').lower()}"
     (found,) = [d for d in documents if d["kind"] == kind and d["metadata"]["name"] == name]
     return dict(found["spec"])
 
@@ -111,6 +113,13 @@ def test_callers_call_the_service_to_which_the_routes_belong(charts: Charts) -> 
 
     assert "dns:///inventory:9082" in targets(GATEWAY)
     assert "dns:///inventory-headless:9082" in targets()
+
+
+def test_no_two_routes_have_the_same_name_whatever_their_kinds(charts: Charts) -> None:
+    """Istio may apply an HTTPRoute only, if a GRPCRoute has the same name."""
+    rendered = charts.service("inventory", "production", GATEWAY, *CANARY, "entry.kind=gateway")
+    names = [d["metadata"]["name"] for d in rendered if d["kind"].endswith("Route")]
+    assert len(names) == len(set(names)) > 1
 
 
 def test_routes_in_istios_words_are_refused(charts: Charts) -> None:
