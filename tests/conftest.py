@@ -15,7 +15,8 @@ from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 
 sys.path.insert(0, str(Path(__file__).parent / "parts"))
-sys.path.append(str(Path(__file__).parents[1] / "platform/chassis/tests/parts"))
+_CHASSIS = Path(__file__).parents[1] / "platform/chassis/tests"
+sys.path += [str(_CHASSIS / "parts"), str(_CHASSIS / "contracts")]
 
 _GROUP = re.compile(r'xdist_group\("([^"]+)"\)')
 

@@ -14,11 +14,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import httpx
 
-from demo.catalog import from_sample
+from demo.catalog import Catalog, Selection, from_sample
 from demo.data import Basket
 from demo.laws import check
 from demo.ledgers import read_ledgers
@@ -29,6 +30,8 @@ from demo.seed import load_products
 from demo.settle import NotEnded, wait_ended
 
 _CUSTOMERS = 8
+# The sample of 5,000 baskets is ordered 20 times, which takes hours.
+_ROUNDS = 20
 
 
 class Ordering:
@@ -36,7 +39,7 @@ class Ordering:
 
     def __init__(self, platform: RemotePlatform) -> None:
         self._platform = platform
-        self._selection = from_sample(5000)
+        self._selection = _repeated(from_sample(5000), _ROUNDS)
         self._baskets = self._selection.baskets()
         self._stopped = True
         self._replay: asyncio.Task[Record] | None = None
@@ -102,6 +105,18 @@ class Ordering:
             "sent_again": dict(record.sent_again),
             "ordering": self._replay is not None and not self._replay.done(),
         }
+
+
+def _repeated(sample: Selection, rounds: int) -> Selection:
+    """Return the baskets of a sample `rounds` times, and the stock for all of them."""
+
+    def baskets() -> Iterator[Basket]:
+        for number in range(rounds):
+            for basket in sample.baskets():
+                yield replace(basket, basket_id=f"{basket.basket_id}-{number}")
+
+    stock = {sku: rounds * pieces for sku, pieces in sample.catalog.stock.items()}
+    return Selection(Catalog(sample.catalog.products, stock), rounds * sample.count, baskets)
 
 
 def _together(one: Record, other: Record) -> Record:

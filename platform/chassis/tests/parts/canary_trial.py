@@ -1,16 +1,14 @@
-"""A stable version and a canary of one service as processes, and the events that they handle."""
+"""A stable version and a canary of one service, and the events that they handle."""
 
 import asyncio
 import random
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
-from typing import Any, Self, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, Self, TypeVar
 
-import psutil
 from bookshop import journal, sold
-from bookstore_process import BookstoreProcess
 from relaying import Shop
 from sqlalchemy import func, select
 
@@ -24,96 +22,68 @@ from chassis.events.wire.lanes import LANES
 
 __all__ = ["CANARY", "STABLE", "CanaryTrial"]
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 STABLE, CANARY = "1", "2"
-_LEFT_TO_OTHERS = "event used up the tries of this version; leaving it to another running version"
 _ASK_SECONDS = 0.1
 # Events that a killed canary may have been handling run one by one.
 _LONGEST_WAIT_SECONDS = 300.0
 _EVENTS_OF_A_COMMIT = 100
 
 
-class CanaryTrial:
+class CanaryTrial(ABC, Generic[R]):
     """Runs replicas of both versions on one database, and publishes events while lanes move.
+
+    A replica is an R.
 
     Attributes:
         shop: The producer of the events, whose relay is that of the replicas.
+        nats_url: The broker of the replicas, as this process reaches it.
         changes: The newest row of the journal before each change of the weight or of the members.
         seconds: How long it took until the lanes had their owners, by what changed.
-        left_to_stable: How many tasks canaries have left to the other version.
-        processor_seconds: The processor time of the replicas that have ended.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        url: str,
-        nats_url: str,
-        keys: int,
-        seed: int,
-        variables: Mapping[str, str],
-        canary: Mapping[str, str],
-    ) -> None:
-        self._folder = folder
+    def __init__(self, *, url: str, nats_url: str, keys: int, seed: int) -> None:
         self._keys = keys
         self._random = random.Random(seed)
-        self._nats_url = nats_url
-        self._weight = folder / "weight"
-        self._settings = {"database_url": url, "nats_url": nats_url, **variables}
-        self._of_canary = {"event_weight_file": str(self._weight), **canary}
-        self._running: list[BookstoreProcess] = []
+        self.nats_url = nats_url
         self.shop = Shop(url)
         self.changes: list[int] = []
         self.seconds: dict[str, list[float]] = {}
-        self.left_to_stable = 0
-        self.processor_seconds = 0.0
 
     async def __aenter__(self) -> Self:
         await self.shop.__aenter__()
         return self
 
     async def __aexit__(self, *failure: Any) -> None:
-        for process in list(self._running):
-            await self.kill(process)
         await self.shop.__aexit__(*failure)
 
-    async def start(self, version: str, *, weighed: bool = True) -> BookstoreProcess:
+    @abstractmethod
+    async def start(self, version: str, *, weighed: bool = True) -> R:
         """Start a replica of a version; that of the canary has a weight, unless it is promoted."""
-        number = len(list(self._folder.glob("replica-*")))
-        process = BookstoreProcess(
-            self._folder / f"replica-{number}",
-            module="versioned_service",
-            version=version,
-            **{**self._settings, **(self._of_canary if version == CANARY and weighed else {})},
-        )
-        process.start()
-        self._running.append(process)
-        return process
 
-    async def kill(self, replica: BookstoreProcess) -> None:
+    @abstractmethod
+    async def kill(self, replica: R) -> None:
         """Kill a replica by SIGKILL."""
-        assert replica.process is not None
-        self._examine(replica)
-        replica.process.kill()
-        replica.process.join()
-        self._running.remove(replica)
 
-    async def stop(self, replica: BookstoreProcess) -> None:
+    @abstractmethod
+    async def stop(self, replica: R) -> None:
         """Stop a replica in order."""
-        self._examine(replica)
-        replica.send_signal()
-        assert await replica.wait_for_exit() == 0
-        self._running.remove(replica)
+
+    @abstractmethod
+    async def write_weight(self, percent: int) -> None:
+        """Change the weight of the canary."""
+
+    @abstractmethod
+    def log_ends(self) -> Sequence[str]:
+        """Return the last lines of each replica, for the message of a failed test."""
 
     async def weigh(self, percent: int, events: int) -> None:
-        """Write the canary's weight while events are handled, and wait for its lanes."""
-
-        async def write() -> None:
-            self._weight.write_text(f"{percent}\n", encoding="utf-8")
-
-        await self.change("weight", LANES * percent // 100, write, events)
+        """Change the canary's weight while events are handled, and wait for its lanes."""
+        await self.change(
+            "weight", LANES * percent // 100, lambda: self.write_weight(percent), events
+        )
 
     async def change(
         self, what: str, lanes: int, change: Callable[[], Awaitable[T]], events: int
@@ -152,7 +122,7 @@ class CanaryTrial:
 
     async def owners(self) -> dict[int, str]:
         """Return the version that reads each lane; empty while a lane has two owners."""
-        async with connection(NatsOptions(self._nats_url), "trial") as client:
+        async with connection(NatsOptions(self.nats_url), "trial") as client:
             members = {m.member: m.version for m in await running_members(client, "bookstore")}
         marks = await self.shop.database.read(lambda tx: lane_marks.load(tx.session))
         owners = {mark.lane: members.get(mark.member, "gone") for mark in marks}
@@ -183,16 +153,5 @@ class CanaryTrial:
         """Wait until a condition holds, and ask seldom, because asking costs processor time."""
         until = time.monotonic() + _LONGEST_WAIT_SECONDS
         while not await holds():
-            assert time.monotonic() < until, (await self.owners(), self._log_ends())
+            assert time.monotonic() < until, (await self.owners(), self.log_ends())
             await asyncio.sleep(_ASK_SECONDS)
-
-    def _examine(self, replica: BookstoreProcess) -> None:
-        """Note what a replica has done, before it ends."""
-        assert replica.process is not None
-        times = psutil.Process(replica.process.pid).cpu_times()
-        self.processor_seconds += times.user + times.system
-        self.left_to_stable += replica.logged_events().count(_LEFT_TO_OTHERS)
-
-    def _log_ends(self) -> list[str]:
-        """Return the last lines of each replica, for the message of a failed test."""
-        return [process.log.read_text(encoding="utf-8")[-2000:] for process in self._running]
