@@ -9,6 +9,7 @@ import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,8 @@ from localservers import NatsServer
 
 pytestmark = [pytest.mark.xdist_group("broker"), pytest.mark.timeout(300)]
 
-DESCRIBED = describe_platform(find_workspace(Path(__file__)))
-SERVICES = [service.name for service in DESCRIBED.services]
-OWNERS = [service.name for service in DESCRIBED.services if service.publishes]
+WORKSPACE = find_workspace(Path(__file__))
+SERVICES = sorted(name for each in WORKSPACE.services for name in each.service_entry_points)
 MEMBERS = "slipway-members"
 
 
@@ -133,7 +133,7 @@ async def test_a_whole_demo_holds_every_law_and_no_service_asks_for_more_than_is
 async def test_a_service_may_not_change_any_stream(platform: Platform, name: str) -> None:
     before = await state_of_streams(platform)
     async with connected(platform, name) as service:
-        for stream in [*OWNERS, MEMBERS, "new"]:
+        for stream in [*owners(), MEMBERS, "new"]:
             for request in (
                 "CREATE", "UPDATE", "DELETE", "PURGE", "SNAPSHOT", "RESTORE", "MSG.DELETE",
                 "LEADER.STEPDOWN",
@@ -150,7 +150,7 @@ async def test_a_service_lists_no_streams_and_reads_only_those_it_needs(
     async with connected(platform, name) as service:
         for request in ("INFO", "STREAM.NAMES", "STREAM.LIST", "META.LEADER.STEPDOWN"):
             assert not await service.may_publish(f"$JS.API.{request}")
-        for stream in OWNERS:
+        for stream in owners():
             for request in ("LIST", "NAMES", "INFO", "DURABLE.CREATE"):
                 subject = f"$JS.API.CONSUMER.{request}.{stream}.x"
                 assert not await service.may_publish(subject)
@@ -171,7 +171,7 @@ async def test_a_service_may_not_speak_for_another(platform: Platform, name: str
             assert not await service.may_publish(f"slipway.members.{other}.forged")
             assert not await service.may_publish(f"slipway.operator.{other}")
             assert not await service.may_publish(f"_INBOX.{other}.x")
-        for owner in set(OWNERS) - {name}:
+        for owner in set(owners()) - {name}:
             assert not await service.may_publish(f"{a_type(owner)}.0")
         for subject in ("anything", "$SYS.REQ.SERVER.PING", "$JS.ACK.orders.x.1.1.1.1.1"):
             assert not await service.may_publish(subject)
@@ -179,7 +179,7 @@ async def test_a_service_may_not_speak_for_another(platform: Platform, name: str
 
 @pytest.mark.parametrize("name", SERVICES)
 async def test_a_service_may_not_listen_to_others(platform: Platform, name: str) -> None:
-    described = DESCRIBED.service(name)
+    described = platform_described().service(name)
     assert described is not None
     heard = {each.type for each in described.subscribes if each.kind == "broadcast"}
     async with connected(platform, name) as service:
@@ -198,7 +198,7 @@ async def test_a_service_may_not_listen_to_others(platform: Platform, name: str)
             for subject in ("_INBOX.{}.>", "slipway.members.{}.*", "slipway.operator.{}",
                             "slipway.relay.{}", "slipway.resend.{}"):  # fmt: skip
                 assert not await service.may_subscribe(subject.format(other))
-        for owner in DESCRIBED.services:
+        for owner in platform_described().services:
             for type in owner.publishes:
                 assert await service.may_subscribe(f"{type}.*") == (type in heard)
 
@@ -208,15 +208,15 @@ async def test_the_release_makes_streams_and_may_not_delete_or_read_them(
 ) -> None:
     before = await state_of_streams(platform)
     async with connected(platform, "release") as release:
-        assert sorted(before) == sorted([*OWNERS, MEMBERS])
-        for stream in (*OWNERS, MEMBERS):
+        assert sorted(before) == sorted([*owners(), MEMBERS])
+        for stream in (*owners(), MEMBERS):
             for request in ("DELETE", "PURGE", "MSG.DELETE", "MSG.GET", "SNAPSHOT"):
                 assert not await release.may_publish(f"$JS.API.STREAM.{request}.{stream}")
             assert not await release.may_publish(f"$JS.API.DIRECT.GET.{stream}")
             assert not await release.may_publish(f"$JS.API.CONSUMER.CREATE.{stream}.x")
         assert not await release.may_publish("$JS.API.STREAM.CREATE.another")
-        assert not await release.may_publish(f"{a_type(OWNERS[0])}.0")
-        for subject in (">", "_INBOX.>", f"{a_type(OWNERS[0])}.*"):
+        assert not await release.may_publish(f"{a_type(owners()[0])}.0")
+        for subject in (">", "_INBOX.>", f"{a_type(owners()[0])}.*"):
             assert not await release.may_subscribe(subject)
     assert await state_of_streams(platform) == before
 
@@ -277,7 +277,7 @@ def test_all_streams_are_made_over_tls_from_what_slipway_prints(tmp_path: Path) 
             done = slipway("broker", "apply", "--wait", "0", **variables, **trusted)
             assert done.returncode == code, done.stderr
             assert said in done.stderr
-            for owner in OWNERS:
+            for owner in owners():
                 assert (f"stream {owner}" in done.stdout) == (code == 0)
 
 
@@ -302,22 +302,31 @@ async def test_what_a_service_is_asked_to_answer_goes_to_inboxes_only(platform: 
 
 
 def test_each_service_is_allowed_what_its_committed_file_says() -> None:
-    allowed = permissions_of_all(DESCRIBED)
-    for service in DESCRIBED.services:
-        file = find_workspace(Path(__file__)).root / service.folder / "deploy/nats-permissions.json"
+    allowed = permissions_of_all(platform_described())
+    for service in platform_described().services:
+        file = WORKSPACE.root / service.folder / "deploy/nats-permissions.json"
         committed = json.loads(file.read_text(encoding="utf-8"))
         assert committed["publish"] == list(allowed[service.name].publish)
         assert committed["subscribe"] == list(allowed[service.name].subscribe)
 
 
+@cache
+def platform_described() -> PlatformDescription:
+    return describe_platform(WORKSPACE)
+
+
+def owners() -> list[str]:
+    return [service.name for service in platform_described().services if service.publishes]
+
+
 def a_type(owner: str) -> str:
-    service = DESCRIBED.service(owner)
+    service = platform_described().service(owner)
     assert service is not None
     return service.publishes[0]
 
 
-def streams_read_by(name: str, described: PlatformDescription = DESCRIBED) -> set[str]:
-    service = described.service(name)
+def streams_read_by(name: str) -> set[str]:
+    service = platform_described().service(name)
     assert service is not None
     return {s.producer for s in service.subscribes if s.kind != "broadcast" and s.producer}
 

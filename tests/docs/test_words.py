@@ -158,9 +158,11 @@ def of_markdown(path: Path) -> Iterator[Text]:
 def _sources() -> dict[str, list[Path]]:
     """Return the Python files by area: the folder that has a `src` or a `tests`."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(ROOT.rglob("*.py")):
+    # The environment is not searched, because it has tens of thousands of files.
+    folders = [path for path in sorted(ROOT.iterdir()) if not path.name.startswith(".")]
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         parts = path.relative_to(ROOT).parts
-        if parts[0].startswith(".") or "_pb2" in path.name or parts[0] == "contracts":
+        if "_pb2" in path.name or parts[0] == "contracts":
             continue
         for kind in ("src", "tests"):
             if kind in parts:
