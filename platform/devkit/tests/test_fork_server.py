@@ -36,6 +36,8 @@ print(json.dumps({
     "collects": gc.isenabled(),
 }))
 """
+# For tests in which it does not matter what the server imports, which takes a second.
+FEW = ("json",)
 WAIT = "import time; print('waiting', flush=True); time.sleep(600)"
 
 
@@ -169,7 +171,7 @@ async def test_changed_code_of_a_library_is_imported_again(
     library = launcher.folder / "sitecustomize.py"
     library.write_text("VALUE = 'old'", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(launcher.folder))
-    launcher.servers = ForkServers()
+    launcher.servers = ForkServers(FEW)
     say = "import sitecustomize; print(sitecustomize.VALUE)"
     assert await launcher.output(say) == "old"
     running = launcher.start(WAIT)
@@ -184,7 +186,7 @@ async def test_a_library_that_cannot_be_imported_is_reported_in_the_services_log
 ) -> None:
     (launcher.folder / "alembic.py").write_text("broken =", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(launcher.folder))
-    launcher.servers = ForkServers()
+    launcher.servers = ForkServers(["alembic"])
     output = await launcher.output("import alembic")
     assert "SyntaxError" in output
 
@@ -192,6 +194,7 @@ async def test_a_library_that_cannot_be_imported_is_reported_in_the_services_log
 async def test_processes_end_with_their_server_and_the_next_one_gets_a_new_server(
     launcher: Launcher,
 ) -> None:
+    launcher.servers = ForkServers(FEW)
     process = launcher.start(WAIT)
     await said(process, "waiting")
     first = psutil.Process(process.pid).ppid()
@@ -218,7 +221,7 @@ os.fork = limited_fork
 """
     (launcher.folder / "sitecustomize.py").write_text(refuse, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(launcher.folder))
-    launcher.servers = ForkServers()
+    launcher.servers = ForkServers(FEW)
     running = launcher.start(WAIT)
     await said(running, "waiting")
     full.touch()
@@ -236,7 +239,7 @@ os.fork = limited_fork
 async def test_a_server_that_does_not_answer_is_replaced(
     launcher: Launcher, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    launcher.servers = ForkServers()
+    launcher.servers = ForkServers(FEW)
     process = launcher.start(WAIT)
     await said(process, "waiting")
     server = psutil.Process(psutil.Process(process.pid).ppid())

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
@@ -18,7 +18,24 @@ from devkit.fork_server.messages import Ended, Program, Refused, Signal, Stale, 
 from devkit.replica import Replica
 from localservers.process import ChildProcess
 
-__all__ = ["ForkServer", "ForkServers", "ForkedProcess", "prepare", "start_forked"]
+__all__ = ["LIBRARIES", "ForkServer", "ForkServers", "ForkedProcess", "prepare", "start_forked"]
+
+LIBRARIES = (
+    "chassis._commands",
+    "chassis._lifecycle",
+    "chassis._process",
+    "chassis.paging",
+    "chassis.service",
+    "alembic.command",
+    "alembic.config",
+    "uvicorn.lifespan.off",
+    "uvloop",
+)
+"""The libraries that a service imports until it is ready.
+
+None of them starts a thread, or reads a variable of the environment that the runner gives to a
+service.
+"""
 
 # Variables that nothing reads before the service runs. A library may read any other one as it is
 # imported, and Python reads its own when it starts.
@@ -38,13 +55,19 @@ class ForkServer:
     does not answer for `PATIENCE_SECONDS` is killed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, libraries: Sequence[str] = LIBRARIES) -> None:
         self._lock = threading.RLock()
         self._running: dict[int, ForkedProcess] = {}
         self._control, inherited = Pipe()
         with inherited:
             self._process = ChildProcess(
-                [sys.executable, "-m", "devkit.fork_server.server", str(inherited.fileno())],
+                [
+                    sys.executable,
+                    "-m",
+                    "devkit.fork_server.server",
+                    str(inherited.fileno()),
+                    *libraries,
+                ],
                 log=Path(os.devnull),
                 cwd=Path.cwd(),
                 inherits=[inherited.fileno()],
@@ -159,9 +182,14 @@ class ForkedProcess:
 
 
 class ForkServers:
-    """The fork server of this process, which is replaced when it is not usable any more."""
+    """The fork server of this process, which is replaced when it is not usable any more.
 
-    def __init__(self) -> None:
+    Args:
+        libraries: what a server imports before it starts processes.
+    """
+
+    def __init__(self, libraries: Sequence[str] = LIBRARIES) -> None:
+        self._libraries = libraries
         self._lock = threading.Lock()
         self._current: ForkServer | None = None
         self._read_by_python = _read_by_python()
@@ -209,7 +237,7 @@ class ForkServers:
         with self._lock:
             server = self._current
             if server is None or not server.usable or server.owner != os.getpid():
-                server = self._current = ForkServer()
+                server = self._current = ForkServer(self._libraries)
             return server
 
 

@@ -13,6 +13,7 @@ import runpy
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -21,20 +22,6 @@ from typing import NoReturn
 from devkit.fork_server.messages import Ended, Program, Refused, Signal, Stale, Started
 
 __all__ = ["main"]
-
-# The libraries that a service imports until it is ready. None of them starts a thread, or reads a
-# variable of the environment that the runner gives to a service.
-_LIBRARIES = (
-    "chassis._commands",
-    "chassis._lifecycle",
-    "chassis._process",
-    "chassis.paging",
-    "chassis.service",
-    "alembic.command",
-    "alembic.config",
-    "uvicorn.lifespan.off",
-    "uvloop",
-)
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -112,11 +99,11 @@ class _Server:
             self._control.send(Ended(pid, os.waitstatus_to_exitcode(status)))
 
 
-def main(descriptor: int) -> None:
-    """Serve on the inherited descriptor of a connection to the runner."""
+def main(descriptor: int, libraries: Sequence[str]) -> None:
+    """Import libraries, and serve on the inherited descriptor of a connection to the runner."""
     # Collections during the imports find almost no garbage and take a seventh of their time.
     gc.disable()
-    for library in _LIBRARIES:
+    for library in libraries:
         if library != "uvloop" or find_spec(library):  # Not every system has it.
             importlib.import_module(library)
     # Objects that the collector never visits stay in memory that all processes share.
@@ -166,4 +153,4 @@ def _state_of(file: str) -> tuple[int, int] | None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2:])
