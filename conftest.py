@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any
 
@@ -19,6 +20,8 @@ import structlog
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+
+from localservers.memory_folder import memory_folder
 
 # pytest names a test's module by its path (platform.chassis.tests…) and would put a module of its
 # own in the place of the standard library's `platform`, unless that one looks like a package.
@@ -95,6 +98,13 @@ def pytest_unconfigure() -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Three processes for each core, since most tests wait for servers most of the time."""
     return min(3 * (os.cpu_count() or 1), 16)
+
+
+@pytest.fixture(scope="session")
+def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for databases of PostgreSQL: in memory, where there is room for them."""
+    with memory_folder(tmp_path_factory.mktemp("databases")) as folder:
+        yield folder
 
 
 # Audit events of Python, and a name for what gRPC does in C, which is not audited.

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,8 +21,8 @@ from localservers import PostgresServer
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+def postgres(memory: Path) -> Iterator[PostgresServer]:
+    with PostgresServer(memory / "services") as server:
         yield server
 
 
@@ -63,19 +63,21 @@ def copy_of_migrated(
 
 @pytest.fixture
 def make_harness(
-    copy_of_migrated: Callable[[Service], str],
+    request: pytest.FixtureRequest, copy_of_migrated: Callable[[Service], str]
 ) -> Iterator[Callable[[Service, ServiceSettings], HandlerHarness]]:
     """A function that makes a harness on a new database, once on SQLite and once on PostgreSQL."""
-    made: list[HandlerHarness] = []
+    with ExitStack() as stack:
 
-    def make(service: Service, settings: ServiceSettings) -> HandlerHarness:
-        url = copy_of_migrated(service)
-        made.append(HandlerHarness.of(service, database_url=url, settings=settings))
-        return made[-1]
+        def make(service: Service, settings: ServiceSettings) -> HandlerHarness:
+            url = copy_of_migrated(service)
+            if url.startswith("postgresql"):  # Databases in memory are deleted to free it.
+                server: PostgresServer = request.getfixturevalue("postgres")
+                stack.callback(server.drop_database, url.rpartition("/")[2])
+            harness = HandlerHarness.of(service, database_url=url, settings=settings)
+            stack.callback(harness.close)
+            return harness
 
-    yield make
-    for harness in made:
-        harness.close()
+        yield make
 
 
 @pytest_asyncio.fixture

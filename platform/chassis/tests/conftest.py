@@ -5,6 +5,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,30 +44,32 @@ def nats(tmp_path: Path) -> Iterator[NatsServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres(memory: Path) -> Iterator[PostgresServer]:
     """A PostgreSQL server that tests share; each test creates its own databases in it."""
-    with Postgres(tmp_path_factory.mktemp("postgres")) as server:
+    with Postgres(memory / "chassis") as server:
         yield server
 
 
 @pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
+def own_postgres(memory: Path) -> Iterator[PostgresServer]:
     """A PostgreSQL server that this test may kill, pause and restart."""
-    with Postgres(tmp_path / "postgres") as server:
+    with Postgres(memory / "own") as server:
         yield server
 
 
 @pytest.fixture(params=DATABASES)
-def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewDatabase]:
     """A function that returns the URL of a new database with the chassis' and the tests' tables."""
-    copy = _new_database(request, tmp_path, request.getfixturevalue(f"prepared_{request.param}"))
-    return lambda name: note_prepared(copy(name))
+    prepared = request.getfixturevalue(f"prepared_{request.param}")
+    with _new_databases(request, tmp_path, prepared) as copy:
+        yield lambda name: note_prepared(copy(name))
 
 
 @pytest.fixture(params=DATABASES)
-def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> NewDatabase:
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewDatabase]:
     """A function that returns the URL of a new database without tables."""
-    return _new_database(request, tmp_path)
+    with _new_databases(request, tmp_path) as new:
+        yield new
 
 
 @pytest.fixture(scope="session")
@@ -84,9 +87,15 @@ def prepared_postgres(postgres: PostgresServer) -> str:
     return "prepared"
 
 
-def _new_database(
+@contextmanager
+def _new_databases(
     request: pytest.FixtureRequest, tmp_path: Path, template: str | None = None
-) -> NewDatabase:
+) -> Iterator[NewDatabase]:
+    if request.param == "postgres":
+        with _in_postgres(request.getfixturevalue("postgres"), template or "template1") as new:
+            yield new
+        return
+
     def sqlite(name: str) -> str:
         file = tmp_path / ODD_NAME / f"{name}.db"
         file.parent.mkdir(exist_ok=True)
@@ -94,12 +103,21 @@ def _new_database(
             shutil.copy(template, file)
         return sqlite_url(file)
 
-    def postgres(name: str) -> str:
-        server: PostgresServer = request.getfixturevalue("postgres")
-        unique = f"{name}_{uuid.uuid4().hex[:8]}"
-        return server.create_database(unique, template=template or "template1")
+    yield sqlite
 
-    return sqlite if request.param == "sqlite" else postgres
+
+@contextmanager
+def _in_postgres(server: PostgresServer, template: str) -> Iterator[NewDatabase]:
+    """Yield a function that makes databases, which are deleted at the end to free memory."""
+    made: list[str] = []
+
+    def new(name: str) -> str:
+        made.append(f"{name}_{uuid.uuid4().hex[:8]}")
+        return server.create_database(made[-1], template=template)
+
+    yield new
+    for name in made:
+        server.drop_database(name)
 
 
 @pytest_asyncio.fixture

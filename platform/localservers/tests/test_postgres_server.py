@@ -53,6 +53,17 @@ def test_what_was_committed_outlives_a_kill_and_the_address_stays(server: Postgr
     assert server.pid != pid
 
 
+def test_a_database_is_deleted_although_it_is_in_use(server: PostgresServer) -> None:
+    engine = sa.create_engine(server.create_database("deleted"), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+        server.drop_database("deleted")
+        connection.invalidate()
+    with pytest.raises(sa.exc.OperationalError, match="does not exist"):
+        engine.connect()
+    server.drop_database("deleted")
+
+
 def test_a_kill_leaves_no_process_behind_even_in_mid_query(server: PostgresServer) -> None:
     engine = sa.create_engine(server.url())
     with engine.connect() as connection:

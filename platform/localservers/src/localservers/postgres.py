@@ -155,6 +155,12 @@ class PostgresServer:
                 connection.execute(create_database(name, template))
         return self.url(name)
 
+    def drop_database(self, name: str) -> None:
+        """Delete a database and end the connections to it; do nothing if it does not exist."""
+        with psycopg.connect(self.url().replace("+psycopg", ""), autocommit=True) as connection:
+            statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+            connection.execute(statement.format(sql.Identifier(name)))
+
     def __enter__(self) -> Self:
         self.start()
         return self
