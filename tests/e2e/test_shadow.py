@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,6 @@ from devkit.workspace import Workspace
 pytestmark = [pytest.mark.xdist_group("shadow"), pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
-ORDERS = 340
 AT_ONCE = 16
 
 
@@ -37,10 +37,20 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(root)
 
 
+@pytest.fixture(scope="module", params=[60, pytest.param(340, marks=pytest.mark.soak)])
+def orders(request: pytest.FixtureRequest) -> int:
+    """The number of orders in the shop. The service orders handles three events of each."""
+    return int(request.param)
+
+
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.twin)])
-def shopping(request: pytest.FixtureRequest, workspace: Workspace) -> Iterator[Platform]:
+def shopping(
+    request: pytest.FixtureRequest, workspace: Workspace, orders: int
+) -> Iterator[Platform]:
     """A platform whose orders have all ended."""
     data = workspace.root / ".slipway"
+    # Another number of orders has left its data.
+    shutil.rmtree(data, ignore_errors=True)
     options = PlatformOptions(
         data=data,
         free_ports=True,
@@ -49,20 +59,20 @@ def shopping(request: pytest.FixtureRequest, workspace: Workspace) -> Iterator[P
         environment={"APP_LOG_FORMAT": "json"},
     )
     with running(options) as platform:
-        asyncio.run(_place_orders(platform))
+        asyncio.run(_place_orders(platform, orders))
         yield platform
 
 
-async def _place_orders(platform: Platform) -> None:
+async def _place_orders(platform: Platform, orders: int) -> None:
     async with Storefront(platform) as shop:
-        sku = await shop.product(stock=ORDERS)
+        sku = await shop.product(stock=orders)
         places = asyncio.Semaphore(AT_ONCE)
 
         async def place() -> None:
             async with places:
                 await shop.place(sku)
 
-        await asyncio.gather(*(place() for _ in range(ORDERS)))
+        await asyncio.gather(*(place() for _ in range(orders)))
     await assert_nothing_is_left(platform)
 
 
@@ -94,31 +104,37 @@ def shadow(workspace: Workspace, *arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-async def test_an_equal_version_shows_no_difference_over_more_than_1000_events(
-    shopping: Platform, workspace: Workspace
+async def test_an_equal_version_shows_no_difference(
+    shopping: Platform, workspace: Workspace, orders: int
 ) -> None:
     code, out, err = await asyncio.to_thread(shadow, workspace, "orders", "--events", "10000")
     assert code == 0, out + err
-    assert out.splitlines()[-1].startswith(f"no difference: 0 of {3 * ORDERS:,} events, 0 of ")
+    assert out.splitlines()[-1].startswith(f"no difference: 0 of {3 * orders:,} events, 0 of ")
     await assert_nothing_is_left(shopping)
 
 
 async def test_a_doubled_amount_is_shown_as_a_diff_of_the_event_and_of_the_row(
-    shopping: Platform, workspace: Workspace, edited: Callable[[str, str, str], None]
+    shopping: Platform,
+    workspace: Workspace,
+    edited: Callable[[str, str, str], None],
+    orders: int,
 ) -> None:
     handlers, total = "services/payments/src/payments/handlers.py", "total.amount, total.currency)"
     edited(handlers, f"status, {total}", f"status, 2 * {total}")
     code, out, err = await asyncio.to_thread(shadow, workspace, "payments", "--diffs", "1")
     assert code == 1, out + err
     handler = next(line for line in out.splitlines() if "authorize_or_decline" in line)
-    assert handler.split()[1:6] == [str(ORDERS), "0", str(ORDERS), "0", "0"]
+    assert handler.split()[1:6] == [str(orders), "0", str(orders), "0", "0"]
     assert '-     "amount": "250",\n' in out
     assert '+     "amount": "500",\n' in out
-    assert f"differences: {ORDERS} of {ORDERS} events, {ORDERS} of {ORDERS} rows" in out
+    assert f"differences: {orders} of {orders} events, {orders} of {orders} rows" in out
 
 
 async def test_a_handler_that_fails_for_some_keys_and_a_changed_text_are_found(
-    shopping: Platform, workspace: Workspace, edited: Callable[[str, str, str], None]
+    shopping: Platform,
+    workspace: Workspace,
+    edited: Callable[[str, str, str], None],
+    orders: int,
 ) -> None:
     handlers, line = "services/notifications/src/notifications/handlers.py", "total = order.total"
     bug = 'if order.order_id[-1] in "0123":\n        raise ValueError("bug")'
@@ -127,8 +143,8 @@ async def test_a_handler_that_fails_for_some_keys_and_a_changed_text_are_found(
     assert code == 1, out + err
     handler = next(line for line in out.splitlines() if "notify_of_confirmation" in line).split()
     events, equal, different, failed = map(int, handler[1:5])
-    assert (events, equal + different) == (ORDERS, ORDERS)
-    assert 0 < different == failed < ORDERS
+    assert (events, equal + different) == (orders, orders)
+    assert 0 < different == failed < orders
     assert '+ "reason": "ValueError: bug"\n' in out
 
 

@@ -34,7 +34,7 @@ async def stop_kill_and_pause_replicas(faults: FaultInjection) -> None:
     await kill_and_start(faults.platform.of("inventory")[0])
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("database", [pytest.param("sqlite", marks=pytest.mark.soak), "postgres"])
 async def test_replicas_start_stop_crash_and_hang(
     options: Callable[..., PlatformOptions], database: Literal["sqlite", "postgres"]
 ) -> None:
