@@ -15,13 +15,15 @@ from chassis.events.wire import event_headers
 from chassis.events.wire.event_data import EventFormat
 from localservers import NatsServer
 
-pytestmark = pytest.mark.dialect
-
 TYPES = (BookSold, BookReturned)
 
 
 @pytest.mark.parametrize(
-    ("format", "content_type"), [("protobuf", "application/protobuf"), ("json", "application/json")]
+    ("format", "content_type"),
+    [
+        pytest.param("protobuf", "application/protobuf", marks=pytest.mark.dialect),
+        ("json", "application/json"),
+    ],
 )
 async def test_every_event_takes_effect_once_in_the_order_of_its_key(
     nats: NatsServer, new_database: Callable[[str], str], format: EventFormat, content_type: str

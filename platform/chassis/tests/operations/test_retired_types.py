@@ -17,8 +17,6 @@ from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE, USAGE
 from chassis.operations.retired_types import bury_tasks_of
 from localservers import NatsServer
 
-pytestmark = pytest.mark.dialect
-
 NewDatabase = Callable[[str], str]
 SOLD, RETURNED = "bookstore.v1.BookSold", "bookstore.v1.BookReturned"
 RETIRE = ("events", "retire", "BookReturned", "--yes")
@@ -111,6 +109,7 @@ async def test_a_type_is_not_retired_while_the_members_are_unknown(
     task_store.close()
 
 
+@pytest.mark.dialect
 async def test_tasks_are_buried_in_commits_of_a_bounded_size_and_in_order(
     new_database: NewDatabase,
 ) -> None:

@@ -27,8 +27,6 @@ from chassis.events.handlers.router import Start
 from chassis.events.wire.lanes import lane_of
 from localservers import NatsServer
 
-pytestmark = pytest.mark.dialect
-
 
 def of_sold(start: Start = "oldest") -> EventRouter:
     events = EventRouter()
@@ -127,6 +125,7 @@ async def test_deleted_events_are_not_a_gap_for_a_new_service(
             assert (await books.path.ledger()).stopped == ()
 
 
+@pytest.mark.dialect
 async def test_replicas_that_begin_at_once_agree(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,8 +26,6 @@ from chassis.parameters import DeclarationError
 from chassis.testing import HandlerHarness
 from localservers import NatsServer
 
-pytestmark = pytest.mark.dialect
-
 asked = {"stream": Foreigner.STREAM, "subject": "legacy.books.*", "type": Foreigner.TYPE}
 
 
@@ -74,6 +72,7 @@ async def test_each_event_is_handled_once_in_order_in_any_mode_and_if_sent_repea
             assert (await books.path.ledger()).lag == 0
 
 
+@pytest.mark.dialect
 async def test_the_same_id_of_another_source_is_another_event(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
@@ -137,6 +136,7 @@ async def dead_letters(node: Node) -> list[Any]:
     return await node.database.read(lambda tx: list(tx.session.execute(statement)))
 
 
+@pytest.mark.dialect
 async def test_an_undecodable_event_becomes_a_dead_letter_and_delays_no_other(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
@@ -192,6 +192,7 @@ async def test_one_of_two_replicas_reads_and_the_other_takes_over(
         assert await taken_ids(left) == [str(number) for number in range(sent + 1)]
 
 
+@pytest.mark.dialect
 async def test_a_member_with_an_outdated_position_is_refused(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +216,7 @@ async def test_a_member_with_an_outdated_position_is_refused(
             )
 
 
+@pytest.mark.dialect
 async def test_a_batch_costs_a_statement_for_its_ids_and_one_for_its_position(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
@@ -237,6 +239,7 @@ async def test_a_batch_costs_a_statement_for_its_ids_and_one_for_its_position(
     assert commits < 20
 
 
+@pytest.mark.dialect
 async def test_ids_are_forgotten_after_their_time_in_small_parts(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,7 +127,6 @@ def sizes(small: Size, large: Size) -> pytest.MarkDecorator:
     )
 
 
-@pytest.mark.dialect
 @sizes(SMALL, LARGE)
 async def test_every_key_is_handled_by_one_version_between_changes(
     run: Trial, size: Size, seed: int

@@ -20,8 +20,6 @@ from chassis.events.wire import event_headers
 from chassis.events.wire.lanes import lane_of
 from localservers import NatsServer
 
-pytestmark = pytest.mark.dialect
-
 # UUIDs of a host whose clock is years behind, and of one whose clock is years ahead.
 CLOCK_BEHIND = "00000001-0000-7000-8000-000000000000"
 CLOCK_AHEAD = "f0000001-0000-7000-8000-000000000000"
@@ -66,6 +64,7 @@ async def test_numbers_that_start_again_stop_the_lanes_whatever_the_producers_cl
             assert (await books.path.ledger()).lag == 5
 
 
+@pytest.mark.dialect
 @pytest.mark.parametrize("generation", [CLOCK_BEHIND, CLOCK_AHEAD], ids=["behind", "ahead"])
 async def test_the_next_number_under_an_unrelated_generation_stops_its_lane(
     generation: str, nats: NatsServer, new_database: Callable[[str], str]

@@ -19,8 +19,6 @@ from chassis.events.producer.counters import lock_counters, number_new, record_s
 from chassis.events.producer.outbox_cleanup import clean, keep_seconds
 from localservers import NatsServer
 
-pytestmark = pytest.mark.dialect
-
 DAY = 24 * 3600.0
 KEPT = TestSettings(stream_max_age_seconds=7 * DAY, outbox_keep_seconds=0)
 
@@ -98,6 +96,7 @@ async def kept_ranks(shop: Shop) -> list[int | None]:
     return await shop.database.read(lambda tx: list(tx.session.execute(statement).scalars()))
 
 
+@pytest.mark.dialect
 async def test_a_relay_deletes_all_events_but_those_that_its_stream_may_need(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +131,7 @@ async def test_a_relay_deletes_all_events_but_those_that_its_stream_may_need(
             assert (await books.path.ledger()).stopped == ()
 
 
+@pytest.mark.dialect
 async def test_no_event_is_deleted_that_was_not_sent_or_is_kept_forever(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
@@ -151,6 +151,7 @@ async def test_no_event_is_deleted_that_was_not_sent_or_is_kept_forever(
         assert await kept_ranks(shop) == [16, 17, 18, 19, 20, None, None, None, None, None]
 
 
+@pytest.mark.dialect
 async def test_events_of_an_earlier_generation_are_deleted_together_with_those_of_the_present(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:

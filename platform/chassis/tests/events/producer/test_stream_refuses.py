@@ -31,8 +31,6 @@ from chassis.events.wire import event_headers
 from chassis.events.wire.lanes import LANES
 from localservers import NatsServer
 
-pytestmark = pytest.mark.dialect
-
 Log = list[MutableMapping[str, Any]]
 
 
@@ -75,6 +73,7 @@ async def limited(
         yield shop, running, view
 
 
+@pytest.mark.dialect
 async def test_an_event_larger_than_the_stream_accepts_is_set_apart_and_later_events_are_sent(
     nats: NatsServer, new_database: Callable[[str], str], log: Log
 ) -> None:
@@ -106,6 +105,7 @@ async def test_an_event_larger_than_the_stream_accepts_is_set_apart_and_later_ev
         assert await refused_events(shop) == []
 
 
+@pytest.mark.dialect
 async def test_two_relays_at_once_set_an_event_apart_once_and_leave_no_gap(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
@@ -153,6 +153,7 @@ async def test_attributes_larger_than_the_server_accepts_are_refused_at_publish_
         assert await view.ranks() == list(range(1, 41))
 
 
+@pytest.mark.dialect
 async def test_an_event_that_was_sent_once_keeps_its_number_when_it_is_refused_later(
     nats: NatsServer, new_database: Callable[[str], str], log: Log
 ) -> None:
@@ -288,6 +289,7 @@ async def test_the_last_event_before_many_other_messages_is_found_in_few_request
         assert ranks == list(range(1, 11))
 
 
+@pytest.mark.dialect
 async def test_two_concurrent_resends_send_each_event_once(
     new_database: Callable[[str], str],
 ) -> None:
@@ -321,6 +323,7 @@ async def test_two_concurrent_resends_send_each_event_once(
         assert await shop.unsent() == 3
 
 
+@pytest.mark.dialect
 async def test_revoking_numbers_frees_no_rank_that_was_sent_before(
     new_database: Callable[[str], str],
 ) -> None:
@@ -346,6 +349,7 @@ async def test_revoking_numbers_frees_no_rank_that_was_sent_before(
         assert await shop.database.transaction(refuse) == 13
 
 
+@pytest.mark.dialect
 async def test_an_event_set_apart_that_the_stream_holds_is_kept_for_sending_it_again(
     new_database: Callable[[str], str],
 ) -> None:

@@ -13,8 +13,6 @@ from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Reject, Transact, Transaction, Unavailable
 from localservers import NatsServer
 
-pytestmark = pytest.mark.dialect
-
 EVENTS = 240
 KEYS = 12
 
@@ -68,7 +66,9 @@ SEEDS = [7, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 6)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("batch", [False, True], ids=["on", "on_batch"])
+@pytest.mark.parametrize(
+    "batch", [pytest.param(False, marks=pytest.mark.dialect), True], ids=["on", "on_batch"]
+)
 async def test_each_event_takes_effect_once_in_the_order_of_its_key_whatever_fails(
     nats: NatsServer, new_database: Callable[[str], str], batch: bool, seed: int
 ) -> None:

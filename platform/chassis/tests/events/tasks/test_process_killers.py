@@ -19,8 +19,6 @@ from bookstore.v1 import BookSold
 from chassis import EventContext
 from localservers import NatsServer
 
-pytestmark = pytest.mark.dialect
-
 NewDatabase = Callable[[str], str]
 EVENTS = 24
 KILLER = 9
@@ -157,6 +155,7 @@ async def test_an_event_that_ends_its_process_fewer_times_than_its_tries_takes_e
         assert await task_store.dead() == []
 
 
+@pytest.mark.dialect
 async def test_another_member_finishes_the_tasks_of_a_killed_one(
     nats: NatsServer, task_store: TaskStore, replicas: Replicas, tmp_path: Path
 ) -> None:

@@ -22,8 +22,6 @@ from chassis.events.tasks import dead_letter_rows
 from chassis.events.tasks.backoff import backoff
 from localservers import NatsServer, free_port
 
-pytestmark = pytest.mark.dialect
-
 NewDatabase = Callable[[str], str]
 
 
@@ -111,6 +109,7 @@ async def test_a_failed_event_is_tried_again_until_it_takes_effect(
         assert await dead(books) == []
 
 
+@pytest.mark.dialect
 async def test_an_event_out_of_tries_is_a_complete_dead_letter_and_the_next_continues(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
@@ -177,6 +176,7 @@ async def test_an_error_of_any_kind_costs_a_try(
         assert (letter.tries, letter.reason) == (2, f"{error.__name__}: ")
 
 
+@pytest.mark.dialect
 async def test_redriven_dead_letters_come_last_of_their_key_and_take_effect(
     nats: NatsServer, new_database: NewDatabase
 ) -> None:
