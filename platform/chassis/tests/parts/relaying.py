@@ -44,7 +44,7 @@ class RunningRelay:
 
     async def ended(self) -> None:
         """Wait until the relay has ended by itself."""
-        await asyncio.wait_for(self._task, 10)
+        await asyncio.wait_for(self._task, 60)
 
 
 class Shop:

@@ -8,7 +8,7 @@ __all__ = ["until_followed"]
 
 
 async def until_followed(wakeups: Wakeups, order_id: str) -> None:
-    """Return when a stream waits for events of the order, after at most 5 s."""
-    async with asyncio.timeout(5):
+    """Return when a stream waits for events of the order, after at most 30 s."""
+    async with asyncio.timeout(30):
         while order_id not in wakeups.order_ids():
             await asyncio.sleep(0.01)

@@ -61,7 +61,7 @@ class Script:
         self.missing = 0
 
     async def run(self) -> None:
-        await asyncio.wait_for(self._loop.run(self._read, self._on_missing), 10)
+        await asyncio.wait_for(self._loop.run(self._read, self._on_missing), 60)
 
     async def _read(self) -> None:
         self.known.append(self._loop.lanes_known)
@@ -128,5 +128,5 @@ async def test_a_change_of_paused_types_interrupts_reading_once(
     async def on_missing() -> None:
         raise AssertionError("the stream is there")
 
-    await asyncio.wait_for(loop.run(read, on_missing), 10)
+    await asyncio.wait_for(loop.run(read, on_missing), 60)
     assert current == [True, False, True]

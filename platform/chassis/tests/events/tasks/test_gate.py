@@ -116,4 +116,4 @@ async def test_a_holder_that_fails_has_left(room: Room, form: str) -> None:
     with suppress(asyncio.CancelledError):
         await inside
     room.leave.set()
-    await asyncio.wait_for(room.hold("exclusive"), 5)
+    await asyncio.wait_for(room.hold("exclusive"), 60)
