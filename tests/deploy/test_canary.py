@@ -259,7 +259,7 @@ def test_requests_from_outside_are_divided_by_the_weight(charts: Charts) -> None
 
 def test_a_header_leads_from_outside_to_the_canary_on_every_path(charts: Charts) -> None:
     header = "canary.match[0].end-user.exact=jason"
-    sets = ("entry.kind=gateway", CANARY, header)
+    sets = ("entry.kind=gateway", CANARY, "canary.matchAtZero=true", header)
     matched, rest = one(charts.service("gateway", "development", *sets), "HTTPRoute", "gateway")[
         "spec"
     ]["rules"]

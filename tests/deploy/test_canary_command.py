@@ -1,5 +1,6 @@
 """The values that `slipway canary` sets and writes render the canary that it means."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import yaml
 from charts import HELMS, ROOT, Charts
 
 from devkit.canary.image import Image
-from devkit.canary.release import canary_values, promoted_values, without_canary
+from devkit.canary.release import promoted_values, started_values, without_canary
 from devkit.canary.values_file import ValuesFile
 
 pytestmark = pytest.mark.skipif(not HELMS, reason="helm is not on the PATH")
@@ -24,7 +25,10 @@ def charts(tmp_path_factory: pytest.TempPathFactory) -> Charts:
 
 
 def sets(values: Mapping[str, str | int], below: str = "") -> tuple[str, ...]:
-    return tuple(f"{below}{name}={value}" for name, value in values.items())
+    return tuple(
+        f"{below}{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in values.items()
+    )
 
 
 def images(documents: list[Document]) -> dict[str, str]:
@@ -54,9 +58,10 @@ def test_a_canary_is_set_promoted_and_emptied(charts: Charts, umbrella: bool) ->
             return charts.umbrella("development", "global.image.tag=v1", *given)
         return charts.service("orders", "development", "image.tag=v1", *given)
 
-    started = rendered(canary_values(CANARY, 25))
-    promoted = rendered(canary_values(CANARY, 25), promoted_values(CANARY))
-    ended = rendered(canary_values(CANARY, 25), promoted_values(CANARY), without_canary())
+    weighted = (started_values(CANARY), {"canary.weight": 25})
+    started = rendered(*weighted)
+    promoted = rendered(*weighted, promoted_values(CANARY))
+    ended = rendered(*weighted, promoted_values(CANARY), without_canary())
     assert [images(each) for each in (started, promoted, ended)] == [
         {"orders": "slipway-orders:v1", "orders-canary": "slipway-orders:v2"},
         {"orders": "slipway-orders:v2", "orders-canary": "slipway-orders:v2"},
@@ -67,7 +72,7 @@ def test_a_canary_is_set_promoted_and_emptied(charts: Charts, umbrella: bool) ->
 
 def test_a_canary_with_a_digest_is_promoted_with_it(charts: Charts) -> None:
     image = Image(digest="sha256:" + "a" * 64)
-    values = {**canary_values(image, 5), **promoted_values(image)}
+    values = {**started_values(image), **promoted_values(image)}
     found = images(charts.service("orders", "development", "image.tag=v1", *sets(values)))
     assert set(found.values()) == {f"slipway-orders@{image.digest}"}
 
@@ -76,7 +81,8 @@ def test_a_written_file_renders_the_canary(charts: Charts, tmp_path: Path) -> No
     file = tmp_path / "development.yaml"
     versions = ROOT / "deploy/gitops/versions/development.yaml"
     file.write_text(versions.read_text(encoding="utf-8"), encoding="utf-8")
-    ValuesFile(file, "orders").start("0.2.0", 10)
+    for _ in range(2):
+        ValuesFile(file, "orders").start("0.2.0", 10)
 
     text = charts.run(
         *("template", "all", str(charts.folder / "slipway"), "--kube-version=1.33.0"),

@@ -208,6 +208,18 @@ def test_headers_lead_to_the_canary_before_any_weight() -> None:
         assert shares(rest) == {"canary": 10, "stable": 90}
 
 
+@pytest.mark.parametrize("api", ["istio", "gateway"])
+def test_headers_lead_nowhere_until_the_canary_has_weight_or_is_said_to_be_ready(api: str) -> None:
+    def leads(*sets: str) -> set[str]:
+        objects = rendered("gateway", *MESH, f"--set=mesh.api={api}", *CANARY, *JASON, *sets)
+        kinds = ("VirtualService", "HTTPRoute", "GRPCRoute")
+        return {each["kind"] for each in objects if each["kind"] in kinds and "jason" in str(each)}
+
+    started, ready = "--set=canary.weight=0", "--set=canary.matchAtZero=true"
+    assert leads(started) == set()
+    assert leads(started, ready) == leads("--set=canary.weight=1") != set()
+
+
 def test_copies_are_made_of_the_named_methods_only() -> None:
     objects = rendered("inventory", *MESH, *CANARY, *MIRROR)
     (copied,) = [each for each in routes(objects) if "mirror" in each]

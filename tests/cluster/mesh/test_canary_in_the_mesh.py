@@ -129,7 +129,7 @@ def test_calls_for_jason_are_always_answered_by_the_canary(mesh: Mesh, api: str)
 def test_requests_of_jason_are_always_answered_by_the_canary(
     mesh: Mesh, at: tuple[str, int]
 ) -> None:
-    mesh.release("gateway", match=TO_JASON)
+    mesh.release("gateway", match=TO_JASON, matchAtZero=True)
     eventually(lambda: gateways_answering(mesh, 20, at, end_user="jason") == {"v2": 20}, "match")
     assert gateways_answering(mesh, 200, at, end_user="jason") == {"v2": 200}
     assert gateways_answering(mesh, 200, at, end_user="anna") == {"v1": 200}

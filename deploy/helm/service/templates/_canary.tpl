@@ -42,9 +42,14 @@ version has its lane. `slipway canary start` names these types before it starts 
 {{- end }}
 {{- end -}}
 
-{{/* The groups of headers that lead to the canary, as a JSON array; empty if there is no canary. */}}
+{{/*
+The groups of headers that lead to the canary, as a JSON array. Without a weight none does, unless a value
+says so, because nothing else says that the canary's pods are ready.
+*/}}
 {{- define "service.canaryMatches" -}}
-{{- include "service.hasCanary" . | empty | ternary list .Values.canary.match | toJson -}}
+{{- $canary := .Values.canary -}}
+{{- $leads := and (include "service.hasCanary" .) (or $canary.weight $canary.matchAtZero) -}}
+{{- ternary $canary.match list (not (empty $leads)) | toJson -}}
 {{- end -}}
 
 {{/*

@@ -1,5 +1,6 @@
 """`slipway canary start` and what else may happen meanwhile: no canary serves unjudged."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from devkit.canary.analysis import GATES, Readings
 from devkit.canary.declarations import CannotStart
+from devkit.canary.image import Image
 from devkit.canary.observation import Observer, Timing
 from devkit.canary.pod_readings import ReadingsSource
 from devkit.canary.progress import Progress
@@ -76,6 +78,14 @@ def test_a_continued_canary_gets_no_requests_before_its_pods_are_ready(
     assert namespace.weights == ["0"]
 
 
+def test_no_header_leads_to_a_canary_before_its_pods_are_ready(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    session.release.start(Image(tag="v2"))
+    assert namespace.commands[0]["canary.weight"] == "0"
+    assert namespace.commands[0]["canary.matchAtZero"] == "false"
+
+
 def test_a_canary_above_all_steps_is_neither_passed_nor_promoted(
     session: Session, namespace: FakeNamespace
 ) -> None:
@@ -132,6 +142,7 @@ def test_a_weight_that_helm_refuses_aborts_the_canary(
     assert namespace.values["canary"] == {
         "image": {"tag": "", "digest": "", "reference": ""},
         "weight": 0,
+        "matchAtZero": False,
     }
 
 
@@ -181,6 +192,18 @@ def test_an_abort_deletes_what_a_failed_upgrade_has_left(
 ) -> None:
     session.release.remove("abort the canary")
     assert any("deployment/orders-canary" in each for each in namespace.commands[1])
+
+
+def test_the_charts_of_the_umbrella_are_brought_once_for_all_changes(
+    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    brought: list[Path] = []
+    monkeypatch.setattr("devkit.canary.release.update_dependencies", brought.append)
+    target = replace(session.target, namespace=FakeNamespace.of_umbrella(), below="orders")
+    one = replace(session, target=target)
+    for percent in (5, 10):
+        one.release.set_weight(Image(tag="v2"), percent)
+    assert brought == [tmp_path]
 
 
 @pytest.mark.parametrize("refusal", [OTHER_RUNS, OTHER_BEGAN_FIRST])

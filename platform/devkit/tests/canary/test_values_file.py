@@ -40,7 +40,10 @@ def test_a_canary_goes_through_a_file_of_all_services(versions: Path) -> None:
     before = file.read_text(encoding="utf-8")
     write = ("--write", str(file))
 
-    assert "orders.canary.weight: none → 5" in run("start", "orders", "--tag", "0.2.0", *write)
+    start = ("start", "orders", "--tag", "0.2.0", *write)
+    assert "run this command again, which gives it 5 %" in run(*start)
+    assert load(file)["orders"] == {"canary": {"image": {"tag": "0.2.0"}}}
+    assert "orders.canary.weight: none → 5" in run(*start)
     assert load(file)["orders"] == {"canary": {"image": {"tag": "0.2.0"}, "weight": 5}}
     run("weight", "orders=25", *write)
     assert "run this command again" in run("promote", "orders", *write)
@@ -59,7 +62,8 @@ def test_a_canary_goes_through_a_file_of_all_services(versions: Path) -> None:
 def test_a_file_that_is_named_after_the_service_has_its_values_at_the_top(versions: Path) -> None:
     file = versions / "production" / "orders.yaml"
     file.parent.mkdir(exist_ok=True)
-    run("start", "orders", "--tag", "0.2.0", "--steps", "10,50", "--write", str(file))
+    for _ in range(2):
+        run("start", "orders", "--tag", "0.2.0", "--steps", "10,50", "--write", str(file))
     assert load(file) == {"canary": {"image": {"tag": "0.2.0"}, "weight": 10}}
     run("abort", "orders", "--write", str(file))
     assert load(file) == {"canary": {"image": {"tag": ""}, "weight": 0}}
@@ -69,10 +73,30 @@ def test_a_tag_becomes_a_reference_where_the_stable_image_has_one(tmp_path: Path
     file = tmp_path / "orders.yaml"
     file.write_text("image: {reference: registry:5000/shop/orders:1}\n", encoding="utf-8")
     run("start", "orders", "--tag", "2", "--write", str(file))
-    assert load(file)["canary"] == {
-        "image": {"reference": "registry:5000/shop/orders:2"},
-        "weight": 5,
-    }
+    assert load(file)["canary"] == {"image": {"reference": "registry:5000/shop/orders:2"}}
+
+
+def test_a_canary_that_has_weight_is_not_started_again(tmp_path: Path) -> None:
+    file = tmp_path / "orders.yaml"
+    file.write_text("canary: {image: {tag: v2}, weight: 50}\n", encoding="utf-8")
+    with pytest.raises(WrongUsage, match=r"has 50 % already: .*slipway canary weight orders=5"):
+        run("start", "orders", "--tag", "v2", "--write", str(file))
+
+
+def test_no_header_leads_to_a_canary_that_is_written_before_it_is_ready(tmp_path: Path) -> None:
+    file = tmp_path / "orders.yaml"
+    file.write_text("canary: {matchAtZero: true}\n", encoding="utf-8")
+    run("start", "orders", "--tag", "v2", "--write", str(file))
+    assert load(file)["canary"] == {"matchAtZero": False, "image": {"tag": "v2"}}
+
+
+def test_an_abort_after_half_a_promotion_says_that_stable_keeps_the_image(versions: Path) -> None:
+    write = ("--write", str(versions / "orders.yaml"))
+    run("start", "orders", "--tag", "0.2.0", *write)
+    assert "stable keeps" not in run("abort", "orders", *write)
+    run("start", "orders", "--tag", "0.2.0", *write)
+    run("promote", "orders", *write)
+    assert "stable keeps 0.2.0, which `promote` wrote" in run("abort", "orders", *write)
 
 
 def test_a_second_canary_and_the_stable_tag_are_refused(versions: Path) -> None:

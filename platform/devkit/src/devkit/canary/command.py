@@ -74,7 +74,11 @@ def start(
 
     weights = check_steps(steps)
     if write is not None:
-        _written(write, _file(write, service).start(tag, weights[0]))
+        changes, has_weight = _file(write, service).start(tag, weights[0])
+        _written(write, changes)
+        if not has_weight:
+            again = f"run this command again, which gives it {weights[0]} %"
+            typer.echo(f"deploy it, wait for the rollout of {service}-canary, and {again}")
         return
     from devkit.canary.analysis import metric_names
     from devkit.canary.figures import gates_of
@@ -174,7 +178,11 @@ def abort(
 ) -> None:
     """Give all requests and events to the stable version, and delete the canary."""
     if write is not None:
-        _written(write, _file(write, service).abort())
+        file = _file(write, service)
+        kept = file.promoted
+        _written(write, file.abort())
+        if kept:
+            typer.echo(f"stable keeps {kept}, which `promote` wrote: revert that commit to return")
         return
     from devkit.canary import ending
 
@@ -236,6 +244,8 @@ def _changing(session: "Session", plan: dict[str, Any], *, by_force: bool) -> It
             stop_on_signals(stop, lambda text: progress.line("", text)),
             progress.shown(),
         ):
+            if change := session.target.change_of_chart():
+                progress.line("chart", change, "yellow")
             yield
     except TakenOver:
         raise DevkitError(f"another command has taken over the canary of {service}") from None

@@ -1,16 +1,17 @@
 """Changes of a release that concern its canary; each is one upgrade by helm."""
 
+import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 from devkit.canary.image import NO_IMAGE, Image
 from devkit.canary.target import Target
 from devkit.cluster.dependencies import update_dependencies
 from devkit.cluster.tools import ToolFailed
 
-__all__ = ["CanaryRelease", "canary_values", "promoted_values", "without_canary"]
+__all__ = ["CanaryRelease", "promoted_values", "started_values", "without_canary"]
 
 _SECONDS = 600
 _REPEAT_SECONDS = 1.0
@@ -23,14 +24,17 @@ _OTHER_RUNS = (
 Values = Mapping[str, str | int]
 
 
-def canary_values(image: Image, weight: int) -> Values:
-    """Return the values of a service that has a canary of this image and weight, in percent."""
-    return {**image.values("canary.image"), "canary.weight": weight}
+def started_values(image: Image) -> Values:
+    """Return the values of a service with a canary that gets no request and no lane.
+
+    No header leads to it, because its pods are not ready yet.
+    """
+    return {**image.values("canary.image"), "canary.weight": 0, "canary.matchAtZero": False}
 
 
 def without_canary() -> Values:
     """Return the values of a service that has no canary: no Deployment, no route and no lane."""
-    return canary_values(NO_IMAGE, 0)
+    return started_values(NO_IMAGE)
 
 
 def promoted_values(image: Image) -> Values:
@@ -38,7 +42,7 @@ def promoted_values(image: Image) -> Values:
     return image.values("image")
 
 
-@dataclass(frozen=True)
+@dataclass
 class CanaryRelease:
     """The release that a service belongs to. Each change raises ToolFailed if helm refuses it.
 
@@ -48,10 +52,11 @@ class CanaryRelease:
 
     target: Target
     wait_seconds: float = 300.0
+    _has_dependencies: bool = field(default=False, init=False)
 
     def start(self, image: Image) -> None:
         """Deploy a canary that takes no requests and no events, with migrations and streams."""
-        self._upgrade(canary_values(image, 0), f"canary {image} of {self.target.service}: 0 %")
+        self._upgrade(started_values(image), f"canary {image} of {self.target.service}: 0 %")
 
     def set_weight(self, image: Image, weight: int) -> None:
         """Give the canary this share of the requests and of the lanes, in percent."""
@@ -60,7 +65,24 @@ class CanaryRelease:
 
     def promote(self, image: Image) -> None:
         """Give the stable version the canary's image, while the canary still serves."""
-        self._upgrade(promoted_values(image), f"promote {image} of {self.target.service}")
+        self._upgrade(promoted_values(image), self._promotion(image))
+
+    def way_back(self, image: Image) -> str:
+        """Return the command that undoes a promotion of this image for the stable version.
+
+        Other changes of the release remain. It is empty if helm no longer knows the revision
+        before. Raises ToolFailed.
+        """
+        target = self.target
+        history = json.loads(target.namespace.helm("history", target.release, "--output=json"))
+        for before, after in reversed(list(pairwise(history))):
+            if after["description"] == self._promotion(image):
+                earlier = Image.of(target.values(before["revision"])["image"])
+                sets = [self._set(*each) for each in promoted_values(earlier).items()]
+                command = ("helm", "--namespace", target.namespace.name, "upgrade", target.release)
+                options = (str(target.chart), "--reset-then-reuse-values", *sets)
+                return " ".join((*command, *options))
+        return ""
 
     def remove(self, why: str) -> None:
         """Give all requests and lanes to the stable version, and delete the canary."""
@@ -71,9 +93,14 @@ class CanaryRelease:
         made = (f"{kind}/{self.target.canary}" for kind in kinds)
         self.target.namespace.kubectl("delete", *made, "--ignore-not-found", "--wait=false")
 
+    def _promotion(self, image: Image) -> str:
+        return f"promote {image} of {self.target.service}"
+
     def _upgrade(self, values: Values, description: str, *options: str) -> None:
         """Change these values of the service and keep all others."""
-        self._bring_dependencies()
+        if self.target.below and not self._has_dependencies:
+            update_dependencies(self.target.chart)
+            self._has_dependencies = True
         ends_at = time.monotonic() + self.wait_seconds
         while True:
             try:
@@ -108,12 +135,5 @@ class CanaryRelease:
     def _set(self, name: str, value: str | int) -> str:
         """Return helm's option for a value; a tag such as 42 remains a string."""
         option = "--set" if isinstance(value, int) else "--set-string"
-        return f"{option}={self.target.key(name)}={value}"
-
-    def _bring_dependencies(self) -> None:
-        if self.target.below:
-            _ = self._dependencies
-
-    @cached_property
-    def _dependencies(self) -> None:
-        update_dependencies(self.target.chart)
+        text = value if isinstance(value, str) else json.dumps(value)
+        return f"{option}={self.target.key(name)}={text}"

@@ -1,6 +1,7 @@
 """The parts that all commands that change a canary need: release, record and output."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from devkit.canary.progress import Progress
 from devkit.canary.record import Record
@@ -24,6 +25,6 @@ class Session:
     stop: Stop
     rollout_seconds: float
 
-    @property
+    @cached_property
     def release(self) -> CanaryRelease:
         return CanaryRelease(self.target)

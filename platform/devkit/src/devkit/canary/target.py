@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from devkit.cluster.namespace import Namespace
 from devkit.cluster.release import chart_of
 from devkit.cluster.tools import ToolFailed, run
@@ -23,7 +25,8 @@ class Target:
     """A service in a namespace, the helm release that it belongs to, and the chart of the clone.
 
     `below` is the key of the release's values below which those of the service are: its name in the
-    umbrella chart, and empty in a release of its own.
+    umbrella chart, and empty in a release of its own. `installed` is the version of the chart by
+    which the release was installed.
     """
 
     namespace: Namespace
@@ -31,6 +34,7 @@ class Target:
     release: str
     chart: Path
     below: str
+    installed: str = ""
 
     @property
     def canary(self) -> str:
@@ -41,10 +45,27 @@ class Target:
         """Return the full key of a value of the service, for example `orders.canary.weight`."""
         return f"{self.below}.{name}" if self.below else name
 
-    def values(self) -> Mapping[str, Any]:
-        """Return the values that the service was given: its own, over those below `global`."""
+    def change_of_chart(self) -> str:
+        """Return what else an upgrade by the clone's chart changes; empty if it is the release's.
+
+        Helm keeps no chart from which the release could be upgraded instead.
+        """
+        own = yaml.safe_load((self.chart / "Chart.yaml").read_text(encoding="utf-8"))
+        if own["version"] == self.installed:
+            return ""
+        return (
+            f"{self.release} was installed by the chart {own['name']} {self.installed}, and this"
+            f" clone has {own['version']}: a change upgrades the other objects of the release, too"
+        )
+
+    def values(self, revision: int | None = None) -> Mapping[str, Any]:
+        """Return the values that the service was given: its own, over those below `global`.
+
+        They are those of the release as it is, or of an earlier revision. Raises ToolFailed.
+        """
+        asked = ("--revision", str(revision)) if revision else ()
         every = ("get", "values", self.release, "--all", "--output=json")
-        given = json.loads(self.namespace.helm(*every)) or {}
+        given = json.loads(self.namespace.helm(*every, *asked)) or {}
         own = given.get(self.below) or {} if self.below else given
         return {**own, "image": {**_image(given.get("global") or {}), **_image(own)}}
 
@@ -83,7 +104,8 @@ def find_target(root: Path, namespace: Namespace, service: str, release: str = "
         ) from error
     umbrella = metadata["chart"] == _UMBRELLA
     chart = chart_of(root) if umbrella else root / "deploy" / "helm" / "service"
-    return Target(namespace, service, installed_as, chart, service if umbrella else "")
+    below, version = service if umbrella else "", str(metadata["version"])
+    return Target(namespace, service, installed_as, chart, below, version)
 
 
 def current_namespace() -> str:

@@ -1,12 +1,13 @@
 """A file of values of a deployment from a repository, in which a canary is written."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
 import yaml
 
 from devkit.canary.image import Image
-from devkit.canary.release import Values, canary_values, promoted_values, without_canary
+from devkit.canary.release import Values, promoted_values, started_values, without_canary
 from devkit.canary.yaml_edit import get_value, set_value
 from devkit.errors import WrongUsage
 
@@ -32,15 +33,30 @@ class ValuesFile:
         self._text = path.read_text(encoding="utf-8") if path.exists() else ""
         self._below = () if self._is_of_one_service() else (service,)
 
-    def start(self, tag: str, weight: int) -> list[str]:
-        """Write a canary of this tag. Raises WrongUsage if the file has another one."""
+    def start(self, tag: str, weight: int) -> tuple[list[str], bool]:
+        """Write a canary of this tag, or give it this weight if the file has it already.
+
+        Requests that are led to pods that are not ready yet are answered 503, so that the canary
+        has to be deployed in between. Return the changes, and whether it has its weight.
+
+        Raises:
+            WrongUsage: the file has another canary, or this one has another weight.
+        """
         stable = {name: self._read("image", name) or "" for name in asdict(Image())}
         image = Image.named(tag, stable)
         if str(self._canary) not in ("", str(image)):
             raise WrongUsage(f"{self._path} has a canary {self._canary}: abort or promote it first")
         if str(Image.of(stable)) == str(image):
             raise WrongUsage(f"{image} is the stable version already: give the canary another tag")
-        return self._write(canary_values(image, weight))
+        if not self._canary:
+            return self._write(started_values(image)), False
+        given = int(self._read("canary", "weight") or 0)
+        if given not in (0, weight):
+            raise WrongUsage(
+                f"the canary in {self._path} has {given} % already: change it by"
+                f" `slipway canary weight {self._service}={weight} --write {self._path}`"
+            )
+        return self._write({"canary.weight": weight}), True
 
     def set_weight(self, weight: int) -> list[str]:
         """Write another weight. Raises WrongUsage if there is no canary."""
@@ -53,14 +69,19 @@ class ValuesFile:
         Return the changes, and whether the canary is ended. Raises WrongUsage without a canary.
         """
         canary = self._need_canary()
-        stable = Image.of({name: self._read("image", name) for name in asdict(canary)})
-        if stable == canary:
+        if self.promoted:
             return self.abort(), True
         return self._write(promoted_values(canary)), False
 
     def abort(self) -> list[str]:
         """Write that there is no canary."""
         return self._write(without_canary())
+
+    @property
+    def promoted(self) -> str:
+        """The canary's image if it is the stable one, too; empty if it is not."""
+        stable = Image.of({name: self._read("image", name) for name in asdict(self._canary)})
+        return str(self._canary) if self._canary == stable else ""
 
     @property
     def _canary(self) -> Image:
@@ -80,10 +101,11 @@ class ValuesFile:
         for name, value in values.items():
             path = (*self._below, *name.split("."))
             before = get_value(self._text, path)
-            if before == str(value) or (before is None and not value):
+            after = value if isinstance(value, str) else json.dumps(value)
+            if before == after or (before is None and not value):
                 continue
             self._text = set_value(self._text, path, value)
-            shown = [str(each) or "none" for each in (before or "", value)]
+            shown = [each or "none" for each in (before or "", after)]
             changes.append(f"{'.'.join(path)}: {' → '.join(shown)}")
         if changes:
             self._path.write_text(self._text, encoding="utf-8")

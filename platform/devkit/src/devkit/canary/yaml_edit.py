@@ -134,7 +134,7 @@ def _flow(path: Sequence[str], value: str | int) -> str:
 
 def _scalar(value: str | int) -> str:
     """Return a value in YAML, quoted if it would be read as something else."""
-    if isinstance(value, int):
-        return str(value)
+    if not isinstance(value, str):
+        return json.dumps(value)
     plain = _PLAIN.fullmatch(value) and yaml.safe_load(value) == value
     return value if plain else json.dumps(value)
