@@ -163,6 +163,16 @@ def test_a_lag_that_grows_fails_and_one_that_shrinks_holds() -> None:
     assert outcomes == [[Outcome.FAIL], [Outcome.HOLD], [Outcome.PASS]]
 
 
+def test_a_canary_that_reports_no_lag_holds_while_stable_reports_its_own() -> None:
+    sides = Sides()
+    sides.stable.lanes.set(19)
+    sides.canary.lanes.set(1)
+    sides.canary.registry.unregister(sides.canary.lag)
+    sides.read()
+    (lag,) = [each for each in judge(sides.read(), look=1).comparisons if "lag" in each.gate]
+    assert (lag.outcome, lag.reason) == (Outcome.HOLD, "the canary reports no event_lag")
+
+
 def test_a_pod_that_began_during_the_step_counts_wholly_and_one_that_was_unread_does_not() -> None:
     sides = Sides()
     before, after = sides.read()[0], sides.read()[0]

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from devkit.canary.image import Image
 from devkit.canary.pods import APP, HOPELESS, why_it_waits
 from devkit.canary.target import Target
 from devkit.canary.waiting import Stop
 from devkit.errors import DevkitError
 
-__all__ = ["CannotStart", "image_reference", "types_of_image", "types_of_stable"]
+__all__ = ["CannotStart", "types_of_image", "types_of_stable"]
 
 _SECONDS = 180
 _LOOK_SECONDS = 0.5
@@ -77,16 +76,6 @@ def types_of_image(target: Target, image: str, seconds: float, stop: Stop) -> fr
         lines = "".join(f"\n  {line}" for line in printed.splitlines()[-5:])
         raise CannotStart(f"the code of {image} cannot be imported:{lines}")
     return frozenset(json.loads(printed.splitlines()[-1]))
-
-
-def image_reference(stable: str, image: Image) -> str:
-    """Return the full reference of a canary's image; `stable` is that of the stable pods."""
-    if image.reference:
-        return image.reference
-    name = stable.partition("@")[0]
-    head, colon, last = name.rpartition(":")
-    name = head if colon and "/" not in last else name
-    return f"{name}@{image.digest}" if image.digest else f"{name}:{image.tag}"
 
 
 def _phase(pod: Mapping[str, Any]) -> str:

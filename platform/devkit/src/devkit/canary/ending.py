@@ -4,10 +4,12 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from devkit.canary.dead_letters import dead_letters_of, redrive_command
-from devkit.canary.lanes import read_lanes, take_lanes
+from devkit.canary.image import Image
+from devkit.canary.lanes import Lanes, read_lanes, take_lanes
 from devkit.canary.rollout import RolloutFailed, wait_rolled_out
 from devkit.canary.session import Session
 from devkit.canary.situation import Situation
+from devkit.canary.target import Target
 from devkit.canary.waiting import Stop
 from devkit.cluster.tools import ToolFailed
 
@@ -26,10 +28,15 @@ def abort(session: Session, situation: Situation, why: str, *, seconds: float) -
     Raises:
         ToolFailed: helm or the cluster refused; the canary may still serve.
     """
+    image, progress = situation.canary, session.progress
     seconds_of_abort = _remove(session, situation, "abort the canary")
-    session.record.add("CanaryAborted", f"canary {situation.canary} aborted: {why}", warning=True)
-    text = f"{situation.canary} is gone after {seconds_of_abort:.1f} s"
-    session.progress.line("aborted", text, "bold red")
+    kept = f"stable keeps {image}, which a promotion gave it" if situation.promoted else ""
+    text = "; ".join(filter(None, (f"canary {image} aborted: {why}", kept)))
+    session.record.add("CanaryAborted", text, warning=True)
+    progress.line("aborted", f"{image} is gone after {seconds_of_abort:.1f} s", "bold red")
+    if kept:
+        progress.line("stable", kept, "yellow")
+        progress.line("", f"return: {_way_back(session, image)}")
     _list_dead_letters(session, situation.version, seconds)
 
 
@@ -56,6 +63,15 @@ def promote(session: Session, situation: Situation) -> None:
     _remove(session, situation, "end the canary")
     session.record.add("CanaryPromoted", f"canary {image} promoted to stable")
     progress.line("promoted", f"{image} is the stable version", "bold green")
+
+
+def _way_back(session: Session, image: Image) -> str:
+    """Return how a promotion of the image is undone."""
+    release = f"{session.target.release} --namespace {session.target.namespace.name}"
+    try:
+        return session.release.way_back(image) or f"`helm history {release}` shows the revisions"
+    except ToolFailed as error:
+        return f"`helm history {release}` shows the revisions, which cannot be read now: {error}"
 
 
 def _remove(session: Session, situation: Situation, why: str) -> float:
@@ -87,9 +103,10 @@ def _take_lanes(session: Session, removed: "Future[float]", began: float) -> Non
     stop, target, progress = Stop(), session.target, session.progress
     take_lanes(target)
     taken = time.monotonic()
+    lanes = None
     while not removed.done() or time.monotonic() < removed.result() + _LANES_SECONDS:
-        lanes = read_lanes(target)
-        if lanes.are_all_at_stable:
+        lanes = _lanes_if_read(target)
+        if lanes is not None and lanes.are_all_at_stable:
             seconds = time.monotonic() - began
             progress.line("events", f"stable reads all {lanes.stable} lanes after {seconds:.1f} s")
             return
@@ -98,7 +115,16 @@ def _take_lanes(session: Session, removed: "Future[float]", began: float) -> Non
             take_lanes(target)
             taken = time.monotonic()
         stop.pause(_LOOK_SECONDS)
-    progress.line("events", "stable does not read all lanes yet; `canary status` shows them")
+    unknown = "the lanes cannot be read" if lanes is None else "stable does not read all lanes yet"
+    progress.line("events", f"{unknown}; `canary status` shows them", "yellow")
+
+
+def _lanes_if_read(target: Target) -> Lanes | None:
+    """Return the lanes; None if the cluster does not answer, for which no end of a canary waits."""
+    try:
+        return read_lanes(target)
+    except ToolFailed:
+        return None
 
 
 def _list_dead_letters(session: Session, version: str, seconds: float) -> None:

@@ -31,10 +31,7 @@ class Image:
             raise WrongUsage(f"--tag {tag!r} is neither a tag nor a digest (sha256:…)")
         is_digest = tag.startswith("sha256:")
         if reference := stable.get("reference"):
-            name = str(reference).partition("@")[0]
-            head, colon, last = name.rpartition(":")
-            name = head if colon and "/" not in last else name
-            return cls(reference=f"{name}{'@' if is_digest else ':'}{tag}")
+            return cls(reference=f"{_name(str(reference))}{'@' if is_digest else ':'}{tag}")
         return cls(digest=tag) if is_digest else cls(tag=tag)
 
     @classmethod
@@ -48,9 +45,23 @@ class Image:
     def __str__(self) -> str:
         return self.reference or self.digest or self.tag
 
+    def beside(self, stable: str) -> str:
+        """Return its full reference; `stable` is that of the stable pods."""
+        if self.reference:
+            return self.reference
+        name = _name(stable)
+        return f"{name}@{self.digest}" if self.digest else f"{name}:{self.tag}"
+
     def values(self, below: str) -> dict[str, str]:
         """Return the values of the image, by their keys below `below`."""
         return {f"{below}.{name}": value for name, value in asdict(self).items()}
 
 
 NO_IMAGE = Image()
+
+
+def _name(reference: str) -> str:
+    """Return the registry and the name of a reference, without its tag and digest."""
+    name = reference.partition("@")[0]
+    head, colon, last = name.rpartition(":")
+    return head if colon and "/" not in last else name

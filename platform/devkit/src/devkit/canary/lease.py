@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,8 @@ __all__ = ["Held", "Lease", "read_lease"]
 _SECONDS = 60
 """The time without a renewal after which another command may take the lease."""
 _RENEW_SECONDS = 10.0
+_LOOK_SECONDS = 1.0
+"""The time after which a command looks whether another one has taken the lease."""
 _TRIES_BY_FORCE = 5
 _PLAN = "slipway/canary-plan"
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -111,13 +114,16 @@ class Lease:
             self._write("replace", held.version, holder="")
 
     def _renew_until_ended(self) -> None:
-        while not self._ended.wait(_RENEW_SECONDS):
+        renewed_at = time.monotonic()
+        while not self._ended.wait(_LOOK_SECONDS):
             try:
                 held = self._own()
                 if held is None:
                     self.lost.set()
                     return
-                self._write("replace", held.version)
+                if time.monotonic() - renewed_at >= _RENEW_SECONDS:
+                    self._write("replace", held.version)
+                    renewed_at = time.monotonic()
             except ToolFailed:
                 continue  # The cluster does not answer, or another command took it just now.
 

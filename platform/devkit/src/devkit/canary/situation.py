@@ -28,6 +28,11 @@ class Situation:
     weight: int
     lanes: bool
 
+    @property
+    def promoted(self) -> bool:
+        """Whether stable has the canary's image, as after a promotion that has not ended."""
+        return bool(self.canary) and self.canary.beside(self.stable) == self.stable
+
 
 def read_situation(target: Target) -> Situation:
     """Return what the release's values ask for and what is deployed. Raises ToolFailed."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 
 from devkit.canary.analysis import Outcome, Verdict
-from devkit.canary.declarations import image_reference, types_of_image, types_of_stable
+from devkit.canary.declarations import types_of_image, types_of_stable
 from devkit.canary.ending import abort, promote
 from devkit.canary.figures import gates_that_apply, routes_requests
 from devkit.canary.image import Image
@@ -81,7 +81,7 @@ class Start:
                 f"{service} has a canary {situation.canary} at {situation.weight} %: end it by"
                 f" `slipway canary promote {service}` or `slipway canary abort {service}`"
             )
-        if image_reference(situation.stable, image) == situation.stable:
+        if image.beside(situation.stable) == situation.stable:
             raise WrongUsage(
                 f"{situation.stable} is the stable version already: give the canary another tag"
             )
@@ -110,7 +110,7 @@ class Start:
     def _compare_types(self, situation: Situation, image: Image) -> None:
         """Print which event types only one version handles: their events wait at times."""
         progress, target = self.session.progress, self.session.target
-        reference = image_reference(situation.stable, image)
+        reference = image.beside(situation.stable)
         progress.line("stable", situation.stable)
         progress.line("canary", f"{reference} (release {target.release})")
         progress.now("pulling the canary's image, and comparing the event types that it handles")

@@ -1,6 +1,6 @@
 """Comparisons of what pods report about themselves: the lag of their lanes, and restarts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from devkit.canary.analysis.gates import LagGate, RestartGate
@@ -23,8 +23,14 @@ def compare_lag(gate: LagGate, window: Window) -> Iterator[Comparison]:
     """Yield the comparison of the lag per lane; nothing if one of the sides reads no lanes.
 
     A canary fails if its lag is too large in each reading of the second half of the step and does
-    not shrink. A lag that shrinks holds: the lanes came with it when the weight changed.
+    not shrink. A lag that shrinks holds: the lanes came with it when the weight changed. A canary
+    that reports no lag holds if stable reports one.
     """
+    latest = window.readings[-1]
+    if latest.canary and _reports(gate, latest.stable) and not _reports(gate, latest.canary):
+        reason = f"the canary reports no {gate.lag.name}"
+        yield Comparison(gate.name, "", "reported", "not reported", "", Outcome.HOLD, reason)
+        return
     lags = [lag for readings in window.readings if (lag := _lag(gate, readings))]
     if not lags:
         return
@@ -77,6 +83,11 @@ def _lag(gate: LagGate, readings: Readings) -> _Lag | None:
     """Return the lag per lane, None if it was not measured on a side or a side has no lanes."""
     stable, canary = (_per_lane(gate, pods.values()) for pods in (readings.stable, readings.canary))
     return None if stable is None or canary is None else _Lag(stable, canary)
+
+
+def _reports(gate: LagGate, pods: Mapping[str, Pod]) -> bool:
+    """Whether a pod of a side reports how many events wait."""
+    return any(_value(gate.lag, pod) is not None for pod in pods.values())
 
 
 def _per_lane(gate: LagGate, pods: Iterable[Pod]) -> float | None:
