@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from bookshop import TestSettings, eventually
 from prometheus_client import REGISTRY
+from sqlalchemy import delete
 from task_store import TaskStore
 
 from bookstore.v1 import BookSold
@@ -113,6 +114,28 @@ async def test_an_event_that_fails_is_counted_once_and_each_version_that_gives_i
         "another_version": 1,
         "dead_letters": 1,
     }
+
+
+@pytest.mark.parametrize("error", [Reject("never"), ValueError("not today")])
+async def test_an_event_that_another_member_has_taken_over_is_not_counted_as_given_up(
+    task_store: TaskStore, error: Exception
+) -> None:
+    router, tried = EventRouter(), asyncio.Event()
+
+    @router.on(BookSold)
+    async def handle(book: BookSold, event: EventContext) -> None:
+        await task_store.database.transaction(lambda tx: tx.session.execute(delete(tables.tasks)))
+        tried.set()
+        raise error
+
+    before = counted()
+    await task_store.add(BookSold(book_id="a"), canary="2")
+    only_try = TestSettings(task_tries=1)
+    async with task_store.member(
+        "two", router, only_try, version="2", versions_of=stable_version, canaries=lambda: CANARY
+    ):
+        await tried.wait()
+    assert counted() == {**before, "failed at first": before["failed at first"] + 1}
 
 
 async def test_a_canary_gets_no_task_of_the_other_versions_even_if_they_fail(

@@ -153,14 +153,15 @@ class Outcomes:
 
     async def _leave_to_others(self, task: Task, tries: int, details: Mapping[str, Any]) -> None:
         """Leave the task to other versions, due soon: this version may claim it first again."""
-        metrics.EVENTS_GIVEN_UP.labels(task.type, "another_version").inc()
         # The version without a weight may have the same name, and none of its tries is spent.
         tries = 0 if task.canary else tries
-        _log.info(
-            "event used up the tries of this version; leaving it to another running version",
-            **details,
-        )
-        await self._store_failure(task, tries, backoff(2, self._settings), details, canary="")
+        seconds = backoff(2, self._settings)
+        if await self._store_failure(task, tries, seconds, details, canary=""):
+            metrics.EVENTS_GIVEN_UP.labels(task.type, "another_version").inc()
+            _log.info(
+                "event used up the tries of this version; leaving it to another running version",
+                **details,
+            )
 
     async def _postpone(
         self, task: Task, tries: int, seconds: float, details: Mapping[str, Any]
@@ -180,42 +181,54 @@ class Outcomes:
         details: Mapping[str, Any],
         *,
         canary: str | None = None,
-    ) -> None:
-        """Store tries, reason and due time of a task, and release it, to `canary` if given."""
+    ) -> bool:
+        """Store tries, reason and due time of a task, and release it, to `canary` if given.
+
+        Return whether that was committed.
+        """
         due_at, reason = time.time() + seconds, details["reason"]
-        await self._commit(
+        return await self._commit(
             lambda tx: claims.postpone(
                 tx.session, task, tries=tries, due_at=due_at, reason=reason, canary=canary
             )
         )
 
     async def _bury(self, task: Task, tries: int, details: Mapping[str, Any]) -> None:
-        """Log that an event became a dead letter, and store it."""
-        metrics.EVENTS_GIVEN_UP.labels(task.type, "dead_letters").inc()
-        _log.error(
-            "event became a dead letter; later events of its key continue", **details, tries=tries
-        )
+        """Store an event as a dead letter, then count and log it."""
         reason = details["reason"]
         bury = partial(
             dead_letter_rows.bury, task=task, tries=tries, reason=reason, version=self._version
         )
-        await self._commit(lambda tx: bury(tx.session))
+        if await self._commit(lambda tx: bury(tx.session)):
+            metrics.EVENTS_GIVEN_UP.labels(task.type, "dead_letters").inc()
+            _log.error(
+                "event became a dead letter; later events of its key continue",
+                **details,
+                tries=tries,
+            )
 
-    async def _commit(self, work: Callable[[Transaction], None]) -> None:
-        """Commit the end of an attempt, unless the task was claimed by another member."""
+    async def _commit(self, work: Callable[[Transaction], None]) -> bool:
+        """Commit the end of an attempt, unless the task was claimed by another member.
+
+        Return whether it was committed.
+        """
         try:
             await self._database.transaction(work)
         except ClaimLost:
             _log.info("task taken over by another member")
+            return False
         except (DatabaseDown, ConnectionLost, DatabaseAtFault):
-            await self._commit_when_up(work)
+            return await self._commit_when_up(work)
         except Exception:
             _log.exception("task outcome not stored; the task runs again after its lease")
+            return False
+        return True
 
-    async def _commit_when_up(self, work: Callable[[Transaction], None]) -> None:
+    async def _commit_when_up(self, work: Callable[[Transaction], None]) -> bool:
         """Repeat a commit until the database is available, or this member stops.
 
-        The lease outlives a short outage, so that the outage costs no try.
+        The lease outlives a short outage, so that the outage costs no try. Return whether it was
+        committed.
         """
         while not self._stopped.is_set():
             try:
@@ -224,8 +237,9 @@ class Outcomes:
                 await wait_at_most(self._stopped, _RETRY_SECONDS)
                 continue
             except ClaimLost:
-                pass
-            return
+                return False
+            return True
+        return False
 
     def _details(self, task: Task, reason: str) -> Mapping[str, Any]:
         """Return what a log line or a dead letter says about a task."""
