@@ -123,3 +123,20 @@ def test_a_database_that_was_made_later_gives_way(group: Group) -> None:
     group.note("stranger", said(database=FIRST))
 
     assert group.rival(joined=True) == (FIRST, "stranger")
+
+
+def test_a_change_is_counted_only_if_what_is_known_of_the_members_has_changed(
+    group: Group, clock: Clock
+) -> None:
+    counts = [group.changes]
+    for announced in (said(), said(), said(joined=False)):
+        group.note("one", announced)
+        counts.append(group.changes)
+    group.forget("stranger")
+    group.forget("one")
+    counts.append(group.changes)
+    group.note("two", said())
+    clock.now += 11
+    group.expire()
+    counts.append(group.changes)
+    assert [each - counts[0] for each in counts] == [0, 1, 1, 2, 3, 5]

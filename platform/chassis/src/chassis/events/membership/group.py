@@ -26,6 +26,9 @@ class Group:
 
     `database` is the id of this member's database. Members with another one are strangers: they
     are remembered, but do not belong to the group.
+
+    Attributes:
+        changes: A number that grows with each change of what is known about the members.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,7 +36,18 @@ class Group:
         self._seen: dict[str, _Seen] = {}
         self._known_strangers: set[str] = set()
         self._listening_since = 0.0
-        self.database: str | None = None
+        self._database: str | None = None
+        self.changes = 0
+
+    @property
+    def database(self) -> str | None:
+        """The id of this member's database."""
+        return self._database
+
+    @database.setter
+    def database(self, id: str | None) -> None:
+        self._database = id
+        self.changes += 1
 
     def listen(self) -> None:
         """Note that announcements can be received from now on.
@@ -55,11 +69,14 @@ class Group:
             return False
         before = self._seen.get(id)
         self._seen[id] = _Seen(announcement, self._clock() - age)
+        self.changes += before is None or before.announcement != announcement
         return before is None or _shares(before.announcement) != _shares(announcement)
 
     def forget(self, id: str) -> bool:
         """Remove a member that has left; return whether it was known."""
-        return self._seen.pop(id, None) is not None
+        known = self._seen.pop(id, None) is not None
+        self.changes += known
+        return known
 
     def expire(self) -> list[str]:
         """Remove the members that were silent for their TTL, and return their ids."""
@@ -71,6 +88,7 @@ class Group:
         ]
         for id in gone:
             del self._seen[id]
+        self.changes += len(gone)
         return gone
 
     @property

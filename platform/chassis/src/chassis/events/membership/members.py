@@ -24,6 +24,7 @@ from chassis.events.membership.canaries import Canaries
 from chassis.events.membership.group import Group
 from chassis.events.membership.members_stream import MembersStream
 from chassis.events.membership.shares import Member, need_no_others, share_of_lanes
+from chassis.events.membership.unowned import UnownedLanes
 from chassis.events.membership.weight_file import WeightFile
 from chassis.events.wire.control_subjects import members_subject
 from chassis.events.wire.lanes import LANES
@@ -31,6 +32,10 @@ from chassis.events.wire.lanes import LANES
 __all__ = ["Members"]
 
 _log = structlog.get_logger(__name__)
+_UNOWNED_SECONDS = 30.0
+"""The time in which a version that is started or stopped has come or gone."""
+
+_Known = tuple[int, int | None, str, bool, bool]
 
 
 class Members:
@@ -70,7 +75,8 @@ class Members:
         self._weight = WeightFile(weight_file)
         # Tasks run before the broker is available.
         self._weight.read()
-        self._unowned = 0
+        self._unowned = UnownedLanes(_UNOWNED_SECONDS)
+        self._canaries_of: tuple[_Known, Canaries] | None = None
         self._on_change: list[Callable[[], None]] = []
         self.member = member
         self.version = version
@@ -140,7 +146,20 @@ class Members:
 
         They are canaries of the versions without one. If there are none of these, and the weights
         leave no lane to them, the versions with a weight share all tasks, as they share all lanes.
+        Each commit asks, so that the answer is kept while nothing changes on which it depends.
         """
+        known = (
+            self._group.changes,
+            self._weight.weight,
+            self.refused,
+            self.joined.is_set(),
+            self._broker.connected.is_set(),
+        )
+        if self._canaries_of is None or self._canaries_of[0] != known:
+            self._canaries_of = known, self._find_canaries()
+        return self._canaries_of[1]
+
+    def _find_canaries(self) -> Canaries:
         weight = self._weight.weight
         no_canaries = self.joined.is_set() and self._no_canaries
         own = "" if weight is None or no_canaries else self.version
@@ -182,6 +201,7 @@ class Members:
             if not self._broker.connected.is_set():
                 self._follow_weight()
                 continue
+            self._unowned.look()
             try:
                 if gone := self._group.expire():
                     _log.info("members are gone; reassigning their lanes", members=gone)
@@ -262,20 +282,10 @@ class Members:
     def _recompute(self) -> None:
         """Compute this member's lanes from the members that are known, and call `on_change`."""
         owners = share_of_lanes(self._reading)
-        self._note_unowned(LANES - len(owners))
+        self._unowned.note(LANES - len(owners) if self._reads else 0)
         self.lanes = frozenset(lane for lane, id in owners.items() if id == self.member)
         for call in self._on_change:
             call()
-
-    def _note_unowned(self, lanes: int) -> None:
-        """Log when lanes lose their owners because only canaries run, and when they have some."""
-        if lanes and not self._unowned and self._reads:
-            _log.warning(
-                "lanes have no owner; their events wait for a version without a weight", lanes=lanes
-            )
-        elif self._unowned and not lanes:
-            _log.info("each lane has an owner again")
-        self._unowned = lanes
 
     def _bar(self, rival: tuple[str, str]) -> None:
         """Stop reading and publishing because of another database."""
