@@ -45,7 +45,7 @@ class Image:
     def __str__(self) -> str:
         return self.reference or self.digest or self.tag
 
-    def beside(self, stable: str) -> str:
+    def full_name(self, stable: str) -> str:
         """Return its full reference; `stable` is that of the stable pods."""
         if self.reference:
             return self.reference

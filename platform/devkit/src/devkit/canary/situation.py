@@ -31,7 +31,7 @@ class Situation:
     @property
     def promoted(self) -> bool:
         """Whether stable has the canary's image, as after a promotion that has not ended."""
-        return bool(self.canary) and self.canary.beside(self.stable) == self.stable
+        return bool(self.canary) and self.canary.full_name(self.stable) == self.stable
 
 
 def read_situation(target: Target) -> Situation:

@@ -81,7 +81,7 @@ class Start:
                 f"{service} has a canary {situation.canary} at {situation.weight} %: end it by"
                 f" `slipway canary promote {service}` or `slipway canary abort {service}`"
             )
-        if image.beside(situation.stable) == situation.stable:
+        if image.full_name(situation.stable) == situation.stable:
             raise WrongUsage(
                 f"{situation.stable} is the stable version already: give the canary another tag"
             )
@@ -110,7 +110,7 @@ class Start:
     def _compare_types(self, situation: Situation, image: Image) -> None:
         """Print which event types only one version handles: their events wait at times."""
         progress, target = self.session.progress, self.session.target
-        reference = image.beside(situation.stable)
+        reference = image.full_name(situation.stable)
         progress.line("stable", situation.stable)
         progress.line("canary", f"{reference} (release {target.release})")
         progress.now("pulling the canary's image, and comparing the event types that it handles")
