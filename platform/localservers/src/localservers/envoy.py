@@ -10,6 +10,7 @@ from typing import Any
 from localservers.ports import free_port
 from localservers.process import ChildProcess, PortInUse, ServerFailed
 from localservers.program import find_program
+from localservers.server import LocalServer
 
 __all__ = ["EnvoyServer"]
 
@@ -17,7 +18,7 @@ _START_SECONDS = 20.0
 _STOP_SECONDS = 5.0
 
 
-class EnvoyServer:
+class EnvoyServer(LocalServer):
     """An Envoy process on 127.0.0.1. It never outlives the process that started it.
 
     Args:
@@ -27,31 +28,16 @@ class EnvoyServer:
     """
 
     def __init__(self, folder: Path, bootstrap: Mapping[str, Any], *, concurrency: int = 1) -> None:
+        super().__init__("envoy", folder / "envoy.log")
         self._folder = folder
         self._bootstrap = bootstrap
         self._concurrency = concurrency
         self._admin_port = free_port()
-        self._process: ChildProcess | None = None
 
     @property
     def url(self) -> str:
         """The URL of its administration: /stats, /clusters, /config_dump."""
         return f"http://127.0.0.1:{self._admin_port}"
-
-    @property
-    def pid(self) -> int:
-        """The process's id. Raises ServerFailed if it does not run."""
-        return self._running_process().pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the process lives."""
-        return self._process is not None and self._process.running
-
-    @property
-    def log(self) -> Path:
-        """The file of its output, to which every run appends."""
-        return self._folder / "envoy.log"
 
     def start(self) -> None:
         """Start Envoy and return once it listens; do nothing if it runs.
@@ -73,7 +59,7 @@ class EnvoyServer:
         command += ["--log-level", "warning", "--concurrency", str(self._concurrency)]
         process = ChildProcess(command, log=self.log, cwd=self._folder)
         try:
-            process.wait_until(self._listens, name="envoy", seconds=_START_SECONDS)
+            process.wait_until(self._listens, name=self._name, seconds=_START_SECONDS)
         except ServerFailed as failure:
             if "Address already in use" in process.output():
                 raise PortInUse(
@@ -85,18 +71,12 @@ class EnvoyServer:
     def stop(self) -> None:
         """Send SIGTERM and wait for the end; do nothing if it is down."""
         if self.running:
-            self._running_process().stop(signal.SIGTERM, name="envoy", seconds=_STOP_SECONDS)
+            self._running_process().stop(signal.SIGTERM, name=self._name, seconds=_STOP_SECONDS)
 
     def kill(self) -> None:
         """Send SIGKILL and wait for the end; do nothing if it is down."""
         if self._process is not None:
             self._process.kill()
-
-    def _running_process(self) -> ChildProcess:
-        """Return the process; raise ServerFailed if it does not run."""
-        if self._process is None or not self._process.running:
-            raise ServerFailed("envoy does not run: start it first")
-        return self._process
 
     def _listens(self) -> bool:
         """Return whether all its listeners have started."""

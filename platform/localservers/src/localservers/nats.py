@@ -13,6 +13,7 @@ from typing import Self
 from localservers.ports import free_port
 from localservers.process import ChildProcess, PortInUse, ServerFailed
 from localservers.program import find_program
+from localservers.server import LocalServer
 
 __all__ = ["NatsServer"]
 
@@ -20,7 +21,7 @@ _START_SECONDS = 20.0
 _STOP_SECONDS = 20.0
 
 
-class NatsServer:
+class NatsServer(LocalServer):
     """A nats-server process on 127.0.0.1.
 
     As a context manager it starts and stops. It never outlives the process that started it.
@@ -32,11 +33,11 @@ class NatsServer:
     """
 
     def __init__(self, store: Path, port: int = 0, *, config: str = "") -> None:
+        super().__init__("nats-server", store / "nats.log")
         self._store = store
         self._port = port or free_port()
         self._port_may_move = port == 0
         self._config = config
-        self._process: ChildProcess | None = None
         self._paused = False
 
     @property
@@ -48,21 +49,6 @@ class NatsServer:
     def url(self) -> str:
         """The URL of the server."""
         return f"nats://127.0.0.1:{self._port}"
-
-    @property
-    def pid(self) -> int:
-        """The process's id. Raises ServerFailed if it does not run."""
-        return self._running_process().pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the process lives, paused or not."""
-        return self._process is not None and self._process.running
-
-    @property
-    def log(self) -> Path:
-        """The file of its output, to which every run appends."""
-        return self._store / "nats.log"
 
     def start(self) -> None:
         """Start the server and return once it answers; do nothing if it runs.
@@ -92,7 +78,7 @@ class NatsServer:
     def stop(self) -> None:
         """Send SIGTERM and wait for the end; do nothing if it is down."""
         if self.running:
-            self._running_process().stop(signal.SIGTERM, name="nats-server", seconds=_STOP_SECONDS)
+            self._running_process().stop(signal.SIGTERM, name=self._name, seconds=_STOP_SECONDS)
         self._paused = False
 
     def kill(self) -> None:
@@ -148,12 +134,6 @@ class NatsServer:
     def _jetstream(self) -> Path:
         return self._store / "jetstream"
 
-    def _running_process(self) -> ChildProcess:
-        """Return the server's process; raise ServerFailed if it does not run."""
-        if self._process is None or not self._process.running:
-            raise ServerFailed("nats-server does not run: start it first")
-        return self._process
-
     def _start_once(self, program: str) -> None:
         """Start the server; raise PortInUse if another process listens on its port."""
         # The name distinguishes this server from another server on the same port.
@@ -167,7 +147,7 @@ class NatsServer:
         process = ChildProcess(command, log=self.log, cwd=self._store)
         try:
             process.wait_until(
-                lambda: _has_name(self._port, name), name="nats-server", seconds=_START_SECONDS
+                lambda: _has_name(self._port, name), name=self._name, seconds=_START_SECONDS
             )
         except ServerFailed as failure:
             if "address already in use" in process.output():

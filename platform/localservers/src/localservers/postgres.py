@@ -18,6 +18,7 @@ from localservers.postgres_files import (
     wheel_binaries,
 )
 from localservers.process import ChildProcess, Descendants, PortInUse, ServerFailed
+from localservers.server import LocalServer
 
 __all__ = ["PostgresServer"]
 
@@ -25,7 +26,7 @@ _START_SECONDS = 30.0
 _STOP_SECONDS = 30.0
 
 
-class PostgresServer:
+class PostgresServer(LocalServer):
     """A PostgreSQL on 127.0.0.1.
 
     Every user of this machine can connect as `postgres` without a password. As a context manager
@@ -44,11 +45,11 @@ class PostgresServer:
     """
 
     def __init__(self, data: Path, port: int = 0, *, durable: bool = False) -> None:
+        super().__init__("postgres", data / "postgres.log")
         self._data = data
         self._port = port or free_port()
         self._port_may_move = port == 0
         self._durable = durable
-        self._process: ChildProcess | None = None
 
     @property
     def port(self) -> int:
@@ -58,21 +59,6 @@ class PostgresServer:
     def url(self, database: str = "postgres") -> str:
         """Return the SQLAlchemy URL of a database."""
         return f"postgresql+psycopg://postgres@127.0.0.1:{self._port}/{database}"
-
-    @property
-    def pid(self) -> int:
-        """The postmaster's process id. Raises ServerFailed if it does not run."""
-        return self._running_process().pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the postmaster lives, paused or not."""
-        return self._process is not None and self._process.running
-
-    @property
-    def log(self) -> Path:
-        """The file of its output, to which every run appends."""
-        return self._data / "postgres.log"
 
     def start(self) -> None:
         """Start the server and return once it answers; do nothing if it runs.
@@ -107,7 +93,7 @@ class PostgresServer:
         if self.running:
             process = self._running_process()
             self.resume()
-            process.stop(signal.SIGINT, name="postgres", seconds=_STOP_SECONDS)
+            process.stop(signal.SIGINT, name=self._name, seconds=_STOP_SECONDS)
 
     def kill(self) -> None:
         """Send SIGKILL to the postmaster and all its children, and wait for their end."""
@@ -144,7 +130,7 @@ class PostgresServer:
         It is a copy of `template`, by default empty. There must be no connection to `template`.
         """
         with psycopg.connect(
-            host="127.0.0.1", port=self._port, user="postgres", dbname="postgres", autocommit=True
+            host="127.0.0.1", port=self._port, user="postgres", dbname=self._name, autocommit=True
         ) as connection:
             try:
                 # File systems that can do so share the data between the copies.
@@ -174,12 +160,6 @@ class PostgresServer:
         self.stop()
         self.erase()
 
-    def _running_process(self) -> ChildProcess:
-        """Return the server's process; raise ServerFailed if it does not run."""
-        if self._process is None or not self._process.running:
-            raise ServerFailed("postgres does not run: start it first")
-        return self._process
-
     def _start_once(self, cluster: Path, binaries: Path, user: tuple[int, int] | None) -> None:
         """Start the server; raise PortInUse if another process listens on its port."""
         settings = {
@@ -199,7 +179,7 @@ class PostgresServer:
         )
         try:
             process.wait_until(
-                lambda: _is_ready(cluster, process.pid), name="postgres", seconds=_START_SECONDS
+                lambda: _is_ready(cluster, process.pid), name=self._name, seconds=_START_SECONDS
             )
         except ServerFailed as failure:
             if "Address already in use" in process.output():
