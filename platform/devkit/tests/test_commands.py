@@ -18,7 +18,7 @@ from rich.console import Console
 
 from devkit.commands.logs import choose_logs, last_lines
 from devkit.console import LinePrinter, console
-from devkit.errors import DevkitError
+from devkit.errors import WrongUsage
 from devkit.options import parse_numbers
 from devkit.workspace import Workspace
 from localservers import free_port
@@ -223,13 +223,13 @@ def test_without_services_there_is_nothing_to_run(workspace: Workspace, write: W
 def test_a_mistyped_option_is_one_line(desk: Workspace) -> None:
     shown = slipway(desk, "run", "--replicas", "desk")
 
-    assert shown.returncode == 1
+    assert shown.returncode == os.EX_USAGE
     assert shown.stderr == ("slipway: --replicas desk is not valid; write --replicas inventory=3\n")
 
 
 @pytest.mark.parametrize("value", ["orders", "=3", "orders=", "orders=many", "orders=0"])
 def test_a_number_without_its_form_is_refused(value: str) -> None:
-    with pytest.raises(DevkitError, match="write --port orders"):
+    with pytest.raises(WrongUsage, match="write --port orders"):
         parse_numbers("--port", "orders.http=8181", [value])
 
 
@@ -241,7 +241,7 @@ def test_logs_of_all_replicas_are_chosen_by_their_service(tmp_path: Path) -> Non
     assert list(choose_logs(tmp_path, None)) == ["desk", "desk-1", "stock"]
     assert list(choose_logs(tmp_path, "desk")) == ["desk", "desk-1"]
     assert list(choose_logs(tmp_path, "desk-1")) == ["desk-1"]
-    with pytest.raises(DevkitError, match="no logs of orders; there are: desk, desk-1, stock"):
+    with pytest.raises(WrongUsage, match="no logs of orders; there are: desk, desk-1, stock"):
         choose_logs(tmp_path, "orders")
     assert last_lines(tmp_path / "logs/desk-0.log", 2) == ["2", "3"]
     assert last_lines(tmp_path / "logs/desk-0.log", 0) == []

@@ -69,5 +69,5 @@ def test_a_mistyped_command_gets_a_suggestion(tmp_path: Path, typed: str, meant:
 
     shown = slipway(tmp_path, typed)
 
-    assert shown.returncode == 2
+    assert shown.returncode == os.EX_USAGE
     assert f"Did you mean '{meant}'" in shown.stderr

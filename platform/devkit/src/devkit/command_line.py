@@ -1,13 +1,16 @@
 """The command line, composed of the devkit's commands and those that members plug in."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
-from devkit.errors import DevkitError
+from devkit.errors import DevkitError, WrongUsage
 
 __all__ = ["command_line"]
 
@@ -53,6 +56,7 @@ def command_line(arguments: Sequence[str]) -> typer.Typer:
         asked = None
 
     app = typer.Typer(
+        cls=_Commands,
         help="Tools for the developers of this platform.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -70,6 +74,28 @@ def command_line(arguments: Sequence[str]) -> typer.Typer:
         if asked in (None, plugin.name):
             _plug_in(app, plugin, asked=asked is not None)
     return app
+
+
+class _Commands(TyperGroup):
+    """The commands; a mistake in the command line has one exit code, whoever notices it."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _wrong_usage():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, context: Any) -> Any:
+        with _wrong_usage():
+            return super().invoke(context)
+
+
+@contextmanager
+def _wrong_usage() -> Iterator[None]:
+    """Give typer's own errors the exit code of a wrong command line; typer shows them."""
+    try:
+        yield
+    except TyperException as error:
+        error.exit_code = WrongUsage.exit_code
+        raise
 
 
 def _add(app: typer.Typer, name: str, command: Any) -> None:

@@ -1,4 +1,9 @@
-"""Errors that end a command and are shown without a traceback."""
+"""Errors that end a command and are shown without a traceback.
+
+The exit code says who has to act: 64 (EX_USAGE) if the command line has to be written differently,
+because an option, a value or a name in it is wrong; 1 if something failed, or is not there or not
+in the state that the command needs. Typer's own errors are of the first kind.
+"""
 
 import os
 
@@ -12,6 +17,6 @@ class DevkitError(Exception):
 
 
 class WrongUsage(DevkitError):
-    """The command line is wrong."""
+    """The command line has to be written differently."""
 
     exit_code = os.EX_USAGE

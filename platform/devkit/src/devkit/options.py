@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
-from devkit.errors import DevkitError
+from devkit.errors import WrongUsage
 
 __all__ = ["DatabaseKind", "parse_numbers", "split_pairs"]
 
@@ -19,7 +19,7 @@ def parse_numbers(option: str, example: str, values: Iterable[str]) -> dict[str,
     """Parse values such as `orders=2` into a dictionary.
 
     Raises:
-        DevkitError: a value has another form; the message names the option and shows an example.
+        WrongUsage: a value has another form; the message names the option and shows an example.
     """
     parsed = {}
     for name, number in split_pairs(option, example, values).items():
@@ -33,7 +33,7 @@ def split_pairs(option: str, example: str, values: Iterable[str]) -> dict[str, s
     """Split values such as `orders=2` at the first `=` into a dictionary.
 
     Raises:
-        DevkitError: a value has another form; the message names the option and shows an example.
+        WrongUsage: a value has another form; the message names the option and shows an example.
     """
     pairs = {}
     for pair in values:
@@ -44,5 +44,5 @@ def split_pairs(option: str, example: str, values: Iterable[str]) -> dict[str, s
     return pairs
 
 
-def _wrong(option: str, value: str, example: str) -> DevkitError:
-    return DevkitError(f"{option} {value} is not valid; write {option} {example}")
+def _wrong(option: str, value: str, example: str) -> WrongUsage:
+    return WrongUsage(f"{option} {value} is not valid; write {option} {example}")

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from devkit.errors import DevkitError
+from devkit.errors import DevkitError, WrongUsage
 from devkit.workspace import Member, Workspace
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ def read_services(workspace: Workspace) -> tuple[ServiceDefinition, ...]:
 
 
 def check_names(services: Iterable[ServiceDefinition], names: Iterable[str]) -> None:
-    """Raise DevkitError if a name is not the name of a service."""
+    """Raise WrongUsage if a name is not the name of a service."""
     known = [service.name for service in services]
     for name in names:
         if name not in known:
-            raise DevkitError(f"there is no service {name}; there are: {', '.join(known)}")
+            raise WrongUsage(f"there is no service {name}; there are: {', '.join(known)}")
 
 
 def nats_port() -> int:

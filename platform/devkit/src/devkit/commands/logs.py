@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from devkit.console import LinePrinter, console
-from devkit.errors import DevkitError
+from devkit.errors import DevkitError, WrongUsage
 from devkit.log_tail import LogTail, current_logs
 from devkit.workspace import find_workspace
 
@@ -58,7 +58,8 @@ def choose_logs(data: Path, service: str | None) -> Mapping[str, Path]:
     `inventory` selects both versions of a service with a canary, `inventory-canary` one of them.
 
     Raises:
-        DevkitError: there are no logs, or none of `service`.
+        DevkitError: there are no logs.
+        WrongUsage: there are none of `service`.
     """
     files = {file.stem.removesuffix("-0"): file for file in current_logs(data)}
     for server in ("nats", "postgres", "envoy"):
@@ -72,7 +73,7 @@ def choose_logs(data: Path, service: str | None) -> Mapping[str, Path]:
         return {name: file for name, file in files.items() if file.parent.name == "logs"}
     chosen = {name: file for name, file in files.items() if service in (name, *_of_replica(file))}
     if not chosen:
-        raise DevkitError(f"there are no logs of {service}; there are: {', '.join(files)}")
+        raise WrongUsage(f"there are no logs of {service}; there are: {', '.join(files)}")
     return chosen
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from devkit.errors import DevkitError
+from devkit.errors import DevkitError, WrongUsage
 from devkit.images.docker import build_environment, docker
 from devkit.images.package_access import package_access
 from devkit.workspace import Member, Workspace
@@ -49,7 +49,7 @@ def pick_members(workspace: Workspace, names: Sequence[str]) -> list[Member]:
     """Return the members of these services, or the demo; without names, all services.
 
     Raises:
-        DevkitError: there is no service of a name.
+        WrongUsage: there is no service of a name.
     """
     services = {
         name: member for member in workspace.services for name in member.service_entry_points
@@ -57,7 +57,7 @@ def pick_members(workspace: Workspace, names: Sequence[str]) -> list[Member]:
     known = {**services, **{m.relative: m for m in workspace.others if m.relative == _DEMO}}
     for name in names:
         if name not in known:
-            raise DevkitError(f"there is no service {name}; there are: {', '.join(known)}")
+            raise WrongUsage(f"there is no service {name}; there are: {', '.join(known)}")
     return [known[name] for name in names or services]
 
 

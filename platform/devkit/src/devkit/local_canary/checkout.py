@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from devkit.errors import DevkitError
+from devkit.errors import DevkitError, WrongUsage
 from devkit.workspace import Workspace
 
 __all__ = ["Checkout", "check_out"]
@@ -44,7 +44,8 @@ def check_out(workspace: Workspace, ref: str, folder: Path) -> Checkout:
     The repository's index, branches and work trees stay as they are.
 
     Raises:
-        DevkitError: the workspace is not in a git repository, or the ref names no commit.
+        DevkitError: the workspace is not in a git repository.
+        WrongUsage: the ref names no commit.
     """
     git = _Git(workspace.root)
     commit = git.commit(ref)
@@ -77,13 +78,13 @@ class _Git:
             ) from error
 
     def commit(self, ref: str) -> str:
-        """Return the id of a ref's commit. Raises DevkitError if there is none."""
+        """Return the id of a ref's commit. Raises WrongUsage if there is none."""
         try:
             if not ref.startswith("-"):
                 return self.run("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
         except subprocess.CalledProcessError:
             pass
-        raise DevkitError(
+        raise WrongUsage(
             f"git knows no commit {ref}. `git log --oneline` shows commits,"
             " `git fetch` brings those of others."
         )

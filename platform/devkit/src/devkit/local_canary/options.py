@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from devkit.errors import DevkitError
+from devkit.errors import WrongUsage
 from devkit.options import split_pairs
 
 __all__ = ["CanaryOptions", "CanaryRef", "CanaryWeights", "parse_canary", "parse_weights"]
@@ -48,14 +48,12 @@ def parse_canary(
     """Return the options `--canary`, `--canary-ref` and `--canary-match`; None without a canary.
 
     Raises:
-        DevkitError: one of them is not valid, or there is no `--canary` that it belongs to.
+        WrongUsage: one of them is not valid, or there is no `--canary` that it belongs to.
     """
     weights = parse_weights("--canary", canary or ())
     headers = split_pairs("--canary-match", "end-user=jason", match or ())
     if not weights and (ref is not None or headers):
-        raise DevkitError(
-            "--canary-ref and --canary-match need a canary: add --canary inventory=30"
-        )
+        raise WrongUsage("--canary-ref and --canary-match need a canary: add --canary inventory=30")
     if not weights:
         return None
     match_by_name = {name.lower(): value for name, value in headers.items()}
@@ -66,12 +64,12 @@ def parse_weights(option: str, values: Iterable[str]) -> dict[str, int]:
     """Parse values such as `inventory=30` into weights by service.
 
     Raises:
-        DevkitError: a value has another form, or is not a percentage.
+        WrongUsage: a value has another form, or is not a percentage.
     """
     weights = {}
     for service, text in split_pairs(option, "inventory=30", values).items():
         if not text.isdecimal() or int(text) > _HIGHEST_WEIGHT:
-            raise DevkitError(
+            raise WrongUsage(
                 f"{option} {service}={text}: the weight is a whole number from 0 to"
                 f" {_HIGHEST_WEIGHT}, the canary's share in percent"
             )

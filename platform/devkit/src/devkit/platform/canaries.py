@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from devkit.errors import DevkitError
+from devkit.errors import WrongUsage
 from devkit.local_canary import CanaryFiles, CanaryOptions
 from devkit.local_canary.checkout import Checkout, check_out
 from devkit.local_canary.envoy_config import Front, envoy_config
@@ -49,7 +49,7 @@ class Canaries:
         replicas is that of the options; there is one canary.
 
         Raises:
-            DevkitError: there is no stable version of a service.
+            WrongUsage: there is no stable version of a service.
         """
         canaried = [service for service in services if service.name in self._options.weights]
         if not canaried:
@@ -74,7 +74,7 @@ class Canaries:
         """Add the canary of a service, and its stable version."""
         name = service.name
         if name not in stable.packages:
-            raise DevkitError(
+            raise WrongUsage(
                 f"there is no service {name} in {self._options.ref} ({stable.version}): it can be"
                 f" a canary once it has been committed. Run without --canary {name}."
             )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from chassis.events.wire.lanes import LANES
-from devkit.errors import DevkitError
+from devkit.errors import WrongUsage
 from devkit.local_canary import CanaryOptions
 from devkit.services import ServiceDefinition, check_names
 from devkit.workspace import Workspace
@@ -67,7 +67,7 @@ def check_options(options: PlatformOptions, definitions: Sequence[ServiceDefinit
     """Check the names of services and ports, and the numbers of replicas.
 
     Raises:
-        DevkitError: one is not valid; the message names it and the valid ones.
+        WrongUsage: one is not valid; the message names it and the valid ones.
     """
     check_names(definitions, (*(options.services or ()), *options.leave_out))
     check_names(definitions, options.replicas)
@@ -81,7 +81,7 @@ def check_options(options: PlatformOptions, definitions: Sequence[ServiceDefinit
 def _check_replicas(replicas: Mapping[str, int]) -> None:
     for name, count in replicas.items():
         if count > LANES:
-            raise DevkitError(
+            raise WrongUsage(
                 f"--replicas {name}={count}: replicas share {LANES} lanes,"
                 f" so only {LANES} of them can have work"
             )
@@ -93,12 +93,12 @@ def _check_ports(ports: Mapping[str, int], definitions: Iterable[ServiceDefiniti
         known += [f"{service.name}.http", f"{service.name}.grpc"]
     for name, port in ports.items():
         if name not in known:
-            raise DevkitError(f"there is no port {name}; there are: {', '.join(known)}")
+            raise WrongUsage(f"there is no port {name}; there are: {', '.join(known)}")
         if port > _HIGHEST_PORT:
-            raise DevkitError(f"--port {name}={port}: the highest port is {_HIGHEST_PORT}")
+            raise WrongUsage(f"--port {name}={port}: the highest port is {_HIGHEST_PORT}")
 
 
 def _check_canary(options: PlatformOptions) -> None:
     for name in options.canary.weights if options.canary is not None else ():
         if not options.chooses(name):
-            raise DevkitError(f"--canary {name}: {name} is not run here")
+            raise WrongUsage(f"--canary {name}: {name} is not run here")

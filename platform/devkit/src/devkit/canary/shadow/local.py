@@ -35,8 +35,8 @@ def shadow_locally(
     Return what the version of the ref and the working tree did.
 
     Raises:
-        WrongUsage: there is no such service, or it does not run here.
-        DevkitError: nothing runs, the ref names no commit, or a version cannot replay.
+        WrongUsage: there is no such service, it does not run here, or the ref names no commit.
+        DevkitError: nothing runs, or a version cannot replay.
     """
     state = read_state(workspace.state)
     if state is None or not state.alive:
@@ -134,7 +134,7 @@ def _canary(workspace: Workspace, service: str, settings: Mapping[str, str], say
 
 def _stable(checkout: Checkout, service: str, settings: Mapping[str, str], say: Say) -> _Version:
     if service not in checkout.packages:
-        raise DevkitError(f"there is no service {service} in {checkout.version}")
+        raise WrongUsage(f"there is no service {service} in {checkout.version}")
     environment = {**_environment(settings), "PYTHONPATH": checkout.python_path}
     return _Version("stable", checkout.packages[service], checkout.workspace.root, environment, say)
 
