@@ -12,6 +12,7 @@ import typer
 
 from devkit.console import LinePrinter, console
 from devkit.errors import DevkitError, WrongUsage
+from devkit.log_order import Log, in_order
 from devkit.log_tail import LogTail, current_logs
 from devkit.workspace import find_workspace
 
@@ -27,7 +28,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines too.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines of each log.")] = 20,
 ) -> None:
-    """Print the last lines of the services' logs."""
+    """Print the last lines of the services' logs, those of all logs in the order of time."""
     ended = False
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -40,15 +41,20 @@ def logs(
     chosen = choose_logs(find_workspace().state, service)
     printer = LinePrinter(chosen, console())
     tails = {name: LogTail(file) for name, file in chosen.items()}
-    for name, file in chosen.items():
+
+    def last(name: str) -> Log:
         # The same LogTail reads old and new lines, so that none is lost or repeated in between.
+        file = chosen[name]
         read = deque(tails[name].new_lines(), lines) if follow else last_lines(file, lines)
-        for line in read:
+        return Log(list(read), file.stat().st_mtime)
+
+    def show(logs: Mapping[str, Log]) -> None:
+        for name, line in in_order(logs):
             printer.line(name, line)
+
+    show({name: last(name) for name in chosen})
     while follow and not ended:
-        for name, tail in tails.items():
-            for line in tail.new_lines():
-                printer.line(name, line)
+        show({name: Log(list(tail.new_lines()), time.time()) for name, tail in tails.items()})
         time.sleep(_POLL_SECONDS)
 
 
