@@ -116,6 +116,32 @@ async def test_no_statement_of_a_handler_reaches_the_tables_of_the_service(
     assert "journal" in database_state(url)
 
 
+async def test_nobody_who_listens_on_postgresql_hears_a_shadow(
+    nats: NatsServer, postgres: PostgresServer, prepared_postgres: str, shop: Shop
+) -> None:
+    """A transaction that writes nothing may notify, and does so with its commit."""
+    url = postgres.create_database(f"books_{uuid.uuid4().hex[:8]}", template=prepared_postgres)
+    events = EventRouter()
+
+    @events.on(BookSold)
+    def sell(book: BookSold, tx: Transaction) -> None:
+        notify = ["NOTIFY sold, 'a'", "SELECT pg_notify('sold', 'b')", "SELECT 1; notify sold"]
+        tx.session.execute(text(notify[book.price]))
+
+    await shop.sell(range(3))
+    await shop.sent()
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as listening:
+        listening.execute("LISTEN sold")
+
+        replayed = await Shadowed(events, url, nats.url).replay()
+
+        listening.execute("NOTIFY sold, 'the end'")
+        assert [each.payload for each in listening.notifies(stop_after=1)] == ["the end"]
+    assert [r["outcome"] for r in replayed.results] == ["outside call"] * 3
+    assert replayed.results[0]["reason"] == "NOTIFY (not allowed in a shadow)"
+
+
 _DIES = """
 import sys
 sys.path[:0] = sys.argv[1:3]

@@ -1,5 +1,6 @@
 """The outside of a shadow: calls and connections that its handlers may not make."""
 
+import re
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -9,6 +10,7 @@ from typing import Any, NoReturn
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
+from sqlalchemy import Engine, event
 
 from chassis.rpc.client import Clients, target_name
 
@@ -26,6 +28,12 @@ _LEAVING = {
     "socket.sendto",
     "subprocess.Popen",
 }
+
+
+# PostgreSQL tells those who listen with the commit, also with that of a read-only transaction.
+_NOTIFIES = re.compile(
+    r"(?:^|;)(?:\s|--[^\n]*\n|/\*.*?\*/)*notify\s|\bpg_notify\s*\(", re.IGNORECASE | re.DOTALL
+)
 
 
 class OutsideCall(Exception):
@@ -67,6 +75,14 @@ class Outside:
         """Raise OutsideCall, and remember it even if the handler catches the error."""
         self._refused = self._refused or what
         raise OutsideCall(f"{what} (not allowed in a shadow)")
+
+    def watch(self, engine: Engine) -> None:
+        """Refuse the statements of an engine that notify others."""
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def on_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if _NOTIFIES.search(statement):
+                self.refuse("NOTIFY")
 
     def take_refused(self) -> str:
         """Return what was refused first since the last call; empty if nothing was."""

@@ -75,6 +75,7 @@ def replay(
             copies = service.shadow.copies if service.shadow else {}
             copy_rows(scratch, list(copies), recording.rows, masks)
             outside = Outside(clients, allowed.calls)
+            outside.watch(scratch.engine)
             handlers = _handlers(service, settings, outside)
             handling = Handling(scratch, outside, loop, settings.task_timeout_seconds)
             shadow = _Shadow(handlers, handling, Published(service.publishes, masks), masks)
