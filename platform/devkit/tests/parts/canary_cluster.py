@@ -80,8 +80,8 @@ class FakeNamespace(Namespace):
             case ("get", "metadata"):
                 return json.dumps({"chart": "service", "version": self.chart_version})
             case ("history", _):
-                described = enumerate((each for each, _ in self.revisions), start=1)
-                return json.dumps([{"revision": n, "description": text} for n, text in described])
+                texts = enumerate((text for text, _ in self.revisions), start=1)
+                return json.dumps([{"revision": n, "description": text} for n, text in texts])
             case ("get", "manifest"):
                 return json.dumps(_ROUTES)
             case ("upgrade", _):

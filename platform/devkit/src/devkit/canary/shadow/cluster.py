@@ -47,8 +47,8 @@ def shadow_on_cluster(
     stable = image_of(template["spec"])
     canary = Image.named(tag, {"reference": stable}).reference
     name = f"{request.service}-shadow-{token_hex(3)}"
-    namespace.apply(shadow_pod(name, template, request, stable, canary), create=True)
     try:
+        namespace.apply(shadow_pod(name, template, request, stable, canary), create=True)
         return _Run(namespace, name, say).results()
     finally:
         with suppress(ToolFailed):
@@ -62,14 +62,20 @@ class _Run:
         self._namespace = namespace
         self._pod = pod
         self._say = say
+        self._following: list[subprocess.Popen[str]] = []
 
     def results(self) -> tuple[Written, Written]:
         """Return what the stable version and the canary did. Raises DevkitError."""
         self._say(self._pod, "waiting for its containers to start")
         self._wait(self._started, _START_SECONDS)
         with ThreadPoolExecutor() as pool:
-            names = (RECORD, STABLE, CANARY)
-            recorded, stable, canary = pool.map(self._log, names)
+            try:
+                recorded, stable, canary = pool.map(self._log, (RECORD, STABLE, CANARY))
+            except BaseException:
+                # The pool's threads wait for the ends of logs, and the pod is deleted after them.
+                for following in self._following:
+                    following.terminate()
+                raise
         codes = self._wait(self._codes, _END_SECONDS)
         if codes[RECORD] == NOTHING:
             raise DevkitError("no stream holds an event that the service handles")
@@ -124,8 +130,8 @@ class _Run:
             encoding="utf-8",
             errors="replace",
         ) as following:
-            assert following.stdout is not None
-            for line in following.stdout:
+            self._following.append(following)
+            for line in following.stdout or ():
                 lines.append(line.rstrip("\n"))
                 if not line.startswith("{"):
                     self._say(container, lines[-1])

@@ -1,5 +1,6 @@
 """`slipway canary shadow`: what a new version would do with recorded events."""
 
+import signal
 from typing import Annotated
 
 import typer
@@ -51,6 +52,8 @@ def shadow(
     from devkit.console import console
     from devkit.workspace import find_workspace
 
+    # A process that is asked to end leaves as little behind as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if bool(tag) == bool(against):
         raise WrongUsage("give --against GIT_REF on this machine, or --tag TAG on a cluster")
     request = Request(service, events, allow_calls or (), allow_handler or ())

@@ -1,0 +1,121 @@
+"""An interrupted shadow leaves no process, no file and no pod behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+SECONDS = 60
+
+# A service whose commands never end, and two versions of it as `slipway canary shadow` runs them.
+_SLEEPS = "import sys, time; print('replaying', file=sys.stderr, flush=True); time.sleep(600)"
+_LOCALLY = """
+import os, sys, tempfile
+from pathlib import Path
+from devkit.canary.shadow.version import Version, run_together
+
+def say(*said):
+    print(*said, flush=True)
+
+with tempfile.TemporaryDirectory() as folder:
+    of_both = ("sleeper", Path(sys.argv[1]), dict(os.environ), say)
+    stable, canary = Version("stable", *of_both), Version("canary", *of_both)
+    if sys.argv[2] == "recording":
+        canary.run([])
+    else:
+        run_together({stable: [], canary: []})
+"""
+_ON_A_CLUSTER = """
+from devkit.canary.shadow.cluster import shadow_on_cluster
+from devkit.canary.shadow.request import Request
+from devkit.cluster.namespace import Namespace
+
+def say(*said):
+    print(*said, flush=True)
+
+shadow_on_cluster(Namespace("shop"), Request("orders", 10), "v2", say)
+"""
+# kubectl for a pod whose containers run and say something, but never end.
+_KUBECTL = """#!{python}
+import json, sys, time
+arguments = sys.argv[3:]
+with open("{calls}", "a", encoding="utf-8") as calls:
+    calls.write(" ".join(arguments) + "\\n")
+template = {{"metadata": {{}}, "spec": {{"containers": [{{"name": "app", "image": "orders:v1"}}]}}}}
+if arguments[:2] == ["get", "deployment"]:
+    print(json.dumps({{"spec": {{"template": template}}}}))
+elif arguments[:2] == ["get", "pod"]:
+    print(json.dumps({{"status": {{"containerStatuses": [{{"state": {{"running": {{}}}}}}] * 3}}}}))
+elif arguments[0] == "logs":
+    print("replaying", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """A function that runs code in a process group of its own, with temporary files of its own."""
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "sleeper.py").write_text(_SLEEPS, encoding="utf-8")
+
+    def start(code: str, *arguments: str) -> subprocess.Popen[str]:
+        path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+        return subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path), *arguments],
+            env={**os.environ, "TMPDIR": str(tmp_path / "tmp"), "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+
+    return start
+
+
+def interrupt(process: subprocess.Popen[str], lines: int) -> list[psutil.Process]:
+    """Interrupt a process alone after some lines of its output; return the children it had."""
+    assert process.stdout is not None
+    for _ in range(lines):
+        assert process.stdout.readline()
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=SECONDS)
+    return children
+
+
+def have_ended(children: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(children, timeout=5)
+    return not alive
+
+
+@pytest.mark.parametrize(("phase", "versions"), [("recording", 1), ("replaying", 2)])
+def test_an_interrupt_ends_the_commands_of_both_versions_and_removes_their_files(
+    run: Callable[..., subprocess.Popen[str]], tmp_path: Path, phase: str, versions: int
+) -> None:
+    process = run(_LOCALLY, phase)
+    children = interrupt(process, versions)
+    assert len(children) == versions
+    assert have_ended(children)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_an_interrupt_deletes_the_pod_and_ends_those_who_follow_its_logs(
+    run: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    calls = tmp_path / "calls"
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(_KUBECTL.format(python=sys.executable, calls=calls), encoding="utf-8")
+    kubectl.chmod(0o755)
+    began = time.monotonic()
+    children = interrupt(run(_ON_A_CLUSTER), 4)
+    assert time.monotonic() - began < SECONDS
+    assert len(children) == 3
+    assert have_ended(children)
+    made = calls.read_text(encoding="utf-8").splitlines()
+    assert made[-1].startswith("delete pod orders-shadow-")
