@@ -111,6 +111,31 @@ def test_steps_without_a_figure_of_stable_are_refused(
     assert namespace.commands == []
 
 
+def test_a_step_that_will_hold_for_long_says_once_how_long(
+    session: Session,
+    namespace: FakeNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Slow(Good):
+        def read(self) -> Readings:
+            if len(self._sides.readings) > 20:
+                session.stop.requested.set()
+            self._sides.stable.answer(9)
+            self._sides.canary.answer(1)
+            return self._sides.read()[-1]
+
+    namespace.runs_canary("v2", 10)
+    monkeypatch.setattr("devkit.canary.start._LONG_SECONDS", 0.1)
+    slow = replace(session, progress=Progress(Console(width=300)))
+    observer = Observer(Slow(), GATES, Timing(interval=0.4), slow.stop)
+    with pytest.raises(Interrupted):
+        Start(slow, observer, "v2", [10]).run()
+    printed = capsys.readouterr().out
+    assert printed.count("requests/s; a shadow answers sooner") == 1
+    assert "slipway canary shadow orders --tag v2" in printed
+
+
 def test_figures_that_cannot_be_read_for_a_moment_are_waited_for(
     session: Session, namespace: FakeNamespace
 ) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 
 from devkit.canary.analysis import Outcome, Verdict
+from devkit.canary.analysis.pace import pace_of
 from devkit.canary.declarations import types_of_image, types_of_stable
 from devkit.canary.ending import abort, promote
 from devkit.canary.figures import gates_that_apply, routes_requests
@@ -22,6 +23,8 @@ from devkit.errors import DevkitError, WrongUsage
 __all__ = ["CanaryAborted", "Start", "check_steps"]
 
 _LANES_SECONDS = 120.0
+_LONG_SECONDS = 120.0
+"""The hold from which on a developer wants to know how long it will be."""
 
 
 class CanaryAborted(DevkitError):
@@ -38,6 +41,7 @@ class Start:
     steps: Sequence[int]
     promotes: bool = False
     _routed: bool | None = field(default=None, init=False)
+    _said_pace: bool = field(default=False, init=False)
 
     def run(self) -> None:
         """Take the canary through its steps.
@@ -161,6 +165,7 @@ class Start:
     def _step(self, number: int, weight: int, situation: Situation) -> None:
         """Set a weight, observe it, and raise _Failed if a figure fails."""
         session, began = self.session, time.monotonic()
+        self._said_pace = False
         title = f"step {number}/{len(self.steps)}"
         session.progress.now(f"{title}: {weight} %")
         # A canary that is continued may have pods that have never been ready.
@@ -196,6 +201,11 @@ class Start:
 
     def _see(self, seconds: float, verdict: Verdict) -> None:
         self.session.progress.verdict(seconds, verdict)
+        pace = pace_of(verdict, seconds) if verdict.outcome is Outcome.HOLD else None
+        if pace is not None and not self._said_pace and pace.seconds_left > _LONG_SECONDS:
+            self._said_pace = True
+            shadow = f"slipway canary shadow {self.session.target.service} --tag {self.tag}"
+            self.session.progress.line("", f"{pace}; a shadow answers sooner: {shadow}", "yellow")
 
     def _now(self, title: str, weight: int, seconds: float) -> None:
         interval = self.observer.timing.interval

@@ -1,4 +1,8 @@
-"""Edits of single values in YAML text, which keep its comments, its order and its form."""
+"""Edits of single values in YAML text, which keep its comments, its order and its form.
+
+ruamel.yaml is not used because it writes the whole file anew, with its own indents, columns of
+comments and spaces in braces: it would change lines of values that nobody has edited.
+"""
 
 import json
 import re

@@ -12,7 +12,7 @@ from devkit.canary.analysis.increase import Increase
 from devkit.canary.analysis.kinds import kind_of, mix_of
 from devkit.canary.analysis.rounding import about
 from devkit.canary.analysis.statistics import MISSED, distance_probability
-from devkit.canary.analysis.verdict import Comparison, Outcome
+from devkit.canary.analysis.verdict import Comparison, Outcome, Traffic
 from devkit.canary.analysis.window import Window
 
 __all__ = ["Distance", "DistanceFigure", "Histogram", "distance_figures"]
@@ -101,7 +101,14 @@ class DistanceFigure:
             outcome,
             reason,
             self.probability,
+            self._lacking(least) if outcome is Outcome.HOLD else None,
         )
+
+    def _lacking(self, least: float) -> Traffic | None:
+        """Return the canary's traffic if it is too little."""
+        if self.canary.of >= least:
+            return None
+        return Traffic(self.canary.of, least, self.gate.unit)
 
     def _outcome(self, level: float, least: float) -> tuple[Outcome, str]:
         if self.compared and self.probability <= level and self._differs(self.distance.size):

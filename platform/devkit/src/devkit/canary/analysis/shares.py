@@ -12,7 +12,7 @@ from devkit.canary.analysis.kinds import Mix, kind_of, mix_of
 from devkit.canary.analysis.rounding import about
 from devkit.canary.analysis.selectors import Selector
 from devkit.canary.analysis.statistics import MISSED, binomial_quantile, tail_probability
-from devkit.canary.analysis.verdict import Comparison, Outcome
+from devkit.canary.analysis.verdict import Comparison, Outcome, Traffic
 from devkit.canary.analysis.window import Window
 
 __all__ = ["Count", "ShareFigure", "needed", "share_figures"]
@@ -80,7 +80,14 @@ class ShareFigure:
             outcome,
             reason,
             self.probability,
+            self._lacking(enough) if outcome is Outcome.HOLD else None,
         )
+
+    def _lacking(self, enough: int) -> Traffic | None:
+        """Return the canary's traffic if it is too little."""
+        if self.canary.of >= enough:
+            return None
+        return Traffic(self.canary.of, enough, self.gate.unit)
 
     def _outcome(self, level: float, enough: int) -> tuple[Outcome, str]:
         if self._enough and self.probability <= level and self._differs(self.canary):

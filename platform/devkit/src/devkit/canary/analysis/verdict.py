@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Comparison", "Outcome", "Verdict"]
+__all__ = ["Comparison", "Outcome", "Traffic", "Verdict"]
 
 
 class Outcome(StrEnum):
@@ -13,6 +13,21 @@ class Outcome(StrEnum):
     PASS = "pass"
     HOLD = "hold"
     FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The traffic of a canary that is too little for a figure.
+
+    Args:
+        seen: what the canary got since the step began.
+        needed: what it needs, with stable's in the same proportion as now.
+        unit: what is counted.
+    """
+
+    seen: float
+    needed: float
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,7 @@ class Comparison:
         outcome: what follows from this figure alone.
         reason: why, unless it passes.
         probability: the probability of this difference if both sides were equally good.
+        traffic: the canary's, if it holds because that is too little.
     """
 
     gate: str
@@ -38,6 +54,7 @@ class Comparison:
     outcome: Outcome
     reason: str = ""
     probability: float = 1.0
+    traffic: Traffic | None = None
 
 
 @dataclass(frozen=True)
