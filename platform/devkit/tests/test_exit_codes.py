@@ -3,13 +3,18 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from devkit.command_line import command_line
-from devkit.errors import DevkitError
+from devkit.errors import DevkitError, WrongUsage
+from devkit.local_canary.options import CanaryOptions
+from devkit.platform.options import PlatformOptions, check_options
+from devkit.services import read_services
+from devkit.workspace import find_workspace
 
 pytestmark = pytest.mark.unit
 
@@ -56,12 +61,8 @@ def test_an_unknown_option_of_any_command_is_a_mistake_of_the_command_line(
     [
         "rnu",
         "run --replicas desk",
-        "run --replicas inventory=100",
-        "run --port inventory=8080",
-        "run --port inventory.http=99999",
         "run --canary inventory=many",
         "run --canary-ref main",
-        "run --canary stock=30",
         "logs stock",
         "canary weight inventory=101",
         "canary start inventory --tag 2 --steps 50,5",
@@ -76,6 +77,28 @@ def test_a_wrong_value_or_name_is_a_mistake_of_the_command_line(line: str, tmp_p
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "inventory-0.log").touch()
     assert exit_code(*line.split()) == os.EX_USAGE
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"replicas": {"inventory": 100}},
+        {"replicas": {"stock": 2}},
+        {"ports": {"inventory": 8080}},
+        {"ports": {"inventory.http": 99999}},
+        {"canary": CanaryOptions({"stock": 30})},
+        {"canary": CanaryOptions({"inventory": 30}), "leave_out": ("inventory",)},
+    ],
+)
+def test_options_that_no_service_has_are_mistakes_of_the_command_line(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    workspace = find_workspace()
+    with pytest.raises(WrongUsage):
+        check_options(
+            PlatformOptions(data=tmp_path, workspace=workspace, **options),
+            read_services(workspace),
+        )
 
 
 @pytest.mark.parametrize(

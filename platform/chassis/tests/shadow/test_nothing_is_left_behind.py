@@ -116,7 +116,7 @@ async def test_no_statement_of_a_handler_reaches_the_tables_of_the_service(
     assert "journal" in database_state(url)
 
 
-async def test_nobody_who_listens_on_postgresql_hears_a_shadow(
+async def test_a_shadow_notifies_no_session_that_listens_on_postgresql(
     nats: NatsServer, postgres: PostgresServer, prepared_postgres: str, shop: Shop
 ) -> None:
     """A transaction that writes nothing may notify, and does so with its commit."""

@@ -77,7 +77,7 @@ def command_line(arguments: Sequence[str]) -> typer.Typer:
 
 
 class _Commands(TyperGroup):
-    """The commands; a mistake in the command line has one exit code, whoever notices it."""
+    """The commands; a mistake in the command line has one exit code, also if typer notices it."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         with _wrong_usage():

@@ -8,6 +8,7 @@ from canary_cluster import FakeNamespace
 
 from devkit.canary.lease import Lease
 from devkit.canary.target import Target
+from devkit.cluster.tools import ToolFailed
 from devkit.errors import DevkitError
 
 pytestmark = pytest.mark.unit
@@ -40,3 +41,13 @@ def test_a_lease_that_another_command_has_taken_is_not_given_back(target: Target
         Lease(target, {"command": "abort"}, "two").take(by_force=True)
     with pytest.raises(DevkitError, match="being changed by two"):
         Lease(target, {"command": "weight"}, "three").take()
+
+
+def test_a_command_that_has_done_its_work_does_not_fail_because_its_lease_cannot_be_ended(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise ToolFailed("the API server does not answer")
+
+    with Lease(target, {"command": "promote"}, "one").take():
+        monkeypatch.setattr(FakeNamespace, "kubectl", refuse)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from canary_cluster import FakeNamespace
@@ -16,10 +17,13 @@ from devkit.canary.pod_readings import ReadingsSource
 from devkit.canary.progress import Progress
 from devkit.canary.record import Record
 from devkit.canary.release import CanaryRelease
+from devkit.canary.rollout import RolloutFailed, wait_rolled_out
 from devkit.canary.session import Session
-from devkit.canary.start import CanaryAborted, Start
+from devkit.canary.situation import read_situation
+from devkit.canary.start import CanaryAborted, CanaryNotAborted, Start
 from devkit.canary.target import Target
 from devkit.canary.waiting import Interrupted, Stop, TakenOver
+from devkit.canary.weight import change_on_cluster
 from devkit.cluster.tools import ToolFailed
 from devkit.errors import WrongUsage
 
@@ -33,14 +37,15 @@ TIMING = Timing(interval=0.04, unreadable=0.05)
 class Good:
     """Readings of a canary that is as good as stable; the first `failing` cannot be read."""
 
-    def __init__(self, failing: int = 0) -> None:
+    def __init__(self, failing: int = 0, said: str = "the API server does not answer") -> None:
         self._sides = Sides()
         self._failing = failing
+        self._said = said
 
     def read(self) -> Readings:
         self._failing -= 1
         if self._failing >= 0:
-            raise ToolFailed("the API server does not answer")
+            raise ToolFailed(self._said)
         self._sides.stable.answer(900)
         self._sides.canary.answer(300)
         return self._sides.read()[-1]
@@ -210,6 +215,88 @@ def test_a_canary_that_another_command_has_aborted_is_not_promoted(
     with pytest.raises(TakenOver):
         start(session, 10, source=AbortedAtTheEnd(), promotes=True)
     assert namespace.values["image"]["tag"] == "v1"
+
+
+def test_a_command_from_which_the_canary_was_taken_does_not_deploy_it_when_its_turn_comes(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    def taken_while_it_waits(_: dict[str, str]) -> None:
+        session.stop.taken_over.set()
+        raise ToolFailed(OTHER_RUNS)
+
+    namespace.before_upgrade.append(taken_while_it_waits)
+    with pytest.raises(TakenOver):
+        session.release.start(Image(tag="v2"))
+    assert len(namespace.weights) == 1
+
+
+def test_a_promotion_that_has_not_ended_is_not_taken_for_a_mistake_of_the_tag(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    namespace.runs_canary("v2", 100)
+    namespace.values["image"]["tag"] = "v2"
+    with pytest.raises(WrongUsage, match=r"promotion of v2 has not ended: .*canary promote orders"):
+        start(session, 50, 100)
+
+
+def test_an_abort_is_tried_again_while_the_cluster_does_not_answer(
+    session: Session, namespace: FakeNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = iter([True, True, False])
+
+    def refuse(values: dict[str, str]) -> None:
+        if values.get("canary.weight") == "0" and next(refusals):
+            raise ToolFailed("the API server does not answer")
+
+    monkeypatch.setattr("devkit.canary.start._REPEAT_SECONDS", 0)
+    namespace.runs_canary("v2", 10)
+    namespace.before_upgrade.append(refuse)
+    with pytest.raises(CanaryAborted, match="the figures cannot be read"):
+        start(session, 10, source=Good(failing=1000, said="the figures cannot be read"))
+    assert namespace.values["canary"]["image"]["tag"] == ""
+    assert "CanaryAborted" in session.record.file.read_text(encoding="utf-8")
+
+
+def test_a_canary_that_cannot_be_aborted_is_said_to_serve_unjudged(
+    session: Session, namespace: FakeNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: dict[str, str]) -> None:
+        raise ToolFailed("the API server does not answer")
+
+    monkeypatch.setattr("devkit.canary.start._ABORT_SECONDS", 0)
+    namespace.runs_canary("v2", 10)
+    namespace.before_upgrade.append(refuse)
+    with pytest.raises(CanaryNotAborted, match="still serves: .*slipway canary abort orders"):
+        start(session, 10, source=Good(failing=1000))
+    assert "CanaryNotAborted" in session.record.file.read_text(encoding="utf-8")
+
+
+def test_a_rollout_is_waited_for_while_the_cluster_does_not_answer_for_a_moment(
+    session: Session, namespace: FakeNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([True, False])
+    read = FakeNamespace.kubectl
+
+    def refuse_once(self: FakeNamespace, *arguments: str, **options: Any) -> str:
+        if arguments[:2] == ("get", "deployment/orders-canary") and next(answers, False):
+            raise ToolFailed("the API server does not answer")
+        return read(self, *arguments, **options)
+
+    namespace.runs_canary("v2", 10)
+    monkeypatch.setattr(FakeNamespace, "kubectl", refuse_once)
+    monkeypatch.setattr("devkit.canary.rollout._LOOK_SECONDS", 0)
+    wait_rolled_out(session.target, "canary", 5, session.stop)
+
+
+def test_a_weight_by_hand_is_not_given_to_a_canary_that_is_not_ready(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    namespace.runs_canary("v2", 0)
+    namespace.ready.append(False)
+    with pytest.raises(RolloutFailed, match="is not ready"):
+        change_on_cluster(session, read_situation(session.target), 50)
+    assert namespace.weights == []
+    change_on_cluster(session, read_situation(session.target), 0)
 
 
 def test_an_abort_deletes_what_a_failed_upgrade_has_left(

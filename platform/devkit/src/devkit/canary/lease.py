@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -105,13 +106,18 @@ class Lease:
         return self
 
     def give_back(self) -> None:
-        """End the lease, so that the next command needs not wait."""
+        """End the lease, so that the next command needs not wait.
+
+        If the cluster does not answer, the lease ends by its age.
+        """
         self._ended.set()
         if self._renewing.ident is not None:
             self._renewing.join()
-        held = None if self.lost.is_set() else self._own()
-        if held is not None:
-            self._write("replace", held.version, holder="")
+        if self.lost.is_set():
+            return
+        with suppress(ToolFailed):
+            if (held := self._own()) is not None:
+                self._write("replace", held.version, holder="")
 
     def _renew_until_ended(self) -> None:
         renewed_at = time.monotonic()

@@ -1,6 +1,7 @@
 """The record of what happened to a canary: events of Kubernetes, and lines of JSON in a file."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,17 +31,17 @@ class Record:
     def add(self, reason: str, message: str, *, warning: bool = False, **details: Any) -> None:
         """Add an entry; `reason` is one word, for example CanaryStep. `details` go into the file.
 
-        A cluster that refuses the event does not stop the canary: the file has the entry.
+        One of them suffices: a cluster that refuses the event, or a full disk, does not stop the
+        canary.
         """
         now = datetime.now(UTC)
         entry = {"at": now.isoformat(), "reason": reason, "message": message, **details}
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(entry, default=str) + "\n")
-        try:
+        with suppress(OSError):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(entry, default=str) + "\n")
+        with suppress(ToolFailed):
             self._create_event(reason, message, now, warning=warning)
-        except ToolFailed:
-            return
 
     def _create_event(self, reason: str, message: str, now: datetime, *, warning: bool) -> None:
         """Create an event of the service's Deployment. Raises ToolFailed."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from devkit.canary.image import NO_IMAGE, Image
 from devkit.canary.target import Target
+from devkit.canary.waiting import Stop
 from devkit.cluster.dependencies import update_dependencies
 from devkit.cluster.tools import ToolFailed
 
@@ -48,24 +49,27 @@ class CanaryRelease:
 
     A change waits up to `wait_seconds` for the end of others, for example that of a command from
     which an abort has taken the canary, or those of other services' canaries in the same release.
+    `stop` ends the wait of a change that gives the canary something.
     """
 
     target: Target
+    stop: Stop = field(default_factory=Stop)
     wait_seconds: float = 300.0
     _has_dependencies: bool = field(default=False, init=False)
 
     def start(self, image: Image) -> None:
         """Deploy a canary that takes no requests and no events, with migrations and streams."""
-        self._upgrade(started_values(image), f"canary {image} of {self.target.service}: 0 %")
+        what = f"canary {image} of {self.target.service}: 0 %"
+        self._upgrade(started_values(image), what, stop=self.stop)
 
     def set_weight(self, image: Image, weight: int) -> None:
         """Give the canary this share of the requests and of the lanes, in percent."""
         what = f"canary {image} of {self.target.service}: {weight} %"
-        self._upgrade({"canary.weight": weight}, what, "--no-hooks")
+        self._upgrade({"canary.weight": weight}, what, "--no-hooks", stop=self.stop)
 
     def promote(self, image: Image) -> None:
         """Give the stable version the canary's image, while the canary still serves."""
-        self._upgrade(promoted_values(image), self._promotion(image))
+        self._upgrade(promoted_values(image), self._promotion(image), stop=self.stop)
 
     def way_back(self, image: Image) -> str:
         """Return the command that undoes a promotion of this image for the stable version.
@@ -96,13 +100,17 @@ class CanaryRelease:
     def _promotion(self, image: Image) -> str:
         return f"promote {image} of {self.target.service}"
 
-    def _upgrade(self, values: Values, description: str, *options: str) -> None:
-        """Change these values of the service and keep all others."""
+    def _upgrade(
+        self, values: Values, description: str, *options: str, stop: Stop | None = None
+    ) -> None:
+        """Change these values of the service and keep all others; `stop` ends the wait for it."""
+        stop = stop or Stop()
         if self.target.below and not self._has_dependencies:
             update_dependencies(self.target.chart)
             self._has_dependencies = True
         ends_at = time.monotonic() + self.wait_seconds
         while True:
+            stop.check()
             try:
                 self._upgrade_once(values, description, *options)
                 return
@@ -111,7 +119,7 @@ class CanaryRelease:
                     raise
                 if time.monotonic() >= ends_at:
                     raise self._blocked(error) from error
-            time.sleep(_REPEAT_SECONDS)
+            stop.pause(_REPEAT_SECONDS)
 
     def _blocked(self, error: ToolFailed) -> ToolFailed:
         """Return an error that says how a release is freed whose upgrade has not ended."""

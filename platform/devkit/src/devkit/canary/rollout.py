@@ -22,23 +22,38 @@ class RolloutFailed(DevkitError):
 def wait_rolled_out(target: Target, track: Track, seconds: float, stop: Stop) -> None:
     """Wait until all pods of a track are ready and have the newest revision of its Deployment.
 
+    A cluster that does not answer for a moment is asked again.
+
     Raises:
         RolloutFailed: a pod cannot run, or the pods are not ready after `seconds`.
+        ToolFailed: the cluster does not answer after `seconds`.
         Interrupted, TakenOver: as Stop.pause.
     """
-    name = target.service if track == "stable" else target.canary
     ends_at = time.monotonic() + seconds
-    while not _is_rolled_out(deployment := target.namespace.read(f"deployment/{name}")):
-        image = image_of(deployment["spec"]["template"]["spec"])
-        pods = [p for p in read_pods(target) if p.track == track and p.image == image]
-        if reason := _refusal(deployment) or why_it_cannot_run(pods):
-            raise RolloutFailed(f"{name} cannot run: {reason}{_last_lines(target, pods)}")
-        if time.monotonic() > ends_at:
-            raise RolloutFailed(
-                f"{name} is not ready after {seconds:g} s: {_states(pods)}"
-                f"{_last_lines(target, pods)}"
-            )
+    while True:
+        late = time.monotonic() > ends_at
+        try:
+            if _look(target, track, f"is not ready after {seconds:g} s" if late else ""):
+                return
+        except ToolFailed:
+            if late:
+                raise
         stop.pause(_LOOK_SECONDS)
+
+
+def _look(target: Target, track: Track, too_late: str) -> bool:
+    """Return whether the pods are ready. Raises RolloutFailed if they cannot be, or `too_late`."""
+    name = target.service if track == "stable" else target.canary
+    deployment = target.namespace.read(f"deployment/{name}")
+    if _is_rolled_out(deployment):
+        return True
+    image = image_of(deployment["spec"]["template"]["spec"])
+    pods = [p for p in read_pods(target) if p.track == track and p.image == image]
+    if reason := _refusal(deployment) or why_it_cannot_run(pods):
+        raise RolloutFailed(f"{name} cannot run: {reason}{_last_lines(target, pods)}")
+    if too_late:
+        raise RolloutFailed(f"{name} {too_late}: {_states(pods)}{_last_lines(target, pods)}")
+    return False
 
 
 def why_it_cannot_run(pods: Iterable[TrackPod]) -> str:

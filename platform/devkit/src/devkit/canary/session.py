@@ -27,4 +27,4 @@ class Session:
 
     @cached_property
     def release(self) -> CanaryRelease:
-        return CanaryRelease(self.target)
+        return CanaryRelease(self.target, self.stop)

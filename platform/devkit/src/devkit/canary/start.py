@@ -20,15 +20,21 @@ from devkit.canary.waiting import TakenOver
 from devkit.cluster.tools import ToolFailed
 from devkit.errors import DevkitError, WrongUsage
 
-__all__ = ["CanaryAborted", "Start", "check_steps"]
+__all__ = ["CanaryAborted", "CanaryNotAborted", "Start", "check_steps"]
 
 _LANES_SECONDS = 120.0
+_ABORT_SECONDS = 600.0
+_REPEAT_SECONDS = 5.0
 _LONG_SECONDS = 120.0
 """The hold from which on a developer wants to know how long it will be."""
 
 
 class CanaryAborted(DevkitError):
     """The canary has been aborted; the message says why."""
+
+
+class CanaryNotAborted(DevkitError):
+    """The canary should have been aborted and still serves; the message says why."""
 
 
 @dataclass
@@ -51,6 +57,7 @@ class Start:
             CannotStart: the image cannot run; nothing was changed.
             CanaryAborted: a figure failed or cannot be read, the canary cannot run or has held for
                 too long, or helm or the cluster refused.
+            CanaryNotAborted: it should have been, but the cluster has not answered for ten minutes.
             Interrupted, TakenOver: the canary is left as it is.
         """
         began = time.monotonic()
@@ -84,6 +91,11 @@ class Start:
             raise WrongUsage(
                 f"{service} has a canary {situation.canary} at {situation.weight} %: end it by"
                 f" `slipway canary promote {service}` or `slipway canary abort {service}`"
+            )
+        if situation.promoted:
+            raise WrongUsage(
+                f"the promotion of {situation.canary} has not ended: end it by `slipway canary"
+                f" promote {service}`, or end the canary by `slipway canary abort {service}`"
             )
         if image.full_name(situation.stable) == situation.stable:
             raise WrongUsage(
@@ -214,14 +226,42 @@ class Start:
         self.session.progress.now(f"{text}{held}")
 
     def _abort(self, why: str, seconds: float) -> None:
-        """Abort the canary and raise CanaryAborted; TakenOver if another command has ended it."""
-        service = self.session.target.service
+        """Abort the canary and raise CanaryAborted; TakenOver if another command has ended it.
+
+        It is tried again while the cluster does not answer, because nothing else judges the canary.
+        """
+        service, progress = self.session.target.service, self.session.progress
+        ends_at = time.monotonic() + _ABORT_SECONDS
+        situation = None
+        while True:
+            try:
+                situation = situation or self._situation_to_abort(why)
+                abort(self.session, situation, why, seconds=seconds)
+                break
+            except ToolFailed as error:
+                if time.monotonic() >= ends_at:
+                    raise self._not_aborted(why, error) from error
+                progress.line(
+                    "", f"it cannot be aborted yet, and is tried again: {error}", "yellow"
+                )
+            self.session.stop.pause(_REPEAT_SECONDS)
+        raise CanaryAborted(f"the canary of {service} was aborted: {why}")
+
+    def _situation_to_abort(self, why: str) -> Situation:
+        """Return the canary to abort; TakenOver or CanaryAborted if there is none any more."""
         situation = read_situation(self.session.target)
         if not situation.canary:
             self.session.stop.check()
+            service = self.session.target.service
             raise CanaryAborted(f"the canary of {service} does not run: {why}")
-        abort(self.session, situation, why, seconds=seconds)
-        raise CanaryAborted(f"the canary of {service} was aborted: {why}")
+        return situation
+
+    def _not_aborted(self, why: str, error: ToolFailed) -> CanaryNotAborted:
+        """Record that a canary could not be aborted, and return the error that says so."""
+        service = self.session.target.service
+        text = f"the canary of {service} was to be aborted ({why}) and still serves"
+        self.session.record.add("CanaryNotAborted", text, warning=True)
+        return CanaryNotAborted(f"{text}: end it by `slipway canary abort {service}`\n{error}")
 
     def _end(self, image: Image) -> None:
         """Promote the canary, or say how it is promoted.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import typer
 
 from devkit.canary.lanes import wait_for_lanes
+from devkit.canary.rollout import wait_rolled_out
 from devkit.canary.session import Session
 from devkit.canary.situation import Situation
 from devkit.errors import DevkitError, WrongUsage
@@ -47,10 +48,13 @@ def change_on_cluster(session: Session, situation: Situation, percent: int) -> N
     """Change the weight of a canary on a cluster, and wait for its lanes.
 
     Raises:
+        RolloutFailed: the canary's pods are not ready, so that requests would be answered 503.
         LanesDoNotFollow: the lanes are not as asked after two minutes.
         ToolFailed: helm or the cluster refused.
     """
     began = time.monotonic()
+    if percent:
+        wait_rolled_out(session.target, "canary", session.rollout_seconds, session.stop)
     session.release.set_weight(situation.canary, percent)
     takes = f"{percent} %"
     if situation.lanes:

@@ -1,7 +1,7 @@
 """Edits of single values in YAML text, which keep its comments, its order and its form.
 
-ruamel.yaml is not used because it writes the whole file anew, with its own indents, columns of
-comments and spaces in braces: it would change lines of values that nobody has edited.
+ruamel.yaml is not used because it writes the whole file again, with its own indents, columns of
+comments and spaces in braces: it would change lines of values that were not edited.
 """
 
 import json

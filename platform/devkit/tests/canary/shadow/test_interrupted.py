@@ -15,6 +15,8 @@ SECONDS = 60
 
 # A service whose commands never end, and two versions of it as `slipway canary shadow` runs them.
 _SLEEPS = "import sys, time; print('replaying', file=sys.stderr, flush=True); time.sleep(600)"
+# A process that was started in the background may ignore the signal of Ctrl-C.
+_HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 _LOCALLY = """
 import os, sys, tempfile
 from pathlib import Path
@@ -67,7 +69,7 @@ def run(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     def start(code: str, *arguments: str) -> subprocess.Popen[str]:
         path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
         return subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path), *arguments],
+            [sys.executable, "-c", _HEARS + code, str(tmp_path), *arguments],
             env={**os.environ, "TMPDIR": str(tmp_path / "tmp"), "PATH": path},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
