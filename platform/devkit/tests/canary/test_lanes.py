@@ -1,8 +1,14 @@
 """Lanes are as asked when all pods of both versions say so."""
 
-import pytest
+from pathlib import Path
 
-from devkit.canary.lanes import lanes_of
+import pytest
+from canary_cluster import FakeNamespace
+
+from devkit.canary.lanes import Lanes, lanes_of, wait_for_lanes
+from devkit.canary.target import Target
+from devkit.canary.waiting import Stop
+from devkit.cluster.tools import ToolFailed
 
 pytestmark = pytest.mark.unit
 
@@ -64,3 +70,20 @@ def test_all_lanes_are_at_the_stable_version(
     stable: list[str], canary: list[str], all_at_stable: bool
 ) -> None:
     assert lanes_of(stable, canary).are_all_at_stable is all_at_stable
+
+
+def test_lanes_are_waited_for_while_the_cluster_does_not_answer_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([ToolFailed("the API server does not answer"), lanes_of([metrics(40)], [])])
+
+    def read(_: Target) -> Lanes:
+        answer = next(answers, lanes_of([metrics(20)], [metrics(20, 50)]))
+        if isinstance(answer, ToolFailed):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("devkit.canary.lanes.read_lanes", read)
+    monkeypatch.setattr("devkit.canary.lanes._LOOK_SECONDS", 0)
+    target = Target(FakeNamespace(), "orders", "shop", tmp_path, "")
+    assert wait_for_lanes(target, 50, 5, Stop(), lambda _: None).canary == 20

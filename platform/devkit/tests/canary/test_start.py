@@ -266,7 +266,7 @@ def test_a_canary_that_cannot_be_aborted_is_said_to_serve_unjudged(
     monkeypatch.setattr("devkit.canary.start._ABORT_SECONDS", 0)
     namespace.runs_canary("v2", 10)
     namespace.before_upgrade.append(refuse)
-    with pytest.raises(CanaryNotAborted, match="still serves: .*slipway canary abort orders"):
+    with pytest.raises(CanaryNotAborted, match=r"still serves: .*slipway canary abort orders"):
         start(session, 10, source=Good(failing=1000))
     assert "CanaryNotAborted" in session.record.file.read_text(encoding="utf-8")
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from devkit.canary.pods import read_metrics, read_pods
 from devkit.canary.target import Target
@@ -134,26 +135,33 @@ def wait_for_lanes(
 ) -> Lanes:
     """Wait until the lanes are divided as the weight asks; `see` is called with each reading.
 
+    A cluster that does not answer for a moment is asked again.
+
     Raises:
         LanesDoNotFollow: they are not after `seconds`.
+        ToolFailed: the cluster does not answer after `seconds`.
         Interrupted, TakenOver: as Stop.pause.
     """
-    began = hastened = time.monotonic()
-    hasten(target)
-    while not (lanes := read_lanes(target)).are_as_asked(weight):
-        see(lanes)
-        now = time.monotonic()
-        if now - began > seconds:
-            raise LanesDoNotFollow(
-                f"the lanes do not follow the weight of {weight} %: the canary reads {lanes} after"
-                f" {seconds:g} s, and its pods know the weights {sorted(lanes.weights)}"
-            )
-        if now - hastened > _HASTEN_SECONDS:
-            hasten(target)
-            hastened = now
+    ends_at = time.monotonic() + seconds
+    hastened = -inf
+    while True:
+        late = time.monotonic() > ends_at
+        try:
+            if time.monotonic() - hastened > _HASTEN_SECONDS:
+                hasten(target)
+                hastened = time.monotonic()
+            see(lanes := read_lanes(target))
+            if lanes.are_as_asked(weight):
+                return lanes
+            if late:
+                raise LanesDoNotFollow(
+                    f"the lanes do not follow the weight of {weight} %: the canary reads {lanes}"
+                    f" after {seconds:g} s, and its pods know the weights {sorted(lanes.weights)}"
+                )
+        except ToolFailed:
+            if late:
+                raise
         stop.pause(_LOOK_SECONDS)
-    see(lanes)
-    return lanes
 
 
 def _gauge(text: str, name: str) -> int | None:

@@ -31,8 +31,8 @@ class Record:
     def add(self, reason: str, message: str, *, warning: bool = False, **details: Any) -> None:
         """Add an entry; `reason` is one word, for example CanaryStep. `details` go into the file.
 
-        One of them suffices: a cluster that refuses the event, or a full disk, does not stop the
-        canary.
+        A cluster that refuses the event, or a full disk, does not stop the canary: the other place
+        has the entry.
         """
         now = datetime.now(UTC)
         entry = {"at": now.isoformat(), "reason": reason, "message": message, **details}
