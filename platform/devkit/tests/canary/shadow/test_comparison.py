@@ -117,3 +117,19 @@ def test_the_report_has_counts_diffs_and_how_many_more_there_are() -> None:
     assert '+    "amount": "9"' in lines
     assert lines[-3] == "payments.handlers.pay: 2 differences more"
     assert lines[-1] == "differences: 3 of 3 events, 0 of 0 rows"
+
+
+def test_events_that_fail_in_both_versions_are_named_because_they_compare_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = [
+        event("a#1", "failed", reason="LookupError: no order"),
+        event("a#2", "failed", reason="LookupError: no order"),
+        event("a#3"),
+        event("a#4", "rejected", reason="rejected: no"),
+    ]
+    print_report(compared(lines, lines), Console(width=200), 3)
+    printed = capsys.readouterr().out
+    assert "payments.handlers.pay: 2 of 4 events failed in both versions" in printed
+    assert "the first: LookupError: no order" in printed
+    assert "no difference: 0 of 4 events (2 failed in both), 0 of 0 rows" in printed

@@ -11,6 +11,8 @@ __all__ = ["Comparison", "Difference", "Group", "compare"]
 
 _COMPARED = ("outcome", "reason", "published")
 _GOOD = "handled"
+# The outcomes of an event whose handler could not do its work.
+_FAILED = frozenset({"failed", "undecodable", "outside call"})
 # A version that does not handle an event has no line of a handler.
 _NOTHING: Line = {"outcome": "not handled", "reason": "", "published": []}
 
@@ -28,8 +30,8 @@ class Difference:
 class Group:
     """The events of a handler, or the rows of a table, and how many are equal.
 
-    `failed_in_canary` counts those that only the stable version handled. `seconds` are the times
-    that the handlers took in all.
+    `failed_in_canary` counts those that only the stable version handled. `failed_in_both`
+    are the reasons of those that failed in both. `seconds` are the times that the handlers took.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Group:
     stable_seconds: float = 0.0
     canary_seconds: float = 0.0
     differences: list[Difference] = field(default_factory=list)
+    failed_in_both: list[str] = field(default_factory=list)
 
     @property
     def equal(self) -> int:
@@ -94,6 +97,8 @@ def _add_event(group: Group, place: str, before: Line, after: Line) -> None:
     group.number += 1
     group.not_run += after["outcome"] == "not run"
     group.failed_in_canary += before["outcome"] == _GOOD and after["outcome"] != _GOOD
+    if before["outcome"] in _FAILED and after["outcome"] in _FAILED:
+        group.failed_in_both.append(str(after["reason"]))
     group.stable_seconds += before.get("seconds", 0.0)
     group.canary_seconds += after.get("seconds", 0.0)
     shown = [{name: line[name] for name in _COMPARED} for line in (before, after)]

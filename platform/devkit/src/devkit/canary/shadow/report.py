@@ -24,6 +24,7 @@ def print_report(comparison: Comparison, output: Console, most_diffs: int) -> No
             output.print(text, markup=False)
             output.print()
     for group in comparison.groups:
+        _print_failed_in_both(group, output)
         _print_differences(group, output, most_diffs)
     counts = ", ".join(
         _count(groups, of)
@@ -38,7 +39,9 @@ def print_report(comparison: Comparison, output: Console, most_diffs: int) -> No
 def _count(groups: Sequence[Group], of: str) -> str:
     """Return how many differ: 3 of 1,000 events."""
     different = sum(len(group.differences) for group in groups)
-    return f"{different:,} of {sum(group.number for group in groups):,} {of}"
+    failed = sum(len(group.failed_in_both) for group in groups)
+    in_both = f" ({failed:,} failed in both)" if failed else ""
+    return f"{different:,} of {sum(group.number for group in groups):,} {of}{in_both}"
 
 
 def _handler_row(group: Group) -> dict[str, object]:
@@ -66,6 +69,15 @@ def _table_row(group: Group) -> dict[str, object]:
 def _milliseconds(seconds: float, number: int) -> float:
     """Return the mean time in milliseconds."""
     return round(1000 * seconds / max(1, number), 2)
+
+
+def _print_failed_in_both(group: Group, output: Console) -> None:
+    """Say how many events of a handler failed in both versions, because they compare little."""
+    if group.failed_in_both:
+        failed = f"{len(group.failed_in_both):,} of {group.number:,} events failed in both versions"
+        first = f"the first: {group.failed_in_both[0]}"
+        hint = "A shadow begins with empty tables: docs/canary.md says how a service fills them."
+        output.print(Text(f"{group.name}: {failed}; {first}\n{hint}\n", style="yellow"))
 
 
 def _print_differences(group: Group, output: Console, most: int) -> None:
