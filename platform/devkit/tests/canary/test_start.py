@@ -345,6 +345,14 @@ def test_a_release_whose_upgrade_was_killed_is_freed_by_the_command_that_is_show
         release.remove("abort the canary")
 
 
+def test_a_start_deletes_the_pod_that_a_killed_start_has_left(
+    session: Session, namespace: FakeNamespace
+) -> None:
+    with pytest.raises(CannotStart):
+        start(session, 50)
+    assert namespace.commands[0][:4] == ("delete", "pods", "--selector", "slipway/types-of=orders")
+
+
 def test_an_image_whose_pod_is_never_scheduled_changes_nothing(
     session: Session, namespace: FakeNamespace
 ) -> None:

@@ -15,6 +15,7 @@ __all__ = ["CannotStart", "types_of_image", "types_of_stable"]
 
 _SECONDS = 180
 _LOOK_SECONDS = 0.5
+_TYPES_OF = "slipway/types-of"
 # It imports the composition root, which opens and starts nothing.
 _PRINT_TYPES = """
 import importlib, json, pathlib, sys
@@ -61,17 +62,23 @@ def types_of_image(target: Target, image: str, seconds: float, stop: Stop) -> fr
     """
     name = f"{target.canary}-types-{uuid4().hex[:6]}"
     namespace = target.namespace
+    # A command that was killed has left its pod.
+    left = f"{_TYPES_OF}={target.service}"
+    namespace.kubectl("delete", "pods", "--selector", left, "--ignore-not-found", "--wait=false")
     deployment = namespace.read(f"deployment/{target.service}")
-    namespace.apply(_pod(name, image, deployment["spec"]["template"]["spec"]), create=True)
+    labels = {"app": name, _TYPES_OF: target.service}
+    pod = _pod(name, labels, image, deployment["spec"]["template"]["spec"])
     ends_at = time.monotonic() + seconds
     try:
+        namespace.apply(pod, create=True)
         while (phase := _phase(namespace.read(f"pod/{name}"))) not in ("Succeeded", "Failed"):
             if time.monotonic() > ends_at:
                 raise CannotStart(f"{image} has not run after {seconds:g} s: {phase}")
             stop.pause(_LOOK_SECONDS)
         printed = namespace.kubectl("logs", name)
     finally:
-        namespace.kubectl("delete", f"pod/{name}", "--wait=false", "--grace-period=0", "--force")
+        now = ("--wait=false", "--grace-period=0", "--force", "--ignore-not-found")
+        namespace.kubectl("delete", f"pod/{name}", *now)
     if phase == "Failed":
         lines = "".join(f"\n  {line}" for line in printed.splitlines()[-5:])
         raise CannotStart(f"the code of {image} cannot be imported:{lines}")
@@ -87,15 +94,20 @@ def _phase(pod: Mapping[str, Any]) -> str:
     return str(pod["status"]["phase"])
 
 
-def _pod(name: str, image: str, stable: Mapping[str, Any]) -> dict[str, Any]:
+def _pod(
+    name: str, labels: Mapping[str, str], image: str, stable: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return a pod of the canary's image; `stable` is the spec of the stable pods."""
     (container,) = (each for each in stable["containers"] if each["name"] == APP)
-    labels = {
-        "app": name,
-        "istio.io/dataplane-mode": "none",
-        "sidecar.istio.io/inject": "false",
+    metadata = {
+        "name": name,
+        "labels": {
+            **labels,
+            "istio.io/dataplane-mode": "none",
+            "sidecar.istio.io/inject": "false",
+        },
+        "annotations": {"linkerd.io/inject": "disabled"},
     }
-    metadata = {"name": name, "labels": labels, "annotations": {"linkerd.io/inject": "disabled"}}
     printing = {"name": APP, "image": image, "command": ["python", "-c", _PRINT_TYPES]}
     return {
         "apiVersion": "v1",
