@@ -77,6 +77,7 @@ def test_an_abort_after_a_half_promotion_says_how_stable_gets_its_image_back(
     namespace.not_ready.append("orders")
     with pytest.raises(RolloutFailed):
         promote(session, read_situation(session.target))
+    assert "CanaryPromotionFailed" in session.record.file.read_text(encoding="utf-8")
     abort(session, read_situation(session.target), "by hand", seconds=60)
     printed = capsys.readouterr().out
     assert "stable keeps v2, which a promotion gave it" in printed

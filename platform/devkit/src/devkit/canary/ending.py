@@ -55,6 +55,8 @@ def promote(session: Session, situation: Situation) -> None:
         wait_rolled_out(session.target, "stable", session.rollout_seconds, session.stop)
     except RolloutFailed as error:
         target = session.target
+        text = f"canary {image} still serves, and stable does not run with it: {error}"
+        session.record.add("CanaryPromotionFailed", text, warning=True)
         raise RolloutFailed(
             f"{error}\nThe pods of the version before and the canary still serve. Return to them"
             f" by `helm rollback {target.release} --namespace {target.namespace.name}`."
