@@ -75,13 +75,12 @@ def test_all_lanes_are_at_the_stable_version(
 def test_lanes_are_waited_for_while_the_cluster_does_not_answer_for_a_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = iter([ToolFailed("the API server does not answer"), lanes_of([metrics(40)], [])])
+    refusals = iter([True])
 
     def read(_: Target) -> Lanes:
-        answer = next(answers, lanes_of([metrics(20)], [metrics(20, 50)]))
-        if isinstance(answer, ToolFailed):
-            raise answer
-        return answer
+        if next(refusals, False):
+            raise ToolFailed("the API server does not answer")
+        return lanes_of([metrics(20)], [metrics(20, 50)])
 
     monkeypatch.setattr("devkit.canary.lanes.read_lanes", read)
     monkeypatch.setattr("devkit.canary.lanes._LOOK_SECONDS", 0)
