@@ -165,8 +165,9 @@ def test_each_route_has_its_port_and_leaves_retries_to_the_services(
 def test_the_weight_divides_grpc_and_http_between_the_subsets() -> None:
     objects = rendered("inventory", *MESH, *CANARY)
     assert [shares(route) for route in routes(objects)] == [{"canary": 10, "stable": 90}] * 2
-    subsets = one(objects, "DestinationRule")["spec"]["subsets"]
-    assert subsets == [{"name": each, "labels": {"track": each}} for each in ("stable", "canary")]
+    stable, canary = one(objects, "DestinationRule")["spec"]["subsets"]
+    assert stable == {"name": "stable", "labels": {"track": "stable"}}
+    assert canary["name"] == "canary"
     service = one_named(objects, "Service", "inventory")["spec"]["selector"]
     assert service == {"app": "inventory"}
 
@@ -190,6 +191,16 @@ def test_a_track_without_a_share_has_no_route(weight: int, left: dict[str, int])
 def test_no_route_names_a_canary_that_does_not_exist(standing: tuple[str, ...]) -> None:
     objects = rendered("inventory", *MESH, *standing)
     assert [shares(route) for route in routes(objects)] == [{"stable": 100}] * 2
+
+
+def test_stable_pods_answer_for_a_canary_without_a_pod_and_never_the_other_way_round() -> None:
+    rule = one(rendered("inventory", *MESH, *CANARY), "DestinationRule")["spec"]
+    assert rule["trafficPolicy"]["outlierDetection"], "no failover without it"
+    stable, canary = rule["subsets"]
+    assert "trafficPolicy" not in stable
+    assert "labels" not in canary, "all pods are in it"
+    balancing = canary["trafficPolicy"]["loadBalancer"]["localityLbSetting"]
+    assert balancing == {"enabled": True, "failoverPriority": ["track=canary"]}
 
 
 def test_no_subset_ends_with_the_canary_because_routes_may_still_name_it() -> None:

@@ -220,6 +220,13 @@ class Mesh:
         counts, seconds = json.loads(self.python(f"pod/{pod}", _ASK, what, container="client"))
         return Answers(Counter(counts), seconds)
 
+    def kill_canary(self, service: str) -> None:
+        """Kill the pods of a canary at once, and start no others."""
+        self.namespace.kubectl("scale", f"deployment/{service}-canary", "--replicas=0")
+        at_once = ("--grace-period=0", "--force")
+        pods = f"--selector=app={service},track=canary"
+        self.namespace.kubectl("delete", "pods", pods, "--ignore-not-found", *at_once)
+
     def call(self, target: str, path: str, *, where: str, container: str) -> str:
         """Return the gRPC code of the answer to an empty request."""
         return self.python(where, _CALL, target, path, container=container).strip()
