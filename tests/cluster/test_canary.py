@@ -1,30 +1,19 @@
 """A canary on the cluster takes the share of the events that the release's values say."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from cluster_customers import Customers
+from cluster_gauges import LANES_OF_ORDERS, gauge, until
 
 from demo.cluster.shop import ClusterShop
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-# The kubelet refreshes mounted files within its sync period (1 minute) plus its cache time.
-_SECONDS = 240.0
 _SERVICE = "orders"
-_LANES = 20
-# The service reads the streams of inventory and payments.
-_STREAMS_READ = 2
-_READ_GAUGE = """
-import sys, urllib.request
-with urllib.request.urlopen("http://127.0.0.1:" + sys.argv[1] + "/metrics", timeout=20) as answer:
-    for line in answer.read().decode().splitlines():
-        if line.startswith(sys.argv[2] + " "):
-            print(line.split()[1])
-"""
 
 
 class Canary:
@@ -55,14 +44,6 @@ class Canary:
         ]
 
 
-def gauge(shop: ClusterShop, deployment: str, name: str) -> float | None:
-    """Return a gauge of a Deployment's pod; None if it has no sample."""
-    (port,) = (s.http.port for s in shop.platform.services if s.name == _SERVICE)
-    command = ("exec", f"deploy/{deployment}", "--container=app", "--", "python", "-c")
-    printed = shop.namespace.kubectl(*command, _READ_GAUGE, str(port), name)
-    return float(printed) if printed.strip() else None
-
-
 @contextmanager
 def canary(shop: ClusterShop, weight: int) -> Iterator[Canary]:
     canary = Canary(shop)
@@ -73,22 +54,14 @@ def canary(shop: ClusterShop, weight: int) -> Iterator[Canary]:
         canary.end()
 
 
-def until(condition: Callable[[], bool]) -> None:
-    ends_at = time.monotonic() + _SECONDS
-    while not condition():
-        assert time.monotonic() < ends_at
-        time.sleep(1)
-
-
 def share(shop: ClusterShop, weight: int) -> None:
     """Wait until the canary reads this percentage of the lanes, and the first version the rest."""
-    lanes = _LANES * _STREAMS_READ
-    asked = lanes * weight / 100
+    asked = LANES_OF_ORDERS * weight / 100
     until(
         lambda: (
-            gauge(shop, f"{_SERVICE}-canary", "event_lanes_weight") == weight
-            and gauge(shop, f"{_SERVICE}-canary", "event_lanes") == asked
-            and gauge(shop, _SERVICE, "event_lanes") == lanes - asked
+            gauge(shop, _SERVICE, f"{_SERVICE}-canary", "event_lanes_weight") == weight
+            and gauge(shop, _SERVICE, f"{_SERVICE}-canary", "event_lanes") == asked
+            and gauge(shop, _SERVICE, _SERVICE, "event_lanes") == LANES_OF_ORDERS - asked
         )
     )
 
@@ -108,7 +81,7 @@ def test_the_lanes_of_a_canary_follow_its_weight_without_a_restart(
             assert started.pods() == pods
             started.set_weight(100)
             share(shop, 100)
-        until(lambda: gauge(shop, _SERVICE, "event_lanes") == _LANES * _STREAMS_READ)
+        until(lambda: gauge(shop, _SERVICE, _SERVICE, "event_lanes") == LANES_OF_ORDERS)
 
     assert seen.placed > 0
     assert (seen.failed, seen.broken) == ({}, {})

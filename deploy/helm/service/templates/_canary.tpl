@@ -11,6 +11,16 @@ left out, because its Service or subset may be missing or empty.
 {{ toJson $shares }}
 {{- end -}}
 
+{{/* The begin of the keys of the weights if a tool makes the versions; a label's value is their end. */}}
+{{- define "service.followedKey" -}}
+weight-of-
+{{- end -}}
+
+{{/* The label that tells the pods of the versions apart that a tool makes. */}}
+{{- define "service.followedLabel" -}}
+{{ eq .Values.canary.follows "flagger" | ternary "slipway/version-of" "rollouts-pod-template-hash" }}
+{{- end -}}
+
 {{/* Whether the requests inside the cluster are divided by routes: those of Istio, or of the Gateway API. */}}
 {{- define "service.isRouted" -}}
 {{- if or .Values.mesh.enabled (eq .Values.mesh.api "gateway") -}}true{{- end -}}

@@ -34,6 +34,9 @@
 {{- if and $canary.weight (not $exists) -}}
 {{- fail (printf "canary.weight is %d but there is no canary: set canary.image.tag to its version, or canary.weight=0" (int $canary.weight)) -}}
 {{- end -}}
+{{- if and $exists $canary.follows -}}
+{{- fail (printf "canary.follows is %s, which makes the second version itself: leave canary.image empty, or canary.follows" $canary.follows) -}}
+{{- end -}}
 {{- if and $exists .Values.image.reference (not $canary.image.reference) -}}
 {{- fail "canary.image.reference is missing: image.reference is the full reference of the stable image, so name the canary's in the same way" -}}
 {{- end -}}

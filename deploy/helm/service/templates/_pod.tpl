@@ -70,7 +70,8 @@ capabilities:
 {{- end -}}
 {{- $_ := set $env "APP_STREAMS" (eq .Values.nats.streams "ensure" | ternary "ensure" "verify") -}}
 {{- if include "service.hasWeight" . -}}
-{{- $_ := set $env "APP_EVENT_WEIGHT_FILE" "/etc/slipway/canary/weight" -}}
+{{- $key := empty .Values.canary.follows | ternary "weight" (printf "%s$(CANARY_LABEL)" (include "service.followedKey" .)) -}}
+{{- $_ := set $env "APP_EVENT_WEIGHT_FILE" (printf "/etc/slipway/canary/%s" $key) -}}
 {{- end -}}
 {{- with .Values.nats.tlsSecret -}}
 {{- $_ := set $env "APP_NATS_TLS_CA_FILE" "/etc/slipway/nats-tls/ca.crt" -}}
@@ -86,6 +87,13 @@ capabilities:
 {{- with .Values.otlpEndpoint -}}
 {{- $_ := set $env "APP_OTLP_ENDPOINT" . -}}
 {{- end -}}
+{{- if and .Values.canary.follows (include "service.hasWeight" .) }}
+# The variable with the weight's file refers to it.
+- name: CANARY_LABEL
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.labels['{{ include "service.followedLabel" . }}']
+{{- end }}
 {{- range $name, $value := mustMergeOverwrite $env .Values.settings -}}
 {{ "\n" }}- name: {{ $name }}
   value: {{ kindIs "map" $value | or (kindIs "slice" $value) | ternary (toJson $value) (toString $value) | quote }}

@@ -39,16 +39,23 @@ Deployment render either. The last track has the newest image.
 {{- define "service.selector" -}}
 app: {{ include "service.name" . }}
 track: {{ .Track }}
+{{- if eq .Values.canary.follows "flagger" }}
+# Flagger replaces its value for the primary pods. `app` keeps its own, which policies select.
+{{ include "service.followedLabel" . }}: {{ include "service.name" . }}
+{{- end }}
 {{- end -}}
 
-{{/* Whether the track takes a share of the events: a canary that reads lanes. */}}
+{{/*
+Whether the track's pods read a weight: those of a canary that reads lanes, and all pods if a tool makes the
+versions of them.
+*/}}
 {{- define "service.hasWeight" -}}
-{{- if and (eq .Track "canary") .Values.facts.lanes -}}true{{- end -}}
+{{- if and (or (eq .Track "canary") .Values.canary.follows) .Values.facts.lanes -}}true{{- end -}}
 {{- end -}}
 
 {{/* Whether Istio's routes divide the requests to the one Service between subsets, which are its pods. */}}
 {{- define "service.hasSubsets" -}}
-{{- if and .Values.mesh.enabled (eq .Values.mesh.api "istio") -}}true{{- end -}}
+{{- if and .Values.mesh.enabled (eq .Values.mesh.api "istio") (not .Values.canary.follows) -}}true{{- end -}}
 {{- end -}}
 
 {{/* The Service that leads to the stable pods only. */}}

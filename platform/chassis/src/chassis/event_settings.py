@@ -73,7 +73,7 @@ class EventSettings(BaseSettings):
     event_weight_file: Path | None = Field(
         None,
         description="file with this version's share of the lanes in percent (0 to 100), for a "
-        "canary; read at each announcement; if unset, this version shares the rest",
+        "canary, or `rest`; read at each announcement; if unset, this version shares the rest",
     )
     # The limit is below SQLite's 32,766 parameters, because a handler of lists may name each event
     # in one statement.

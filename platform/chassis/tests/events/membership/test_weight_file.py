@@ -84,6 +84,37 @@ def test_a_file_that_stays_empty_is_an_error_and_a_weight_of_0(file: Path) -> No
     assert [line["log_level"] for line in logs] == ["error", "info"]
 
 
+def test_a_file_that_says_rest_gives_a_version_the_lanes_that_others_leave(file: Path) -> None:
+    file.write_text("30", encoding="utf-8")
+    weight = WeightFile(file)
+    weight.read()
+    for text, expected in (("rest\n", None), ("10", 10), ("rest", None)):
+        file.write_text(text, encoding="utf-8")
+        with capture_logs() as logs:
+            assert weight.read()
+            assert not weight.read()
+        assert weight.weight == expected
+        assert [line["log_level"] for line in logs] == ["info"]
+
+
+def test_the_first_reading_of_rest_changes_nothing(file: Path) -> None:
+    file.write_text("rest", encoding="utf-8")
+    weight = WeightFile(file)
+    assert not weight.read()
+    assert weight.weight is None
+
+
+@pytest.mark.parametrize("text", ["10", "rest"])
+def test_a_file_that_said_rest_and_is_being_written_changes_nothing(file: Path, text: str) -> None:
+    file.write_text("rest", encoding="utf-8")
+    weight = WeightFile(file)
+    weight.read()
+    file.write_text("", encoding="utf-8")
+    assert not weight.read()
+    file.write_text(text, encoding="utf-8")
+    assert weight.read() is (text != "rest")
+
+
 def test_a_missing_file_is_a_weight_of_0_until_it_is_there(file: Path) -> None:
     weight = WeightFile(file)
     with capture_logs() as logs:

@@ -1,4 +1,4 @@
-"""`slipway canary …`: start, weight, status, promote, abort and shadow."""
+"""`slipway canary …`: start, weight, status, promote, abort, follow and shadow."""
 
 import time
 from argparse import ArgumentTypeError
@@ -189,6 +189,30 @@ def abort(
     session = _session(service, namespace, release)
     with _changing(session, {"command": "abort"}, by_force=True):
         ending.abort(session, _need_canary(session), "by hand", seconds=_UNKNOWN_SECONDS)
+
+
+@app.command()
+def follow(services: Annotated[list[str], typer.Argument()], namespace: NamespaceName = "") -> None:
+    """Give events the weight that Flagger or Argo Rollouts gives to requests, until Ctrl-C.
+
+    The services' values name the tool (`canary.follows`), and its object has the service's name.
+    """
+    from devkit.canary.follow import Follower, follow_all
+    from devkit.canary.progress import Progress
+    from devkit.canary.target import current_namespace
+    from devkit.canary.waiting import Interrupted, Stop, stop_on_signals
+    from devkit.cluster.namespace import Namespace, check_cluster
+    from devkit.console import console
+
+    check_cluster()
+    place, progress, stop = Namespace(namespace or current_namespace()), Progress(console()), Stop()
+    followers = [Follower(place, service, progress) for service in services]
+    try:
+        with stop_on_signals(stop, lambda text: progress.line("", text)):
+            follow_all(followers, stop)
+    except Interrupted:
+        progress.line("stopped", "events keep the last weight", "yellow")
+        raise typer.Exit(_INTERRUPTED) from None
 
 
 app.command()(shadow)

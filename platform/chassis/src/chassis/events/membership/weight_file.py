@@ -10,20 +10,23 @@ __all__ = ["WeightFile"]
 
 _log = structlog.get_logger(__name__)
 _MOST_BYTES = 100
+# Pods of all versions mount one ConfigMap where a tool decides which of them are the stable ones.
+_REST = "rest"
 
 
 class WeightFile:
     """The weight that a file holds at the moment, such as the mounted key of a ConfigMap.
 
     Attributes:
-        weight: The percentage as last read; None without a file, for a version that shares the
-            lanes that other versions' weights leave.
+        weight: The percentage as last read; None for a version that shares the lanes that other
+            versions' weights leave: without a file, or if the file says `rest`.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._reason = ""
         self._was_empty = False
+        self._was_read = False
         self.weight: int | None = None
 
     def read(self) -> bool:
@@ -35,12 +38,12 @@ class WeightFile:
         """
         if self._path is None:
             return False
-        before = self.weight
+        before, was_read, self._was_read = self.weight, self._was_read, True
         try:
             text = _text_of(self._path)
-            if self._is_being_written(text):
+            if self._is_being_written(text, was_read):
                 return False
-            self.weight = _percentage(text)
+            self.weight = None if text == _REST else _percentage(text)
             self._reason = ""
         except (OSError, ValueError) as error:
             self.weight = 0
@@ -51,15 +54,18 @@ class WeightFile:
                     reason=self._reason,
                     file=str(self._path),
                 )
-        metrics.EVENT_LANES_WEIGHT.set(self.weight)
-        if before is not None and before != self.weight:
+        if self.weight is None:
+            metrics.EVENT_LANES_WEIGHT.forget()
+        else:
+            metrics.EVENT_LANES_WEIGHT.set(self.weight)
+        if was_read and before != self.weight:
             _log.info("weight changed; reassigning lanes", before=before, weight=self.weight)
         return before != self.weight
 
-    def _is_being_written(self, text: str) -> bool:
-        """Whether the file held a percentage when it was last read, and is empty now."""
+    def _is_being_written(self, text: str, was_read: bool) -> bool:
+        """Whether the file said something when it was last read, and is empty now."""
         was_empty, self._was_empty = self._was_empty, not text
-        return not text and not was_empty and self.weight is not None
+        return not text and not was_empty and was_read
 
 
 def _text_of(file: Path) -> str:
