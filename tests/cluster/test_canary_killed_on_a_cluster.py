@@ -36,15 +36,8 @@ def bookstore(tag: str, make_namespace: Callable[..., Namespace]) -> Bookstore:
 async def test_every_key_is_handled_by_one_version_between_changes(
     bookstore: Bookstore, node: Node
 ) -> None:
-    with bookstore.reached() as (database, broker):
-        trial = PodTrial(
-            bookstore,
-            node,
-            url=bookstore.database_url(database),
-            nats_url=f"nats://{broker}",
-            keys=_KEYS,
-            seed=1,
-        )
+    with bookstore.reached() as (url, nats_url):
+        trial = PodTrial(bookstore, node, url=url, nats_url=nats_url, keys=_KEYS, seed=1)
         async with trial:
             await trial.start(STABLE)
             for _ in range(_ROUNDS):

@@ -26,7 +26,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 STABLE, CANARY = "1", "2"
-_ASK_SECONDS = 0.1
 # Events that a killed canary may have been handling run one by one.
 _LONGEST_WAIT_SECONDS = 300.0
 _EVENTS_OF_A_COMMIT = 100
@@ -40,9 +39,12 @@ class CanaryTrial(ABC, Generic[R]):
     Attributes:
         shop: The producer of the events, whose relay is that of the replicas.
         nats_url: The broker of the replicas, as this process reaches it.
+        ask_seconds: The pause between two looks at the lanes; each look costs processor time.
         changes: The newest row of the journal before each change of the weight or of the members.
         seconds: How long it took until the lanes had their owners, by what changed.
     """
+
+    ask_seconds = 0.1
 
     def __init__(self, *, url: str, nats_url: str, keys: int, seed: int) -> None:
         self._keys = keys
@@ -150,8 +152,8 @@ class CanaryTrial(ABC, Generic[R]):
         )
 
     async def _wait(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        """Wait until a condition holds, and ask seldom, because asking costs processor time."""
+        """Wait until a condition holds."""
         until = time.monotonic() + _LONGEST_WAIT_SECONDS
         while not await holds():
             assert time.monotonic() < until, (await self.owners(), self.log_ends())
-            await asyncio.sleep(_ASK_SECONDS)
+            await asyncio.sleep(self.ask_seconds)
