@@ -45,4 +45,4 @@ async def test_every_key_is_handled_by_one_version_between_changes(
             rows = await promised(trial)
     tell(trial, rows)
     assert len(rows) == _EVENTS
-    assert max(switches(rows, trial.changes).values()) == 1
+    assert max(switches(rows, trial.changes).values()) <= 1
