@@ -232,9 +232,14 @@ class Mesh:
         return self.python(where, _CALL, target, path, container=container).strip()
 
     def count(self, service: str, metric: str, **labels: str) -> Counter[str]:
-        """Return a counter's sum over the pods of each version of a service."""
+        """Return a counter's sum over the pods of each version of a service.
+
+        Pods that are ending are left out, because such a pod may be gone when it is asked.
+        """
         found: Counter[str] = Counter()
         for pod in self.namespace.read("pods", "--selector", f"app={service}")["items"]:
+            if "deletionTimestamp" in pod["metadata"]:
+                continue
             version = pod["metadata"]["labels"]["app.kubernetes.io/version"]
             text = self.python(pod["metadata"]["name"], _READ_METRICS, container="app")
             found[version] += round(sum(_samples(text.splitlines(), metric, labels)))
