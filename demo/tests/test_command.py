@@ -131,17 +131,17 @@ def test_ctrl_c_stops_every_process_and_leaves_nothing_behind(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("options", "error"),
+    ("options", "expected", "error"),
     [
-        (("--json", "nowhere/report.json"), "there is no folder nowhere"),
-        (("--replicas", "nobody=2"), "there is no service nobody"),
+        (("--json", "nowhere/report.json"), 1, "there is no folder nowhere"),
+        (("--replicas", "nobody=2"), 64, "there is no service nobody"),
     ],
 )
 def test_invalid_options_are_refused_at_once_and_leave_nothing_behind(
-    tmp_path: Path, options: tuple[str, ...], error: str
+    tmp_path: Path, options: tuple[str, ...], expected: int, error: str
 ) -> None:
     code, output = run(tmp_path, *options)
-    assert code == 1
+    assert code == expected
     assert error in output
     assert "Traceback" not in output
     assert list(tmp_path.iterdir()) == []
