@@ -101,14 +101,8 @@ class DistanceFigure:
             outcome,
             reason,
             self.probability,
-            self._lacking(least) if outcome is Outcome.HOLD else None,
+            Traffic.lacking(outcome, self.canary.of, least, self.gate.unit),
         )
-
-    def _lacking(self, least: float) -> Traffic | None:
-        """Return the canary's traffic if it is too little."""
-        if self.canary.of >= least:
-            return None
-        return Traffic(self.canary.of, least, self.gate.unit)
 
     def _outcome(self, level: float, least: float) -> tuple[Outcome, str]:
         if self.compared and self.probability <= level and self._differs(self.distance.size):

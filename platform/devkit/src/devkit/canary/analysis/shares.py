@@ -80,14 +80,8 @@ class ShareFigure:
             outcome,
             reason,
             self.probability,
-            self._lacking(enough) if outcome is Outcome.HOLD else None,
+            Traffic.lacking(outcome, self.canary.of, enough, self.gate.unit),
         )
-
-    def _lacking(self, enough: int) -> Traffic | None:
-        """Return the canary's traffic if it is too little."""
-        if self.canary.of >= enough:
-            return None
-        return Traffic(self.canary.of, enough, self.gate.unit)
 
     def _outcome(self, level: float, enough: int) -> tuple[Outcome, str]:
         if self._enough and self.probability <= level and self._differs(self.canary):

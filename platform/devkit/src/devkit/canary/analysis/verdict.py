@@ -29,6 +29,11 @@ class Traffic:
     needed: float
     unit: str
 
+    @classmethod
+    def lacking(cls, outcome: Outcome, seen: float, needed: float, unit: str) -> "Traffic | None":
+        """Return the traffic of a figure that holds because that is too little; else None."""
+        return cls(seen, needed, unit) if outcome is Outcome.HOLD and seen < needed else None
+
 
 @dataclass(frozen=True)
 class Comparison:
