@@ -129,9 +129,7 @@ class PostgresServer(LocalServer):
 
         It is a copy of `template`, by default empty. There must be no connection to `template`.
         """
-        with psycopg.connect(
-            host="127.0.0.1", port=self._port, user="postgres", dbname=self._name, autocommit=True
-        ) as connection:
+        with self._connected() as connection:
             try:
                 # File systems that can do so share the data between the copies.
                 connection.execute("SET file_copy_method = clone")
@@ -143,7 +141,7 @@ class PostgresServer(LocalServer):
 
     def drop_database(self, name: str) -> None:
         """Delete a database and end the connections to it; do nothing if it does not exist."""
-        with psycopg.connect(self.url().replace("+psycopg", ""), autocommit=True) as connection:
+        with self._connected() as connection:
             statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             connection.execute(statement.format(sql.Identifier(name)))
 
@@ -159,6 +157,11 @@ class PostgresServer(LocalServer):
     ) -> None:
         self.stop()
         self.erase()
+
+    def _connected(self) -> psycopg.Connection:
+        return psycopg.connect(
+            host="127.0.0.1", port=self._port, user="postgres", dbname="postgres", autocommit=True
+        )
 
     def _start_once(self, cluster: Path, binaries: Path, user: tuple[int, int] | None) -> None:
         """Start the server; raise PortInUse if another process listens on its port."""
