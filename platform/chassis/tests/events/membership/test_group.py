@@ -3,6 +3,7 @@
 from uuid import UUID
 
 import pytest
+from hand_clock import HandClock
 
 from chassis.events.membership.announcement import Announcement
 from chassis.events.membership.group import Group
@@ -13,23 +14,13 @@ FIRST = str(UUID(int=1))
 SECOND = str(UUID(int=2))
 
 
-class Clock:
-    """A clock that the tests set."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def group(clock: Clock) -> Group:
+def group(clock: HandClock) -> Group:
     group = Group(clock)
     group.database = FIRST
     group.listen()
@@ -40,7 +31,7 @@ def said(ttl: float = 10, database: str | None = FIRST, *, joined: bool = True) 
     return Announcement("1", ttl, database, joined=joined)
 
 
-def test_a_member_is_believed_for_the_time_it_asked_for(group: Group, clock: Clock) -> None:
+def test_a_member_is_believed_for_the_time_it_asked_for(group: Group, clock: HandClock) -> None:
     group.note("patient", said(ttl=60))
     group.note("hasty", said(ttl=1))
 
@@ -56,7 +47,7 @@ def test_an_announcement_that_was_kept_for_longer_than_it_holds_says_nothing(gro
 
 
 def test_no_member_expires_while_no_announcement_could_be_received(
-    group: Group, clock: Clock
+    group: Group, clock: HandClock
 ) -> None:
     group.note("one", said(ttl=10))
     # This time passes while the broker is unavailable.
@@ -126,7 +117,7 @@ def test_a_database_that_was_made_later_gives_way(group: Group) -> None:
 
 
 def test_a_change_is_counted_only_if_what_is_known_of_the_members_has_changed(
-    group: Group, clock: Clock
+    group: Group, clock: HandClock
 ) -> None:
     counts = [group.changes]
     for announced in (said(), said(), said(joined=False)):

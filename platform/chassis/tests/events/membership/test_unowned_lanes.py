@@ -1,6 +1,7 @@
 """Lanes without an owner are warned of if they stay so for longer than a start takes."""
 
 import pytest
+from hand_clock import HandClock
 from structlog.testing import capture_logs
 
 from chassis.events.membership.unowned import UnownedLanes
@@ -8,28 +9,18 @@ from chassis.events.membership.unowned import UnownedLanes
 pytestmark = pytest.mark.unit
 
 
-class Clock:
-    """The seconds of a monotonic clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def unowned(clock: Clock) -> UnownedLanes:
+def unowned(clock: HandClock) -> UnownedLanes:
     return UnownedLanes(30, clock)
 
 
 def test_lanes_that_get_an_owner_within_the_time_of_a_start_are_not_warned_of(
-    unowned: UnownedLanes, clock: Clock
+    unowned: UnownedLanes, clock: HandClock
 ) -> None:
     with capture_logs() as logs:
         for lanes in (14, 7, 0):
@@ -40,7 +31,7 @@ def test_lanes_that_get_an_owner_within_the_time_of_a_start_are_not_warned_of(
 
 
 def test_lanes_that_stay_without_an_owner_are_warned_of_once_until_each_has_one(
-    unowned: UnownedLanes, clock: Clock
+    unowned: UnownedLanes, clock: HandClock
 ) -> None:
     with capture_logs() as logs:
         for lanes in (14, 14, 14, 14, 0, 0):
@@ -54,7 +45,7 @@ def test_lanes_that_stay_without_an_owner_are_warned_of_once_until_each_has_one(
 
 
 def test_the_time_begins_again_when_lanes_lose_their_owner_again(
-    unowned: UnownedLanes, clock: Clock
+    unowned: UnownedLanes, clock: HandClock
 ) -> None:
     with capture_logs() as logs:
         for lanes in (14, 0, 14):
