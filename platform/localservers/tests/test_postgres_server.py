@@ -75,6 +75,14 @@ def test_a_kill_leaves_no_process_behind_even_in_mid_query(server: PostgresServe
     engine.dispose()
 
 
+def test_a_server_keeps_its_shared_memory_in_its_own_folder(server: PostgresServer) -> None:
+    """A killed server would leave files in /dev/shm, which nothing deletes."""
+    mapped = Path(f"/proc/{server.pid}/maps")
+    if not mapped.exists():
+        pytest.skip("this system does not show what a process has mapped")
+    assert "/dev/shm/PostgreSQL." not in mapped.read_text(encoding="utf-8")
+
+
 def test_what_was_committed_outlives_a_stop_with_sessions_open(server: PostgresServer) -> None:
     url = server.create_database("stopped")
     make_books(url)

@@ -171,6 +171,8 @@ class PostgresServer(LocalServer):
             "unix_socket_directories": "",
             "max_connections": "200",
             "shared_buffers": "64MB",
+            # A killed server leaves its shared memory in its own folder instead of in /dev/shm.
+            "dynamic_shared_memory_type": "mmap",
             "fsync": "on" if self._durable else "off",
             "full_page_writes": "on" if self._durable else "off",
         }
