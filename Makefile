@@ -28,10 +28,19 @@ cluster-demo: setup $(ENVOY) ## Replay baskets on a cluster (KUBECONFIG=... ARGS
 run: setup $(ENVOY) ## Run the platform until Ctrl-C (ARGS="--except orders")
 	@slipway run $(ARGS)
 
+define run-tests
+@$(MAKE) --silent envoy || echo "Envoy cannot be installed here: tests that need it are skipped"
+@pytest -n $${TEST_PROCESSES:-auto} $(MARKS) $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
+endef
+
 .PHONY: test
-test: setup ## Run all tests (TESTS=tests/e2e ARGS="-k probes")
-	@$(MAKE) --silent envoy || echo "Envoy cannot be installed here: tests that need it are skipped"
-	@pytest -n $${TEST_PROCESSES:-auto} $(ARGS) $(or $(TESTS),$$(slipway workspace tests))
+test: setup ## Run the tests (TESTS=tests/e2e ARGS="-k probes")
+	$(run-tests)
+
+.PHONY: test-long
+test-long: MARKS = -m 'long and not (soak or docker or cluster) and (dialect or not twin)'
+test-long: setup ## Run the tests that take longer
+	$(run-tests)
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that start no process (ARGS="-k money")

@@ -67,6 +67,7 @@ def test_ten_baskets_keep_every_law_and_leave_nothing_behind(tmp_path: Path) -> 
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.long
 def test_on_postgres_with_replicas_every_law_holds_and_nothing_is_left_behind(
     tmp_path: Path,
 ) -> None:
@@ -91,6 +92,7 @@ def databases_elsewhere(data: Path) -> list[Path]:
     return found
 
 
+@pytest.mark.long
 def test_a_lost_notification_breaks_its_law(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -147,6 +149,7 @@ def test_invalid_options_are_refused_at_once_and_leave_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("broken", "options", "code", "kept"),
     [

@@ -104,6 +104,7 @@ async def demo(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.long
 async def test_the_laws_hold_for_what_each_of_several_replays_adds(tmp_path: Path) -> None:
     """With and without the addresses of the services' metrics."""
     report = tmp_path / "report.json"

@@ -108,6 +108,7 @@ async def connected(platform: Platform, name: str) -> AsyncIterator[Attempts]:
         await client.close()
 
 
+@pytest.mark.long
 async def test_a_whole_demo_holds_every_law_and_no_service_asks_for_more_than_is_allowed(
     platform: Platform,
 ) -> None:
@@ -248,6 +249,7 @@ async def test_streams_are_made_by_no_other_key_than_the_releases(
     assert "this takes the key of the release" in done.stderr
 
 
+@pytest.mark.long
 def test_all_streams_are_made_over_tls_from_what_slipway_prints(tmp_path: Path) -> None:
     """The commands of docs/deploying.md make keys, permissions and streams, with a private
     authority."""

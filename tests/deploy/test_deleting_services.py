@@ -12,7 +12,7 @@ from devkit.rendering.artifact import MARK
 
 ROOT = Path(__file__).parents[2]
 # Each test describes all services five times, in processes of their own.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "node_modules")
 
 

@@ -20,6 +20,7 @@ LOCALLY = TEXT.split("## Locally", 1)[1].split("\n## ", 1)[0]
 SECONDS = 90.0
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.xdist_group("restarts"),
     pytest.mark.skipif(

@@ -30,7 +30,7 @@ WITHOUT_HELM = "deploy/k8s/hashes: its inputs have changed"
 SECONDS = 120.0
 
 # The service is built once, for all tests; then all services start.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("tutorial")]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600), pytest.mark.xdist_group("tutorial")]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from devkit.workspace import Workspace
 from localservers.program import installed_program
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.xdist_group("restarts"),
     pytest.mark.timeout(300),
     pytest.mark.skipif(

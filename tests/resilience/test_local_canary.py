@@ -28,6 +28,7 @@ from shop.inventory.v1 import (
 from shop.money.v1 import Money
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.xdist_group("restarts"),
     pytest.mark.timeout(400),
     pytest.mark.skipif(

@@ -9,7 +9,7 @@ from fault_injection import FaultInjection, kill_and_start, replay_with_faults
 
 from devkit.platform import PlatformOptions
 
-pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("restarts"), pytest.mark.timeout(400)]
 
 BASKETS = 75
 BASKETS_OF_SOAK = 150

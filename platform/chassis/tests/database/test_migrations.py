@@ -58,6 +58,7 @@ def test_one_of_several_concurrent_migrations_does_the_work(
     assert not migrate(url).changed
 
 
+@pytest.mark.long
 def test_a_killed_migration_can_be_continued(empty_database: NewDatabase) -> None:
     url = empty_database("books")
     for changes in (3, 5, 5, 9):

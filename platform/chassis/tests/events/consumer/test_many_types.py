@@ -21,6 +21,7 @@ from chassis.events.wire.contracts import event_type
 from localservers import NatsServer
 
 
+@pytest.mark.long
 async def test_their_events_are_taken_and_their_lag_is_counted(
     nats: NatsServer, tmp_path: Path
 ) -> None:

@@ -103,6 +103,7 @@ async def test_replicas_that_do_not_know_each_other_suspect_and_contest(
         assert in_order(await taken_ids(nodes[0]), shop.published)
 
 
+@pytest.mark.long
 async def test_a_replica_that_is_stopped_with_a_batch_and_continued_handles_nothing_twice(
     nats: NatsServer, new_database: Callable[[str], str], replicas: Replicas, tmp_path: Path
 ) -> None:
@@ -136,6 +137,7 @@ async def until(holds: Callable[[], bool]) -> None:
     await eventually(condition)
 
 
+@pytest.mark.long
 async def test_a_replica_that_is_stopped_for_long_does_not_keep_its_locks(
     nats: NatsServer,
     postgres: PostgresServer,

@@ -27,6 +27,7 @@ def rows_of(tx: Any, table: Any) -> int:
     return int(tx.session.execute(select(func.count()).select_from(table)).scalar_one())
 
 
+@pytest.mark.long
 async def test_in_a_year_the_outbox_holds_no_more_than_it_keeps(
     new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ async def test_a_standby_publishes_without_the_lock_while_its_holder_is_stalled(
     assert len([line for line in logs if "publishing without the lock" in line["event"]]) == 1
 
 
+@pytest.mark.long
 async def test_a_standby_does_not_lead_while_events_are_sent(
     nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,11 @@ SEEDS = [7, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 6)
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
-    "batch", [pytest.param(False, marks=pytest.mark.dialect), True], ids=["on", "on_batch"]
+    "batch",
+    [
+        pytest.param(False, marks=pytest.mark.dialect, id="on"),
+        pytest.param(True, marks=pytest.mark.long, id="on_batch"),
+    ],
 )
 async def test_each_event_takes_effect_once_in_the_order_of_its_key_whatever_fails(
     nats: NatsServer, new_database: Callable[[str], str], batch: bool, seed: int

@@ -115,6 +115,7 @@ async def test_an_event_that_ends_its_process_is_a_dead_letter_and_others_take_e
             assert supervisor.deaths == 1 + TRIES
 
 
+@pytest.mark.long
 async def test_kills_from_outside_make_no_dead_letter(
     nats: NatsServer, task_store: TaskStore, replicas: Replicas, tmp_path: Path
 ) -> None:
@@ -142,6 +143,7 @@ async def test_kills_from_outside_make_no_dead_letter(
         assert await task_store.dead() == []
 
 
+@pytest.mark.long
 async def test_an_event_that_ends_its_process_fewer_times_than_its_tries_takes_effect(
     nats: NatsServer, task_store: TaskStore, replicas: Replicas, tmp_path: Path
 ) -> None:
