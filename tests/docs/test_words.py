@@ -174,7 +174,10 @@ def _sources() -> dict[str, list[Path]]:
 SOURCES = _sources()
 COMMENTED = sorted(
     path
-    for folder in ("contracts", "demo", "deploy", "docker", "platform", "services", ".github", ".")
+    for folder in (
+        *("bench", "contracts", "demo", "deploy", "docker", "platform", "services", ".github"),
+        ".",
+    )
     for pattern in ("*.yaml", "*.toml", "*.proto", "*.sh", "*.tpl", "Makefile", "Dockerfile")
     for path in ((ROOT / folder).glob(pattern) if folder == "." else (ROOT / folder).rglob(pattern))
 )

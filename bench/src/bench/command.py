@@ -1,0 +1,87 @@
+"""`slipway bench`: measures the platform next to other libraries and code by hand."""
+
+import signal
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.comparisons import all_comparisons, choose
+from bench.document import DOCUMENT, RECORD, render
+from bench.results import Results
+from bench.running import run_comparisons
+from bench.stage import Peers
+from bench.summary import print_summary
+from devkit.console import console
+from devkit.errors import DevkitError
+from devkit.workspace import find_workspace
+
+__all__ = ["app"]
+
+_INTERRUPTED = 130
+_PEERS = ("faststream", "aiosqlite", "asyncpg", "orjson")
+
+app = typer.Typer()
+
+
+@app.command()
+def bench(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Run the comparisons whose name contains this. Repeat it for several"),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds")] = 5,
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="Do little work, to see that every contender runs")
+    ] = False,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the figures here. Default: .slipway/bench.json"),
+    ] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write the figures into docs/benchmarks.md, too")
+    ] = False,
+) -> None:
+    """Compare the platform with other libraries, in CPU time for each unit of work.
+
+    All contenders of a comparison run in turn in each round. The result of each is checked.
+    """
+    if record and tiny:
+        raise DevkitError("--tiny measures nothing that is worth a record: leave one of them out")
+    workspace = find_workspace()
+    output = console()
+    chosen = choose(only or [])
+    file = json_file or workspace.state / "bench.json"
+    kept = workspace.root / RECORD
+    results = Results.read(kept) if record else Results()
+    results.describe(_versions_of_peers())
+    # A signal that ends the command ends the servers, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        run_comparisons(chosen, rounds, results, output, tiny=tiny)
+    except KeyboardInterrupt:
+        output.print("stopped; no figures were written", markup=False)
+        raise typer.Exit(_INTERRUPTED) from None
+    if tiny:
+        output.print("every contender did its work; so little of it measures nothing", markup=False)
+        return
+    print_summary(chosen, results, output)
+    results.write(file)
+    output.print(f"\nfigures of each round: {file}", markup=False)
+    if record:
+        results.write(kept)
+        text = render(all_comparisons(), results)
+        (workspace.root / DOCUMENT).write_text(text, encoding="utf-8")
+        output.print(f"recorded in {RECORD} and {DOCUMENT}", markup=False)
+
+
+def _versions_of_peers() -> dict[str, str]:
+    """Return the versions of the libraries in the peers' environment."""
+    if not Peers.installed():
+        return {}
+    code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
+    done = subprocess.run(
+        [Peers.python, "-c", code, *_PEERS], capture_output=True, encoding="utf-8", check=True
+    )
+    return dict(zip(_PEERS, done.stdout.split(), strict=True))

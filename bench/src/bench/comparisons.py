@@ -1,0 +1,40 @@
+"""All comparisons of the benchmark, in the order of the document."""
+
+from collections.abc import Sequence
+
+from bench.cloudevents.comparison import cloudevents
+from bench.comparison import Comparison
+from bench.grpc_unary.comparison import grpc_unary
+from bench.handlers import comparison as handlers
+from bench.http_get.comparison import http_get
+from bench.relay import comparison as relay
+from devkit.errors import WrongUsage
+
+__all__ = ["all_comparisons", "choose"]
+
+
+def all_comparisons() -> list[Comparison]:
+    """Return all comparisons."""
+    return [
+        handlers.on_sqlite(),
+        handlers.on_postgres(),
+        relay.on_sqlite(),
+        relay.on_postgres(),
+        cloudevents(),
+        grpc_unary(),
+        http_get(),
+    ]
+
+
+def choose(names: Sequence[str]) -> list[Comparison]:
+    """Return the comparisons whose name contains one of `names`; all if there are no names.
+
+    Raises:
+        WrongUsage: a name fits none.
+    """
+    found = all_comparisons()
+    for name in names:
+        if not any(name in comparison.name for comparison in found):
+            known = ", ".join(comparison.name for comparison in found)
+            raise WrongUsage(f"--only {name}: there is no such comparison. There are: {known}")
+    return [c for c in found if not names or any(name in c.name for name in names)]

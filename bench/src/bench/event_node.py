@@ -1,0 +1,79 @@
+"""The event path of a service in this process, without servers for HTTP and gRPC."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Self
+
+import nats
+from google.protobuf.message import Message
+from nats.js.errors import NotFoundError
+
+from chassis import EventRouter
+from chassis.database import Database, migrate
+from chassis.event_settings import EventSettings
+from chassis.events.handlers.binding import bind_all
+from chassis.events.path import EventPath
+from chassis.events.producer.event_factory import EventFactory
+from chassis.events.wire.contracts import event_type
+
+__all__ = ["EventNode"]
+
+
+class EventNode:
+    """A service's database and event path, as the lifecycle assembles them.
+
+    `relays` says whether published events leave the outbox.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        database: str,
+        nats_url: str,
+        *,
+        router: EventRouter | None = None,
+        publishes: Sequence[type[Message]] = (),
+        relays: bool = True,
+        settings: EventSettings | None = None,
+    ) -> None:
+        self._service = service
+        self._nats_url = nats_url
+        settings = settings or EventSettings()
+        handlers, broadcasts = bind_all([router] if router else [], settings)
+        migrate(database)
+        self.database = Database(database, EventFactory(service, tuple(publishes)))
+        self.path = EventPath(
+            service=service,
+            version="1",
+            nats_url=nats_url,
+            settings=settings,
+            database=self.database,
+            handlers=handlers,
+            broadcasts=broadcasts,
+            publishes=[event_type(message) for message in publishes] if relays else [],
+        )
+
+    async def start(self) -> Self:
+        """Start the event path, with an empty stream of its own."""
+        await self._delete_stream()
+        await self.path.start()
+        return self
+
+    async def stop_handling(self) -> None:
+        """Finish the events that are being handled, and take no more."""
+        await self.path.stop_handling()
+
+    async def close(self) -> None:
+        """Close connections and database."""
+        await self.path.close()
+        await asyncio.to_thread(self.database.close)
+
+    async def _delete_stream(self) -> None:
+        """Delete the stream of an earlier round, which would be read to its end first."""
+        client = await nats.connect(self._nats_url)
+        try:
+            await client.jetstream().delete_stream(self._service)
+        except NotFoundError:
+            pass
+        finally:
+            await client.close()

@@ -1,0 +1,1 @@
+"""Unary gRPC calls."""

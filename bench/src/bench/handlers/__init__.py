@@ -1,0 +1,1 @@
+"""Handlers of events: position, update, published event and commit."""

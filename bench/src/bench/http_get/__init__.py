@@ -1,0 +1,1 @@
+"""HTTP requests to a route that answers with a small JSON object."""

@@ -1,0 +1,1 @@
+"""The relay: from rows of an outbox to messages that the broker has acknowledged."""
