@@ -95,4 +95,4 @@ def test_the_document_is_rendered_from_the_record() -> None:
     results = Results.read(ROOT / RECORD)
     assert results.comparisons.keys() <= {c.name for c in all_comparisons()}
     text = (ROOT / DOCUMENT).read_text(encoding="utf-8")
-    assert text == render(all_comparisons(), results), "run `make bench ARGS=--record`"
+    assert text == render(all_comparisons(), results), "run `make bench ARGS=--render`"

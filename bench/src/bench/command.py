@@ -15,7 +15,7 @@ from bench.stage import Peers
 from bench.summary import print_summary
 from devkit.console import console
 from devkit.errors import DevkitError
-from devkit.workspace import find_workspace
+from devkit.workspace import Workspace, find_workspace
 
 __all__ = ["app"]
 
@@ -42,6 +42,9 @@ def bench(
     record: Annotated[
         bool, typer.Option("--record", help="Write the figures into docs/benchmarks.md, too")
     ] = False,
+    only_render: Annotated[
+        bool, typer.Option("--render", help="Write docs/benchmarks.md from the recorded figures")
+    ] = False,
 ) -> None:
     """Compare the platform with other libraries, in CPU time for each unit of work.
 
@@ -51,6 +54,9 @@ def bench(
         raise DevkitError("--tiny measures nothing that is worth a record: leave one of them out")
     workspace = find_workspace()
     output = console()
+    if only_render:
+        _write_document(workspace)
+        return
     chosen = choose(only or [])
     file = json_file or workspace.state / "bench.json"
     kept = workspace.root / RECORD
@@ -71,9 +77,14 @@ def bench(
     output.print(f"\nfigures of each round: {file}", markup=False)
     if record:
         results.write(kept)
-        text = render(all_comparisons(), results)
-        (workspace.root / DOCUMENT).write_text(text, encoding="utf-8")
+        _write_document(workspace)
         output.print(f"recorded in {RECORD} and {DOCUMENT}", markup=False)
+
+
+def _write_document(workspace: Workspace) -> None:
+    """Render the document from the recorded figures."""
+    text = render(all_comparisons(), Results.read(workspace.root / RECORD))
+    (workspace.root / DOCUMENT).write_text(text, encoding="utf-8")
 
 
 def _versions_of_peers() -> dict[str, str]:

@@ -14,7 +14,7 @@ __all__ = ["Comparison", "Contender", "Figure", "Role", "Target"]
 
 
 class Role(Enum):
-    """What a contender is there for."""
+    """The reason for which a contender is measured."""
 
     PEER = "peer"
     FLOOR = "floor"
@@ -70,5 +70,5 @@ class Comparison:
     contenders: Sequence[Contender]
     targets: Sequence[Target]
     prepare: "Callable[[Stage], None]" = lambda _stage: None
-    """What must exist before the first round, such as a filled stream."""
+    """Makes what the contenders share, such as a filled stream, before the first round."""
     caveats: str = ""

@@ -1,4 +1,4 @@
-"""What the contenders have cost, round by round, and the ratios between them."""
+"""The costs of the contenders, round by round, and the ratios between them."""
 
 import json
 import platform

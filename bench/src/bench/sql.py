@@ -1,4 +1,4 @@
-"""What code on SQLAlchemy's asynchronous layer shares: its engine, and the table of its outbox."""
+"""The engine and the outbox of the code that uses SQLAlchemy's asynchronous layer."""
 
 from typing import Any
 

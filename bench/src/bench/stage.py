@@ -41,7 +41,7 @@ class Peers:
 
 
 class Stage:
-    """What contenders need to run. Each part starts when it is first used.
+    """The surroundings of a comparison's contenders. Each part starts when it is first used.
 
     Args:
         folder: an empty folder.

@@ -22,7 +22,7 @@ Check = dict[str, Any]
 
 @dataclass(frozen=True)
 class Work:
-    """What a contender must do."""
+    """The work of a contender."""
 
     variant: str = ""
     """The variant of the contender, if its file has several."""

@@ -15,7 +15,7 @@ __all__ = ["EventSample"]
 
 _TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 _LINES = 5
-"""Half of the sample's baskets have fewer lines."""
+"""The median of the sample's baskets."""
 
 
 @dataclass(frozen=True)
