@@ -12,8 +12,10 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def parameter(comparison: Comparison) -> object:
-    """Return the comparison as a parameter; PostgreSQL's are twins."""
+    """Return the comparison as a parameter; PostgreSQL's are twins, whole platforms are slow."""
     marks = [pytest.mark.twin] if comparison.name.endswith("postgres") else []
+    if comparison.name in ("start", "rest"):
+        marks = [pytest.mark.soak]
     return pytest.param(comparison, marks=marks, id=comparison.name)
 
 

@@ -30,6 +30,46 @@ class Figure(Enum):
     """The same of the contender's own process only, without the servers."""
     RATE = "rate"
     """Units of work in a second."""
+    MEMORY = "memory_mib"
+    """Memory of a process by proportional share, in MiB."""
+    IDLE = "idle_percent"
+    """CPU of a process that has nothing to do, in percent of a processor."""
+
+    @property
+    def title(self) -> str:
+        """The figure in words."""
+        return _TITLES[self]
+
+    def show(self, value: float) -> str:
+        """Return a value of the figure with its unit."""
+        match self:
+            case Figure.RATE:
+                return f"{_number(value)}/s"
+            case Figure.MEMORY:
+                return f"{value:.1f} MiB"
+            case Figure.IDLE:
+                return f"{value:.2f} %"
+            case Figure.CPU | Figure.OWN:
+                return _microseconds(value)
+
+
+_TITLES = {
+    Figure.CPU: "CPU",
+    Figure.OWN: "own process",
+    Figure.RATE: "rate",
+    Figure.MEMORY: "memory",
+    Figure.IDLE: "idle CPU",
+}
+
+
+def _microseconds(value: float) -> str:
+    if value < 10_000:
+        return f"{_number(value)} µs"
+    return f"{value / 1000:.0f} ms" if value < 1e6 else f"{value / 1e6:.2f} s"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 @dataclass(frozen=True)
@@ -47,17 +87,24 @@ class Contender:
 class Target:
     """The ratio that the platform must reach.
 
-    It is the CPU of `against` in that of `ours`: 2 stands for half of the cost. With `at_most` it
-    is the reverse: 2 stands for twice the cost.
+    It is the figure of `against` in that of `ours`: 2 stands for half of the cost. With `at_most`
+    it is the reverse: 2 stands for twice the cost. Without `against` it is the figure of `ours`.
     """
 
     work: str
     ours: str
-    against: str
+    against: str | None
     reach: float
     floor: str | None = None
     """The contender that shows what is possible at best."""
     at_most: bool = False
+    figure: Figure = Figure.CPU
+
+    def show(self, value: float) -> str:
+        """Return a value that is compared with `reach`."""
+        if self.against is None:
+            return self.figure.show(value)
+        return f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
 @dataclass(frozen=True)
@@ -72,3 +119,5 @@ class Comparison:
     prepare: "Callable[[Stage], None]" = lambda _stage: None
     """Makes what the contenders share, such as a filled stream, before the first round."""
     caveats: str = ""
+    figures: Sequence[Figure] = (Figure.CPU, Figure.OWN, Figure.RATE)
+    """The figures of each contender that are shown."""

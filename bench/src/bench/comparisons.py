@@ -8,6 +8,7 @@ from bench.grpc_unary.comparison import grpc_unary
 from bench.handlers import comparison as handlers
 from bench.http_get.comparison import http_get
 from bench.relay import comparison as relay
+from bench.services import comparison as services
 from devkit.errors import WrongUsage
 
 __all__ = ["all_comparisons", "choose"]
@@ -23,6 +24,8 @@ def all_comparisons() -> list[Comparison]:
         cloudevents(),
         grpc_unary(),
         http_get(),
+        services.starting(),
+        services.at_rest(),
     ]
 
 

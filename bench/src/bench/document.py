@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.comparison import Comparison, Figure
+from bench.comparison import Comparison
 from bench.results import Measured, Results
 from bench.summary import COLUMNS, lines_of
 
@@ -27,8 +27,7 @@ the same work. Read the caveats first.
 - “Floor” is the same ratio of code by hand, which does the work with nothing around it: no
   retries, no dead letters, no recovery, no telemetry. It shows what is possible at best.
 - “Own process” is the ratio without the CPU time of the servers.
-- Everything runs on one machine over the loopback: {machine}. A network, other disks and more
-  processors change the rates.
+- Everything runs on one machine over the loopback, which changes the rates. It has {machine}.
 - SQLite runs in WAL mode with `synchronous=NORMAL`, PostgreSQL with `fsync` on, for all contenders.
 - Every contender's result is checked: numbers and contents of what it wrote.
 - The orders are baskets of the published data set Complete Journey, with their prices.
@@ -75,13 +74,11 @@ def _targets(measured: Sequence[tuple[Comparison, Measured]]) -> list[str]:
 
 def _section(comparison: Comparison, measured: Measured) -> str:
     """Return what each contender of a comparison costs."""
-    columns = ("contender", f"µs of CPU for each {comparison.unit}", "own process", "rate")
+    columns = ("contender", *(figure.title for figure in comparison.figures))
     rows = [
         [
             f"{contender.name} ({contender.role.value})",
-            _spread(measured, contender.name, Figure.CPU),
-            _spread(measured, contender.name, Figure.OWN),
-            _spread(measured, contender.name, Figure.RATE, "/s"),
+            *(measured.spread(contender.name, f).text(f.show) for f in comparison.figures),
         ]
         for contender in comparison.contenders
     ]
@@ -91,22 +88,12 @@ def _section(comparison: Comparison, measured: Measured) -> str:
             "",
             f"{comparison.title}. {comparison.caveats}",
             "",
-            f"{measured.rounds} rounds on {measured.at}; medians, and the least and the greatest"
-            " value.",
+            f"For each {comparison.unit}: the median of {measured.rounds} rounds on {measured.at},"
+            " and the least and the greatest value.",
             "",
             *_table(columns, rows),
         ]
     )
-
-
-def _spread(measured: Measured, contender: str, figure: Figure, unit: str = "") -> str:
-    values = measured.contenders[contender][figure.value]
-    median = measured.median(contender, figure)
-    return f"{_number(median)}{unit} ({_number(min(values))}..{_number(max(values))})"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

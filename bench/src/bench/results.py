@@ -3,7 +3,7 @@
 import json
 import platform
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -52,36 +52,42 @@ class Measured:
 
     def median(self, contender: str, figure: Figure) -> float:
         """Return the median of a figure over all rounds."""
-        return statistics.median(self.contenders[contender][figure.value])
+        return self.spread(contender, figure).median
+
+    def spread(self, contender: str, figure: Figure) -> "Ratio":
+        """Return a figure's median and extremes over all rounds."""
+        values = self.contenders[contender][figure.value]
+        return Ratio(statistics.median(values), min(values), max(values))
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio between two contenders: the median over all rounds, and the extremes."""
+    """A ratio between two contenders, or a figure: its median over all rounds, and the extremes."""
 
     median: float
     least: float
     most: float
 
-    def __str__(self) -> str:
-        return f"{_short(self.median)} ({_short(self.least)}..{_short(self.most)})"
+    def text(self, show: Callable[[float], str]) -> str:
+        """Return all three."""
+        return f"{show(self.median)} ({show(self.least)}..{show(self.most)})"
 
 
-def ratio(measured: Measured, target: Target, of: str, figure: Figure = Figure.CPU) -> Ratio:
-    """Return the ratio between `of` and the contender that the target is against.
+def ratio(measured: Measured, target: Target, of: str, figure: Figure | None = None) -> Ratio:
+    """Return the ratio between `of` and the contender that the target is against, or the figure
+    itself if there is none. The figure is by default the target's.
 
     Values of the same round are divided, so that what disturbs a round disturbs both.
     """
+    figure = figure or target.figure
     ours = measured.contenders[of][figure.value]
+    if target.against is None:
+        return measured.spread(of, figure)
     theirs = measured.contenders[target.against][figure.value]
     pairs = list(zip(ours, theirs, strict=True))
     upright = target.at_most or figure is Figure.RATE
     each = [mine / other if upright else other / mine for mine, other in pairs]
     return Ratio(statistics.median(each), min(each), max(each))
-
-
-def _short(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.comparison import Comparison, Figure
+from bench.comparison import Comparison
 from bench.results import Measured, Results, figures_of
 from bench.stage import Stage
 
@@ -52,9 +52,5 @@ def _run_round(
             sample = contender.run(stage)
         measured.add(contender.name, sample)
         figures = figures_of(sample)
-        output.print(
-            f"  {label}  {contender.name:<{width}}"
-            f"  {figures[Figure.CPU.value]:>9,.1f} µs of CPU for each {comparison.unit}"
-            f"  {figures[Figure.RATE.value]:>10,.0f}/s",
-            markup=False,
-        )
+        shown = (f"{f.title} {f.show(figures[f.value]):>11}" for f in comparison.figures)
+        output.print(f"  {label}  {contender.name:<{width}}  {'   '.join(shown)}", markup=False)

@@ -36,7 +36,7 @@ class ServerProcess:
 def serving(
     module: str, port: int, folder: Path, variables: Mapping[str, str]
 ) -> Iterator[ServerProcess]:
-    """Run a module of the benchmark until the block ends; yield it when its port accepts.
+    """Run a module until the block ends; yield it when its port accepts.
 
     The module gets the port and `variables` in its environment. Its output goes to a file, as logs
     do.
@@ -47,7 +47,7 @@ def serving(
     log = folder / f"{module}-{port}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", f"bench.{module}"],
+            [sys.executable, "-m", module],
             env={**os.environ, **variables, PORT: str(port)},
             cwd=folder,
             stdout=out,

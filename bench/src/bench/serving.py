@@ -75,4 +75,4 @@ def calls(
 def _start(
     stage: Stage, module: str, port: int, variables: Mapping[str, str], exits: ExitStack
 ) -> ServerProcess:
-    return exits.enter_context(serving(module, port, stage.folder, variables))
+    return exits.enter_context(serving(f"bench.{module}", port, stage.folder, variables))

@@ -11,17 +11,7 @@ from bench.results import Measured, Results, ratio
 
 __all__ = ["COLUMNS", "Line", "lines_of", "print_summary"]
 
-COLUMNS = (
-    "work",
-    "ratio of CPU",
-    "target",
-    "reached",
-    "floor",
-    "own process",
-    "rate",
-    "µs ours",
-    "µs other",
-)
+COLUMNS = ("work", "reached", "target", "ratio", "floor", "own process", "rate", "ours", "other")
 
 
 @dataclass(frozen=True)
@@ -40,20 +30,30 @@ def lines_of(comparison: Comparison, measured: Measured) -> list[Line]:
 
 
 def _line(target: Target, measured: Measured) -> Line:
-    cpu = ratio(measured, target, target.ours)
-    reached = cpu.median <= target.reach if target.at_most else cpu.median >= target.reach
-    floor = str(ratio(measured, target, target.floor)) if target.floor else ""
+    reached_ratio = ratio(measured, target, target.ours)
+    median = reached_ratio.median
+    reached = median <= target.reach if target.at_most else median >= target.reach
+    floor = ratio(measured, target, target.floor).text(target.show) if target.floor else ""
     cells = (
-        str(cpu),
-        f"{'≤' if target.at_most else '≥'} {target.reach:g}",
         "yes" if reached else "no",
+        f"{'≤' if target.at_most else '≥'} {target.show(target.reach)}",
+        reached_ratio.text(target.show),
         floor,
-        str(ratio(measured, target, target.ours, Figure.OWN)),
-        str(ratio(measured, target, target.ours, Figure.RATE)),
-        f"{measured.median(target.ours, Figure.CPU):,.1f}",
-        f"{measured.median(target.against, Figure.CPU):,.1f}",
+        *_others(target, measured),
     )
     return Line(target.work, cells, reached)
+
+
+def _others(target: Target, measured: Measured) -> tuple[str, str, str, str]:
+    """Return the ratios of other figures, and the costs that the ratio is made of."""
+    if target.against is None:
+        return "", "", "", ""
+    return (
+        ratio(measured, target, target.ours, Figure.OWN).text(target.show),
+        ratio(measured, target, target.ours, Figure.RATE).text(target.show),
+        target.figure.show(measured.median(target.ours, target.figure)),
+        target.figure.show(measured.median(target.against, target.figure)),
+    )
 
 
 def print_summary(comparisons: Sequence[Comparison], results: Results, output: Console) -> None:
