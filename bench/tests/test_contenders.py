@@ -19,7 +19,7 @@ def parameter(comparison: Comparison) -> object:
     return pytest.param(comparison, marks=marks, id=comparison.name)
 
 
-@pytest.mark.parametrize("comparison", map(parameter, all_comparisons()))
+@pytest.mark.parametrize("comparison", [parameter(c) for c in all_comparisons()])
 def test_every_contender_does_its_work_and_passes_the_check(
     comparison: Comparison, tmp_path: Path
 ) -> None:

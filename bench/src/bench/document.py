@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from bench.comparison import Comparison
+from bench.counted.limits import BATCH, LIMITS
 from bench.results import Measured, Results
 from bench.summary import COLUMNS, lines_of
 
@@ -43,6 +44,16 @@ hashes, into an environment of their own. `bench/src/bench/` has a folder for ea
 in it a file for each contender.
 """
 
+_COUNTED = f"""## Counted costs of an order
+
+Counted, not measured, so these do not depend on the machine, and `make test` fails if one changes.
+An order by itself costs one commit in each step. A batch has the events of {BATCH} orders; the
+figures of it are for each order. Statements that begin or end a transaction are not counted, and
+those of the relay are not either, which are the same for each of its batches:
+`platform/chassis/tests/events/test_costs.py` counts them. The bytes are those of the published
+event in the outbox, headers and data.
+"""
+
 
 def render(comparisons: Sequence[Comparison], results: Results) -> str:
     """Return the document."""
@@ -57,6 +68,7 @@ def render(comparisons: Sequence[Comparison], results: Results) -> str:
     parts = [_HEAD.format(load=load, machine=machine)]
     parts += ["\n".join(["## Targets", "", *_targets(measured)])]
     parts += [_section(comparison, m) for comparison, m in measured]
+    parts.append("\n".join([_COUNTED, *_counted()]))
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     parts.append(f"## Versions\n\n{versions}")
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -70,6 +82,29 @@ def _targets(measured: Sequence[tuple[Comparison, Measured]]) -> list[str]:
         for line in lines_of(c, m)
     ]
     return _table(COLUMNS, rows)
+
+
+def _counted() -> list[str]:
+    """Return a table with a row for each step of an order."""
+    rows = [
+        [
+            f"{limit.service}: {limit.step}",
+            str(limit.statements),
+            f"{limit.statements_of_batch / BATCH:.2f}",
+            f"{limit.commits_of_batch / BATCH:.2f}",
+            f"{limit.bytes:,}" if limit.bytes else "",
+        ]
+        for limit in LIMITS
+    ]
+    total = [
+        "an order",
+        str(sum(limit.statements for limit in LIMITS)),
+        f"{sum(limit.statements_of_batch for limit in LIMITS) / BATCH:.2f}",
+        f"{sum(limit.commits_of_batch for limit in LIMITS) / BATCH:.2f}",
+        f"{sum(limit.bytes for limit in LIMITS):,}",
+    ]
+    columns = ("step", "statements", "in a batch", "commits in a batch", "bytes at most")
+    return _table(columns, [*rows, total])
 
 
 def _section(comparison: Comparison, measured: Measured) -> str:

@@ -1,0 +1,1 @@
+"""Counted costs: the statements, commits and bytes of an order in every service."""
