@@ -114,7 +114,7 @@ $(VENV)/.envoy: requirements-envoy.lock $(VENV)/.ready
 	@touch $@
 
 .PHONY: bench
-bench: $(BENCH)/.ready ## Compare with other libraries (ARGS="--only relay")
+bench: $(BENCH)/.ready ## Compare with other libraries (ARGS="handlers --rounds 3")
 	@test -d bench || { echo "There is no benchmark: this platform has no folder bench/."; exit 1; }
 	@slipway bench $(ARGS)
 

@@ -20,6 +20,7 @@ from devkit.workspace import Workspace, find_workspace
 __all__ = ["app"]
 
 _INTERRUPTED = 130
+_SECONDS = 60.0
 _PEERS = ("faststream", "aiosqlite", "asyncpg", "orjson")
 
 app = typer.Typer()
@@ -27,9 +28,9 @@ app = typer.Typer()
 
 @app.command()
 def bench(
-    only: Annotated[
+    names: Annotated[
         list[str] | None,
-        typer.Option(help="Run the comparisons whose name contains this. Repeat it for several"),
+        typer.Argument(help="Run the comparisons whose name contains one of these. Default: all"),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Number of rounds")] = 5,
     tiny: Annotated[
@@ -57,7 +58,7 @@ def bench(
     if only_render:
         _write_document(workspace)
         return
-    chosen = choose(only or [])
+    chosen = choose(names or [])
     file = json_file or workspace.state / "bench.json"
     kept = workspace.root / RECORD
     results = Results.read(kept) if record else Results()
@@ -93,6 +94,10 @@ def _versions_of_peers() -> dict[str, str]:
         return {}
     code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
     done = subprocess.run(
-        [Peers.python, "-c", code, *_PEERS], capture_output=True, encoding="utf-8", check=True
+        [Peers.python, "-c", code, *_PEERS],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        timeout=_SECONDS,
     )
     return dict(zip(_PEERS, done.stdout.split(), strict=True))

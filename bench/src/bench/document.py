@@ -36,7 +36,7 @@ the same work. Read the caveats first.
 ## Repeat it
 
     make bench                                       # everything, five rounds
-    make bench ARGS="--only handlers --rounds 3"     # a part
+    make bench ARGS="handlers --rounds 3"            # a part
     make bench ARGS=--record                         # write this file
 
 The libraries that the platform is compared with are installed from `requirements-bench.lock`, with

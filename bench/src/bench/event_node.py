@@ -18,6 +18,8 @@ from chassis.events.wire.contracts import event_type
 
 __all__ = ["EventNode"]
 
+_CONNECT_SECONDS = 60.0
+
 
 class EventNode:
     """A service's database and event path, as the lifecycle assembles them.
@@ -54,9 +56,16 @@ class EventNode:
         )
 
     async def start(self) -> Self:
-        """Start the event path, with an empty stream of its own."""
+        """Start the event path, with an empty stream of its own, and wait until it is connected.
+
+        Before that, a flush of the outbox would wait for nothing.
+        """
         await self._delete_stream()
         await self.path.start()
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            await self.path.broker.connected.wait()
+            if self.path.members:
+                await self.path.members.joined.wait()
         return self
 
     async def stop_handling(self) -> None:

@@ -15,7 +15,7 @@ from devkit.errors import DevkitError
 
 __all__ = ["ServerProcess", "serving"]
 
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 _STOP_SECONDS = 20.0
 
 

@@ -121,16 +121,22 @@ class Stage:
         python = Peers.python if peers else Path(sys.executable)
         work = replace(work, orders=work.orders or str(self.orders))
         sources = str(Path(bench.__file__).parents[1])
-        done = subprocess.run(
-            [python, "-m", f"bench.{module}", json.dumps(asdict(work))],
-            env={**os.environ, **({"PYTHONPATH": sources} if peers else {})},
-            cwd=self.folder,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [python, "-m", f"bench.{module}", json.dumps(asdict(work))],
+                env={**os.environ, **({"PYTHONPATH": sources} if peers else {})},
+                cwd=self.folder,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            output = (error.stderr or b"")[-4000:].decode(errors="replace")
+            raise DevkitError(
+                f"{module} {work.variant} was ended after {_SECONDS:.0f} s:\n{output}"
+            ) from None
         if done.returncode != 0:
             output = f"{done.stdout[-2000:]}{done.stderr[-4000:]}".strip()
             raise DevkitError(f"{module} {work.variant} failed:\n{output}")

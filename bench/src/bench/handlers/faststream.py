@@ -90,7 +90,7 @@ async def handle(work: Work, meter: Meter) -> Check:
     )
     subscribe(nothing if work.variant == "empty" else reserve)
     await broker.start()
-    await asyncio.wait_for(done.wait(), 280)
+    await asyncio.wait_for(done.wait(), 240)
     await broker.stop()
     check = {} if work.variant == "empty" else await _read_check(engine)
     await engine.dispose()

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam, insert, select, text, update
 
@@ -80,6 +82,7 @@ def _reserved(order: OrderPlaced) -> StockReserved:
     return StockReserved(order_id=order.order_id, customer_id=order.customer_id, total=order.total)
 
 
+_SECONDS = 120.0
 ROUTERS = {"def": one_by_one, "on_batch": in_lists}
 
 
@@ -89,22 +92,33 @@ class Progress:
     def __init__(self, work: Work, meter: Meter) -> None:
         self._work = work
         self._meter = meter
-        self._handled = 0
+        self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
+        self.handled = 0
+        """Number of events that have taken effect."""
         self.done = asyncio.Event()
 
     def count(self, tx: Transaction, events: int) -> None:
-        """Count events that take effect with this transaction."""
-        before, self._handled = self._handled, self._handled + events
-        handled = self._handled
-        if before < self._work.warm <= handled:
-            tx.after_commit(lambda: self._meter.mark(handled))
-        if before < self._work.count <= handled:
-            tx.after_commit(lambda: self._end(handled))
+        """Count events once they take effect: a transaction that is rolled back is repeated."""
+        tx.after_commit(partial(self._committed, events))
 
-    def _end(self, handled: int) -> None:
-        self._meter.mark(handled)
-        self._loop.call_soon_threadsafe(self.done.set)
+    def _committed(self, events: int) -> None:
+        # The events of a batch are counted one after another, on the transaction's thread. The loop
+        # runs afterwards, so that a mark is made of all of them.
+        with self._lock:
+            before, self.handled = self.handled, self.handled + events
+            after = self.handled
+        if before < self._work.warm <= after:
+            self._loop.call_soon_threadsafe(self._mark)
+        if before < self._work.count <= after:
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _mark(self) -> None:
+        self._meter.mark(self.handled)
+
+    def _end(self) -> None:
+        self._mark()
+        self.done.set()
 
 
 async def handle(work: Work, meter: Meter) -> Check:
@@ -121,12 +135,11 @@ async def handle(work: Work, meter: Meter) -> Check:
     metadata.create_all(node.database.engine)
     await node.database.transaction(_open_accounts)
     await node.start()
-    await asyncio.wait_for(progress.done.wait(), 200)
-    if work.relays:
-        handled = meter.marks[-1].units
-        await node.path.flush(120)
-        meter.mark(handled)
+    await asyncio.wait_for(progress.done.wait(), _SECONDS)
     await node.stop_handling()
+    if work.relays:
+        await node.path.flush(_SECONDS)
+        meter.mark(progress.handled)
     check = await node.database.read(_read_check)
     await node.close()
     return check
