@@ -11,7 +11,9 @@ import pytest
 from canary_command import CanaryCommand
 from charts import ROOT
 from cluster_customers import Customers
+from cluster_node import Node
 from cluster_upgrades import assert_nothing_failed, push_again, versions
+from cluster_volumes import volumes_of_a_class
 
 from demo.cluster.shop import ClusterShop
 from devkit.canary.lanes import wait_for_lanes
@@ -38,9 +40,10 @@ def sidecars() -> bool:
 
 
 @pytest.fixture(scope="module")
-def values() -> Mapping[str, Any]:
+def values(node: Node) -> Iterator[Mapping[str, Any]]:
     """A broker that keeps its streams when its pod is replaced."""
-    return {"nats": {"storage": {"enabled": True, "whenDeleted": "Delete"}}}
+    with volumes_of_a_class(node, 1) as name:
+        yield {"nats": {"storage": {"enabled": True, "storageClass": name}}}
 
 
 @pytest.fixture
