@@ -1,10 +1,10 @@
-"""Signals that stop a platform, such as Ctrl-C."""
+"""Signals that stop a command, such as Ctrl-C."""
 
 import asyncio
 import signal
 from typing import Protocol
 
-__all__ = ["STOPPING", "Killable", "stop_requested"]
+__all__ = ["STOPPING", "Killable", "stop_requested", "stop_signals"]
 
 STOPPING = "stopping; Ctrl-C again kills"
 
@@ -25,8 +25,15 @@ def stop_requested(platform: Killable) -> asyncio.Event:
         stopping.set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-            continue  # `nohup` ignores SIGHUP so that the platform outlives its terminal.
+    for number in stop_signals():
         loop.add_signal_handler(number, on_signal)
     return stopping
+
+
+def stop_signals() -> list[signal.Signals]:
+    """Return the signals that ask a command to stop.
+
+    SIGHUP is one unless `nohup` ignores it, so that the command outlives its terminal.
+    """
+    hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hung_up else [])]

@@ -1,4 +1,4 @@
-"""Waiting that Ctrl-C, SIGTERM and another command's takeover end."""
+"""Waiting that a signal, such as Ctrl-C, and another command's takeover end."""
 
 import signal
 import threading
@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from devkit.stop_signals import stop_signals
 
 __all__ = ["Interrupted", "Stop", "TakenOver", "stop_on_signals"]
 
@@ -54,7 +56,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM request the stop, and the second interrupt at once."""
+    """Let the first of the stop signals request the stop, and the second interrupt at once."""
 
     first_at = 0.0
 
@@ -69,7 +71,7 @@ def stop_on_signals(stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
         stop.requested.set()
         say("stopping after the running step; Ctrl-C again ends at once")
 
-    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, on_signal) for each in stop_signals()}
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from devkit.errors import WrongUsage
+from devkit.stop_signals import stop_signals
 
 __all__ = ["shadow"]
 
@@ -53,7 +54,8 @@ def shadow(
     from devkit.workspace import find_workspace
 
     # A process that is asked to end leaves as little behind as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in stop_signals():
+        signal.signal(number, signal.default_int_handler)
     if bool(tag) == bool(against):
         raise WrongUsage("give --against GIT_REF on this machine, or --tag TAG on a cluster")
     request = Request(service, events, allow_calls or (), allow_handler or ())
