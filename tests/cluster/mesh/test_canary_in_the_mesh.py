@@ -216,25 +216,27 @@ def shifted(mesh: Mesh, weight: int) -> bool:
     return seen.total() > 0 and abs(100 * seen["v2"] / seen.total() - weight) <= 20
 
 
-def test_stable_pods_answer_for_a_canary_without_a_running_pod(mesh: Mesh) -> None:
+@pytest.mark.parametrize("api", APIS)
+def test_stable_pods_answer_for_a_canary_without_a_running_pod(mesh: Mesh, api: str) -> None:
     """The routes lead half of the calls to the canary, and all calls of the match."""
     missing = {"canary.image": {"tag": "missing"}, "canary.weight": 50, "canary.match": TO_JASON}
-    mesh.release("inventory", has_canary=False)
-    mesh.deploy("inventory", **missing)
+    mesh.release("inventory", api=api, has_canary=False)
+    mesh.deploy("inventory", **missing, **{"mesh.api": api})
     for headers in (ANNA, JASON):
         seen = asked(mesh, 400, headers).counts
-        print(f"answers to {headers} while the canary has no pod: {dict(seen)}")
+        print(f"answers to {headers} by {api} while the canary has no pod: {dict(seen)}")
         assert seen == {"200 v1": 400}
 
 
-def test_stable_pods_answer_for_a_canary_that_is_killed(mesh: Mesh) -> None:
+@pytest.mark.parametrize("api", APIS)
+def test_stable_pods_answer_for_a_canary_that_is_killed(mesh: Mesh, api: str) -> None:
     """Only calls that it had taken, or that were on their way to it, may fail."""
-    mesh.release("inventory", weight=50)
+    mesh.release("inventory", api=api, weight=50)
     eventually(lambda: 20 < products(mesh, 100)["200 v2"] < 80, "weight 50")
     with loading(mesh) as seen:
         mesh.kill_canary("inventory")
         eventually(lambda: products(mesh, 100) == {"200 v1": 100}, "the canary's end")
-    print(f"answers while the canary was killed: {dict(seen)}")
+    print(f"answers by {api} while the canary was killed: {dict(seen)}")
     failed = sum(n for answer, n in seen.items() if not answer.startswith("200 "))
     assert failed <= seen.total() / 50
     assert products(mesh, 400) == {"200 v1": 400}

@@ -1,15 +1,15 @@
 {{/*
 Rules of the Gateway API for the canary and the stable pods, of an HTTPRoute or a GRPCRoute; takes the
-context, the port, the matches of the route, and those of the mirrored calls. Of the rules that match, the
-one that names a method is taken, then the one with more headers.
+context, the port, the matches of the route, those of the mirrored calls, and the Service that answers for the
+canary. Of the rules that match, the one that names a method is taken, then the one with more headers.
 */}}
 {{- define "service.gatewayRules" -}}
 {{- $context := index . 0 -}}
 {{- $port := index . 1 -}}
 {{- $matches := index . 2 -}}
 {{- $mirrored := index . 3 -}}
-{{- $canary := dict "name" (include "service.canaryService" $context) "port" $port -}}
-{{- $backends := include "service.gatewayBackends" (list $context $port) | fromYamlArray -}}
+{{- $canary := dict "name" (index . 4) "port" $port -}}
+{{- $backends := include "service.gatewayBackends" (list $context $port (index . 4)) | fromYamlArray -}}
 {{- $rules := list -}}
 {{- with include "service.canaryMatches" $context | fromJsonArray -}}
 {{- $narrowed := list -}}
@@ -22,7 +22,8 @@ one that names a method is taken, then the one with more headers.
 {{- $rules = append $rules (dict "matches" $narrowed "backendRefs" (list $canary)) -}}
 {{- end -}}
 {{- with $mirrored -}}
-{{- $copies := dict "backendRef" $canary "percent" $context.Values.canary.mirror.percent -}}
+{{- $copied := dict "name" (include "service.canaryService" $context) "port" $port -}}
+{{- $copies := dict "backendRef" $copied "percent" $context.Values.canary.mirror.percent -}}
 {{- $filter := dict "type" "RequestMirror" "requestMirror" $copies -}}
 {{- $rules = append $rules (dict "matches" . "filters" (list $filter) "backendRefs" $backends) -}}
 {{- end -}}
@@ -31,13 +32,13 @@ one that names a method is taken, then the one with more headers.
 {{- append $rules $rest | toYaml -}}
 {{- end -}}
 
-{{/* The Services of the tracks with their shares; takes the context and the port. */}}
+{{/* The Services of the tracks with their shares; takes the context, the port and that of the canary. */}}
 {{- define "service.gatewayBackends" -}}
 {{- $context := index . 0 -}}
 {{- $port := index . 1 -}}
 {{- $backends := list -}}
 {{- range $track, $share := include "service.shares" $context | fromJson -}}
-{{- $service := include (printf "service.%sService" $track) $context -}}
+{{- $service := eq $track "canary" | ternary (index $ 2) (include "service.stableService" $context) -}}
 {{- $backends = append $backends (dict "name" $service "port" $port "weight" $share) -}}
 {{- end -}}
 {{ toYaml $backends }}

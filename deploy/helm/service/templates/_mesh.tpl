@@ -75,3 +75,11 @@ added to each match and destination, so that the routes apply to that port only.
 {{- end -}}
 {{ toYaml $routes }}
 {{- end -}}
+
+{{/* The order of all pods: those of the canary come first, and the others answer while none of it can. */}}
+{{- define "service.canaryFirst" -}}
+loadBalancer:
+  localityLbSetting:
+    enabled: true
+    failoverPriority: [track=canary]
+{{- end -}}

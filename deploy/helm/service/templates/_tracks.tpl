@@ -66,3 +66,17 @@ versions of them.
 {{- define "service.canaryService" -}}
 {{ include "service.name" . }}-canary
 {{- end -}}
+
+{{/*
+Whether routes of the Gateway API lead the canary's share to a Service of all pods, of which Istio's proxies
+take those of the canary first. Other implementations would divide it among all pods.
+*/}}
+{{- define "service.hasCanaryFirst" -}}
+{{- if and (include "service.hasCanary" .) .Values.mesh.enabled (eq .Values.mesh.api "gateway") (not .Values.canary.follows) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- define "service.canaryFirstService" -}}
+{{ include "service.name" . }}-canary-first
+{{- end -}}
