@@ -1,4 +1,4 @@
-"""An interrupted shadow leaves no process, no file and no pod behind."""
+"""An interrupted shadow leaves no process, no file and no pod behind; a killed one leaves a pod."""
 
 import os
 import signal
@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -52,6 +54,8 @@ with open("{calls}", "a", encoding="utf-8") as calls:
 template = {{"metadata": {{}}, "spec": {{"containers": [{{"name": "app", "image": "orders:v1"}}]}}}}
 if arguments[:2] == ["get", "deployment"]:
     print(json.dumps({{"spec": {{"template": template}}}}))
+elif arguments[:2] == ["get", "pods"]:
+    print(json.dumps({{"items": {left}}}))
 elif arguments[:2] == ["get", "pod"]:
     print(json.dumps({{"status": {{"containerStatuses": [{{"state": {{"running": {{}}}}}}] * 3}}}}))
 elif arguments[0] == "logs":
@@ -107,13 +111,46 @@ def test_an_interrupt_ends_the_commands_of_both_versions_and_removes_their_files
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+def kubectl(folder: Path, *left: dict[str, Any]) -> Path:
+    """Make a kubectl that finds these pods of shadows; return the file with its calls."""
+    program, calls = folder / "kubectl", folder / "calls"
+    text = _KUBECTL.format(python=sys.executable, calls=calls, left=list(left))
+    program.write_text(text, encoding="utf-8")
+    program.chmod(0o755)
+    return calls
+
+
+def ended(name: str, *states: dict[str, Any]) -> dict[str, Any]:
+    """Return a pod of shadows whose containers have these states."""
+    containers = zip(("record", "stable", "canary"), states, strict=True)
+    statuses = [{"name": container, "state": state} for container, state in containers]
+    return {"metadata": {"name": name}, "status": {"containerStatuses": statuses}}
+
+
+def test_pods_that_killed_shadows_have_left_are_deleted_by_the_next(
+    run: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """A pod that runs, or whose results are being read, belongs to another command."""
+    now = datetime.now(UTC)
+    long_ago = {"terminated": {"finishedAt": (now - timedelta(hours=1)).isoformat()}}
+    just_now = {"terminated": {"finishedAt": now.isoformat()}}
+    calls = kubectl(
+        tmp_path,
+        ended("orders-shadow-left", long_ago, long_ago, long_ago),
+        ended("orders-shadow-read", long_ago, just_now, long_ago),
+        ended("orders-shadow-runs", long_ago, {"running": {}}, long_ago),
+    )
+    interrupt(run(_ON_A_CLUSTER), 5)
+    made = calls.read_text(encoding="utf-8").splitlines()
+    deleted = [each.split()[2] for each in made if each.startswith("delete pod ")]
+    assert deleted[0] == "orders-shadow-left"
+    assert len(deleted) == 2, "the other one is its own"
+
+
 def test_an_interrupt_deletes_the_pod_and_ends_those_who_follow_its_logs(
     run: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    calls = tmp_path / "calls"
-    kubectl = tmp_path / "kubectl"
-    kubectl.write_text(_KUBECTL.format(python=sys.executable, calls=calls), encoding="utf-8")
-    kubectl.chmod(0o755)
+    calls = kubectl(tmp_path)
     began = time.monotonic()
     children = interrupt(run(_ON_A_CLUSTER), 4)
     assert time.monotonic() - began < SECONDS

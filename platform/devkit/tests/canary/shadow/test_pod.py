@@ -63,6 +63,10 @@ def test_three_containers_of_two_images_record_and_replay() -> None:
 
 def test_no_service_and_no_track_selects_the_pod_as_one_that_serves() -> None:
     pod = shadow_pod("orders-shadow-1", TEMPLATE, Request("orders", 1), "orders:1", "orders:2")
-    assert pod["metadata"]["labels"] == {"app": "orders", "sidecar.istio.io/inject": "true"}
+    assert pod["metadata"]["labels"] == {
+        "app": "orders",
+        "sidecar.istio.io/inject": "true",
+        "slipway/shadow-of": "orders",
+    }
     assert pod["spec"]["readinessGates"] == [{"conditionType": "slipway.dev/never-serves"}]
     assert pod["spec"]["restartPolicy"] == "Never"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import Any
 
@@ -12,7 +13,7 @@ from chassis.exit_codes import NOTHING, USAGE
 from devkit.canary.image import Image
 from devkit.canary.pods import HOPELESS, image_of
 from devkit.canary.shadow.lines import Written, read_lines
-from devkit.canary.shadow.pod import CANARY, RECORD, STABLE, shadow_pod
+from devkit.canary.shadow.pod import CANARY, RECORD, SHADOW_OF, STABLE, shadow_pod
 from devkit.canary.shadow.request import Request
 from devkit.cluster.namespace import Namespace
 from devkit.cluster.tools import ToolFailed
@@ -25,6 +26,8 @@ Say = Callable[[str, str], None]
 _START_SECONDS = 300.0
 _END_SECONDS = 30.0
 _POLL_SECONDS = 1.0
+# A command reads the results of its pod sooner than this after the pod has ended.
+_LEFT = timedelta(minutes=5)
 
 
 def shadow_on_cluster(
@@ -47,12 +50,33 @@ def shadow_on_cluster(
     stable = image_of(template["spec"])
     canary = Image.named(tag, {"reference": stable}).reference
     name = f"{request.service}-shadow-{token_hex(3)}"
+    for left in _left_behind(namespace, request.service):
+        say(left, "deleted: the command that started it was killed")
+        _delete(namespace, left)
     try:
         namespace.apply(shadow_pod(name, template, request, stable, canary), create=True)
         return _Run(namespace, name, say).results()
     finally:
-        with suppress(ToolFailed):
-            namespace.kubectl("delete", "pod", name, "--ignore-not-found", "--wait=false")
+        _delete(namespace, name)
+
+
+def _left_behind(namespace: Namespace, service: str) -> list[str]:
+    """Return the pods of a service's shadows that have ended and that no command reads."""
+    before = datetime.now(UTC) - _LEFT
+    pods = namespace.read("pods", "--selector", f"{SHADOW_OF}={service}")["items"]
+    return [pod["metadata"]["name"] for pod in pods if _ended_before(before, pod["status"])]
+
+
+def _ended_before(at: datetime, status: Mapping[str, Any]) -> bool:
+    """Return whether all its containers but the mesh's had ended at a time."""
+    states = {each["name"]: each["state"] for each in status.get("containerStatuses", ())}
+    ends = [states.get(name, {}).get("terminated") for name in (RECORD, STABLE, CANARY)]
+    return all(each and datetime.fromisoformat(each["finishedAt"]) < at for each in ends)
+
+
+def _delete(namespace: Namespace, pod: str) -> None:
+    with suppress(ToolFailed):
+        namespace.kubectl("delete", "pod", pod, "--ignore-not-found", "--wait=false")
 
 
 class _Run:

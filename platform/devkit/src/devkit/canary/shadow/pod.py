@@ -11,10 +11,12 @@ from typing import Any
 from devkit.canary.pods import APP
 from devkit.canary.shadow.request import Request
 
-__all__ = ["CANARY", "RECORD", "STABLE", "shadow_pod"]
+__all__ = ["CANARY", "RECORD", "SHADOW_OF", "STABLE", "shadow_pod"]
 
 RECORD, STABLE, CANARY = "record", "stable", "canary"
 """The names of its containers."""
+SHADOW_OF = "slipway/shadow-of"
+"""Its label with the name of the service."""
 
 _FOLDER = "/var/lib/slipway-shadow"
 _RECORDING = f"{_FOLDER}/recording"
@@ -48,7 +50,10 @@ def shadow_pod(
         "kind": "Pod",
         "metadata": {
             "name": name,
-            "labels": {label: v for label, v in labels if label not in _LABELS_OF_TRACKS},
+            "labels": {
+                **{label: v for label, v in labels if label not in _LABELS_OF_TRACKS},
+                SHADOW_OF: request.service,
+            },
             "annotations": dict(metadata.get("annotations", {})),
         },
         "spec": {
