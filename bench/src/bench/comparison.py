@@ -35,6 +35,13 @@ class Figure(Enum):
     IDLE = "idle_percent"
     """CPU of a process that has nothing to do, in percent of a processor."""
 
+    ACCEPTED = "accepted_p50_ms"
+    """Median time from a request to its answer, in milliseconds."""
+    CONFIRMED = "confirmed_p50_ms"
+    """Median time from a request to the end of its work, in milliseconds."""
+    CONFIRMED_95 = "confirmed_p95_ms"
+    CONFIRMED_99 = "confirmed_p99_ms"
+
     @property
     def title(self) -> str:
         """The figure in words."""
@@ -51,6 +58,8 @@ class Figure(Enum):
                 return f"{value:.2f} %"
             case Figure.CPU | Figure.OWN:
                 return _microseconds(value)
+            case _:
+                return f"{_number(value)} ms"
 
 
 _TITLES = {
@@ -59,13 +68,17 @@ _TITLES = {
     Figure.RATE: "rate",
     Figure.MEMORY: "memory",
     Figure.IDLE: "idle CPU",
+    Figure.ACCEPTED: "POST p50",
+    Figure.CONFIRMED: "confirmed p50",
+    Figure.CONFIRMED_95: "p95",
+    Figure.CONFIRMED_99: "p99",
 }
 
 
 def _microseconds(value: float) -> str:
     if value < 10_000:
         return f"{_number(value)} µs"
-    return f"{value / 1000:.0f} ms" if value < 1e6 else f"{value / 1e6:.2f} s"
+    return f"{value / 1000:.1f} ms" if value < 1e6 else f"{value / 1e6:.2f} s"
 
 
 def _number(value: float) -> str:

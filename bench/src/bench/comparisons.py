@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 from bench.cloudevents.comparison import cloudevents
 from bench.comparison import Comparison
+from bench.growth.comparison import growing
 from bench.grpc_unary.comparison import grpc_unary
 from bench.handlers import comparison as handlers
 from bench.http_get.comparison import http_get
 from bench.relay import comparison as relay
+from bench.saga.comparison import saga
 from bench.services import comparison as services
 from devkit.errors import WrongUsage
 
@@ -24,6 +26,8 @@ def all_comparisons() -> list[Comparison]:
         cloudevents(),
         grpc_unary(),
         http_get(),
+        *saga(),
+        *growing(),
         services.starting(),
         services.at_rest(),
     ]

@@ -55,12 +55,14 @@ class EventNode:
             publishes=[event_type(message) for message in publishes] if relays else [],
         )
 
-    async def start(self) -> Self:
-        """Start the event path, with an empty stream of its own, and wait until it is connected.
+    async def start(self, *, keeps_stream: bool = False) -> Self:
+        """Start the event path, and wait until it is connected.
 
-        Before that, a flush of the outbox would wait for nothing.
+        Before that, a flush of the outbox would wait for nothing. The service's own stream is
+        deleted first unless it is kept, because an earlier round's would be read to its end.
         """
-        await self._delete_stream()
+        if not keeps_stream:
+            await self._delete_stream()
         await self.path.start()
         async with asyncio.timeout(_CONNECT_SECONDS):
             await self.path.broker.connected.wait()
@@ -72,13 +74,23 @@ class EventNode:
         """Finish the events that are being handled, and take no more."""
         await self.path.stop_handling()
 
+    async def flush(self, seconds: float) -> None:
+        """Wait until the outbox is empty.
+
+        Raises:
+            TimeoutError: it is not within `seconds`.
+        """
+        assert self.path.producing is not None, "the node does not relay"
+        async with asyncio.timeout(seconds):
+            await self.path.producing.relay.flushed()
+
     async def close(self) -> None:
         """Close connections and database."""
         await self.path.close()
         await asyncio.to_thread(self.database.close)
 
     async def _delete_stream(self) -> None:
-        """Delete the stream of an earlier round, which would be read to its end first."""
+        """Delete the stream of an earlier round."""
         client = await nats.connect(self._nats_url)
         try:
             await client.jetstream().delete_stream(self._service)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import bench
 from bench.variables import PORT
 from devkit.errors import DevkitError
 
@@ -17,6 +18,7 @@ __all__ = ["ServerProcess", "serving"]
 
 _START_SECONDS = 180.0
 _STOP_SECONDS = 20.0
+_SOURCES = str(Path(bench.__file__).parents[1])
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,16 @@ class ServerProcess:
 
 @contextmanager
 def serving(
-    module: str, port: int, folder: Path, variables: Mapping[str, str]
+    module: str,
+    port: int,
+    folder: Path,
+    variables: Mapping[str, str],
+    *,
+    python: Path = Path(sys.executable),
 ) -> Iterator[ServerProcess]:
     """Run a module until the block ends; yield it when its port accepts.
+
+    `python` is the interpreter, which need not be that of the platform's environment.
 
     The module gets the port and `variables` in its environment. Its output goes to a file, as logs
     do.
@@ -47,8 +56,8 @@ def serving(
     log = folder / f"{module}-{port}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            env={**os.environ, **variables, PORT: str(port)},
+            [python, "-m", module],
+            env={**os.environ, **variables, PORT: str(port), "PYTHONPATH": _SOURCES},
             cwd=folder,
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -26,10 +26,10 @@ class Line:
 
 def lines_of(comparison: Comparison, measured: Measured) -> list[Line]:
     """Return a line for each target of the comparison."""
-    return [_line(target, measured) for target in comparison.targets]
+    return [_line(comparison, target, measured) for target in comparison.targets]
 
 
-def _line(target: Target, measured: Measured) -> Line:
+def _line(comparison: Comparison, target: Target, measured: Measured) -> Line:
     reached_ratio = ratio(measured, target, target.ours)
     median = reached_ratio.median
     reached = median <= target.reach if target.at_most else median >= target.reach
@@ -39,18 +39,27 @@ def _line(target: Target, measured: Measured) -> Line:
         f"{'≤' if target.at_most else '≥'} {target.show(target.reach)}",
         reached_ratio.text(target.show),
         floor,
-        *_others(target, measured),
+        *_others(comparison, target, measured),
     )
     return Line(target.work, cells, reached)
 
 
-def _others(target: Target, measured: Measured) -> tuple[str, str, str, str]:
+def _others(
+    comparison: Comparison, target: Target, measured: Measured
+) -> tuple[str, str, str, str]:
     """Return the ratios of other figures, and the costs that the ratio is made of."""
     if target.against is None:
         return "", "", "", ""
+    ratios = (
+        ratio(measured, target, target.ours, figure).text(target.show)
+        if figure in comparison.figures
+        else ""
+        for figure in (Figure.OWN, Figure.RATE)
+    )
+    own, rate = ratios
     return (
-        ratio(measured, target, target.ours, Figure.OWN).text(target.show),
-        ratio(measured, target, target.ours, Figure.RATE).text(target.show),
+        own,
+        rate,
         target.figure.show(measured.median(target.ours, target.figure)),
         target.figure.show(measured.median(target.against, target.figure)),
     )

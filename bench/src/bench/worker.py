@@ -38,6 +38,10 @@ class Work:
     relays: bool = False
     """Whether published events are relayed to the broker, too."""
     address: str = ""
+    subjects: list[str] = field(default_factory=list)
+    """The subjects of the events that end a unit of work."""
+    around: dict[str, int] = field(default_factory=dict)
+    """Numbers of what surrounds the work, such as of the tasks that wait, by name."""
     servers: dict[str, int] = field(default_factory=dict)
     """Ids of the servers' processes, whose CPU time counts."""
 

@@ -9,7 +9,7 @@ from bench.stage import DatabaseKind, Stage
 from bench.worker import Check, Sample, Work
 from devkit.errors import DevkitError
 
-__all__ = ["on_postgres", "on_sqlite"]
+__all__ = ["checked", "on_postgres", "on_sqlite"]
 
 _EFFECT_ONCE = "FastStream with SQLAlchemy async"
 _EMPTY = "FastStream, empty handler"
@@ -94,7 +94,7 @@ def _fill(stage: Stage) -> None:
 def _faststream(variant: str, count: int) -> Callable[[DatabaseKind, Stage], Sample]:
     def run(kind: DatabaseKind, stage: Stage) -> Sample:
         work = _work(stage, kind, variant, count, warm=100, asynchronous=True)
-        return _checked(stage, stage.run("handlers.faststream", work, peers=True))
+        return checked(stage, stage.run("handlers.faststream", work, peers=True))
 
     return run
 
@@ -102,7 +102,7 @@ def _faststream(variant: str, count: int) -> Callable[[DatabaseKind, Stage], Sam
 def _by_hand(variant: str) -> Callable[[DatabaseKind, Stage], Sample]:
     def run(kind: DatabaseKind, stage: Stage) -> Sample:
         work = _work(stage, kind, variant, 9000, warm=_WARM)
-        return _checked(stage, stage.run("handlers.by_hand", work, peers=True))
+        return checked(stage, stage.run("handlers.by_hand", work, peers=True))
 
     return run
 
@@ -110,7 +110,7 @@ def _by_hand(variant: str) -> Callable[[DatabaseKind, Stage], Sample]:
 def _slipway(variant: str, *, relays: bool) -> Callable[[DatabaseKind, Stage], Sample]:
     def run(kind: DatabaseKind, stage: Stage) -> Sample:
         work = _work(stage, kind, variant, 9000, warm=_WARM, relays=relays)
-        return _checked(stage, stage.run("handlers.slipway", work))
+        return checked(stage, stage.run("handlers.slipway", work))
 
     return run
 
@@ -137,7 +137,7 @@ def _work(
     )
 
 
-def _checked(stage: Stage, sample: Sample) -> Sample:
+def checked(stage: Stage, sample: Sample) -> Sample:
     """Return the sample if its database holds exactly what the orders must have done.
 
     Raises:

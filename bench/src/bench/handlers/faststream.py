@@ -10,21 +10,14 @@ import orjson
 import sqlalchemy as sa
 from faststream.nats import JStream, NatsBroker, PullSub
 from nats.js.api import AckPolicy, ConsumerConfig
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.handlers.accounts import ACCOUNTS, account_of, found
 from bench.handlers.streams import PEER_STREAM, PEER_SUBJECT
 from bench.meter import Meter
-from bench.sql import make_engine, metadata, outbox
+from bench.sql import make_engine, metadata, note_event, outbox
 from bench.worker import Check, Work, run
 
-inbox = sa.Table(
-    "inbox",
-    metadata,
-    sa.Column("consumer", sa.Text, primary_key=True),
-    sa.Column("event_id", sa.Text, primary_key=True),
-)
 accounts = sa.Table(
     "account",
     metadata,
@@ -32,7 +25,6 @@ accounts = sa.Table(
     sa.Column("orders", sa.Integer),
 )
 _CONSUMER = "inventory"
-_INSERT: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 _ADD_ONE = (
     accounts.update()
     .where(accounts.c.id == sa.bindparam("account"))
@@ -48,11 +40,7 @@ async def handle(work: Work, meter: Meter) -> Check:
         await connection.run_sync(metadata.create_all)
         rows = [{"id": id, "orders": 0} for id in range(ACCOUNTS)]
         await connection.execute(accounts.insert(), rows)
-    note = (
-        _INSERT[engine.dialect.name](inbox)
-        .values(consumer=sa.bindparam("consumer"), event_id=sa.bindparam("event_id"))
-        .on_conflict_do_nothing()
-    )
+    note = note_event(engine.dialect.name)
     handled = 0
     done = asyncio.Event()
 

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Sequence
 from functools import partial
+from itertools import cycle, islice
+from typing import Any
 
 import nats
 from google.protobuf.json_format import ParseDict
@@ -17,20 +19,30 @@ from chassis import Transaction
 from shop.orders.v1 import OrderPlaced
 
 _AT_ONCE = 500
+_SECONDS = 240.0
 
 
 async def fill(work: Work, meter: Meter) -> Check:
-    """Publish all orders twice."""
+    """Publish the orders, which repeat if there are to be more events than orders."""
     orders = work.read_orders()
-    messages = [ParseDict(order, OrderPlaced()) for order in orders]
+    count = work.around.get("events", len(orders))
+    messages = [_message(order, work.around.get("bytes", 0)) for order in islice(orders, count)]
     node = await EventNode("orders", work.database, work.nats, publishes=[OrderPlaced]).start()
-    for begin in range(0, len(messages), _AT_ONCE):
-        some = messages[begin : begin + _AT_ONCE]
+    events = islice(cycle(messages), count)
+    while some := list(islice(events, _AT_ONCE)):
         await node.database.transaction(partial(_publish, some))
-    await node.path.flush(120)
+    await node.flush(_SECONDS)
     await node.close()
 
-    client = await nats.connect(work.nats)
+    if not work.around:
+        await _fill_for_peers(orders, work.nats)
+    meter.mark(len(orders))
+    return {}
+
+
+async def _fill_for_peers(orders: Sequence[dict[str, Any]], nats_url: str) -> None:
+    """Publish the orders as JSON."""
+    client = await nats.connect(nats_url)
     stream = client.jetstream(publish_async_max_pending=2000)
     await stream.add_stream(
         StreamConfig(name=PEER_STREAM, subjects=[PEER_SUBJECT], storage=StorageType.FILE)
@@ -39,8 +51,12 @@ async def fill(work: Work, meter: Meter) -> Check:
         await stream.publish_async(PEER_SUBJECT, _cloud_event(order))
     await stream.publish_async_completed()
     await client.close()
-    meter.mark(len(orders))
-    return {}
+
+
+def _message(order: dict[str, Any], more_bytes: int) -> OrderPlaced:
+    message = ParseDict(order, OrderPlaced())
+    message.customer_id += "." * more_bytes
+    return message
 
 
 def _publish(messages: Sequence[Message], tx: Transaction) -> None:
@@ -48,7 +64,7 @@ def _publish(messages: Sequence[Message], tx: Transaction) -> None:
         tx.publish(message)
 
 
-def _cloud_event(order: dict[str, object]) -> bytes:
+def _cloud_event(order: dict[str, Any]) -> bytes:
     """Return an order as a CloudEvent in structured mode."""
     event = {
         "specversion": "1.0",

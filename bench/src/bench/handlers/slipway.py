@@ -9,11 +9,13 @@ from functools import partial
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam, insert, select, text, update
 
 from bench.event_node import EventNode
+from bench.growth.surroundings import add_dead_letters, add_tasks, subscribe
 from bench.handlers.accounts import ACCOUNTS, account_of, found
 from bench.meter import Meter
 from bench.worker import Check, Work, run
 from chassis import EventContext, EventRouter, Transaction
 from chassis.database import ReadTransaction, tables
+from chassis.events.wire.contracts import event_type
 from shop.inventory.v1 import StockReserved
 from shop.orders.v1 import OrderPlaced
 
@@ -124,21 +126,24 @@ class Progress:
 async def handle(work: Work, meter: Meter) -> Check:
     """Handle the events of the stream."""
     progress = Progress(work, meter)
+    router = ROUTERS[work.variant](progress.count)
+    subscribe(router, work.around.get("types", 0))
     node = EventNode(
         "inventory",
         work.database,
         work.nats,
-        router=ROUTERS[work.variant](progress.count),
+        router=router,
         publishes=[StockReserved],
         relays=work.relays,
     )
     metadata.create_all(node.database.engine)
     await node.database.transaction(_open_accounts)
+    await node.database.transaction(partial(_add_waiting, work.around.get("waiting", 0)))
     await node.start()
     await asyncio.wait_for(progress.done.wait(), _SECONDS)
     await node.stop_handling()
     if work.relays:
-        await node.path.flush(_SECONDS)
+        await node.flush(_SECONDS)
         meter.mark(progress.handled)
     check = await node.database.read(_read_check)
     await node.close()
@@ -148,6 +153,11 @@ async def handle(work: Work, meter: Meter) -> Check:
 def _open_accounts(tx: Transaction) -> None:
     rows = [{"id": id, "orders": 0} for id in range(ACCOUNTS)]
     tx.session.execute(insert(accounts), rows)
+
+
+def _add_waiting(count: int, tx: Transaction) -> None:
+    add_tasks(count, event_type(OrderPlaced), tx)
+    add_dead_letters(count, event_type(OrderPlaced), tx)
 
 
 def _read_check(tx: ReadTransaction) -> Check:

@@ -33,11 +33,11 @@ async def relay(work: Work, meter: Meter) -> Check:
     database = Database(work.database, node.database.events)
     await node.start()
     await node.database.transaction(partial(_publish, orders[:_WARM]))
-    await node.path.flush(60)
+    await node.flush(60)
     for begin in range(_WARM, len(orders), _AT_ONCE):
         await database.transaction(partial(_publish, orders[begin : begin + _AT_ONCE]))
     meter.mark(_WARM)
-    await node.path.flush(120)
+    await node.flush(120)
     meter.mark(len(orders))
     database.close()
     await node.close()

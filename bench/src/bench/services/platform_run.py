@@ -21,7 +21,7 @@ from devkit.errors import DevkitError
 from devkit.state import PlatformState, read_state
 from devkit.workspace import find_workspace
 
-__all__ = ["rest", "start"]
+__all__ = ["Running", "rest", "running", "start"]
 
 _READY = "ready in "
 _START_SECONDS = 180.0
@@ -40,18 +40,18 @@ class Running:
 
 def start(stage: Stage) -> Sample:
     """Return the cost of a start, until all services are ready."""
-    with _platform(stage) as platform:
+    with running(stage) as platform:
         return Sample(1, platform.seconds, {OWN: platform.cpu})
 
 
 def rest(stage: Stage) -> Sample:
     """Return the memory and the idle CPU of a service, as the mean of all services."""
-    with _platform(stage) as platform:
+    with running(stage) as platform:
         return resting(stage, [service.pid for service in platform.state.services])
 
 
 @contextmanager
-def _platform(stage: Stage) -> Iterator[Running]:
+def running(stage: Stage) -> Iterator[Running]:
     """Run the platform until the block ends.
 
     Raises:

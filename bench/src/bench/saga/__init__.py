@@ -1,0 +1,1 @@
+"""The whole saga of an order, from the POST to its confirmation."""

@@ -1,0 +1,112 @@
+"""The two shops: the platform as `slipway run` starts it, and the one on FastStream."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nats
+from nats.js.api import StorageType, StreamConfig
+
+from bench.meter import OWN
+from bench.orders import sku_of
+from bench.saga.variables import DATABASE, NATS, PRODUCTS, STREAM, subject_of
+from bench.server_process import serving
+from bench.services.platform_run import running
+from bench.stage import Peers, Stage
+from demo.catalog import Catalog, from_sample
+from demo.seed import SAMPLE_BASKETS, load_products
+from localservers import free_port
+
+__all__ = ["Shop", "faststream_shop", "platform"]
+
+_ENDS = ("OrderConfirmed", "OrderCancelled")
+_STOCK = 1_000_000
+_SERVICES = ("orders", "inventory", "payments", "notifications")
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A shop that runs."""
+
+    address: str
+    """Host and port of its REST API."""
+    nats: str
+    ends: list[str]
+    """The subjects of the events that end orders."""
+    processes: Mapping[str, int]
+    """Ids of its processes, whose descendants count too."""
+
+
+def platform(stage: Stage) -> Callable[[ExitStack], Shop]:
+    """Return a function that starts the platform with five services, each with a SQLite file."""
+
+    def start(exits: ExitStack) -> Shop:
+        state = exits.enter_context(running(stage)).state
+        http = next(s.http_port for s in state.services if s.service == "gateway")
+        grpc = next(s.grpc_port for s in state.services if s.service == "inventory")
+        asyncio.run(load_products(f"127.0.0.1:{grpc}", _catalog()))
+        return Shop(
+            address=f"127.0.0.1:{http}",
+            nats=next(server.url for server in state.servers if "nats" in server.name),
+            ends=[f"shop.orders.v1.{type}.*" for type in _ENDS],
+            processes={OWN: state.runner_pid},
+        )
+
+    return start
+
+
+def faststream_shop(stage: Stage) -> Callable[[ExitStack], Shop]:
+    """Return a function that starts the shop on FastStream: four services and the broker."""
+
+    def start(exits: ExitStack) -> Shop:
+        asyncio.run(_make_stream(stage.nats.url))
+        products = _write_products(stage.folder / "products.jsonl")
+        processes = {"nats-server": stage.nats.pid}
+        address = ""
+        for name in _SERVICES:
+            variables = {
+                DATABASE: stage.database("sqlite", asynchronous=True),
+                NATS: stage.nats.url,
+                PRODUCTS: str(products),
+            }
+            module = f"bench.saga.faststream_shop.{name}"
+            server = exits.enter_context(
+                serving(module, free_port(), stage.folder, variables, python=Peers.python)
+            )
+            # The first one stands for the contender's own process.
+            processes[OWN if name == _SERVICES[0] else name] = server.pid
+            address = address or server.address
+        ends = [subject_of(type) for type in _ENDS]
+        return Shop(address, stage.nats.url, ends, processes)
+
+    return start
+
+
+async def _make_stream(url: str) -> None:
+    client = await nats.connect(url)
+    await client.jetstream().add_stream(
+        StreamConfig(name=STREAM, subjects=[subject_of("*")], storage=StorageType.FILE)
+    )
+    await client.close()
+
+
+def _catalog() -> Catalog:
+    """Return the products of the sample under other skus, with enough stock for all orders."""
+    products = [
+        replace(product, sku=sku_of(sku))
+        for sku, product in from_sample(SAMPLE_BASKETS).catalog.products.items()
+    ]
+    return Catalog({p.sku: p for p in products}, dict.fromkeys((p.sku for p in products), _STOCK))
+
+
+def _write_products(file: Path) -> Path:
+    """Write the products to a file."""
+    catalog = _catalog()
+    with file.open("w", encoding="utf-8") as lines:
+        for sku, product in catalog.products.items():
+            row = {"sku": sku, "price": product.price_cents, "stock": catalog.stock[sku]}
+            lines.write(json.dumps(row) + "\n")
+    return file
