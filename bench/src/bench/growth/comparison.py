@@ -1,4 +1,4 @@
-"""What grows when the surroundings grow: each large case against the small one."""
+"""The same work when its surroundings grow: each large case against the small one."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack

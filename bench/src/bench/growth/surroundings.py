@@ -1,4 +1,4 @@
-"""What surrounds the handled events: further event types, waiting tasks and dead letters."""
+"""The surroundings of handled events: further event types, waiting tasks and dead letters."""
 
 import time
 from collections.abc import Callable
