@@ -25,6 +25,7 @@ _SECONDS = 240.0
 _IN_FLIGHT = 32
 _PER_SECOND = 8
 _ACCEPTED = 202
+_RETRY_SECONDS = 0.05
 
 
 class Shopper:
@@ -69,7 +70,24 @@ class Shopper:
 
     async def _buy(self, order: dict[str, Any]) -> None:
         began = time.perf_counter()
-        answer = await self._http.post(
+        while (answer := await self._post(order)) is None:
+            await asyncio.sleep(_RETRY_SECONDS)
+        if answer.status_code != _ACCEPTED:
+            raise RuntimeError(f"an order was answered with {answer.status_code}: {answer.text}")
+        self.accepted.append(time.perf_counter() - began)
+        ended = await self._end_of(answer.json()["order_id"])
+        self.confirmed.append(ended - began)
+
+    async def _post(self, order: dict[str, Any]) -> httpx.Response | None:
+        """Send an order; return None if it must be sent again, which its key makes harmless."""
+        try:
+            answer = await self._send(order)
+        except httpx.TransportError:  # Such as of a connection that was closed while it was idle.
+            return None
+        return None if answer.is_server_error else answer
+
+    async def _send(self, order: dict[str, Any]) -> httpx.Response:
+        return await self._http.post(
             f"http://{self._work.address}/orders",
             json={
                 "customer_id": order["customer_id"],
@@ -79,22 +97,21 @@ class Shopper:
             },
             headers={"Idempotency-Key": order["order_id"]},
         )
-        if answer.status_code != _ACCEPTED:
-            raise RuntimeError(f"an order was answered with {answer.status_code}: {answer.text}")
-        self.accepted.append(time.perf_counter() - began)
-        ended = await self._end_of(answer.json()["order_id"])
-        self.confirmed.append(ended - began)
 
     def _end_of(self, order_id: str) -> asyncio.Future[float]:
         """Return the moment at which an order ends, which may come before its answer."""
         return self._ends.setdefault(order_id, asyncio.get_running_loop().create_future())
 
     async def _ended(self, message: Msg) -> None:
-        moment = time.perf_counter()
-        end = self._end_of((message.headers or {})[KEY])
+        order_id = (message.headers or {})[KEY]
+        self.end(order_id, confirmed="Confirmed" in message.subject)
+
+    def end(self, order_id: str, *, confirmed: bool) -> None:
+        """Note that an order has ended now."""
+        end = self._end_of(order_id)
         if not end.done():
-            end.set_result(moment)
-            self.unconfirmed += "Confirmed" not in message.subject
+            end.set_result(time.perf_counter())
+            self.unconfirmed += not confirmed
 
 
 async def drive(work: Work, meter: Meter) -> Check:
