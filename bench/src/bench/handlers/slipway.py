@@ -9,8 +9,8 @@ from functools import partial
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam, insert, select, text, update
 
 from bench.event_node import EventNode
-from bench.growth.surroundings import add_dead_letters, add_tasks, subscribe
 from bench.handlers.accounts import ACCOUNTS, account_of, found
+from bench.handlers.surroundings import add_dead_letters, add_tasks, subscribe
 from bench.meter import Meter
 from bench.worker import Check, Work, run
 from chassis import EventContext, EventRouter, Transaction
