@@ -203,6 +203,20 @@ def test_at_100_percent_the_canary_is_compared_with_stable_of_the_step_before() 
     assert figures(judge(last, look=2, baseline=earlier), Outcome.FAIL) == ["HTTP errors"]
 
 
+def test_times_at_100_percent_are_not_compared_with_those_of_the_step_before() -> None:
+    """A machine that is busier now makes no good canary slow."""
+    sides = Sides()
+    sides.read()
+    sides.stable.take(0.02, 3000)
+    sides.canary.take(0.02, 3000)
+    earlier = list(sides.read())
+    sides.canary.take(0.2, 3000)
+    last = sides.read()[1:]
+    verdict = judge(last, look=2, baseline=earlier)
+    assert figures(verdict, Outcome.FAIL) == []
+    assert "handler time" not in [each.gate for each in verdict.comparisons]
+
+
 def test_an_analysis_of_one_reading_is_refused() -> None:
     with pytest.raises(ValueError, match="two readings"):
         judge(Sides().read(), look=1)
