@@ -1,6 +1,5 @@
 """Encoding of events as CloudEvents headers: golden headers, and what CloudEvents forbids."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -35,7 +34,7 @@ class TestGoldenHeaders:
         }
         assert encode(context, "application/json") == headers
         assert decode(headers, b"{}") == Received(
-            replace(context, datacontenttype="application/json"), "application/json", b"{}"
+            context._replace(datacontenttype="application/json"), "application/json", b"{}"
         )
 
     def test_every_attribute_has_its_header(self) -> None:
@@ -88,35 +87,35 @@ class TestGoldenHeaders:
         ],
     )
     def test_values_are_percent_encoded_once(self, value: str, header: str) -> None:
-        assert encode(replace(MINIMAL, subject=value))["ce-subject"] == header
+        assert encode(MINIMAL._replace(subject=value))["ce-subject"] == header
         assert decoded({"ce-subject": header}).subject == value
 
     def test_a_time_of_another_zone_is_sent_in_utc(self) -> None:
         time = datetime(2026, 11, 1, 1, tzinfo=timezone(timedelta(hours=2)))
-        assert encode(replace(MINIMAL, time=time))["ce-time"] == "2026-10-31T23:00:00Z"
+        assert encode(MINIMAL._replace(time=time))["ce-time"] == "2026-10-31T23:00:00Z"
 
 
 class TestEncodingIsStrict:
     @pytest.mark.parametrize(
         "context",
         [
-            replace(MINIMAL, id=""),
-            replace(MINIMAL, type=""),
-            replace(MINIMAL, source=""),
-            replace(MINIMAL, subject=""),
-            replace(MINIMAL, subject="line\nfeed"),
-            replace(MINIMAL, subject="\x7f"),
-            replace(MINIMAL, subject="\x85"),
-            replace(MINIMAL, subject="\ud800"),
-            replace(MINIMAL, subject="\ufdd0"),
-            replace(MINIMAL, subject="\U0010ffff"),
-            replace(MINIMAL, time=datetime(2026, 11, 1)),
-            replace(MINIMAL, extensions={"Upper": ""}),
-            replace(MINIMAL, extensions={"under_score": ""}),
-            replace(MINIMAL, extensions={"": ""}),
-            replace(MINIMAL, extensions={"data": ""}),
-            replace(MINIMAL, extensions={"id": "2"}),
-            replace(MINIMAL, extensions={"x": "\x00"}),
+            MINIMAL._replace(id=""),
+            MINIMAL._replace(type=""),
+            MINIMAL._replace(source=""),
+            MINIMAL._replace(subject=""),
+            MINIMAL._replace(subject="line\nfeed"),
+            MINIMAL._replace(subject="\x7f"),
+            MINIMAL._replace(subject="\x85"),
+            MINIMAL._replace(subject="\ud800"),
+            MINIMAL._replace(subject="\ufdd0"),
+            MINIMAL._replace(subject="\U0010ffff"),
+            MINIMAL._replace(time=datetime(2026, 11, 1)),
+            MINIMAL._replace(extensions={"Upper": ""}),
+            MINIMAL._replace(extensions={"under_score": ""}),
+            MINIMAL._replace(extensions={"": ""}),
+            MINIMAL._replace(extensions={"data": ""}),
+            MINIMAL._replace(extensions={"id": "2"}),
+            MINIMAL._replace(extensions={"x": "\x00"}),
         ],
         ids=repr,
     )

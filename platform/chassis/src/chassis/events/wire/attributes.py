@@ -7,8 +7,18 @@ of it.
 """
 
 import re
+from collections.abc import Collection
 
-__all__ = ["FIELDS", "JSON", "PLAIN_VALUE", "RESERVED", "STRUCTURED", "Undecodable"]
+__all__ = [
+    "FIELDS",
+    "JSON",
+    "KNOWN",
+    "PLAIN_VALUE",
+    "RESERVED",
+    "STRUCTURED",
+    "Undecodable",
+    "extensions_among",
+]
 
 JSON = "application/json"
 STRUCTURED = "application/cloudevents"
@@ -28,7 +38,9 @@ FIELDS = {
     "tracestate": "tracestate",
 }
 """Fields of EventContext by attribute: those that hold text, so neither time nor sequence."""
-RESERVED = {*FIELDS, "specversion", "time", "sequence", "data"}
+KNOWN = ("specversion", "time", "sequence", *FIELDS)
+"""All attributes that a context has a field for, and the version."""
+RESERVED = {*KNOWN, "data"}
 """Names that an extension cannot have."""
 PLAIN_VALUE = re.compile(r"[!#$&-~]*")
 """A value that a header holds as it is, without percent-encoding."""
@@ -36,3 +48,8 @@ PLAIN_VALUE = re.compile(r"[!#$&-~]*")
 
 class Undecodable(ValueError):
     """A message that is not a CloudEvent, or data that do not match its type; with the reason."""
+
+
+def extensions_among(names: Collection[str]) -> list[str]:
+    """Return those names of attributes that are names of extensions."""
+    return [name for name in names if name and name not in RESERVED]

@@ -1,14 +1,14 @@
 """The CloudEvents attributes of an event: all that is known of it besides its data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
+from typing import NamedTuple
 
 __all__ = ["EventContext"]
 
 
-@dataclass(frozen=True, slots=True)
-class EventContext:
+class EventContext(NamedTuple):
     """The CloudEvents attributes and extensions of one event.
 
     `source` and `id` together are unique; `id` is the idempotency key to pass on to the outside.
@@ -34,5 +34,5 @@ class EventContext:
     traceparent: str | None = None
     """The trace context of the chain's start; a transport header names the publishing span."""
     tracestate: str | None = None
-    extensions: Mapping[str, str] = field(default_factory=dict, hash=False)
+    extensions: Mapping[str, str] = MappingProxyType({})
     """All other extensions, in their canonical string form."""

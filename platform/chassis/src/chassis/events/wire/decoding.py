@@ -3,25 +3,33 @@
 import base64
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-from chassis.events.wire.attributes import JSON, PLAIN_VALUE, RESERVED, STRUCTURED, Undecodable
+from pydantic_core import from_json
+
+from chassis.events.wire.attributes import (
+    JSON,
+    KNOWN,
+    PLAIN_VALUE,
+    STRUCTURED,
+    Undecodable,
+    extensions_among,
+)
 from chassis.events.wire.context import EventContext
 from chassis.events.wire.event_data import is_json, media_type_of
+from chassis.events.wire.header_layout import layout_of
 
 __all__ = ["Received", "decode"]
 
-_ATTRIBUTES = {f"ce-{name}": name for name in RESERVED - {"data"}}
 _ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SEQUENCE_MAX_DIGITS = 18
+_data_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """A decoded message. `datacontenttype` is the effective one."""
 
     context: EventContext
@@ -35,26 +43,17 @@ def decode(headers: Mapping[str, str] | None, payload: bytes) -> Received:
     Raises:
         Undecodable: the message is not a valid CloudEvent. Nothing else is raised.
     """
-    texts: dict[str, str] = {}
-    content_type = ""
-    for header, value in (headers or {}).items():
-        name = _ATTRIBUTES.get(header)
-        if name is None:
-            lower = header.lower()
-            if lower == "content-type":
-                content_type = value.strip()
-            if not lower.startswith("ce-") or lower in ("ce-", "ce-data"):
-                continue
-            name = lower[3:]
-        texts[name] = value
+    headers = headers or {}
+    layout = layout_of(tuple(headers))
+    values = (*headers.values(), "")
+    content_type = values[layout.content_type].strip()
     if content_type[: len(STRUCTURED)].lower() == STRUCTURED:
         return _decode_structured(content_type, payload)
-    context = _to_context(
-        {
-            name: value if PLAIN_VALUE.fullmatch(value) else _decode_header(name, value)
-            for name, value in texts.items()
-        }
-    )
+    texts = layout.texts(values)
+    if not PLAIN_VALUE.fullmatch("".join(texts)):
+        texts = [_decode_header(name, text) for name, text in zip(layout.names, texts, strict=True)]
+        _check_surrogates(layout.names, texts)
+    context = _to_context(layout.names, texts)
     return Received(context, context.datacontenttype or content_type or JSON, payload)
 
 
@@ -82,18 +81,29 @@ def _decode_structured(content_type: str, payload: bytes) -> Received:
     media_type = media_type_of(content_type)
     if media_type not in (STRUCTURED, f"{STRUCTURED}+json"):
         raise Undecodable(f"{media_type} is not supported: only single events in JSON are")
-    try:
-        event = json.loads(payload.decode("utf-8-sig"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise Undecodable(f"the payload is not valid JSON: {error}") from error
-    if not isinstance(event, dict):
-        raise Undecodable("the payload is not a JSON object")
+    event = {name: value for name, value in _parse(payload).items() if value is not None}
     data, encoded = event.pop("data", None), event.pop("data_base64", None)
-    context = _to_context(
-        {name: _to_text(name, value) for name, value in event.items() if value is not None}
-    )
+    names = (*KNOWN, *extensions_among(event))
+    texts = [_to_text(name, event.get(name, "")) for name in names]
+    _check_surrogates(names, texts)
+    context = _to_context(names, texts)
     content_type = context.datacontenttype or JSON
     return Received(context, content_type, _to_bytes(data, encoded, content_type))
+
+
+def _parse(payload: bytes) -> dict[str, object]:
+    """Return the JSON object of a payload."""
+    try:
+        event = from_json(payload, allow_inf_nan=False)
+    except ValueError:
+        # The slower parser names what is wrong, and reads a few texts that the other refuses.
+        try:
+            event = json.loads(payload.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise Undecodable(f"the payload is not valid JSON: {error}") from error
+    if not isinstance(event, dict):
+        raise Undecodable("the payload is not a JSON object")
+    return event
 
 
 def _refuse_constant(text: str) -> NoReturn:
@@ -126,50 +136,54 @@ def _to_bytes(data: object, encoded: object, content_type: str) -> bytes:
     try:
         if isinstance(data, str) and not is_json(media_type_of(content_type)):
             return data.encode()
-        return json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
+        return _data_encoder.encode(data).encode()
     except (ValueError, RecursionError) as error:
         raise Undecodable(f"data cannot be read: {error}") from error
 
 
-def _to_context(attributes: dict[str, str]) -> EventContext:
-    """Return the context of attributes, whose texts are checked here."""
-    version = attributes.pop("specversion", None)
+def _to_context(names: Sequence[str], texts: Sequence[str]) -> EventContext:
+    """Return the context of attributes: of the known ones, empty if absent, and of extensions."""
+    version, time, sequence, id, type, source, subject, content_type, schema, key, *more = texts
+    correlation, causation, traceparent, tracestate, *values = more
     if version != "1.0":
         raise Undecodable(
-            "attribute 'specversion' is missing: the message is not a CloudEvent"
-            if version is None
-            else f"specversion {version!r} is not 1.0"
+            f"specversion {version!r} is not 1.0"
+            if version
+            else "attribute 'specversion' is missing: the message is not a CloudEvent"
         )
-    for name, value in attributes.items():
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise Undecodable(f"attribute {name!r} contains half of a surrogate pair")
-    pop = attributes.pop
-    id, type, source = pop("id", None), pop("type", None), pop("source", None)
     if not id or not type or not source:
         missing = [n for n, v in (("id", id), ("type", type), ("source", source)) if not v]
         raise Undecodable(f"attribute {missing[0]!r} is missing or empty")
-    time = pop("time", None)
-    number = attributes.get("sequence", "")
-    sequence = None
-    if number.isascii() and number.isdigit() and len(number) <= _SEQUENCE_MAX_DIGITS:
-        sequence = int(number)
-        del attributes["sequence"]
+    extensions = dict(zip(names[len(KNOWN) :], values, strict=True))
+    number = None
+    if sequence:
+        if sequence.isascii() and sequence.isdigit() and len(sequence) <= _SEQUENCE_MAX_DIGITS:
+            number = int(sequence)
+        else:
+            extensions["sequence"] = sequence
     return EventContext(
         id,
         type,
         source,
-        pop("subject", None) or None,
+        subject or None,
         _parse_time(time) if time else None,
-        pop("datacontenttype", None) or None,
-        pop("dataschema", None) or None,
-        pop("partitionkey", None) or None,
-        sequence,
-        pop("correlationid", None) or None,
-        pop("causationid", None) or None,
-        pop("traceparent", None) or None,
-        pop("tracestate", None) or None,
-        attributes,
+        content_type or None,
+        schema or None,
+        key or None,
+        number,
+        correlation or None,
+        causation or None,
+        traceparent or None,
+        tracestate or None,
+        extensions,
     )
+
+
+def _check_surrogates(names: Sequence[str], texts: Sequence[str]) -> None:
+    """Raise Undecodable if a text contains half of a surrogate pair."""
+    for name, text in zip(names, texts, strict=True):
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise Undecodable(f"attribute {name!r} contains half of a surrogate pair")
 
 
 def _parse_time(text: str) -> datetime:

@@ -1,21 +1,22 @@
 """Encodes an event's context as CloudEvents headers (binary mode) or as JSON (structured mode)."""
 
-import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from operator import attrgetter
 
 from google.protobuf.message import Message
+from pydantic_core import to_json
 
 from chassis.events.wire.attributes import FIELDS, JSON, PLAIN_VALUE, RESERVED
 from chassis.events.wire.context import EventContext
-from chassis.events.wire.event_data import to_dict
+from chassis.events.wire.event_headers import NUMBER, number_value
+from chassis.events.wire.json_writing import to_json_value
 
 __all__ = ["encode", "to_structured"]
 
-_SEQUENCE_DIGITS = 16
-_OPTIONAL = [
-    (name, field) for name, field in FIELDS.items() if name not in ("id", "type", "source")
-]
+_TEXT_HEADERS = tuple(f"ce-{name}" for name in FIELDS)
+_texts = attrgetter(*FIELDS.values())
 _NAME = re.compile(r"[a-z0-9]+")
 _TO_ENCODE = re.compile(r"[^!#$&-~]+")
 # CloudEvents forbids control characters, surrogates and noncharacters in a string.
@@ -36,9 +37,10 @@ def encode(context: EventContext, datacontenttype: str | None = None) -> dict[st
     Raises:
         ValueError: an attribute is empty, or CloudEvents forbids its name or its value.
     """
-    headers = {"ce-specversion": "1.0"}
-    for name, value in _checked_attributes(context, datacontenttype):
-        headers[f"ce-{name}"] = value if PLAIN_VALUE.fullmatch(value) else _percent_encode(value)
+    headers = _headers(context, datacontenttype)
+    if not _are_plain(headers):
+        _check_characters(headers)
+        headers = {name: _percent_encode(value) for name, value in headers.items()}
     return headers
 
 
@@ -48,50 +50,52 @@ def to_structured(context: EventContext, message: Message) -> bytes:
     Raises:
         ValueError: an attribute is empty, or CloudEvents forbids its name or its value.
     """
-    event: dict[str, object] = {"specversion": "1.0"}
-    event.update(_checked_attributes(context, JSON))
-    event["data"] = to_dict(message)
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+    headers = _headers(context, JSON)
+    if not _are_plain(headers):
+        _check_characters(headers)
+    event: dict[str, object] = {name[3:]: value for name, value in headers.items()}
+    event["data"] = to_json_value(message)
+    return to_json(event)
 
 
-def _checked_attributes(
-    context: EventContext, datacontenttype: str | None
-) -> list[tuple[str, str]]:
-    """Return checked names and values of all attributes but specversion."""
-    pairs = [("id", context.id), ("source", context.source), ("type", context.type)]
+def _headers(context: EventContext, datacontenttype: str | None) -> dict[str, str]:
+    """Return the headers of all attributes, their values not yet percent-encoded."""
+    texts = zip(_TEXT_HEADERS, _texts(context), strict=True)
+    headers = {name: text for name, text in texts if text is not None}
+    headers["ce-specversion"] = "1.0"
+    if datacontenttype is not None:
+        headers["ce-datacontenttype"] = datacontenttype
     if context.time is not None:
-        pairs.append(("time", _format_time(context.time)))
-    for name, field in _OPTIONAL:
-        value = getattr(context, field)
-        if name == "datacontenttype" and datacontenttype is not None:
-            value = datacontenttype
-        if value is not None:
-            pairs.append((name, value))
-    for name, value in pairs:
-        if not value:
-            raise ValueError(f"CloudEvents attribute {name!r} is empty")
+        headers["ce-time"] = _format_time(context.time)
+    if "" in headers.values():
+        empty = next(name for name, value in headers.items() if not value)
+        raise ValueError(f"CloudEvents attribute {empty[3:]!r} is empty")
     if context.sequence is not None:
-        pairs.append(("sequence", f"{context.sequence:0{_SEQUENCE_DIGITS}d}"))
+        headers[NUMBER] = number_value(context.sequence)
     for name, value in context.extensions.items():
         if not _NAME.fullmatch(name) or (name in RESERVED and name != "sequence"):
             raise ValueError(
                 f"a CloudEvents extension cannot be named {name!r}: "
                 "use lower-case letters and digits, and no name of an attribute"
             )
-        pairs.append((name, value))
-    for name, value in pairs:
-        if not value.isascii() or not value.isprintable():
-            _check_characters(name, value)
-    return pairs
+        headers[f"ce-{name}"] = value
+    return headers
 
 
-def _check_characters(name: str, value: str) -> None:
-    """Raise ValueError if CloudEvents forbids a character of the value."""
-    found = _FORBIDDEN.search(value)
-    if found:
-        raise ValueError(
-            f"CloudEvents attribute {name!r} contains a forbidden character: U+{ord(found[0]):04X}"
-        )
+def _are_plain(headers: Mapping[str, str]) -> bool:
+    """Whether all values are allowed and need no percent-encoding."""
+    return PLAIN_VALUE.fullmatch("".join(headers.values())) is not None
+
+
+def _check_characters(headers: Mapping[str, str]) -> None:
+    """Raise ValueError if CloudEvents forbids a character of a value."""
+    for name, value in headers.items():
+        found = _FORBIDDEN.search(value)
+        if found:
+            raise ValueError(
+                f"CloudEvents attribute {name[3:]!r} contains a forbidden character: "
+                f"U+{ord(found[0]):04X}"
+            )
 
 
 def _format_time(time: datetime) -> str:

@@ -1,13 +1,15 @@
 """An event's data: a message as protobuf or as JSON, and back."""
 
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
+from pydantic_core import to_json
 
 from chassis.events.wire.attributes import JSON, Undecodable
+from chassis.events.wire.json_reading import of_json
+from chassis.events.wire.json_writing import to_json_value
 
-__all__ = ["EventFormat", "from_data", "is_json", "media_type_of", "to_data", "to_dict"]
+__all__ = ["EventFormat", "from_data", "is_json", "media_type_of", "to_data"]
 
 EventFormat = Literal["protobuf", "json"]
 M = TypeVar("M", bound=Message)
@@ -19,22 +21,8 @@ _PROTOBUF_TYPES = {_PROTOBUF, "application/x-protobuf", "application/vnd.google.
 def to_data(message: Message, format: EventFormat) -> tuple[str, bytes]:
     """Return the content type and the bytes of a message as an event's data."""
     if format == "json":
-        text = json_format.MessageToJson(
-            message,
-            preserving_proto_field_name=True,
-            always_print_fields_with_no_presence=True,
-            indent=None,
-            ensure_ascii=False,
-        )
-        return JSON, text.encode()
+        return JSON, to_json(to_json_value(message))
     return _PROTOBUF, message.SerializeToString()
-
-
-def to_dict(message: Message) -> dict[str, Any]:
-    """Return a message as a JSON object with the .proto's names."""
-    return json_format.MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
 
 
 def from_data(message_type: type[M], datacontenttype: str, data: bytes) -> M:
@@ -51,22 +39,11 @@ def from_data(message_type: type[M], datacontenttype: str, data: bytes) -> M:
             raise Undecodable(f"the data are not a valid {name}") from error
     if not is_json(media_type_of(datacontenttype)):
         raise Undecodable(f"data of type {datacontenttype!r} cannot be read")
-    message = message_type()
     try:
-        text = data.decode()
-        # The check is needed because the parser accepts any empty sequence as an empty message.
-        if not text.lstrip().startswith("{") and not _is_well_known(message_type):
-            raise ValueError("it is not an object")
-        json_format.Parse(text, message, ignore_unknown_fields=True)
+        return of_json(message_type, data)
     except Exception as error:  # The parser raises many kinds of errors.
         name = message_type.DESCRIPTOR.full_name
         raise Undecodable(f"the data are not a valid {name} in JSON: {error}") from error
-    return message
-
-
-def _is_well_known(message_type: type[Message]) -> bool:
-    """Whether the type's JSON may be another value than an object."""
-    return message_type.DESCRIPTOR.file.package == "google.protobuf"
 
 
 def media_type_of(content_type: str) -> str:
