@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY, Metric
+from prometheus_client import Metric
 
 from chassis import exit_codes
-from chassis.http import app
 from chassis.settings import ServiceSettings
 from chassis.telemetry import metrics
 
@@ -18,10 +17,7 @@ TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
 def test_every_metric_of_a_service_is_explained_with_an_alert() -> None:
-    app.instrumentations()
-    http = {"http_requests_total", "http_request_duration_seconds"}
-    told = {name for metric in REGISTRY.collect() if (name := _full_name(metric)) in http}
-    assert told == http
+    told: set[str] = set()
     for name in metrics.__all__:
         collector = getattr(metrics, name)
         if not isinstance(collector, type):

@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from sqlalchemy import text
 
 from bookstore.v1 import (
+    BooksServiceStub,
     GetBookRequest,
     GetBookResponse,
     SellBookRequest,
@@ -27,6 +28,7 @@ from bookstore.v1 import (
 from chassis import ReadTransaction, ServiceSettings, Transaction
 from chassis.http.app import create_app
 from chassis.readiness import Readiness
+from chassis.rpc import Clients
 from chassis.telemetry import logging as service_logging
 from chassis.telemetry import trace_context, tracing
 
@@ -230,3 +232,63 @@ async def test_the_resource_names_the_service_its_version_and_environment() -> N
         assert attributes["service.name"] == "bookshop"
         assert attributes["service.version"] == "7"
         assert attributes["deployment.environment.name"] == "development"
+
+
+async def test_an_unrecorded_request_passes_on_its_trace_and_baggage() -> None:
+    passed_on: list[tuple[str | None, list[tuple[str, str]]]] = []
+    routes = APIRouter()
+
+    @routes.get("/context")
+    async def note_context() -> None:
+        passed_on.append((trace_context.current_traceparent(), trace_context.current_headers()))
+
+    unsampled = f"{TRACEPARENT[:-2]}00"
+    async for spans in _recording(ServiceSettings(trace_sample_ratio=0)):
+        settings = ServiceSettings()
+        app = create_app(
+            "gateway", [routes], settings, Readiness(), Clients("gateway", (), settings)
+        )
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+            await http.get("/context")
+            await http.get("/context", headers={"traceparent": unsampled, "baggage": "tenant=7"})
+            await http.get("/context", headers={"traceparent": TRACEPARENT})
+        assert [span.name for span in spans()] == ["GET /context"]
+    started, continued, recorded = passed_on
+    assert started[0] is not None
+    assert int(started[0][-2:], 16) & 1 == 0
+    assert continued[0] is not None
+    assert continued[0][:36] == unsampled[:36]
+    assert int(continued[0][-2:], 16) & 1 == 0
+    assert ("baggage", "tenant=7") in continued[1]
+    assert recorded[0] is not None
+    assert recorded[0][3:35] == TRACEPARENT[3:35]
+    assert int(recorded[0][-2:], 16) & 1 == 1
+
+
+async def test_an_unrecorded_call_passes_on_its_trace(rpc: Servers) -> None:
+    passed_on: list[str | None] = []
+
+    class Noting:
+        def get_book(self, request: GetBookRequest) -> GetBookResponse:
+            passed_on.append(trace_context.current_traceparent())
+            return GetBookResponse()
+
+        def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+            raise NotImplementedError
+
+    unsampled = f"{TRACEPARENT[:-2]}00"
+    async for spans in _recording(ServiceSettings(trace_sample_ratio=0)):
+        server = await rpc.start(Noting)
+        async with raw_channel(server.port) as channel:
+            books = BooksServiceStub(channel)
+            for sent in ((), (("traceparent", unsampled),), (("traceparent", TRACEPARENT),)):
+                await books.GetBook(GetBookRequest(), metadata=sent)
+        assert [span.name for span in spans()] == ["/bookstore.v1.BooksService/GetBook"]
+    started, continued, recorded = (traceparent or "" for traceparent in passed_on)
+    assert len({started[3:35], continued[3:35]}) == 2
+    assert int(started[-2:], 16) & 1 == 0
+    assert continued[3:35] == unsampled[3:35]
+    assert int(continued[-2:], 16) & 1 == 0
+    assert recorded[3:35] == TRACEPARENT[3:35]
+    assert int(recorded[-2:], 16) & 1 == 1

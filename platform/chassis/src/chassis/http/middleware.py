@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import deadline, forwarding
-from chassis.http import problems
+from chassis.http import problems, request_metrics
 from chassis.telemetry import trace_context, tracing
 
 __all__ = ["BodyLimit", "RequestContext"]
@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 
 class RequestContext:
-    """Middleware that sets a request's deadline, trace and forwarded headers, and logs it.
+    """Middleware that sets a request's deadline, trace and forwarded headers, logs and counts it.
 
     An unexpected error is logged and answered without its text. While the service drains, each
     response closes its connection, so that the client's next request goes to another replica.
@@ -31,25 +31,25 @@ class RequestContext:
         timeout: float,
         forwarding: forwarding.Forwarding,
         draining: Callable[[], bool],
-        unlogged: frozenset[str] = frozenset(),
+        unseen: frozenset[str] = frozenset(),
     ) -> None:
         self._app = app
         self._timeout = timeout
         self._forwarding = forwarding
         self._draining = draining
-        self._unlogged = unlogged
+        self._unseen = unseen
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 0
+        status, waited = 0, 0.0
 
         async def send_noting_status(message: Message) -> None:
-            nonlocal status
+            nonlocal status, waited
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, waited = message["status"], time.perf_counter() - started
                 if self._draining():
                     message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
@@ -72,7 +72,8 @@ class RequestContext:
                 if not status:
                     await problems.internal_error(error)(scope, receive, send_noting_status)
             finally:
-                if scope["path"] not in self._unlogged:
+                if scope["path"] not in self._unseen:
+                    request_metrics.count(scope, status or 500, waited)
                     # The path stays percent-encoded, because a decoded one could forge log lines.
                     path = scope["raw_path"].decode("ascii", "replace")
                     _log.info(

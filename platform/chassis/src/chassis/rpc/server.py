@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+from opentelemetry import context as otel_context
 
 from chassis.database import Database
 from chassis.limits import LimitSettings
@@ -19,6 +20,9 @@ from chassis.rpc.methods import Method
 from chassis.rpc.security import server_credentials
 from chassis.settings import ServiceSettings
 from chassis.telemetry import tracing
+
+if TYPE_CHECKING:
+    from chassis.telemetry.sampling import EarlySampling
 
 __all__ = ["RpcServer"]
 
@@ -137,8 +141,30 @@ def _tracing_interceptors() -> list[Any]:
     probes = filters.any_of(
         filters.health_check(), filters.service_prefix("grpc.reflection.v1alpha")
     )
-    return [
-        aio_server_interceptor(  # type: ignore[no-untyped-call]
-            tracer_provider=tracing.provider, filter_=filters.negate(probes)
+    recording = aio_server_interceptor(  # type: ignore[no-untyped-call]
+        tracer_provider=tracing.provider, filter_=filters.negate(probes)
+    )
+    return [recording if tracing.early is None else _SampledOnly(recording, tracing.early)]
+
+
+class _SampledOnly(grpc.aio.ServerInterceptor):
+    """An interceptor that leaves to another those calls whose trace is recorded."""
+
+    def __init__(self, recording: grpc.aio.ServerInterceptor, early: "EarlySampling") -> None:
+        self._recording = recording
+        self._early = early
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        metadata = handler_call_details.invocation_metadata or ()
+        context = self._early.unrecorded(
+            (name, value) for name, value in metadata if isinstance(value, str)
         )
-    ]
+        if context is None:
+            return await self._recording.intercept_service(continuation, handler_call_details)
+        # The context ends with the call's task, which runs the method, too.
+        otel_context.attach(context)
+        return await continuation(handler_call_details)

@@ -1,6 +1,5 @@
 """All metrics of the chassis. The label `type` is an event's full name.
 
-`http_requests_total` and `http_request_duration_seconds` come from the HTTP instrumentation.
 A service adds its own metrics with prometheus_client; `/metrics` shows them.
 """
 
@@ -33,6 +32,8 @@ __all__ = [
     "EVENT_TYPES_PAUSED",
     "GRPC_HANDLED",
     "GRPC_HANDLING_SECONDS",
+    "HTTP_REQUESTS",
+    "HTTP_REQUEST_SECONDS",
     "LOG_LINES_DROPPED",
     "OUTBOX_OLDEST_SECONDS",
     "OUTBOX_REFUSED",
@@ -160,6 +161,16 @@ GRPC_HANDLED = Counter(
 )
 GRPC_HANDLING_SECONDS = Histogram(
     "grpc_server_handling_seconds", "Time to answer a gRPC call.", ["method"], buckets=_FAST
+)
+HTTP_REQUESTS = Counter(
+    "http_requests_total",
+    "HTTP requests answered, by route, method and status.",
+    ["handler", "method", "status"],
+)
+HTTP_REQUEST_SECONDS = Histogram(
+    "http_request_duration_seconds",
+    "Time until the response to an HTTP request began.",
+    ["handler", "method", "status"],
 )
 LOG_LINES_DROPPED = Counter(
     "log_lines_dropped_total",

@@ -26,8 +26,17 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from chassis.settings import ServiceSettings
+    from chassis.telemetry.sampling import EarlySampling
 
-__all__ = ["configure", "enabled", "instrument_engines", "provider", "shutdown", "start_span"]
+__all__ = [
+    "configure",
+    "early",
+    "enabled",
+    "instrument_engines",
+    "provider",
+    "shutdown",
+    "start_span",
+]
 
 _log = structlog.get_logger(__name__)
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
@@ -36,6 +45,9 @@ enabled = False
 """Whether spans are recorded."""
 provider: "TracerProvider | None" = None
 """The provider that instrumentations record spans with; None if spans are not recorded."""
+
+early: "EarlySampling | None" = None
+"""The decision whether a request is recorded; None if only the instrumentations can take it."""
 
 _KINDS: dict[Kind, SpanKind] = {
     "internal": SpanKind.INTERNAL,
@@ -117,13 +129,19 @@ def configure(
     export = export_of(settings)
     if export is None and exporter is None:
         return
-    global enabled, provider, _tracer
+    global enabled, provider, early, _tracer
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    from chassis.telemetry.sampling import EarlySampling
+
+    # A sampler that a variable names may want more than the trace's id and its parent.
+    sampler = sampler_of(settings)
+    early = EarlySampling(sampler) if sampler is not None else None
     provider = TracerProvider(
         resource=resource_of(service, settings),
-        sampler=sampler_of(settings),
+        sampler=sampler,
+        id_generator=early,
         shutdown_on_exit=False,
     )
     if exporter is None:
@@ -169,10 +187,10 @@ class _WithinTraces:
 
 async def shutdown(seconds: float) -> None:
     """Stop recording and send the recorded spans, waiting for at most `seconds`."""
-    global enabled, provider, _tracer
+    global enabled, provider, early, _tracer
     if provider is None:
         return
-    closing, provider = provider, None
+    closing, provider, early = provider, None, None
     enabled, _tracer = False, trace.NoOpTracer()
     # A daemon thread sends the spans, because a backend that hangs must not keep the process.
     done = asyncio.Event()
