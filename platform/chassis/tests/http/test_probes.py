@@ -153,20 +153,27 @@ async def test_only_a_service_with_routes_of_its_own_documents_them() -> None:
 
 
 async def test_requests_are_counted_and_timed_by_route_except_for_probes() -> None:
-    router = APIRouter()
+    router, shelves = APIRouter(prefix="/books"), APIRouter()
 
-    @router.get("/shelves/{number}")
+    @shelves.get("/shelves/{number}")
     async def shelf(number: int) -> int:
         return number
 
+    router.include_router(shelves)
     async with client_for(make_app(router)) as http:
-        for path in ("/shelves/1", "/shelves/2", "/shelves/x", "/livez", "/nowhere"):
+        for path in (
+            "/books/shelves/1",
+            "/books/shelves/2",
+            "/books/shelves/x",
+            "/livez",
+            "/nowhere",
+        ):
             await http.get(path)
         metrics = (await http.get("/metrics")).text
-    counted = 'http_requests_total{handler="/shelves/{number}",method="GET",status="200"} 2.0'
+    counted = 'http_requests_total{handler="/books/shelves/{number}",method="GET",status="200"} 2.0'
     assert counted in metrics
-    assert 'handler="/shelves/{number}",method="GET",status="422"} 1.0' in metrics
-    assert 'http_request_duration_seconds_count{handler="/shelves/{number}"' in metrics
+    assert 'handler="/books/shelves/{number}",method="GET",status="422"} 1.0' in metrics
+    assert 'http_request_duration_seconds_count{handler="/books/shelves/{number}"' in metrics
     assert "/livez" not in metrics
     assert "/nowhere" not in metrics, (
         "unknown paths must share a series, otherwise clients could add series without limit"
