@@ -118,6 +118,7 @@ def test_a_lost_notification_breaks_its_law(
     assert (tmp_path / "data/logs/notifications-0.log").exists()
 
 
+@pytest.mark.long
 def test_ctrl_c_stops_every_process_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with start(tmp_path, "--baskets", "1000") as demo:
         assert demo.stdout is not None

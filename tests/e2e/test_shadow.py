@@ -15,7 +15,7 @@ from storefront import Storefront
 from devkit.platform import Platform, PlatformOptions
 from devkit.workspace import Workspace
 
-pytestmark = [pytest.mark.xdist_group("shadow"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("shadow"), pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 16

@@ -11,7 +11,7 @@ from demo.settle import wait_ended
 from devkit.platform import Platform
 
 # Starting many processes takes long on a busy machine.
-pytestmark = [pytest.mark.xdist_group("restarts"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("restarts"), pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -157,7 +157,9 @@ def test_another_terminal_sees_what_runs_and_what_is_down(running: Running) -> N
     assert str(pid) not in again.stdout
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "end", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_logs_are_shown_and_followed_and_stay_after_the_end(
     running: Running, end: signal.Signals
 ) -> None:

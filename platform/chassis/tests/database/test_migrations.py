@@ -40,6 +40,7 @@ migrate(sys.argv[1])
 """
 
 
+@pytest.mark.long
 def test_one_of_several_concurrent_migrations_does_the_work(
     empty_database: NewDatabase, tmp_path: Path
 ) -> None:

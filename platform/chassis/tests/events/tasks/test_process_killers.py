@@ -88,7 +88,12 @@ async def all_written(task_store: TaskStore, shop: Node, contexts: list[EventCon
 
 
 @pytest.mark.parametrize(
-    ("kind", "how"), [("def", "exit"), ("async def", "SIGKILL"), ("on_batch", "SIGKILL")]
+    ("kind", "how"),
+    [
+        ("async def", "SIGKILL"),
+        pytest.param("def", "exit", marks=pytest.mark.long),
+        pytest.param("on_batch", "SIGKILL", marks=pytest.mark.long),
+    ],
 )
 async def test_an_event_that_ends_its_process_is_a_dead_letter_and_others_take_effect_once(
     nats: NatsServer, task_store: TaskStore, replicas: Replicas, tmp_path: Path, kind: str, how: str
