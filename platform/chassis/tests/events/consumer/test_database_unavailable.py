@@ -1,9 +1,12 @@
 """A database that fails while events are handled costs no try and loses no event."""
 
+import asyncio
+
 import pytest
 from bookshop import Node, TestSettings, accountant, eventually
 from reading import events_counted, has_taken, taken_ids
 from relaying import Shop, in_order
+from sqlalchemy import event
 
 from chassis.database import DatabaseDown
 from localservers import NatsServer, PostgresServer
@@ -24,13 +27,20 @@ async def is_down(node: Node) -> None:
     await eventually(holds)
 
 
-async def waits_in_a_transaction(node: Node) -> None:
-    """Wait until a transaction that writes has begun and does not end."""
+def next_transaction(node: Node) -> asyncio.Event:
+    """Return an event that is set when the node begins its next transaction or its next read.
 
-    async def holds() -> bool:
-        return any(running.seconds > 0.5 for running in node.database.running())
+    A reader that looks for changes of its lanes takes no event meanwhile.
+    """
+    begun, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    await eventually(holds)
+    def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("BEGIN"):
+            loop.call_soon_threadsafe(begun.set)
+
+    for engine in (node.database.engine, node.database.read_engine):
+        event.listen(engine, "before_cursor_execute", execute)
+    return begun
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed", "paused"])
@@ -41,8 +51,7 @@ async def test_reading_waits_for_the_database(
     name = f"books_{how}"
     postgres.create_database(name)
     before = events_counted("events_failed_total")
-    # A member whose time runs out would read its positions again, and begin no transaction.
-    settings = TestSettings(batch_max_events=10, member_ttl_seconds=60)
+    settings = TestSettings(batch_max_events=10)
     async with (
         Shop(f"sqlite:///{folder}/shop.db") as shop,
         Node(
@@ -56,8 +65,9 @@ async def test_reading_waits_for_the_database(
             if how == "paused":
                 await has_taken(books, 100)
                 postgres.pause()
+                begun = next_transaction(books)
                 await shop.sell(range(100, 200))
-                await waits_in_a_transaction(books)
+                await asyncio.wait_for(begun.wait(), 60)
             else:
                 postgres.kill() if how == "killed" else postgres.stop()
                 await shop.sell(range(100, 200))
