@@ -9,6 +9,7 @@ from threading import Thread
 import pytest
 from books_rpc import Books, Servers
 from bookshop import sold, write_down
+from forked_python import run_code
 from reading import returned_by
 from relaying import Shop
 from shadow_runs import Shadowed
@@ -115,6 +116,23 @@ async def test_a_def_handler_connects_to_nothing_and_starts_no_process(
     assert replayed.outcomes == ["outside call"] * 2
     assert replayed.results[0]["reason"] == f"{event[way]} (not allowed in a shadow)"
     assert reached == ["server"]
+
+
+ENDING = """
+import sys
+from chassis.shadow import outside
+
+outside.Outside(clients=None, allowed=())
+names = vars(outside)
+# The interpreter does the same when it ends.
+names.update(dict.fromkeys(names))
+sys.audit("of an object that is freed last")
+"""
+
+
+def test_an_interpreter_that_ends_prints_no_error_of_the_hook() -> None:
+    ended = run_code(ENDING)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def _accept(server: socket.socket, reached: list[str]) -> None:

@@ -3,7 +3,7 @@
 import re
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, NoReturn
@@ -137,6 +137,13 @@ def _install_hook() -> None:
     sys.addaudithook(_refuse_leaving)
 
 
-def _refuse_leaving(event: str, _arguments: tuple[Any, ...]) -> None:
-    if event in _LEAVING and (outside := _closed_for.get(threading.get_ident())) is not None:
+def _refuse_leaving(
+    event: str,
+    _arguments: tuple[Any, ...],
+    # The interpreter may call the hook at its very end, when the names of modules are None.
+    leaving: Collection[str] = _LEAVING,
+    closed_for: Mapping[int, Outside] = _closed_for,
+    this_thread: Callable[[], int] = threading.get_ident,
+) -> None:
+    if event in leaving and (outside := closed_for.get(this_thread())) is not None:
         outside.refuse(event)
