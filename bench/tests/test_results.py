@@ -67,6 +67,13 @@ def test_a_target_is_reached_by_the_median(reach: float, at_most: bool, reached:
     assert line.reached is reached
 
 
+def test_a_target_whose_figure_was_not_measured_has_no_line() -> None:
+    ours, theirs = costing(1, 10, 100), costing(4, 20, 300)
+    target = Target("", ours.name, theirs.name, 3.6, figure=Figure.SHARED)
+    comparison = Comparison("some", "Some work", "event", [ours, theirs], [target])
+    assert lines_of(comparison, measured(ours, theirs)) == []
+
+
 def test_a_handler_that_misses_an_event_or_handles_one_twice_fails_the_check() -> None:
     orders = [{"order_id": f"order-{n}", "total": {"amount": str(n)}} for n in range(3)]
     published = [(f"order-{n}", n) for n in range(3)]

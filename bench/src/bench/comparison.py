@@ -30,6 +30,8 @@ class Figure(Enum):
     """The same of the contender's own process only, without the servers."""
     RATE = "rate"
     """Units of work in a second."""
+    SHARED = "rate_by_shares"
+    """The rate if each process of a contender gets the same fixed share of a processor."""
     MEMORY = "memory_mib"
     """Memory of a process by proportional share, in MiB."""
     IDLE = "idle_percent"
@@ -50,7 +52,7 @@ class Figure(Enum):
     def show(self, value: float) -> str:
         """Return a value of the figure with its unit."""
         match self:
-            case Figure.RATE:
+            case Figure.RATE | Figure.SHARED:
                 return f"{_number(value)}/s"
             case Figure.MEMORY:
                 return f"{value:.1f} MiB"
@@ -66,6 +68,7 @@ _TITLES = {
     Figure.CPU: "CPU",
     Figure.OWN: "own process",
     Figure.RATE: "rate",
+    Figure.SHARED: "rate by shares",
     Figure.MEMORY: "memory",
     Figure.IDLE: "idle CPU",
     Figure.ACCEPTED: "POST p50",

@@ -29,7 +29,8 @@ the same work. Read the caveats first.
   retries, no dead letters, no recovery, no telemetry. It shows what is possible at best.
 - “Own process” is the ratio without the CPU time of the servers.
 - Everything runs on one machine over the loopback, which changes the rates. It has {machine}.
-- SQLite runs in WAL mode with `synchronous=NORMAL`, PostgreSQL with `fsync` on, for all contenders.
+- SQLite runs in WAL mode with `synchronous=NORMAL`, PostgreSQL with `fsync` on unless a comparison
+  says otherwise: the same for all contenders.
 - Every contender's result is checked: numbers and contents of what it wrote.
 - The orders are baskets of the published data set Complete Journey, with their prices.
 
@@ -113,7 +114,12 @@ def _section(comparison: Comparison, measured: Measured) -> str:
     rows = [
         [
             f"{contender.name} ({contender.role.value})",
-            *(measured.spread(contender.name, f).text(f.show) for f in comparison.figures),
+            *(
+                measured.spread(contender.name, f).text(f.show)
+                if measured.has(contender.name, f)
+                else ""
+                for f in comparison.figures
+            ),
         ]
         for contender in comparison.contenders
     ]

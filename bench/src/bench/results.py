@@ -50,6 +50,10 @@ class Measured:
         for name, value in figures_of(sample).items():
             figures.setdefault(name, []).append(value)
 
+    def has(self, contender: str, figure: Figure) -> bool:
+        """Whether a figure was measured, which for some is not possible on each machine."""
+        return figure.value in self.contenders[contender]
+
     def median(self, contender: str, figure: Figure) -> float:
         """Return the median of a figure over all rounds."""
         return self.spread(contender, figure).median
@@ -85,7 +89,7 @@ def ratio(measured: Measured, target: Target, of: str, figure: Figure | None = N
         return measured.spread(of, figure)
     theirs = measured.contenders[target.against][figure.value]
     pairs = list(zip(ours, theirs, strict=True))
-    upright = target.at_most or figure is Figure.RATE
+    upright = target.at_most or figure in (Figure.RATE, Figure.SHARED)
     each = [mine / other if upright else other / mine for mine, other in pairs]
     return Ratio(statistics.median(each), min(each), max(each))
 

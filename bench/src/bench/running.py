@@ -52,5 +52,9 @@ def _run_round(
             sample = contender.run(stage)
         measured.add(contender.name, sample)
         figures = figures_of(sample)
-        shown = (f"{f.title} {f.show(figures[f.value]):>11}" for f in comparison.figures)
+        shown = (
+            f"{f.title} {f.show(figures[f.value]):>11}"
+            for f in comparison.figures
+            if f.value in figures
+        )
         output.print(f"  {label}  {contender.name:<{width}}  {'   '.join(shown)}", markup=False)

@@ -25,8 +25,12 @@ class Line:
 
 
 def lines_of(comparison: Comparison, measured: Measured) -> list[Line]:
-    """Return a line for each target of the comparison."""
-    return [_line(comparison, target, measured) for target in comparison.targets]
+    """Return a line for each target of the comparison whose figure was measured."""
+    return [
+        _line(comparison, target, measured)
+        for target in comparison.targets
+        if measured.has(target.ours, target.figure)
+    ]
 
 
 def _line(comparison: Comparison, target: Target, measured: Measured) -> Line:

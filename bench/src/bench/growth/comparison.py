@@ -1,15 +1,14 @@
 """The same work when its surroundings grow: each large case against the small one."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
-from functools import partial
 
-from bench.comparison import Comparison, Contender, Role, Target
+from bench.comparison import Comparison, Contender, Figure, Role, Target
+from bench.growth.replicas import SHARE, replicas
+from bench.growth.sent import sent
 from bench.handlers.comparison import checked
 from bench.stage import Stage
 from bench.worker import Sample, Work
 from devkit.errors import DevkitError
-from localservers import NatsServer
 
 __all__ = ["growing"]
 
@@ -17,8 +16,6 @@ _REACH = 0.9
 _COUNT = 5000
 _WARM = 500
 _SINGLE = 300
-_SENT_AT_ONCE = 50_000
-"""Number of sent events that one process publishes, which has a limit in time."""
 _CAVEATS = (
     "A `def` handler on SQLite, relay off. The ratio is the small case's cost in the other's."
 )
@@ -30,13 +27,13 @@ def growing() -> list[Comparison]:
         _comparison(
             "growth-backlog",
             "A handler that begins at the oldest event of a stream",
-            [_handler(f"backlog of {n:,} events", backlog=n) for n in (10_000, 100_000)],
+            [_handler(f"backlog of {n:,} events", backlog=n) for n in (10_000, 1_000_000)],
             _CAVEATS,
         ),
         _comparison(
             "growth-outbox",
             "Publishing and relaying single events after many that were sent",
-            [_relay(n) for n in (0, 100_000)],
+            [_relay(n) for n in (0, 1_000_000)],
             "SQLite. An event is published when the one before was sent. Looks of the idle relay"
             " are included.",
         ),
@@ -59,7 +56,41 @@ def growing() -> list[Comparison]:
             f"{_CAVEATS} A field is filled with these bytes. There is no target: it is a curve.",
             has_targets=False,
         ),
+        _replicas(),
     ]
+
+
+def _replicas() -> Comparison:
+    """Return the comparison of one replica with several."""
+    names = {n: f"{n} replica{'s' if n > 1 else ''}" for n in (1, 2, 3, 4)}
+    one = names[1]
+    several = [n for n in names if n > 1]
+    costs = [Target(f"CPU, {names[n]} against {one}", names[n], one, _REACH) for n in several]
+    rates = [
+        Target(
+            f"rate, {names[n]} with the same share each against {one}",
+            names[n],
+            one,
+            _REACH * n,
+            figure=Figure.SHARED,
+        )
+        for n in several
+    ]
+    return Comparison(
+        name="growth-replicas",
+        title="A handler in one to four replicas, which share a PostgreSQL",
+        unit="event",
+        contenders=[Contender(name, Role.OURS, replicas(n)) for n, name in names.items()],
+        targets=[*costs, *rates],
+        caveats=(
+            "A `def` handler, relay off. The measurement begins when each replica has its lanes."
+            f" Where control groups of Linux can be made, which needs root, each replica gets"
+            f" {SHARE:.0%} of a processor, so that replicas do not take it from each other;"
+            " broker and PostgreSQL are not limited. Elsewhere “rate by shares” is missing."
+            " “Own process” is that of all replicas."
+        ),
+        figures=(Figure.CPU, Figure.OWN, Figure.SHARED),
+    )
 
 
 def _types(count: int) -> str:
@@ -94,61 +125,36 @@ def _handler(name: str, *, backlog: int = 0, count: int = _COUNT, **around: int)
     """Return the handler with these surroundings. The backlog is by default what it handles."""
 
     def run(stage: Stage) -> Sample:
-        bytes = around.get("bytes", 0)
-        filled = backlog or count + _WARM
-        broker = stage.keep(f"{filled} {bytes}", partial(_filled, stage, filled, bytes))
+        orders = sent(stage, backlog or count + _WARM, around.get("bytes", 0))
         work = Work(
             variant="def",
             count=stage.count(count),
             warm=0 if stage.tiny else _WARM,
-            nats=broker.url,
+            nats=orders.broker.url,
             database=stage.database("sqlite"),
             around={name: stage.count(number) for name, number in around.items()},
-            servers={"nats-server": broker.pid},
+            servers={"nats-server": orders.broker.pid},
         )
         return checked(stage, stage.run("handlers.slipway", work))
 
     return Contender(name, Role.OURS, run)
 
 
-def _filled(stage: Stage, events: int, bytes: int, exits: ExitStack) -> NatsServer:
-    """Return a broker that has a stream with these orders."""
-    broker = exits.enter_context(NatsServer(stage.folder / f"nats-{events}-{bytes}"))
-    around = {"events": stage.count(events), "bytes": stage.count(bytes)}
-    work = Work(nats=broker.url, database=stage.database("sqlite"), around=around)
-    stage.run("handlers.fill", work)
-    return broker
-
-
-def _relay(sent: int) -> Contender:
+def _relay(before: int) -> Contender:
     """Return the relay after this number of sent events, in a database that all rounds share."""
 
     def run(stage: Stage) -> Sample:
-        work = stage.keep(f"{sent} sent", partial(_sent, stage, sent))
+        orders = sent(stage, before)
+        work = Work(
+            count=stage.count(_SINGLE),
+            warm=0 if stage.tiny else _SINGLE // 10,
+            nats=orders.broker.url,
+            database=orders.database,
+            servers={"nats-server": orders.broker.pid},
+        )
         sample = stage.run("growth.outbox", work)
         if sample.check["in outbox"] != sample.check["in stream"]:
             raise DevkitError(f"growth.outbox: events differ: {sample.check}")
         return sample
 
-    return Contender(f"{sent:,} sent events", Role.OURS, run)
-
-
-def _sent(stage: Stage, sent: int, exits: ExitStack) -> Work:
-    """Return the work on a database whose outbox has these sent events."""
-    broker = exits.enter_context(NatsServer(stage.folder / f"nats-{sent}-sent"))
-    database = stage.database("sqlite")
-    left = stage.count(sent)
-    while left:
-        some = min(left, _SENT_AT_ONCE)
-        stage.run(
-            "growth.outbox", Work(variant="fill", count=some, nats=broker.url, database=database)
-        )
-        left -= some
-    return Work(
-        variant="one at a time",
-        count=stage.count(_SINGLE),
-        warm=0 if stage.tiny else _SINGLE // 10,
-        nats=broker.url,
-        database=database,
-        servers={"nats-server": broker.pid},
-    )
+    return Contender(f"{before:,} sent events", Role.OURS, run)

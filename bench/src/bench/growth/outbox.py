@@ -1,9 +1,5 @@
-"""The relay behind an outbox of sent events.
+"""The relay behind an outbox of sent events: single events are published and relayed after them."""
 
-Variants: "fill" publishes and relays events; "one at a time" relays single events after them.
-"""
-
-from collections.abc import Sequence
 from functools import partial
 from itertools import cycle, islice
 
@@ -17,35 +13,29 @@ from chassis import Transaction
 from chassis.database import ReadTransaction, tables
 from shop.orders.v1 import OrderPlaced
 
-_AT_ONCE = 1000
 _SECONDS = 240.0
 
 
 async def relay(work: Work, meter: Meter) -> Check:
-    """Publish events to the stream that earlier runs have left, and relay them."""
+    """Publish an event to the stream that earlier runs have left, when the one before was sent."""
     orders = [ParseDict(order, OrderPlaced()) for order in work.read_orders()]
     events = list(islice(cycle(orders), work.count))
     node = EventNode("orders", work.database, work.nats, publishes=[OrderPlaced])
     await node.start(keeps_stream=True)
-    size = _AT_ONCE if work.variant == "fill" else 1
-    done = 0
-    while done < len(events):
-        some = events[done : done + size]
-        await node.database.transaction(partial(_publish, some))
+    for done, event in enumerate(events, start=1):
+        await node.database.transaction(partial(_publish, event))
         await node.flush(_SECONDS)
-        before, done = done, done + len(some)
-        if before < work.warm <= done:
+        if done == work.warm:
             meter.mark(done)
-    meter.mark(done)
+    meter.mark(len(events))
     in_outbox = await node.database.read(_count)
     in_stream = (await node.path.broker.client.jetstream().stream_info("orders")).state.messages
     await node.close()
     return {"in outbox": in_outbox, "in stream": in_stream}
 
 
-def _publish(events: Sequence[OrderPlaced], tx: Transaction) -> None:
-    for event in events:
-        tx.publish(event)
+def _publish(event: OrderPlaced, tx: Transaction) -> None:
+    tx.publish(event)
 
 
 def _count(tx: ReadTransaction) -> int:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from functools import partial
-from itertools import cycle, islice
 from typing import Any
 
 import nats
@@ -23,19 +22,15 @@ _SECONDS = 240.0
 
 
 async def fill(work: Work, meter: Meter) -> Check:
-    """Publish the orders, which repeat if there are to be more events than orders."""
+    """Publish the orders."""
     orders = work.read_orders()
-    count = work.around.get("events", len(orders))
-    messages = [_message(order, work.around.get("bytes", 0)) for order in islice(orders, count)]
     node = await EventNode("orders", work.database, work.nats, publishes=[OrderPlaced]).start()
-    events = islice(cycle(messages), count)
-    while some := list(islice(events, _AT_ONCE)):
-        await node.database.transaction(partial(_publish, some))
+    for begin in range(0, len(orders), _AT_ONCE):
+        messages = [ParseDict(order, OrderPlaced()) for order in orders[begin : begin + _AT_ONCE]]
+        await node.database.transaction(partial(_publish, messages))
     await node.flush(_SECONDS)
     await node.close()
-
-    if not work.around:
-        await _fill_for_peers(orders, work.nats)
+    await _fill_for_peers(orders, work.nats)
     meter.mark(len(orders))
     return {}
 
@@ -51,12 +46,6 @@ async def _fill_for_peers(orders: Sequence[dict[str, Any]], nats_url: str) -> No
         await stream.publish_async(PEER_SUBJECT, _cloud_event(order))
     await stream.publish_async_completed()
     await client.close()
-
-
-def _message(order: dict[str, Any], more_bytes: int) -> OrderPlaced:
-    message = ParseDict(order, OrderPlaced())
-    message.customer_id += "." * more_bytes
-    return message
 
 
 def _publish(messages: Sequence[Message], tx: Transaction) -> None:

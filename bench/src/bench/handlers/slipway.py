@@ -19,6 +19,8 @@ from chassis.events.wire.contracts import event_type
 from shop.inventory.v1 import StockReserved
 from shop.orders.v1 import OrderPlaced
 
+__all__ = ["ROUTERS", "metadata", "open_accounts", "read_check"]
+
 metadata = MetaData()
 accounts = Table(
     "account",
@@ -137,7 +139,7 @@ async def handle(work: Work, meter: Meter) -> Check:
         relays=work.relays,
     )
     metadata.create_all(node.database.engine)
-    await node.database.transaction(_open_accounts)
+    await node.database.transaction(open_accounts)
     await node.database.transaction(partial(_add_waiting, work.around.get("waiting", 0)))
     await node.start()
     await asyncio.wait_for(progress.done.wait(), _SECONDS)
@@ -145,12 +147,13 @@ async def handle(work: Work, meter: Meter) -> Check:
     if work.relays:
         await node.flush(_SECONDS)
         meter.mark(progress.handled)
-    check = await node.database.read(_read_check)
+    check = await node.database.read(read_check)
     await node.close()
     return check
 
 
-def _open_accounts(tx: Transaction) -> None:
+def open_accounts(tx: Transaction) -> None:
+    """Add all accounts, without orders."""
     rows = [{"id": id, "orders": 0} for id in range(ACCOUNTS)]
     tx.session.execute(insert(accounts), rows)
 
@@ -160,7 +163,8 @@ def _add_waiting(count: int, tx: Transaction) -> None:
     add_dead_letters(count, event_type(OrderPlaced), tx)
 
 
-def _read_check(tx: ReadTransaction) -> Check:
+def read_check(tx: ReadTransaction) -> Check:
+    """Return what the database holds after the events were handled."""
     read = tx.session.execute
     balances = {id: n for id, n in read(select(accounts.c.id, accounts.c.orders)) if n}
     events = [StockReserved.FromString(data) for (data,) in read(select(tables.outbox.c.data))]

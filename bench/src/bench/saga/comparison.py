@@ -7,7 +7,7 @@ from itertools import count
 from bench.comparison import Comparison, Contender, Figure, Role, Target
 from bench.orders import write_some
 from bench.saga.shops import Shop, faststream_shop, platform
-from bench.stage import Stage
+from bench.stage import DatabaseKind, Stage
 from bench.worker import Sample, Work
 from devkit.errors import DevkitError
 
@@ -27,59 +27,72 @@ _CAVEATS = (
     " five services and the runner of `slipway run`, and does more for an order: a gateway, two"
     " gRPC calls, a history of events, metrics, logs."
 )
+_NOT_SYNCED = (
+    "Both have a PostgreSQL as `slipway run --database postgres` starts it, with `fsync` off."
+)
 
 
 def saga() -> list[Comparison]:
-    """Return the comparisons on SQLite: 32 orders in flight, and 8 orders per second."""
+    """Return the comparisons: 32 orders in flight and 8 per second, on SQLite and PostgreSQL."""
     return [
-        _comparison(
-            "saga-in-flight",
-            "The saga of an order, of which 32 are in flight",
-            "in flight",
-            Target("CPU of an order against the FastStream shop", _OURS, _PEER, 3),
-            Target("CPU of an order", _OURS, None, 12_000, at_most=True),
-        ),
-        _comparison(
-            "saga-per-second",
-            "The saga of an order, of which 8 are placed per second",
-            "per second",
-            Target("CPU of an order against the FastStream shop", _OURS, _PEER, 3),
-            Target("CPU of an order", _OURS, None, 25_000, at_most=True),
-            Target(
-                "POST to OrderConfirmed, median: its time in the FastStream shop's",
-                _OURS,
-                _PEER,
-                0.4,
-                at_most=True,
-                figure=Figure.CONFIRMED,
-            ),
-        ),
+        _in_flight("saga-in-flight", "SQLite", "sqlite", 12_000),
+        _per_second("saga-per-second", "SQLite", "sqlite", 25_000),
+        _in_flight("saga-in-flight-postgres", "PostgreSQL", "postgres", 20_000),
+        _per_second("saga-per-second-postgres", "PostgreSQL", "postgres", 40_000),
     ]
 
 
-def _comparison(name: str, title: str, variant: str, *targets: Target) -> Comparison:
+def _in_flight(name: str, database: str, kind: DatabaseKind, most: float) -> Comparison:
+    """Return the comparison in bulk. An order may cost `most` microseconds of CPU."""
+    title = f"The saga of an order on {database}, of which 32 are in flight"
+    return _comparison(name, title, "in flight", kind, most)
+
+
+def _per_second(name: str, database: str, kind: DatabaseKind, most: float) -> Comparison:
+    """Return the comparison at a gentle rate, where latency counts, too."""
+    title = f"The saga of an order on {database}, of which 8 are placed per second"
+    confirmed = Target(
+        "POST to OrderConfirmed, median: its time in the FastStream shop's",
+        _OURS,
+        _PEER,
+        0.4,
+        at_most=True,
+        figure=Figure.CONFIRMED,
+    )
+    return _comparison(name, title, "per second", kind, most, confirmed)
+
+
+def _comparison(
+    name: str, title: str, variant: str, kind: DatabaseKind, most: float, *further: Target
+) -> Comparison:
     return Comparison(
         name=name,
         title=title,
         unit="order",
         contenders=(
-            Contender(_PEER, Role.PEER, _placing(variant, faststream_shop), by_peers=True),
-            Contender(_OURS, Role.OURS, _placing(variant, platform)),
+            Contender(_PEER, Role.PEER, _placing(variant, kind, faststream_shop), by_peers=True),
+            Contender(_OURS, Role.OURS, _placing(variant, kind, platform)),
         ),
-        targets=targets,
-        caveats=_CAVEATS,
+        targets=(
+            Target("CPU of an order against the FastStream shop", _OURS, _PEER, 3),
+            Target("CPU of an order", _OURS, None, most, at_most=True),
+            *further,
+        ),
+        caveats=f"{_CAVEATS} {_NOT_SYNCED}" if kind == "postgres" else _CAVEATS,
         figures=(Figure.CPU, Figure.RATE, *_LATENCIES),
     )
 
 
 def _placing(
-    variant: str, shop: Callable[[Stage], Callable[[ExitStack], Shop]]
+    variant: str,
+    kind: DatabaseKind,
+    shop: Callable[[Stage, DatabaseKind], Callable[[ExitStack], Shop]],
 ) -> Callable[[Stage], Sample]:
     """Return a contender: a client places orders at a shop, which lasts for all rounds."""
     rounds = count()
 
     def run(stage: Stage) -> Sample:
-        running = stage.keep(shop.__name__, shop(stage))
+        running = stage.keep(shop.__name__, shop(stage, kind))
         warm, number = stage.count(_WARM), stage.count(_COUNTS[variant])
         orders = stage.folder / f"{shop.__name__}.jsonl"
         # Each round has other orders.

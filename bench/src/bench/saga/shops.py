@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import nats
@@ -15,10 +17,10 @@ from bench.orders import sku_of
 from bench.saga.variables import DATABASE, NATS, PRODUCTS, STREAM, subject_of
 from bench.server_process import serving
 from bench.services.platform_run import running
-from bench.stage import Peers, Stage
+from bench.stage import DatabaseKind, Peers, Stage
 from demo.catalog import Catalog, from_sample
 from demo.seed import SAMPLE_BASKETS, load_products
-from localservers import free_port
+from localservers import PostgresServer, free_port
 
 __all__ = ["Shop", "faststream_shop", "platform"]
 
@@ -40,11 +42,11 @@ class Shop:
     """Ids of its processes, whose descendants count too."""
 
 
-def platform(stage: Stage) -> Callable[[ExitStack], Shop]:
-    """Return a function that starts the platform with five services, each with a SQLite file."""
+def platform(stage: Stage, kind: DatabaseKind) -> Callable[[ExitStack], Shop]:
+    """Return a function that starts the platform with five services on this kind of database."""
 
     def start(exits: ExitStack) -> Shop:
-        state = exits.enter_context(running(stage)).state
+        state = exits.enter_context(running(stage, kind)).state
         http = next(s.http_port for s in state.services if s.service == "gateway")
         grpc = next(s.grpc_port for s in state.services if s.service == "inventory")
         asyncio.run(load_products(f"127.0.0.1:{grpc}", _catalog()))
@@ -58,31 +60,43 @@ def platform(stage: Stage) -> Callable[[ExitStack], Shop]:
     return start
 
 
-def faststream_shop(stage: Stage) -> Callable[[ExitStack], Shop]:
+def faststream_shop(stage: Stage, kind: DatabaseKind) -> Callable[[ExitStack], Shop]:
     """Return a function that starts the shop on FastStream: four services and the broker."""
 
     def start(exits: ExitStack) -> Shop:
         asyncio.run(_make_stream(stage.nats.url))
         products = _write_products(stage.folder / "products.jsonl")
         processes = {"nats-server": stage.nats.pid}
+        make_database = partial(stage.database, "sqlite", asynchronous=True)
+        if kind == "postgres":
+            # `slipway run` has such a server, too: it does not sync commits to the disk.
+            server = exits.enter_context(PostgresServer(stage.folder / "shop-postgres"))
+            processes["postgres"] = server.pid
+            make_database = partial(_make_database, server)
         address = ""
         for name in _SERVICES:
             variables = {
-                DATABASE: stage.database("sqlite", asynchronous=True),
+                DATABASE: make_database(),
                 NATS: stage.nats.url,
                 PRODUCTS: str(products),
             }
             module = f"bench.saga.faststream_shop.{name}"
-            server = exits.enter_context(
+            service = exits.enter_context(
                 serving(module, free_port(), stage.folder, variables, python=Peers.python)
             )
             # The first one stands for the contender's own process.
-            processes[OWN if name == _SERVICES[0] else name] = server.pid
-            address = address or server.address
+            processes[OWN if name == _SERVICES[0] else name] = service.pid
+            address = address or service.address
         ends = [subject_of(type) for type in _ENDS]
         return Shop(address, stage.nats.url, ends, processes)
 
     return start
+
+
+def _make_database(server: PostgresServer) -> str:
+    """Return the URL of a new database, for the asynchronous driver."""
+    url = server.create_database(f"shop_{uuid.uuid4().hex[:12]}")
+    return url.replace("+psycopg", "+asyncpg")
 
 
 async def _make_stream(url: str) -> None:

@@ -7,7 +7,7 @@ import sysconfig
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +15,14 @@ from queue import Empty, Queue
 
 from bench.meter import OWN, cpu_seconds
 from bench.services.resting import resting
-from bench.stage import Stage
+from bench.stage import DatabaseKind, Stage
 from bench.worker import Sample
 from devkit.errors import DevkitError
 from devkit.state import PlatformState, read_state
 from devkit.workspace import find_workspace
 
-__all__ = ["Running", "rest", "running", "start"]
+__all__ = ["Running", "rest", "running", "start", "start_demo"]
 
-_READY = "ready in "
 _START_SECONDS = 180.0
 
 
@@ -38,10 +37,24 @@ class Running:
     state: PlatformState
 
 
+@dataclass(frozen=True)
+class _Started:
+    """The time until all was ready, and the CPU seconds of all processes until then."""
+
+    seconds: float
+    cpu: float
+
+
 def start(stage: Stage) -> Sample:
-    """Return the cost of a start, until all services are ready."""
+    """Return the cost of `slipway run`, until all services are ready."""
     with running(stage) as platform:
         return Sample(1, platform.seconds, {OWN: platform.cpu})
+
+
+def start_demo(stage: Stage) -> Sample:
+    """Return the cost of `slipway demo`, until all services are ready."""
+    with _started(stage.folder, ["demo", "--baskets", "1"], "ready after ") as started:
+        return Sample(1, started.seconds, {OWN: started.cpu})
 
 
 def rest(stage: Stage) -> Sample:
@@ -51,16 +64,26 @@ def rest(stage: Stage) -> Sample:
 
 
 @contextmanager
-def running(stage: Stage) -> Iterator[Running]:
-    """Run the platform until the block ends.
+def running(stage: Stage, kind: DatabaseKind = "sqlite") -> Iterator[Running]:
+    """Run the platform on this kind of database until the block ends.
 
     Raises:
         DevkitError: it did not become ready; the message has its output.
     """
     folder = stage.folder / f"platform-{uuid.uuid4().hex[:8]}"
+    arguments = ["run", "--free-ports", "--no-watch", "--database", kind]
+    with _started(folder, arguments, "ready in ") as started:
+        state = read_state(folder)
+        assert state is not None
+        yield Running(started.seconds, started.cpu, state)
+
+
+@contextmanager
+def _started(folder: Path, arguments: Sequence[str], ready: str) -> Iterator[_Started]:
+    """Run a command of `slipway` until the block ends; yield when its output says `ready`."""
     began = time.perf_counter()
     process = subprocess.Popen(
-        [Path(sysconfig.get_path("scripts")) / "slipway", "run", "--free-ports", "--no-watch"],
+        [Path(sysconfig.get_path("scripts")) / "slipway", *arguments],
         cwd=find_workspace().root,
         env={**os.environ, "SLIPWAY_STATE": str(folder)},
         stdout=subprocess.PIPE,
@@ -71,11 +94,8 @@ def running(stage: Stage) -> Iterator[Running]:
         start_new_session=True,
     )
     try:
-        _wait_until_ready(process)
-        seconds, cpu = time.perf_counter() - began, cpu_seconds(process.pid)
-        state = read_state(folder)
-        assert state is not None
-        yield Running(seconds, cpu, state)
+        _wait_until_ready(process, ready)
+        yield _Started(time.perf_counter() - began, cpu_seconds(process.pid))
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -85,8 +105,8 @@ def running(stage: Stage) -> Iterator[Running]:
             process.wait()
 
 
-def _wait_until_ready(process: subprocess.Popen[str]) -> None:
-    """Read the output until it says that all is ready; a thread reads the rest."""
+def _wait_until_ready(process: subprocess.Popen[str], ready: str) -> None:
+    """Read the output until it says `ready`; a thread reads the rest."""
     lines: Queue[str] = Queue()
 
     def read() -> None:
@@ -98,7 +118,7 @@ def _wait_until_ready(process: subprocess.Popen[str]) -> None:
     threading.Thread(target=read, daemon=True).start()
     ends_at = time.monotonic() + _START_SECONDS
     seen = ""
-    while _READY not in seen:
+    while ready not in seen:
         try:
             line = lines.get(timeout=max(0.0, ends_at - time.monotonic()))
         except Empty:

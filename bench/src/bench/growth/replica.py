@@ -1,0 +1,50 @@
+"""A replica of a service, which handles events until SIGTERM.
+
+It prints a line when it knows all other replicas, so that each has its lanes.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+
+import uvloop
+
+from bench.event_node import EventNode
+from bench.handlers.slipway import ROUTERS
+from bench.worker import Work
+from chassis import Transaction
+from shop.inventory.v1 import StockReserved
+
+_LOOK_SECONDS = 0.05
+
+
+async def serve(work: Work) -> None:
+    """Handle events together with `replicas` - 1 others."""
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    node = EventNode(
+        "inventory",
+        work.database,
+        work.nats,
+        router=ROUTERS["def"](_count_nothing),
+        publishes=[StockReserved],
+        relays=False,
+    )
+    await node.start(keeps_stream=True)
+    members = node.path.members
+    assert members is not None
+    while len(members.living) < work.around["replicas"]:
+        await asyncio.sleep(_LOOK_SECONDS)
+    print("ready", flush=True)
+    await stopped.wait()
+    await node.stop_handling()
+    await node.close()
+
+
+def _count_nothing(_tx: Transaction, _events: int) -> None:
+    """Count nothing: the database tells how many events were handled."""
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(Work(**json.loads(sys.argv[1]))))
