@@ -52,6 +52,7 @@ class SampledOnly:
         self._recording = recording
         self._plain = plain
         self._early = early
+        self._fields = frozenset(name.encode("ascii") for name in early.fields)
         self._unrecorded = unrecorded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +60,11 @@ class SampledOnly:
             await self._plain(scope, receive, send)
             return
         context = self._early.unrecorded(
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+            [
+                (name.decode("ascii"), value.decode("latin-1"))
+                for name, value in scope["headers"]
+                if name in self._fields
+            ]
         )
         if context is None:
             await self._recording(scope, receive, send)

@@ -161,7 +161,11 @@ class _SampledOnly(grpc.aio.ServerInterceptor):
     ) -> Any:
         metadata = handler_call_details.invocation_metadata or ()
         context = self._early.unrecorded(
-            (name, value) for name, value in metadata if isinstance(value, str)
+            [
+                (name, value)
+                for name, value in metadata
+                if name in self._early.fields and isinstance(value, str)
+            ]
         )
         if context is None:
             return await self._recording.intercept_service(continuation, handler_call_details)

@@ -11,11 +11,13 @@ from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
 __all__ = ["EarlySampling"]
 
 _decided: ContextVar[int | None] = ContextVar("decided_trace", default=None)
+_NOTHING_SENT = Context()
+_STARTED = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
 
 
 class EarlySampling(RandomIdGenerator):
@@ -26,7 +28,8 @@ class EarlySampling(RandomIdGenerator):
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
-        self._fields = frozenset(propagate.get_global_textmap().fields)
+        self.fields = frozenset(propagate.get_global_textmap().fields)
+        """The names of the headers that a decision depends on, in lower case."""
 
     def generate_trace_id(self) -> int:
         decided = _decided.get()
@@ -38,24 +41,37 @@ class EarlySampling(RandomIdGenerator):
     def unrecorded(self, headers: Iterable[tuple[str, str]]) -> Context | None:
         """Return the context of a request whose trace is not recorded, None if it is recorded.
 
-        `headers` are the request's, their names in lower case. In the second case the span that an
-        instrumentation starts next in this task comes to the same decision.
+        `headers` are those of the request that are among `fields`. In the second case the span that
+        an instrumentation starts next in this task comes to the same decision.
         """
         sent: dict[str, list[str]] = {}
         for name, value in headers:
-            if name in self._fields:
-                sent.setdefault(name, []).append(value)
-        context = propagate.extract(sent, Context()) if sent else Context()
+            sent.setdefault(name, []).append(value)
+        if not sent:
+            return self._unrecorded_start(_NOTHING_SENT)
+        context = propagate.extract(sent, Context())
         parent = trace.get_current_span(context).get_span_context()
-        trace_id = parent.trace_id if parent.is_valid else super().generate_trace_id()
+        if not parent.is_valid:
+            return self._unrecorded_start(context)
+        result = self._sampler.should_sample(context, parent.trace_id, "request")
+        if result.decision.is_sampled():  # type: ignore[no-untyped-call]
+            _decided.set(None)
+            return None
+        flags = TraceFlags(parent.trace_flags & TraceFlags.RANDOM_TRACE_ID)
+        return self._within(context, parent.trace_id, flags, result.trace_state)
+
+    def _unrecorded_start(self, context: Context) -> Context | None:
+        """Decide on a trace that the request starts, as `unrecorded`."""
+        trace_id = super().generate_trace_id()
         result = self._sampler.should_sample(context, trace_id, "request")
         if result.decision.is_sampled():  # type: ignore[no-untyped-call]
-            _decided.set(None if parent.is_valid else trace_id)
+            _decided.set(trace_id)
             return None
-        flags = parent.trace_flags & TraceFlags.RANDOM_TRACE_ID
-        if not parent.is_valid:
-            flags = TraceFlags.RANDOM_TRACE_ID
-        span = SpanContext(
-            trace_id, self.generate_span_id(), False, TraceFlags(flags), result.trace_state
-        )
+        return self._within(context, trace_id, _STARTED, result.trace_state)
+
+    def _within(
+        self, context: Context, trace_id: int, flags: TraceFlags, state: TraceState | None
+    ) -> Context:
+        """Return the context with a span of this trace that is not recorded."""
+        span = SpanContext(trace_id, self.generate_span_id(), False, flags, state)
         return trace.set_span_in_context(NonRecordingSpan(span), context)
