@@ -38,6 +38,7 @@ class RequestContext:
         self._forwarding = forwarding
         self._draining = draining
         self._unseen = unseen
+        self._log = _log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,7 +77,7 @@ class RequestContext:
                     request_metrics.count(scope, status or 500, waited)
                     # The path stays percent-encoded, because a decoded one could forge log lines.
                     path = scope["raw_path"].decode("ascii", "replace")
-                    _log.info(
+                    self._log.info(
                         "request ended",
                         method=scope["method"],
                         path=path,
