@@ -1,10 +1,8 @@
 """Calls that a server handles: admitted, in their caller's context, timed, and counted."""
 
 import asyncio
-import contextvars
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import grpc
@@ -14,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from chassis import deadline, forwarding
 from chassis.admission import Admission
+from chassis.call_threads import CallThreads
 from chassis.database import Database
 from chassis.database.faults import database_failure
 from chassis.errors import DeadlineExceeded, DomainError, InvalidArgument, Unavailable
@@ -38,7 +37,7 @@ class CallHandling:
     def __init__(self, settings: ServiceSettings, database: Database | None) -> None:
         self._database = database
         self._log_rpcs = settings.log_rpcs
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="rpc")
+        self._threads = CallThreads(_THREADS, "rpc")
         self._admission = Admission(
             "gRPC calls", settings.grpc_max_requests, settings.grpc_max_waiting
         )
@@ -58,7 +57,7 @@ class CallHandling:
 
     def close(self) -> None:
         """End the threads without waiting for calls that hang on them."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def handler(self, service: str, method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
         """Return gRPC's handler for the calls of a method."""
@@ -153,9 +152,7 @@ class CallHandling:
 
     async def _run_plain(self, work: Callable[[Any], Message]) -> Message:
         """Run a method without a transaction on a thread, within this context."""
-        loop = asyncio.get_running_loop()
-        context = contextvars.copy_context()
-        return await loop.run_in_executor(self._threads, context.run, work, None)
+        return await self._threads.run(work, None)
 
 
 def _parse(kind: type[Message], request: bytes) -> Message:

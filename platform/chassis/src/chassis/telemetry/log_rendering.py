@@ -55,7 +55,7 @@ def shown(value: object) -> Any:
         return f"<{type(value).__name__}, which cannot be shown>"
 
 
-# json.dumps makes its encoder anew for each line, which takes a third of the whole rendering.
+# This one is kept, because json.dumps makes an encoder for each line, in as long as it renders.
 _encode = c_make_encoder(None, shown, encode_basestring_ascii, None, ": ", ", ", False, False, True)
 
 
