@@ -9,6 +9,7 @@ from nats.aio.transport import Transport
 from nats.errors import ConnectionClosedError, Error, SecureConnWantedError
 
 from chassis.events.jetstream.handshake import ConnectWithPing
+from chassis.events.jetstream.header_block import parse_header_block
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.signing import describe_without_secrets, key_pair
 from chassis.events.wire import event_headers
@@ -61,6 +62,8 @@ class JetStreamClient(Client):
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
+
+    _parse_header_lines = staticmethod(parse_header_block)
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         """Parse headers, and note a second mark of a copy."""
