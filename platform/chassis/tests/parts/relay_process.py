@@ -23,8 +23,9 @@ STEPS = (
     "before publishing",
     "within a batch",
     "published, not recorded",
-    "recorded, not committed",
-    "recorded",
+    "recorded with the next numbers, not committed",
+    "recorded with the next numbers",
+    "recorded after the last event, not committed",
 )
 BATCH = 8
 
@@ -47,8 +48,8 @@ def _arm(step: str) -> None:
     def before(target: Any, name: str, *, call: int = 1) -> None:
         _wrap(target, name, lambda calls: calls == call, lambda _calls: False)
 
-    def after(target: Any, name: str) -> None:
-        _wrap(target, name, lambda _calls: False, lambda calls: calls == 1)
+    def after(target: Any, name: str, *, call: int = 1) -> None:
+        _wrap(target, name, lambda _calls: False, lambda calls: calls == call)
 
     match step:
         case "before numbering":
@@ -76,10 +77,12 @@ def _arm(step: str) -> None:
                 raise AssertionError
 
             vars(sending)["publish_batch"] = then_die
-        case "recorded, not committed":
-            after(draining, "record_sent")
-        case "recorded":
+        case "recorded with the next numbers, not committed":
+            after(draining, "number_new", call=2)
+        case "recorded with the next numbers":
             before(sending, "publish_batch", call=2)
+        case "recorded after the last event, not committed":
+            after(draining, "record_sent")
         case "never":
             pass
         case _:

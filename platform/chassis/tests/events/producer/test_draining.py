@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from backup import back_up, restore
 from relaying import Shop
+from sqlalchemy import update
 
+from chassis.database.tables import relay
 from chassis.events.producer import outbox
 from chassis.events.producer.batch_size import BatchSize
 from chassis.events.producer.counters import Counters
@@ -51,9 +53,47 @@ async def test_all_events_are_sent_once_in_the_order_of_their_ranks(
 ) -> None:
     sender = FakeSender(accepts)
     await shop.sell(range(60))
-    assert await drain_of(shop, sender, batch=batch).run(CLIENT) is False
+    drain = drain_of(shop, sender, batch=batch)
+    assert await drain.run(CLIENT) is False
+    await drain.record()
     assert [event.rank for event in sender.sent] == list(range(1, 61))
     assert await shop.unsent() == 0
+
+
+async def test_what_was_sent_is_recorded_with_the_next_events(shop: Shop) -> None:
+    sender = FakeSender()
+    drain = drain_of(shop, sender)
+    await shop.sell(range(10))
+    await drain.run(CLIENT)
+    assert (drain.has_unrecorded, await shop.unsent()) == (True, 10)
+    await shop.sell(range(10, 15))
+    await drain.run(CLIENT)
+    assert len(sender.sent) == 15
+    assert await shop.unsent() == 5
+
+
+async def test_a_late_record_changes_nothing_that_another_relay_has_recorded(shop: Shop) -> None:
+    slow, other = drain_of(shop, FakeSender()), drain_of(shop, sender := FakeSender())
+    await shop.sell(range(10))
+    await slow.run(CLIENT)
+    await other.run(CLIENT)
+    await shop.sell(range(10, 15))
+    await other.run(CLIENT)
+    await other.record()
+    await slow.record()
+    assert len(sender.sent) == 15
+    assert await shop.unsent() == 0
+
+
+async def test_a_late_record_does_not_count_for_other_numbers(shop: Shop) -> None:
+    drain = drain_of(shop, FakeSender())
+    await shop.sell(range(10))
+    await drain.run(CLIENT)
+    await shop.database.transaction(
+        lambda tx: tx.session.execute(update(relay).values(generation="another"))
+    )
+    await drain.record()
+    assert await shop.unsent() == 10
 
 
 async def test_a_comparison_that_is_due_comes_before_further_events(shop: Shop) -> None:
@@ -69,6 +109,7 @@ async def test_a_restored_database_is_noticed_before_anything_is_numbered(shop: 
     drain = drain_of(shop, sender)
     await shop.sell(range(10))
     assert await drain.run(CLIENT) is False
+    await drain.record()
     backup = back_up(shop.url)
     await shop.sell(range(10, 20))
     assert await drain.run(CLIENT) is False

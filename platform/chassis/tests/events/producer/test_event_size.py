@@ -10,8 +10,9 @@ from relaying import Shop, StreamView, in_order
 
 from bookstore.v1 import BookReturned
 from chassis.events.jetstream.atomic_batch import publish_batch
-from chassis.events.producer import outbox
+from chassis.events.producer.counters import Counters, number_new
 from chassis.events.producer.event_factory import EventTooLarge
+from chassis.events.producer.outbox import NumberedEvent
 from localservers import NatsServer
 
 Messages = Sequence[tuple[str, bytes, dict[str, str]]]
@@ -77,19 +78,19 @@ async def test_ten_megabytes_of_events_go_in_several_batches(
 ) -> None:
     sizes: list[int] = []
     read: list[int] = []
-    publish, unsent = publish_batch, outbox.unsent_after
+    publish, number = publish_batch, number_new
 
     async def measured(client: Any, id: str, messages: Messages, expected: int) -> int:
         sizes.append(sum(len(data) for _, data, _ in messages))
         return await publish(client, id, messages, expected)
 
-    def measured_read(*arguments: Any) -> list[outbox.NumberedEvent]:
-        rows = unsent(*arguments)
+    def measured_read(*arguments: Any) -> tuple[Counters, list[NumberedEvent]]:
+        counters, rows = number(*arguments)
         read.append(sum(len(row.data) for row in rows))
-        return rows
+        return counters, rows
 
     monkeypatch.setattr("chassis.events.producer.sending.publish_batch", measured)
-    monkeypatch.setattr("chassis.events.producer.outbox.unsent_after", measured_read)
+    monkeypatch.setattr("chassis.events.producer.draining.number_new", measured_read)
     async with Shop(new_database("shop")) as shop:
         await shop.publish(*(large(n, 200_000) for n in range(50)))
         shop.start_relay(nats.url)

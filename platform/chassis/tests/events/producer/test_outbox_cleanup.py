@@ -42,7 +42,7 @@ async def test_in_a_year_the_outbox_holds_no_more_than_it_keeps(
         nonlocal most_rows, most_marks, deleted, above
         session = tx.session
         session.execute(PUBLISH[session.get_bind().dialect.name])
-        counters = number_new(session, lock_counters(session), 100)
+        counters, _ = number_new(session, lock_counters(session), 100, 1 << 20)
         record_sent(session, counters.rank, counters.rank)
         marks.mark(session, counters.rank, now, 7 * DAY, broker_time=now)
         while (cleaned := clean(session, broker_time=now, age=age, above=above, limit=500)).rows:

@@ -48,14 +48,14 @@ def fill(tx: Transaction) -> None:
             f"SELECT 'id-' || i, 'type.' || (i % 20), {nothing}, {nothing}, i FROM ({series}) AS s"
         )
     )
-    number_new(tx.session, lock_counters(tx.session), SENT)
+    number_new(tx.session, lock_counters(tx.session), SENT, 1 << 20)
     record_sent(tx.session, SENT, SENT)
 
 
 async def publish_waiting(shop: Shop) -> None:
     await shop.sell(range(WAITING))
     await shop.database.transaction(
-        lambda tx: number_new(tx.session, lock_counters(tx.session), WAITING // 2)
+        lambda tx: number_new(tx.session, lock_counters(tx.session), WAITING // 2, 1 << 20)
     )
 
 
@@ -177,7 +177,7 @@ async def test_ranks_may_exceed_32_bits(new_database: Callable[[str], str]) -> N
     def number(tx: Transaction) -> list[int]:
         lock_counters(tx.session)
         tx.session.execute(update(relay).values(rank=before, sent_rank=before))
-        number_new(tx.session, lock_counters(tx.session), 100)
+        number_new(tx.session, lock_counters(tx.session), 100, 1 << 20)
         return [event.rank for event in outbox.unsent_after(tx.session, before, 100, 10**6)]
 
     async with Shop(new_database("shop")) as shop:

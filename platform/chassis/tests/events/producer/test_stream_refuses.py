@@ -331,16 +331,16 @@ async def test_revoking_numbers_frees_no_rank_that_was_sent_before(
 
     def clean_up_and_restore(tx: Transaction) -> None:
         session = tx.session
-        counters = number_new(session, lock_counters(session), 100)
+        counters, _ = number_new(session, lock_counters(session), 100, 1 << 20)
         sent_marks.mark(session, counters.rank, 0.0, 0.0)
         session.execute(delete(outbox))
         record_sent(session, 4, 4)
 
     def refuse(tx: Transaction) -> int:
         session = tx.session
-        counters = number_new(session, lock_counters(session), 100)
+        counters, _ = number_new(session, lock_counters(session), 100, 1 << 20)
         revoke_unsent(session, counters)
-        return number_new(session, lock_counters(session), 100).rank
+        return number_new(session, lock_counters(session), 100, 1 << 20)[0].rank
 
     async with Shop(new_database("shop")) as shop:
         await shop.sell(range(10))
@@ -362,7 +362,7 @@ async def test_an_event_set_apart_that_the_stream_holds_is_kept_for_sending_it_a
 
     def recovered(tx: Transaction) -> None:
         session = tx.session
-        counters = number_new(session, lock_counters(session), 100)
+        counters, _ = number_new(session, lock_counters(session), 100, 1 << 20)
         record_sent(session, 2, 2)
         lift_counters(
             session,

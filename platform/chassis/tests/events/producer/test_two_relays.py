@@ -53,7 +53,7 @@ async def test_a_relay_waits_while_another_numbers_and_continues_its_ranks(
     numbered, may_commit = threading.Event(), threading.Event()
 
     def number_ten(tx: Transaction) -> None:
-        number_new(tx.session, lock_counters(tx.session), 10)
+        number_new(tx.session, lock_counters(tx.session), 10, 1 << 20)
         numbered.set()
         may_commit.wait(20)
         steps.append("the first commits")
@@ -61,7 +61,7 @@ async def test_a_relay_waits_while_another_numbers_and_continues_its_ranks(
     def number_the_rest(tx: Transaction) -> int:
         counters = lock_counters(tx.session)
         steps.append("the second has the counters")
-        number_new(tx.session, counters, 100)
+        number_new(tx.session, counters, 100, 1 << 20)
         return counters.rank
 
     async with Shop(url) as one, Shop(url) as other:

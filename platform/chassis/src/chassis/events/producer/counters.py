@@ -5,14 +5,16 @@ after the counter row has been locked, so that two relays never number the same 
 """
 
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Update, bindparam, func, insert, select, update
+from sqlalchemy import BigInteger, Integer, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import outbox, relay, subjects
+from chassis.events.producer.outbox import NumberedEvent
 from chassis.ids import uuid7
 
 __all__ = ["Counters", "lock_counters", "number_new", "record_sent"]
@@ -53,20 +55,26 @@ def lock_counters(session: Session) -> Counters:
     return Counters(**{name: row[name] for name in Counters.__slots__})
 
 
-def number_new(session: Session, counters: Counters, limit: int) -> Counters:
-    """Give numbers to up to `limit` events that have none, in the order of the outbox.
+def number_new(
+    session: Session, counters: Counters, limit: int, max_bytes: int
+) -> tuple[Counters, list[NumberedEvent]]:
+    """Give numbers to events that have none, in the order of the outbox, and return the events.
 
-    The counter row must be locked. The number of statements does not depend on that of the events.
+    They are up to `limit` events of together up to `max_bytes`; the first one may be larger. The
+    counter row must be locked, and gets all of `counters`. The number of statements does not depend
+    on that of the events.
     """
-    numbered = session.execute(_NUMBER, {"above": counters.rank, "most": limit})
-    count: int = numbered.rowcount  # type: ignore[attr-defined]
-    if not count:
-        return counters
-    rank = counters.rank + count
+    limits = {"above": counters.rank, "most": limit, "max_bytes": max_bytes}
+    events = [NumberedEvent._make(row) for row in session.execute(_NUMBER, limits)]
+    if not events:
+        return counters, events
+    events.sort(key=_RANK_OF)
+    rank = counters.rank + len(events)
     keep_numbers = _KEEP_NUMBERS[session.get_bind().dialect.name]
     session.execute(keep_numbers, {"above": counters.rank, "last": rank})
-    session.execute(_CHANGE, {"rank": rank})
-    return replace(counters, rank=rank)
+    sent = {"sent_rank": counters.sent_rank, "sent_sequence": counters.sent_sequence}
+    session.execute(_CHANGE, {"rank": rank, **sent})
+    return replace(counters, rank=rank), events
 
 
 def record_sent(session: Session, rank: int, sequence: int) -> None:
@@ -74,30 +82,40 @@ def record_sent(session: Session, rank: int, sequence: int) -> None:
     session.execute(_CHANGE, {"sent_rank": rank, "sent_sequence": sequence})
 
 
-def _number_events() -> Update:
-    """Give numbers to the first `most` events without one, and the ranks above `above`."""
+def _number_events() -> Any:
+    """Give numbers to the first events without one, and the ranks above `above`.
+
+    They are the first `most` within `max_bytes`, and at least one. It returns them as they are then
+    in the outbox, which spares the relay a statement that reads them.
+    """
+    size = func.length(outbox.c.headers) + func.length(outbox.c.data)
     new = (
-        select(outbox.c.id, outbox.c.subject)
+        select(outbox.c.id, outbox.c.subject, size.label("size"))
         .where(outbox.c.number.is_(None))
         .order_by(outbox.c.id)
         .limit(bindparam("most", type_=Integer))
         .subquery("new")
     )
-    place = func.row_number().over(order_by=new.c.id)
-    within_subject = func.row_number().over(partition_by=new.c.subject, order_by=new.c.id)
-    given = (
+    placed = (
         select(
             new.c.id,
-            (bindparam("above", type_=BigInteger) + place).label("rank"),
-            (func.coalesce(subjects.c.number, 0) + within_subject).label("number"),
+            func.row_number().over(order_by=new.c.id).label("place"),
+            func.sum(new.c.size).over(order_by=new.c.id).label("bytes"),
+            func.coalesce(subjects.c.number, 0).label("number"),
+            func.row_number().over(partition_by=new.c.subject, order_by=new.c.id).label("nth"),
         )
         .join_from(new, subjects, subjects.c.subject == new.c.subject, isouter=True)
-        .subquery("given")
+        .subquery("placed")
     )
+    within = placed.c.bytes <= bindparam("max_bytes", type_=BigInteger)
     return (
         update(outbox)
-        .where(outbox.c.id == given.c.id)
-        .values(rank=given.c.rank, number=given.c.number)
+        .where(outbox.c.id == placed.c.id, or_(placed.c.place == 1, within))
+        .values(
+            rank=bindparam("above", type_=BigInteger) + placed.c.place,
+            number=placed.c.number + placed.c.nth,
+        )
+        .returning(*(outbox.c[name] for name in NumberedEvent._fields))
         .execution_options(synchronize_session=False)
     )
 
@@ -115,6 +133,7 @@ def _keep_last_numbers(insert: Any) -> Any:
     )
 
 
+_RANK_OF = attrgetter("rank")
 # Statements are built once, because building one costs more than running it.
 _LOCK = select(relay).where(relay.c.id == 1).with_for_update()
 _CHANGE = update(relay).where(relay.c.id == 1)

@@ -30,12 +30,14 @@ from chassis.events.producer.reconciling import Reconciler
 from chassis.events.producer.sending import Sender, StreamRefuses
 from chassis.events.waiting import end, wait_at_most
 
-__all__ = ["REFUSED_SECONDS", "STANDBY_SECONDS", "Relay"]
+__all__ = ["RECORD_SECONDS", "REFUSED_SECONDS", "STANDBY_SECONDS", "Relay"]
 
 _log = structlog.get_logger(__name__)
 STANDBY_SECONDS = 1.0
 """Pause between two attempts of a standby to get the relay lock."""
 _FLUSH_SECONDS = 0.05
+RECORD_SECONDS = 0.25
+"""Pause after which sent events are recorded by themselves, because no others have followed."""
 REFUSED_SECONDS = 5.0
 """Maximum pause before the next attempt, while the stream refuses all events."""
 
@@ -156,10 +158,31 @@ class Relay:
                         self._must_reconcile = False
                         await self._reconcile(client)
                         continue
-                    await wait_at_most(self._woken, self._settings.relay_sweep_seconds)
+                    await self._wait()
             finally:
                 self.leading = False
                 await end([cleaning])
+                await self._record_at_end()
+
+    async def _wait(self) -> None:
+        """Wait for a wake or the time of a look; meanwhile, record what was sent.
+
+        If a wake comes soon, the next drain records it, in a commit that it needs anyway.
+        """
+        seconds = self._settings.relay_sweep_seconds
+        if self.drain.has_unrecorded:
+            if await wait_at_most(self._woken, min(RECORD_SECONDS, seconds)):
+                return
+            await self.drain.record()
+        await wait_at_most(self._woken, seconds)
+
+    async def _record_at_end(self) -> None:
+        """Record what was sent before this replica stops to lead, if the database allows it."""
+        try:
+            await self.drain.record()
+        except Exception as error:
+            # The next relay finds the stream's end, and needs no record.
+            _log.info("sent events were not recorded", error=_first_line(error))
 
     async def _is_standby(self) -> bool:
         """Whether another replica leads now. It is looked up only if no event is known to wait."""
@@ -179,6 +202,8 @@ class Relay:
 
     async def _reconcile(self, client: Client) -> None:
         """Compare outbox and stream, and let drain and clean-up continue from the result."""
+        # Events that the stream has lost are known by this record.
+        await self.drain.record()
         compared = await self.reconciler.compare(client)
         ranks_changed = compared.lifted or compared.rank < self.drain.rank
         self._cleaner.set_stream(compared.state, ranks_changed=ranks_changed)
