@@ -6,15 +6,15 @@ from nats.aio.client import Client
 
 __all__ = ["parse_header_block"]
 
-# What bytes.strip() removes; str.strip() would remove other spaces too.
+# The spaces that bytes.strip() removes; str.strip() would remove other spaces too.
 _SPACE = " \t\n\r\v\f"
 
 
 def parse_header_block(raw: bytes) -> dict[str, str]:
     """Return the headers of a block, as the NATS library reads them.
 
-    Lines end with CRLF. A line without a colon or with a name that is no token is ignored, and the
-    last of several values counts. The library parses each block that has an unusual name.
+    Lines end with CRLF. A line is ignored if it has no colon, or if its name has spaces or is not
+    ASCII; the last of several values counts. The library parses each block with an unusual name.
 
     Source: NATS ADR-4, "NATS Message Headers".
     """

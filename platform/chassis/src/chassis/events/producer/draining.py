@@ -1,8 +1,8 @@
 """Drains the outbox: events are numbered, sent and recorded as sent until none is left.
 
-What was sent last is recorded together with the next events. If none follow within a moment, the
-relay lets it be recorded by itself. A relay that dies before has lost nothing, because the next one
-finds the stream's end.
+A round records the events of the round before as sent. If no round follows soon, the relay lets the
+last events be recorded by themselves. A relay that dies before it has recorded them has lost
+nothing, because the next one looks up the stream's end.
 """
 
 import time
@@ -26,8 +26,8 @@ _MIN_ROWS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
-    """The end of a batch that the stream has stored."""
+class _BatchEnd:
+    """The last event of a batch that the stream has stored."""
 
     generation: str
     rank: int
@@ -49,7 +49,7 @@ class OutboxDrain:
         self._sender = sender
         self._batch_events = batch_events
         self._is_due = is_due
-        self._sent: _Sent | None = None
+        self._sent: _BatchEnd | None = None
         self.rank = 0
         """The highest rank that this relay has seen the database give."""
 
@@ -79,7 +79,7 @@ class OutboxDrain:
             stored = await self._sender.send(client, rows, counters)
             if stored:
                 count, sequence = stored
-                self._sent = _Sent(counters.generation, rows[count - 1].rank, sequence)
+                self._sent = _BatchEnd(counters.generation, rows[count - 1].rank, sequence)
                 _count_published(rows[:count])
                 if count == len(rows) and not self._may_leave_others(rows, counters):
                     return False
