@@ -26,7 +26,8 @@ __all__ = ["Received", "decode"]
 _ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SEQUENCE_MAX_DIGITS = 18
-_data_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+# Values that were read from JSON cannot contain themselves, so they are not searched for that.
+_data_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False)
 
 
 class Received(NamedTuple):
