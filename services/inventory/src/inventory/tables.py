@@ -89,19 +89,20 @@ class StockRow:
     sold: int
 
 
+# The statements of handlers are built once, because building one costs more than running it.
+# SQLite understands the text of PostgreSQL's ON CONFLICT DO NOTHING.
+_ADD_RESERVATION = (
+    postgresql.insert(reservations).on_conflict_do_nothing().returning(reservations.c.order_id)
+)
+
+
 def add_reservation(session: Session, order_id: str, status: ReservationStatus) -> bool:
     """Insert the order's reservation and lock it, or return False if the order has one.
 
     The statement waits for a transaction that is inserting the reservation of the same order.
     """
-    # SQLite understands the text of PostgreSQL's ON CONFLICT DO NOTHING.
-    added = (
-        postgresql.insert(reservations)
-        .values(order_id=order_id, status=status)
-        .on_conflict_do_nothing()
-        .returning(reservations.c.order_id)
-    )
-    return session.execute(added).first() is not None
+    new = {"order_id": order_id, "status": status}
+    return session.execute(_ADD_RESERVATION, new).first() is not None
 
 
 def lock_stock(session: Session) -> None:
@@ -116,10 +117,21 @@ def lock_stock(session: Session) -> None:
         session.info[_STOCK_LOCK] = True
 
 
+_IS_ONE_OF_THESE = products.c.sku.in_(bindparam("skus", expanding=True))
+_ON_HAND = select(products.c.sku, products.c.on_hand).where(_IS_ONE_OF_THESE)
+
+
 def find_on_hand(session: Session, skus: Sequence[str]) -> dict[str, int]:
     """Return the pieces on hand of those of the products that exist, by sku."""
-    found = select(products.c.sku, products.c.on_hand).where(products.c.sku.in_(skus))
-    return dict(session.execute(found).all())
+    return dict(session.execute(_ON_HAND, {"skus": skus}).all())
+
+
+_ADD_LINES = insert(reservation_lines)
+_DECREASE = (
+    update(products)
+    .where(products.c.sku == bindparam("of"))
+    .values(on_hand=products.c.on_hand - bindparam("quantity"))
+)
 
 
 def reserve(session: Session, order_id: str, quantities: Mapping[str, int]) -> None:
@@ -128,19 +140,14 @@ def reserve(session: Session, order_id: str, quantities: Mapping[str, int]) -> N
     The caller must hold the stock lock and have checked that the stock is sufficient.
     """
     session.execute(
-        insert(reservation_lines),
+        _ADD_LINES,
         [
             {"order_id": order_id, "sku": sku, "quantity": quantity}
             for sku, quantity in quantities.items()
         ],
     )
-    decrease = (
-        update(products)
-        .where(products.c.sku == bindparam("of"))
-        .values(on_hand=products.c.on_hand - bindparam("quantity"))
-    )
     session.execute(
-        decrease, [{"of": sku, "quantity": quantity} for sku, quantity in quantities.items()]
+        _DECREASE, [{"of": sku, "quantity": quantity} for sku, quantity in quantities.items()]
     )
 
 
@@ -166,20 +173,23 @@ def release(session: Session, order_id: str) -> bool:
     return bool(_close_reservations(session, [order_id], ReservationStatus.RELEASED))
 
 
+_CLOSE = (
+    update(reservations)
+    .where(
+        reservations.c.order_id.in_(bindparam("order_ids", expanding=True)),
+        reservations.c.status == ReservationStatus.RESERVED,
+    )
+    .values(status=bindparam("to"))
+    .returning(reservations.c.order_id)
+)
+
+
 def _close_reservations(
     session: Session, order_ids: Sequence[str], status: ReservationStatus
 ) -> set[str]:
     """Set the status of open reservations; return the ids of their orders."""
-    closed = (
-        update(reservations)
-        .where(
-            reservations.c.order_id.in_(order_ids),
-            reservations.c.status == ReservationStatus.RESERVED,
-        )
-        .values(status=status)
-        .returning(reservations.c.order_id)
-    )
-    return set(session.execute(closed).scalars())
+    closed = session.execute(_CLOSE, {"order_ids": order_ids, "to": status})
+    return set(closed.scalars())
 
 
 def restock(session: Session, order_id: str) -> None:
@@ -236,10 +246,12 @@ def load_products(session: Session, loaded: Sequence[Product]) -> int:
 _DESCRIPTION_COLUMNS = ("name", "department", "price", "currency")
 
 
+_PRODUCTS = select(products).where(_IS_ONE_OF_THESE).order_by(products.c.sku)
+
+
 def find_products(session: Session, skus: Sequence[str]) -> list[Product]:
     """Return those of the products that exist, sorted by sku."""
-    found = select(products).where(products.c.sku.in_(skus)).order_by(products.c.sku)
-    return [_product_of(row) for row in session.execute(found)]
+    return [_product_of(row) for row in session.execute(_PRODUCTS, {"skus": skus})]
 
 
 def list_products(session: Session, after: str, limit: int) -> list[Product]:

@@ -30,11 +30,14 @@ class Notification:
     text: str
 
 
+# The statement is built once, because building one costs more than running it.
+# SQLite understands the text of PostgreSQL's ON CONFLICT DO NOTHING.
+_ADD = postgresql.insert(notifications).on_conflict_do_nothing()
+
+
 def add_notification(session: Session, notification: Notification) -> None:
     """Insert the order's notification, unless the order has one."""
-    # SQLite understands the text of PostgreSQL's ON CONFLICT DO NOTHING.
-    added = postgresql.insert(notifications).values(asdict(notification))
-    session.execute(added.on_conflict_do_nothing())
+    session.execute(_ADD, asdict(notification))
 
 
 def list_notifications(session: Session, customer_id: str | None, limit: int) -> list[Notification]:

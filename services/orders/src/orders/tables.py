@@ -189,14 +189,18 @@ class LedgerRow:
     endings: int
 
 
+# The statements of handlers are built once, because building one costs more than running it.
+# SQLite understands the text of PostgreSQL's ON CONFLICT DO NOTHING.
+_ADD_ORDER = postgresql.insert(orders).on_conflict_do_nothing().returning(orders.c.order_id)
+_ADD_ENTRIES = insert(order_events)
+
+
 def add_order(session: Session, draft: Draft, placed_at: datetime) -> Order | None:
     """Insert a pending order, or return None if its id or its customer's key is in use.
 
     The statement waits for a transaction that is inserting the same id or key, so that exactly one
     of them succeeds. The caller must add the first event of the history by `start_history`.
     """
-    # SQLite understands the text of PostgreSQL's ON CONFLICT DO NOTHING.
-    statement = postgresql.insert(orders).on_conflict_do_nothing().returning(orders.c.order_id)
     values = {
         "order_id": draft.order_id,
         "customer_id": draft.customer_id,
@@ -209,7 +213,7 @@ def add_order(session: Session, draft: Draft, placed_at: datetime) -> Order | No
         "placed_at": placed_at,
         "recorded": 1,
     }
-    if session.execute(statement, values).first() is None:
+    if session.execute(_ADD_ORDER, values).first() is None:
         return None
     return Order(
         order_id=draft.order_id,
@@ -229,7 +233,7 @@ def add_order(session: Session, draft: Draft, placed_at: datetime) -> Order | No
 def start_history(session: Session, order_id: str, cloudevent: str) -> None:
     """Insert the first event of a new order's history: that it was placed."""
     session.execute(
-        insert(order_events),
+        _ADD_ENTRIES,
         {"order_id": order_id, "sequence": 1, "cloudevent": cloudevent, "terminal": False},
     )
 
@@ -265,19 +269,22 @@ def find_order(session: Session, order_id: str) -> Order | None:
     return _order_of(row) if row else None
 
 
+_LOCK = (
+    select(orders)
+    .where(orders.c.order_id.in_(bindparam("order_ids", expanding=True)))
+    .order_by(orders.c.order_id)
+    .with_for_update()
+)
+
+
 def lock_orders(session: Session, order_ids: Collection[str]) -> dict[str, Order]:
     """Return those of the orders that exist, and lock their rows until the transaction ends.
 
     The rows are locked in the order of their ids, so that two transactions that lock the same
     orders don't deadlock.
     """
-    found = (
-        select(orders)
-        .where(orders.c.order_id.in_(order_ids))
-        .order_by(orders.c.order_id)
-        .with_for_update()
-    )
-    return {row.order_id: _order_of(row) for row in session.execute(found)}
+    locked = session.execute(_LOCK, {"order_ids": list(order_ids)})
+    return {row.order_id: _order_of(row) for row in locked}
 
 
 def lock_overdue(session: Session, before: datetime, limit: int) -> list[Order]:
@@ -325,7 +332,7 @@ def apply_changes(session: Session, changes: Sequence[Change]) -> None:
         for change in changes
         for sequence, entry in enumerate(change.entries, change.order.history_length + 1)
     ]
-    session.execute(insert(order_events), entries)
+    session.execute(_ADD_ENTRIES, entries)
 
 
 _APPLY = (

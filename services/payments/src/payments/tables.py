@@ -53,25 +53,24 @@ class LedgerRow:
     currency: str
 
 
+# The statement is built once, because building one costs more than running it.
+# SQLite understands the text of PostgreSQL's ON CONFLICT DO NOTHING.
+_ADD = postgresql.insert(payments).on_conflict_do_nothing().returning(payments.c.order_id)
+
+
 def add_payment(session: Session, payment: Payment) -> bool:
     """Insert the order's payment and lock it, or return False if the order has one.
 
     The statement waits for a transaction that is inserting the payment of the same order.
     """
-    # SQLite understands the text of PostgreSQL's ON CONFLICT DO NOTHING.
-    added = (
-        postgresql.insert(payments)
-        .values(
-            order_id=payment.order_id,
-            payment_id=payment.payment_id,
-            status=payment.status,
-            amount=payment.amount,
-            currency=payment.currency,
-        )
-        .on_conflict_do_nothing()
-        .returning(payments.c.order_id)
-    )
-    return session.execute(added).first() is not None
+    new = {
+        "order_id": payment.order_id,
+        "payment_id": payment.payment_id,
+        "status": payment.status,
+        "amount": payment.amount,
+        "currency": payment.currency,
+    }
+    return session.execute(_ADD, new).first() is not None
 
 
 def lock_payment(session: Session, order_id: str) -> Payment:
