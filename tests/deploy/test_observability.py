@@ -15,18 +15,19 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from prometheus_server import needs_prometheus
+from prometheus_server import prometheus as running_prometheus
 from running_platform import running
 
 from demo.catalog import from_sample
 from demo.replay import replay
 from demo.seed import load_products
 from devkit.platform import Platform, PlatformOptions
-from localservers import free_port
 
 pytestmark = [
     pytest.mark.xdist_group("restarts"),
     pytest.mark.timeout(600),
-    pytest.mark.skipif(not shutil.which("prometheus"), reason="there is no prometheus on the PATH"),
+    needs_prometheus,
 ]
 
 ROOT = Path(__file__).parents[2]
@@ -96,43 +97,8 @@ def prometheus(
         }
         for process in platform.processes
     ]
-    config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [ALERTS.name],
-        "scrape_configs": jobs,
-    }
-    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    port = free_port()
-    with (folder / "log").open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={folder / 'prometheus.yaml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        wait_until_ready(process, f"http://127.0.0.1:{port}/-/ready", folder / "log")
-        yield Prometheus(f"http://127.0.0.1:{port}")
-    finally:
-        process.kill()
-        process.wait()
-
-
-def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        assert process.poll() is None, log.read_text(encoding="utf-8")
-        assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
-        try:
-            if httpx.get(url, trust_env=False).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
+    with running_prometheus(folder, jobs, "1s", [ALERTS.name]) as url:
+        yield Prometheus(url)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,16 +1,14 @@
 """The pods' own text and a Prometheus server give the same readings."""
 
-import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import yaml
 from canary_sides import Process
 from prometheus_client import start_http_server
+from prometheus_server import needs_prometheus, prometheus
 
 from devkit.canary.analysis import GATES, Readings, metric_names
 from devkit.canary.metrics import PrometheusSource, read_pod_text
@@ -20,32 +18,6 @@ from localservers import free_port
 PATIENCE_SECONDS = 60
 NAMES = metric_names(GATES)
 STABLE, CANARY = "orders-6d5f8b9c7-x2x4z", "orders-canary-7c9b5d6f4-k8w2q"
-
-needs_prometheus = pytest.mark.skipif(
-    not shutil.which("prometheus"), reason="there is no prometheus on the PATH"
-)
-
-
-@contextmanager
-def prometheus(folder: Path, targets: list[dict[str, object]]) -> Iterator[str]:
-    """Run a Prometheus that scrapes these targets ten times a second; yield its URL."""
-    job = {"job_name": "orders", "static_configs": targets}
-    config = {"global": {"scrape_interval": "100ms"}, "scrape_configs": [job]}
-    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    port = free_port()
-    command = [
-        "prometheus",
-        f"--config.file={folder / 'prometheus.yaml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    with (folder / "log").open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
 
 
 def target(port: int, pod: str, service: str, **more: str) -> dict[str, object]:
@@ -57,11 +29,8 @@ def eventually(read: Callable[[], Readings], holds: Callable[[Readings], bool]) 
     """Read until the readings are as expected, and return them."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        try:
-            if holds(readings := read()):
-                return readings
-        except DevkitError:
-            pass  # Prometheus is starting.
+        if holds(readings := read()):
+            return readings
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
@@ -91,7 +60,8 @@ def test_prometheus_gives_the_same_samples_as_the_pods_themselves(
             targets += [target(port, pod, name, **pods[pod]) for name in ("orders", "orders-track")]
             process.answer(100, 3)
             process.take(0.004, 50)
-        url = stack.enter_context(prometheus(tmp_path, targets))
+        jobs = [{"job_name": "orders", "static_configs": targets}]
+        url = stack.enter_context(prometheus(tmp_path, jobs, "100ms"))
         source = PrometheusSource(url, "shop", "orders", NAMES, since=time.time())
         own = {pod: process.read(GATES).samples for pod, process in processes.items()}
 
@@ -121,17 +91,11 @@ def test_a_server_that_does_not_answer_is_named() -> None:
 
 @needs_prometheus
 def test_a_query_that_prometheus_refuses_is_shown_with_its_reason(tmp_path: Path) -> None:
-    with prometheus(tmp_path, []) as url:
-        refused = PrometheusSource(url, 'a"b', "orders", NAMES, since=0.0)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            with pytest.raises(DevkitError) as failed:
-                refused.read()
-            if "refuses" in str(failed.value):
-                break
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    assert "parse error" in str(failed.value)
+    with (
+        prometheus(tmp_path, [], "1s") as url,
+        pytest.raises(DevkitError, match=r"refuses: .*parse error"),
+    ):
+        PrometheusSource(url, 'a"b', "orders", NAMES, since=0.0).read()
 
 
 def test_text_that_is_not_from_prometheus_is_refused() -> None:
