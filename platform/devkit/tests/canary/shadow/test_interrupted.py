@@ -57,7 +57,13 @@ if arguments[:2] == ["get", "deployment"]:
 elif arguments[:2] == ["get", "pods"]:
     print(json.dumps({{"items": {left}}}))
 elif arguments[:2] == ["get", "pod"]:
-    print(json.dumps({{"status": {{"containerStatuses": [{{"state": {{"running": {{}}}}}}] * 3}}}}))
+    states = [{{"terminated": {{"exitCode": {record}}}}} if {record} else {{"running": {{}}}}]
+    states += [{{"running": {{}}}}] * 2
+    named = zip(("record", "stable", "canary"), states)
+    statuses = [{{"name": name, "state": state}} for name, state in named]
+    print(json.dumps({{"status": {{"containerStatuses": statuses}}}}))
+elif arguments[-1] == "--container=record" and {record}:
+    print("the database cannot be reached", flush=True)
 elif arguments[0] == "logs":
     print("replaying", flush=True)
     time.sleep(600)
@@ -111,10 +117,13 @@ def test_an_interrupt_ends_the_commands_of_both_versions_and_removes_their_files
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def kubectl(folder: Path, *left: dict[str, Any]) -> Path:
-    """Make a kubectl that finds these pods of shadows; return the file with its calls."""
+def kubectl(folder: Path, *left: dict[str, Any], record: int = 0) -> Path:
+    """Make a kubectl that finds these pods of shadows; return the file with its calls.
+
+    The container that records has ended with the code `record`, or runs if that is 0.
+    """
     program, calls = folder / "kubectl", folder / "calls"
-    text = _KUBECTL.format(python=sys.executable, calls=calls, left=list(left))
+    text = _KUBECTL.format(python=sys.executable, calls=calls, left=list(left), record=record)
     program.write_text(text, encoding="utf-8")
     program.chmod(0o755)
     return calls
@@ -158,3 +167,12 @@ def test_an_interrupt_deletes_the_pod_and_ends_those_who_follow_its_logs(
     assert have_ended(children)
     made = calls.read_text(encoding="utf-8").splitlines()
     assert made[-1].startswith("delete pod orders-shadow-")
+
+
+def test_a_shadow_without_a_recording_fails_although_the_others_wait_for_it(
+    run: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    calls = kubectl(tmp_path, record=os.EX_UNAVAILABLE)
+    _, errors = run(_ON_A_CLUSTER).communicate(timeout=SECONDS)
+    assert "record ended with code 69:\nthe database cannot be reached" in errors
+    assert calls.read_text(encoding="utf-8").splitlines()[-1].startswith("delete pod orders-shadow")

@@ -94,18 +94,26 @@ class _Run:
         self._wait(self._started, _START_SECONDS)
         with ThreadPoolExecutor() as pool:
             try:
-                recorded, stable, canary = pool.map(self._log, (RECORD, STABLE, CANARY))
+                logs = {name: pool.submit(self._log, name) for name in (RECORD, STABLE, CANARY)}
+                # Without a recording the others wait for it in vain.
+                self._check_recorded(logs[RECORD].result())
+                stable, canary = logs[STABLE].result(), logs[CANARY].result()
             except BaseException:
                 # The pool's threads wait for the ends of logs, and the pod is deleted after them.
                 for following in self._following:
                     following.terminate()
                 raise
-        codes = self._wait(self._codes, _END_SECONDS)
-        if codes[RECORD] == NOTHING:
-            raise DevkitError("no stream holds an event that the service handles")
-        for name, log in ((RECORD, recorded), (STABLE, stable), (CANARY, canary)):
+        codes = self._wait(_codes_of(STABLE, CANARY), _END_SECONDS)
+        for name, log in ((STABLE, stable), (CANARY, canary)):
             _check(name, codes[name], log)
         return read_lines(stable), read_lines(canary)
+
+    def _check_recorded(self, log: list[str]) -> None:
+        """Raise DevkitError if the first container, whose log has ended, recorded no events."""
+        code = self._wait(_codes_of(RECORD), _END_SECONDS)[RECORD]
+        if code == NOTHING:
+            raise DevkitError("no stream holds an event that the service handles")
+        _check(RECORD, code, log)
 
     def _wait(
         self, read: Callable[[Mapping[str, Any]], dict[str, int] | None], seconds: float
@@ -136,14 +144,6 @@ class _Run:
         )
         return {} if started else None
 
-    def _codes(self, status: Mapping[str, Any]) -> dict[str, int] | None:
-        """Return the exit codes by container, None while one runs."""
-        states = {each["name"]: each["state"] for each in status["containerStatuses"]}
-        ours = {name: states[name].get("terminated") for name in (RECORD, STABLE, CANARY)}
-        if not all(ours.values()):
-            return None
-        return {name: int(ended["exitCode"]) for name, ended in ours.items() if ended}
-
     def _log(self, container: str) -> list[str]:
         """Follow a container's log to its end; say what is not JSON."""
         command = ["kubectl", "--namespace", self._namespace.name, "logs", "--follow", self._pod]
@@ -160,6 +160,19 @@ class _Run:
                 if not line.startswith("{"):
                     self._say(container, lines[-1])
         return lines
+
+
+def _codes_of(*names: str) -> Callable[[Mapping[str, Any]], dict[str, int] | None]:
+    """Return a function of a pod's status: containers' exit codes, None while one of them runs."""
+
+    def read(status: Mapping[str, Any]) -> dict[str, int] | None:
+        states = {each["name"]: each["state"] for each in status["containerStatuses"]}
+        ended = {name: states[name].get("terminated") for name in names}
+        if not all(ended.values()):
+            return None
+        return {name: int(each["exitCode"]) for name, each in ended.items() if each}
+
+    return read
 
 
 def _check(name: str, code: int, log: list[str]) -> None:
