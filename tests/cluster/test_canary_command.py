@@ -10,6 +10,8 @@ from canary_command import CanaryCommand, ended
 from canary_images import CanaryImages, Version
 from charts import ROOT
 from cluster_customers import Customers
+from cluster_prometheus import scraping
+from prometheus_server import needs_prometheus
 
 from demo.cluster.shop import ClusterShop
 from devkit.canary.lease import Lease
@@ -120,6 +122,25 @@ def test_a_good_canary_is_promoted(
     assert not command.canary_runs()
     assert command.recorded()[-1].startswith("CanaryPromoted: ")
     assert seen.placed > 0
+    assert (seen.failed, seen.broken) == ({}, {})
+
+
+@needs_prometheus
+def test_canaries_are_aborted_and_promoted_by_the_figures_of_prometheus(
+    shop: ClusterShop,
+    customers: Customers,
+    command: CanaryCommand,
+    images: CanaryImages,
+    bad: str,
+    tmp_path: Path,
+) -> None:
+    good = images.push(Version(_SERVICE, "none", seed=2))
+    with scraping(shop, _SERVICE, tmp_path) as url, customers.ordering(_ORDERS_PER_SECOND) as seen:
+        options = ("--steps", "50,100", "--interval", "30s", "--prometheus", url)
+        code, output = ended(command.start(bad, *options))
+        assert (code, "was aborted: failed events" in output) == (1, True)
+        code, output = ended(command.start(good, *options, "--promote"))
+        assert (code, command.stable_tag()) == (0, good)
     assert (seen.failed, seen.broken) == ({}, {})
 
 
