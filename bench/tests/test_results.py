@@ -1,5 +1,6 @@
 """Ratios are those of values of the same round, and the document is that of the record."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from bench.handlers.accounts import account_of, expected, found
 from bench.meter import OWN
 from bench.results import Measured, Ratio, Results, ratio
 from bench.running import run_comparisons
+from bench.scaling import SCALING, render_scaling
 from bench.stage import Stage
 from bench.summary import lines_of
 from bench.worker import Sample
@@ -99,8 +101,11 @@ def test_every_target_and_floor_is_a_contender_of_its_comparison() -> None:
             assert named <= names
 
 
-def test_the_document_is_rendered_from_the_record() -> None:
+@pytest.mark.parametrize(("document", "rendered"), [(DOCUMENT, render), (SCALING, render_scaling)])
+def test_the_documents_are_rendered_from_the_record(
+    document: str, rendered: Callable[[Sequence[Comparison], Results], str]
+) -> None:
     results = Results.read(ROOT / RECORD)
     assert results.comparisons.keys() <= {c.name for c in all_comparisons()}
-    text = (ROOT / DOCUMENT).read_text(encoding="utf-8")
-    assert text == render(all_comparisons(), results), "run `make bench ARGS=--render`"
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert text == rendered(all_comparisons(), results), "run `make bench ARGS=--render`"

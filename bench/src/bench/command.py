@@ -11,6 +11,7 @@ from bench.comparisons import all_comparisons, choose
 from bench.document import DOCUMENT, RECORD, render
 from bench.results import Results
 from bench.running import run_comparisons
+from bench.scaling import SCALING, render_scaling
 from bench.stage import Peers
 from bench.summary import print_summary
 from devkit.console import console
@@ -41,10 +42,10 @@ def bench(
         typer.Option("--json", help="Write the figures here. Default: .slipway/bench.json"),
     ] = None,
     record: Annotated[
-        bool, typer.Option("--record", help="Write the figures into docs/benchmarks.md, too")
+        bool, typer.Option("--record", help=f"Write the figures into {DOCUMENT} and {SCALING}, too")
     ] = False,
     only_render: Annotated[
-        bool, typer.Option("--render", help="Write docs/benchmarks.md from the recorded figures")
+        bool, typer.Option("--render", help="Write the documents from the recorded figures")
     ] = False,
 ) -> None:
     """Compare the platform with other libraries, in CPU time for each unit of work.
@@ -56,7 +57,7 @@ def bench(
     workspace = find_workspace()
     output = console()
     if only_render:
-        _write_document(workspace)
+        _write_documents(workspace)
         return
     chosen = choose(names or [])
     file = json_file or workspace.state / "bench.json"
@@ -78,14 +79,18 @@ def bench(
     output.print(f"\nfigures of each round: {file}", markup=False)
     if record:
         results.write(kept)
-        _write_document(workspace)
-        output.print(f"recorded in {RECORD} and {DOCUMENT}", markup=False)
+        _write_documents(workspace)
+        output.print(f"recorded in {RECORD}, {DOCUMENT} and {SCALING}", markup=False)
 
 
-def _write_document(workspace: Workspace) -> None:
-    """Render the document from the recorded figures."""
-    text = render(all_comparisons(), Results.read(workspace.root / RECORD))
-    (workspace.root / DOCUMENT).write_text(text, encoding="utf-8")
+def _write_documents(workspace: Workspace) -> None:
+    """Render the documents from the recorded figures."""
+    comparisons, results = all_comparisons(), Results.read(workspace.root / RECORD)
+    for name, text in {
+        DOCUMENT: render(comparisons, results),
+        SCALING: render_scaling(comparisons, results),
+    }.items():
+        (workspace.root / name).write_text(text, encoding="utf-8")
 
 
 def _versions_of_peers() -> dict[str, str]:

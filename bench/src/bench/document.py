@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from bench.comparison import Comparison
 from bench.counted.limits import BATCH, LIMITS
+from bench.markdown import table
 from bench.results import Measured, Results
 from bench.summary import COLUMNS, lines_of
 
@@ -67,25 +68,25 @@ def render(comparisons: Sequence[Comparison], results: Results) -> str:
         **results.machine
     )
     parts = [_HEAD.format(load=load, machine=machine)]
-    parts += ["\n".join(["## Targets", "", *_targets(measured)])]
+    parts += [f"## Targets\n\n{_targets(measured)}"]
     parts += [_section(comparison, m) for comparison, m in measured]
-    parts.append("\n".join([_COUNTED, *_counted()]))
+    parts.append(f"{_COUNTED}\n{_counted()}")
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     parts.append(f"## Versions\n\n{versions}")
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _targets(measured: Sequence[tuple[Comparison, Measured]]) -> list[str]:
+def _targets(measured: Sequence[tuple[Comparison, Measured]]) -> str:
     """Return a table with a row for each target."""
     rows = [
         [f"[{c.name}](#{c.name}): {line.work}", *line.cells]
         for c, m in measured
         for line in lines_of(c, m)
     ]
-    return _table(COLUMNS, rows)
+    return table(COLUMNS, rows)
 
 
-def _counted() -> list[str]:
+def _counted() -> str:
     """Return a table with a row for each step of an order."""
     rows = [
         [
@@ -105,7 +106,7 @@ def _counted() -> list[str]:
         f"{sum(limit.bytes for limit in LIMITS):,}",
     ]
     columns = ("step", "statements", "in a batch", "commits in a batch", "bytes at most")
-    return _table(columns, [*rows, total])
+    return table(columns, [*rows, total])
 
 
 def _section(comparison: Comparison, measured: Measured) -> str:
@@ -132,14 +133,6 @@ def _section(comparison: Comparison, measured: Measured) -> str:
             f"For each {comparison.unit}: the median of {measured.rounds} rounds on {measured.at},"
             " and the least and the greatest value.",
             "",
-            *_table(columns, rows),
+            table(columns, rows),
         ]
     )
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [
-        f"| {' | '.join(columns)} |",
-        f"|{'---|' * len(columns)}",
-        *(f"| {' | '.join(row)} |" for row in rows),
-    ]

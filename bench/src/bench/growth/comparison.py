@@ -10,9 +10,10 @@ from bench.stage import Stage
 from bench.worker import Sample, Work
 from devkit.errors import DevkitError
 
-__all__ = ["growing"]
+__all__ = ["SHARED_ROWS", "growing"]
 
 _REACH = 0.9
+SHARED_ROWS = "2 replicas, rows that keys share"
 _COUNT = 5000
 _WARM = 500
 _SINGLE = 300
@@ -80,10 +81,16 @@ def _replicas() -> Comparison:
         name="growth-replicas",
         title="A handler in one to four replicas, which share a PostgreSQL",
         unit="event",
-        contenders=[Contender(name, Role.OURS, replicas(n)) for n, name in names.items()],
+        contenders=[
+            *(Contender(name, Role.OURS, replicas(n, "own rows")) for n, name in names.items()),
+            Contender(SHARED_ROWS, Role.OURS, replicas(2, "shared rows")),
+        ],
         targets=[*costs, *rates],
         caveats=(
             "A `def` handler, relay off. The measurement begins when each replica has its lanes."
+            " Events of different keys change different rows, except in the last case: there,"
+            " transactions of a batch lock rows in any order, and PostgreSQL ends deadlocks after"
+            " a second."
             f" Where control groups of Linux can be made, which needs root, each replica gets"
             f" {SHARE:.0%} of a processor, so that replicas do not take it from each other;"
             " broker and PostgreSQL are not limited. Elsewhere “rate by shares” is missing."

@@ -1,6 +1,7 @@
 """A replica of a service, which handles events until SIGTERM.
 
-It prints a line when it knows all other replicas, so that each has its lanes.
+It prints a line when it knows all other replicas, so that each has its lanes. Variants: with "own
+rows" the events of different lanes change different rows; with "shared rows" they do not.
 """
 
 import asyncio
@@ -11,12 +12,24 @@ import sys
 import uvloop
 
 from bench.event_node import EventNode
-from bench.handlers.slipway import ROUTERS
+from bench.handlers.accounts import account_of
+from bench.handlers.slipway import one_by_one
 from bench.worker import Work
 from chassis import Transaction
+from chassis.events.wire.lanes import LANES, lane_of
 from shop.inventory.v1 import StockReserved
 
+__all__ = ["ACCOUNTS_BY_VARIANT"]
+
 _LOOK_SECONDS = 0.05
+
+
+def _account_in_lane(order_id: str) -> int:
+    """Return the number of an account that all orders of its lane have to themselves."""
+    return account_of(order_id) // LANES * LANES + lane_of(order_id)
+
+
+ACCOUNTS_BY_VARIANT = {"own rows": _account_in_lane, "shared rows": account_of}
 
 
 async def serve(work: Work) -> None:
@@ -27,7 +40,7 @@ async def serve(work: Work) -> None:
         "inventory",
         work.database,
         work.nats,
-        router=ROUTERS["def"](_count_nothing),
+        router=one_by_one(_count_nothing, ACCOUNTS_BY_VARIANT[work.variant]),
         publishes=[StockReserved],
         relays=False,
     )

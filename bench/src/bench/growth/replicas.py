@@ -14,8 +14,9 @@ from sqlalchemy import func, select
 
 from bench.comparison import Figure
 from bench.cpu_share import CpuShare
+from bench.growth.replica import ACCOUNTS_BY_VARIANT
 from bench.growth.sent import sent
-from bench.handlers.comparison import checked
+from bench.handlers.accounts import expected
 from bench.handlers.slipway import metadata, open_accounts, read_check
 from bench.meter import OWN, cpu_seconds
 from bench.stage import Stage
@@ -37,7 +38,7 @@ _STOP_SECONDS = 60.0
 _HANDLED = select(func.coalesce(func.sum(tables.positions.c.number), 0))
 
 
-def replicas(number: int) -> Callable[[Stage], Sample]:
+def replicas(number: int, variant: str) -> Callable[[Stage], Sample]:
     """Return a contender: this number of replicas handles the events of a stream.
 
     The measured events begin when each replica has its lanes. Afterwards the limits are lifted, and
@@ -51,7 +52,12 @@ def replicas(number: int) -> Callable[[Stage], Sample]:
         database = Database(url, EventFactory("inventory"))
         metadata.create_all(database.engine)
         database.transact(open_accounts)
-        work = Work(nats=orders.broker.url, database=url, around={"replicas": number})
+        work = Work(
+            variant=variant,
+            nats=orders.broker.url,
+            database=url,
+            around={"replicas": number},
+        )
         servers = {"nats-server": orders.broker.pid, "postgres": stage.postgres.pid}
         with ExitStack() as exits:
             exits.callback(database.close)
@@ -73,10 +79,15 @@ def replicas(number: int) -> Callable[[Stage], Sample]:
                     share.limit(None)
             meter.wait_for(stage.count(_STREAM))
             check = database.read_here(read_check)
+        wanted = expected(
+            Work(orders=str(stage.orders)).read_orders(), ACCOUNTS_BY_VARIANT[variant]
+        )
+        if check != wanted:
+            raise DevkitError(f"{number} replicas: found {check}, not {wanted}")
         cpu = {name: end.cpu[name] - begin.cpu[name] for name in begin.cpu}
         units, seconds = end.handled - begin.handled, end.at - begin.at
         figures = {Figure.SHARED.value: units / seconds} if all(shares) else {}
-        return checked(stage, Sample(units, seconds, cpu, check, figures))
+        return Sample(units, seconds, cpu, check, figures)
 
     return run
 

@@ -6,7 +6,7 @@ All contenders import this module, so it imports nothing of the platform.
 import hashlib
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.worker import Check
@@ -36,9 +36,11 @@ def found(handled: int, balances: Mapping[int, int], published: Iterable[tuple[s
     }
 
 
-def expected(orders: Sequence[Mapping[str, Any]]) -> Check:
+def expected(
+    orders: Sequence[Mapping[str, Any]], account: Callable[[str], int] = account_of
+) -> Check:
     """Return what the database must hold after these orders."""
-    balances = Counter(account_of(order["order_id"]) for order in orders)
+    balances = Counter(account(order["order_id"]) for order in orders)
     published = [(order["order_id"], int(order["total"]["amount"])) for order in orders]
     return found(len(orders), balances, published)
 

@@ -19,7 +19,7 @@ from chassis.events.wire.contracts import event_type
 from shop.inventory.v1 import StockReserved
 from shop.orders.v1 import OrderPlaced
 
-__all__ = ["ROUTERS", "metadata", "open_accounts", "read_check"]
+__all__ = ["ROUTERS", "metadata", "one_by_one", "open_accounts", "read_check"]
 
 metadata = MetaData()
 accounts = Table(
@@ -49,13 +49,13 @@ _ADD_MANY = {
 Count = Callable[[Transaction, int], None]
 
 
-def one_by_one(count: Count) -> EventRouter:
-    """Return a handler of single events."""
+def one_by_one(count: Count, account: Callable[[str], int] = account_of) -> EventRouter:
+    """Return a handler of single events, whose orders belong to the accounts of `account`."""
     events = EventRouter()
 
     @events.on(OrderPlaced)
     def reserve(order: OrderPlaced, tx: Transaction) -> None:
-        tx.session.execute(_ADD_ONE, {"account": account_of(order.order_id)})
+        tx.session.execute(_ADD_ONE, {"account": account(order.order_id)})
         tx.publish(_reserved(order))
         count(tx, 1)
 

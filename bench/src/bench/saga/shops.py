@@ -15,7 +15,7 @@ from nats.js.api import StorageType, StreamConfig
 from bench.meter import OWN
 from bench.orders import sku_of
 from bench.saga.variables import DATABASE, NATS, PRODUCTS, STREAM, subject_of
-from bench.server_process import serving
+from bench.server_process import ServerProcess, serving
 from bench.services.platform_run import running
 from bench.stage import DatabaseKind, Peers, Stage
 from demo.catalog import Catalog, from_sample
@@ -38,8 +38,18 @@ class Shop:
     nats: str
     ends: list[str]
     """The subjects of the events that end orders."""
-    processes: Mapping[str, int]
-    """Ids of its processes, whose descendants count too."""
+    services: Mapping[str, int]
+    """Ids of its services' processes, or of the process that started them all."""
+    servers: Mapping[str, int]
+    """Ids of the broker and of the database's server."""
+    starts_servers: bool
+    """Whether the process of `services` has started the servers, too."""
+
+    def by_part(self, cpu: Mapping[str, float]) -> dict[str, float]:
+        """Return CPU seconds by process with those of all services as one."""
+        servers = {name: cpu[name] for name in self.servers}
+        services = sum(cpu[name] for name in self.services)
+        return {OWN: services - self.starts_servers * sum(servers.values()), **servers}
 
 
 def platform(stage: Stage, kind: DatabaseKind) -> Callable[[ExitStack], Shop]:
@@ -52,9 +62,11 @@ def platform(stage: Stage, kind: DatabaseKind) -> Callable[[ExitStack], Shop]:
         asyncio.run(load_products(f"127.0.0.1:{grpc}", _catalog()))
         return Shop(
             address=f"127.0.0.1:{http}",
-            nats=next(server.url for server in state.servers if "nats" in server.name),
+            nats=next(server.url for server in state.servers if server.name == "nats"),
             ends=[f"shop.orders.v1.{type}.*" for type in _ENDS],
-            processes={OWN: state.runner_pid},
+            services={"runner": state.runner_pid},
+            servers={server.name: server.pid for server in state.servers},
+            starts_servers=True,
         )
 
     return start
@@ -66,14 +78,14 @@ def faststream_shop(stage: Stage, kind: DatabaseKind) -> Callable[[ExitStack], S
     def start(exits: ExitStack) -> Shop:
         asyncio.run(_make_stream(stage.nats.url))
         products = _write_products(stage.folder / "products.jsonl")
-        processes = {"nats-server": stage.nats.pid}
+        servers = {"nats": stage.nats.pid}
         make_database = partial(stage.database, "sqlite", asynchronous=True)
         if kind == "postgres":
             # `slipway run` has such a server, too: it does not sync commits to the disk.
             server = exits.enter_context(PostgresServer(stage.folder / "shop-postgres"))
-            processes["postgres"] = server.pid
+            servers["postgres"] = server.pid
             make_database = partial(_make_database, server)
-        address = ""
+        services: dict[str, ServerProcess] = {}
         for name in _SERVICES:
             variables = {
                 DATABASE: make_database(),
@@ -81,14 +93,17 @@ def faststream_shop(stage: Stage, kind: DatabaseKind) -> Callable[[ExitStack], S
                 PRODUCTS: str(products),
             }
             module = f"bench.saga.faststream_shop.{name}"
-            service = exits.enter_context(
+            services[name] = exits.enter_context(
                 serving(module, free_port(), stage.folder, variables, python=Peers.python)
             )
-            # The first one stands for the contender's own process.
-            processes[OWN if name == _SERVICES[0] else name] = service.pid
-            address = address or service.address
-        ends = [subject_of(type) for type in _ENDS]
-        return Shop(address, stage.nats.url, ends, processes)
+        return Shop(
+            address=services["orders"].address,
+            nats=stage.nats.url,
+            ends=[subject_of(type) for type in _ENDS],
+            services={name: service.pid for name, service in services.items()},
+            servers=servers,
+            starts_servers=False,
+        )
 
     return start
 
