@@ -1,9 +1,12 @@
 """A shadow reports what handlers do with recorded events, and what they would publish."""
 
+import asyncio
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from bookshop import sold, write_down
 from foreigner import Foreigner
 from reading import returned_by
@@ -13,11 +16,12 @@ from sqlalchemy import insert, select
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import EventContext, EventRouter, Reject, Shadow, Transact, Transaction
+from chassis._wait_notice import WaitNotice
 from chassis.events import uuid7
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.exit_codes import NOTHING, OK, UNAVAILABLE, USAGE
-from localservers import NatsServer
+from localservers import NatsServer, PostgresServer
 
 SOLD = "bookstore.v1.BookSold"
 
@@ -252,6 +256,29 @@ async def test_a_shadow_waits_for_a_recording_and_finds_it_whole(
 
     assert (recorded.code, late.outcomes) == (OK, ["handled"] * 20)
     assert list(tmp_path.glob("recording*")) == [Path(file)]
+
+
+async def test_a_recording_waits_for_a_database_and_a_broker_that_cannot_be_reached_yet(
+    nats: NatsServer, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Network policies may refuse the connections of a pod in its first seconds."""
+    await shop.sell(range(3))
+    await shop.sent()
+    with PostgresServer(tmp_path / "postgres") as server:
+        url = server.create_database("books")
+        shell = Shadowed(returning(), url, nats.url).shell
+        assert (await shell.run("migrate")).code == OK
+        servers: tuple[PostgresServer | NatsServer, ...] = (server, nats)
+        for unavailable in servers:
+            unavailable.stop()
+            assert (await shell.run("events", "record")).code == UNAVAILABLE
+            refused = threading.Event()
+            monkeypatch.setattr(WaitNotice, "print", lambda *_, told=refused: told.set())
+            recording = asyncio.create_task(shell.run("events", "record", "--wait", "60"))
+            assert await asyncio.to_thread(refused.wait, 60)
+            unavailable.start()
+            ran = await recording
+            assert (ran.code, len(ran.out.splitlines())) == (OK, 4)
 
 
 async def test_a_recording_that_cannot_be_used_is_refused_with_the_reason(

@@ -46,8 +46,9 @@ def test_three_containers_of_two_images_record_and_replay() -> None:
     spec, recording = pod["spec"], "/var/lib/slipway-shadow/recording"
     replay = ["events", "shadow", "--recording", recording, "--allow-calls", "inventory"]
     replay += ["--allow-handler", "send_mail", "--wait", "300"]
+    record = ["events", "record", "--events", "500", "--out", recording, "--wait", "60"]
     assert [(c["name"], c["image"], c["args"]) for c in spec["containers"]] == [
-        ("record", "orders:2", ["events", "record", "--events", "500", "--out", recording]),
+        ("record", "orders:2", record),
         ("stable", "orders:1", replay),
         ("canary", "orders:2", replay),
     ]

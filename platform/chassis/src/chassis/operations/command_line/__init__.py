@@ -82,8 +82,10 @@ async def _run(service: "Service", settings: ServiceSettings, arguments: Namespa
     """Run a command against the service's database; print an expected error as a line."""
     operator = Operator(service, settings, arguments)
     try:
-        await operator.database.read(
-            lambda tx: identity.check(tx.session.connection(), service.name)
+        await operator.once_available(
+            lambda: operator.database.read(
+                lambda tx: identity.check(tx.session.connection(), service.name)
+            )
         )
         code: int = await arguments.run(operator)
         return code

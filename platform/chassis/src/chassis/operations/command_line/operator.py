@@ -1,19 +1,22 @@
 """The operator who runs a verb: arguments, database, broker, output and confirmation."""
 
+import asyncio
 import getpass
 import os
 import socket
 import sys
+import time
 from argparse import Namespace
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
 
+from chassis._wait_notice import WaitNotice
 from chassis.credentials import without_credentials
-from chassis.database import Database
+from chassis.database import ConnectionLost, Database, DatabaseDown
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.operator_changes import OperatorChange
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
     from chassis.service import Service
 
 __all__ = ["Operator", "Unreachable", "WrongUsage"]
+
+T = TypeVar("T")
+
+_RETRY_SECONDS = 1.0
 
 
 class Unreachable(Exception):
@@ -98,6 +105,25 @@ class Operator:
         except (OSError, nats.errors.Error, TimeoutError) as error:
             reason = str(error) or type(error).__name__
             raise Unreachable(f"the broker at {url} cannot be reached: {reason}") from error
+
+    async def once_available(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return what `ask` returns, which is repeated for `--wait` seconds if a verb has it.
+
+        Network policies may refuse the connections of a pod in its first seconds.
+
+        Raises:
+            DatabaseDown, ConnectionLost, Unreachable: the database or the broker is unavailable.
+        """
+        ends_at = time.monotonic() + getattr(self.arguments, "wait", 0.0)
+        notice = WaitNotice()
+        while True:
+            try:
+                return await ask()
+            except (DatabaseDown, ConnectionLost, Unreachable) as error:
+                if time.monotonic() >= ends_at:
+                    raise
+                notice.print(str(error))
+            await asyncio.sleep(_RETRY_SECONDS)
 
     def show(self, rows: Sequence[Row]) -> None:
         """Print rows as a table with notes, or as JSON."""

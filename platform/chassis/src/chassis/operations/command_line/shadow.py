@@ -54,17 +54,18 @@ def add_shadow_verbs(verbs: Verbs) -> None:
             metavar="FILE",
             help="where the lines of JSON are written (default: standard output)",
         )
+        parser.add_argument(
+            "--wait",
+            type=float,
+            default=0.0,
+            metavar="SECONDS",
+            help="how long to wait for an unavailable database or broker, and for the recording's"
+            " file (default: not at all)",
+        )
     shadowing.add_argument(
         "--recording",
         metavar="FILE",
         help="replay this recording instead of the last events; - is standard input",
-    )
-    shadowing.add_argument(
-        "--wait",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
-        help="how long to wait for the recording's file (default: not at all)",
     )
     shadowing.add_argument(
         "--allow-calls",
@@ -121,8 +122,12 @@ async def _recorded(operator: Operator) -> Recording:
     count = operator.arguments.events
     if count < 1:
         raise WrongUsage("--events is at least 1")
-    async with operator.broker() as client:
-        return await record(operator.service, client, operator.database, count, operator.say)
+
+    async def once() -> Recording:
+        async with operator.broker() as client:
+            return await record(operator.service, client, operator.database, count, operator.say)
+
+    return await operator.once_available(once)
 
 
 async def _wait_for_file(name: str, seconds: float) -> None:

@@ -22,6 +22,9 @@ _FOLDER = "/var/lib/slipway-shadow"
 _RECORDING = f"{_FOLDER}/recording"
 _GATE = "slipway.dev/never-serves"
 _WAIT_SECONDS = 300
+"""How long the shadows wait for the recording."""
+_AVAILABLE_SECONDS = 60
+"""How long the recording waits until network policies let the new pod reach database and broker."""
 _LOG_LEVEL = "APP_LOG_LEVEL"
 # Probes, ports and hooks are those of a service that runs.
 _KEPT = ("env", "envFrom", "imagePullPolicy", "resources", "securityContext")
@@ -42,6 +45,7 @@ def shadow_pod(
     """
     spec, metadata = template["spec"], template["metadata"]
     (app,) = (each for each in spec["containers"] if each["name"] == APP)
+    record = [*request.record(_RECORDING), "--wait", str(_AVAILABLE_SECONDS)]
     replay = [*request.replay(_RECORDING), "--wait", str(_WAIT_SECONDS)]
     labels = metadata.get("labels", {}).items()
     kept_mounts = {mount["name"] for mount in _mounts(app)}
@@ -61,7 +65,7 @@ def shadow_pod(
             "restartPolicy": "Never",
             "readinessGates": [{"conditionType": _GATE}],
             "containers": [
-                _container(app, RECORD, canary, request.record(_RECORDING)),
+                _container(app, RECORD, canary, record),
                 _container(app, STABLE, stable, replay),
                 _container(app, CANARY, canary, replay),
             ],
