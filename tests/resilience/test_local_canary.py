@@ -145,10 +145,19 @@ class Callers:
         await asyncio.gather(*(self._caller() for _ in range(16)))
 
     async def until_the_canary_answers(self, platform: Platform) -> None:
-        """Wait until Envoy has found the canary ready."""
+        """Wait until Envoy has found the canary ready.
+
+        Before its first checks Envoy asks any replica, and after a failed one it checks again
+        within a second. So the canary has to answer in each part of more than a second.
+        """
+        parts = 0
         async with asyncio.timeout(SECONDS):
-            while not (await calls_by_version(platform))["canary"]:
-                await self.call(16)
+            while parts < 12:
+                before = await calls_by_version(platform)
+                await self.call(32)
+                answered = (await calls_by_version(platform) - before)["canary"]
+                parts = parts + 1 if answered else 0
+                await asyncio.sleep(0.1)
 
     async def _caller(self) -> None:
         while self.left > 0:

@@ -53,7 +53,8 @@ def _settings(workspace: Workspace, state: PlatformState, service: str) -> Mappi
     if service not in {each.name for each in definitions if each.has_database}:
         raise WrongUsage(f"{service} has no database, so it keeps no events")
     for running in state.services:
-        if running.service == service:
+        # The stable version next to a canary has variables that lead to a checkout.
+        if running.service == service and running.track != "stable":
             return running.environment
     raise WrongUsage(f"{service} does not run here, so its settings are unknown")
 
