@@ -120,9 +120,9 @@ def test_the_postgres_of_this_environment_runs() -> None:
 
 def test_a_port_in_use_is_named(workspace: Workspace) -> None:
     with socket.socket() as taken:
-        port = free_port()
-        taken.bind(("127.0.0.1", port))
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
+        port = taken.getsockname()[1]
 
         finding = doctor.check_ports(workspace, [FixedPort(port, "nats")])
 
@@ -152,9 +152,9 @@ def test_ports_that_the_platform_itself_holds_are_well(workspace: Workspace) -> 
     own = psutil.Process()
     write_state(workspace.state, state_of(own.pid, own.create_time(), own.pid))
     with socket.socket() as taken:
-        port = free_port()
-        taken.bind(("127.0.0.1", port))
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
+        port = taken.getsockname()[1]
 
         assert doctor.check_ports(workspace, [FixedPort(port, "nats")]).ok
     assert doctor.check_left_over(workspace.state).ok

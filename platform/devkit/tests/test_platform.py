@@ -170,9 +170,9 @@ async def test_a_port_in_use_is_named_with_its_holder_and_with_what_moves_it(
     _, stock = names
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        port = free_port()
-        taken.bind(("127.0.0.1", port))
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
+        port = taken.getsockname()[1]
         platform = run(ports={f"{stock}.http": port, "nats": free_port()})
 
         with pytest.raises(DevkitError) as raised:
