@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -18,7 +18,7 @@ from bench.growth.replica import ACCOUNTS_BY_VARIANT
 from bench.growth.sent import sent
 from bench.handlers.accounts import expected
 from bench.handlers.slipway import metadata, open_accounts, read_check
-from bench.meter import OWN, cpu_seconds
+from bench.meter import OWN, Mark, cpu_seconds
 from bench.stage import Stage
 from bench.worker import Sample, Work
 from chassis.database import Database, migrate, tables
@@ -73,7 +73,7 @@ def replicas(number: int, variant: str) -> Callable[[Stage], Sample]:
             _wait_until_ready(logs)
             if not stage.tiny:
                 begin = meter.wait_for(meter.handled() + _WARM_EACH * number)
-            end = meter.wait_for(begin.handled + stage.count(_EACH * number))
+            end = meter.wait_for(begin.units + stage.count(_EACH * number))
             for share in shares:
                 if share is not None:
                     share.limit(None)
@@ -85,20 +85,11 @@ def replicas(number: int, variant: str) -> Callable[[Stage], Sample]:
         if check != wanted:
             raise DevkitError(f"{number} replicas: found {check}, not {wanted}")
         cpu = {name: end.cpu[name] - begin.cpu[name] for name in begin.cpu}
-        units, seconds = end.handled - begin.handled, end.at - begin.at
+        units, seconds = end.units - begin.units, end.at - begin.at
         figures = {Figure.SHARED.value: units / seconds} if all(shares) else {}
         return Sample(units, seconds, cpu, check, figures)
 
     return run
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """A moment: the number of handled events, the time, and CPU times by process."""
-
-    handled: int
-    at: float
-    cpu: Mapping[str, float]
 
 
 class _Meter:
@@ -113,7 +104,7 @@ class _Meter:
         """Return the number of events that have taken effect."""
         return int(self._database.read_here(lambda tx: tx.session.execute(_HANDLED).scalar_one()))
 
-    def wait_for(self, handled: int) -> _Mark:
+    def wait_for(self, handled: int) -> Mark:
         """Return the moment at which at least this number of events has taken effect.
 
         Raises:
@@ -126,7 +117,7 @@ class _Meter:
             time.sleep(_LOOK_SECONDS)
         own = sum(map(cpu_seconds, self._pids))
         servers = {name: cpu_seconds(pid) for name, pid in self._servers.items()}
-        return _Mark(found, time.perf_counter(), {OWN: own, **servers})
+        return Mark(found, time.perf_counter(), {OWN: own, **servers})
 
 
 @contextmanager
