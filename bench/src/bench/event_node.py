@@ -8,7 +8,7 @@ import nats
 from google.protobuf.message import Message
 from nats.js.errors import NotFoundError
 
-from chassis import EventRouter
+from chassis import EventRouter, garbage
 from chassis.database import Database, migrate
 from chassis.event_settings import EventSettings
 from chassis.events.handlers.binding import bind_all
@@ -68,6 +68,7 @@ class EventNode:
             await self.path.broker.connected.wait()
             if self.path.members:
                 await self.path.members.joined.wait()
+        garbage.settle()
         return self
 
     async def stop_handling(self) -> None:

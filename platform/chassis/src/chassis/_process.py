@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from chassis import exit_codes
+from chassis import exit_codes, garbage
 from chassis._lifecycle import Lifecycle
 from chassis.credentials import without_credentials
 from chassis.database import WrongDatabase
@@ -65,6 +65,7 @@ class _Process:
             await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
+                garbage.settle()
             else:
                 starting.cancel()
                 await asyncio.wait({starting})
