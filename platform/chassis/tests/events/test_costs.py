@@ -58,18 +58,13 @@ class Costs:
 
     def committed(self, statement: str) -> list[list[str]]:
         """Return the same without a check of round trips, because some began before."""
-        committed = [kinds(transaction) for transaction in self.statements.committed]
+        committed = [[kind(s) for s in transaction] for transaction in self.statements.committed]
         return [transaction for transaction in committed if statement in transaction]
 
     def forget(self) -> None:
         """Forget what was counted."""
         self.statements.committed.clear()
         self.trips.transactions.clear()
-
-
-def kinds(transaction: Sequence[str]) -> list[str]:
-    """Return the statements of a transaction, without those that begin it."""
-    return [kind(s) for s in transaction if not s.startswith(("BEGIN", "SET TRANSACTION"))]
 
 
 @asynccontextmanager

@@ -19,10 +19,9 @@ def next_begin(database: Database) -> threading.Event:
     """
     begun = threading.Event()
 
-    @event.listens_for(database.engine, "before_cursor_execute")
-    def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("BEGIN"):
-            begun.set()
+    @event.listens_for(database.engine, "begin")
+    def begin(_connection: object) -> None:
+        begun.set()
 
     return begun
 

@@ -9,8 +9,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import StaticPool
 
+from chassis.database.dialects import chassis_url
 from chassis.database.postgres_engine import READ, WRITE, postgres_engine
-from chassis.database.transaction_guard import guard, is_idle
+from chassis.database.transaction_guard import is_idle
 
 __all__ = [
     "BUSY_MILLISECONDS",
@@ -94,37 +95,30 @@ def make_engine(url: str, threads: int) -> Engine:
     if is_sqlite(url):
         database_file(url).parent.mkdir(parents=True, exist_ok=True)
         return _sqlite_engine(url, **_pool(threads), begin="BEGIN IMMEDIATE", read_only=False)
-    return _with_guards(postgres_engine(url, begin=WRITE, **_pool(threads)))
+    return _without_open_transactions(postgres_engine(url, begin=WRITE, **_pool(threads)))
 
 
 def make_read_engine(url: str, threads: int) -> Engine:
     """Return an engine for transactions that only read."""
     if is_sqlite(url):
         return _sqlite_engine(url, **_pool(threads), begin="BEGIN", read_only=True)
-    return _with_guards(postgres_engine(url, begin=READ, **_pool(threads)))
+    return _without_open_transactions(postgres_engine(url, begin=READ, **_pool(threads)))
 
 
 def make_scratch_engine(url: str) -> Engine:
     """Return an engine with one connection, for tables that end with it.
 
     The URL selects the kind of database: SQLite in memory, or temporary tables of PostgreSQL.
-    There, nothing but these tables and the server's own catalog is found by its name, and nothing
-    but temporary tables can be written, except by a connection with the option `makes_schema`.
+    There, nothing but these tables and the server's own catalog is found by its name.
     """
     if is_sqlite(url):
         memory = {"poolclass": StaticPool}
         return _sqlite_engine("sqlite://", **memory, begin="BEGIN IMMEDIATE", read_only=False)
-    engine = _with_guards(postgres_engine(url, begin=WRITE, pool_size=1, max_overflow=0))
-
     # A pooler may run each transaction in another session, so each one looks names up like this.
-    @event.listens_for(engine, "begin")
-    def on_begin(connection: Any) -> None:
-        connection.exec_driver_sql("SET LOCAL search_path = pg_temp")
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
-        if not connection.get_execution_options().get("makes_schema"):
-            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-
-    return engine
+    begin = f"{WRITE}; SET LOCAL search_path = pg_temp; SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"
+    return _without_open_transactions(
+        postgres_engine(url, begin=begin, pool_size=1, max_overflow=0)
+    )
 
 
 def _pool(threads: int) -> dict[str, Any]:
@@ -135,7 +129,8 @@ def _pool(threads: int) -> dict[str, Any]:
 def _sqlite_engine(url: str, *, begin: str, read_only: bool, **pool: Any) -> Engine:
     """Return an engine for SQLite whose transactions begin with the statement `begin`."""
     engine = create_engine(
-        url,
+        chassis_url(url),
+        begin=begin,
         connect_args={"check_same_thread": False, "timeout": BUSY_MILLISECONDS / 1000},
         **pool,
     )
@@ -153,16 +148,11 @@ def _sqlite_engine(url: str, *, begin: str, read_only: bool, **pool: Any) -> Eng
             cursor.execute("PRAGMA query_only=ON")
         cursor.close()
 
-    @event.listens_for(engine, "begin")
-    def on_begin(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
-
-    return _with_guards(engine)
+    return _without_open_transactions(engine)
 
 
-def _with_guards(engine: Engine) -> Engine:
-    """Watch the engine's connections, so that no transaction is ended or continued by mistake."""
-    guard(engine)
+def _without_open_transactions(engine: Engine) -> Engine:
+    """Return an engine, after seeing to it that no transaction of a connection is continued."""
 
     # A COMMIT that fails (a deferred constraint, a full disk) or is refused leaves the transaction
     # open, although SQLAlchemy considers it ended. Without this rollback the next transaction of

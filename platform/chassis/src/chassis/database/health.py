@@ -1,11 +1,13 @@
 """Checks that a database can be reached and takes writes."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from chassis.database.dialects import BEGIN
 from chassis.database.engine import database_file, is_sqlite
 from chassis.database.faults import DatabaseDown, Fault, fault_of, fault_of_sqlite, first_line
 
@@ -22,7 +24,7 @@ def reach(engine: Engine) -> None:
     """
     sqlite = is_sqlite(engine.url)
     try:
-        with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        with _without_transaction(engine) as connection:
             query = "SELECT 1" if sqlite else "SHOW transaction_read_only"
             answer = connection.execute(text(query)).scalar()
     except DBAPIError as error:
@@ -46,11 +48,27 @@ def write(engine: Engine) -> None:
         _write_sqlite(engine)
         return
     try:
-        with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        with _without_transaction(engine) as connection:
             connection.execute(text(_WRITE))
     except DBAPIError as error:
         if fault_of(error) not in (Fault.RETRY, Fault.DOUBTFUL, Fault.STATEMENT):
             raise DatabaseDown(first_line(error)) from error
+
+
+@contextmanager
+def _without_transaction(engine: Engine) -> Iterator[Connection]:
+    """Connect; each statement within the block commits by itself."""
+    with engine.connect() as connection:
+        info = connection.info
+        begin = info.get(BEGIN)
+        info[BEGIN] = ""
+        try:
+            yield connection
+        finally:
+            if begin is None:
+                del info[BEGIN]
+            else:
+                info[BEGIN] = begin
 
 
 def _write_sqlite(engine: Engine) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import Pool
 
+from chassis.database.dialects import BEGIN, chassis_url
+
 __all__ = ["IDLE_SECONDS", "READ", "WRITE", "postgres_engine"]
 
 WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -24,7 +26,6 @@ lanes.
 """
 # Each side detects within 25 s that the other is gone, so that a vanished host does not keep locks.
 _KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-_POOLED = "slipway_pooled"
 
 
 def postgres_engine(
@@ -43,7 +44,8 @@ def postgres_engine(
     """
     # The driver's BEGIN is turned off, because it would use the default isolation level.
     engine = create_engine(
-        url,
+        chassis_url(url),
+        begin=begin,
         isolation_level="AUTOCOMMIT",
         poolclass=poolclass,
         connect_args={
@@ -70,17 +72,8 @@ def postgres_engine(
         # A pooler reports a process id that is not one of the server's processes.
         if pid != connection.info.backend_pid:
             _prepare_for_pooler(connection)
-            record.info[_POOLED] = True
-
-    @event.listens_for(engine, "begin")
-    def on_begin(connection: Any) -> None:
-        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-            return
-        if connection.info.get(_POOLED):
-            # The session may be another one than that which got the setting.
-            connection.exec_driver_sql(f"{begin}; SET LOCAL {idle}")
-        else:
-            connection.exec_driver_sql(begin)
+            # A transaction may get another session than that which got the setting.
+            record.info[BEGIN] = f"{begin}; SET LOCAL {idle}"
 
     return engine
 

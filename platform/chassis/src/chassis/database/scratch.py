@@ -9,10 +9,10 @@ connection ends, however that happens.
 from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy import Engine, MetaData
+from sqlalchemy import Engine, MetaData, text
 from sqlalchemy.exc import DBAPIError
 
-from chassis.database.engine import make_scratch_engine
+from chassis.database.engine import is_sqlite, make_scratch_engine
 from chassis.database.faults import ConnectionLost, Fault, fault_of, first_line
 from chassis.database.migrate import create_schema
 from chassis.database.statement_errors import ErrorRecorder
@@ -40,7 +40,7 @@ class ScratchDatabase:
             ValueError: a revision's file cannot be read.
             sqlalchemy.exc.DBAPIError: a revision failed, or the database refused.
         """
-        with self.engine.execution_options(makes_schema=True).connect() as connection:
+        with self.engine.connect() as connection:
             create_schema(connection, migrations, service=service)
             if migrations is None and tables is not None:
                 tables.create_all(connection)
@@ -59,6 +59,9 @@ class ScratchDatabase:
             try:
                 with WorkSession.open(self.engine) as session:
                     session.start()
+                    if not is_sqlite(self.engine.url):
+                        # Temporary tables can be written nevertheless.
+                        session.execute(text("SET TRANSACTION READ ONLY"))
                     state = TransactionState(session)
                     try:
                         result = work(Transaction(state, self._events))

@@ -8,9 +8,9 @@ statement and before the commit, because the driver knows whether the transactio
 import re
 from typing import Any, NoReturn
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection
 
-__all__ = ["TransactionGuard", "TransactionMisused", "guard", "is_idle"]
+__all__ = ["TransactionGuard", "TransactionMisused", "guard_of", "is_idle"]
 
 _ADVICE = (
     "the chassis commits when the work returns, and rolls back when it raises; put statements that "
@@ -37,17 +37,15 @@ class TransactionGuard:
     """The guard of one transaction, from `begin` until `end`."""
 
     def __init__(self) -> None:
-        self._connection: Connection | None = None
         self._driver: Any = None
         self._active = False
         self._misuse: TransactionMisused | None = None
 
     def begin(self, connection: Connection) -> None:
         """Guard the transaction that a connection has begun."""
-        self._connection = connection
         self._driver = connection.connection.dbapi_connection
         self._active = True
-        _guards[id(connection)] = self
+        _guards[id(self._driver)] = self
 
     def release(self) -> None:
         """Let the owner of the transaction commit it."""
@@ -56,7 +54,7 @@ class TransactionGuard:
     def end(self) -> None:
         """Forget the connection, whose transaction is over."""
         self._active = False
-        _guards.pop(id(self._connection), None)
+        _guards.pop(id(self._driver), None)
 
     def check(self, *, commits: bool) -> None:
         """Check that the transaction is open and, if `commits` is true, that it can be committed.
@@ -85,7 +83,7 @@ class TransactionGuard:
         if self._active:
             self.refuse("a commit of its connection")
 
-    def after_rollback(self) -> None:
+    def before_rollback(self) -> None:
         """Note a rollback by the work itself."""
         if self._active:
             self._note("a failed flush or the work rolled the transaction back")
@@ -106,28 +104,14 @@ class TransactionGuard:
         return misuse
 
 
-def guard(engine: Engine) -> None:
-    """Tell the guards of an engine's transactions what is done with their connections."""
-
-    @event.listens_for(engine, "commit")
-    def on_commit(connection: Any) -> None:
-        if (guard := _guards.get(id(connection))) is not None:
-            guard.before_commit()
-
-    @event.listens_for(engine, "rollback")
-    def on_rollback(connection: Any) -> None:
-        if (guard := _guards.get(id(connection))) is not None:
-            guard.after_rollback()
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def on_execute(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if (guard := _guards.get(id(connection))) is not None:
-            guard.before_statement(statement)
-
-
-# Guards by the id of their connection, which they keep alive. An execution option would cost more,
-# because SQLAlchemy merges options for each statement.
+# Guards by the id of their driver's connection, which they keep alive. An execution option would
+# cost more, because SQLAlchemy merges options for each statement.
 _guards: dict[int, TransactionGuard] = {}
+
+
+def guard_of(driver: object) -> TransactionGuard | None:
+    """Return the guard of the transaction of a driver's connection, None if it has none."""
+    return _guards.get(id(driver))
 
 
 def is_idle(driver: Any) -> bool:

@@ -34,12 +34,11 @@ def next_transaction(node: Node) -> asyncio.Event:
     """
     begun, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("BEGIN"):
-            loop.call_soon_threadsafe(begun.set)
+    def begin(_connection: object) -> None:
+        loop.call_soon_threadsafe(begun.set)
 
     for engine in (node.database.engine, node.database.read_engine):
-        event.listen(engine, "before_cursor_execute", execute)
+        event.listen(engine, "begin", begin)
     return begun
 
 
