@@ -15,7 +15,7 @@ from chassis.events.producer.event_factory import EventTooLarge
 from chassis.events.producer.outbox import NumberedEvent
 from localservers import NatsServer
 
-Messages = Sequence[tuple[str, bytes, dict[str, str]]]
+Messages = Sequence[tuple[str, bytes, bytes]]
 
 
 def large(number: int, size: int) -> BookReturned:

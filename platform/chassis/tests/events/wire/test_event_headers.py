@@ -1,10 +1,15 @@
 """The transport's headers, as other publishers may write them."""
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from chassis.events.consumer.arrival import arrival_of
+from chassis.events.jetstream.header_block import parse_header_block
 from chassis.events.wire import event_headers
 
 pytestmark = pytest.mark.unit
@@ -34,4 +39,40 @@ def test_a_number_is_read_with_leading_zeros_and_any_case_of_its_name() -> None:
     assert (
         event_headers.integer({"Ce-Sequence": event_headers.number_value(41)}, event_headers.NUMBER)
         == 41
+    )
+
+
+_VALUE_PARTS = ['"', "\\", ", ", ": ", '", "', '": "', "{", "}", "é", "\u2028", "%20", "a", "1"]
+_values = st.lists(st.sampled_from(_VALUE_PARTS), min_size=1).map("".join)
+_headers = st.dictionaries(st.sampled_from(["ce-id", "ce-x", "tracestate", "a"]), _values)
+_separators = st.sampled_from([(", ", ": "), (",", ":")])
+
+
+@given(_headers, _separators, st.booleans())
+def test_a_relay_sends_the_stored_headers_and_its_own(
+    headers: dict[str, str], separators: tuple[str, str], ascii: bool
+) -> None:
+    stored = json.dumps(headers, separators=separators, ensure_ascii=ascii).encode()
+
+    lines = event_headers.relay_lines(
+        stored, number=7, rank=9, generation="g", lineage="f e", stored_at=11
+    )
+
+    assert parse_header_block(lines) == {
+        **{name: value.strip(" ") for name, value in headers.items()},
+        "ce-sequence": "0000000000000007",
+        "slipway-generation": "g",
+        "slipway-lineage": "f e",
+        "slipway-rank": "9",
+        "slipway-stored-at": "11",
+    }
+
+
+def test_an_event_that_is_sent_again_names_no_place_in_the_stream() -> None:
+    lines = event_headers.relay_lines(
+        b'{"ce-id": "1"}', number=2, rank=3, generation="g", lineage=""
+    )
+
+    assert lines == (
+        b"ce-id: 1\r\nce-sequence: 0000000000000002\r\nslipway-generation: g\r\nslipway-rank: 3\r\n"
     )

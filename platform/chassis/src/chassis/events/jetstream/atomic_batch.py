@@ -1,6 +1,6 @@
 """Atomic batches: messages that a stream stores all or not at all (ADR-50)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from nats.errors import NoRespondersError
 
@@ -11,6 +11,7 @@ from chassis.events.jetstream.api import (
     parse_answer,
 )
 from chassis.events.jetstream.client import JetStreamClient
+from chassis.events.jetstream.header_block import parse_header_block
 
 __all__ = ["BATCH_MAX", "publish_batch"]
 
@@ -21,12 +22,12 @@ BATCH_MAX = 1000
 async def publish_batch(
     client: JetStreamClient,
     batch_id: str,
-    messages: Sequence[tuple[str, bytes, Mapping[str, str]]],
+    messages: Sequence[tuple[str, bytes, bytes]],
     expected_last_sequence: int,
 ) -> int:
-    """Store messages (subject, data, headers) all or not at all; return the last one's sequence.
+    """Store messages (subject, data, header lines) all or none; return the last one's sequence.
 
-    The headers must hold no line breaks: they are not checked. A batch takes one round trip,
+    Each header line ends with CRLF: the lines are not checked. A batch takes one round trip,
     because the server reports what it refuses in any message as the answer to the last one.
 
     Raises:
@@ -36,45 +37,34 @@ async def publish_batch(
         JetStreamError: the server refused; nothing was stored.
         TimeoutError, nats.errors.Error: unknown whether it was stored.
     """
-    expected = {"Nats-Expected-Last-Sequence": str(expected_last_sequence)}
-    *before, (subject, data, headers) = messages
-    commit = dict(headers)
+    expected = f"Nats-Expected-Last-Sequence: {expected_last_sequence}\r\n".encode()
+    *before, (subject, data, lines) = messages
     if before:
-        batch = {"Nats-Batch-Id": batch_id}
-        first = _header_lines(batch | expected)
-        others = _header_lines(batch)
+        batch = f"Nats-Batch-Id: {batch_id}\r\n".encode()
         # The commands are built here because the client's own publish spends most of its time on
         # checking each header.
-        commands = [
-            _publish_command(s, d, h, first if index == 1 else others, index)
-            for index, (s, d, h) in enumerate(before, start=1)
-        ]
+        commands: list[bytes] = []
+        added = batch + expected
+        for index, message in enumerate(before, start=1):
+            commands += _publish_command(*message, added, index)
+            added = batch
         await client.send_commands(b"".join(commands))
-        commit |= batch | {"Nats-Batch-Sequence": str(len(messages)), "Nats-Batch-Commit": "1"}
+        lines += b"%bNats-Batch-Sequence: %d\r\nNats-Batch-Commit: 1\r\n" % (batch, len(messages))
     else:
-        commit |= expected
+        lines += expected
     try:
-        answer = await client.request(subject, data, TIMEOUT_SECONDS, headers=commit)
+        answer = await client.request(
+            subject, data, TIMEOUT_SECONDS, headers=parse_header_block(lines)
+        )
     except NoRespondersError as error:
         raise StreamGone(404, STREAM_NOT_FOUND, "no stream has the subject") from error
     return int(parse_answer(answer)["seq"])
 
 
-def _header_lines(headers: Mapping[str, str]) -> str:
-    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-
-
 def _publish_command(
-    subject: str, data: bytes, headers: Mapping[str, str], batch: str, index: int
-) -> bytes:
-    """Return an HPUB of the NATS client protocol, without a reply subject."""
-    lines = _header_lines(headers)
-    block = f"NATS/1.0\r\n{lines}{batch}Nats-Batch-Sequence: {index}\r\n\r\n".encode()
+    subject: str, data: bytes, lines: bytes, batch: bytes, index: int
+) -> tuple[bytes, ...]:
+    """Return the parts of an HPUB of the NATS client protocol, without a reply subject."""
+    block = b"NATS/1.0\r\n%b%bNats-Batch-Sequence: %d\r\n\r\n" % (lines, batch, index)
     size = len(block)
-    return b"HPUB %b %d %d\r\n%b%b\r\n" % (
-        subject.encode(),
-        size,
-        size + len(data),
-        block,
-        data,
-    )
+    return f"HPUB {subject} {size} {size + len(data)}\r\n".encode(), block, data, b"\r\n"

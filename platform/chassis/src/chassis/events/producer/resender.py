@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from chassis.database import Database
 from chassis.database.tables import outbox, relay
 from chassis.events.jetstream.broker import Broker
+from chassis.events.jetstream.header_block import parse_header_block
 from chassis.events.wire import control_subjects, event_headers
 from chassis.events.wire.resending import END, MOST_EVENTS, Missing
 
@@ -96,12 +97,14 @@ class Resender:
             return [], f"number {missing.first} is no longer in the outbox of the producer"
         return [
             (
-                event_headers.relay_headers(
-                    row.headers,
-                    number=row.number,
-                    rank=row.rank,
-                    generation=counters.generation,
-                    lineage=counters.lineage,
+                parse_header_block(
+                    event_headers.relay_lines(
+                        row.headers,
+                        number=row.number,
+                        rank=row.rank,
+                        generation=counters.generation,
+                        lineage=counters.lineage,
+                    )
                 ),
                 row.data,
             )

@@ -150,11 +150,9 @@ class Sender:
             _log.error("stream refused to store a lost event again; it remains missing", **details)
 
 
-def _to_message(
-    row: NumberedEvent, counters: Counters, sequence: int
-) -> tuple[str, bytes, dict[str, str]]:
-    """Return subject, data and headers of an event that is to be stored at a sequence."""
-    headers = event_headers.relay_headers(
+def _to_message(row: NumberedEvent, counters: Counters, sequence: int) -> tuple[str, bytes, bytes]:
+    """Return subject, data and header lines of an event that is to be stored at a sequence."""
+    lines = event_headers.relay_lines(
         row.headers,
         number=row.number,
         rank=row.rank,
@@ -162,4 +160,4 @@ def _to_message(
         lineage=counters.lineage,
         stored_at=sequence,
     )
-    return row.subject, row.data, headers
+    return row.subject, row.data, lines
