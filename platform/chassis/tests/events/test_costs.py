@@ -309,7 +309,7 @@ async def test_each_look_of_an_idle_service_is_a_read_of_one_statement(
         await eventually(looked_often)
         looked = {name: len(waits) - before[name] for name, waits in looks.items()}
         # The first read may have begun before it was counted.
-        read = [kinds(transaction) for transaction in reads.rolled_back][1:]
+        read = [[kind(s) for s in transaction] for transaction in reads.rolled_back][1:]
         written = [*writes.committed, *writes.rolled_back, *reads.committed]
     known = (RELAY_LOOKS, TASKS_LOOK, METRICS, LAG, PAUSES, MARKS)
     others = [transaction for transaction in read if transaction and transaction not in known]
