@@ -15,7 +15,7 @@ from chassis.database.statement_errors import ErrorRecorder, StatementErrors
 from chassis.database.threads import RunningTransaction, TransactionThreads
 from chassis.database.transaction import CreatesEvents, ReadTransaction, Transaction
 from chassis.database.transaction_state import TransactionState
-from chassis.database.work_session import WorkSession
+from chassis.database.work import Work
 
 __all__ = ["Database"]
 
@@ -138,11 +138,11 @@ class Database:
 
     def _transact_once(self, work: Callable[[Transaction], T], errors: StatementErrors) -> T:
         """Run the work in one transaction and commit it."""
-        with WorkSession.open(self.engine) as session:
-            _begin(session)
+        with Work(self.engine) as opened:
+            _begin(opened)
             # A pooled connection that had died was replaced; its error does not count.
             errors.errors.clear()
-            state = TransactionState(session)
+            state = TransactionState(opened)
             try:
                 result = work(Transaction(state, self.events))
                 if (swallowed := errors.swallowed()) is not None:
@@ -159,9 +159,9 @@ class Database:
     def read_here(self, work: Callable[[ReadTransaction], T]) -> T:
         """Run a `read` on the thread of the caller."""
         try:
-            with WorkSession.open(self.read_engine) as session:
-                _begin(session)
-                state = TransactionState(session)
+            with Work(self.read_engine) as opened:
+                _begin(opened)
+                state = TransactionState(opened)
                 try:
                     result = work(ReadTransaction(state))
                     state.end_read(result)
@@ -182,14 +182,14 @@ class Database:
             raise explained from error
 
 
-def _begin(session: WorkSession) -> None:
+def _begin(opened: Work) -> None:
     """Begin the transaction, so that a refused connection does not count as the work's failure.
 
     Raises:
         DatabaseDown: the connection was refused.
     """
     try:
-        session.start()
+        opened.start()
     except DBAPIError as error:
         if fault_of(error) in (Fault.RETRY, Fault.READ_ONLY):
             raise

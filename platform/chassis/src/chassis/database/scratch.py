@@ -18,7 +18,7 @@ from chassis.database.migrate import create_schema
 from chassis.database.statement_errors import ErrorRecorder
 from chassis.database.transaction import CreatesEvents, Transaction
 from chassis.database.transaction_state import TransactionState
-from chassis.database.work_session import WorkSession
+from chassis.database.work import Work
 
 __all__ = ["ScratchDatabase"]
 
@@ -57,12 +57,12 @@ class ScratchDatabase:
         """
         with self._errors.record() as errors:
             try:
-                with WorkSession.open(self.engine) as session:
-                    session.start()
+                with Work(self.engine) as opened:
+                    opened.start()
                     if not is_sqlite(self.engine.url):
                         # Temporary tables can be written nevertheless.
-                        session.execute(text("SET TRANSACTION READ ONLY"))
-                    state = TransactionState(session)
+                        opened.connection.execute(text("SET TRANSACTION READ ONLY"))
+                    state = TransactionState(opened)
                     try:
                         result = work(Transaction(state, self._events))
                         if (swallowed := errors.swallowed()) is not None:

@@ -4,25 +4,36 @@ from collections.abc import Callable
 from types import CoroutineType, GeneratorType
 
 import structlog
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 
 from chassis.database import tables
 from chassis.database.transaction_guard import TransactionMisused
-from chassis.database.work_session import WorkSession
+from chassis.database.work import Work, WorkSession
 
 __all__ = ["TransactionState"]
 
 _log = structlog.get_logger(__name__)
+_ADD_TO_OUTBOX = insert(tables.outbox)
 
 
 class TransactionState:
     """An open transaction with the events and calls of its commit, which only the database ends."""
 
-    def __init__(self, session: WorkSession) -> None:
-        self.session = session
+    def __init__(self, work: Work) -> None:
+        self._work = work
         self.outbox_rows: list[dict[str, object]] = []
         self.calls_after_commit: list[Callable[[], None]] = []
         self.over = False
+
+    @property
+    def connection(self) -> Connection:
+        """The connection of the transaction."""
+        return self._work.connection
+
+    @property
+    def session(self) -> WorkSession:
+        """The session of the transaction."""
+        return self._work.session
 
     def raise_if_over(self, what: str) -> None:
         """Raise TransactionMisused if it is too late to do `what`."""
@@ -41,13 +52,12 @@ class TransactionState:
                 f"{result.__qualname__} was called and did not run, since it is an async def or "
                 "has a yield: work in a transaction is a plain def"
             )
-        self.session.check(commits=commits)
+        self._work.check(commits=commits)
 
     def end_read(self, result: object) -> None:
         """End the transaction; raise TransactionMisused if its session has changes."""
         self.check(result, commits=False)
-        session = self.session
-        if session.new or session.deleted or any(map(session.is_modified, session.dirty)):
+        if self._work.has_changes:
             raise TransactionMisused(
                 "a ReadTransaction writes nothing, and its session has changes: "
                 "take a Transaction instead"
@@ -61,12 +71,12 @@ class TransactionState:
         in which the work locked rows.
         """
         self.check(result)
-        self.session.flush()
+        self._work.flush()
         # Events that are added from now on would not be stored.
         self.over = True
         if self.outbox_rows:
-            self.session.execute(insert(tables.outbox), self.outbox_rows)
-        self.session.finish()
+            self._work.connection.execute(_ADD_TO_OUTBOX, self.outbox_rows)
+        self._work.finish()
         return bool(self.outbox_rows)
 
     def call_after_commit(self) -> None:
