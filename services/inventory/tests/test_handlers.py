@@ -9,7 +9,7 @@ from threading import Barrier, Event
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.event import listens_for
+from sqlalchemy.event import listen
 
 from chassis import Reject, Transaction
 from chassis.testing import HandlerHarness
@@ -264,12 +264,8 @@ def test_transactions_for_the_same_products_in_opposite_order_do_not_deadlock(
 def watch_blocked_transactions(harness: HandlerHarness) -> Callable[[Transaction], bool]:
     """Return a function that tells whether a transaction blocks another one."""
     if harness.database.sqlite:
-        beginning: list[str] = []
-
-        @listens_for(harness.database.engine, "before_cursor_execute")
-        def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-            if statement.startswith("BEGIN"):
-                beginning.append(statement)
+        beginning: list[object] = []
+        listen(harness.database.engine, "begin", beginning.append)
 
         return lambda tx: len(beginning) == 2
     waiting = text(
