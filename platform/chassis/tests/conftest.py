@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from chassis.database.engine import sqlite_url
+from chassis.sqlite_url import sqlite_url
 from localservers import NatsServer, PostgresServer
 
 # The tests' own contracts (bookstore.v1), and helpers that several test modules use (parts).

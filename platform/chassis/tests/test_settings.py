@@ -132,11 +132,11 @@ def test_the_effective_settings_are_shown_with_secrets_masked(
     assert "bookshop.db" not in shown
 
 
-def test_reading_settings_imports_no_server_no_database_and_no_broker() -> None:
+def test_reading_settings_imports_no_server_no_database_no_broker_and_no_logging() -> None:
     program = (
         "import sys, chassis.settings, chassis; chassis.ServiceSettings(); chassis.Service;"
-        "print([m for m in ('grpc', 'fastapi', 'sqlalchemy', 'nats', 'alembic', 'uvicorn')"
-        " if m in sys.modules])"
+        "print([m for m in ('grpc', 'fastapi', 'sqlalchemy', 'nats', 'alembic', 'uvicorn',"
+        " 'structlog') if m in sys.modules])"
     )
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True

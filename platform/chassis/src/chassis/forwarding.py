@@ -10,12 +10,10 @@ from collections.abc import Collection, Iterable
 from contextvars import ContextVar
 from typing import Annotated
 
-import structlog
 from pydantic import AfterValidator
 
 __all__ = ["Forwarding", "HeaderName", "begin", "current"]
 
-_log = structlog.get_logger(__name__)
 _WARNING_SECONDS = 60.0
 _headers: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("forwarded", default=())
 
@@ -88,7 +86,10 @@ class Forwarding:
         now = time.monotonic()
         if now >= self._next_warning:
             self._next_warning = now + _WARNING_SECONDS
-            _log.warning(
+            # It is imported here, because tools that read settings do not log.
+            import structlog
+
+            structlog.get_logger(__name__).warning(
                 "header not forwarded; its value is invalid or too large",
                 header=name,
                 bytes=size,

@@ -67,7 +67,7 @@ class ServiceSettings(EventSettings, LimitSettings):
         "the proxy may strip it or leave it",
     )
     http_trusted_proxies: list[IPvAnyNetwork] = Field(
-        default_factory=list,
+        [],
         description="addresses or networks of proxies whose X-Forwarded-For and -Proto are "
         'trusted, for example ["10.0.0.0/8"]; the headers of other peers are ignored',
     )
@@ -95,7 +95,7 @@ class ServiceSettings(EventSettings, LimitSettings):
         "libpq's parameters, for example ?sslmode=verify-full&sslrootcert=<file>",
     )
     targets: dict[str, str] = Field(
-        default_factory=dict,
+        {},
         description="gRPC targets of the services that this one calls, by service name",
     )
     call_timeout_seconds: float = Field(

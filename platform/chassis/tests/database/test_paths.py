@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from chassis.database.engine import database_file, make_engine, sqlite_url
+from chassis.database.engine import database_file, make_engine
+from chassis.sqlite_url import sqlite_url
 
 pytestmark = pytest.mark.unit
 

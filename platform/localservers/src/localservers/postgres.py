@@ -3,10 +3,7 @@
 import signal
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-import psycopg
-from psycopg import sql
+from typing import TYPE_CHECKING, Self
 
 from localservers.ports import free_port
 from localservers.postgres_cluster import make_cluster, postgres_environment
@@ -19,6 +16,10 @@ from localservers.postgres_files import (
 )
 from localservers.process import ChildProcess, Descendants, PortInUse, ServerFailed
 from localservers.server import LocalServer
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.sql import Composed
 
 __all__ = ["PostgresServer"]
 
@@ -129,18 +130,22 @@ class PostgresServer(LocalServer):
 
         It is a copy of `template`, by default empty. There must be no connection to `template`.
         """
+        from psycopg import Error
+
         with self._connected() as connection:
             try:
                 # File systems that can do so share the data between the copies.
                 connection.execute("SET file_copy_method = clone")
                 connection.execute(create_database(name, template))
-            except psycopg.Error:
+            except Error:
                 connection.execute("SET file_copy_method = copy")
                 connection.execute(create_database(name, template))
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
         """Delete a database and end the connections to it; do nothing if it does not exist."""
+        from psycopg import sql
+
         with self._connected() as connection:
             statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             connection.execute(statement.format(sql.Identifier(name)))
@@ -158,7 +163,10 @@ class PostgresServer(LocalServer):
         self.stop()
         self.erase()
 
-    def _connected(self) -> psycopg.Connection:
+    def _connected(self) -> "Connection":
+        # It is imported here, because most platforms and their services do without PostgreSQL.
+        import psycopg
+
         return psycopg.connect(
             host="127.0.0.1", port=self._port, user="postgres", dbname="postgres", autocommit=True
         )
@@ -196,12 +204,14 @@ class PostgresServer(LocalServer):
         self._process = process
 
 
-def create_database(name: str, template: str) -> sql.Composed:
+def create_database(name: str, template: str) -> "Composed":
     """Return the statement that creates a database.
 
     It copies files, which for a small database is faster than PostgreSQL's default, a copy by the
     write-ahead log.
     """
+    from psycopg import sql
+
     return sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
         sql.Identifier(name), sql.Identifier(template)
     )

@@ -22,7 +22,6 @@ __all__ = [
     "make_read_engine",
     "make_scratch_engine",
     "place_of",
-    "sqlite_url",
 ]
 
 BUSY_MILLISECONDS = 10_000
@@ -34,11 +33,6 @@ _LOCK_SECONDS = 5
 def is_sqlite(url: str | URL) -> bool:
     """Return whether a URL names a SQLite database."""
     return make_url(url).get_backend_name() == "sqlite"
-
-
-def sqlite_url(file: Path) -> str:
-    """Return the URL of a SQLite file; its path may contain ?, # and %."""
-    return URL.create("sqlite", database=str(file)).render_as_string()
 
 
 def database_file(url: str | URL) -> Path:

@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session
 
 from chassis.calls import StubOf, undeclared_call
 from chassis.database import Database, Transaction, tables
-from chassis.database.engine import sqlite_url
 from chassis.event_settings import EventSettings
 from chassis.events.consumer import batch, position_rows
 from chassis.events.consumer.arrival import Arrival
@@ -38,6 +37,7 @@ from chassis.events.wire.event_headers import NUMBER, number_value
 from chassis.ids import uuid7
 from chassis.parameters import DeclarationError
 from chassis.source_use import undeclared_use
+from chassis.sqlite_url import sqlite_url
 
 if TYPE_CHECKING:
     from chassis.service import Service

@@ -194,8 +194,12 @@ class ForkServers:
         self._current: ForkServer | None = None
         self._read_by_python = _read_by_python()
 
-    def prepare(self) -> None:
-        """Start a server now, which imports the libraries concurrently with this process."""
+    def prepare(self, also: Sequence[str] = ()) -> None:
+        """Start a server now, which imports the libraries concurrently with this process.
+
+        `also` are further libraries, for this server and for later ones.
+        """
+        self._libraries = tuple(dict.fromkeys((*self._libraries, *also)))
         if self._may_fork({}):
             self._usable()
 

@@ -155,7 +155,7 @@ class Platform:
 
     async def _start(self) -> None:
         prepare_data_folder(self.data)
-        fork_server.prepare()
+        fork_server.prepare(also=["psycopg"] if self.options.database == "postgres" else [])
         options, servers, canaries = self.options, self._servers, self._canaries
         definitions = await asyncio.to_thread(read_services, self.workspace)
         check_options(options, definitions)

@@ -128,7 +128,7 @@ class Servers:
     def _database_url(self, service: str) -> str:
         if self.postgres is not None:
             return self.postgres.url(service)
-        from chassis.database.engine import sqlite_url
+        from chassis.sqlite_url import sqlite_url
 
         return sqlite_url(self._data / "data" / f"{service}.db")
 
