@@ -1,6 +1,5 @@
 """Makes an event of a message: its CloudEvents attributes, and its row in the outbox."""
 
-import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,9 +7,9 @@ from datetime import UTC, datetime
 from google.protobuf.message import Message
 
 from chassis.database.tables import LONGEST_NAME
+from chassis.events.producer.header_text import header_text
 from chassis.events.wire.context import EventContext
 from chassis.events.wire.contracts import event_type, partition_key_field, subject_of
-from chassis.events.wire.encoding import encode
 from chassis.events.wire.event_data import EventFormat, to_data
 from chassis.events.wire.lanes import LANES, lane_of
 from chassis.ids import uuid7
@@ -31,6 +30,8 @@ class EventTooLarge(ValueError):
 class _Publication:
     type: str
     key_field: str
+    subjects: tuple[str, ...]
+    """The subject of each lane."""
 
 
 class EventFactory:
@@ -47,10 +48,7 @@ class EventFactory:
         self.source = source
         self.format = format
         self.max_bytes = max_bytes
-        self._publications = {
-            message: _Publication(event_type(message), partition_key_field(message))
-            for message in publishes
-        }
+        self._publications = {message: _publication(message) for message in publishes}
 
     def create(
         self, message: Message, cause: EventContext | None
@@ -72,17 +70,16 @@ class EventFactory:
         if not 0 < len(key) <= LONGEST_NAME:
             raise _invalid_key(publication, key)
         id = uuid7()
-        correlation, causation = (
-            (cause.correlation_id or cause.id, cause.id) if cause else (id, None)
-        )
-        with tracing.start_span(f"publish {publication.type}", kind="producer"):
-            published = current_trace()
-        of_cause = TraceContext(cause.traceparent, cause.tracestate) if cause else TraceContext()
-        if not published.traceparent:
-            published = of_cause
-        # CloudEvents' own traceparent is that of the start; the transport's names the span that
-        # published this event.
-        start = of_cause if of_cause.traceparent else published
+        published = _publishing_span(publication.type)
+        if cause is None:
+            correlation, causation, start = id, None, published
+        else:
+            correlation, causation = cause.correlation_id or cause.id, cause.id
+            start = TraceContext(cause.traceparent, cause.tracestate)
+            # CloudEvents' own traceparent is that of the start; the transport's names the span
+            # that published this event.
+            published = published if published.traceparent else start
+            start = start if start.traceparent else published
         context = EventContext(
             id=id,
             type=publication.type,
@@ -96,13 +93,13 @@ class EventFactory:
             tracestate=start.tracestate,
         )
         datacontenttype, data = to_data(message, self.format)
-        headers = json.dumps(encode(context, datacontenttype) | _trace_headers(published)).encode()
+        headers = header_text(context, datacontenttype, published)
         size = len(headers) + len(data)
         if size > self.max_bytes or len(headers) > _HEADERS_MAX_BYTES:
             raise self._too_large(context, size, len(headers))
         row: dict[str, object] = {
             "event_id": id,
-            "subject": subject_of(publication.type, lane_of(key, LANES)),
+            "subject": publication.subjects[lane_of(key, LANES)],
             "headers": headers,
             "data": data,
             "created_at": time.time(),
@@ -122,6 +119,12 @@ class EventFactory:
         )
 
 
+def _publication(message: type[Message]) -> _Publication:
+    type = event_type(message)
+    subjects = tuple(subject_of(type, lane) for lane in range(LANES))
+    return _Publication(type, partition_key_field(message), subjects)
+
+
 def _invalid_key(publication: _Publication, key: str) -> ValueError:
     field = f"{publication.type}.{publication.key_field}"
     if not key:
@@ -131,7 +134,9 @@ def _invalid_key(publication: _Publication, key: str) -> ValueError:
     )
 
 
-def _trace_headers(span: TraceContext) -> dict[str, str]:
-    """Return the headers that name the publishing span."""
-    # A value with a line break is left out, because it would end the header.
-    return {name: v for name, v in span._asdict().items() if v and v.isprintable()}
+def _publishing_span(type: str) -> TraceContext:
+    """Return the span of a publish; the current one if no spans are recorded."""
+    if not tracing.enabled:
+        return current_trace()
+    with tracing.start_span(f"publish {type}", kind="producer"):
+        return current_trace()
