@@ -84,7 +84,7 @@ def _write_rows(stage: Stage, _exits: object) -> Path:
     file = stage.folder / "rows.jsonl"
     orders = Work(orders=str(stage.orders)).read_orders()[:_ROWS]
     made = (factory.create(ParseDict(order, OrderPlaced()), None)[1] for order in orders)
-    rows = (Row(str(r["event_id"]), bytes(r["headers"]).decode(), bytes(r["data"])) for r in made)  # type: ignore[call-overload]
+    rows = (Row(row.event_id, row.headers.decode(), row.data) for row in made)
     write_rows(file, rows)
     return file
 

@@ -59,18 +59,18 @@ class FakeProducer:
         payload holds everything but the number.
         """
         context, row = self._events.create(message, None)
-        subject = str(row["subject"])
+        subject = row.subject
         self._numbers[subject] += counted
         if structured:
-            row["headers"] = json.dumps({"Content-Type": "application/cloudevents+json"})
-            row["data"] = to_structured(context, message)
+            content_type = json.dumps({"Content-Type": "application/cloudevents+json"}).encode()
+            row = row._replace(headers=content_type, data=to_structured(context, message))
         sent = {
-            **json.loads(row["headers"]),  # type: ignore[arg-type]
+            **json.loads(row.headers),
             event_headers.NUMBER: event_headers.number_value(self._numbers[subject]),
             event_headers.GENERATION: self._generation,
             **(headers or {}),
         }
-        payload: bytes = row["data"] if data is None else data  # type: ignore[assignment]
+        payload = row.data if data is None else data
         kept = {name: value for name, value in sent.items() if value is not None}
         await self._client.jetstream().publish(subject, payload, headers=kept)
         return context

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from proxy import Proxy
 from sqlalchemy import make_url
 
-__all__ = ["BrokerRequests", "DatabaseTrips", "kind"]
+__all__ = ["ROWS", "BrokerRequests", "DatabaseTrips", "kind"]
+
+ROWS = "rows"
+"""The second round trip of a COPY, with which the client ends its rows."""
 
 # Requests for TLS and for GSS encryption, which come before the start of a PostgreSQL session.
 _BEFORE_START = {80877103, 80877104}
@@ -72,7 +75,7 @@ class DatabaseTrips:
                     started = struct.unpack_from(">I", body)[0] not in _BEFORE_START
 
         def take(message: bytes, body: bytes) -> None:
-            # The messages are Parse, Bind, Query and Sync.
+            # The messages are Parse, Bind, Query, CopyDone and Sync.
             if message == b"P":
                 name, statement = body.split(b"\0")[:2]
                 prepared[name] = statement.decode()
@@ -80,6 +83,9 @@ class DatabaseTrips:
                 executed.append(kind(prepared[body.split(b"\0")[1]]))
             elif message == b"Q":
                 executed.append(kind(body[:-1].decode()))
+                answered()
+            elif message == b"c":
+                executed.append(ROWS)
                 answered()
             elif message == b"S":
                 answered()

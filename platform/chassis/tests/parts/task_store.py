@@ -52,7 +52,9 @@ class TaskStore:
                     "key": context.partition_key,
                     "event_id": context.id,
                     "type": context.type,
-                    **{name: row[name] for name in ("subject", "headers", "data")},
+                    "subject": row.subject,
+                    "headers": row.headers,
+                    "data": row.data,
                     **columns,
                 }
             )

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from chassis.database.engine import is_sqlite, make_scratch_engine
 from chassis.database.faults import ConnectionLost, Fault, fault_of, first_line
 from chassis.database.migrate import create_schema
+from chassis.database.outbox_rows import OutboxRow
 from chassis.database.statement_errors import ErrorRecorder
 from chassis.database.transaction import CreatesEvents, Transaction
 from chassis.database.transaction_state import TransactionState
@@ -46,7 +47,7 @@ class ScratchDatabase:
                 tables.create_all(connection)
             connection.commit()
 
-    def transact(self, work: Callable[[Transaction], T]) -> tuple[T, list[dict[str, object]]]:
+    def transact(self, work: Callable[[Transaction], T]) -> tuple[T, list[OutboxRow]]:
         """Run work in one commit; return what it returned, and the outbox rows of its events.
 
         Calls for after the commit are not made.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy.orm import Session
 
+from chassis.database.outbox_rows import OutboxRow
 from chassis.database.transaction_state import TransactionState
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class CreatesEvents(Protocol):
 
     def create(
         self, message: "Message", cause: "EventContext | None"
-    ) -> "tuple[EventContext, dict[str, object]]":
+    ) -> "tuple[EventContext, OutboxRow]":
         """Return the attributes of an event, and its row in the outbox."""
 
 

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from types import CoroutineType, GeneratorType
 
 import structlog
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
-from chassis.database import tables
+from chassis.database import outbox_rows
+from chassis.database.outbox_rows import OutboxRow
 from chassis.database.transaction_guard import TransactionMisused
 from chassis.database.work import Work, WorkSession
 
 __all__ = ["TransactionState"]
 
 _log = structlog.get_logger(__name__)
-_ADD_TO_OUTBOX = insert(tables.outbox)
 
 
 class TransactionState:
@@ -21,7 +21,7 @@ class TransactionState:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self.outbox_rows: list[dict[str, object]] = []
+        self.outbox_rows: list[OutboxRow] = []
         self.calls_after_commit: list[Callable[[], None]] = []
         self.over = False
 
@@ -75,7 +75,7 @@ class TransactionState:
         # Events that are added from now on would not be stored.
         self.over = True
         if self.outbox_rows:
-            self._work.connection.execute(_ADD_TO_OUTBOX, self.outbox_rows)
+            outbox_rows.insert(self._work.connection, self.outbox_rows)
         self._work.finish()
         return bool(self.outbox_rows)
 

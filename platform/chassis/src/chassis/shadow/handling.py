@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chassis.database import ConnectionLost, Transaction
+from chassis.database.outbox_rows import OutboxRow
 from chassis.database.scratch import ScratchDatabase
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.handlers.binding import Handler
@@ -16,7 +17,7 @@ from chassis.telemetry.trace_context import TraceContext
 
 __all__ = ["Handling"]
 
-Rows = list[dict[str, object]]
+Rows = list[OutboxRow]
 
 
 class Handling:

@@ -1,12 +1,13 @@
 """The events that a handler would have published, as JSON without what differs by its nature."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from chassis.database.outbox_rows import OutboxRow
 from chassis.events.wire.contracts import event_type
 from chassis.events.wire.decoding import decode
 from chassis.events.wire.event_data import from_data
@@ -22,9 +23,7 @@ class Published:
         self._types = {event_type(message): message for message in publishes}
         self._masks = masks
 
-    def shown(
-        self, rows: Sequence[Mapping[str, object]], origin: str, at: datetime
-    ) -> list[object]:
+    def shown(self, rows: Sequence[OutboxRow], origin: str, at: datetime) -> list[object]:
         """Return type, key and data of the events in these rows of an outbox.
 
         Fields without a value are left out, so that a version with a new field does not differ.
@@ -34,11 +33,8 @@ class Published:
             for number, row in enumerate(rows, 1)
         ]
 
-    def _event(self, row: Mapping[str, object], name: str) -> dict[str, object]:
-        headers, data = row["headers"], row["data"]
-        assert isinstance(headers, bytes)
-        assert isinstance(data, bytes)
-        received = decode(json.loads(headers), data)
+    def _event(self, row: OutboxRow, name: str) -> dict[str, object]:
+        received = decode(json.loads(row.headers), row.data)
         context = received.context
         self._masks.name(context.id, name)
         message = from_data(self._types[context.type], received.datacontenttype, received.data)

@@ -4,11 +4,12 @@ import asyncio
 import json
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from chassis.calls import StubOf, undeclared_call
 from chassis.database import Database, Transaction, tables
+from chassis.database.outbox_rows import OutboxRow
 from chassis.event_settings import EventSettings
 from chassis.events.consumer import batch, position_rows
 from chassis.events.consumer.arrival import Arrival
@@ -196,7 +198,7 @@ class HandlerHarness:
 
     def _encode(
         self, message: Message, cause: EventContext | None
-    ) -> tuple[EventContext, Mapping[str, Any]]:
+    ) -> tuple[EventContext, OutboxRow]:
         """Encode a message as its producer would, for the handler that receives it."""
         type = event_type(message.__class__)
         for handler in self._handlers.values():
@@ -243,12 +245,12 @@ def _stub_resolver(
     return stub_of
 
 
-def _encode_foreign(handler: Handler, message: Message) -> tuple[EventContext, Mapping[str, Any]]:
+def _encode_foreign(handler: Handler, message: Message) -> tuple[EventContext, OutboxRow]:
     """Encode a message as a CloudEvent of a producer outside the platform."""
     context = EventContext(uuid7(), handler.type, "https://foreign.example", time=datetime.now(UTC))
     datacontenttype, data = to_data(message, "json")
     headers = json.dumps(encode(context, datacontenttype)).encode()
-    return context, {"subject": f"{handler.type}.0", "headers": headers, "data": data}
+    return context, OutboxRow(context.id, f"{handler.type}.0", headers, data, time.time())
 
 
 def _delete_tasks(session: Session) -> None:
@@ -262,21 +264,21 @@ def _create_tables(database: Database, service_tables: MetaData | None) -> None:
 
 
 def _arrivals_of(
-    session: Session, sent: Sequence[tuple[EventContext, Mapping[str, Any]]]
+    session: Session, sent: Sequence[tuple[EventContext, OutboxRow]]
 ) -> tuple[list[Arrival], dict[str, Position]]:
     """Return the events as the next ones of their subjects, and the subjects' positions before."""
     before: dict[str, Position] = {}
     last: dict[str, Position] = {}
     arrivals = []
     for context, row in sent:
-        subject = row["subject"]
+        subject = row.subject
         if subject not in before:
             before[subject] = last[subject] = _stored_position(session, context.type, subject)
         number = last[subject].number + 1
         last[subject] = Position(number, "test", number)
-        headers = {**json.loads(row["headers"]), NUMBER: number_value(number)}
+        headers = {**json.loads(row.headers), NUMBER: number_value(number)}
         lane = int(subject.rpartition(".")[2])
-        arrivals.append(Arrival(subject, context.type, lane, last[subject], headers, row["data"]))
+        arrivals.append(Arrival(subject, context.type, lane, last[subject], headers, row.data))
     return arrivals, before
 
 

@@ -163,7 +163,7 @@ async def test_an_event_that_was_committed_later_has_the_higher_number(
         early, row = EventFactory(STREAM, TYPES).create(sold(1), None)
         with Session(shop.database.engine) as session:
             # The row gets the lower id.
-            session.execute(insert(outbox), [row])
+            session.execute(insert(outbox), [row._asdict()])
             later = await shop.publish(sold(1))
             await shop.sent()
             session.commit()

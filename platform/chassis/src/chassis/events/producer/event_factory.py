@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from google.protobuf.message import Message
 
+from chassis.database.outbox_rows import OutboxRow
 from chassis.database.tables import LONGEST_NAME
 from chassis.events.producer.header_text import header_text
 from chassis.events.wire.context import EventContext
@@ -52,7 +53,7 @@ class EventFactory:
 
     def create(
         self, message: Message, cause: EventContext | None
-    ) -> tuple[EventContext, dict[str, object]]:
+    ) -> tuple[EventContext, OutboxRow]:
         """Return the attributes of a new event, and its row in the outbox.
 
         Raises:
@@ -97,14 +98,8 @@ class EventFactory:
         size = len(headers) + len(data)
         if size > self.max_bytes or len(headers) > _HEADERS_MAX_BYTES:
             raise self._too_large(context, size, len(headers))
-        row: dict[str, object] = {
-            "event_id": id,
-            "subject": publication.subjects[lane_of(key, LANES)],
-            "headers": headers,
-            "data": data,
-            "created_at": time.time(),
-        }
-        return context, row
+        subject = publication.subjects[lane_of(key, LANES)]
+        return context, OutboxRow(id, subject, headers, data, time.time())
 
     def _too_large(self, context: EventContext, size: int, headers: int) -> EventTooLarge:
         """Return the error about an event's size, or else about the size of its headers."""
