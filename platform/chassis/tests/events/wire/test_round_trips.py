@@ -83,7 +83,7 @@ class TestRealServer:
                 await client.publish("events", data, headers=encode(context))
             arrived = [await subscription.next_msg(5) for _ in events]
         received = [decode(message.headers, message.data) for message in arrived]
-        return [(one.context, one.data) for one in received]
+        return [(one.context, bytes(one.data)) for one in received]
 
 
 @pytest.mark.unit
@@ -115,7 +115,7 @@ class TestCloudEventsSdk:
         self, context: EventContext, data: bytes
     ) -> None:
         received = decode(encode(context), data)
-        event = CloudEvent(self.attributes(received.context), received.data)
+        event = CloudEvent(self.attributes(received.context), bytes(received.data))
         structured_again = decode(STRUCTURED, JSONFormat().write(event)).context
         assert encode(structured_again._replace(time=context.time)) == encode(context)
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Collection
 
 __all__ = [
-    "FIELDS",
     "JSON",
     "KNOWN",
     "PLAIN_VALUE",
@@ -24,21 +23,22 @@ JSON = "application/json"
 STRUCTURED = "application/cloudevents"
 """Start of the content type of structured mode."""
 
-FIELDS = {
-    "id": "id",
-    "type": "type",
-    "source": "source",
-    "subject": "subject",
-    "datacontenttype": "datacontenttype",
-    "dataschema": "dataschema",
-    "partitionkey": "partition_key",
-    "correlationid": "correlation_id",
-    "causationid": "causation_id",
-    "traceparent": "traceparent",
-    "tracestate": "tracestate",
-}
-"""Fields of EventContext by attribute: those that hold text, so neither time nor sequence."""
-KNOWN = ("specversion", "time", "sequence", *FIELDS)
+KNOWN = (
+    "specversion",
+    "time",
+    "sequence",
+    "id",
+    "type",
+    "source",
+    "subject",
+    "datacontenttype",
+    "dataschema",
+    "partitionkey",
+    "correlationid",
+    "causationid",
+    "traceparent",
+    "tracestate",
+)
 """All attributes that a context has a field for, and the version."""
 RESERVED = {*KNOWN, "data"}
 """Names that an extension cannot have."""

@@ -1,13 +1,10 @@
 """Decodes CloudEvents messages of binary and structured mode."""
 
 import base64
-import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, NoReturn
-
-from pydantic_core import from_json
+from typing import Any, NamedTuple
 
 from chassis.events.wire.attributes import (
     JSON,
@@ -15,19 +12,17 @@ from chassis.events.wire.attributes import (
     PLAIN_VALUE,
     STRUCTURED,
     Undecodable,
-    extensions_among,
 )
 from chassis.events.wire.context import EventContext
 from chassis.events.wire.event_data import is_json, media_type_of
-from chassis.events.wire.header_layout import layout_of
+from chassis.events.wire.header_layout import layout_of, layout_of_members
+from chassis.events.wire.json_data import JsonData, data_bytes, parse_object
 
 __all__ = ["Received", "decode"]
 
 _ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SEQUENCE_MAX_DIGITS = 18
-# Values that were read from JSON cannot contain themselves, so they are not searched for that.
-_data_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False)
 
 
 class Received(NamedTuple):
@@ -35,7 +30,7 @@ class Received(NamedTuple):
 
     context: EventContext
     datacontenttype: str
-    data: bytes
+    data: bytes | JsonData
 
 
 def decode(headers: Mapping[str, str] | None, payload: bytes) -> Received:
@@ -47,9 +42,11 @@ def decode(headers: Mapping[str, str] | None, payload: bytes) -> Received:
     headers = headers or {}
     layout = layout_of(tuple(headers))
     values = (*headers.values(), "")
-    content_type = values[layout.content_type].strip()
-    if content_type[: len(STRUCTURED)].lower() == STRUCTURED:
-        return _decode_structured(content_type, payload)
+    content_type = values[layout.content_type]
+    if content_type:
+        content_type = content_type.strip()
+        if content_type[: len(STRUCTURED)].lower() == STRUCTURED:
+            return _decode_structured(content_type, payload)
     texts = layout.texts(values)
     if not PLAIN_VALUE.fullmatch("".join(texts)):
         texts = [_decode_header(name, text) for name, text in zip(layout.names, texts, strict=True)]
@@ -82,34 +79,28 @@ def _decode_structured(content_type: str, payload: bytes) -> Received:
     media_type = media_type_of(content_type)
     if media_type not in (STRUCTURED, f"{STRUCTURED}+json"):
         raise Undecodable(f"{media_type} is not supported: only single events in JSON are")
-    event = {name: value for name, value in _parse(payload).items() if value is not None}
-    data, encoded = event.pop("data", None), event.pop("data_base64", None)
-    names = (*KNOWN, *extensions_among(event))
-    texts = [_to_text(name, event.get(name, "")) for name in names]
-    _check_surrogates(names, texts)
+    event = parse_object(payload)
+    names, texts = _members(event)
+    try:
+        is_ascii = "".join(texts).isascii()
+    except TypeError:  # A value is not a string.
+        names, texts = _members({n: value for n, value in event.items() if value is not None})
+        texts = [_to_text(name, value) for name, value in zip(names, texts, strict=True)]
+        is_ascii = False
+    if not is_ascii:
+        _check_surrogates(names, texts)
     context = _to_context(names, texts)
     content_type = context.datacontenttype or JSON
+    data, encoded = event.get("data"), event.get("data_base64")
+    if type(data) is dict and encoded is None and is_json(media_type_of(content_type)):
+        return Received(context, content_type, JsonData(payload, data))
     return Received(context, content_type, _to_bytes(data, encoded, content_type))
 
 
-def _parse(payload: bytes) -> dict[str, object]:
-    """Return the JSON object of a payload."""
-    try:
-        event = from_json(payload, allow_inf_nan=False)
-    except ValueError:
-        # The slower parser names what is wrong, and reads a few texts that the other refuses.
-        try:
-            event = json.loads(payload.decode("utf-8-sig"), parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            raise Undecodable(f"the payload is not valid JSON: {error}") from error
-    if not isinstance(event, dict):
-        raise Undecodable("the payload is not a JSON object")
-    return event
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    """Refuse NaN and Infinity, which Python reads and JSON forbids."""
-    raise ValueError(f"{text} is not a number")
+def _members(event: Mapping[str, Any]) -> tuple[Sequence[str], Sequence[Any]]:
+    """Return the names of an event's attributes and their values."""
+    layout = layout_of_members(tuple(event))
+    return layout.names, layout.texts((*event.values(), ""))
 
 
 def _to_text(name: str, value: object) -> str:
@@ -137,7 +128,7 @@ def _to_bytes(data: object, encoded: object, content_type: str) -> bytes:
     try:
         if isinstance(data, str) and not is_json(media_type_of(content_type)):
             return data.encode()
-        return _data_encoder.encode(data).encode()
+        return data_bytes(data)
     except (ValueError, RecursionError) as error:
         raise Undecodable(f"data cannot be read: {error}") from error
 
@@ -155,7 +146,7 @@ def _to_context(names: Sequence[str], texts: Sequence[str]) -> EventContext:
     if not id or not type or not source:
         missing = [n for n, v in (("id", id), ("type", type), ("source", source)) if not v]
         raise Undecodable(f"attribute {missing[0]!r} is missing or empty")
-    extensions = dict(zip(names[len(KNOWN) :], values, strict=True))
+    extensions = dict(zip(names[len(KNOWN) :], values, strict=True)) if values else {}
     number = None
     if sequence:
         if sequence.isascii() and sequence.isdigit() and len(sequence) <= _SEQUENCE_MAX_DIGITS:

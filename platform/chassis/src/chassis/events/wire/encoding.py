@@ -3,20 +3,22 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from operator import attrgetter
+from functools import lru_cache
 
 from google.protobuf.message import Message
 from pydantic_core import to_json
 
-from chassis.events.wire.attributes import FIELDS, JSON, PLAIN_VALUE, RESERVED
+from chassis.events.wire.attributes import JSON, PLAIN_VALUE, RESERVED
 from chassis.events.wire.context import EventContext
 from chassis.events.wire.event_headers import NUMBER, number_value
 from chassis.events.wire.json_writing import to_json_value
 
 __all__ = ["encode", "to_structured"]
 
-_TEXT_HEADERS = tuple(f"ce-{name}" for name in FIELDS)
-_texts = attrgetter(*FIELDS.values())
+# Numbers as two digits.
+_TWO = [f"{number:02}" for number in range(60)]
+# A service sends few sets of attributes.
+_KEPT = 256
 _NAME = re.compile(r"[a-z0-9]+")
 _TO_ENCODE = re.compile(r"[^!#$&-~]+")
 # CloudEvents forbids control characters, surrogates and noncharacters in a string.
@@ -50,29 +52,57 @@ def to_structured(context: EventContext, message: Message) -> bytes:
     Raises:
         ValueError: an attribute is empty, or CloudEvents forbids its name or its value.
     """
-    headers = _headers(context, JSON)
+    attributes = _attributes(_headers(context, JSON))
+    return b'%b,"data":%b}' % (attributes, to_json(to_json_value(message)))
+
+
+def _attributes(headers: Mapping[str, str]) -> bytes:
+    """Return the attributes of headers as a JSON object without its end."""
     if not _are_plain(headers):
         _check_characters(headers)
-    event: dict[str, object] = {name[3:]: value for name, value in headers.items()}
-    event["data"] = to_json_value(message)
-    return to_json(event)
+    elif "\\" not in "".join(headers.values()):
+        return (_template(tuple(headers)) % tuple(headers.values())).encode()
+    return to_json({name[3:]: value for name, value in headers.items()})[:-1]
+
+
+@lru_cache(_KEPT)
+def _template(headers: tuple[str, ...]) -> str:
+    """Return the attributes of these headers with a placeholder for each value, without the end."""
+    return "{" + ",".join([f'"{name[3:]}":"%s"' for name in headers])
 
 
 def _headers(context: EventContext, datacontenttype: str | None) -> dict[str, str]:
     """Return the headers of all attributes, their values not yet percent-encoded."""
-    texts = zip(_TEXT_HEADERS, _texts(context), strict=True)
-    headers = {name: text for name, text in texts if text is not None}
-    headers["ce-specversion"] = "1.0"
+    id, type, source, subject, time, content_type, schema, key, sequence = context[:9]
+    correlation, causation, traceparent, tracestate, extensions = context[9:]
+    headers = {"ce-id": id, "ce-type": type, "ce-source": source}
+    if subject is not None:
+        headers["ce-subject"] = subject
     if datacontenttype is not None:
         headers["ce-datacontenttype"] = datacontenttype
-    if context.time is not None:
-        headers["ce-time"] = _format_time(context.time)
+    elif content_type is not None:
+        headers["ce-datacontenttype"] = content_type
+    if schema is not None:
+        headers["ce-dataschema"] = schema
+    if key is not None:
+        headers["ce-partitionkey"] = key
+    if correlation is not None:
+        headers["ce-correlationid"] = correlation
+    if causation is not None:
+        headers["ce-causationid"] = causation
+    if traceparent is not None:
+        headers["ce-traceparent"] = traceparent
+    if tracestate is not None:
+        headers["ce-tracestate"] = tracestate
+    headers["ce-specversion"] = "1.0"
+    if time is not None:
+        headers["ce-time"] = _format_time(time)
     if "" in headers.values():
         empty = next(name for name, value in headers.items() if not value)
         raise ValueError(f"CloudEvents attribute {empty[3:]!r} is empty")
-    if context.sequence is not None:
-        headers[NUMBER] = number_value(context.sequence)
-    for name, value in context.extensions.items():
+    if sequence is not None:
+        headers[NUMBER] = number_value(sequence)
+    for name, value in extensions.items():
         if not _NAME.fullmatch(name) or (name in RESERVED and name != "sequence"):
             raise ValueError(
                 f"a CloudEvents extension cannot be named {name!r}: "
@@ -104,7 +134,13 @@ def _format_time(time: datetime) -> str:
         if time.tzinfo is None:
             raise ValueError("CloudEvents attribute 'time' has no time zone")
         time = time.astimezone(UTC)
-    return f"{time.isoformat()[:-6]}Z"
+    if not time.microsecond:
+        return f"{time.isoformat()[:-6]}Z"
+    # This takes a third of the time of isoformat.
+    return (
+        f"{time.year:04}-{_TWO[time.month]}-{_TWO[time.day]}"
+        f"T{_TWO[time.hour]}:{_TWO[time.minute]}:{_TWO[time.second]}.{time.microsecond:06}Z"
+    )
 
 
 def _percent_encode(value: str) -> str:

@@ -1,11 +1,13 @@
 """An event's data: a message as protobuf or as JSON, and back."""
 
+from functools import lru_cache
 from typing import Literal, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from pydantic_core import to_json
 
 from chassis.events.wire.attributes import JSON, Undecodable
+from chassis.events.wire.json_data import JsonData
 from chassis.events.wire.json_reading import of_json
 from chassis.events.wire.json_writing import to_json_value
 
@@ -25,25 +27,35 @@ def to_data(message: Message, format: EventFormat) -> tuple[str, bytes]:
     return _PROTOBUF, message.SerializeToString()
 
 
-def from_data(message_type: type[M], datacontenttype: str, data: bytes) -> M:
+def from_data(message_type: type[M], datacontenttype: str, data: bytes | JsonData) -> M:
     """Return the message in an event's data, ignoring unknown fields.
 
     Raises:
         Undecodable: the data are not such a message. Nothing else is raised.
     """
-    if datacontenttype == _PROTOBUF or media_type_of(datacontenttype) in _PROTOBUF_TYPES:
+    kind = _kind_of(datacontenttype)
+    if kind == "protobuf":
         try:
-            return message_type.FromString(data)
+            return message_type.FromString(bytes(data))
         except DecodeError as error:
             name = message_type.DESCRIPTOR.full_name
             raise Undecodable(f"the data are not a valid {name}") from error
-    if not is_json(media_type_of(datacontenttype)):
+    if kind is None:
         raise Undecodable(f"data of type {datacontenttype!r} cannot be read")
     try:
         return of_json(message_type, data)
     except Exception as error:  # The parser raises many kinds of errors.
         name = message_type.DESCRIPTOR.full_name
         raise Undecodable(f"the data are not a valid {name} in JSON: {error}") from error
+
+
+@lru_cache(64)
+def _kind_of(content_type: str) -> EventFormat | None:
+    """Return the format of data with this content type, None if it cannot be read."""
+    media_type = media_type_of(content_type)
+    if media_type in _PROTOBUF_TYPES:
+        return "protobuf"
+    return "json" if is_json(media_type) else None
 
 
 def media_type_of(content_type: str) -> str:

@@ -1,6 +1,6 @@
 """Where the attributes are among a message's headers, kept for each set of header names."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
@@ -29,12 +29,20 @@ class HeaderLayout:
 @lru_cache(_KEPT)
 def layout_of(headers: tuple[str, ...]) -> HeaderLayout:
     """Return the layout of messages that have headers of these names, of which case is ignored."""
-    absent = len(headers)
     places = {header.lower(): place for place, header in enumerate(headers)}
     attributes = {name[3:]: place for name, place in places.items() if name[:3] == "ce-"}
+    return _layout(attributes, len(headers), places.get("content-type", len(headers)))
+
+
+@lru_cache(_KEPT)
+def layout_of_members(members: tuple[str, ...]) -> HeaderLayout:
+    """Return the layout of payloads in structured mode whose members have these names."""
+    places = {name: place for place, name in enumerate(members) if name != "data_base64"}
+    return _layout(places, len(members), len(members))
+
+
+def _layout(attributes: Mapping[str, int], absent: int, content_type: int) -> HeaderLayout:
     names = (*KNOWN, *extensions_among(attributes))
     return HeaderLayout(
-        names,
-        itemgetter(*(attributes.get(name, absent) for name in names)),
-        places.get("content-type", absent),
+        names, itemgetter(*(attributes.get(name, absent) for name in names)), content_type
     )

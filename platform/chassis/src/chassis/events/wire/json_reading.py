@@ -8,7 +8,7 @@ import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from math import isfinite
 from typing import Any, TypeAlias, TypeVar
 
@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic_core import from_json
 
+from chassis.events.wire.json_data import JsonData
 from chassis.events.wire.json_fields import Unusual, usual_fields
 
 __all__ = ["of_json"]
@@ -28,7 +29,7 @@ _Read: TypeAlias = Callable[[Any, list[int]], Any]
 """Makes a value of JSON one that a message is made of, and adds its number of keys to the list."""
 
 
-def of_json(message_type: type[M], data: bytes) -> M:
+def of_json(message_type: type[M], data: bytes | JsonData) -> M:
     """Return the message that is written as JSON, without its unknown fields.
 
     Raises:
@@ -37,7 +38,7 @@ def of_json(message_type: type[M], data: bytes) -> M:
     try:
         return _read(message_type, data)
     except Exception:  # Unusual data can fail at any step.
-        text = data.decode()
+        text = bytes(data).decode()
         # The check is needed because the parser accepts any empty sequence as an empty message.
         if not text.lstrip().startswith("{") and not _is_well_known(message_type):
             raise ValueError("it is not an object") from None
@@ -49,10 +50,12 @@ def _is_well_known(message_type: type[Message]) -> bool:
     return message_type.DESCRIPTOR.file.package == "google.protobuf"
 
 
-def _read(message_type: type[M], data: bytes) -> M:
+def _read(message_type: type[M], data: bytes | JsonData) -> M:
     """Return the message of data without anything unusual; any error means that there is."""
     read = _reader_of(message_type.DESCRIPTOR)
     keys: list[int] = []
+    if isinstance(data, JsonData):
+        return message_type(**read(data.take(), keys))
     fields: dict[str, Any] = read(from_json(data, allow_inf_nan=False), keys)
     # There are more keys than were read if one is written twice, which JSON's readers overlook.
     if sum(keys) != data.translate(None, b" \t\r\n").count(b'":'):
@@ -88,13 +91,7 @@ def _message_reader(descriptor: Descriptor, within: tuple[Descriptor, ...]) -> _
         if read_value is None:
             continue
         names[f"read_{field.name}"] = read_value
-        # Most small integers are written as numbers, which need no call.
-        call = "type(value) is not int" if field.cpp_type in _SMALL else "True"
-        lines += [
-            f" value = js.get('{field.name}')",
-            f" if value is not None and {call}:",
-            f"  js['{field.name}'] = read_{field.name}(value, keys)",
-        ]
+        lines += _field_lines(field)
     for oneof in descriptor.oneofs:
         if len(oneof.fields) > 1:
             of_oneof = {field.name for field in oneof.fields}
@@ -102,6 +99,18 @@ def _message_reader(descriptor: Descriptor, within: tuple[Descriptor, ...]) -> _
     exec("\n".join([*lines, " return js"]), names)
     read: _Read = names["read"]
     return read
+
+
+def _field_lines(field: FieldDescriptor) -> list[str]:
+    """Return the lines that read a field; most integers are in a form that needs no call."""
+    get = f" value = js.get('{field.name}')"
+    call = f"  js['{field.name}'] = read_{field.name}(value, keys)"
+    if field.cpp_type in _SMALL and not field.is_repeated:
+        return [get, " if type(value) is not int and value is not None:", call]
+    if field.cpp_type in _LARGE and not field.is_repeated:
+        usual = " if type(value) is str and ' ' not in value:"
+        return [get, usual, f"  js['{field.name}'] = int(value)", " elif value is not None:", call]
+    return [get, " if value is not None:", call]
 
 
 def _value_reader(field: FieldDescriptor, within: tuple[Descriptor, ...]) -> _Read | None:
@@ -167,8 +176,15 @@ def _timestamp(value: Any, _: list[int]) -> object:
     match = _TIME.fullmatch(value)
     if match is None:
         raise Unusual
-    seconds = int(datetime.fromisoformat(f"{match[1]}+00:00").timestamp())
-    return {"seconds": seconds, "nanos": int((match[2] or "").ljust(9, "0"))}
+    minute, second, fraction = match.groups("")
+    seconds = _seconds_of(minute) + int(second)
+    return {"seconds": seconds, "nanos": int(fraction.ljust(9, "0"))}
+
+
+@lru_cache(64)
+def _seconds_of(minute: str) -> int:
+    """Return a minute's seconds since 1970. Events that arrive together have the same minute."""
+    return int(datetime.fromisoformat(f"{minute}:00+00:00").timestamp())
 
 
 def _duration(value: Any, _: list[int]) -> object:
@@ -177,12 +193,13 @@ def _duration(value: Any, _: list[int]) -> object:
     return duration
 
 
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):([0-5]\d)(?:\.(\d{1,9}))?Z", re.ASCII)
 _WELL_KNOWN: dict[str, _Read] = {
     Timestamp.DESCRIPTOR.full_name: _timestamp,
     Duration.DESCRIPTOR.full_name: _duration,
 }
 _SMALL = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_UINT32)
+_LARGE = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
 _SCALARS: dict[int, _Read] = {
     FieldDescriptor.CPPTYPE_BOOL: _bool,
     FieldDescriptor.CPPTYPE_DOUBLE: _double,
