@@ -33,11 +33,16 @@ class TraceContext(NamedTuple):
     tracestate: str | None = None
 
 
+_NONE = TraceContext()
+
+
 def current_trace() -> TraceContext:
     """Return the headers of the running span; without values if there is none."""
+    if not otel_context.get_current():
+        return _NONE
     context = trace.get_current_span().get_span_context()
     if not context.is_valid:
-        return TraceContext()
+        return _NONE
     flags = int(context.trace_flags)
     traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{flags:02x}"
     return TraceContext(traceparent, context.trace_state.to_header() or None)

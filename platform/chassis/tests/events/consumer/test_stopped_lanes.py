@@ -75,7 +75,7 @@ def test_a_resumed_lane_is_read_again_and_continues_with_its_next_event(
     assert not lanes.excluded
     assert len(lanes.all) == 1
 
-    lanes.note_processed(arrival(3))
+    lanes.note_processed([arrival(3)])
     assert not lanes.all
 
 

@@ -104,8 +104,7 @@ def suspects(some: Iterable[Arrival]) -> list[int]:
 
 
 def take(suspicions: Suspicions, some: Iterable[Arrival]) -> None:
-    for arrival in some:
-        suspicions.note_processed(arrival)
+    suspicions.note_processed(some)
 
 
 async def is_marked(node: Node, lanes: int) -> None:

@@ -21,6 +21,8 @@ from chassis.telemetry.trace_context import TraceContext
 
 __all__ = ["Arrival", "arrival_of", "decode_arrival", "set_content"]
 
+_NO_TRACE = TraceContext()
+
 
 @dataclass(slots=True)
 class Arrival:
@@ -65,7 +67,7 @@ class Arrival:
         """The span that published the event."""
         if not tracing.enabled and "traceparent" not in self.headers:
             # Events without a trace must not cost a search of the headers.
-            return TraceContext()
+            return _NO_TRACE
         return trace_of(self.headers)
 
     def to_row(self) -> dict[str, Any]:
@@ -123,6 +125,9 @@ def set_content(arrival: Arrival, received: Received, handler: Handler) -> None:
 def _check_storable(context: EventContext) -> None:
     """Raise Undecodable if an attribute does not fit into its database column."""
     key = context.partition_key or context.subject or ""
+    text = f"{context.id}{context.source}{key}"
+    if len(text) <= LONGEST_NAME and "\x00" not in text:
+        return
     for name, value in (("id", context.id), ("source", context.source), ("partitionkey", key)):
         if len(value) > LONGEST_NAME or "\x00" in value:
             raise Undecodable(f"its {name} is not a text of at most {LONGEST_NAME} characters")

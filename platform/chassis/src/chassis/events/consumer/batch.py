@@ -121,7 +121,8 @@ def process(
     blocked_before = frozenset(blocked)
     runnable: list[Arrival] = []
     for arrival in readable:
-        if arrival.suspect or arrival.key in blocked or handlers[arrival.type].kind == "async":
+        is_blocked = blocked and arrival.key in blocked
+        if arrival.suspect or is_blocked or handlers[arrival.type].kind == "async":
             blocked.add(arrival.key)
             outcome.tasks.append(arrival)
         else:
@@ -179,6 +180,9 @@ def group_by_handler(
 
     An event joins the last group of its type unless a later group holds an event of its key.
     """
+    types = {arrival.type for arrival in arrivals}
+    if len(types) == 1:
+        return [HandlerGroup(handlers[types.pop()], list(arrivals))]
     groups: list[HandlerGroup] = []
     group_of_type: dict[str, int] = {}
     group_of_key: dict[tuple[str, str], int] = {}

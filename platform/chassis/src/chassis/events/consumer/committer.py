@@ -1,6 +1,7 @@
 """Committing events in as few transactions as possible, and finding out which one fails."""
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -81,8 +82,7 @@ class Committer:
             if isinstance(outcome, Outcome):
                 before |= {arrival.position_subject: arrival.position for arrival in part}
                 self._report(part, outcome)
-                for arrival in part:
-                    self._suspicions.note_processed(arrival)
+                self._suspicions.note_processed(part)
                 yield part
             else:
                 parts[:0] = outcome
@@ -182,11 +182,12 @@ class Committer:
         now = time.time()
         if outcome.seen:
             metrics.EVENTS_SEEN_AGAIN.labels(part[0].type).inc(outcome.seen)
-        for arrival in outcome.handled:
-            metrics.EVENTS_HANDLED.labels(arrival.type).inc()
-            if arrival.context and arrival.context.time:
-                latency = now - arrival.context.time.timestamp()
-                metrics.EVENT_LATENCY_SECONDS.labels(arrival.type).observe(latency)
+        for type, count in Counter(arrival.type for arrival in outcome.handled).items():
+            metrics.EVENTS_HANDLED.labels(type).inc(count)
+            seconds = metrics.EVENT_LATENCY_SECONDS.labels(type)
+            for arrival in outcome.handled:
+                if arrival.type == type and arrival.context and arrival.context.time:
+                    seconds.observe(now - arrival.context.time.timestamp())
         if self._settings.log_events:
             for arrival in outcome.handled:
                 log_handled(arrival.type, arrival.event_id, arrival.key[1], tries=1)

@@ -109,8 +109,8 @@ class NumberedEvents:
         try:
             async for committed in self._committer.commit(arrivals, positions):
                 for arrival in committed:
-                    positions[arrival.position_subject] = arrival.position
-                    self._stopped_lanes.note_processed(arrival)
+                    positions[arrival.subject] = arrival.position
+                self._stopped_lanes.note_processed(committed)
         except PositionMoved:
             await self._leave_contested_lanes(positions)
             raise

@@ -1,7 +1,7 @@
 """The stopped lanes of a stream, and the gaps in numbers that may stop a lane."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import structlog
@@ -168,14 +168,17 @@ class StoppedLanes:
         """Let all stopped lanes be read again; those that still cannot continue stop again."""
         self._by_lane = {lane: replace(stop, resumed=True) for lane, stop in self._by_lane.items()}
 
-    def note_processed(self, arrival: Arrival) -> None:
-        """Forget the gap before an event that took effect, and the stop of its subject."""
-        self._gaps_seen_once.pop(arrival.subject, None)
-        stop = self._by_lane.get(arrival.lane)
-        if stop and stop.subject == arrival.subject:
-            del self._by_lane[arrival.lane]
-            self.changed = True
-            _log.info("lane resumed", stream=self._stream, lane=arrival.lane)
+    def note_processed(self, arrivals: Iterable[Arrival]) -> None:
+        """Forget the gaps before events that took effect, and the stops of their subjects."""
+        if not (self._gaps_seen_once or self._by_lane):
+            return
+        for arrival in arrivals:
+            self._gaps_seen_once.pop(arrival.subject, None)
+            stop = self._by_lane.get(arrival.lane)
+            if stop and stop.subject == arrival.subject:
+                del self._by_lane[arrival.lane]
+                self.changed = True
+                _log.info("lane resumed", stream=self._stream, lane=arrival.lane)
 
     def forget_outdated(self, stored: Mapping[str, Position], lanes: Collection[int]) -> None:
         """Forget stops and gaps whose stored position has moved or whose lane is not in `lanes`."""

@@ -1,7 +1,7 @@
 """Events that a vanished member may have been handling: one of them may have killed it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chassis.events.consumer.arrival import Arrival
@@ -42,6 +42,8 @@ class Suspicions:
 
     def mark(self, arrivals: Sequence[Arrival]) -> None:
         """Mark the arrivals that are suspect."""
+        if not self._by_lane:
+            return
         marked: Counter[int] = Counter()
         for arrival in arrivals:
             suspicion = self._by_lane.get(arrival.lane)
@@ -53,9 +55,12 @@ class Suspicions:
                 arrival.suspect = True
                 marked[id(suspicion)] += 1
 
-    def note_processed(self, arrival: Arrival) -> None:
-        """Count a suspect arrival down; after another arrival, end the suspicion of its lane."""
-        if not arrival.suspect:
-            self._by_lane.pop(arrival.lane, None)
-        elif suspicion := self._by_lane.get(arrival.lane):
-            suspicion.events -= 1
+    def note_processed(self, arrivals: Iterable[Arrival]) -> None:
+        """Count suspect arrivals down; after another arrival, end the suspicion of its lane."""
+        if not self._by_lane:
+            return
+        for arrival in arrivals:
+            if not arrival.suspect:
+                self._by_lane.pop(arrival.lane, None)
+            elif suspicion := self._by_lane.get(arrival.lane):
+                suspicion.events -= 1

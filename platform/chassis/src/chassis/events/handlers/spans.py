@@ -1,8 +1,8 @@
 """The span of a handler, in the trace of its event."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
@@ -15,20 +15,42 @@ __all__ = ["event_span"]
 # The standard library's logger, because this line is logged for each event and must cost nothing
 # while the level is above debug.
 _log = logging.getLogger(__name__)
-_NOTHING = nullcontext()
 
 
-@contextmanager
-def event_span(type: str, context: EventContext, published: TraceContext) -> Iterator[None]:
-    """Run a handler in a span whose parent is the span that published the event."""
-    bound = bind_contextvars(event_id=context.id)
-    try:
-        traced = tracing.enabled or published.traceparent or context.traceparent
-        with _span(type, context, published) if traced else _NOTHING:
-            yield
-            _log.debug("handler returned: %s", type)
-    finally:
-        reset_contextvars(**bound)
+class event_span:
+    """A context manager that runs a handler in a span whose parent is the one that published the
+    event. Log lines of the handler name the event.
+
+    It is a class because a generator would cost as much as a small handler.
+    """
+
+    __slots__ = ("_bound", "_context", "_published", "_span", "_type")
+
+    def __init__(self, type: str, context: EventContext, published: TraceContext) -> None:
+        self._type = type
+        self._context = context
+        self._published = published
+        self._span: AbstractContextManager[object] | None = None
+
+    def __enter__(self) -> None:
+        self._bound = bind_contextvars(event_id=self._context.id)
+        if tracing.enabled or self._published.traceparent or self._context.traceparent:
+            self._span = _span(self._type, self._context, self._published)
+            self._span.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                _log.debug("handler returned: %s", self._type)
+            if self._span is not None:
+                self._span.__exit__(kind, error, traceback)
+        finally:
+            reset_contextvars(**self._bound)
 
 
 def _span(
