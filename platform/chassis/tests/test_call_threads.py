@@ -109,6 +109,45 @@ async def test_closing_cancels_what_waits_and_lets_what_runs_end() -> None:
         await threads.run(call)
 
 
+async def test_closing_can_wait_until_all_calls_are_made() -> None:
+    threads = CallThreads(1, "calls")
+    begun, go_on = threading.Event(), threading.Event()
+    made: list[int] = []
+
+    def call(number: int) -> None:
+        begun.set()
+        go_on.wait(30)
+        made.append(number)
+
+    calls = [asyncio.create_task(threads.run(call, number)) for number in (1, 2)]
+    await asyncio.to_thread(begun.wait, 30)
+    closing = asyncio.create_task(asyncio.to_thread(threads.close, wait=True))
+    go_on.set()
+    await closing
+    await asyncio.gather(*calls)
+    assert made == [1, 2]
+
+
+async def test_threads_start_when_calls_overlap_and_end_with_their_object() -> None:
+    threads = CallThreads(3, "overlapping")
+
+    def running() -> list[threading.Thread]:
+        return [t for t in threading.enumerate() if t.name.startswith("overlapping_")]
+
+    assert not running()
+    for _ in range(3):
+        await threads.run(max, 3, 7)
+    assert len(running()) == 1
+    both = threading.Barrier(2)
+    await asyncio.gather(threads.run(both.wait, 30), threads.run(both.wait, 30))
+    started = running()
+    assert len(started) == 2
+    del threads
+    for thread in started:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
 def test_a_call_that_outlives_its_loop_is_dropped() -> None:
     begun, go_on = threading.Event(), threading.Event()
     threads = CallThreads(1, "calls")

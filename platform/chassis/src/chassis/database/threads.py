@@ -1,13 +1,12 @@
 """Threads that run transactions, so that the event loop does not wait for the database."""
 
-import asyncio
-import contextvars
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
+
+from chassis.call_threads import CallThreads
 
 __all__ = ["RunningTransaction", "TransactionThreads"]
 
@@ -33,20 +32,19 @@ class TransactionThreads:
 
     def __init__(self, writers: int, readers: int, *, urgent: bool) -> None:
         self.writers = writers
-        self._writing = ThreadPoolExecutor(writers, thread_name_prefix="transaction")
-        self._urgent = (
-            ThreadPoolExecutor(1, thread_name_prefix="urgent") if urgent else self._writing
-        )
-        self._reading = ThreadPoolExecutor(readers, thread_name_prefix="read")
+        self._writing = CallThreads(writers, "transaction")
+        self._urgent = CallThreads(1, "urgent") if urgent else self._writing
+        self._reading = CallThreads(readers, "read")
         self._begun: dict[int, float] = {}
 
     async def write(self, call: Callable[[A], T], argument: A, *, urgent: bool = False) -> T:
         """Run a call on a thread for writing, or on the urgent one."""
-        return await _run(self._urgent if urgent else self._writing, self._tracked, call, argument)
+        threads = self._urgent if urgent else self._writing
+        return await threads.run(self._tracked, call, argument)
 
     async def read(self, call: Callable[[A], T], argument: A) -> T:
         """Run a call on a thread for reading."""
-        return await _run(self._reading, call, argument)
+        return await self._reading.run(call, argument)
 
     def running(self) -> list[RunningTransaction]:
         """Return the writing transactions that occupy a thread now."""
@@ -55,8 +53,8 @@ class TransactionThreads:
 
     def close(self) -> None:
         """Wait until all calls have returned, then end the threads."""
-        for executor in (self._writing, self._urgent, self._reading):
-            executor.shutdown(wait=True)
+        for threads in (self._writing, self._urgent, self._reading):
+            threads.close(wait=True)
 
     def _tracked(self, call: Callable[[A], T], argument: A) -> T:
         """Make a call, noting when it began on this thread."""
@@ -66,9 +64,3 @@ class TransactionThreads:
             return call(argument)
         finally:
             del self._begun[thread]
-
-
-async def _run(executor: ThreadPoolExecutor, call: Callable[..., T], *arguments: object) -> T:
-    """Run a call on a thread, within the context variables of the caller."""
-    context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(executor, context.run, call, *arguments)
