@@ -1,5 +1,6 @@
 """Fixtures for all tests of the chassis: contracts, helpers, and real servers."""
 
+import logging
 import os
 import shutil
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from chassis.sqlite_url import sqlite_url
 from localservers import NatsServer, PostgresServer
@@ -34,6 +36,18 @@ ODD_NAME = "50% größer? c#1"
 NewDatabase = Callable[[str], str]
 
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.twin)]
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Restore the configuration of logging after a test that changes it."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    # The default of structlog would draw the locals of each traceback in all later tests.
+    structlog.configure(**before)
 
 
 @pytest.fixture

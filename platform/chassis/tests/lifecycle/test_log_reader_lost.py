@@ -110,12 +110,13 @@ async def test_the_end_of_a_background_task_is_fatal_even_if_logging_fails(
     async def is_fatal() -> bool:
         return bool(fatal)
 
+    before = structlog.get_config()
     structlog.configure(processors=[fails])
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     try:
         background.start(part())
         await eventually(is_fatal)
     finally:
-        structlog.reset_defaults()
+        structlog.configure(**before)
         await background.end()
     assert "the part" in str(fatal[0]) or end == "is cancelled"

@@ -275,6 +275,7 @@ async def test_an_unknown_error_is_internal_without_its_text_and_is_logged(rpc: 
     ]
 
 
+@pytest.mark.usefixtures("own_logging")
 async def test_the_log_of_an_unknown_error_names_its_trace(rpc: Servers) -> None:
     server = await rpc.start(Leaking)
     stub = await rpc.stub(server.port)
@@ -285,11 +286,8 @@ async def test_the_log_of_an_unknown_error_names_its_trace(rpc: Servers) -> None
         raise structlog.DropEvent
 
     structlog.configure(processors=[note])
-    try:
-        with trace_context.attached(TRACEPARENT), pytest.raises(grpc.aio.AioRpcError):
-            await stub.GetBook(GetBookRequest())
-    finally:
-        structlog.reset_defaults()
+    with trace_context.attached(TRACEPARENT), pytest.raises(grpc.aio.AioRpcError):
+        await stub.GetBook(GetBookRequest())
     assert traces == [("RPC handler failed; answering with INTERNAL", TRACEPARENT)]
 
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 
@@ -120,20 +119,14 @@ async def test_statements_outside_of_a_trace_start_none(
     assert spans() == []
 
 
+@pytest.mark.usefixtures("own_logging")
 async def test_log_lines_on_the_loop_and_on_a_thread_name_the_trace(
     spans: Spans, rpc: Servers, new_database: NewDatabase
 ) -> None:
     out = io.StringIO()
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
     service_logging.configure("gateway", ServiceSettings(), out)
-    try:
-        async with await gateway(rpc, new_database("books")) as http:
-            await http.get("/books/7", headers={"traceparent": TRACEPARENT})
-    finally:
-        root.handlers = handlers
-        root.setLevel(level)
-        structlog.reset_defaults()
+    async with await gateway(rpc, new_database("books")) as http:
+        await http.get("/books/7", headers={"traceparent": TRACEPARENT})
     lines = {line["event"]: line for line in map(json.loads, out.getvalue().splitlines())}
     for event in ("asking", "looking", "request ended"):
         assert lines[event]["trace_id"] == TRACEPARENT[3:35]
