@@ -1,5 +1,6 @@
 """Committing events in as few transactions as possible, and finding out which one fails."""
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -9,10 +10,11 @@ from functools import partial
 import structlog
 from sqlalchemy.orm import Session
 
-from chassis.database import ConnectionLost, DatabaseAtFault, DatabaseDown
+from chassis.database import ConnectionLost, DatabaseAtFault, DatabaseDown, Transaction
 from chassis.events.consumer import batch, position_rows
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.batch import HandlerFailed, MovePositions, Outcome, Processing
+from chassis.events.consumer.conflict_limit import ConflictLimit
 from chassis.events.consumer.dependencies import ReaderDependencies
 from chassis.events.consumer.one_by_one import OneByOne
 from chassis.events.consumer.position import Position, PositionMoved
@@ -54,6 +56,7 @@ class Committer:
         self._canaries = dependencies.members.canaries
         self._on_tasks = dependencies.on_tasks
         self._load = load or partial(position_rows.load, stream=stream)
+        self._limit = ConflictLimit(dependencies.settings.batch_max_events)
         self.one_by_one = OneByOne()
         self._lost_connection: set[tuple[str, int]] = set()
 
@@ -77,9 +80,11 @@ class Committer:
         parts = self.one_by_one.split(arrivals)
         before = {a.position_subject: positions[a.position_subject] for a in arrivals}
         while parts:
-            part = parts.pop(0)
+            part, rest = _cut(parts.pop(0), self._limit.events)
+            parts[:0] = rest
             outcome = await self._commit_part(part, before)
             if isinstance(outcome, Outcome):
+                self._limit.committed()
                 before |= {arrival.position_subject: arrival.position for arrival in part}
                 self._report(part, outcome)
                 self._suspicions.note_processed(part)
@@ -91,15 +96,26 @@ class Committer:
     async def _commit_part(
         self, part: list[Arrival], positions: Mapping[str, Position]
     ) -> Outcome | list[list[Arrival]]:
-        """Commit in one transaction; if a handler failed, return smaller parts to commit."""
+        """Commit in one transaction; if a handler failed, return smaller parts to commit.
+
+        After a conflict with another transaction return the part, which the limit will cut.
+        """
         links = _traceparents(part) if tracing.enabled else []
         processing = self._processing_now()
+        attempts = itertools.count()
+
+        def process(tx: Transaction) -> Outcome:
+            if next(attempts) and len(part) > 1:
+                raise _Conflict
+            return batch.process(tx, part, positions, processing)
+
         try:
             async with self._gate.shared():
                 with tracing.start_span(f"take {self._stream}", root=True, links=links):
-                    return await self._database.transaction(
-                        lambda tx: batch.process(tx, part, positions, processing)
-                    )
+                    return await self._database.transaction(process)
+        except _Conflict:
+            self._limit.conflicted(len(part))
+            return [part]
         except (PositionMoved, DatabaseDown):
             raise
         except ConnectionLost as error:
@@ -201,6 +217,15 @@ class Committer:
             )
         if outcome.tasks:
             self._on_tasks(outcome.canary)
+
+
+class _Conflict(Exception):
+    """A transaction of several events would run again as a whole."""
+
+
+def _cut(part: list[Arrival], events: int) -> tuple[list[Arrival], list[list[Arrival]]]:
+    """Return the first events of a part, and the others as parts."""
+    return part[:events], [part[events:]] if len(part) > events else []
 
 
 def _split(part: list[Arrival], failed: Iterable[Arrival]) -> list[list[Arrival]]:
