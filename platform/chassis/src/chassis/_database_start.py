@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from chassis._migration_process import MigrationProcess
 from chassis.credentials import without_credentials
 from chassis.database import (
     ConnectionLost,
@@ -32,11 +33,15 @@ _RETRY_SECONDS = 1.0
 
 
 async def open_database(
-    service: "Service", settings: ServiceSettings, readiness: Readiness
+    service: "Service",
+    settings: ServiceSettings,
+    readiness: Readiness,
+    migration: MigrationProcess | None = None,
 ) -> Database:
     """Return the service's database as soon as it is available and has the schema of this code.
 
-    Until then `readiness` reports what the start waits for.
+    Until then `readiness` reports what the start waits for. In development the database is migrated
+    by `migration`; if that is missing or fails, by this process.
 
     Raises:
         WrongDatabase: it belongs to another service.
@@ -55,7 +60,9 @@ async def open_database(
     while True:
         try:
             await database.check()
-            found = await _compare_schema(database, service, settings)
+            found = await _compare_schema(database, service)
+            if found.missing and settings.environment == "development":
+                found = await _migrate(database, service, migration)
             if not found.missing:
                 await database.identify(service.name)
                 break
@@ -72,6 +79,8 @@ async def open_database(
             waits_for = reason
         await asyncio.sleep(_RETRY_SECONDS)
     lacks = ""
+    if migration is not None:
+        migration.close()
     if found.unknown:
         _log.warning(
             "database schema is newer than this code; continuing",
@@ -80,19 +89,30 @@ async def open_database(
     return database
 
 
-async def _compare_schema(
-    database: Database, service: "Service", settings: ServiceSettings
+async def _migrate(
+    database: Database, service: "Service", migration: MigrationProcess | None
 ) -> schema.Schema:
-    """Return how the database differs from this code; in development, migrate it first.
+    """Migrate the database and return how it differs from this code.
+
+    Raises as `migrate`.
+    """
+    if migration is not None:
+        await migration.run()
+        found = await _compare_schema(database, service)
+        if not found.missing:
+            return found
+    migrated = await asyncio.to_thread(
+        migrate_database, database.url, service.migrations, service=service.name
+    )
+    return migrated.after
+
+
+async def _compare_schema(database: Database, service: "Service") -> schema.Schema:
+    """Return how the database differs from this code.
 
     Raises:
-        DatabaseDown, Diverged, WrongDatabase.
+        DatabaseDown, WrongDatabase.
     """
-    if settings.environment == "development":
-        migration = await asyncio.to_thread(
-            migrate_database, database.url, service.migrations, service=service.name
-        )
-        return migration.after
     code = schema.Code(service.migrations)
 
     def compare(tx: ReadTransaction) -> schema.Schema:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chassis._database_start import open_database
+from chassis._migration_process import MigrationProcess
 from chassis.database import Database
 from chassis.database.engine import place_of
 from chassis.events.handlers.binding import bind_all
@@ -44,18 +45,20 @@ class Lifecycle:
     """Start and stop of a service's parts.
 
     `on_fatal` is called if the service can never work as it is configured, or if a background task
-    has died.
+    has died. In development the database is migrated by `migration`; without it by this process.
     """
 
     def __init__(
         self,
         service: "Service",
         settings: ServiceSettings,
+        migration: MigrationProcess | None = None,
         *,
         on_fatal: Callable[[Exception], None],
     ) -> None:
         self._service = service
         self._settings = settings
+        self._migration = migration
         self._on_fatal = on_fatal
         self._readiness = Readiness(write_seconds=settings.health_interval_seconds)
         self._database: Database | None = None
@@ -93,7 +96,9 @@ class Lifecycle:
             self._metrics = metrics
 
         if service.has_database:
-            self._database = await open_database(service, settings, self._readiness)
+            self._database = await open_database(
+                service, settings, self._readiness, self._migration
+            )
             app.state.database = self._database
         events = self._make_event_path(self._clients)
 

@@ -3,14 +3,16 @@
 import asyncio
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
 from chassis import exit_codes, garbage
 from chassis._lifecycle import Lifecycle
+from chassis._migration_process import MigrationProcess
 from chassis.credentials import without_credentials
-from chassis.database import WrongDatabase
+from chassis.database import WrongDatabase, migrate
 from chassis.ports import CannotListen
 from chassis.settings import ServiceSettings
 from chassis.telemetry import logging
@@ -32,6 +34,12 @@ def run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> N
     logging.take_over(service.name, settings)
     for warning in warnings:
         _log.warning("environment variable ignored", reason=warning)
+    migration = None
+    if service.has_database and settings.environment == "development":
+        url = settings.database_url.get_secret_value()
+        migration = MigrationProcess.start(
+            partial(migrate, url, service.migrations, service=service.name)
+        )
     try:
         import uvloop
 
@@ -39,7 +47,7 @@ def run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> N
     except ImportError:
         loop_factory = None
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        code = runner.run(_Process(service, settings).run_until_stopped())
+        code = runner.run(_Process(service, settings, migration).run_until_stopped())
         logging.drain(_LOG_SECONDS)
         # Exit without closing the loop, because that would wait for threads that hang. All work
         # has had its grace time.
@@ -49,10 +57,15 @@ def run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> N
 class _Process:
     """The life of a service in this process, and the reason why it ends."""
 
-    def __init__(self, service: "Service", settings: ServiceSettings) -> None:
+    def __init__(
+        self,
+        service: "Service",
+        settings: ServiceSettings,
+        migration: MigrationProcess | None = None,
+    ) -> None:
         self._stop_requested = asyncio.Event()
         self._fatal: Exception | None = None
-        self._lifecycle = Lifecycle(service, settings, on_fatal=self._fail)
+        self._lifecycle = Lifecycle(service, settings, migration, on_fatal=self._fail)
 
     async def run_until_stopped(self) -> int:
         """Start the service, stop it after a signal or a fatal error, and return the exit code."""
