@@ -151,3 +151,16 @@ async def _send_requests(port: int, outcomes: Counter[str]) -> None:
             outcomes["disconnected"] += 1
         finally:
             writer.close()
+
+
+async def test_the_date_of_a_response_is_that_of_its_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(make_app(router)) as server, httpx.AsyncClient() as client:
+        for now, date in (
+            (1_000_000_000, "Sun, 09 Sep 2001 01:46:40 GMT"),
+            (1_000_000_061, "Sun, 09 Sep 2001 01:47:41 GMT"),
+        ):
+            monkeypatch.setattr("chassis.http.server.time.time", lambda now=now: now + 0.9)
+            response = await client.get(f"http://127.0.0.1:{server.port}/book")
+            assert response.headers.get_list("date") == [date]

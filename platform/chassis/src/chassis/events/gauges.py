@@ -21,7 +21,7 @@ from chassis.telemetry import metrics
 __all__ = ["MEASURE_SECONDS", "measure_continuously"]
 
 _log = structlog.get_logger(__name__)
-MEASURE_SECONDS = 5.0
+MEASURE_SECONDS = 10.0
 """The shortest interval between two measurements."""
 
 
@@ -41,7 +41,7 @@ async def measure_continuously(
         # before the samples of the gauges are too old to be reported.
         counting_seconds = time.monotonic() - started
         await _measure_lag([*readers, *foreign])
-        await asyncio.sleep(min(max(MEASURE_SECONDS, 100 * counting_seconds), 4 * MEASURE_SECONDS))
+        await asyncio.sleep(min(max(MEASURE_SECONDS, 100 * counting_seconds), 2 * MEASURE_SECONDS))
 
 
 def _measure_lanes(readers: Sequence[Reader]) -> None:

@@ -47,15 +47,22 @@ class Connection(HttpToolsProtocol):
     """The connection of one client.
 
     `idle` is shared by all connections: those without a running request, the one that has been
-    idle longest first. A new connection replaces that one when the limit is reached.
+    idle longest first. A new connection replaces that one when the limit is reached. `renew_date`
+    is called before each response.
     """
 
     def __init__(
-        self, *, limits: LimitSettings, idle: "dict[Connection, None]", **uvicorn: Any
+        self,
+        *,
+        limits: LimitSettings,
+        idle: "dict[Connection, None]",
+        renew_date: Callable[[], None],
+        **uvicorn: Any,
     ) -> None:
         super().__init__(**uvicorn)
         self._limits = limits
         self._idle = idle
+        self._renew_date = renew_date
         self._receiving: Literal["nothing", "head", "body"] = "nothing"
         self._head_is_timed = False
         # Bytes that the parser was given and has not reported: an unfinished head, or the framing
@@ -168,6 +175,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._renew_date()
         self._receiving = "head"
 
     def on_url(self, url: bytes) -> None:
@@ -243,6 +251,7 @@ class Connection(HttpToolsProtocol):
 
     def _respond(self, status: HTTPStatus, detail: str) -> None:
         """Write a response without the application, and log it."""
+        self._renew_date()
         self.transport.write(_response(status, detail, self.server_state.default_headers))
         _log.info(
             "request refused",

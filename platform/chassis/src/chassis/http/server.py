@@ -2,7 +2,9 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
+from email.utils import formatdate
 from functools import partial
 
 import uvicorn
@@ -42,7 +44,9 @@ class HttpServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=partial(Connection, limits=settings, idle={}),  # type: ignore[arg-type]
+                http=partial(  # type: ignore[arg-type]
+                    Connection, limits=settings, idle={}, renew_date=self._renew_date
+                ),
                 access_log=False,
                 log_config=None,
                 lifespan="off",
@@ -53,7 +57,7 @@ class HttpServer:
                 ws="none",
             )
         )
-        self._ticks: asyncio.Task[None] | None = None
+        self._date_in_seconds = -1
         self._listener: socket.socket
         self.port = 0
 
@@ -76,14 +80,16 @@ class HttpServer:
         config.load()
         self._server.lifespan = config.lifespan_class(config)
         await self._server.startup(sockets=[listener])
-        self._ticks = asyncio.create_task(self._keep_ticking())
 
-    async def _keep_ticking(self) -> None:
-        """Let uvicorn renew its Date header once a second."""
-        # Uvicorn's own loop is not used, because it wakes ten times a second.
-        while True:
-            await self._server.on_tick(0)
-            await asyncio.sleep(1)
+    def _renew_date(self) -> None:
+        """Set the Date header of responses to requests that begin now."""
+        # Uvicorn's own loop is not used, because it wakes ten times a second for this.
+        now = int(time.time())
+        if now != self._date_in_seconds:
+            self._date_in_seconds = now
+            date = formatdate(now, usegmt=True).encode()
+            headers = self._server.config.encoded_headers
+            self._server.server_state.default_headers = [(b"date", date), *headers]
 
     async def stop(self, seconds: float) -> None:
         """Accept no new connections and let running requests finish, for at most `seconds`.
@@ -101,8 +107,6 @@ class HttpServer:
         await _wait_until(lambda: not state.connections and not state.tasks, ends_at - loop.time())
         for task in list(state.tasks):
             task.cancel()
-        if self._ticks is not None:
-            self._ticks.cancel()
 
     async def _close_listener(self) -> None:
         """Close the listener, but serve the connections in its queue, which a close would reset."""

@@ -103,6 +103,13 @@ class Claimer:
         """Whether the last look included tasks that run alone."""
         return self._wanted.suspects
 
+    @property
+    def found_none(self) -> bool:
+        """Whether the last look was for all tasks, and found none, due or not."""
+        due = self._due
+        found = due.by_type or due.suspects or due.lease_end is not None
+        return self._wanted.suspects and not found
+
     def seconds_until_due(self) -> float:
         """Return the time until a task is due that has a place; infinite if none is known."""
         due = self._due

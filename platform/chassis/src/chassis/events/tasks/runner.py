@@ -22,7 +22,10 @@ __all__ = ["POLL_SECONDS", "TaskRunner"]
 
 _log = structlog.get_logger(__name__)
 POLL_SECONDS = 1.0
-"""Maximum pause between two searches for due tasks."""
+"""Maximum pause between two searches for due tasks while there are any."""
+# Each search that finds no task doubles the pause, up to this many times POLL_SECONDS. Tasks that
+# this process stores end the pause; the pause delays only those that another replica has left.
+_IDLE_FACTOR = 5
 
 
 class TaskRunner:
@@ -104,6 +107,7 @@ class TaskRunner:
             for work in (leases.run(), self._unhandled.run(), self.orphans.run())
         ]
         failing = False
+        pause = POLL_SECONDS
         try:
             while not self._stopped.is_set():
                 if self._pauses and not self._pauses.loaded.is_set():
@@ -115,8 +119,12 @@ class TaskRunner:
                         await leases.renew()
                     await self.claimer.look(suspects=not self._suspects.resting)
                     if not await self._start_due():
-                        seconds = min(POLL_SECONDS, self.claimer.seconds_until_due())
-                        await wait_at_most(self._woken, seconds)
+                        seconds = min(pause, self.claimer.seconds_until_due())
+                        woken = await wait_at_most(self._woken, seconds)
+                        idle = self.claimer.found_none and not woken
+                        pause = (
+                            min(2 * pause, _IDLE_FACTOR * POLL_SECONDS) if idle else POLL_SECONDS
+                        )
                     failing = False
                 except Exception as error:
                     if not failing:  # A lasting failure is logged once.
