@@ -6,7 +6,7 @@ from itertools import count
 
 from bench.comparison import Comparison, Contender, Figure, Role, Target
 from bench.orders import write_some
-from bench.saga.shops import Shop, faststream_shop, platform
+from bench.saga.shops import Shop, faststream_shop, platform, shop_by_hand
 from bench.stage import DatabaseKind, Stage
 from bench.worker import Sample, Work
 from devkit.errors import DevkitError
@@ -14,6 +14,7 @@ from devkit.errors import DevkitError
 __all__ = ["saga"]
 
 _PEER = "FastStream shop"
+_HAND = "by hand"
 _OURS = "platform"
 _LATENCIES = (Figure.ACCEPTED, Figure.CONFIRMED, Figure.CONFIRMED_95, Figure.CONFIRMED_99)
 _WARM = 24
@@ -24,8 +25,10 @@ _CAVEATS = (
     "All orders are confirmed, and a round ends when the last one is. CPU time is that of all"
     " processes but the client; “own process” is that of all services. The FastStream shop has"
     " four services with FastAPI, an inbox, and an outbox polled each 100 ms; it asks for prices"
-    " by a request over NATS. The platform has five services and the runner of `slipway run`, and"
-    " does more for an order: a gateway, two gRPC calls, a history of events, metrics, logs."
+    " by a request over NATS. The shop by hand is the same with the bare drivers, and without"
+    " inbox, outbox and acknowledgments: it loses events and handles others twice. The platform"
+    " has five services and the runner of `slipway run`, and does more for an order: a gateway,"
+    " two gRPC calls, a history of events, metrics, logs."
 )
 _NOT_SYNCED = (
     "Both have a PostgreSQL as `slipway run --database postgres` starts it, with `fsync` off."
@@ -56,6 +59,7 @@ def _per_second(name: str, database: str, kind: DatabaseKind, most: float) -> Co
         _OURS,
         _PEER,
         0.4,
+        floor=_HAND,
         at_most=True,
         figure=Figure.CONFIRMED,
     )
@@ -71,11 +75,12 @@ def _comparison(
         unit="order",
         contenders=(
             Contender(_PEER, Role.PEER, _placing(variant, kind, faststream_shop), by_peers=True),
+            Contender(_HAND, Role.FLOOR, _placing(variant, kind, shop_by_hand), by_peers=True),
             Contender(_OURS, Role.OURS, _placing(variant, kind, platform)),
         ),
         targets=(
-            Target("CPU of an order against the FastStream shop", _OURS, _PEER, 3),
-            Target("CPU of an order", _OURS, None, most, at_most=True),
+            Target("CPU of an order against the FastStream shop", _OURS, _PEER, 3, floor=_HAND),
+            Target("CPU of an order", _OURS, None, most, floor=_HAND, at_most=True),
             *further,
         ),
         caveats=f"{_CAVEATS} {_NOT_SYNCED}" if kind == "postgres" else _CAVEATS,

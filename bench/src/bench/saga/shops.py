@@ -1,4 +1,4 @@
-"""The two shops: the platform as `slipway run` starts it, and the one on FastStream."""
+"""The shops: the platform as `slipway run` starts it, the one on FastStream, one by hand."""
 
 import asyncio
 import json
@@ -20,9 +20,9 @@ from bench.services.platform_run import running
 from bench.stage import DatabaseKind, Peers, Stage
 from demo.catalog import Catalog, from_sample
 from demo.seed import SAMPLE_BASKETS, load_products
-from localservers import PostgresServer, free_port
+from localservers import NatsServer, PostgresServer, free_port
 
-__all__ = ["Shop", "faststream_shop", "platform"]
+__all__ = ["Shop", "faststream_shop", "platform", "shop_by_hand"]
 
 _ENDS = ("OrderConfirmed", "OrderCancelled")
 _STOCK = 1_000_000
@@ -74,31 +74,45 @@ def platform(stage: Stage, kind: DatabaseKind) -> Callable[[ExitStack], Shop]:
 
 def faststream_shop(stage: Stage, kind: DatabaseKind) -> Callable[[ExitStack], Shop]:
     """Return a function that starts the shop on FastStream: four services and the broker."""
+    return _four_services("faststream_shop", stage, kind, asynchronous=True)
+
+
+def shop_by_hand(stage: Stage, kind: DatabaseKind) -> Callable[[ExitStack], Shop]:
+    """Return a function that starts the shop by hand: four services and the broker."""
+    return _four_services("shop_by_hand", stage, kind, asynchronous=False)
+
+
+def _four_services(
+    package: str, stage: Stage, kind: DatabaseKind, *, asynchronous: bool
+) -> Callable[[ExitStack], Shop]:
+    """Return a function that starts the services of a package, with this kind of driver."""
 
     def start(exits: ExitStack) -> Shop:
-        asyncio.run(_make_stream(stage.nats.url))
+        # The shops have the same subjects, so that each needs a broker of its own.
+        broker = exits.enter_context(NatsServer(stage.folder / f"{package}-nats"))
+        asyncio.run(_make_stream(broker.url))
         products = _write_products(stage.folder / "products.jsonl")
-        servers = {"nats": stage.nats.pid}
-        make_database = partial(stage.database, "sqlite", asynchronous=True)
+        servers = {"nats": broker.pid}
+        make_database = partial(stage.database, "sqlite", asynchronous=asynchronous)
         if kind == "postgres":
             # `slipway run` has such a server, too: it does not sync commits to the disk.
-            server = exits.enter_context(PostgresServer(stage.folder / "shop-postgres"))
+            server = exits.enter_context(PostgresServer(stage.folder / f"{package}-postgres"))
             servers["postgres"] = server.pid
-            make_database = partial(_make_database, server)
+            make_database = partial(_make_database, server, asynchronous)
         services: dict[str, ServerProcess] = {}
         for name in _SERVICES:
             variables = {
                 DATABASE: make_database(),
-                NATS: stage.nats.url,
+                NATS: broker.url,
                 PRODUCTS: str(products),
             }
-            module = f"bench.saga.faststream_shop.{name}"
+            module = f"bench.saga.{package}.{name}"
             services[name] = exits.enter_context(
                 serving(module, free_port(), stage.folder, variables, python=Peers.python)
             )
         return Shop(
             address=services["orders"].address,
-            nats=stage.nats.url,
+            nats=broker.url,
             ends=[subject_of(type) for type in _ENDS],
             services={name: service.pid for name, service in services.items()},
             servers=servers,
@@ -108,10 +122,10 @@ def faststream_shop(stage: Stage, kind: DatabaseKind) -> Callable[[ExitStack], S
     return start
 
 
-def _make_database(server: PostgresServer) -> str:
-    """Return the URL of a new database, for the asynchronous driver."""
+def _make_database(server: PostgresServer, asynchronous: bool) -> str:
+    """Return the URL of a new database, for the asynchronous driver or the other one."""
     url = server.create_database(f"shop_{uuid.uuid4().hex[:12]}")
-    return url.replace("+psycopg", "+asyncpg")
+    return url.replace("+psycopg", "+asyncpg") if asynchronous else url
 
 
 async def _make_stream(url: str) -> None:
