@@ -52,7 +52,7 @@ class Measured:
 
     def has(self, contender: str, figure: Figure) -> bool:
         """Whether a figure was measured, which for some is not possible on each machine."""
-        return figure.value in self.contenders[contender]
+        return figure.value in self.contenders.get(contender, {})
 
     def median(self, contender: str, figure: Figure) -> float:
         """Return the median of a figure over all rounds."""

@@ -13,6 +13,9 @@ __all__ = ["COLUMNS", "Line", "lines_of", "print_summary"]
 
 COLUMNS = ("work", "reached", "target", "ratio", "floor", "own process", "rate", "ours", "other")
 
+_ONLY_IN_DOCUMENT = ("own process", "rate")
+_WIDEST = 500
+
 
 @dataclass(frozen=True)
 class Line:
@@ -37,7 +40,10 @@ def _line(comparison: Comparison, target: Target, measured: Measured) -> Line:
     reached_ratio = ratio(measured, target, target.ours)
     median = reached_ratio.median
     reached = median <= target.reach if target.at_most else median >= target.reach
-    floor = ratio(measured, target, target.floor).text(target.show) if target.floor else ""
+    floor = ""
+    # A record may be older than the contender.
+    if target.floor and measured.has(target.floor, target.figure):
+        floor = ratio(measured, target, target.floor).text(target.show)
     cells = (
         "yes" if reached else "no",
         f"{'≤' if target.at_most else '≥'} {target.show(target.reach)}",
@@ -70,14 +76,18 @@ def _others(
 
 
 def print_summary(comparisons: Sequence[Comparison], results: Results, output: Console) -> None:
-    """Print the table of all comparisons that were measured."""
+    """Print the table of all comparisons that were measured, in full width."""
+    shown = [n for n, column in enumerate(COLUMNS) if column not in _ONLY_IN_DOCUMENT]
     table = Table(box=None, pad_edge=False)
-    for column in COLUMNS:
+    for column in (COLUMNS[n] for n in shown):
         table.add_column(column, justify="left" if column == "work" else "right", no_wrap=True)
     for comparison in comparisons:
         measured = results.comparisons[comparison.name]
         for line in lines_of(comparison, measured):
+            row = (f"{comparison.name}: {line.work}", *line.cells)
             style = "green" if line.reached else "yellow"
-            table.add_row(f"{comparison.name}: {line.work}", *line.cells, style=style)
+            table.add_row(*(row[n] for n in shown), style=style)
     output.print()
-    output.print(table)
+    # A narrow terminal wraps the lines, since figures that are cut off would mean nothing.
+    wide = Console(file=output.file, width=_WIDEST, force_terminal=output.is_terminal)
+    wide.print(table)
