@@ -7,7 +7,7 @@ gets its due time in the transaction that finishes the task before it.
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import ARRAY, String, any_, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from chassis.database.chunks import chunks
@@ -18,11 +18,16 @@ __all__ = ["blocked_keys", "count", "lock_keys", "store", "store_in_order"]
 # This means NOT NULL, and SQLite uses the index only for a comparison.
 _HAS_DUE_TIME = tasks.c.due_at >= 0
 # Statements are built once, because building one costs more than running it.
-_FIRST_TASKS = select(tasks.c.source, tasks.c.key).where(
-    tasks.c.key.in_(bindparam("keys", expanding=True)), _HAS_DUE_TIME
-)
-_BLOCKED = _FIRST_TASKS.distinct()
-_LOCK = _FIRST_TASKS.with_for_update(read=True, key_share=True)
+_FIRST_TASKS = select(tasks.c.source, tasks.c.key).where(_HAS_DUE_TIME)
+_FIRST_TASKS_OF_KEYS = _FIRST_TASKS.where(tasks.c.key.in_(bindparam("keys", expanding=True)))
+# A list of values would be another statement for each number of keys, which costs PostgreSQL and
+# its driver more than all else that a batch asks for.
+_ANY_KEY = any_(bindparam("keys", type_=ARRAY(String)))
+_BLOCKED = {
+    "sqlite": _FIRST_TASKS_OF_KEYS.distinct(),
+    "postgresql": _FIRST_TASKS.where(tasks.c.key == _ANY_KEY).distinct(),
+}
+_LOCK = _FIRST_TASKS_OF_KEYS.with_for_update(read=True, key_share=True)
 _COUNT_TASKS = select(func.count()).select_from(tasks)
 _COUNT_DEAD_LETTERS = select(func.count()).select_from(dead_letters)
 
@@ -30,8 +35,9 @@ _COUNT_DEAD_LETTERS = select(func.count()).select_from(dead_letters)
 def blocked_keys(session: Session, keys: Iterable[str]) -> set[tuple[str, str]]:
     """Return the (source, key) pairs that have a task, so that later events have to wait."""
     found: set[tuple[str, str]] = set()
+    statement = _BLOCKED[session.get_bind().dialect.name]
     for some in chunks(list(keys)):
-        found |= {(row.source, row.key) for row in session.execute(_BLOCKED, {"keys": some})}
+        found |= {(row.source, row.key) for row in session.execute(statement, {"keys": some})}
     return found
 
 
