@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from chassis import _plain_structlog  # noqa: F401  # it must be the first import
+from chassis import _imports  # noqa: F401  # it must be the first import
 from chassis.exit_codes import CONFIGURATION, OK, SOFTWARE, USAGE
 from chassis.settings import ServiceSettings
 from chassis.settings_loading import SettingsInvalid, describe, load, unknown_variables

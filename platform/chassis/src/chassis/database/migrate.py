@@ -87,7 +87,9 @@ def migrate(url: str, migrations: str | None = None, *, service: str | None = No
                     f"the database has {', '.join(before.unknown)}, which this code does not know, "
                     f"and lacks {', '.join(before.missing)}: migrate it with code that has all"
                 )
-            _upgrade(connection, code)
+            from chassis.database.upgrade import upgrade
+
+            upgrade(connection, code)
             connection.commit()
             record(connection, code)
             if service:
@@ -105,8 +107,10 @@ def create_schema(connection: Connection, migrations: str | None, *, service: st
         ValueError: a revision's file cannot be read.
         sqlalchemy.exc.DBAPIError: a revision failed.
     """
+    from chassis.database.upgrade import upgrade
+
     code = Code(migrations)
-    _upgrade(connection, code)
+    upgrade(connection, code)
     connection.commit()
     record(connection, code)
     identity.claim(connection, service)
@@ -147,17 +151,3 @@ def _connected(engine: Engine) -> Iterator[Connection]:
             if fault_of(error) in (Fault.RETRY, Fault.LOST, Fault.READ_ONLY, Fault.DOWN):
                 raise DatabaseDown(first_line(error)) from error
             raise
-
-
-def _upgrade(connection: Connection, code: Code) -> None:
-    """Run the missing revisions of the chassis and of the service."""
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    places = [str(folder).replace("%", "%%") for folder in (code.folders[0].parent, *code.folders)]
-    config.set_main_option("script_location", places[0])
-    config.set_main_option("path_separator", "newline")
-    config.set_main_option("version_locations", "\n".join(places[1:]))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "heads")
