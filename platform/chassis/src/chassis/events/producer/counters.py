@@ -100,7 +100,7 @@ def _number_events() -> Any:
         select(
             new.c.id,
             func.row_number().over(order_by=new.c.id).label("place"),
-            func.sum(new.c.size).over(order_by=new.c.id).label("bytes"),
+            func.sum(new.c.size).over(order_by=new.c.id, rows=(None, 0)).label("bytes"),
             func.coalesce(subjects.c.number, 0).label("number"),
             func.row_number().over(partition_by=new.c.subject, order_by=new.c.id).label("nth"),
         )

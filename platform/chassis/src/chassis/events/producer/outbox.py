@@ -109,7 +109,7 @@ def _select_last_rank_within() -> Select[Any]:
         .limit(bindparam("most", type_=Integer))
         .subquery("some")
     )
-    total = func.sum(some.c.size).over(order_by=some.c.rank).label("total")
+    total = func.sum(some.c.size).over(order_by=some.c.rank, rows=(None, 0)).label("total")
     summed = select(some.c.rank, total).subquery("summed")
     within = func.max(
         case((summed.c.total <= bindparam("max_bytes", type_=BigInteger), summed.c.rank))
