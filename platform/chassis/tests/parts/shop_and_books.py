@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from bookshop import Node, TestSettings, eventually
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from reading import events_counted
 from relaying import Shop
 from sqlalchemy import Engine, event, select
@@ -19,6 +18,7 @@ from chassis.database.tables import dead_letters, tasks
 from chassis.event_settings import EventSettings
 from chassis.events.consumer.deliveries import Deliveries
 from chassis.events.jetstream.api import StreamGone, api_request
+from chassis.events.jetstream.delivery import Delivery
 from chassis.events.jetstream.streams import stream_state
 from localservers import NatsServer
 
@@ -109,7 +109,7 @@ async def in_one_batch(shop: Node, books: Node) -> AsyncIterator[None]:
 
     await eventually(reads)
     before = await _last_sequence(client)
-    held: list[tuple[Deliveries, Msg]] = []
+    held: list[tuple[Deliveries, Delivery]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Deliveries, "add", lambda *delivery: held.append(delivery))
         yield

@@ -1,22 +1,25 @@
 """Delivered messages are limited in number and in bytes, and keep their order."""
 
 import pytest
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from chassis.events.consumer.deliveries import Deliveries
+from chassis.events.jetstream.delivery import Delivery
 
 pytestmark = pytest.mark.unit
+
+
+def delivery(data: bytes, headers: int = 0) -> Delivery:
+    return Delivery("it.happened.0", "", {}, data, headers + len(data))
 
 
 def deliveries(*sizes: int) -> Deliveries:
     queue = Deliveries()
     for size in sizes:
-        queue.add(Msg(Client(), "it.happened.0", data=b"x" * size))
+        queue.add(delivery(b"x" * size))
     return queue
 
 
-def sizes(batch: list[Msg]) -> list[int]:
+def sizes(batch: list[Delivery]) -> list[int]:
     return [len(message.data) for message in batch]
 
 
@@ -42,7 +45,7 @@ def test_a_message_larger_than_the_limit_is_a_batch_of_its_own() -> None:
 
 def test_headers_count_as_bytes() -> None:
     queue = Deliveries()
-    queue.add(Msg(Client(), "it.happened.0", data=b"12", headers={"abc": "de"}))
+    queue.add(delivery(b"12", headers=5))
 
     assert queue.bytes == 7
 
@@ -50,6 +53,6 @@ def test_headers_count_as_bytes() -> None:
 def test_a_new_message_sets_the_event_that_a_reader_waits_for() -> None:
     queue = Deliveries()
     assert not queue.changed.is_set()
-    queue.add(Msg(Client(), "it.happened.0"))
+    queue.add(delivery(b""))
 
     assert queue.changed.is_set()

@@ -3,8 +3,6 @@
 import json
 
 import pytest
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from bookstore.v1 import BookSold
 from chassis.events.consumer.arrival import Arrival
@@ -12,6 +10,7 @@ from chassis.events.consumer.foreign_arrivals import foreign_arrivals
 from chassis.events.consumer.foreign_position import sequence_after
 from chassis.events.consumer.position import Position
 from chassis.events.handlers.binding import Handler
+from chassis.events.jetstream.delivery import Delivery
 from chassis.events.jetstream.streams import StreamState
 
 pytestmark = pytest.mark.unit
@@ -21,7 +20,7 @@ SOLD = "com.example.book.sold"
 HANDLERS = {SOLD: Handler(BookSold, SOLD, "one", "oldest", SOLD, lambda: None, (), {})}
 
 
-def message(sequence: int, id: str, *, type: str = SOLD, data: bytes | None = None) -> Msg:
+def message(sequence: int, id: str, *, type: str = SOLD, data: bytes | None = None) -> Delivery:
     headers = {
         "ce-specversion": "1.0",
         "ce-id": id,
@@ -31,10 +30,10 @@ def message(sequence: int, id: str, *, type: str = SOLD, data: bytes | None = No
     }
     reply = f"$JS.ACK.LEGACY.consumer.1.{sequence}.{sequence}.1700000000000000000.0"
     content = json.dumps({"book_id": "book-1"}).encode() if data is None else data
-    return Msg(Client(), "legacy.books.1", reply, content, headers)
+    return Delivery("legacy.books.1", reply, headers, content, len(content))
 
 
-def arrivals(*messages: Msg) -> list[Arrival]:
+def arrivals(*messages: Delivery) -> list[Arrival]:
     return list(foreign_arrivals(messages, HANDLERS, subject="legacy.>", lane=7, created=CREATED))
 
 

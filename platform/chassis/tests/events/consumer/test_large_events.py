@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import pytest
 from bookshop import Node, TestSettings, accountant
-from nats.aio.msg import Msg
 from reading import has_taken, taken_ids
 from relaying import STREAM, Shop, StreamView, in_order
 
@@ -14,6 +13,7 @@ from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.committer import Committer
 from chassis.events.consumer.deliveries import Deliveries
 from chassis.events.consumer.position import Position
+from chassis.events.jetstream.delivery import Delivery
 from localservers import NatsServer
 
 SMALL = TestSettings(event_max_bytes=100_000)
@@ -26,7 +26,7 @@ class Held:
         self.now = self.most = self.most_in_commit = 0
         add, commit = Deliveries.add, Committer.commit
 
-        def delivered(deliveries: Deliveries, message: Msg) -> None:
+        def delivered(deliveries: Deliveries, message: Delivery) -> None:
             self.now += len(message.data)
             self.most = max(self.most, self.now)
             add(deliveries, message)

@@ -5,10 +5,9 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from chassis.events.consumer.arrival import arrival_of
+from chassis.events.jetstream.delivery import Delivery
 from chassis.events.jetstream.header_block import parse_header_block
 from chassis.events.wire import event_headers
 
@@ -17,9 +16,9 @@ pytestmark = pytest.mark.unit
 NO_NUMBERS = ["", " ", "²", "٣", "1.5", "-1", "1_0", "0x1", "NaN", "9" * 19, "9" * 5000]
 
 
-def delivered(lane: str, headers: dict[str, str]) -> Msg:
+def delivered(lane: str, headers: dict[str, str]) -> Delivery:
     reply = "$JS.ACK.bookstore.member.1.17.1.1790000000000000000.0"
-    return Msg(Client(), subject=f"bookstore.v1.BookSold.{lane}", reply=reply, headers=headers)
+    return Delivery(f"bookstore.v1.BookSold.{lane}", reply, headers, b"", 0)
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS)

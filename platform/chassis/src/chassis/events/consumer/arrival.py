@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.message import Message
-from nats.aio.msg import Msg
 
 from chassis.database.tables import LONGEST_NAME
 from chassis.events.consumer.position import Position, position_of
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.decode import message_of, trace_of
 from chassis.events.handlers.failures import reason_of
+from chassis.events.jetstream.delivery import Delivery
 from chassis.events.wire.attributes import Undecodable
 from chassis.events.wire.context import EventContext
 from chassis.events.wire.decoding import Received, decode
@@ -84,9 +84,9 @@ class Arrival:
         }
 
 
-def arrival_of(message: Msg) -> Arrival | None:
+def arrival_of(message: Delivery) -> Arrival | None:
     """Return the event of a delivered message; None if it has no number or is a copy."""
-    headers = message.headers or {}
+    headers = message.headers
     type, _, lane = message.subject.rpartition(".")
     # The reply subject of a delivery contains the stream's sequence (ADR-15).
     tokens = message.reply.split(".")

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from nats.aio.msg import Msg
-
 from chassis.database.tables import LONGEST_NAME
 from chassis.events.consumer.arrival import Arrival, set_content
 from chassis.events.consumer.position import Position
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.failures import reason_of
+from chassis.events.jetstream.delivery import Delivery
 from chassis.events.wire import event_headers
 from chassis.events.wire.attributes import Undecodable
 from chassis.events.wire.decoding import decode
@@ -17,7 +16,7 @@ __all__ = ["foreign_arrivals", "foreign_position_of"]
 
 
 def foreign_arrivals(
-    messages: Iterable[Msg],
+    messages: Iterable[Delivery],
     handlers: Mapping[str, Handler],
     *,
     subject: str,
@@ -31,7 +30,7 @@ def foreign_arrivals(
     """
     first_type = next(iter(handlers))
     for message in messages:
-        headers = message.headers or {}
+        headers = message.headers
         arrival = Arrival(
             message.subject[:LONGEST_NAME],
             first_type,
@@ -54,7 +53,7 @@ def foreign_arrivals(
         yield arrival
 
 
-def foreign_position_of(message: Msg, created: str) -> Position:
+def foreign_position_of(message: Delivery, created: str) -> Position:
     """Return the position of a message; its reply subject contains the sequence (ADR-15)."""
     sequence = int(message.reply.split(".")[-4])
-    return Position(sequence, created, sequence, event_headers.event_id(message.headers or {}))
+    return Position(sequence, created, sequence, event_headers.event_id(message.headers))

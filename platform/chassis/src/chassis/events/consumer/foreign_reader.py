@@ -9,8 +9,6 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
-from nats.aio.msg import Msg
-
 from chassis.database import Database
 from chassis.events.consumer import foreign_rows
 from chassis.events.consumer.committer import Committer
@@ -26,6 +24,7 @@ from chassis.events.consumer.suspicions import Suspicions
 from chassis.events.handlers import pauses
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.router import Foreign
+from chassis.events.jetstream.delivery import Delivery
 from chassis.events.jetstream.hindrance import Hindrance
 from chassis.events.jetstream.streams import stream_state
 from chassis.events.wire.lanes import LANES, lane_of
@@ -173,7 +172,7 @@ class ForeignReader:
             await self._recorded_ids.forget_old()
 
     async def _process(
-        self, messages: list[Msg], positions: dict[str, Position], created: str
+        self, messages: list[Delivery], positions: dict[str, Position], created: str
     ) -> None:
         """Let the events of these messages take effect, and move the position past all of them."""
         subject = self.foreign.subject

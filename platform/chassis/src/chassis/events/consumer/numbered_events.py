@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 
 import structlog
-from nats.aio.msg import Msg
 
 from chassis.database import Database
 from chassis.events.consumer import position_rows
@@ -15,6 +14,7 @@ from chassis.events.consumer.position import Position, PositionMoved
 from chassis.events.consumer.read_loop import Reopen
 from chassis.events.consumer.sift import sift
 from chassis.events.consumer.stopped_lanes import StoppedLanes
+from chassis.events.jetstream.delivery import Delivery
 from chassis.events.wire.contracts import lane_of_subject
 from chassis.telemetry import metrics
 
@@ -46,7 +46,7 @@ class NumberedEvents:
         self._database = database
         self._skipped_subjects: set[str] = set()
 
-    def arrivals_of(self, messages: Iterable[Msg]) -> list[Arrival]:
+    def arrivals_of(self, messages: Iterable[Delivery]) -> list[Arrival]:
         """Return the events of these messages; those without a number are skipped."""
         arrivals: list[Arrival] = []
         for message in messages:

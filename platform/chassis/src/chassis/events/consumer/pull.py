@@ -9,12 +9,12 @@ import json
 import time
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from chassis.events.consumer.deliveries import Deliveries
-from chassis.events.jetstream.client import api_subject
+from chassis.events.jetstream.client import JetStreamClient, api_subject
 from chassis.events.jetstream.consumers import create_consumer, delete_consumer
+from chassis.events.jetstream.delivery import Delivery
 from chassis.events.waiting import wait_at_most
 from chassis.ids import uuid7
 
@@ -40,7 +40,7 @@ class Pull:
     A second request is made before the first has ended, so that delivery does not pause.
     """
 
-    def __init__(self, client: Client, stream: str, batch: int, max_bytes: int) -> None:
+    def __init__(self, client: JetStreamClient, stream: str, batch: int, max_bytes: int) -> None:
         self._client = client
         self._stream = stream
         self._batch = batch
@@ -62,9 +62,7 @@ class Pull:
             StreamGone: there is no such stream.
         """
         await create_consumer(self._client, self._stream, self._name, subjects, start)
-        self._subscription = await self._client.subscribe(
-            f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        self._subscription = await self._client.receive(f"{self._inbox}.*", self._on_message)
         await self._request()
 
     async def close(self) -> None:
@@ -72,11 +70,11 @@ class Pull:
         if self._subscription:
             # Without a connection the subscription has ended already.
             with contextlib.suppress(Exception):
-                await self._subscription.unsubscribe()
+                await self._client.stop_receiving(self._subscription)
         if self._client.is_connected:
             await delete_consumer(self._client, self._stream, self._name)
 
-    async def next_batch(self, max_messages: int, seconds: float) -> list[Msg]:
+    async def next_batch(self, max_messages: int, seconds: float) -> list[Delivery]:
         """Return the messages that have arrived, or none if none arrives within `seconds`.
 
         At most `max_messages` are returned, of which the last may exceed the bytes of a request.
@@ -93,6 +91,8 @@ class Pull:
                 raise PullBroken("no heartbeat")
             if now >= deadline:
                 return []
+            if self._requested <= 0:
+                await self._request_if_needed()
             self._deliveries.changed.clear()
             await wait_at_most(self._deliveries.changed, min(deadline - now, HEARTBEAT_SECONDS))
         batch = self._deliveries.next_batch(max_messages, self._max_bytes)
@@ -123,31 +123,31 @@ class Pull:
             self._client, self._stream, self._name, reply, self._batch, self._max_bytes
         )
 
-    async def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Delivery) -> None:
         """Keep a delivered event, or react to a status of the server."""
         self._last_sign_of_life = time.monotonic()
-        headers = message.headers
         # A status of the server arrives on the request's reply subject, an event on its own.
         is_status = message.subject.startswith(self._inbox)
-        status = headers.get("Status") if headers and is_status else None
-        if status is None or headers is None:
+        status = message.headers.get("Status") if is_status else None
+        if status is None:
             self._deliveries.add(message)
             self._requested -= 1
         elif status == _HEARTBEAT:
             return
-        elif status in _ENDED or headers.get("Description") in _ENDED_409:
-            await self._request_ended(status, int(headers.get("Nats-Pending-Messages", 0)))
+        elif status in _ENDED or message.headers.get("Description") in _ENDED_409:
+            undelivered = int(message.headers.get("Nats-Pending-Messages", 0))
+            self._request_ended(status, undelivered)
         else:
-            self.interrupt(f"{status} {headers.get('Description', '')}")
+            self.interrupt(f"{status} {message.headers.get('Description', '')}")
 
-    async def _request_ended(self, status: str, undelivered: int) -> None:
+    def _request_ended(self, status: str, undelivered: int) -> None:
         """Account for a request that ended with `undelivered` messages left."""
         if status not in _ENDED and undelivered == self._batch:
             # The request ended without a message because the next one alone exceeds its bytes.
             self._max_bytes *= 2
         self._requested -= undelivered
-        if self._requested <= 0:
-            await self._request_if_needed()
+        # `next_batch` requests more, if it waits.
+        self._deliveries.changed.set()
 
 
 async def request_messages(

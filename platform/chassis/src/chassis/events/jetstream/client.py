@@ -5,26 +5,30 @@ import ssl
 from typing import Any, cast
 
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 from nats.aio.transport import Transport
 from nats.errors import ConnectionClosedError, Error, SecureConnWantedError
 
+from chassis.events.jetstream.delivery import (
+    COPY_OF_A_COPY,
+    Delivery,
+    DeliveryParser,
+    Receive,
+    note_copy_of_a_copy,
+)
 from chassis.events.jetstream.handshake import ConnectWithPing
 from chassis.events.jetstream.header_block import parse_header_block
 from chassis.events.jetstream.nats_options import NatsOptions
 from chassis.events.jetstream.signing import describe_without_secrets, key_pair
-from chassis.events.wire import event_headers
 
 __all__ = ["COPY_OF_A_COPY", "JetStreamClient", "api_subject"]
-
-COPY_OF_A_COPY = "slipway-copy-of-a-copy"
-"""Header of a message that was read from a stream and was stored there as a copy already."""
-_COPIED_FROM = f"\r\n{event_headers.COPIED_FROM}:".encode()
 
 
 class JetStreamClient(Client):
     """A client that presents what the files of its options hold at each connect.
 
-    `api_prefix` is the prefix of the JetStream API, which depends on the domain.
+    `api_prefix` is the prefix of the JetStream API, which depends on the domain. `parser` reads
+    what the broker sends.
     """
 
     def __init__(self, options: NatsOptions) -> None:
@@ -33,6 +37,9 @@ class JetStreamClient(Client):
         self.api_prefix = f"$JS.{domain}.API" if domain else "$JS.API"
         # `options` is an attribute of the library's.
         self._nats_options = options
+        self.parser = DeliveryParser(self, self._headers_of)
+        # The library reads by the parser of this name.
+        self._ps = self.parser
 
     @property
     def ssl_context(self) -> ssl.SSLContext:
@@ -41,6 +48,26 @@ class JetStreamClient(Client):
             return self._nats_options.certificates.context()
         except ValueError as error:
             raise Error(f"nats: the certificate cannot be used: {error}") from error
+
+    async def receive(self, subject: str, receive: Receive) -> Subscription:
+        """Subscribe to a subject; `receive` gets each message as soon as it is read.
+
+        Raises:
+            nats.errors.ConnectionClosedError: the client is closed.
+        """
+        subscription = await self.subscribe(subject)
+        # The parser knows a subscription by its id, which the library has no public name for.
+        self.parser.receivers[subscription._id] = receive  # noqa: SLF001
+        return subscription
+
+    async def stop_receiving(self, subscription: Subscription) -> None:
+        """End a subscription of `receive`. Messages that come nevertheless are dropped.
+
+        Raises:
+            nats.errors.Error: the client is closed.
+        """
+        self.parser.receivers.pop(subscription._id, None)  # noqa: SLF001
+        await subscription.unsubscribe()
 
     async def send_commands(self, commands: bytes) -> None:
         """Send commands of the NATS client protocol.
@@ -68,10 +95,25 @@ class JetStreamClient(Client):
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         """Parse headers, and note a second mark of a copy."""
         parsed: dict[str, str] | None = await super()._process_headers(headers)
-        if parsed and headers.count(_COPIED_FROM) > 1:
-            # The library keeps only one value of a header, so that a second one has to be noted.
-            parsed[COPY_OF_A_COPY] = "1"
+        if parsed:
+            note_copy_of_a_copy(parsed, headers)
         return parsed
+
+    async def _headers_of(self, block: bytes) -> dict[str, str]:
+        """Return the headers of a block, in which the library notes a status of the server."""
+        return await self._process_headers(block) or {}
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        """Hand over a message that the library has read, to where its subscription leads."""
+        receive = self.parser.receivers.get(sid)
+        if receive is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        size = len(data) + len(headers or b"")
+        parsed = await self._headers_of(headers)
+        receive(Delivery(subject.decode(), reply.decode(), parsed, data, size))
 
     async def _process_connect_init(self) -> None:
         """Connect, with errors that name the setting to change."""
