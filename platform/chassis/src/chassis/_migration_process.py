@@ -7,11 +7,14 @@ import asyncio
 import gc
 import os
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
 __all__ = ["MigrationProcess"]
+
+_SECONDS = 1.0
 
 
 class MigrationProcess:
@@ -61,11 +64,13 @@ class MigrationProcess:
         self.close()
 
     def close(self) -> None:
-        """End it, unless it has ended."""
+        """End it, unless it has ended. Within a migration it is left to itself after a second."""
         if self._pid is None:
             return
         self._control.close()
-        os.waitpid(self._pid, 0)
+        ends_at = time.monotonic() + _SECONDS
+        while os.waitpid(self._pid, os.WNOHANG)[0] == 0 and time.monotonic() < ends_at:
+            time.sleep(0.001)
         self._pid = None
 
 

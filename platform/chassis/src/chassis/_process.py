@@ -48,6 +48,8 @@ def run(service: "Service", settings: ServiceSettings, warnings: list[str]) -> N
         loop_factory = None
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         code = runner.run(_Process(service, settings, migration).run_until_stopped())
+        if migration is not None:
+            migration.close()
         logging.drain(_LOG_SECONDS)
         # Exit without closing the loop, because that would wait for threads that hang. All work
         # has had its grace time.

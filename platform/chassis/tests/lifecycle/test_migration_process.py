@@ -59,7 +59,7 @@ def test_a_process_of_its_own_migrates_and_a_migrated_database_needs_none(tmp_pa
     url, calls = sqlite_url(tmp_path / "books.db"), tmp_path / "calls"
     imported, pid = _start(url, calls)
     assert imported == "False"
-    (caller,) = calls.read_text().split()
+    (caller,) = calls.read_text(encoding="utf-8").split()
     assert caller != pid
     assert not migrate(url, service="books").changed
     calls.unlink()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grpc.aio
+import psutil
 import pytest
 from bookstore_process import BookstoreProcess
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
@@ -36,6 +37,20 @@ async def test_a_service_is_live_without_its_database_and_ready_with_it(
         bookstore.send_signal()
         assert await bookstore.wait_for_exit() == 0
     assert "waiting for the database" in bookstore.logged_events()
+
+
+async def test_a_service_that_ends_while_it_waits_for_its_database_leaves_no_process(
+    tmp_path: Path, own_postgres: PostgresServer
+) -> None:
+    own_postgres.stop()
+    with BookstoreProcess(tmp_path, database_url=own_postgres.url()) as bookstore:
+        await bookstore.wait_for_answer("/livez", 200)
+        assert bookstore.process is not None
+        children = psutil.Process(bookstore.process.pid).children(recursive=True)
+        bookstore.send_signal()
+        assert await bookstore.wait_for_exit() == 0
+    # A process that is left, and be it as a zombie, counts as running.
+    assert not [child for child in children if child.is_running()]
 
 
 async def test_a_service_is_degraded_until_the_broker_is_available(
