@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -96,7 +95,9 @@ class Progress:
     def __init__(self, work: Work, meter: Meter) -> None:
         self._work = work
         self._meter = meter
-        self._lock = threading.Lock()
+        # A reader has one transaction at a time, so that one thread counts.
+        self._counting: Transaction | None = None
+        self._counted = 0
         self._loop = asyncio.get_running_loop()
         self.handled = 0
         """Number of events that have taken effect."""
@@ -104,14 +105,14 @@ class Progress:
 
     def count(self, tx: Transaction, events: int) -> None:
         """Count events once they take effect: a transaction that is rolled back is repeated."""
-        tx.after_commit(partial(self._committed, events))
+        if self._counting is not tx:
+            self._counting, self._counted = tx, 0
+            tx.after_commit(self._committed)
+        self._counted += events
 
-    def _committed(self, events: int) -> None:
-        # The events of a batch are counted one after another, on the transaction's thread. The loop
-        # runs afterwards, so that a mark is made of all of them.
-        with self._lock:
-            before, self.handled = self.handled, self.handled + events
-            after = self.handled
+    def _committed(self) -> None:
+        before, self.handled = self.handled, self.handled + self._counted
+        after = self.handled
         if before < self._work.warm <= after:
             self._loop.call_soon_threadsafe(self._mark)
         if before < self._work.count <= after:

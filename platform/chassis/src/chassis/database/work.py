@@ -7,11 +7,12 @@ error the transaction fails at its end.
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Delete, Engine, Update, event
 from sqlalchemy.engine import RootTransaction
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
 
+from chassis.database.prebuilt import run_prebuilt
 from chassis.database.transaction_guard import TransactionGuard
 
 __all__ = ["Work", "WorkSession"]
@@ -61,6 +62,10 @@ class WorkSession(Session):
         def execute(self, statement, params=None, **options):
             if options or self._root is not None or _is_of_orm(statement):
                 return super().execute(statement, params, **options)
+            if type(statement) in _CHANGES and type(params) is dict:
+                result = run_prebuilt(self._connection, statement, params)
+                if result is not None:
+                    return result
             return self._connection.execute(statement, params)
 
         def scalar(self, statement, params=None, **options):
@@ -105,6 +110,7 @@ def _is_of_orm(statement: Any) -> bool:
 
 
 _ORM = {"compile_state_plugin": "orm"}
+_CHANGES = (Update, Delete)
 
 
 class Work:
