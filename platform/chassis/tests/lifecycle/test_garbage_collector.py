@@ -16,7 +16,7 @@ import gc, chassis
 from chassis.garbage import settle
 before = len(gc.get_objects())
 settle()
-# What is left are the few objects that the calls themselves have made.
+# A few more objects were made by the calls themselves.
 assert len(gc.get_objects()) < before / 100, (len(gc.get_objects()), before)
 assert gc.isenabled() and gc.get_threshold()[0] > 700, gc.get_threshold()
 cycle = []

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import Header, HTTPException
-from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench.saga.faststream_shop.peer_service import Data, PeerService
+from bench.saga.order_models import NewOrder, PlacedOrder
 from bench.sql import metadata
 
 orders = sa.Table(
@@ -47,26 +47,6 @@ _MOVE = (
 _OPEN = ["pending", "reserved"]
 
 service = PeerService("orders")
-
-
-class Line(BaseModel):
-    """A line of a new order."""
-
-    sku: str
-    quantity: int
-
-
-class NewOrder(BaseModel):
-    """A new order."""
-
-    customer_id: str
-    lines: list[Line]
-
-
-class PlacedOrder(BaseModel):
-    """The id of an accepted order."""
-
-    order_id: str
 
 
 @service.app.post("/orders", status_code=202)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import orjson
 from fastapi import Header, HTTPException
-from pydantic import BaseModel
 
+from bench.saga.order_models import NewOrder, PlacedOrder
 from bench.saga.shop_by_hand.hand_service import Data, HandService
 
 _TABLES = """
@@ -17,26 +17,6 @@ CREATE TABLE order_lines (order_id text, sku text, quantity integer, price integ
                           PRIMARY KEY (order_id, sku));
 """
 service = HandService("orders", _TABLES)
-
-
-class Line(BaseModel):
-    """A line of a new order."""
-
-    sku: str
-    quantity: int
-
-
-class NewOrder(BaseModel):
-    """A new order."""
-
-    customer_id: str
-    lines: list[Line]
-
-
-class PlacedOrder(BaseModel):
-    """The id of an accepted order."""
-
-    order_id: str
 
 
 @service.app.post("/orders", status_code=202)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,11 +22,14 @@ RECEIVED, QUEUED = 1, 2
 Seen = tuple[object, ...]
 
 
-class Library(Client):
-    """The library's client, which notes what it reads."""
+class _Noting:
+    """A client that notes the commands that it reads, in order."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    _process_headers: Any
+    _ps: Any
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self.seen: list[Seen] = []
 
     async def _process_msg(
@@ -42,32 +46,24 @@ class Library(Client):
         await self._ps.parse(data)
 
 
-class Ours(JetStreamClient):
-    """Our client, which notes what it reads, and in which way."""
+class Library(_Noting, Client):
+    """The library's client."""
+
+
+class Ours(_Noting, JetStreamClient):
+    """Our client, which hands over the messages of one subscription."""
 
     def __init__(self) -> None:
         super().__init__(NatsOptions("nats://127.0.0.1"))
-        self.seen: list[Seen] = []
-        self.parser.receivers[RECEIVED] = self.note
-
-    def note(self, message: Delivery) -> None:
-        self.seen.append((RECEIVED, *message))
+        self.parser.receivers[RECEIVED] = lambda read: self.seen.append((RECEIVED, *read))
 
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
     ) -> None:
-        if sid == RECEIVED:
+        if sid == RECEIVED:  # It is noted by its receiver.
+            await super(_Noting, self)._process_msg(sid, subject, reply, data, headers)
+        else:
             await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        parsed = await self._process_headers(headers) or {}
-        size = len(data) + len(headers or b"")
-        self.seen.append((sid, subject.decode(), reply.decode(), parsed, data, size))
-
-    async def _process_ping(self) -> None:
-        self.seen.append(("PING",))
-
-    async def read(self, data: bytes) -> None:
-        await self._ps.parse(data)
 
 
 def message(sid: int, reply: bytes, headers: bytes, data: bytes) -> bytes:
