@@ -4,7 +4,6 @@ from collections.abc import Callable
 from types import CoroutineType, GeneratorType
 
 import structlog
-from sqlalchemy import Connection
 
 from chassis.database import outbox_rows
 from chassis.database.outbox_rows import OutboxRow
@@ -24,11 +23,6 @@ class TransactionState:
         self.outbox_rows: list[OutboxRow] = []
         self.calls_after_commit: list[Callable[[], None]] = []
         self.over = False
-
-    @property
-    def connection(self) -> Connection:
-        """The connection of the transaction."""
-        return self._work.connection
 
     @property
     def session(self) -> WorkSession:
