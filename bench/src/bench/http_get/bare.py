@@ -1,11 +1,10 @@
 """Bare FastAPI on uvicorn: no metrics, no log, no traces."""
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
+from bench import asgi
 from bench.http_get.route import router
-from bench.variables import port
 
 __all__ = ["make_app", "serve"]
 
@@ -26,15 +25,7 @@ def make_app() -> FastAPI:
 
 def serve(app: FastAPI) -> None:
     """Serve until the process ends, as fast as uvicorn can."""
-    uvicorn.run(
-        app,
-        host="127.0.0.1",
-        port=port(),
-        log_config=None,
-        access_log=False,
-        loop="uvloop",
-        http="httptools",
-    )
+    asgi.serve(app)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Bare Starlette on uvicorn: no routing by types, no validation."""
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from bench.variables import port
+from bench import asgi
 
 
 async def item(request: Request) -> JSONResponse:
@@ -16,12 +15,4 @@ async def item(request: Request) -> JSONResponse:
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        Starlette(routes=[Route("/items/{id:int}", item)]),
-        host="127.0.0.1",
-        port=port(),
-        log_config=None,
-        access_log=False,
-        loop="uvloop",
-        http="httptools",
-    )
+    asgi.serve(Starlette(routes=[Route("/items/{id:int}", item)]))

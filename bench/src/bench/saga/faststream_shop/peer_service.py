@@ -11,7 +11,6 @@ from typing import Any
 import nats
 import orjson
 import sqlalchemy as sa
-import uvicorn
 from fastapi import FastAPI
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
@@ -20,9 +19,9 @@ from nats.js.api import AckPolicy as Acknowledged
 from nats.js.api import ConsumerConfig
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bench import asgi
 from bench.saga.variables import DATABASE, KEY, NATS, STREAM, subject_of
 from bench.sql import make_engine, metadata, note_event, outbox
-from bench.variables import port
 
 __all__ = ["Data", "PeerService"]
 
@@ -104,15 +103,7 @@ class PeerService:
 
     def serve(self) -> None:
         """Serve until the process ends."""
-        uvicorn.run(
-            self.app,
-            host="127.0.0.1",
-            port=port(),
-            log_config=None,
-            access_log=False,
-            loop="uvloop",
-            http="httptools",
-        )
+        asgi.serve(self.app)
 
     @asynccontextmanager
     async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:

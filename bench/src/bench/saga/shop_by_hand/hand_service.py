@@ -11,14 +11,13 @@ from typing import Any
 import nats
 import orjson
 import psycopg
-import uvicorn
 from fastapi import FastAPI
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 
+from bench import asgi
 from bench.saga.variables import DATABASE, KEY, NATS, subject_of
-from bench.variables import port
 
 __all__ = ["Data", "HandService", "Row"]
 
@@ -99,15 +98,7 @@ class HandService:
 
     def serve(self) -> None:
         """Serve until the process ends."""
-        uvicorn.run(
-            self.app,
-            host="127.0.0.1",
-            port=port(),
-            log_config=None,
-            access_log=False,
-            loop="uvloop",
-            http="httptools",
-        )
+        asgi.serve(self.app)
 
     def _placed(self, statement: str) -> str:
         return statement.replace("?", "%s") if self._postgres else statement
