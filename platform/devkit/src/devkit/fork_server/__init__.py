@@ -6,6 +6,7 @@ services also share the memory of what was imported.
 
 import atexit
 import os
+import select
 import signal
 import sys
 import threading
@@ -31,6 +32,7 @@ LIBRARIES = (
     "chassis.service",
     "chassis.shadow_state",
     "encodings.idna",
+    "pydantic.v1",
     "uvicorn.lifespan.off",
     "uvloop",
 )
@@ -62,6 +64,8 @@ class ForkServer:
         self._lock = threading.RLock()
         self._running: dict[int, ForkedProcess] = {}
         self._control, inherited = Pipe()
+        self._reported = select.poll()
+        self._reported.register(self._control, select.POLLIN)
         with inherited:
             self._process = ChildProcess(
                 [
@@ -102,7 +106,7 @@ class ForkServer:
         """Learn of processes that have ended, as long as this one is not known to have."""
         with self._lock:
             try:
-                while process.code is None and self._control.poll():
+                while process.code is None and self._reported.poll(0):
                     self._receive()
             except (EOFError, OSError):
                 self.kill()

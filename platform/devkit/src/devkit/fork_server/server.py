@@ -106,8 +106,8 @@ def main(descriptor: int, libraries: Sequence[str]) -> None:
     for library in libraries:
         if library != "uvloop" or find_spec(library):  # Not every system has it.
             importlib.import_module(library)
-    # Objects that the collector never visits stay in memory that all processes share.
-    gc.collect()
+    # Objects that the collector never visits stay in memory that all processes share. A collection
+    # now would leave gaps in it, and each new object in a gap makes a process copy a page.
     gc.freeze()
     gc.enable()
     program = _Server(Connection(descriptor)).serve()
