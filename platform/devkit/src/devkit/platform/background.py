@@ -10,12 +10,15 @@ from devkit.log_tail import LogTail
 from devkit.platform.options import PlatformOptions
 from devkit.platform.replicas import Replicas
 from devkit.platform.servers import Servers
-from devkit.service_process import POLL_SECONDS, ServiceProcess
+from devkit.service_process import ServiceProcess
 from devkit.services import ServiceDefinition
 from devkit.supervisor import supervise, supervise_servers
 from devkit.workspace import Workspace
 
 __all__ = ["Background"]
+
+_LOGS_SECONDS = 0.1
+_STATE_SECONDS = 0.25
 
 
 class Background:
@@ -101,7 +104,7 @@ class Background:
         """Write the state again whenever the process id of a service or server has changed."""
         written = self._pids()
         while True:
-            await asyncio.sleep(2 * POLL_SECONDS)
+            await asyncio.sleep(_STATE_SECONDS)
             if written != (written := self._pids()):
                 self._write_state()
 
@@ -112,7 +115,7 @@ class Background:
     async def _follow_logs(self) -> None:
         while True:
             self.pass_on_lines()
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(_LOGS_SECONDS)
 
     async def _watch(self, workspace: Workspace, definitions: Sequence[ServiceDefinition]) -> None:
         """Restart services whose code has changed."""
