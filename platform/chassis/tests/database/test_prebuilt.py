@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from chassis.database.engine import make_engine
-from chassis.database.prebuilt import run_prebuilt
+from chassis.database.prebuilt import prebuilt_text
 from chassis.database.work import Work
 
 pytestmark = pytest.mark.dialect
@@ -137,8 +137,11 @@ CASES: dict[str, tuple[Update | Delete, list[Given], bool]] = {
 }
 
 
+@pytest.mark.parametrize("defers", [False, True])
 @pytest.mark.parametrize("name", CASES)
-def test_each_call_has_the_effect_of_sqlalchemys_own(engine: Engine, name: str) -> None:
+def test_each_call_has_the_effect_of_sqlalchemys_own(
+    engine: Engine, name: str, defers: bool
+) -> None:
     statement, calls, _ = CASES[name]
 
     def outcome(result: Any) -> Any:
@@ -150,7 +153,7 @@ def test_each_call_has_the_effect_of_sqlalchemys_own(engine: Engine, name: str) 
         after = rows(connection)
     with Work(engine) as work:
         work.start()
-        fill(work.connection)
+        work.session.defers = defers
         for _ in range(2):
             fill(work.connection)
             found = [outcome(work.session.execute(statement, dict(given))) for given in calls]
@@ -164,10 +167,8 @@ def test_statements_go_to_the_driver_if_nothing_else_is_done_with_them(
 ) -> None:
     statement, calls, goes = CASES[name]
     again = statement.where(True)  # type: ignore[arg-type]
-    with engine.connect() as connection:
-        fill(connection)
-        assert run_prebuilt(connection, again, calls[0]) is None
-        assert (run_prebuilt(connection, again, calls[1]) is not None) == goes
+    assert prebuilt_text(engine.dialect, again, calls[0]) is None
+    assert (prebuilt_text(engine.dialect, again, calls[1]) is not None) == goes
 
 
 @pytest.mark.parametrize("given", [{}, {"off": 1}])

@@ -10,12 +10,13 @@ import pytest
 import pytest_asyncio
 import structlog
 from books_rpc import Books, Servers, raw_channel
+from bookshop import journal
 from fastapi import APIRouter
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from sqlalchemy import text
+from sqlalchemy import bindparam, delete, text
 
 from bookstore.v1 import (
     BooksServiceStub,
@@ -117,6 +118,29 @@ async def test_statements_outside_of_a_trace_start_none(
     tracing.instrument_engines(database.engine, database.read_engine)
     await database.read(lambda tx: tx.session.execute(text("SELECT 7")))
     assert spans() == []
+
+
+async def test_a_change_within_a_trace_is_sent_at_its_place(
+    spans: Spans, rpc: Servers, new_database: NewDatabase
+) -> None:
+    database = rpc.database(new_database("books"))
+    tracing.instrument_engines(database.engine, database.read_engine)
+    change = delete(journal).where(journal.c.book_id == bindparam("book"))
+
+    def work(tx: Transaction) -> None:
+        tx.defer_changes()
+        for book in ("first", "second", "third"):
+            with tracing.start_span(book):
+                tx.session.execute(change, {"book": book})
+
+    await database.transaction(work)
+    handlers = {span.context.span_id: span.name for span in spans()}
+    statements = [span for span in spans() if span.name.startswith("DELETE")]
+    assert [handlers[s.parent.span_id] for s in statements if s.parent] == [
+        "first",
+        "second",
+        "third",
+    ]
 
 
 @pytest.mark.usefixtures("own_logging")

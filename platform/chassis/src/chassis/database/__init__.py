@@ -2,6 +2,7 @@
 
 from chassis.database.chunks import chunks
 from chassis.database.database import Database
+from chassis.database.deferred import DeferredFailed
 from chassis.database.faults import ConnectionLost, DatabaseAtFault, DatabaseDown
 from chassis.database.identity import WrongDatabase
 from chassis.database.migrate import migrate
@@ -14,6 +15,7 @@ __all__ = [
     "Database",
     "DatabaseAtFault",
     "DatabaseDown",
+    "DeferredFailed",
     "ReadTransaction",
     "Transaction",
     "TransactionMisused",

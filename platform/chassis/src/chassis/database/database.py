@@ -8,6 +8,7 @@ from typing import TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from chassis.database.availability import Availability
+from chassis.database.deferred import DeferredFailed
 from chassis.database.engine import is_sqlite, make_engine, make_read_engine
 from chassis.database.faults import DatabaseAtFault, DatabaseDown, Fault, fault_of, first_line
 from chassis.database.identity import Identity, claim
@@ -64,6 +65,7 @@ class Database:
         Raises:
             DatabaseDown, ConnectionLost: the database is unavailable, whatever the work; try later.
             DatabaseAtFault: the database cannot do this work now; other work may succeed.
+            DeferredFailed: a change failed that `work` had allowed to be deferred.
             Exception: what `work` raised; nothing was changed.
         """
         return await self._threads.write(self.transact, work, urgent=urgent)
@@ -148,6 +150,10 @@ class Database:
                 if (swallowed := errors.swallowed()) is not None:
                     raise swallowed
                 published = state.commit(result)
+            except Exception as error:
+                if opened.deferred_failed:
+                    raise DeferredFailed from error
+                raise
             finally:
                 state.over = True
         state.call_after_commit()

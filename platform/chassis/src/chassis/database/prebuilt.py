@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, CursorResult, Delete, Update
+from sqlalchemy import Delete, Update
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["run_prebuilt"]
+__all__ = ["Values", "prebuilt_text"]
+
+Values = tuple[Any, ...] | Mapping[str, Any]
+"""The values of a text's parameters, as the driver takes them."""
 
 
 class _Parameter(NamedTuple):
@@ -38,22 +41,19 @@ class _Text(NamedTuple):
 _texts: "WeakKeyDictionary[Update | Delete, dict[str, _Text | None]]" = WeakKeyDictionary()
 
 
-def run_prebuilt(
-    connection: Connection, statement: Update | Delete, given: Mapping[str, Any]
-) -> CursorResult[Any] | None:
-    """Run a statement that has run before; return None, if it must go SQLAlchemy's way.
+def prebuilt_text(
+    dialect: Dialect, statement: Update | Delete, given: Mapping[str, Any]
+) -> tuple[str, Values] | None:
+    """Return text and values of a statement that has run before; None if it must go SQLAlchemy's
+    way.
 
     That is the way of each first call, because the text is of no use to a statement that each call
     builds again.
-
-    Raises:
-        sqlalchemy.exc.DBAPIError: the database refused.
     """
     texts = _texts.get(statement)
     if texts is None:
         _texts[statement] = {}
         return None
-    dialect = connection.dialect
     if dialect.name not in texts:
         texts[dialect.name] = _text_of(statement, dialect, frozenset(given))
     text = texts[dialect.name]
@@ -61,9 +61,9 @@ def run_prebuilt(
         return None
     if text.positional:
         values = [p.value if p.key is None else given[p.key] for p in text.parameters]
-        return connection.exec_driver_sql(text.text, tuple(values))
+        return text.text, tuple(values)
     named = {p.name: p.value if p.key is None else given[p.key] for p in text.parameters}
-    return connection.exec_driver_sql(text.text, named)
+    return text.text, named
 
 
 def _text_of(statement: Update | Delete, dialect: Dialect, keys: frozenset[str]) -> _Text | None:

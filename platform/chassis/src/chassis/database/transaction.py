@@ -78,6 +78,14 @@ class Transaction(ReadTransaction):
         self._state.raise_if_over("register a call")
         self._state.calls_after_commit.append(call)
 
+    def defer_changes(self) -> None:
+        """Let updates and deletions wait for each other, as long as their results are not used.
+
+        They go to the database before any other statement. If it refuses one, the transaction
+        raises DeferredFailed, and the work must run again without this call.
+        """
+        self._state.session.defers = True
+
     def check(self, result: object) -> None:
         """Check, after a part of the work returned `result`, that the transaction can be committed.
 

@@ -4,6 +4,7 @@ SQLAlchemy's methods that end a transaction raise TransactionMisused, and if the
 error the transaction fails at its end.
 """
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ from sqlalchemy.engine import RootTransaction
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
 
-from chassis.database.prebuilt import run_prebuilt
+from chassis.database.deferred import DeferredChanges
+from chassis.database.prebuilt import prebuilt_text
 from chassis.database.transaction_guard import TransactionGuard
+from chassis.telemetry import tracing
 
 __all__ = ["Work", "WorkSession"]
 
@@ -23,6 +26,8 @@ class WorkSession(Session):
 
     Its own transaction begins with the first use of the ORM. Until then statements of tables run
     on the connection, without the half of their cost that is the session's.
+
+    If `defers` is set, updates and deletions that are built once wait for the next other statement.
     """
 
     def __init__(self, connection: Connection, guard: TransactionGuard) -> None:
@@ -31,6 +36,8 @@ class WorkSession(Session):
         self._connection = connection
         self._guard = guard
         self._root: SessionTransaction | None = None
+        self.defers = False
+        self.deferred = DeferredChanges(connection)
 
     def began(self, transaction: SessionTransaction) -> None:
         """Note that the session began a transaction, which must stay the only one."""
@@ -38,6 +45,7 @@ class WorkSession(Session):
             if self._root is not None:
                 self._guard.note_end()
             self._root = transaction
+            self.deferred.send()
 
     def note_end(self) -> None:
         """Note it if the work has ended the session's transaction."""
@@ -63,9 +71,14 @@ class WorkSession(Session):
             if options or self._root is not None or _is_of_orm(statement):
                 return super().execute(statement, params, **options)
             if type(statement) in _CHANGES and type(params) is dict:
-                result = run_prebuilt(self._connection, statement, params)
-                if result is not None:
-                    return result
+                prebuilt = prebuilt_text(self._connection.dialect, statement, params)
+                if prebuilt is not None:
+                    # In a trace the statement has its place, and its time.
+                    if self.defers and not tracing.is_recording():
+                        return self.deferred.add(*prebuilt)
+                    self.deferred.send()
+                    return self._connection.exec_driver_sql(*prebuilt)
+            self.deferred.send()
             return self._connection.execute(statement, params)
 
         def scalar(self, statement, params=None, **options):
@@ -73,6 +86,10 @@ class WorkSession(Session):
 
         def scalars(self, statement, params=None, **options):
             return self.execute(statement, params, **options).scalars()
+
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        self.deferred.send()
+        super().flush(objects)
 
     # The methods below belong to SQLAlchemy's session, and would end the transaction.
 
@@ -166,6 +183,11 @@ class Work:
         return self._session
 
     @property
+    def deferred_failed(self) -> bool:
+        """Whether a deferred change failed."""
+        return self._session is not None and self._session.deferred.failed
+
+    @property
     def has_changes(self) -> bool:
         """Whether the session has objects that a flush would write."""
         session = self._session
@@ -181,6 +203,7 @@ class Work:
         """
         if self._session is not None:
             self._session.note_end()
+            self._session.deferred.check()
         self._guard.check(commits=commits)
 
     def flush(self) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "early",
     "enabled",
     "instrument_engines",
+    "is_recording",
     "provider",
     "shutdown",
     "start_span",
@@ -159,6 +160,11 @@ def configure(
     enabled = True
 
 
+def is_recording() -> bool:
+    """Return whether the current span is recorded."""
+    return enabled and trace.get_current_span().is_recording()
+
+
 def instrument_engines(*engines: "Engine") -> None:
     """Start a span for each statement of these engines within a trace, if spans are recorded."""
     if not enabled:
@@ -180,7 +186,7 @@ class _WithinTraces:
         self._tracer = tracer
 
     def start_span(self, name: str, kind: SpanKind) -> Span:
-        if not trace.get_current_span().is_recording():
+        if not is_recording():
             return trace.INVALID_SPAN
         return self._tracer.start_span(name, kind=kind)
 

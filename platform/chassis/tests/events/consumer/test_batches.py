@@ -17,7 +17,19 @@ from shop_and_books import (
     running_books,
     shop_and_books,
 )
-from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, insert
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Table,
+    bindparam,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
 
 from bookstore.v1 import BookSold
 from chassis import EventContext, EventRouter, Reject, Transaction
@@ -27,6 +39,12 @@ NewDatabase = Callable[[str], str]
 EVENTS = 40
 BAD = 17
 
+prices = Table(
+    "price",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("total", Integer, CheckConstraint("total >= 0"), nullable=False),
+)
 promises = Table(
     "promise",
     MetaData(),
@@ -69,6 +87,23 @@ def all_at_once(calls: list[int] | None = None) -> EventRouter:
         tx.session.execute(insert(journal), rows)
         if any(book.price < 0 for book in books):
             raise ValueError("a negative price")
+
+    return router
+
+
+def changing(*, rejects: bool) -> EventRouter:
+    """Return a handler whose change fails for the bad event, which it may reject for that."""
+    router = EventRouter()
+    change = update(prices).where(prices.c.id == 1).values(total=prices.c.total + bindparam("more"))
+
+    @router.on(BookSold)
+    def handle(book: BookSold, tx: Transaction) -> None:
+        try:
+            tx.session.execute(change, {"more": book.price if book.price >= 0 else -100_000})
+        except IntegrityError as error:
+            if rejects:
+                raise Reject("a negative total") from error
+            raise
 
     return router
 
@@ -157,6 +192,33 @@ async def test_a_commit_that_fails_is_blamed_on_the_event_that_breaks_it_alone(
         (letter,) = await dead(books)
         assert letter.event_id == contexts[BAD].id
         assert letter.reason.startswith("IntegrityError: ")
+
+
+@pytest.mark.dialect
+@pytest.mark.parametrize("rejects", [False, True])
+async def test_a_change_that_fails_is_blamed_on_its_event_although_it_was_deferred(
+    nats: NatsServer, new_database: NewDatabase, rejects: bool
+) -> None:
+    statements = Statements()
+    settings = Patience(task_tries=1)
+    router = changing(rejects=rejects)
+    async with shop_and_books(nats, new_database, router, settings=settings) as (shop, books):
+        await asyncio.to_thread(prices.create, books.database.engine)
+        await books.database.transaction(
+            lambda tx: tx.session.execute(insert(prices).values(id=1, total=0))
+        )
+        statements.watch(books)
+        async with in_one_batch(shop, books):
+            contexts = await shop.publish(*books_sold(bad=BAD))
+        await books.settled()
+        total = await books.database.read(lambda tx: tx.session.scalar(select(prices.c.total)))
+        assert total == sum(range(EVENTS)) - BAD
+        (letter,) = await dead(books)
+        assert letter.event_id == contexts[BAD].id
+        reason = "rejected: a negative total" if rejects else "IntegrityError: "
+        assert letter.reason.startswith(reason)
+        # Those before it, itself, and those after it.
+        assert len(statements.takes) == 3
 
 
 async def test_an_on_batch_handler_that_fails_gets_its_events_again_in_lists_of_one(

@@ -10,7 +10,13 @@ from functools import partial
 import structlog
 from sqlalchemy.orm import Session
 
-from chassis.database import ConnectionLost, DatabaseAtFault, DatabaseDown, Transaction
+from chassis.database import (
+    ConnectionLost,
+    DatabaseAtFault,
+    DatabaseDown,
+    DeferredFailed,
+    Transaction,
+)
 from chassis.events.consumer import batch, position_rows
 from chassis.events.consumer.arrival import Arrival
 from chassis.events.consumer.batch import HandlerFailed, MovePositions, Outcome, Processing
@@ -94,11 +100,12 @@ class Committer:
         self.one_by_one.committed(arrivals)
 
     async def _commit_part(
-        self, part: list[Arrival], positions: Mapping[str, Position]
+        self, part: list[Arrival], positions: Mapping[str, Position], *, defers: bool = True
     ) -> Outcome | list[list[Arrival]]:
         """Commit in one transaction; if a handler failed, return smaller parts to commit.
 
-        After a conflict with another transaction return the part, which the limit will cut.
+        After a conflict with another transaction return the part, which the limit will cut. With
+        `defers`, changes of several events are sent together.
         """
         links = _traceparents(part) if tracing.enabled else []
         processing = self._processing_now()
@@ -107,6 +114,8 @@ class Committer:
         def process(tx: Transaction) -> Outcome:
             if next(attempts) and len(part) > 1:
                 raise _Conflict
+            if defers and len(part) > 1:
+                tx.defer_changes()
             return batch.process(tx, part, positions, processing)
 
         try:
@@ -118,6 +127,9 @@ class Committer:
             return [part]
         except (PositionMoved, DatabaseDown):
             raise
+        except DeferredFailed:
+            # The events run again with each error at its place, which tells the failing one.
+            return await self._commit_part(part, positions, defers=False)
         except ConnectionLost as error:
             await self._handle_lost_connection(part, positions, error)
             raise
