@@ -144,7 +144,7 @@ async def test_a_primary_that_became_read_only_costs_no_try(
             connection.execute(text("SET default_transaction_read_only = off"))
             connection.execute(text(f"ALTER DATABASE {name} {setting}"))
             others = "FROM pg_stat_activity WHERE datname = :name AND pid <> pg_backend_pid()"
-            ends = f"SELECT pg_terminate_backend(pid) {others}"
+            ends = f"SELECT pg_terminate_backend(pid, 10000) {others}"
             connection.execute(text(ends), {"name": name})
 
     before = failures()
