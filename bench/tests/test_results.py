@@ -10,6 +10,7 @@ from bench.comparison import Comparison, Contender, Figure, Role, Target
 from bench.comparisons import all_comparisons, choose
 from bench.document import DOCUMENT, RECORD, render
 from bench.handlers.accounts import account_of, expected, found
+from bench.headline import README, render_headline
 from bench.meter import OWN
 from bench.results import Measured, Ratio, Results, ratio
 from bench.running import run_comparisons
@@ -109,3 +110,14 @@ def test_the_documents_are_rendered_from_the_record(
     assert results.comparisons.keys() <= {c.name for c in all_comparisons()}
     text = (ROOT / document).read_text(encoding="utf-8")
     assert text == rendered(all_comparisons(), results), "run `make bench ARGS=--render`"
+
+
+def test_the_table_of_the_readme_is_rendered_from_the_record() -> None:
+    text = (ROOT / README).read_text(encoding="utf-8")
+    rendered = render_headline(text, all_comparisons(), Results.read(ROOT / RECORD))
+    assert text == rendered, "run `make bench ARGS=--render`"
+
+
+def test_a_readme_without_the_place_of_the_table_stays_as_it_is() -> None:
+    results = Results.read(ROOT / RECORD)
+    assert render_headline("# A platform\n", all_comparisons(), results) == "# A platform\n"

@@ -9,6 +9,7 @@ import typer
 
 from bench.comparisons import all_comparisons, choose
 from bench.document import DOCUMENT, RECORD, render
+from bench.headline import README, render_headline
 from bench.results import Results
 from bench.running import run_comparisons
 from bench.scaling import SCALING, render_scaling
@@ -86,9 +87,11 @@ def bench(
 def _write_documents(workspace: Workspace) -> None:
     """Render the documents from the recorded figures."""
     comparisons, results = all_comparisons(), Results.read(workspace.root / RECORD)
+    readme = (workspace.root / README).read_text(encoding="utf-8")
     for name, text in {
         DOCUMENT: render(comparisons, results),
         SCALING: render_scaling(comparisons, results),
+        README: render_headline(readme, comparisons, results),
     }.items():
         (workspace.root / name).write_text(text, encoding="utf-8")
 

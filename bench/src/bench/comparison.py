@@ -115,6 +115,8 @@ class Target:
     """The contender that shows what is possible at best."""
     at_most: bool = False
     figure: Figure = Figure.CPU
+    headline: str = ""
+    """The work in the words of README.md, which shows only targets that have some."""
 
     def show(self, value: float) -> str:
         """Return a value that is compared with `reach`."""

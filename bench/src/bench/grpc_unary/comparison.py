@@ -31,7 +31,14 @@ def grpc_unary() -> Comparison:
         ),
         targets=(
             Target("def, telemetry off, against bare grpc.aio", _OFF, _BARE, 0.85),
-            Target("def, 5 % sampled, against bare grpc.aio", _ON, _BARE, 0.75, floor=_TRACED),
+            Target(
+                "def, 5 % sampled, against bare grpc.aio",
+                _ON,
+                _BARE,
+                0.75,
+                floor=_TRACED,
+                headline="gRPC call with metrics and trace",
+            ),
         ),
         caveats=(
             "The server's CPU time counts, and not that of the client, which is the same for all."

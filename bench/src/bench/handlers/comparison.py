@@ -38,7 +38,7 @@ def on_sqlite() -> Comparison:
     return _comparison(
         "sqlite",
         "SQLite",
-        _target(_DEF, _EFFECT_ONCE, 14, _ONE_EACH),
+        _target(_DEF, _EFFECT_ONCE, 14, _ONE_EACH, "event in a `def` handler, effect once, SQLite"),
         _target(_BATCH, _EFFECT_ONCE, 17, _SETS),
         _target(_DEF_RELAYED, _EMPTY, 1.0, _NO_DATABASE),
         _target(_BATCH_RELAYED, _EMPTY, 1.0, _NO_DATABASE),
@@ -50,14 +50,20 @@ def on_postgres() -> Comparison:
     return _comparison(
         "postgres",
         "PostgreSQL",
-        _target(_DEF, _EFFECT_ONCE, 9, _ONE_EACH),
+        _target(_DEF, _EFFECT_ONCE, 9, _ONE_EACH, "the same, PostgreSQL"),
         _target(_BATCH, _EFFECT_ONCE, 18, _SETS),
-        _target(_BATCH_RELAYED, _EMPTY, 1.0, _NO_DATABASE),
+        _target(
+            _BATCH_RELAYED,
+            _EMPTY,
+            1.0,
+            _NO_DATABASE,
+            "event in an `on_batch` handler and relay of its result, PostgreSQL",
+        ),
     )
 
 
-def _target(ours: str, against: str, reach: float, floor: str) -> Target:
-    return Target(f"{ours} against {against}", ours, against, reach, floor)
+def _target(ours: str, against: str, reach: float, floor: str, headline: str = "") -> Target:
+    return Target(f"{ours} against {against}", ours, against, reach, floor, headline=headline)
 
 
 def _comparison(kind: DatabaseKind, database: str, *targets: Target) -> Comparison:

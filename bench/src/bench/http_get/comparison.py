@@ -39,6 +39,7 @@ def http_get() -> Comparison:
                 1.9,
                 floor=_USUAL,
                 at_most=True,
+                headline="HTTP request with metrics, trace and log",
             ),
         ),
         caveats=(

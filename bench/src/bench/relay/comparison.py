@@ -52,7 +52,14 @@ def _comparison(kind: DatabaseKind, database: str) -> Comparison:
             contender(_RELAY, Role.OURS, "relay.slipway", _ROWS, peers=False),
         ),
         targets=(
-            Target(f"against {_AWAITED}", _RELAY, _AWAITED, 8, floor=_BY_HAND),
+            Target(
+                f"against {_AWAITED}",
+                _RELAY,
+                _AWAITED,
+                8,
+                floor=_BY_HAND,
+                headline="event from the outbox to the stream" if kind == "postgres" else "",
+            ),
             Target(f"against {_BY_HAND}", _RELAY, _BY_HAND, 0.85),
         ),
         caveats=_CAVEATS,
