@@ -1,25 +1,26 @@
-"""Calls that a server handles: admitted, in their caller's context, timed, and counted."""
+"""Calls that a server handles: admitted, timed, and counted."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NoReturn
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 import grpc
 import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError, Message
 
-from chassis import deadline, forwarding
+from chassis import deadline
 from chassis.admission import Admission
 from chassis.call_threads import CallThreads
 from chassis.database import Database
 from chassis.database.faults import database_failure
 from chassis.errors import DeadlineExceeded, DomainError, InvalidArgument, Unavailable
+from chassis.rpc.dispatch import Context, Handler
 from chassis.rpc.methods import Method
 from chassis.rpc.status import to_code, to_detail, to_metadata
 from chassis.settings import ServiceSettings
-from chassis.telemetry import metrics, trace_context, tracing
+from chassis.telemetry import metrics
 
 __all__ = ["CallHandling"]
 
@@ -27,8 +28,6 @@ _log = structlog.get_logger(__name__)
 _THREADS = 4
 # The last answers have this time to be sent after the last call has ended.
 _SENDING_SECONDS = 2.0
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class CallHandling:
@@ -40,9 +39,6 @@ class CallHandling:
         self._threads = CallThreads(_THREADS, "rpc")
         self._admission = Admission(
             "gRPC calls", settings.grpc_max_requests, settings.grpc_max_waiting
-        )
-        self._forwarding = forwarding.Forwarding(
-            settings.forward_headers, settings.forward_max_bytes
         )
         self._running = 0
         self._ended_at = 0.0
@@ -59,7 +55,7 @@ class CallHandling:
         """End the threads without waiting for calls that hang on them."""
         self._threads.close()
 
-    def handler(self, service: str, method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
+    def handler(self, service: str, method: Method) -> Handler:
         """Return gRPC's handler for the calls of a method."""
         answer = self._answer(method)
         full_name = f"{service}/{method.name}"
@@ -68,20 +64,10 @@ class CallHandling:
 
         async def handle(request: bytes, context: Context) -> Message:
             self._running += 1
-            try:
-                deadline.begin(context.time_remaining())
-                metadata = context.invocation_metadata() or ()
-                forwarding.begin(self._forwarding.select(metadata))
-                with trace_context.attached(*_trace_of(metadata)):
-                    return await timed(request, context)
-            finally:
-                self._running -= 1
-                self._ended_at = time.monotonic()
-
-        async def timed(request: bytes, context: Context) -> Message:
             started = time.perf_counter()
             code = "OK"
             try:
+                deadline.begin(context.time_remaining())
                 await self._admission.enter()
                 try:
                     return await answer(_parse(method.request, request))
@@ -105,6 +91,8 @@ class CallHandling:
                 (handled if code == "OK" else metrics.GRPC_HANDLED.labels(full_name, code)).inc()
                 if self._log_rpcs:
                     _log.info("RPC ended", method=full_name, code=code, ms=round(took * 1000, 1))
+                self._running -= 1
+                self._ended_at = time.monotonic()
 
         return grpc.unary_unary_rpc_method_handler(
             handle,
@@ -117,18 +105,13 @@ class CallHandling:
     def _answer(self, method: Method) -> Callable[[Message], Awaitable[Message]]:
         """Return the function that answers a request: on the event loop or on a thread."""
         if method.kind == "async":
-
-            async def answer_async(request: Message) -> Message:
-                response: Message = await method.call(request, None)
-                return response
-
-            return answer_async
+            return lambda request: method.call(request, None)
         run = self._runner(method)
 
         async def answer(request: Message) -> Message:
             wanted = True
 
-            def work(tx: object) -> Message:
+            def work(tx: object = None) -> Message:
                 # While it waited for a thread the caller may have given up.
                 left = deadline.remaining()
                 if not wanted or (left is not None and left <= 0):
@@ -143,16 +126,12 @@ class CallHandling:
 
         return answer
 
-    def _runner(self, method: Method) -> Callable[[Callable[[Any], Message]], Awaitable[Message]]:
+    def _runner(self, method: Method) -> Callable[[Callable[..., Message]], Awaitable[Message]]:
         """Return the function that runs a `def` method on a thread of its kind."""
         if method.kind == "plain":
-            return self._run_plain
+            return self._threads.run
         assert self._database is not None, "a service whose methods take a tx has a database"
         return self._database.transaction if method.kind == "write" else self._database.read
-
-    async def _run_plain(self, work: Callable[[Any], Message]) -> Message:
-        """Run a method without a transaction on a thread, within this context."""
-        return await self._threads.run(work, None)
 
 
 def _parse(kind: type[Message], request: bytes) -> Message:
@@ -178,21 +157,3 @@ async def _abort(context: Context, error: DomainError) -> NoReturn:
     """End an RPC with the gRPC status of an error."""
     await context.abort(to_code(error), to_detail(error), to_metadata(error))
     raise AssertionError("abort raises")
-
-
-def _trace_of(
-    metadata: Iterable[tuple[str, str | bytes]],
-) -> tuple[str | None, str | None, str | None]:
-    """Return the caller's traceparent, tracestate and baggage; nothing while spans are recorded,
-    because an interceptor has read them then."""
-    if tracing.enabled:
-        return None, None, None
-    traceparent = tracestate = baggage = None
-    for key, value in metadata:
-        if key == "traceparent":
-            traceparent = str(value)
-        elif key == "tracestate":
-            tracestate = str(value)
-        elif key == "baggage":
-            baggage = baggage or str(value)
-    return traceparent, tracestate, baggage

@@ -2,27 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
-from opentelemetry import context as otel_context
 
 from chassis.database import Database
 from chassis.limits import LimitSettings
 from chassis.ports import GRPC, CannotListen, listen_error
+from chassis.rpc.dispatch import Dispatch
 from chassis.rpc.handling import CallHandling
 from chassis.rpc.health import Health
 from chassis.rpc.methods import Method
 from chassis.rpc.security import server_credentials
 from chassis.settings import ServiceSettings
-from chassis.telemetry import tracing
-
-if TYPE_CHECKING:
-    from chassis.telemetry.sampling import EarlySampling
 
 __all__ = ["RpcServer"]
 
@@ -41,14 +35,13 @@ class RpcServer:
     ) -> None:
         self._settings = settings
         self._calls = CallHandling(settings, database)
-        self._server = grpc.aio.server(
-            interceptors=[*_tracing_interceptors(), *interceptors], options=_options(settings)
-        )
-        for name, methods in contracts:
-            handlers = {method.name: self._calls.handler(name, method) for method in methods}
-            self._server.add_generic_rpc_handlers(
-                (grpc.method_handlers_generic_handler(name, handlers),)
-            )
+        self._server = grpc.aio.server(interceptors=interceptors, options=_options(settings))
+        handlers = {
+            f"/{name}/{method.name}": self._calls.handler(name, method)
+            for name, methods in contracts
+            for method in methods
+        }
+        self._server.add_generic_rpc_handlers((Dispatch(handlers, settings),))
         names = [name for name, _ in contracts]
         self._health = Health(names)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -130,45 +123,3 @@ def _cannot_listen(error: RuntimeError, host: str, port: int) -> CannotListen:
     return listen_error(host, port, GRPC) or CannotListen(
         f"gRPC cannot listen on port {port} of {host}: {error}"
     )
-
-
-def _tracing_interceptors() -> list[Any]:
-    """Return the interceptor that traces RPCs, except probes; empty if tracing is off."""
-    if not tracing.enabled:
-        return []
-    from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
-
-    probes = filters.any_of(
-        filters.health_check(), filters.service_prefix("grpc.reflection.v1alpha")
-    )
-    recording = aio_server_interceptor(  # type: ignore[no-untyped-call]
-        tracer_provider=tracing.provider, filter_=filters.negate(probes)
-    )
-    return [recording if tracing.early is None else _SampledOnly(recording, tracing.early)]
-
-
-class _SampledOnly(grpc.aio.ServerInterceptor):
-    """An interceptor that leaves to another those calls whose trace is recorded."""
-
-    def __init__(self, recording: grpc.aio.ServerInterceptor, early: "EarlySampling") -> None:
-        self._recording = recording
-        self._early = early
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        metadata = handler_call_details.invocation_metadata or ()
-        context = self._early.unrecorded(
-            [
-                (name, value)
-                for name, value in metadata
-                if name in self._early.fields and isinstance(value, str)
-            ]
-        )
-        if context is None:
-            return await self._recording.intercept_service(continuation, handler_call_details)
-        # The context ends with the call's task, which runs the method, too.
-        otel_context.attach(context)
-        return await continuation(handler_call_details)

@@ -4,7 +4,8 @@ A context that comes in with a request or an event is passed on to the calls and
 causes and to the log lines; baggage is passed on to calls only.
 """
 
-from typing import Any, NamedTuple
+from contextvars import Token
+from typing import NamedTuple
 
 from opentelemetry import baggage as otel_baggage
 from opentelemetry import context as otel_context
@@ -15,6 +16,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 __all__ = [
     "TraceContext",
+    "attach",
     "attached",
     "current_headers",
     "current_trace",
@@ -70,11 +72,27 @@ def extract(traceparent: str, tracestate: str | None = None) -> Context:
     return _propagator.extract(carrier, Context())
 
 
-class attached:
-    """A context manager that makes a trace context and baggage the current ones.
+def attach(
+    traceparent: str | None, tracestate: str | None = None, baggage: str | None = None
+) -> "Token[Context] | None":
+    """Make a trace context and baggage the current ones in this task or thread; start no span.
 
-    It starts no span.
+    Return what OpenTelemetry's `detach` takes, None if nothing is given.
     """
+    if not (traceparent or baggage):
+        return None
+    # Added to the current context, so that its other values stay.
+    context = otel_context.get_current()
+    if traceparent:
+        span = trace.get_current_span(extract(traceparent, tracestate))
+        context = trace.set_span_in_context(span, context)
+    if baggage:
+        context = _baggage_propagator.extract({"baggage": baggage}, context)
+    return otel_context.attach(context)
+
+
+class attached:
+    """A context manager that makes a trace context and baggage the current ones, as `attach`."""
 
     __slots__ = ("_baggage", "_token", "_traceparent", "_tracestate")
 
@@ -87,19 +105,10 @@ class attached:
         self._traceparent = traceparent
         self._tracestate = tracestate
         self._baggage = baggage
-        self._token: Any = None
+        self._token: Token[Context] | None = None
 
     def __enter__(self) -> None:
-        if not (self._traceparent or self._baggage):
-            return
-        # Added to the current context, so that its other values stay.
-        context = otel_context.get_current()
-        if self._traceparent:
-            span = trace.get_current_span(extract(self._traceparent, self._tracestate))
-            context = trace.set_span_in_context(span, context)
-        if self._baggage:
-            context = _baggage_propagator.extract({"baggage": self._baggage}, context)
-        self._token = otel_context.attach(context)
+        self._token = attach(self._traceparent, self._tracestate, self._baggage)
 
     def __exit__(self, *_: object) -> None:
         if self._token is not None:
