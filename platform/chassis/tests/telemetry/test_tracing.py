@@ -25,7 +25,7 @@ from bookstore.v1 import (
     SellBookRequest,
     SellBookResponse,
 )
-from chassis import ReadTransaction, ServiceSettings, Transaction
+from chassis import NotFound, ReadTransaction, ServiceSettings, Transaction
 from chassis.http.app import create_app
 from chassis.readiness import Readiness
 from chassis.rpc import Clients
@@ -309,3 +309,48 @@ async def test_an_unrecorded_call_passes_on_its_trace(rpc: Servers) -> None:
     assert int(continued[-2:], 16) & 1 == 0
     assert recorded[3:35] == TRACEPARENT[3:35]
     assert int(recorded[-2:], 16) & 1 == 1
+
+
+async def test_a_call_made_by_an_unrecorded_one_passes_on_its_trace_and_baggage(
+    rpc: Servers,
+) -> None:
+    passed_on: list[list[tuple[str, str]]] = []
+
+    class Noting:
+        def get_book(self, request: GetBookRequest) -> GetBookResponse:
+            passed_on.append(trace_context.current_headers())
+            return GetBookResponse()
+
+        def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+            raise NotImplementedError
+
+    unsampled = f"{TRACEPARENT[:-2]}00"
+    async for spans in _recording(ServiceSettings(trace_sample_ratio=0)):
+        server = await rpc.start(Noting)
+        stub = await rpc.stub(server.port)
+        with trace_context.attached(unsampled, "vendor=1", "tenant=7"):
+            await stub.GetBook(GetBookRequest())
+        assert spans() == []
+    (headers,) = passed_on
+    continued = dict(headers)
+    assert continued.pop("traceparent")[:36] == unsampled[:36]
+    assert continued == {"tracestate": "vendor=1", "baggage": "tenant=7"}
+
+
+async def test_a_refused_call_marks_its_spans_as_failed(spans: Spans, rpc: Servers) -> None:
+    class Empty:
+        async def get_book(self, request: GetBookRequest) -> GetBookResponse:
+            raise NotFound("no such book")
+
+        async def sell_book(self, request: SellBookRequest) -> SellBookResponse:
+            raise NotImplementedError
+
+    server = await rpc.start(Empty)
+    stub = await rpc.stub(server.port)
+    with pytest.raises(NotFound, match="no such book"):
+        await stub.GetBook(GetBookRequest())
+    called = {span.kind: span for span in spans()}
+    assert called.keys() == {SpanKind.CLIENT, SpanKind.SERVER}
+    for span in called.values():
+        assert (span.attributes or {})["rpc.grpc.status_code"] == 5
+    assert called[SpanKind.CLIENT].status.status_code is StatusCode.ERROR

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import grpc
@@ -63,13 +64,6 @@ _OPTIONS = [
 
 def open_channel(target: str, settings: ServiceSettings) -> grpc.aio.Channel:
     """Open a channel to a target, within the event loop; it connects with the first call."""
-    interceptors: list[Any] = []
-    if tracing.enabled:
-        from opentelemetry.instrumentation.grpc import aio_client_interceptors
-
-        interceptors = aio_client_interceptors(  # type: ignore[no-untyped-call]
-            tracer_provider=tracing.provider
-        )
     # A proxy for outside addresses does not know the services, so it is off by default.
     options: list[tuple[str, Any]] = [
         *_OPTIONS,
@@ -79,14 +73,14 @@ def open_channel(target: str, settings: ServiceSettings) -> grpc.aio.Channel:
         options.append(("grpc.ssl_target_name_override", settings.call_tls_server_name))
     credentials = channel_credentials(settings)
     if credentials is None:
-        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
-    return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
+        return grpc.aio.insecure_channel(target, options=options)
+    return grpc.aio.secure_channel(target, credentials, options=options)
 
 
 class DomainChannel:
     """A channel for generated stubs, whose calls have a deadline and raise domain errors.
 
-    Interceptors could do the same, but would cost a task for each call.
+    Interceptors of the channel could do the same, but would cost a task for each call.
     """
 
     def __init__(self, channel: RenewedChannel, service: str, timeout: float) -> None:
@@ -120,8 +114,12 @@ class DomainChannel:
                 seconds = left
                 if left <= 0:
                     raise DeadlineExceeded(f"no time was left to call {self._service}")
-            metadata = _with_context(metadata)
+            trace = _trace_headers()
+            metadata = _joined(metadata, [*forwarding.current(), *(trace or ())])
             try:
+                if trace is None:
+                    start = partial(current(), **options)
+                    return await self._recorded(start, path, request, seconds, metadata)
                 return await current()(request, timeout=seconds, metadata=metadata, **options)
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNAVAILABLE:
@@ -132,6 +130,37 @@ class DomainChannel:
                 raise domain from error
 
         return call
+
+    async def _recorded(
+        self,
+        start: Callable[..., Any],
+        path: str,
+        request: Any,
+        seconds: float,
+        metadata: Metadata | None,
+    ) -> Any:
+        """Make a call by `start` within OpenTelemetry's interceptor, which starts its span.
+
+        It is not an interceptor of the channel, where it would cost calls that are not recorded,
+        too.
+        """
+
+        async def make(details: grpc.aio.ClientCallDetails, request: Any) -> Any:
+            return start(request, timeout=details.timeout, metadata=details.metadata)
+
+        given = grpc.aio.Metadata(*(metadata or ()))
+        details = grpc.aio.ClientCallDetails(path, seconds, given, None, None)
+        return await (await self._recording.intercept_unary_unary(make, details, request))
+
+    @cached_property
+    def _recording(self) -> Any:
+        """The interceptor that records the span of a call."""
+        from opentelemetry.instrumentation.grpc import aio_client_interceptors
+
+        unary_unary, *_ = aio_client_interceptors(  # type: ignore[no-untyped-call]
+            tracer_provider=tracing.provider
+        )
+        return unary_unary
 
     def _log_unavailable(self, reason: str | None) -> None:
         """Log the reason, such as a certificate or an address, which callers do not learn; at most
@@ -152,15 +181,20 @@ class DomainChannel:
     unary_stream = stream_unary = stream_stream = _streaming
 
 
-def _with_context(metadata: Metadata | None) -> Metadata | None:
+def _trace_headers() -> list[tuple[str, str]] | None:
+    """Return the headers by which a call continues the running trace; None if the call has a span
+    of its own, which sets them."""
+    if not tracing.enabled:
+        return trace_context.current_headers()
+    headers = None if tracing.early is None else tracing.early.headers_unrecorded()
+    return None if headers is None else [*headers.items()]
+
+
+def _joined(metadata: Metadata | None, passed_on: Sequence[tuple[str, str]]) -> Metadata | None:
     """Return a call's metadata with the headers that it passes on from the request it serves.
 
     A header that the caller gives is not replaced.
     """
-    passed_on = [*forwarding.current()]
-    if not tracing.enabled:
-        # While spans are recorded an interceptor does this.
-        passed_on += trace_context.current_headers()
     if not passed_on:
         return metadata
     given = {name for name, _ in metadata or ()}

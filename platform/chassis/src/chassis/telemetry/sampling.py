@@ -60,6 +60,19 @@ class EarlySampling(RandomIdGenerator):
         flags = TraceFlags(parent.trace_flags & TraceFlags.RANDOM_TRACE_ID)
         return self._within(context, parent.trace_id, flags, result.trace_state)
 
+    def headers_unrecorded(self) -> dict[str, str] | None:
+        """Return the headers of a call that the running span makes; None if the call has a span of
+        its own, because it is recorded or starts a trace."""
+        parent = trace.get_current_span().get_span_context()
+        if not parent.is_valid:
+            return None
+        result = self._sampler.should_sample(None, parent.trace_id, "call")
+        if result.decision.is_sampled():  # type: ignore[no-untyped-call]
+            return None
+        headers: dict[str, str] = {}
+        propagate.inject(headers)
+        return headers
+
     def _unrecorded_start(self, context: Context) -> Context | None:
         """Decide on a trace that the request starts, as `unrecorded`."""
         trace_id = super().generate_trace_id()
