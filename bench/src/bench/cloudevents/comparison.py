@@ -33,7 +33,8 @@ def cloudevents() -> Comparison:
         ),
         caveats=(
             "Attributes and the order are equal. The SDK's data are a dictionary to and from JSON;"
-            " ours are the contract's message, to and from protobuf or JSON. Both run in one"
+            " ours are the contract's message, to and from protobuf or JSON. Its headers are a"
+            " dictionary; ours are encoded to the text that the outbox stores. Both run in one"
             " process, without a broker."
         ),
     )

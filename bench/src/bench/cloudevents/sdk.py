@@ -17,14 +17,12 @@ __all__ = ["operations"]
 def operations(sample: EventSample) -> dict[str, Callable[[], tuple[str, str]]]:
     """Return the operations by name. Each returns the event's id and the order's."""
     format = JSONFormat()
+    attributes, time, order = sample.attributes, sample.time, sample.order
 
     def event() -> CloudEvent:
-        attributes = {
-            **sample.attributes,
-            "time": sample.time,
-            "datacontenttype": "application/json",
-        }
-        return CloudEvent(attributes, sample.order)
+        return CloudEvent(
+            {**attributes, "time": time, "datacontenttype": "application/json"}, order
+        )
 
     def encode_binary() -> tuple[str, str]:
         message = http.to_binary(event(), format)
@@ -32,7 +30,7 @@ def operations(sample: EventSample) -> dict[str, Callable[[], tuple[str, str]]]:
 
     def encode_structured() -> tuple[str, str]:
         http.to_structured(event(), format)
-        return sample.id, sample.order["order_id"]
+        return attributes["id"], order["order_id"]
 
     binary = http.to_binary(event(), format)
     structured = http.to_structured(event(), format)
