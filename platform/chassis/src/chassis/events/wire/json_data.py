@@ -50,7 +50,7 @@ def parse_object(payload: bytes) -> dict[str, Any]:
         Undecodable: the payload is not a JSON object.
     """
     try:
-        parsed = from_json(payload, allow_inf_nan=False)
+        parsed = from_json(payload, allow_inf_nan=False, cache_strings="keys")
     except ValueError:
         # The slower parser names what is wrong, and reads a few texts that the other refuses.
         try:

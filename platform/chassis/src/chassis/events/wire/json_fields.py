@@ -5,7 +5,10 @@ from keyword import iskeyword
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-__all__ = ["Unusual", "usual_fields"]
+__all__ = ["Unusual", "indented", "usual_fields"]
+
+# Python has a limit for loops within each other.
+_DEEPEST = 10
 
 
 class Unusual(Exception):
@@ -21,6 +24,7 @@ def usual_fields(descriptor: Descriptor, within: Sequence[Descriptor]) -> Sequen
     fields: Sequence[FieldDescriptor] = descriptor.fields
     if (
         descriptor in within
+        or len(within) > _DEEPEST
         or descriptor.is_extendable
         or descriptor.file.package == "google.protobuf"
         or any(map(_is_unusual, fields))
@@ -39,3 +43,8 @@ def _is_unusual(field: FieldDescriptor) -> bool:
     if enum is not None and (enum.is_closed or any(value.has_options for value in enum.values)):
         return True
     return iskeyword(field.name)
+
+
+def indented(lines: Sequence[str]) -> list[str]:
+    """Return lines of Python as the body of the line before them."""
+    return [f" {line}" for line in lines]

@@ -20,13 +20,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic_core import from_json
 
 from chassis.events.wire.json_data import JsonData
-from chassis.events.wire.json_fields import Unusual, usual_fields
+from chassis.events.wire.json_fields import Unusual, indented, usual_fields
+from chassis.events.wire.rfc3339 import TWO_DIGITS
 
 __all__ = ["of_json"]
 
 M = TypeVar("M", bound=Message)
-_Read: TypeAlias = Callable[[Any, list[int]], Any]
-"""Makes a value of JSON one that a message is made of, and adds its number of keys to the list."""
+_Read: TypeAlias = Callable[[Any], int]
+"""Makes an object of JSON the arguments of a message, in place, and returns its number of keys."""
+_Convert: TypeAlias = Callable[[Any], object]
+"""Makes a value of JSON one that a message is made of."""
 
 
 def of_json(message_type: type[M], data: bytes | JsonData) -> M:
@@ -53,100 +56,111 @@ def _is_well_known(message_type: type[Message]) -> bool:
 def _read(message_type: type[M], data: bytes | JsonData) -> M:
     """Return the message of data without anything unusual; any error means that there is."""
     read = _reader_of(message_type.DESCRIPTOR)
-    keys: list[int] = []
     if isinstance(data, JsonData):
-        return message_type(**read(data.take(), keys))
-    fields: dict[str, Any] = read(from_json(data, allow_inf_nan=False), keys)
-    # There are more keys than were read if one is written twice, which JSON's readers overlook.
-    if sum(keys) != data.translate(None, b" \t\r\n").count(b'":'):
-        raise Unusual
+        fields = data.take()
+        read(fields)
+    else:
+        fields = from_json(data, allow_inf_nan=False, cache_strings="keys")
+        # There are more keys than were read if one is written twice, which is overlooked else.
+        if read(fields) != data.translate(None, b" \t\r\n").count(b'":'):
+            raise Unusual
     return message_type(**fields)
 
 
 @cache
 def _reader_of(descriptor: Descriptor) -> _Read:
-    """Return the function that reads messages of a type.
+    """Return the function that reads messages of a type, compiled since a loop takes longer.
+
+    Names that the type does not have, and texts, are left to the constructor of the message.
 
     Raises:
         Unusual: there is none for this type.
     """
-    return _message_reader(descriptor, ())
-
-
-def _message_reader(descriptor: Descriptor, within: tuple[Descriptor, ...]) -> _Read:
-    """Return a function that reads an object, compiled since a loop takes half as long again.
-
-    Names that the type does not have, and texts, are left to the constructor of the message.
-    """
-    if descriptor.full_name in _WELL_KNOWN:
-        return _WELL_KNOWN[descriptor.full_name]
     names: dict[str, Any] = {"Unusual": Unusual}
-    lines = [
-        "def read(js, keys):",
-        " if type(js) is not dict: raise Unusual",
-        " keys.append(len(js))",
-    ]
-    for field in usual_fields(descriptor, within):
-        read_value = _value_reader(field, (*within, descriptor))
-        if read_value is None:
-            continue
-        names[f"read_{field.name}"] = read_value
-        lines += _field_lines(field)
-    for oneof in descriptor.oneofs:
-        if len(oneof.fields) > 1:
-            of_oneof = {field.name for field in oneof.fields}
-            lines.append(f" if len(js.keys() & {of_oneof}) > 1: raise Unusual")
-    exec("\n".join([*lines, " return js"]), names)
+    lines = _object_lines(descriptor, (), names)
+    exec("\n".join(["def read(v0):", " keys = 0", *indented(lines), " return keys"]), names)
     read: _Read = names["read"]
     return read
 
 
-def _field_lines(field: FieldDescriptor) -> list[str]:
-    """Return the lines that read a field; most integers are in a form that needs no call."""
-    get = f" value = js.get('{field.name}')"
-    call = f"  js['{field.name}'] = read_{field.name}(value, keys)"
+def _object_lines(
+    descriptor: Descriptor, within: tuple[Descriptor, ...], names: dict[str, Any]
+) -> list[str]:
+    """Return the lines that read the object in the variable v0, or v1 if it is within another."""
+    js = f"v{len(within)}"
+    lines = [f"keys += len({js})"]
+    for field in usual_fields(descriptor, within):
+        lines += _field_lines(field, (*within, descriptor), names)
+    for oneof in descriptor.oneofs:
+        if len(oneof.fields) > 1:
+            of_oneof = {field.name for field in oneof.fields}
+            lines.append(f"if len({js}.keys() & {of_oneof}) > 1: raise Unusual")
+    if len(lines) == 1:
+        # Nothing but an object has the methods that the other lines call.
+        lines.append(f"if type({js}) is not dict: raise Unusual")
+    return lines
+
+
+def _field_lines(
+    field: FieldDescriptor, within: tuple[Descriptor, ...], names: dict[str, Any]
+) -> list[str]:
+    """Return the lines that read a field; values in the form that most have need no call."""
+    value, place = f"v{len(within)}", f"v{len(within) - 1}['{field.name}']"
+    get = f"{value} = v{len(within) - 1}.get('{field.name}')"
+    if field.message_type is not None and field.message_type.full_name not in _WELL_KNOWN:
+        lines = _object_lines(field.message_type, within, names)
+        if field.is_repeated:
+            check = f"if type({value}) is not list: raise Unusual"
+            lines = [check, f"for {value} in {value}:", *indented(lines)]
+        return [get, f"if {value} is not None:", *indented(lines)]
+    convert = _converter(field)
+    if convert is None:
+        return []
+    name = f"convert_{len(names)}"
+    names[name] = convert
+    call = f" {place} = {name}({value})"
     if field.cpp_type in _SMALL and not field.is_repeated:
-        return [get, " if type(value) is not int and value is not None:", call]
+        return [get, f"if type({value}) is not int and {value} is not None:", call]
     if field.cpp_type in _LARGE and not field.is_repeated:
-        usual = " if type(value) is str and ' ' not in value:"
-        return [get, usual, f"  js['{field.name}'] = int(value)", " elif value is not None:", call]
-    return [get, " if value is not None:", call]
+        usual = f"if type({value}) is str and ' ' not in {value}: {place} = int({value})"
+        return [get, usual, f"elif {value} is not None:", call]
+    return [get, f"if {value} is not None:", call]
 
 
-def _value_reader(field: FieldDescriptor, within: tuple[Descriptor, ...]) -> _Read | None:
-    """Return a function that reads the value of a field, None if it is used as it is."""
+def _converter(field: FieldDescriptor) -> _Convert | None:
+    """Return a function that converts the value of a field, None if it is used as it is."""
     if field.message_type is not None:
-        read = _message_reader(field.message_type, within)
+        convert = _WELL_KNOWN[field.message_type.full_name]
     elif field.enum_type is not None:
-        read = _enum_reader(field.enum_type)
+        convert = _enum_converter(field.enum_type)
     elif field.type == field.TYPE_STRING:
         return _texts if field.is_repeated else None
     else:
-        read = _bytes if field.type == field.TYPE_BYTES else _SCALARS[field.cpp_type]
-    return _list_reader(read) if field.is_repeated else read
+        convert = _bytes if field.type == field.TYPE_BYTES else _SCALARS[field.cpp_type]
+    return _list_converter(convert) if field.is_repeated else convert
 
 
-def _list_reader(read: _Read) -> _Read:
-    def read_list(values: Any, keys: list[int]) -> object:
+def _list_converter(convert: _Convert) -> _Convert:
+    def convert_list(values: Any) -> object:
         if type(values) is not list:
             raise Unusual
-        return [read(value, keys) for value in values]
+        return [convert(value) for value in values]
 
-    return read_list
+    return convert_list
 
 
-def _texts(values: Any, _: list[int]) -> object:
+def _texts(values: Any) -> object:
     if type(values) is not list:
         raise Unusual
     return values
 
 
-def _enum_reader(enum: EnumDescriptor) -> _Read:
+def _enum_converter(enum: EnumDescriptor) -> _Convert:
     numbers = {name: value.number for name, value in enum.values_by_name.items()}
-    return lambda name, _: numbers[name]
+    return lambda name: numbers[name]
 
 
-def _integer(value: Any, _: list[int]) -> object:
+def _integer(value: Any) -> object:
     if type(value) is str and " " not in value:
         return int(value)
     if type(value) is int:
@@ -154,53 +168,58 @@ def _integer(value: Any, _: list[int]) -> object:
     raise Unusual
 
 
-def _double(value: Any, _: list[int]) -> object:
+def _double(value: Any) -> object:
     if type(value) in (int, float) and isfinite(value):
         return value
     raise Unusual
 
 
-def _bool(value: Any, _: list[int]) -> object:
+def _bool(value: Any) -> object:
     if type(value) is bool:
         return value
     raise Unusual
 
 
-def _bytes(value: Any, _: list[int]) -> object:
+def _bytes(value: Any) -> object:
     """Read base64 of either alphabet, with its padding or without."""
     return urlsafe_b64decode(value + "=" * (4 - len(value) % 4))
 
 
-def _timestamp(value: Any, _: list[int]) -> object:
+def _timestamp(value: Any) -> object:
     """Read a time in UTC, in a tenth of the time that its own method takes."""
-    match = _TIME.fullmatch(value)
-    if match is None:
+    seconds = _seconds_of(value[:17]) + _SECONDS[value[17:19]]
+    end = value[19:]
+    if end == "Z":
+        return {"seconds": seconds}
+    digits = end[1:-1]
+    if end != f".{digits}Z" or len(digits) > 9 or not (digits.isascii() and digits.isdigit()):
         raise Unusual
-    minute, second, fraction = match.groups("")
-    seconds = _seconds_of(minute) + int(second)
-    return {"seconds": seconds, "nanos": int(fraction.ljust(9, "0"))}
+    return {"seconds": seconds, "nanos": int(digits.ljust(9, "0"))}
 
 
 @lru_cache(64)
 def _seconds_of(minute: str) -> int:
     """Return a minute's seconds since 1970. Events that arrive together have the same minute."""
-    return int(datetime.fromisoformat(f"{minute}:00+00:00").timestamp())
+    if not _MINUTE.fullmatch(minute):
+        raise Unusual
+    return int(datetime.fromisoformat(f"{minute}00+00:00").timestamp())
 
 
-def _duration(value: Any, _: list[int]) -> object:
+def _duration(value: Any) -> object:
     duration = Duration()
     duration.FromJsonString(value)
     return duration
 
 
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):([0-5]\d)(?:\.(\d{1,9}))?Z", re.ASCII)
-_WELL_KNOWN: dict[str, _Read] = {
+_MINUTE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:", re.ASCII)
+_SECONDS = {text: number for number, text in enumerate(TWO_DIGITS)}
+_WELL_KNOWN: dict[str, _Convert] = {
     Timestamp.DESCRIPTOR.full_name: _timestamp,
     Duration.DESCRIPTOR.full_name: _duration,
 }
 _SMALL = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_UINT32)
 _LARGE = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
-_SCALARS: dict[int, _Read] = {
+_SCALARS: dict[int, _Convert] = {
     FieldDescriptor.CPPTYPE_BOOL: _bool,
     FieldDescriptor.CPPTYPE_DOUBLE: _double,
     FieldDescriptor.CPPTYPE_INT32: _integer,

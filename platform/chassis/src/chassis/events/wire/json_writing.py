@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, lru_cache
+from json.encoder import encode_basestring
 from typing import Any, TypeAlias
 
 from google.protobuf import json_format
@@ -16,17 +17,21 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic_core import to_json
 
-from chassis.events.wire.json_fields import Unusual, usual_fields
+from chassis.events.wire.json_fields import Unusual, indented, usual_fields
+from chassis.events.wire.rfc3339 import TWO_DIGITS
 
-__all__ = ["to_json_value"]
+__all__ = ["to_json_text"]
 
-_Write: TypeAlias = Callable[[Any], Any]
-"""Gives the value of a field, or a message, as a value of JSON."""
+_Write: TypeAlias = Callable[[Any], str]
+"""Gives a value as JSON."""
+_Code: TypeAlias = tuple[list[str], str]
+"""Lines, and what stands for the JSON in an f-string of single quotes after them."""
 
 
-def to_json_value(message: Message) -> Any:
-    """Return a message as JSON has it: a dictionary with the .proto's names, mostly.
+def to_json_text(message: Message) -> str:
+    """Return a message as JSON: an object with the .proto's names, mostly.
 
     Raises:
         json_format.SerializeToJsonError: JSON has no form for a value, as for a time out of range.
@@ -34,92 +39,129 @@ def to_json_value(message: Message) -> Any:
     try:
         return _writer_of(message.DESCRIPTOR)(message)
     except Unusual:
-        return json_format.MessageToDict(
+        value = json_format.MessageToDict(
             message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
+        return to_json(value).decode()
 
 
 @cache
 def _writer_of(descriptor: Descriptor) -> _Write:
-    """Return the function that writes messages of a type; it raises Unusual for some."""
-    try:
-        return _message_writer(descriptor, ())
-    except Unusual:
-        return _leave
-
-
-def _leave(_: Message) -> Any:
-    raise Unusual
-
-
-def _message_writer(descriptor: Descriptor, within: tuple[Descriptor, ...]) -> _Write:
-    """Return a function that writes a message.
+    """Return the function that writes messages of a type; it raises Unusual for some.
 
     It is compiled, as the methods of dataclasses are, because a loop over the fields takes three
     times as long.
     """
-    if descriptor.full_name in _WELL_KNOWN:
-        return _WELL_KNOWN[descriptor.full_name]
-    functions: dict[str, Any] = {}
-    always, present = "", ""
+    names: dict[str, Any] = {}
+    try:
+        lines, js = _object_code(descriptor, (), names)
+    except Unusual:
+        return _leave
+    exec("\n".join(["def write(v0):", *indented(lines), f" return f'{js}'"]), names)
+    write: _Write = names["write"]
+    return write
+
+
+def _leave(_: Message) -> str:
+    raise Unusual
+
+
+def _object_code(
+    descriptor: Descriptor, within: tuple[Descriptor, ...], names: dict[str, Any]
+) -> _Code:
+    """Return the code that writes the message in the variable v0, or v1 if it is within another."""
+    text = f"text{len(within)}"
+    lines: list[str] = []
+    always: list[str] = []
+    optional: list[str] = []
     for field in usual_fields(descriptor, within):
-        name, value = field.name, f"m.{field.name}"
-        write = _value_writer(field, (*within, descriptor))
-        if write is not None:
-            functions[f"write_{name}"] = write
-            value = f"write_{name}({value})"
+        before, js = _field_code(field, (*within, descriptor), names)
+        member = f'"{field.name}":{js}'
         if field.has_presence:
-            present += f" if m.HasField('{name}'): js['{name}'] = {value}\n"
+            optional.append(f"if '{field.name}' in v{len(within)}:")
+            optional += indented([*before, f"{text} = f'{{{text}}},{member}'"])
         else:
-            always += f"'{name}': {value}, "
-    exec(f"def write(m):\n js = {{{always}}}\n{present} return js", functions)
-    compiled: _Write = functions["write"]
-    return compiled
+            lines += before
+            always.append(member)
+    lines += f"{text} = f'{','.join(always)}'", *optional
+    members = text if always else f"{text}[1:]"
+    return lines, "{{{" + members + "}}}"
 
 
-def _value_writer(field: FieldDescriptor, within: tuple[Descriptor, ...]) -> _Write | None:
-    """Return a function that writes the value of a field, None if it is written as it is."""
+def _field_code(
+    field: FieldDescriptor, within: tuple[Descriptor, ...], names: dict[str, Any]
+) -> _Code:
+    """Return the code that writes the value of a field."""
+    depth = len(within)
+    value, inner, texts = f"v{depth - 1}.{field.name}", f"v{depth}", f"texts{depth}_{field.name}"
+    if field.message_type is not None and field.message_type.full_name not in _WELL_KNOWN:
+        lines, js = _object_code(field.message_type, within, names)
+        if not field.is_repeated:
+            return [f"{inner} = {value}", *lines], js
+        loop = [f"for {inner} in {value}:", *indented([*lines, f"{texts}.append(f'{js}')"])]
+        return [f"{texts} = []", *loop], f'[{{",".join({texts})}}]'
+    write = _value_writer(field)
+    if write is str:
+        return [], f"{{{value}}}"
+    if write is _large:
+        return [], f'"{{{value}}}"'
+    name = f"write{len(names)}"
+    names[name] = write
+    return [], f"{{{name}({value})}}"
+
+
+def _value_writer(field: FieldDescriptor) -> _Write:
+    """Return a function that writes the value of a field."""
     if field.message_type is not None:
-        write = _message_writer(field.message_type, within)
+        write = _WELL_KNOWN[field.message_type.full_name]
     elif field.enum_type is not None:
         write = _enum_writer(field.enum_type)
     elif field.type == field.TYPE_BYTES:
         write = _bytes
-    elif field.cpp_type in _SCALARS:
-        write = _SCALARS[field.cpp_type]
     else:
-        return list if field.is_repeated else None
+        write = _SCALARS[field.cpp_type]
     if field.is_repeated:
-        return lambda values: [write(value) for value in values]
+        return lambda values: f"[{','.join([write(value) for value in values])}]"
     return write
 
 
 def _enum_writer(enum: EnumDescriptor) -> _Write:
-    names = {number: value.name for number, value in enum.values_by_number.items()}
-    return lambda number: names.get(number, number)
+    names = {number: f'"{value.name}"' for number, value in enum.values_by_number.items()}
+    return lambda number: names.get(number) or str(number)
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _bytes(value: bytes) -> str:
-    return b64encode(value).decode()
+    return f'"{b64encode(value).decode()}"'
 
 
-def _double(value: float) -> float | str:
+def _double(value: float) -> str:
     if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        return repr(value)
+    return '"NaN"' if math.isnan(value) else '"Infinity"' if value > 0 else '"-Infinity"'
+
+
+def _large(value: int) -> str:
+    """Write an integer of 64 bits, which JSON's numbers do not hold."""
+    return f'"{value}"'
 
 
 def _timestamp(value: Timestamp) -> str:
     """Write a time, in a tenth of the time that its own method takes."""
-    if not 0 <= value.nanos < 10**9:
-        raise Unusual
+    nanos = value.nanos
     minute, second = divmod(value.seconds, 60)
-    text = f"{_minute(minute)}{second:02}"
-    fraction = f".{value.nanos:09d}" if value.nanos else ""
+    if not nanos:
+        return f'"{_minute(minute)}{TWO_DIGITS[second]}Z"'
+    if not 0 < nanos < 10**9:
+        raise Unusual
+    fraction = f"{nanos:09d}"
     # A fraction has 3, 6 or 9 digits.
     while fraction.endswith("000"):
         fraction = fraction[:-3]
-    return f"{text}{fraction}Z"
+    return f'"{_minute(minute)}{TWO_DIGITS[second]}.{fraction}Z"'
 
 
 @lru_cache(64)
@@ -133,7 +175,7 @@ def _minute(number: int) -> str:
 
 def _duration(value: Duration) -> str:
     try:
-        return value.ToJsonString()
+        return f'"{value.ToJsonString()}"'
     except ValueError:
         raise Unusual from None
 
@@ -142,9 +184,12 @@ _WELL_KNOWN: dict[str, _Write] = {
     Timestamp.DESCRIPTOR.full_name: _timestamp,
     Duration.DESCRIPTOR.full_name: _duration,
 }
-# JSON's numbers do not hold all 64 bits.
 _SCALARS: dict[int, _Write] = {
-    FieldDescriptor.CPPTYPE_INT64: str,
-    FieldDescriptor.CPPTYPE_UINT64: str,
+    FieldDescriptor.CPPTYPE_BOOL: _bool,
     FieldDescriptor.CPPTYPE_DOUBLE: _double,
+    FieldDescriptor.CPPTYPE_INT32: str,
+    FieldDescriptor.CPPTYPE_INT64: _large,
+    FieldDescriptor.CPPTYPE_STRING: encode_basestring,
+    FieldDescriptor.CPPTYPE_UINT32: str,
+    FieldDescriptor.CPPTYPE_UINT64: _large,
 }
