@@ -158,7 +158,7 @@ class Outcomes:
         seconds = backoff(2, self._settings)
         if await self._store_failure(task, tries, seconds, details, canary=""):
             metrics.EVENTS_GIVEN_UP.labels(task.type, "another_version").inc()
-            _log.info(
+            _log.warning(
                 "event used up the tries of this version; leaving it to another running version",
                 **details,
             )
