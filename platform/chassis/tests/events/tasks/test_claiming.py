@@ -9,6 +9,7 @@ from task_store import TaskStore
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis.events.membership.canaries import Canaries
+from chassis.events.tasks import claiming
 from chassis.events.tasks.claiming import Claimer
 from chassis.events.tasks.leases import Leases
 from chassis.events.tasks.places import Places
@@ -49,8 +50,10 @@ async def test_due_tasks_are_claimed_as_far_as_there_are_places(task_store: Task
 
 
 async def test_a_claim_that_fills_all_places_is_followed_by_another_without_a_look(
-    task_store: TaskStore,
+    task_store: TaskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The time must not pass while the test adds a task.
+    monkeypatch.setattr(claiming, "_CLAIM_WITHOUT_LOOK_SECONDS", 600)
     await task_store.add(*(BookSold(book_id=f"key {n}") for n in range(6)))
     claimer = claimer_of(task_store)
     await claimer.look(suspects=True)
