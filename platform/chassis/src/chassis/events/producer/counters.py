@@ -65,13 +65,15 @@ def number_new(
     on that of the events.
     """
     limits = {"above": counters.rank, "most": limit, "max_bytes": max_bytes}
-    events = [NumberedEvent._make(row) for row in session.execute(_NUMBER, limits)]
+    events = [NumberedEvent._make(row) for row in session.execute(_NUMBER, limits).all()]
     if not events:
         return counters, events
     events.sort(key=_RANK_OF)
     rank = counters.rank + len(events)
+    # Within a subject the numbers rise with the ranks, so that the last one stays.
+    last_numbers = {event.subject: event.number for event in events}
     keep_numbers = _KEEP_NUMBERS[session.get_bind().dialect.name]
-    session.execute(keep_numbers, {"above": counters.rank, "last": rank})
+    session.execute(keep_numbers, [{"subject": s, "number": n} for s, n in last_numbers.items()])
     sent = {"sent_rank": counters.sent_rank, "sent_sequence": counters.sent_sequence}
     session.execute(_CHANGE, {"rank": rank, **sent})
     return replace(counters, rank=rank), events
@@ -120,14 +122,9 @@ def _number_events() -> Any:
     )
 
 
-def _keep_last_numbers(insert: Any) -> Any:
-    """Keep the last number of each subject that has one of the ranks above `above` to `last`."""
-    numbers = (
-        select(outbox.c.subject, func.max(outbox.c.number))
-        .where(outbox.c.rank > bindparam("above"), outbox.c.rank <= bindparam("last"))
-        .group_by(outbox.c.subject)
-    )
-    upsert = insert(subjects).from_select(["subject", "number"], numbers)
+def _keep_numbers(insert: Any) -> Any:
+    """Keep the last number of each subject."""
+    upsert = insert(subjects)
     return upsert.on_conflict_do_update(
         index_elements=["subject"], set_={"number": upsert.excluded.number}
     )
@@ -140,6 +137,6 @@ _CHANGE = update(relay).where(relay.c.id == 1)
 _NUMBER = _number_events()
 # Each dialect has its own INSERT, because SQLAlchemy's has no ON CONFLICT.
 _KEEP_NUMBERS = {
-    "postgresql": _keep_last_numbers(postgresql.insert),
-    "sqlite": _keep_last_numbers(sqlite.insert),
+    "postgresql": _keep_numbers(postgresql.insert),
+    "sqlite": _keep_numbers(sqlite.insert),
 }

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from chassis.database.tables import LONGEST_NAME
 
@@ -107,24 +108,32 @@ def relay_lines(
 
     `stored_at` is its sequence in the stream; None for an event that is sent again to a consumer.
     """
+    values = (number, rank) if stored_at is None else (number, rank, stored_at)
+    return _to_lines(headers) + _added_lines(generation, lineage, len(values)) % values
+
+
+@lru_cache(16)
+def _added_lines(generation: str, lineage: str, values: int) -> bytes:
+    """Return the lines that a relay adds, with slots for number and rank.
+
+    A third of the `values` is the sequence in the stream.
+    """
     earlier = f"{LINEAGE}: {lineage}\r\n" if lineage else ""
-    place = "" if stored_at is None else f"{STORED_AT}: {stored_at}\r\n"
-    added = (
-        f"{NUMBER}: {number_value(number)}\r\n{GENERATION}: {generation}\r\n{earlier}"
-        f"{RANK}: {rank}\r\n{place}"
-    )
-    return _to_lines(headers) + added.encode()
+    place = f"{STORED_AT}: %d\r\n" if values > 2 else ""
+    lines = f"{NUMBER}: %016d\r\n{GENERATION}: {generation}\r\n{earlier}{RANK}: %d\r\n{place}"
+    return lines.encode()
 
 
 def _to_lines(headers: bytes) -> bytes:
     """Return a JSON object of texts as header lines, in a fifth of the time that parsing takes.
 
     Each quote begins or ends a text if nothing is escaped. So the first of the two replacements
-    finds only the ends of names, and the second only the ends of values.
+    finds only the ends of names, and the second only the ends of values. A quote remains if the
+    object is written in another form.
     """
     if b"\\" not in headers:
-        lines = headers.replace(b'": "', b": ").replace(b'", "', b"\r\n")
-        if lines.startswith(b'{"') and lines.endswith(b'"}') and lines.count(b'"') == 2:
-            return lines[2:-2] + b"\r\n"
+        lines = headers[2:-2].replace(b'": "', b": ").replace(b'", "', b"\r\n")
+        if lines and b'"' not in lines:
+            return lines + b"\r\n"
     parsed: dict[str, str] = json.loads(headers)
     return "".join([f"{name}: {value}\r\n" for name, value in parsed.items()]).encode()
