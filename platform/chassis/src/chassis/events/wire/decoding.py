@@ -4,7 +4,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from chassis.events.wire.attributes import (
     JSON,
@@ -89,27 +89,25 @@ def _is_structured(content_type: str) -> bool:
 def _decode_structured(payload: bytes) -> Received:
     """Return the event of a payload in the CloudEvents JSON format."""
     event = parse_object(payload)
-    names, texts = _members(event)
+    layout = layout_of_members(tuple(event))
+    texts = layout.texts((*event.values(), ""))
     try:
         is_ascii = "".join(texts).isascii()
     except TypeError:  # A value is not a string.
-        names, texts = _members({n: value for n, value in event.items() if value is not None})
-        texts = [_to_text(name, value) for name, value in zip(names, texts, strict=True)]
+        given = {name: value for name, value in event.items() if value is not None}
+        layout = layout_of_members(tuple(given))
+        values = layout.texts((*given.values(), ""))
+        texts = [_to_text(name, value) for name, value in zip(layout.names, values, strict=True)]
         is_ascii = False
     if not is_ascii:
-        _check_surrogates(names, texts)
-    context = _to_context(names, texts)
+        _check_surrogates(layout.names, texts)
+    context = _to_context(layout.names, texts)
     content_type = context.datacontenttype or JSON
     data, encoded = event.get("data"), event.get("data_base64")
     if type(data) is dict and encoded is None and is_json(content_type):
-        return tuple.__new__(Received, (context, content_type, JsonData(payload, data)))
+        object = tuple.__new__(JsonData, (payload, event))
+        return tuple.__new__(Received, (context, content_type, object))
     return Received(context, content_type, _to_bytes(data, encoded, content_type))
-
-
-def _members(event: Mapping[str, Any]) -> tuple[Sequence[str], Sequence[Any]]:
-    """Return the names of an event's attributes and their values."""
-    layout = layout_of_members(tuple(event))
-    return layout.names, layout.texts((*event.values(), ""))
 
 
 def _to_text(name: str, value: object) -> str:
@@ -144,8 +142,22 @@ def _to_bytes(data: object, encoded: object, content_type: str) -> bytes:
 
 def _to_context(names: Sequence[str], texts: Sequence[str]) -> EventContext:
     """Return the context of attributes: of the known ones, empty if absent, and of extensions."""
-    version, id, type, source, subject, time, content_type, schema, key, sequence = texts[:10]
-    correlation, causation, traceparent, tracestate = texts[10:_KNOWN]
+    (
+        version,
+        id,
+        type,
+        source,
+        subject,
+        time,
+        content_type,
+        schema,
+        key,
+        sequence,
+        correlation,
+        causation,
+        traceparent,
+        tracestate,
+    ) = texts[:_KNOWN]
     if version != "1.0":
         raise Undecodable(
             f"specversion {version!r} is not 1.0"

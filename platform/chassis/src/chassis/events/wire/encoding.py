@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 
+import orjson
 from google.protobuf.message import Message
-from pydantic_core import to_json
 
 from chassis.events.wire.attribute_text import AttributeText, join_plain
 from chassis.events.wire.attributes import JSON, RESERVED, is_plain
@@ -53,7 +53,7 @@ def to_structured(context: EventContext, message: Message) -> bytes:
     if attributes is None:
         headers = _headers(context, JSON)
         _check_characters(headers)
-        text = to_json({name[3:]: value for name, value in headers.items()}).decode()
+        text = orjson.dumps({name[3:]: value for name, value in headers.items()}).decode()
         attributes = text.removesuffix('"}')
     return f'{attributes}","data":{to_json_text(message)}}}'.encode()
 

@@ -1,9 +1,9 @@
 """JSON payloads of structured mode, and the object among their members that is the data."""
 
 import json
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from pydantic_core import from_json
+import orjson
 
 from chassis.events.wire.attributes import Undecodable
 
@@ -13,25 +13,23 @@ __all__ = ["JsonData", "data_bytes", "parse_object"]
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False)
 
 
-class JsonData:
+class JsonData(NamedTuple):
     """Data that were read with the payload that they are part of, so that they are read once.
 
     `bytes()` gives them as JSON; it raises ValueError or RecursionError if they have no JSON.
     """
 
-    __slots__ = ("_payload", "_value")
-
-    def __init__(self, payload: bytes, value: dict[str, Any]) -> None:
-        self._payload = payload
-        self._value: dict[str, Any] | None = value
+    payload: bytes
+    event: dict[str, Any]
+    """The payload's members; `data` is among them, an object, until it is taken."""
 
     def take(self) -> Any:
         """Return the object, which the caller may change."""
-        value, self._value = self._value, None
-        return parse_object(self._payload)["data"] if value is None else value
+        value = self.event.pop("data", None)
+        return parse_object(self.payload)["data"] if value is None else value
 
     def __bytes__(self) -> bytes:
-        return data_bytes(parse_object(self._payload)["data"])
+        return data_bytes(parse_object(self.payload)["data"])
 
 
 def data_bytes(value: object) -> bytes:
@@ -44,13 +42,13 @@ def data_bytes(value: object) -> bytes:
 
 
 def parse_object(payload: bytes) -> dict[str, Any]:
-    """Return the JSON object of a payload.
+    """Return the JSON object of a payload, whose integers of more than 64 bits become floats.
 
     Raises:
         Undecodable: the payload is not a JSON object.
     """
     try:
-        parsed = from_json(payload, allow_inf_nan=False, cache_strings="keys")
+        parsed = orjson.loads(payload)
     except ValueError:
         # The slower parser names what is wrong, and reads a few texts that the other refuses.
         try:

@@ -12,12 +12,12 @@ from functools import cache, lru_cache
 from math import isfinite
 from typing import Any, TypeAlias, TypeVar
 
+import orjson
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from pydantic_core import from_json
 
 from chassis.events.wire.json_data import JsonData
 from chassis.events.wire.json_fields import Unusual, indented, usual_fields
@@ -39,7 +39,7 @@ def of_json(message_type: type[M], data: bytes | JsonData) -> M:
         ValueError: the data are not such a message. Many other errors can be raised, too.
     """
     try:
-        return _read(message_type, data)
+        return message_type(**_read(message_type, data))
     except Exception:  # Unusual data can fail at any step.
         text = bytes(data).decode()
         # The check is needed because the parser accepts any empty sequence as an empty message.
@@ -53,18 +53,19 @@ def _is_well_known(message_type: type[Message]) -> bool:
     return message_type.DESCRIPTOR.file.package == "google.protobuf"
 
 
-def _read(message_type: type[M], data: bytes | JsonData) -> M:
-    """Return the message of data without anything unusual; any error means that there is."""
+def _read(message_type: type[Message], data: bytes | JsonData) -> dict[str, Any]:
+    """Return a message's arguments from data without anything unusual; any error means the same."""
     read = _reader_of(message_type.DESCRIPTOR)
+    fields: dict[str, Any]
     if isinstance(data, JsonData):
         fields = data.take()
         read(fields)
     else:
-        fields = from_json(data, allow_inf_nan=False, cache_strings="keys")
+        fields = orjson.loads(data)
         # There are more keys than were read if one is written twice, which is overlooked else.
         if read(fields) != data.translate(None, b" \t\r\n").count(b'":'):
             raise Unusual
-    return message_type(**fields)
+    return fields
 
 
 @cache
@@ -187,14 +188,14 @@ def _bytes(value: Any) -> object:
 
 def _timestamp(value: Any) -> object:
     """Read a time in UTC, in a tenth of the time that its own method takes."""
-    seconds = _seconds_of(value[:17]) + _SECONDS[value[17:19]]
-    end = value[19:]
-    if end == "Z":
-        return {"seconds": seconds}
-    digits = end[1:-1]
-    if end != f".{digits}Z" or len(digits) > 9 or not (digits.isascii() and digits.isdigit()):
+    seconds = _seconds_of(value[:17])
+    end = value[17:]
+    if end in _ENDS:
+        return {"seconds": seconds + _ENDS[end]}
+    digits = end[3:-1]
+    if end[2:] != f".{digits}Z" or len(digits) > 9 or not (digits.isascii() and digits.isdigit()):
         raise Unusual
-    return {"seconds": seconds, "nanos": int(digits.ljust(9, "0"))}
+    return {"seconds": seconds + _ENDS[f"{end[:2]}Z"], "nanos": int(digits.ljust(9, "0"))}
 
 
 @lru_cache(64)
@@ -212,7 +213,8 @@ def _duration(value: Any) -> object:
 
 
 _MINUTE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:", re.ASCII)
-_SECONDS = {text: number for number, text in enumerate(TWO_DIGITS)}
+_ENDS = {f"{text}Z": number for number, text in enumerate(TWO_DIGITS)}
+"""The seconds of a time without a fraction, and its end."""
 _WELL_KNOWN: dict[str, _Convert] = {
     Timestamp.DESCRIPTOR.full_name: _timestamp,
     Duration.DESCRIPTOR.full_name: _duration,

@@ -12,12 +12,12 @@ from functools import cache, lru_cache
 from json.encoder import encode_basestring
 from typing import Any, TypeAlias
 
+import orjson
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from pydantic_core import to_json
 
 from chassis.events.wire.json_fields import Unusual, indented, usual_fields
 from chassis.events.wire.rfc3339 import TWO_DIGITS
@@ -42,7 +42,7 @@ def to_json_text(message: Message) -> str:
         value = json_format.MessageToDict(
             message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
-        return to_json(value).decode()
+        return orjson.dumps(value).decode()
 
 
 @cache
