@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -17,7 +18,7 @@ from sqlalchemy import MetaData, delete, select
 from sqlalchemy.orm import Session
 
 from chassis.calls import StubOf, undeclared_call
-from chassis.database import Database, Transaction, tables
+from chassis.database import Database, DeferredFailed, Transaction, tables
 from chassis.database.outbox_rows import OutboxRow
 from chassis.event_settings import EventSettings
 from chassis.events.consumer import batch, position_rows
@@ -140,12 +141,17 @@ class HandlerHarness:
         """Process events like `handle`, on the running event loop."""
         sent = [self._encode(message, cause) for message in messages]
 
-        def process(tx: Transaction) -> None:
+        def process(tx: Transaction, *, defers: bool) -> None:
+            if defers:
+                tx.defer_changes()
             arrivals, before = _arrivals_of(tx.session, sent)
             batch.process(tx, arrivals, before, batch.Processing(self._handlers))
 
         try:
-            await self.database.transaction(process)
+            try:
+                await self.database.transaction(partial(process, defers=len(sent) > 1))
+            except DeferredFailed:
+                await self.database.transaction(partial(process, defers=False))
         except batch.HandlerFailed as failure:
             raise failure.__cause__ or failure from None
         await self._run_tasks()

@@ -1,11 +1,13 @@
 """Tests of handlers without a broker, as service authors write them."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 
 import pytest
 from bookshop import journal, metadata, write_down
-from sqlalchemy import func, insert, select
+from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy.event import listen
+from sqlalchemy.exc import IntegrityError
 
 from bookstore.v1 import BookReturned, BookSold
 from chassis import (
@@ -116,6 +118,47 @@ def test_an_on_batch_handler_gets_the_whole_batch(new_database: Callable[[str], 
     with HandlerHarness(router, database_url=new_database("shop")) as shop:
         shop.handle(*(BookSold(book_id=f"b-{n}") for n in range(3)))
     assert batches == [["b-0", "b-1", "b-2"]]
+
+
+_MOVE = update(journal).where(journal.c.book_id == bindparam("book")).values(id=bindparam("to"))
+
+
+def moving() -> EventRouter:
+    router = EventRouter()
+
+    @router.on(BookSold)
+    def move(book: BookSold, tx: Transaction) -> None:
+        tx.session.execute(_MOVE, {"book": book.book_id, "to": book.price})
+
+    return router
+
+
+def test_changes_of_a_batch_are_sent_together_as_in_production(
+    new_database: Callable[[str], str],
+) -> None:
+    sent: list[int] = []
+
+    def note(_1: object, _2: object, text: str, values: Sized, _3: object, many: bool) -> None:
+        if text.startswith("UPDATE journal"):
+            sent.append(len(values) if many else 1)
+
+    with HandlerHarness(moving(), tables=metadata, database_url=new_database("shop")) as shop:
+        listen(shop.database.engine, "before_cursor_execute", note)
+        shop.handle(*(BookSold(book_id=f"b-{n}") for n in range(2)))
+        sent.clear()
+        shop.handle(*(BookSold(book_id=f"b-{n}") for n in range(4)))
+    assert sent == [4]
+
+
+def test_a_change_of_a_batch_that_fails_raises_its_own_error(
+    new_database: Callable[[str], str],
+) -> None:
+    with HandlerHarness(moving(), tables=metadata, database_url=new_database("shop")) as shop:
+        with shop.session() as session:
+            session.execute(insert(journal), [{"id": n, "book_id": f"b-{n}"} for n in range(3)])
+        for _ in range(2):
+            with pytest.raises(IntegrityError, match="journal"):
+                shop.handle(BookSold(book_id="b-0", price=7), BookSold(book_id="b-1", price=2))
 
 
 def asking() -> EventRouter:
