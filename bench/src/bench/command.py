@@ -23,6 +23,11 @@ __all__ = ["app"]
 
 _INTERRUPTED = 130
 _SECONDS = 60.0
+_DOCUMENTS = f"{DOCUMENT}, {SCALING} and {README}"
+_EXPLANATION = (
+    "Costs are CPU time for each event, call or order. A ratio is the cost of the other in ours,"
+    f" or the reverse where the target is “at most”; {DOCUMENT} has the caveats."
+)
 _PEERS = ("faststream", "aiosqlite", "asyncpg", "orjson")
 
 app = typer.Typer()
@@ -43,7 +48,7 @@ def bench(
         typer.Option("--json", help="Write the figures here. Default: .slipway/bench.json"),
     ] = None,
     record: Annotated[
-        bool, typer.Option("--record", help=f"Write the figures into {DOCUMENT} and {SCALING}, too")
+        bool, typer.Option("--record", help=f"Write the figures into {_DOCUMENTS}, too")
     ] = False,
     only_render: Annotated[
         bool, typer.Option("--render", help="Write the documents from the recorded figures")
@@ -77,11 +82,11 @@ def bench(
         return
     print_summary(chosen, results, output)
     results.write(file)
-    output.print(f"\nfigures of each round: {file}", markup=False)
+    output.print(f"\n{_EXPLANATION}\nfigures of each round: {file}", markup=False)
     if record:
         results.write(kept)
         _write_documents(workspace)
-        output.print(f"recorded in {RECORD}, {DOCUMENT} and {SCALING}", markup=False)
+        output.print(f"recorded in {RECORD}, {_DOCUMENTS}", markup=False)
 
 
 def _write_documents(workspace: Workspace) -> None:

@@ -43,5 +43,5 @@ def choose(names: Sequence[str]) -> list[Comparison]:
     for name in names:
         if not any(name in comparison.name for comparison in found):
             known = ", ".join(comparison.name for comparison in found)
-            raise WrongUsage(f"there is no comparison {name}. There are: {known}")
+            raise WrongUsage(f"there is no comparison “{name}”. There are: {known}")
     return [c for c in found if not names or any(name in c.name for name in names)]

@@ -27,7 +27,8 @@ the same work. Read the caveats first.
 - A ratio is the median over all rounds; the least and the greatest one follow in parentheses. The
   contenders of a comparison run in turn in each round, and values of the same round are divided.
 - “Floor” is the same ratio of code by hand, which does the work with nothing around it: no
-  retries, no dead letters, no recovery, no telemetry. It shows what is possible at best.
+  retries, no dead letters, no recovery, no telemetry. It shows what is possible at best. For gRPC
+  and HTTP with traces it is the same ratio of the usual libraries for that.
 - “Own process” is the ratio without the CPU time of the servers.
 - Everything runs on one machine over the loopback, which changes the rates. It has {machine}.
 - SQLite runs in WAL mode with `synchronous=NORMAL`, PostgreSQL with `fsync` on unless a comparison

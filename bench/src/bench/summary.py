@@ -87,6 +87,8 @@ def print_summary(comparisons: Sequence[Comparison], results: Results, output: C
             row = (f"{comparison.name}: {line.work}", *line.cells)
             style = "green" if line.reached else "yellow"
             table.add_row(*(row[n] for n in shown), style=style)
+    if not table.row_count:
+        return
     output.print()
     # A narrow terminal wraps the lines, since figures that are cut off would mean nothing.
     wide = Console(file=output.file, width=_WIDEST, force_terminal=output.is_terminal)
