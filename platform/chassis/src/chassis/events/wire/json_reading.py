@@ -2,6 +2,20 @@
 
 They read JSON in the form that this platform and most others write. `google.protobuf.json_format`
 reads any other JSON, or refuses it. So the same JSON gives the same message as there.
+
+The function of a type with the fields `int64 number`, `string title` and `Timestamp sold_at` is:
+
+    def read(v0):
+     keys = 0
+     keys += len(v0)
+     v1 = v0.get('number')
+     if type(v1) is str and ' ' not in v1: v0['number'] = int(v1)
+     elif v1 is not None:
+      v0['number'] = convert_1(v1)
+     v1 = v0.get('sold_at')
+     if v1 is not None:
+      v0['sold_at'] = convert_2(v1)
+     return keys
 """
 
 import re
@@ -88,17 +102,17 @@ def _object_lines(
     descriptor: Descriptor, within: tuple[Descriptor, ...], names: dict[str, Any]
 ) -> list[str]:
     """Return the lines that read the object in the variable v0, or v1 if it is within another."""
-    js = f"v{len(within)}"
-    lines = [f"keys += len({js})"]
+    variable = f"v{len(within)}"
+    lines = [f"keys += len({variable})"]
     for field in usual_fields(descriptor, within):
         lines += _field_lines(field, (*within, descriptor), names)
     for oneof in descriptor.oneofs:
         if len(oneof.fields) > 1:
             of_oneof = {field.name for field in oneof.fields}
-            lines.append(f"if len({js}.keys() & {of_oneof}) > 1: raise Unusual")
+            lines.append(f"if len({variable}.keys() & {of_oneof}) > 1: raise Unusual")
     if len(lines) == 1:
         # Nothing but an object has the methods that the other lines call.
-        lines.append(f"if type({js}) is not dict: raise Unusual")
+        lines.append(f"if type({variable}) is not dict: raise Unusual")
     return lines
 
 
@@ -106,26 +120,26 @@ def _field_lines(
     field: FieldDescriptor, within: tuple[Descriptor, ...], names: dict[str, Any]
 ) -> list[str]:
     """Return the lines that read a field; values in the form that most have need no call."""
-    value, place = f"v{len(within)}", f"v{len(within) - 1}['{field.name}']"
-    get = f"{value} = v{len(within) - 1}.get('{field.name}')"
+    variable, place = f"v{len(within)}", f"v{len(within) - 1}['{field.name}']"
+    get = f"{variable} = v{len(within) - 1}.get('{field.name}')"
     if field.message_type is not None and field.message_type.full_name not in _WELL_KNOWN:
         lines = _object_lines(field.message_type, within, names)
         if field.is_repeated:
-            check = f"if type({value}) is not list: raise Unusual"
-            lines = [check, f"for {value} in {value}:", *indented(lines)]
-        return [get, f"if {value} is not None:", *indented(lines)]
+            check = f"if type({variable}) is not list: raise Unusual"
+            lines = [check, f"for {variable} in {variable}:", *indented(lines)]
+        return [get, f"if {variable} is not None:", *indented(lines)]
     convert = _converter(field)
     if convert is None:
         return []
     name = f"convert_{len(names)}"
     names[name] = convert
-    call = f" {place} = {name}({value})"
+    call = f" {place} = {name}({variable})"
     if field.cpp_type in _SMALL and not field.is_repeated:
-        return [get, f"if type({value}) is not int and {value} is not None:", call]
+        return [get, f"if type({variable}) is not int and {variable} is not None:", call]
     if field.cpp_type in _LARGE and not field.is_repeated:
-        usual = f"if type({value}) is str and ' ' not in {value}: {place} = int({value})"
-        return [get, usual, f"elif {value} is not None:", call]
-    return [get, f"if {value} is not None:", call]
+        usual = f"if type({variable}) is str and ' ' not in {variable}: {place} = int({variable})"
+        return [get, usual, f"elif {variable} is not None:", call]
+    return [get, f"if {variable} is not None:", call]
 
 
 def _converter(field: FieldDescriptor) -> _Convert | None:

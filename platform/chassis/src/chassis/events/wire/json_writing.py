@@ -2,6 +2,14 @@
 
 They give what `google.protobuf.json_format` gives with the .proto's names and with all fields that
 have no presence. It writes itself what they leave to it.
+
+The function of a type with the fields `int64 number`, `string title` and `Timestamp sold_at` is:
+
+    def write(v0):
+     text0 = f'"number":"{v0.number}","title":{write0(v0.title)}'
+     if 'sold_at' in v0:
+      text0 = f'{text0},"sold_at":{write1(v0.sold_at)}'
+     return f'{{{text0}}}'
 """
 
 import math
@@ -27,7 +35,7 @@ __all__ = ["to_json_text"]
 _Write: TypeAlias = Callable[[Any], str]
 """Gives a value as JSON."""
 _Code: TypeAlias = tuple[list[str], str]
-"""Lines, and what stands for the JSON in an f-string of single quotes after them."""
+"""Lines, and the template of the JSON: part of an f-string of single quotes after them."""
 
 
 def to_json_text(message: Message) -> str:
@@ -54,10 +62,10 @@ def _writer_of(descriptor: Descriptor) -> _Write:
     """
     names: dict[str, Any] = {}
     try:
-        lines, js = _object_code(descriptor, (), names)
+        lines, template = _object_code(descriptor, (), names)
     except Unusual:
         return _leave
-    exec("\n".join(["def write(v0):", *indented(lines), f" return f'{js}'"]), names)
+    exec("\n".join(["def write(v0):", *indented(lines), f" return f'{template}'"]), names)
     write: _Write = names["write"]
     return write
 
@@ -75,8 +83,8 @@ def _object_code(
     always: list[str] = []
     optional: list[str] = []
     for field in usual_fields(descriptor, within):
-        before, js = _field_code(field, (*within, descriptor), names)
-        member = f'"{field.name}":{js}'
+        before, template = _field_code(field, (*within, descriptor), names)
+        member = f'"{field.name}":{template}'
         if field.has_presence:
             optional.append(f"if '{field.name}' in v{len(within)}:")
             optional += indented([*before, f"{text} = f'{{{text}}},{member}'"])
@@ -93,21 +101,23 @@ def _field_code(
 ) -> _Code:
     """Return the code that writes the value of a field."""
     depth = len(within)
-    value, inner, texts = f"v{depth - 1}.{field.name}", f"v{depth}", f"texts{depth}_{field.name}"
+    expression, variable = f"v{depth - 1}.{field.name}", f"v{depth}"
+    texts = f"texts{depth}_{field.name}"
     if field.message_type is not None and field.message_type.full_name not in _WELL_KNOWN:
-        lines, js = _object_code(field.message_type, within, names)
+        lines, template = _object_code(field.message_type, within, names)
         if not field.is_repeated:
-            return [f"{inner} = {value}", *lines], js
-        loop = [f"for {inner} in {value}:", *indented([*lines, f"{texts}.append(f'{js}')"])]
+            return [f"{variable} = {expression}", *lines], template
+        body = [*lines, f"{texts}.append(f'{template}')"]
+        loop = [f"for {variable} in {expression}:", *indented(body)]
         return [f"{texts} = []", *loop], f'[{{",".join({texts})}}]'
     write = _value_writer(field)
     if write is str:
-        return [], f"{{{value}}}"
+        return [], f"{{{expression}}}"
     if write is _large:
-        return [], f'"{{{value}}}"'
+        return [], f'"{{{expression}}}"'
     name = f"write{len(names)}"
     names[name] = write
-    return [], f"{{{name}({value})}}"
+    return [], f"{{{name}({expression})}}"
 
 
 def _value_writer(field: FieldDescriptor) -> _Write:
