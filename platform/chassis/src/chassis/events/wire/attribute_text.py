@@ -2,8 +2,20 @@
 
 The values of most events need no escape, neither in a header nor in JSON, so that they are joined
 as they are. Other events are left to `encoding`, which takes several times as long.
+
+The parts are labels and values in turn, here of an event with a subject:
+
+    label  {"specversion":"1.0",…,"datacontenttype":"application/json","id":"
+    value  41
+    label  ","subject":"
+    value  bookstore.v1.BookSold.7
+
+The joined text ends within the last value, so that the caller can add members or end the object:
+
+    {"specversion":"1.0",…,"id":"41","subject":"bookstore.v1.BookSold.7
 """
 
+import json
 from functools import lru_cache
 
 from chassis.events.wire.attributes import is_plain
@@ -40,7 +52,11 @@ class AttributeText:
         self._start = lru_cache(_KEPT)(self._make_start)
 
     def label(self, name: str) -> str:
-        """Return the text between the value of the member before and that of this one."""
+        """Return the text between the value of the member before and that of this one.
+
+        It begins with the quote that ends the value before, because values are joined without
+        quotes of their own.
+        """
         return f'"{self._comma}"{name}"{self._colon}"'
 
     def parts(self, context: EventContext, datacontenttype: str) -> list[str]:
@@ -73,18 +89,17 @@ class AttributeText:
 
     def _make_start(self, type: str, source: str, datacontenttype: str) -> str:
         """Return the text up to the value of the id; empty if `join_plain` could not write it."""
+        values = (type, source, datacontenttype)
+        if not all(values) or not is_plain("".join(values)):
+            return ""
         members = {
-            "specversion": "1.0",
-            "type": type,
-            "source": source,
-            "datacontenttype": datacontenttype,
-            "id": "-",
+            f"{self._prefix}specversion": "1.0",
+            f"{self._prefix}type": type,
+            f"{self._prefix}source": source,
+            f"{self._prefix}datacontenttype": datacontenttype,
+            f"{self._prefix}id": "",
         }
-        parts: list[str] = []
-        for name, value in members.items():
-            parts += self.label(f"{self._prefix}{name}"), value
-        text = join_plain(parts) or ""
-        return text.replace(f'"{self._comma}', "{", 1).removesuffix("-")
+        return json.dumps(members, separators=(self._comma, self._colon)).removesuffix('"}')
 
 
 def join_plain(parts: list[str]) -> str | None:
