@@ -15,6 +15,7 @@ from chassis.events.wire.attributes import (
 )
 from chassis.events.wire.context import EventContext
 from chassis.events.wire.event_data import is_json, media_type_of
+from chassis.events.wire.event_headers import MAX_DIGITS
 from chassis.events.wire.header_layout import layout_of, layout_of_members
 from chassis.events.wire.json_data import JsonData, data_bytes, parse_object
 from chassis.events.wire.rfc3339 import parse_time
@@ -23,7 +24,6 @@ __all__ = ["Received", "decode"]
 
 _ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_SEQUENCE_MAX_DIGITS = 18
 _KNOWN = len(KNOWN)
 
 
@@ -172,7 +172,7 @@ def _to_context(names: Sequence[str], texts: Sequence[str]) -> EventContext:
     if len(texts) > _KNOWN:
         extensions = dict(zip(names[_KNOWN:], texts[_KNOWN:], strict=True))
     if sequence:
-        if sequence.isascii() and sequence.isdigit() and len(sequence) <= _SEQUENCE_MAX_DIGITS:
+        if sequence.isascii() and sequence.isdigit() and len(sequence) <= MAX_DIGITS:
             number = int(sequence)
         else:
             extensions["sequence"] = sequence

@@ -11,6 +11,7 @@ __all__ = [
     "COPIED_FROM",
     "GENERATION",
     "LINEAGE",
+    "MAX_DIGITS",
     "NUMBER",
     "RANK",
     "STORED_AT",
@@ -38,12 +39,14 @@ COPIED_FROM = "Nats-Stream"
 # The reply subject of a message that a consumer delivers begins with this prefix.
 _ACKNOWLEDGE = "$JS.ACK."
 _GENERATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_MAX_DIGITS = 18  # Such a number fits into a BIGINT.
+_NUMBER_FORMAT = "%016d"
+MAX_DIGITS = 18
+"""Maximum digits of a number that is read: each such number fits into a BIGINT."""
 
 
 def number_value(number: int) -> str:
     """Return a number as the sequence extension has it: strings that sort like their numbers."""
-    return f"{number:016d}"
+    return _NUMBER_FORMAT % number
 
 
 def header(headers: Mapping[str, str], name: str) -> str | None:
@@ -68,6 +71,8 @@ def generation(headers: Mapping[str, str]) -> str:
 
 def lineage(headers: Mapping[str, str]) -> tuple[str, ...]:
     """Return the generations before that of the event, the latest first."""
+    # The case of the name is the one in which relays write it. Most events have no such header, and
+    # looking for the name in any case would read all their headers.
     named = (headers.get(LINEAGE) or "").split()
     return tuple(name for name in named if _GENERATION.fullmatch(name))
 
@@ -75,7 +80,7 @@ def lineage(headers: Mapping[str, str]) -> tuple[str, ...]:
 def integer(headers: Mapping[str, str], name: str) -> int:
     """Return a header's value; 0 if it is missing or not a number, as in other messages."""
     value = header(headers, name) or ""
-    valid = value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS
+    valid = value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
     return int(value) if valid else 0
 
 
@@ -86,6 +91,7 @@ def is_copy(headers: Mapping[str, str], sequence: int) -> bool:
     stores the message there, with its headers. Such a message is not an event. Events of older
     relays, and events that are sent again to a consumer, name no sequence.
     """
+    # The case of both names is the one in which relays and the broker write them, as in `lineage`.
     place = headers.get(STORED_AT)
     return COPIED_FROM in headers or (place is not None and place != str(sequence))
 
@@ -120,8 +126,8 @@ def _added_lines(generation: str, lineage: str, values: int) -> bytes:
     """
     earlier = f"{LINEAGE}: {lineage}\r\n" if lineage else ""
     place = f"{STORED_AT}: %d\r\n" if values > 2 else ""
-    lines = f"{NUMBER}: %016d\r\n{GENERATION}: {generation}\r\n{earlier}{RANK}: %d\r\n{place}"
-    return lines.encode()
+    number = f"{NUMBER}: {_NUMBER_FORMAT}\r\n"
+    return f"{number}{GENERATION}: {generation}\r\n{earlier}{RANK}: %d\r\n{place}".encode()
 
 
 def _to_lines(headers: bytes) -> bytes:
