@@ -81,10 +81,10 @@ class CallHandling:
                 if refused is None:
                     code = "INTERNAL"
                     _log.exception("RPC handler failed; answering with INTERNAL", method=full_name)
-                    await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+                    await _abort(context, grpc.StatusCode.INTERNAL, "internal error")
                 code = refused.grpc_code
                 _log.debug("RPC refused", method=full_name, code=refused.grpc_code)
-                await _abort(context, refused)
+                await _abort(context, to_code(refused), to_detail(refused), to_metadata(refused))
             finally:
                 took = time.perf_counter() - started
                 seconds.observe(took)
@@ -153,7 +153,12 @@ def _domain_error(error: Exception) -> DomainError | None:
     return Unavailable("the database is unavailable")
 
 
-async def _abort(context: Context, error: DomainError) -> NoReturn:
-    """End an RPC with the gRPC status of an error."""
-    await context.abort(to_code(error), to_detail(error), to_metadata(error))
+async def _abort(
+    context: Context,
+    code: grpc.StatusCode,
+    detail: str,
+    metadata: tuple[tuple[str, str | bytes], ...] = (),
+) -> NoReturn:
+    """End an RPC with a gRPC status, by an exception that gRPC expects."""
+    await context.abort(code, detail, metadata)
     raise AssertionError("abort raises")
