@@ -19,7 +19,7 @@ from chassis.telemetry import trace_context, tracing
 
 __all__ = ["DomainChannel", "open_channel"]
 
-Metadata = Sequence[tuple[str, str | bytes]]
+_SentMetadata = Sequence[tuple[str, str | bytes]]
 
 _log = structlog.get_logger(__name__)
 _LOG_SECONDS = 60.0
@@ -105,7 +105,7 @@ class DomainChannel:
             request: Any,
             *,
             timeout: float | None = None,
-            metadata: Metadata | None = None,
+            metadata: _SentMetadata | None = None,
             **options: Any,
         ) -> Any:
             seconds = self._timeout if timeout is None else timeout
@@ -119,7 +119,7 @@ class DomainChannel:
             try:
                 if trace is None:
                     start = partial(current(), **options)
-                    return await self._recorded(start, path, request, seconds, metadata)
+                    return await self._call_with_span(start, path, request, seconds, metadata)
                 return await current()(request, timeout=seconds, metadata=metadata, **options)
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNAVAILABLE:
@@ -131,13 +131,13 @@ class DomainChannel:
 
         return call
 
-    async def _recorded(
+    async def _call_with_span(
         self,
         start: Callable[..., Any],
         path: str,
         request: Any,
         seconds: float,
-        metadata: Metadata | None,
+        metadata: _SentMetadata | None,
     ) -> Any:
         """Make a call by `start` within OpenTelemetry's interceptor, which starts its span.
 
@@ -150,10 +150,10 @@ class DomainChannel:
 
         given = grpc.aio.Metadata(*(metadata or ()))
         details = grpc.aio.ClientCallDetails(path, seconds, given, None, None)
-        return await (await self._recording.intercept_unary_unary(make, details, request))
+        return await (await self._interceptor.intercept_unary_unary(make, details, request))
 
     @cached_property
-    def _recording(self) -> Any:
+    def _interceptor(self) -> Any:
         """The interceptor that records the span of a call."""
         from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
@@ -190,7 +190,9 @@ def _trace_headers() -> list[tuple[str, str]] | None:
     return None if headers is None else [*headers.items()]
 
 
-def _joined(metadata: Metadata | None, passed_on: Sequence[tuple[str, str]]) -> Metadata | None:
+def _joined(
+    metadata: _SentMetadata | None, passed_on: Sequence[tuple[str, str]]
+) -> _SentMetadata | None:
     """Return a call's metadata with the headers that it passes on from the request it serves.
 
     A header that the caller gives is not replaced.

@@ -17,7 +17,7 @@ __all__ = ["Context", "Dispatch", "Handler"]
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, Message]"
-Metadata = Iterable[tuple[str, str | bytes]]
+_ReceivedMetadata = Iterable[tuple[str, str | bytes]]
 
 
 class Dispatch(grpc.GenericRpcHandler):
@@ -30,7 +30,7 @@ class Dispatch(grpc.GenericRpcHandler):
     def __init__(self, handlers: Mapping[str, Handler], settings: ServiceSettings) -> None:
         self._handlers = dict(handlers)
         self._forwarding = Forwarding(settings.forward_headers, settings.forward_max_bytes)
-        self._recording: Any = _recording() if tracing.enabled else None
+        self._interceptor: Any = _make_interceptor() if tracing.enabled else None
         self._early = tracing.early
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
@@ -41,16 +41,16 @@ class Dispatch(grpc.GenericRpcHandler):
         handler = self._handlers.get(handler_call_details.method)
         if handler is None:
             return None
-        metadata: Metadata = handler_call_details.invocation_metadata or ()
+        metadata: _ReceivedMetadata = handler_call_details.invocation_metadata or ()
         begin_forwarding(self._forwarding.select(metadata))
-        if self._recording is None:
+        if self._interceptor is None:
             trace_context.attach(*_trace_of(metadata))
             return handler
         if self._is_unrecorded(metadata):
             return handler
-        return self._recorded(handler, handler_call_details)
+        return self._with_span(handler, handler_call_details)
 
-    def _is_unrecorded(self, metadata: Metadata) -> bool:
+    def _is_unrecorded(self, metadata: _ReceivedMetadata) -> bool:
         """Return whether the trace is not recorded; if so, make its context the current one."""
         early = self._early
         if early is None:
@@ -67,15 +67,15 @@ class Dispatch(grpc.GenericRpcHandler):
         otel_context.attach(context)
         return True
 
-    def _recorded(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler:
-        """Return the handler with OpenTelemetry's interceptor around it."""
+    def _with_span(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler:
+        """Return the handler within OpenTelemetry's interceptor, which starts a span."""
 
         async def found(_: grpc.HandlerCallDetails) -> Handler:
             return handler
 
         async def handle(request: bytes, context: Context) -> Message:
-            recorded = await self._recording.intercept_service(found, details)
-            response: Message = await recorded.unary_unary(request, context)
+            intercepted = await self._interceptor.intercept_service(found, details)
+            response: Message = await intercepted.unary_unary(request, context)
             return response
 
         return grpc.unary_unary_rpc_method_handler(
@@ -83,7 +83,7 @@ class Dispatch(grpc.GenericRpcHandler):
         )
 
 
-def _recording() -> Any:
+def _make_interceptor() -> Any:
     """Return the interceptor that records the span of a call."""
     from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
@@ -92,7 +92,7 @@ def _recording() -> Any:
     )
 
 
-def _trace_of(metadata: Metadata) -> tuple[str | None, str | None, str | None]:
+def _trace_of(metadata: _ReceivedMetadata) -> tuple[str | None, str | None, str | None]:
     """Return the caller's traceparent, tracestate and baggage."""
     traceparent = tracestate = baggage = None
     for key, value in metadata:
