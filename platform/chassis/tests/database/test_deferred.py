@@ -19,7 +19,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, ResourceClosedError
 from sqlalchemy.orm import Session
 
 from bookstore.v1 import BookSold
@@ -162,6 +162,34 @@ def test_a_result_is_true_when_it_is_asked_for(work: Work, sent: list[int]) -> N
     work.flush()
     assert sent == [2, 1, 1, 1, 2]
     assert (missing.rowcount, found.rowcount, found.returns_rows) == (0, 1, False)
+
+
+ROW_READS: dict[str, Callable[[Any], object]] = {
+    "all": lambda result: result.all(),
+    "a list": list,
+    "the next row": next,
+    "a loop over columns": lambda result: list(result.scalars()),
+}
+
+
+@pytest.mark.parametrize("name", ROW_READS)
+def test_reading_rows_of_a_result_fails_as_without_deferring(work: Work, name: str) -> None:
+    deferred = put(work.session, 0)
+    work.session.defers = False
+    sent = put(work.session, 1)
+    assert type(sent) is not type(deferred)
+    for result in (sent, deferred):
+        with pytest.raises(ResourceClosedError):
+            ROW_READS[name](result)
+
+
+def test_a_result_in_a_with_statement_is_closed_and_its_change_is_sent(
+    work: Work, sent: list[int]
+) -> None:
+    with put(work.session, 0) as result:
+        assert sent == []
+    assert sent == [1]
+    assert result.closed
 
 
 def test_a_change_that_fails_raises_where_it_is_sent_and_the_work_cannot_commit(

@@ -4,8 +4,9 @@ A statement that is sent by itself takes a round trip to the database. The updat
 that the handlers of a batch make are mostly one statement, with different values.
 """
 
+from collections.abc import Iterator
 from itertools import groupby
-from typing import Any
+from typing import Any, Self
 from weakref import ref
 
 from sqlalchemy import Connection, CursorResult
@@ -74,7 +75,10 @@ class DeferredChanges:
 
 
 class DeferredResult:
-    """The result of a deferred change, with all attributes of SQLAlchemy's `CursorResult`."""
+    """The result of a deferred change, which is used like the `CursorResult` that it stands for.
+
+    Each use sends the change first if it still waits. `isinstance` tells the two classes apart.
+    """
 
     __slots__ = ("__weakref__", "_changes", "_result")
 
@@ -87,9 +91,28 @@ class DeferredResult:
         self._result = result
 
     def __getattr__(self, name: str) -> Any:
+        return getattr(self._sent(), name)
+
+    # Python does not ask `__getattr__` for the methods of its own syntax.
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._sent())
+
+    def __next__(self) -> Any:
+        return next(self._sent())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._sent().close()
+
+    def _sent(self) -> CursorResult[Any]:
+        """Return the result, for which the change is sent if it still waits."""
         if self._result is None:
             self._changes.send()
-        return getattr(self._result, name)
+        assert self._result is not None, "a change whose result is referenced is sent by itself"
+        return self._result
 
 
 def _text_and_result(
