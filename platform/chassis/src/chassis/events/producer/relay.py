@@ -35,6 +35,11 @@ __all__ = ["RECORD_SECONDS", "REFUSED_SECONDS", "STANDBY_SECONDS", "Relay"]
 _log = structlog.get_logger(__name__)
 STANDBY_SECONDS = 1.0
 """Pause between two attempts of a standby to get the relay lock."""
+_RETRY_SECONDS = 0.05
+"""Pause after the first failure of the relay; it doubles with each further one in a row."""
+_DRAIN_RETRY_SECONDS = 0.01
+"""Pause after the stream refused a batch for the first time; it doubles, too."""
+_MAX_RETRY_SECONDS = 1.0
 _FLUSH_SECONDS = 0.05
 RECORD_SECONDS = 0.25
 """Pause after which sent events are recorded by themselves, because no others have followed."""
@@ -94,7 +99,7 @@ class Relay:
 
     async def run(self) -> None:
         """Relay until cancelled, whenever this replica may lead."""
-        pause = 0.05
+        pause = _RETRY_SECONDS
         try:
             while True:
                 try:
@@ -103,7 +108,7 @@ class Relay:
                         await asyncio.sleep(STANDBY_SECONDS)
                         continue
                     await self._lead()
-                    pause = 0.05
+                    pause = _RETRY_SECONDS
                 except (LaneCountChanged, BrokerTooSmall) as error:
                     self._on_fatal(error)
                     return
@@ -115,7 +120,7 @@ class Relay:
                             "relay failed; retrying", error=_first_line(error), retry_seconds=pause
                         )
                     await asyncio.sleep(pause)
-                    pause = min(1.0, pause * 2)
+                    pause = min(_MAX_RETRY_SECONDS, pause * 2)
         finally:
             await self._leadership.release()
 
@@ -133,11 +138,11 @@ class Relay:
             try:
                 await self._reconcile(client)
                 self.leading = True
-                pause = 0.01
+                pause = _DRAIN_RETRY_SECONDS
                 while not await self._is_standby():
                     try:
                         await self._drain_if_needed(client)
-                        pause = 0.01
+                        pause = _DRAIN_RETRY_SECONDS
                     except (WrongLastSequence, BatchIncomplete, StreamGone) as error:
                         if not self.reconciler.explains(error):
                             _log.info(
@@ -147,7 +152,7 @@ class Relay:
                         self._must_reconcile = True
                         self._leadership.give_way()
                         await asyncio.sleep(pause)
-                        pause = min(1.0, pause * 2)
+                        pause = min(_MAX_RETRY_SECONDS, pause * 2)
                     except StreamRefuses as error:
                         # The stream's limits, which are logged below, may have changed.
                         await self._reconcile(client)
