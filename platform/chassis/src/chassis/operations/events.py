@@ -15,7 +15,13 @@ from chassis.events.consumer.position_rows import load
 from chassis.events.consumer.stopped_lane_rows import StoppedLane
 from chassis.events.handlers import pauses
 from chassis.events.handlers.pauses import Pause
-from chassis.events.wire.contracts import ContractError, source_service, stream_of
+from chassis.events.wire.contracts import (
+    ContractError,
+    lane_of_subject,
+    source_service,
+    stream_of,
+    type_of_subject,
+)
 
 __all__ = [
     "EventRows",
@@ -46,7 +52,7 @@ class EventRows:
     def types(self) -> set[str]:
         """The types that have a position, a task or a dead letter."""
         subjects = (subject for by_subject in self.positions.values() for subject in by_subject)
-        return {_type_of(subject) for subject in subjects} | {*self.tasks, *self.dead_letters}
+        return {*map(type_of_subject, subjects), *self.tasks, *self.dead_letters}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +122,13 @@ def subject_lags(
                     end.number if end else None,
                     lag,
                     _stop_of(rows, stream, subject),
-                    _type_of(subject) in rows.paused,
+                    type_of_subject(subject) in rows.paused,
                 )
             )
-    return sorted(lags, key=lambda lag: (lag.stream, _type_of(lag.subject), _lane_of(lag.subject)))
+    return sorted(
+        lags,
+        key=lambda lag: (lag.stream, type_of_subject(lag.subject), lane_of_subject(lag.subject)),
+    )
 
 
 def type_statuses(
@@ -134,14 +143,16 @@ def type_statuses(
     """
     statuses = []
     for type in sorted({*handled, *rows.types}):
-        of_type = [lag for lag in lags if _type_of(lag.subject) == type]
+        of_type = [lag for lag in lags if type_of_subject(lag.subject) == type]
         events = [lag.lag for lag in of_type]
         statuses.append(
             TypeStatus(
                 stream=foreign.get(type) or _stream_of_type(type),
                 type=type,
                 lag=None if type in foreign or None in events else sum(lag or 0 for lag in events),
-                stopped=tuple(stop for stop in rows.stopped if _type_of(stop.subject) == type),
+                stopped=tuple(
+                    stop for stop in rows.stopped if type_of_subject(stop.subject) == type
+                ),
                 paused=rows.paused.get(type),
                 tasks=rows.tasks.get(type, 0),
                 dead_letters=rows.dead_letters.get(type, 0),
@@ -170,7 +181,7 @@ def _count_by_type(session: Session, table: Table) -> dict[str, int]:
 
 def _stop_of(rows: EventRows, stream: str, subject: str) -> StoppedLane | None:
     """Return the stop of a subject's lane, which may be at a subject of another type."""
-    found = (s for s in rows.stopped if s.stream == stream and s.lane == _lane_of(subject))
+    found = (s for s in rows.stopped if s.stream == stream and s.lane == lane_of_subject(subject))
     return next(found, None)
 
 
@@ -180,11 +191,3 @@ def _stream_of_type(type: str) -> str:
         return stream_of(source_service(type))
     except ContractError:
         return ""
-
-
-def _type_of(subject: str) -> str:
-    return subject.rpartition(".")[0]
-
-
-def _lane_of(subject: str) -> int:
-    return int(subject.rpartition(".")[2])

@@ -6,6 +6,7 @@ from chassis.events.consumer.position import position_of
 from chassis.events.handlers.binding import Handler
 from chassis.events.handlers.failures import reason_of
 from chassis.events.wire.attributes import Undecodable
+from chassis.events.wire.contracts import type_of_subject
 from chassis.events.wire.decoding import decode
 from chassis.shadow.recording import RecordedEvent
 
@@ -16,7 +17,7 @@ def type_of(event: RecordedEvent) -> str:
     """Return the type of an event: by its subject or, of a producer outside the platform, by its
     own attribute; empty if that cannot be read."""
     if not event.foreign:
-        return event.subject.rpartition(".")[0]
+        return type_of_subject(event.subject)
     try:
         return decode(event.headers, event.data).context.type
     except Undecodable:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chassis.events.jetstream.stored_messages import Stored
-from chassis.events.wire.contracts import source_service, stream_of
+from chassis.events.wire.contracts import source_service, stream_of, type_of_subject
 
 if TYPE_CHECKING:
     from chassis.service import Service
@@ -35,7 +35,7 @@ class Source:
         """Return whether a message of the stream is an event to replay."""
         if self.foreign:
             return True
-        return stored.number > 0 and stored.subject.rpartition(".")[0] in self.types
+        return stored.number > 0 and type_of_subject(stored.subject) in self.types
 
 
 def sources_of(service: "Service") -> Iterator[Source]:

@@ -32,7 +32,13 @@ from chassis.events.tasks.attempts import Attempts
 from chassis.events.tasks.queue import TaskFilter
 from chassis.events.tasks.task import Task
 from chassis.events.wire.context import EventContext
-from chassis.events.wire.contracts import ContractError, event_type, source_service, stream_of
+from chassis.events.wire.contracts import (
+    ContractError,
+    event_type,
+    lane_of_subject,
+    source_service,
+    stream_of,
+)
 from chassis.events.wire.decoding import decode
 from chassis.events.wire.encoding import encode
 from chassis.events.wire.event_data import from_data, to_data
@@ -283,7 +289,7 @@ def _arrivals_of(
         number = last[subject].number + 1
         last[subject] = Position(number, "test", number)
         headers = {**json.loads(row.headers), NUMBER: number_value(number)}
-        lane = int(subject.rpartition(".")[2])
+        lane = lane_of_subject(subject)
         arrivals.append(Arrival(subject, context.type, lane, last[subject], headers, row.data))
     return arrivals, before
 

@@ -16,6 +16,7 @@ from chassis.events.producer import outbox
 from chassis.events.producer.counters import Counters, lock_counters, number_new, record_sent
 from chassis.events.producer.outbox import NumberedEvent
 from chassis.events.producer.sending import Sender
+from chassis.events.wire.contracts import type_of_subject
 from chassis.telemetry import metrics
 
 __all__ = ["OutboxDrain"]
@@ -149,5 +150,5 @@ class OutboxDrain:
 
 def _count_published(rows: Sequence[NumberedEvent]) -> None:
     """Add the events to the metric of published events, by type."""
-    for type, count in Counter(row.subject.rpartition(".")[0] for row in rows).items():
+    for type, count in Counter(type_of_subject(row.subject) for row in rows).items():
         metrics.EVENTS_PUBLISHED.labels(type).inc(count)

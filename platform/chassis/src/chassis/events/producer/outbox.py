@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, Integer, Select, bindparam, case, func, or_, 
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import outbox, relay, subjects
+from chassis.events.wire.contracts import type_of_subject
 
 __all__ = [
     "NumberedEvent",
@@ -71,7 +72,7 @@ def sent_rank(session: Session) -> int:
 
 def types(session: Session) -> set[str]:
     """Return the types of all events that this outbox has ever held."""
-    return {subject.rpartition(".")[0] for subject in session.execute(_SUBJECTS).scalars()}
+    return {type_of_subject(subject) for subject in session.execute(_SUBJECTS).scalars()}
 
 
 def has_unsent(session: Session) -> bool:

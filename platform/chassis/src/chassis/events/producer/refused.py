@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from chassis.database.chunks import chunks
 from chassis.database.tables import outbox, refused
+from chassis.events.wire.contracts import type_of_subject
 
 __all__ = [
     "Refused",
@@ -75,7 +76,7 @@ def list_all(session: Session) -> list[Refused]:
         refused.c.refused_at,
     ).order_by(refused.c.id)
     return [
-        Refused(id, event_id, subject.rpartition(".")[0], bytes, reason, created_at, refused_at)
+        Refused(id, event_id, type_of_subject(subject), bytes, reason, created_at, refused_at)
         for id, event_id, subject, bytes, reason, created_at, refused_at in session.execute(
             statement
         )

@@ -17,6 +17,7 @@ __all__ = [
     "stream_of",
     "subject_of",
     "subjects_of",
+    "type_of_subject",
 ]
 
 _STREAM_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -89,7 +90,7 @@ def source_service(type: str) -> str:
 def is_of_stream(subject: str, stream: str) -> bool:
     """Whether a subject is of a type whose events go into this stream."""
     try:
-        return source_service(subject.rpartition(".")[0]) == stream
+        return source_service(type_of_subject(subject)) == stream
     except ContractError:
         return False
 
@@ -97,6 +98,11 @@ def is_of_stream(subject: str, stream: str) -> bool:
 def subject_of(type: str, lane: int) -> str:
     """Return the NATS subject of a type's events in a lane: `shop.orders.v1.OrderPlaced.7`."""
     return f"{type}.{lane}"
+
+
+def type_of_subject(subject: str) -> str:
+    """Return the type of a subject that `subject_of` has returned; empty for one without a dot."""
+    return subject.rpartition(".")[0]
 
 
 def lane_of_subject(subject: str) -> int:

@@ -7,6 +7,7 @@ from chassis.events.consumer.backlog import last_events
 from chassis.events.consumer.position import Position
 from chassis.events.jetstream.api import JetStreamError
 from chassis.events.membership.members_stream import running_members
+from chassis.events.wire.contracts import type_of_subject
 from chassis.exit_codes import FAILED, NOTHING, OK, UNAVAILABLE
 from chassis.operations.command_line.arguments import Verbs
 from chassis.operations.command_line.operator import Operator, Unreachable, WrongUsage
@@ -88,7 +89,7 @@ async def _lag(operator: Operator) -> int:
     lags = subject_lags(rows, last)
     if operator.arguments.type:
         types = find_types(operator, rows, operator.arguments.type)
-        lags = [lag for lag in lags if lag.subject.rpartition(".")[0] in types]
+        lags = [lag for lag in lags if type_of_subject(lag.subject) in types]
     if not operator.arguments.all:
         lags = [lag for lag in lags if lag.lag != 0 or lag.stopped]
     operator.show([_lag_row(operator, lag) for lag in lags])

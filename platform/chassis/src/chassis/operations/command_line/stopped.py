@@ -3,6 +3,7 @@
 from sqlalchemy.exc import IntegrityError
 
 from chassis.events.consumer.position import Position, PositionMoved
+from chassis.events.wire.contracts import type_of_subject
 from chassis.exit_codes import FAILED
 from chassis.operations.command_line.operator import Operator, WrongUsage
 from chassis.operations.command_line.table import Row, counted
@@ -38,7 +39,7 @@ async def start_over(operator: Operator) -> int:
         subjects = [name]
     else:
         types = find_types(operator, rows, name)
-        subjects = [s.subject for s in rows.stopped if s.subject.rpartition(".")[0] in types]
+        subjects = [s.subject for s in rows.stopped if type_of_subject(s.subject) in types]
     moves = []
     async with operator.broker() as client:
         for subject in subjects:
