@@ -20,6 +20,7 @@ __all__ = ["HOPELESS", "POLL_SECONDS", "ServiceProcess"]
 HOPELESS = (70, 78)
 
 POLL_SECONDS = 0.05
+_READY_SECONDS = 0.1
 _LOG_TAIL_LINES = 15
 _MOST_DEATHS_WHILE_WAITING = 3
 
@@ -113,7 +114,7 @@ class ServiceProcess(Replica):
                 raise DevkitError(self._report(f"ended {deaths} times"))
             if time.monotonic() > deadline:
                 raise DevkitError(self._report(f"was not ready after {timeout:g} s"))
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(_READY_SECONDS)
 
     async def wait_ended(self, timeout: float = 30) -> int:
         """Wait for at most `timeout` seconds until the process ends; return its exit code.

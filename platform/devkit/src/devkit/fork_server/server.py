@@ -16,7 +16,6 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import NoReturn
 
 from devkit.fork_server.messages import Ended, Program, Refused, Signal, Stale, Started
@@ -146,7 +145,8 @@ def _state_of_code() -> dict[str, tuple[int, int] | None]:
 
 def _state_of(file: str) -> tuple[int, int] | None:
     try:
-        status = Path(file).stat()
+        # A path object for each of 1,200 modules would take more than half of the time.
+        status = os.stat(file)
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size
