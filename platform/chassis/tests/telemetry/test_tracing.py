@@ -283,20 +283,26 @@ async def test_an_unrecorded_request_passes_on_its_trace_and_baggage() -> None:
     assert int(recorded[0][-2:], 16) & 1 == 1
 
 
-async def test_an_unrecorded_call_passes_on_its_trace(rpc: Servers) -> None:
-    passed_on: list[str | None] = []
+def noting_books(note: Callable[[], None]) -> type:
+    """Return the books' methods, of which GetBook calls `note`."""
 
     class Noting:
         def get_book(self, request: GetBookRequest) -> GetBookResponse:
-            passed_on.append(trace_context.current_traceparent())
+            note()
             return GetBookResponse()
 
         def sell_book(self, request: SellBookRequest) -> SellBookResponse:
             raise NotImplementedError
 
+    return Noting
+
+
+async def test_an_unrecorded_call_passes_on_its_trace(rpc: Servers) -> None:
+    passed_on: list[str | None] = []
+    noting = noting_books(lambda: passed_on.append(trace_context.current_traceparent()))
     unsampled = f"{TRACEPARENT[:-2]}00"
     async for spans in _recording(ServiceSettings(trace_sample_ratio=0)):
-        server = await rpc.start(Noting)
+        server = await rpc.start(noting)
         async with raw_channel(server.port) as channel:
             books = BooksServiceStub(channel)
             for sent in ((), (("traceparent", unsampled),), (("traceparent", TRACEPARENT),)):
@@ -315,18 +321,10 @@ async def test_a_call_made_by_an_unrecorded_one_passes_on_its_trace_and_baggage(
     rpc: Servers,
 ) -> None:
     passed_on: list[list[tuple[str, str]]] = []
-
-    class Noting:
-        def get_book(self, request: GetBookRequest) -> GetBookResponse:
-            passed_on.append(trace_context.current_headers())
-            return GetBookResponse()
-
-        def sell_book(self, request: SellBookRequest) -> SellBookResponse:
-            raise NotImplementedError
-
+    noting = noting_books(lambda: passed_on.append(trace_context.current_headers()))
     unsampled = f"{TRACEPARENT[:-2]}00"
     async for spans in _recording(ServiceSettings(trace_sample_ratio=0)):
-        server = await rpc.start(Noting)
+        server = await rpc.start(noting)
         stub = await rpc.stub(server.port)
         with trace_context.attached(unsampled, "vendor=1", "tenant=7"):
             await stub.GetBook(GetBookRequest())
