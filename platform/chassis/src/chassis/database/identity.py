@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from chassis.database import tables
@@ -42,9 +42,8 @@ def claim(session: "Session | Connection", service: str) -> Identity:
     if found is None:
         # Several processes may do this at once; the row of one of them is kept.
         new = {"id": 1, "service": service, "database_id": uuid7()}
-        dialect = session.get_bind().dialect if isinstance(session, Session) else session.dialect
-        into = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
-        session.execute(into(tables.identity).on_conflict_do_nothing(), new)
+        # SQLite understands PostgreSQL's ON CONFLICT.
+        session.execute(postgresql.insert(tables.identity).on_conflict_do_nothing(), new)
         found = _find(session)
         assert found is not None
     return _checked(found, service)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from chassis.database.tables import foreign_events, foreign_positions
@@ -82,13 +82,7 @@ def move_and_record(
         return arrivals
     now = time.time()
     rows = [{"source": source, "id": id, "taken_at": now} for source, id in first]
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = (
-        dialect.insert(foreign_events)
-        .on_conflict_do_nothing()
-        .returning(foreign_events.c.source, foreign_events.c.id)
-    )
-    new = {(row.source, row.id) for row in session.execute(statement, rows)}
+    new = {(row.source, row.id) for row in session.execute(_RECORD, rows)}
     recorded = {id(arrival) for name, arrival in first.items() if name in new}
     return [a for a in arrivals if not a.context or id(a) in recorded]
 
@@ -117,3 +111,11 @@ def _matches(foreign: Foreign) -> tuple[ColumnElement[bool], ColumnElement[bool]
     """Return the conditions that select the position of a foreign subject."""
     columns = foreign_positions.c
     return columns.stream == foreign.stream, columns.subject == foreign.subject
+
+
+# SQLite understands PostgreSQL's ON CONFLICT.
+_RECORD = (
+    postgresql.insert(foreign_events)
+    .on_conflict_do_nothing()
+    .returning(foreign_events.c.source, foreign_events.c.id)
+)

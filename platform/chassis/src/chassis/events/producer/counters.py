@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import BigInteger, Integer, bindparam, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -72,8 +72,7 @@ def number_new(
     rank = counters.rank + len(events)
     # Within a subject the numbers rise with the ranks, so that the last one stays.
     last_numbers = {event.subject: event.number for event in events}
-    keep_numbers = _KEEP_NUMBERS[session.get_bind().dialect.name]
-    session.execute(keep_numbers, [{"subject": s, "number": n} for s, n in last_numbers.items()])
+    session.execute(_KEEP_NUMBERS, [{"subject": s, "number": n} for s, n in last_numbers.items()])
     sent = {"sent_rank": counters.sent_rank, "sent_sequence": counters.sent_sequence}
     session.execute(_CHANGE, {"rank": rank, **sent})
     return replace(counters, rank=rank), events
@@ -122,21 +121,13 @@ def _number_events() -> Any:
     )
 
 
-def _keep_numbers(insert: Any) -> Any:
-    """Keep the last number of each subject."""
-    upsert = insert(subjects)
-    return upsert.on_conflict_do_update(
-        index_elements=["subject"], set_={"number": upsert.excluded.number}
-    )
-
-
 _RANK_OF = attrgetter("rank")
 # Statements are built once, because building one costs more than running it.
 _LOCK = select(relay).where(relay.c.id == 1).with_for_update()
 _CHANGE = update(relay).where(relay.c.id == 1)
 _NUMBER = _number_events()
-# Each dialect has its own INSERT, because SQLAlchemy's has no ON CONFLICT.
-_KEEP_NUMBERS = {
-    "postgresql": _keep_numbers(postgresql.insert),
-    "sqlite": _keep_numbers(sqlite.insert),
-}
+_INSERT = postgresql.insert(subjects)
+# SQLite understands PostgreSQL's ON CONFLICT.
+_KEEP_NUMBERS = _INSERT.on_conflict_do_update(
+    index_elements=["subject"], set_={"number": _INSERT.excluded.number}
+)
