@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -12,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from devkit import fork_server
 from devkit.errors import DevkitError
-from devkit.fork_server import ForkServers
+from devkit.fork_server import connection
+from devkit.fork_server.servers import ForkServers
 from devkit.platform.broker_keys import apply_all_streams
 from devkit.service_process import ServiceProcess
 
@@ -97,6 +99,26 @@ async def launcher(tmp_path: Path, servers: ForkServers) -> AsyncIterator[Launch
         process.kill()
     if launcher.servers is not servers:
         launcher.servers.close()
+
+
+def test_the_servers_process_imports_nothing_for_itself_but_the_standard_library() -> None:
+    """Imports take time at each start, and memory in each service."""
+    code = """
+import sys
+before = set(sys.modules.values())
+import devkit.fork_server.server
+names = {module.__name__ for module in set(sys.modules.values()) - before}
+print(*sorted(name for name in names if name.partition(".")[0] not in sys.stdlib_module_names))
+"""
+    imported = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    ).stdout.split()
+    assert imported == [
+        "devkit",
+        "devkit.fork_server",
+        "devkit.fork_server.messages",
+        "devkit.fork_server.server",
+    ]
 
 
 async def said(process: ServiceProcess, line: str) -> None:
@@ -244,11 +266,11 @@ async def test_a_server_that_does_not_answer_is_replaced(
     await said(process, "waiting")
     server = psutil.Process(psutil.Process(process.pid).ppid())
     server.suspend()
-    monkeypatch.setattr(fork_server, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "PATIENCE_SECONDS", 0.1)
     if call == "kill":
         await asyncio.to_thread(process.kill)
         assert process.exit_code == -signal.SIGKILL
-    monkeypatch.setattr(fork_server, "PATIENCE_SECONDS", 60.0 if call == "kill" else 5.0)
+    monkeypatch.setattr(connection, "PATIENCE_SECONDS", 60.0 if call == "kill" else 5.0)
     again = await asyncio.to_thread(launcher.start)
     await said(again, "waiting")
     assert not server.is_running()

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from devkit.errors import DevkitError
-from devkit.fork_server import ForkedProcess, start_forked
+from devkit.fork_server.connection import ForkedProcess
+from devkit.fork_server.servers import start_forked
 from devkit.readiness import is_ready
 from devkit.replica import Replica
 from localservers.process import ChildProcess

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from devkit import fork_server
 from devkit.errors import DevkitError
+from devkit.fork_server import servers as fork_servers
 from devkit.local_canary import CanaryFiles
 from devkit.log_tail import set_logs_aside
 from devkit.platform.background import Background
@@ -30,6 +30,9 @@ from devkit.workspace import find_workspace
 from localservers import NatsServer, PostgresServer
 
 __all__ = ["Platform", "PlatformOptions"]
+
+# The libraries that a service imports for a database on PostgreSQL.
+_POSTGRES = ("chassis.database.dialects.postgresql", "psycopg")
 
 
 class Platform:
@@ -155,7 +158,7 @@ class Platform:
 
     async def _start(self) -> None:
         prepare_data_folder(self.data)
-        fork_server.prepare(also=["psycopg"] if self.options.database == "postgres" else [])
+        fork_servers.prepare(also=_POSTGRES if self.options.database == "postgres" else ())
         options, servers, canaries = self.options, self._servers, self._canaries
         definitions = await asyncio.to_thread(read_services, self.workspace)
         check_options(options, definitions)
