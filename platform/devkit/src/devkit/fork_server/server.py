@@ -39,7 +39,8 @@ class _Server:
             end.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        self._code = _state_of_code()
+        files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+        self._code = {file: _state_of(file) for file in files if file is not None}
 
     def serve(self) -> Program | None:
         """Return a program in each new process; None in this one when the runner has ended."""
@@ -61,7 +62,7 @@ class _Server:
         if isinstance(request, Signal):
             if request.pid in self._processes:
                 os.kill(request.pid, request.number)
-        elif _state_of_code() != self._code:
+        elif any(_state_of(file) != state for file, state in self._code.items()):
             self._control.send(Stale())
         else:
             server = os.getpid()
@@ -102,16 +103,28 @@ def main(descriptor: int, libraries: Sequence[str]) -> None:
     """Import libraries, and serve on the inherited descriptor of a connection to the runner."""
     # Collections during the imports find almost no garbage and take a seventh of their time.
     gc.disable()
-    for library in libraries:
-        if library != "uvloop" or find_spec(library):  # Not every system has it.
-            importlib.import_module(library)
+    _import(libraries)
     # Objects that the collector never visits stay in memory that all processes share. A collection
     # now would leave gaps in it, and each new object in a gap makes a process copy a page.
     gc.freeze()
+    # A service makes 10,000 objects until it is ready, which stay, and then sets its own threshold.
+    gc.set_threshold(20_000)
     gc.enable()
     program = _Server(Connection(descriptor)).serve()
     if program is not None:
         _run(program)
+
+
+def _import(libraries: Sequence[str]) -> None:
+    for library in libraries:
+        if library != "uvloop" or find_spec(library):  # Not every system has it.
+            importlib.import_module(library)
+
+
+# Python keeps frames in blocks of 16 KiB. Nested imports cross the end of a block 3,000 times, and
+# each time it maps a new one and unmaps it again, which takes a twentieth of the imports' time. A
+# frame that needs a block of 256 KiB, and fills half of it, leaves room for all that it calls.
+_import.__code__ = _import.__code__.replace(co_stacksize=2**14 + 1)
 
 
 def _run(program: Program) -> NoReturn:
@@ -137,13 +150,8 @@ def _unbuffered(descriptor: int, *, errors: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(raw, encoding="utf-8", errors=errors, write_through=True)
 
 
-def _state_of_code() -> dict[str, tuple[int, int] | None]:
-    """Return the time and size of each imported module's file."""
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    return {file: _state_of(file) for file in files if file is not None}
-
-
 def _state_of(file: str) -> tuple[int, int] | None:
+    """Return the time and size of a file; None if there is no such file."""
     try:
         # A path object for each of 1,200 modules would take more than half of the time.
         status = os.stat(file)

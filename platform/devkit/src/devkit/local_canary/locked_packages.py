@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
-from packaging.requirements import Requirement
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 __all__ = ["other_versions"]
 
@@ -22,8 +24,11 @@ def other_versions(lock: str) -> list[str]:
     return found
 
 
-def _pinned(lock: str) -> Iterator[Requirement]:
+def _pinned(lock: str) -> Iterator["Requirement"]:
     """Yield the pinned packages that apply to this system and Python."""
+    # Only a canary needs it, and every start of a platform imports this module.
+    from packaging.requirements import Requirement
+
     for line in lock.splitlines():
         text = line.removesuffix("\\").strip()
         if not line or line[0] in " #-" or "==" not in text:
