@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -140,11 +141,25 @@ class Shop:
             self.call(b"", timeout=SECONDS, metadata=metadata).decode() for _ in range(count)
         )
 
-    def until_the_canary_answers(self) -> None:
-        """Wait until Envoy has found the canary ready, and by both protocols."""
-        header = {"end-user": "jason"}
-        eventually(lambda: self.requests(1, header).keys() == {"canary"})
-        eventually(lambda: self.calls(1, tuple(header.items())).keys() == {"canary"})
+    def until_all_are_found_ready(self) -> None:
+        """Wait until each of Envoy's last checks has found a version ready."""
+        eventually(lambda: self._ports_not_ready() == set())
+
+    def until_the_canary_is_found_dead(self) -> None:
+        """Wait until Envoy's last check of the canary has failed, for both protocols."""
+        ports = {self._canary_ports.http, self._canary_ports.grpc}
+        eventually(lambda: self._ports_not_ready() == ports)
+
+    def _ports_not_ready(self) -> set[int]:
+        """Return the ports of versions that Envoy has not checked, or has not found ready."""
+        with urlopen(f"{self.envoy.url}/clusters?format=json", timeout=SECONDS) as answer:
+            clusters = json.load(answer)["cluster_statuses"]
+        return {
+            host["address"]["socket_address"]["port_value"]
+            for cluster in clusters
+            for host in cluster["host_statuses"]
+            if "failed_active_health_check" in host["health_status"]
+        }
 
     def _get(self, connection: HTTPConnection, headers: dict[str, str]) -> dict[str, Any]:
         connection.request("GET", "/", headers=headers)
@@ -176,7 +191,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
     shop = Shop(tmp_path, weight=30)
-    shop.until_the_canary_answers()
+    shop.until_all_are_found_ready()
     yield shop
     shop.end()
 
@@ -219,9 +234,14 @@ def test_no_request_fails_while_the_canary_is_dead_and_it_gets_its_share_when_it
     assert shop.calls(200) == {"stable": 200}
     assert shop.requests(200) == {"stable": 200}
 
+    shop.until_the_canary_is_found_dead()
+    assert shop.calls(20) == {"stable": 20}
+    assert shop.requests(20) == {"stable": 20}
+
     shop.restart_canary()
-    shop.until_the_canary_answers()
+    shop.until_all_are_found_ready()
     assert shop.calls(20) == {"canary": 20}
+    assert shop.requests(20) == {"canary": 20}
 
 
 def test_a_canary_that_is_not_ready_gets_no_requests(shop: Shop) -> None:

@@ -152,6 +152,8 @@ def _cluster(
             ],
         },
         "health_checks": [_readiness_check()],
+        # By default Envoy delays a change of readiness within a second of another one.
+        "common_lb_config": {"update_merge_window": "0s"},
         "circuit_breakers": {
             "thresholds": [
                 dict.fromkeys(
