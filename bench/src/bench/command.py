@@ -16,12 +16,13 @@ from bench.scaling import SCALING, render_scaling
 from bench.stage import Peers
 from bench.summary import print_summary
 from devkit.console import console
-from devkit.errors import DevkitError
+from devkit.errors import WrongUsage
 from devkit.workspace import Workspace, find_workspace
 
 __all__ = ["app"]
 
 _INTERRUPTED = 130
+_ROUNDS = 5
 _SECONDS = 60.0
 _DOCUMENTS = f"{DOCUMENT}, {SCALING} and {README}"
 _EXPLANATION = (
@@ -39,7 +40,10 @@ def bench(
         list[str] | None,
         typer.Argument(help="Run the comparisons whose name contains one of these. Default: all"),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds")] = 5,
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Number of rounds. Default: {_ROUNDS}, or 1 with --tiny"),
+    ] = None,
     tiny: Annotated[
         bool, typer.Option("--tiny", help="Do little work, to see that every contender runs")
     ] = False,
@@ -59,7 +63,13 @@ def bench(
     All contenders of a comparison run in turn in each round. The result of each is checked.
     """
     if record and tiny:
-        raise DevkitError("--tiny measures nothing that is worth a record: leave one of them out")
+        raise WrongUsage("--tiny measures nothing that is worth a record: leave out --record")
+    rounds = rounds or (1 if tiny else _ROUNDS)
+    if record and rounds < _ROUNDS:
+        raise WrongUsage(
+            f"--record replaces figures of {_ROUNDS} rounds or more: leave out --rounds {rounds},"
+            " or --record; without it the figures are shown and not recorded"
+        )
     workspace = find_workspace()
     output = console()
     if only_render:
@@ -70,8 +80,10 @@ def bench(
     kept = workspace.root / RECORD
     results = Results.read(kept) if record else Results()
     results.describe(_versions_of_peers())
-    # A signal that ends the command ends the servers, too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A signal that ends the command ends the servers, too. A shell lets what it starts in the
+    # background of a script ignore SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         run_comparisons(chosen, rounds, results, output, tiny=tiny)
     except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Literal, Self, TypeVar
 
 import bench
 from bench.orders import write_orders
+from bench.processes import run_with
 from bench.worker import Sample, Work
 from devkit.errors import DevkitError
 from localservers import NatsServer, PostgresServer
@@ -114,7 +114,7 @@ class Stage:
         """Run a contender in a process of its own and return its sample.
 
         Raises:
-            DevkitError: it failed, or its environment is not installed.
+            DevkitError: it failed, a server ended meanwhile, or its environment is not installed.
         """
         if peers and not Peers.installed():
             raise DevkitError(f"{Peers.python} does not exist: run `make bench`, which installs it")
@@ -122,21 +122,15 @@ class Stage:
         work = replace(work, orders=work.orders or str(self.orders))
         sources = str(Path(bench.__file__).parents[1])
         try:
-            done = subprocess.run(
+            done = run_with(
+                work.servers,
                 [python, "-m", f"bench.{module}", json.dumps(asdict(work))],
-                env={**os.environ, **({"PYTHONPATH": sources} if peers else {})},
-                cwd=self.folder,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=_SECONDS,
-                check=False,
+                environment={**os.environ, **({"PYTHONPATH": sources} if peers else {})},
+                folder=self.folder,
+                seconds=_SECONDS,
             )
-        except subprocess.TimeoutExpired as error:
-            output = (error.stderr or b"")[-4000:].decode(errors="replace")
-            raise DevkitError(
-                f"{module} {work.variant} was ended after {_SECONDS:.0f} s:\n{output}"
-            ) from None
+        except DevkitError as error:
+            raise DevkitError(f"{module} {work.variant}: {error}") from None
         if done.returncode != 0:
             output = f"{done.stdout[-2000:]}{done.stderr[-4000:]}".strip()
             raise DevkitError(f"{module} {work.variant} failed:\n{output}")

@@ -19,6 +19,7 @@ from bench.growth.sent import sent
 from bench.handlers.accounts import expected
 from bench.handlers.slipway import metadata, open_accounts, read_check
 from bench.meter import OWN, Mark, cpu_seconds
+from bench.processes import check_alive
 from bench.stage import Stage
 from bench.worker import Sample, Work
 from chassis.database import Database, migrate, tables
@@ -64,13 +65,13 @@ def replicas(number: int, variant: str) -> Callable[[Stage], Sample]:
             shares = [exits.enter_context(CpuShare.held()) for _ in range(number)]
             id = uuid.uuid4().hex[:8]
             logs = [stage.folder / f"replica-{id}-{n}.log" for n in range(number)]
-            pids = [
-                exits.enter_context(_replica(log, work, share))
-                for log, share in zip(logs, shares, strict=True)
-            ]
+            pids = {
+                f"replica {n}": exits.enter_context(_replica(log, work, share))
+                for n, (log, share) in enumerate(zip(logs, shares, strict=True), 1)
+            }
             meter = _Meter(database, pids, servers)
             begin = meter.wait_for(0)
-            _wait_until_ready(logs)
+            _wait_until_ready(logs, pids)
             if not stage.tiny:
                 begin = meter.wait_for(meter.handled() + _WARM_EACH * number)
             end = meter.wait_for(begin.units + stage.count(_EACH * number))
@@ -95,9 +96,11 @@ def replicas(number: int, variant: str) -> Callable[[Stage], Sample]:
 class _Meter:
     """Reads the number of handled events from the positions in the database."""
 
-    def __init__(self, database: Database, pids: Sequence[int], servers: Mapping[str, int]) -> None:
+    def __init__(
+        self, database: Database, replicas: Mapping[str, int], servers: Mapping[str, int]
+    ) -> None:
         self._database = database
-        self._pids = pids
+        self._replicas = replicas
         self._servers = servers
 
     def handled(self) -> int:
@@ -108,14 +111,16 @@ class _Meter:
         """Return the moment at which at least this number of events has taken effect.
 
         Raises:
-            DevkitError: it takes too long.
+            DevkitError: it takes too long, or a replica has ended.
         """
         ends_at = time.monotonic() + _SECONDS
         while (found := self.handled()) < handled:
             if time.monotonic() > ends_at:
                 raise DevkitError(f"replicas handled {found} events, not {handled}")
+            check_alive(self._replicas)
             time.sleep(_LOOK_SECONDS)
-        own = sum(map(cpu_seconds, self._pids))
+        check_alive(self._replicas)
+        own = sum(map(cpu_seconds, self._replicas.values()))
         servers = {name: cpu_seconds(pid) for name, pid in self._servers.items()}
         return Mark(found, time.perf_counter(), {OWN: own, **servers})
 
@@ -143,15 +148,16 @@ def _replica(log: Path, work: Work, share: CpuShare | None) -> Iterator[int]:
             process.wait()
 
 
-def _wait_until_ready(logs: Sequence[Path]) -> None:
+def _wait_until_ready(logs: Sequence[Path], replicas: Mapping[str, int]) -> None:
     """Wait until each replica knows all others.
 
     Raises:
-        DevkitError: it takes too long; the message has the end of a replica's output.
+        DevkitError: it takes too long, with the end of a replica's output; or one has ended.
     """
     ends_at = time.monotonic() + _SECONDS
     for log in logs:
         while "ready" not in (output := log.read_text(encoding="utf-8", errors="replace")):
             if time.monotonic() > ends_at:
                 raise DevkitError(f"a replica is not ready:\n{output[-2000:]}")
+            check_alive(replicas)
             time.sleep(_LOOK_SECONDS)
