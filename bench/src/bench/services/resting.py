@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import psutil
 
 from bench.comparison import Figure
+from bench.processes import check_alive
 from bench.stage import Stage
 from bench.worker import Sample
 
@@ -20,6 +21,9 @@ def resting(stage: Stage, pids: Sequence[int]) -> Sample:
 
     Memory is counted by proportional share: a page that several processes share is divided among
     them.
+
+    Raises:
+        DevkitError: one of them has ended.
     """
     processes = [psutil.Process(pid) for pid in pids]
     time.sleep(0 if stage.tiny else _SETTLE_SECONDS)
@@ -27,6 +31,8 @@ def resting(stage: Stage, pids: Sequence[int]) -> Sample:
     began, before = time.perf_counter(), sum(map(_seconds, processes))
     time.sleep(0.1 if stage.tiny else _IDLE_SECONDS)
     seconds = time.perf_counter() - began
+    # A process that has ended, and whose parent has not noticed, still has figures.
+    check_alive({f"process {n}": pid for n, pid in enumerate(pids, 1)})
     busy = sum(map(_seconds, processes)) - before
     figures = {
         Figure.MEMORY.value: memory / len(processes) / 2**20,
