@@ -155,7 +155,8 @@ async def test_a_batch_is_relayed_in_two_commits_and_one_request_to_the_broker(
         await relayed(shop)
         recording = RECORDING if events == 1 else RECORDING_AND_LOOKING
         assert costs.of("SELECT slipway_relay") == [NUMBERING, recording]
-        assert len(requests.published) == events
+        end_of_batch = 1 if events > 1 else 0
+        assert len(requests.published) == events + end_of_batch
         assert requests.asked == requests.published[-1:]
 
 
@@ -186,7 +187,7 @@ async def test_events_that_wait_for_a_later_batch_cost_nothing_before(
         first, *others, last = costs.of("SELECT slipway_relay")
         assert (first, last) == (NUMBERING, RECORDING_AND_LOOKING)
         assert others == [NUMBERING] * 4
-        assert (len(requests.published), len(requests.asked)) == (450, 5)
+        assert (len(requests.published), len(requests.asked)) == (450 + 5, 5)
 
 
 TAKING = ["UPDATE slipway_position", "SELECT slipway_task"]

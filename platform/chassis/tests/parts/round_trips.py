@@ -1,7 +1,7 @@
 """Round trips of clients to PostgreSQL and NATS, counted on the wire.
 
 The counts do not depend on timing. A pipeline of PostgreSQL is one round trip with any number of
-statements; a batch of NATS messages is one if only its last message asks for a reply.
+statements; a batch of NATS messages is one, because its publisher waits for the end alone.
 """
 
 import struct
@@ -17,6 +17,8 @@ __all__ = ["ROWS", "BrokerRequests", "DatabaseTrips", "kind"]
 ROWS = "rows"
 """The second round trip of a COPY, with which the client ends its rows."""
 
+# Ends of the reply subjects of messages of a batch, and of the message that ends it.
+_OF_BATCH, _END_OF_BATCH = ".$FI", ".3.$FI"
 # Requests for TLS and for GSS encryption, which come before the start of a PostgreSQL session.
 _BEFORE_START = {80877103, 80877104}
 
@@ -106,7 +108,10 @@ class DatabaseTrips:
 
 @dataclass
 class BrokerRequests:
-    """The subjects that clients publish to a NATS server; `asked` are those that want a reply."""
+    """The subjects that clients publish to a NATS server.
+
+    `asked` are those after which a client waits for an answer.
+    """
 
     published: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
@@ -125,7 +130,8 @@ class BrokerRequests:
                     if len(buffer) < size:
                         return
                     self.published.append(words[0])
-                    if len(words) == (3 if command == "PUB" else 4):
+                    reply = words[1] if len(words) == (3 if command == "PUB" else 4) else ""
+                    if reply and (not reply.endswith(_OF_BATCH) or reply.endswith(_END_OF_BATCH)):
                         self.asked.append(words[0])
                 del buffer[:size]
 

@@ -77,8 +77,9 @@ async def test_another_stream_that_has_the_subjects_is_named_until_it_is_deleted
             await says(books, "reading", holder)
             await api(nats, "STREAM.DELETE.legacy")
             await works(shop, books)
+    # Only some of the subjects may be named while the stream is being deleted.
     told = [line for line in log if line.get("work") == "publishing" and "reason" in line]
-    assert len(told) == 1
+    assert sum(holder in line["reason"] for line in told) == 1
     assert (told[0]["stream"], told[0]["log_level"]) == ("bookstore", "error")
     assert told[0]["subjects"] == ["bookstore.v1.BookReturned.*", "bookstore.v1.BookSold.*"]
     assert holder in told[0]["reason"]

@@ -14,7 +14,7 @@ async def test_a_stream_with_another_number_of_lanes_is_refused_with_what_to_do(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
     view = StreamView(nats.url)
-    config = {"name": STREAM, "subjects": ["bookstore.v1.*.*"], "allow_atomic": True}
+    config = {"name": STREAM, "subjects": ["bookstore.v1.*.*"], "allow_batched": True}
     await view.api(f"STREAM.CREATE.{STREAM}", config | {"metadata": {"slipway.lanes": "10"}})
     async with Shop(new_database("shop")) as shop:
         await shop.sell(range(3))

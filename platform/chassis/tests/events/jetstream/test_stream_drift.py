@@ -22,7 +22,7 @@ AS_MADE: dict[str, Any] = {
     "max_msgs_per_subject": -1,
     "max_msg_size": -1,
     "num_replicas": 1,
-    "allow_atomic": True,
+    "allow_batched": True,
     "allow_direct": True,
 }
 
@@ -54,7 +54,7 @@ def test_a_stream_as_it_is_created_has_no_drift() -> None:
         ({"storage": "memory"}, "each restart", "recreate the stream"),
         ({"num_replicas": 3}, "num_replicas 3, wanted 1", "APP_STREAM_REPLICAS"),
         ({"subject_transform": {"src": "a", "dest": "b"}}, "other subjects", "remove it"),
-        ({"allow_atomic": False}, "one by one", "set allow_atomic"),
+        ({"allow_batched": False}, "one by one", "set allow_batched"),
         ({"allow_direct": False}, "readers cannot request", "--allow-direct"),
         ({"sealed": True}, "accepts no more events", "recreate the stream"),
         ({"mirror": {"name": "x"}}, "only from there", "recreate the stream without it"),

@@ -234,14 +234,14 @@ async def test_a_second_apply_changes_nothing_and_reports_an_operators_settings(
     before = await view.api(f"STREAM.INFO.{STREAM}")
     for each in await applied(nats):
         assert (each.done, each.drift) == ("unchanged", ())
-    chosen = before["config"] | {"max_age": 3600 * 10**9, "max_msgs": 10, "allow_atomic": False}
+    chosen = before["config"] | {"max_age": 3600 * 10**9, "max_msgs": 10, "allow_batched": False}
     await view.api(f"STREAM.UPDATE.{STREAM}", chosen)
     own, _ = await applied(nats)
-    assert (own.done, own.what) == ("extended", ("allow_atomic",))
+    assert (own.done, own.what) == ("extended", ("allow_batched",))
     assert [line.split()[0] for line in own.drift] == ["max_age", "max_msgs"]
     after = (await view.api(f"STREAM.INFO.{STREAM}"))["config"]
     assert (after["max_age"], after["max_msgs"]) == (3600 * 10**9, 10)
-    assert after["allow_atomic"]
+    assert after["allow_batched"]
 
 
 async def test_another_stream_with_the_subjects_is_named_in_the_error(nats: NatsServer) -> None:

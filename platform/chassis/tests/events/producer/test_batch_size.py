@@ -29,19 +29,19 @@ def test_a_size_never_falls_below_one() -> None:
     assert size.now == 1
 
 
-def test_lost_races_make_single_events_for_twice_as_long_each_time() -> None:
+def test_refused_batches_make_single_events_for_twice_as_long_each_time() -> None:
     size = BatchSize(4)
-    size.lost_race()
+    size.send_single()
     assert stored(size, 17) == [1] * 17
     assert size.now == 2
-    size.lost_race()
+    size.send_single()
     assert stored(size, 33) == [1] * 33
     assert size.now == 2
 
 
 def test_a_stored_batch_ends_the_growth_of_single_events() -> None:
     size = BatchSize(4)
-    size.lost_race()
+    size.send_single()
     stored(size, 19)
-    size.lost_race()
+    size.send_single()
     assert stored(size, 18) == [1] * 17 + [2]

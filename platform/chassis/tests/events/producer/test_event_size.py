@@ -9,13 +9,11 @@ from bookshop import TestSettings
 from relaying import Shop, StreamView, in_order
 
 from bookstore.v1 import BookReturned
-from chassis.events.jetstream.atomic_batch import publish_batch
+from chassis.events.jetstream.ordered_batch import BatchPublisher, Message, Stored
 from chassis.events.producer.counters import Counters, number_new
 from chassis.events.producer.event_factory import EventTooLarge
 from chassis.events.producer.outbox import NumberedEvent
 from localservers import NatsServer
-
-Messages = Sequence[tuple[str, bytes, bytes]]
 
 
 def large(number: int, size: int) -> BookReturned:
@@ -78,18 +76,20 @@ async def test_ten_megabytes_of_events_go_in_several_batches(
 ) -> None:
     sizes: list[int] = []
     read: list[int] = []
-    publish, number = publish_batch, number_new
+    publish, number = BatchPublisher.publish, number_new
 
-    async def measured(client: Any, id: str, messages: Messages, expected: int) -> int:
+    async def measured(
+        publisher: BatchPublisher, messages: Sequence[Message], expected: int
+    ) -> Stored:
         sizes.append(sum(len(data) for _, data, _ in messages))
-        return await publish(client, id, messages, expected)
+        return await publish(publisher, messages, expected)
 
     def measured_read(*arguments: Any) -> tuple[Counters, list[NumberedEvent]]:
         counters, rows = number(*arguments)
         read.append(sum(len(row.data) for row in rows))
         return counters, rows
 
-    monkeypatch.setattr("chassis.events.producer.sending.publish_batch", measured)
+    monkeypatch.setattr(BatchPublisher, "publish", measured)
     monkeypatch.setattr("chassis.events.producer.draining.number_new", measured_read)
     async with Shop(new_database("shop")) as shop:
         await shop.publish(*(large(n, 200_000) for n in range(50)))

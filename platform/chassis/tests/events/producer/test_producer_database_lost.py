@@ -16,8 +16,7 @@ from relaying import STREAM, RunningRelay, Shop, StreamView, in_order
 from structlog.testing import capture_logs
 
 from chassis import EventContext
-from chassis.events.jetstream.atomic_batch import publish_batch
-from chassis.events.jetstream.client import JetStreamClient
+from chassis.events.jetstream.ordered_batch import BatchPublisher, Stored
 from chassis.events.producer.relay import Relay
 from chassis.events.wire.lanes import LANES
 from localservers import NatsServer
@@ -82,11 +81,11 @@ def hold_rounds(relay: Relay) -> tuple[asyncio.Event, asyncio.Event]:
     may_begin, waits = asyncio.Event(), asyncio.Event()
     run = relay.drain.run
 
-    async def held(client: JetStreamClient) -> bool:
+    async def held(publisher: BatchPublisher) -> bool:
         if not may_begin.is_set():
             waits.set()
             await may_begin.wait()
-        return await run(client)
+        return await run(publisher)
 
     vars(relay.drain)["run"] = held
     return may_begin, waits
@@ -179,16 +178,17 @@ async def test_a_database_restored_between_publishing_and_recording_loses_nothin
         await relay_sales(shop, nats, range(10))
         backup = back_up(shop.url)
         restored = asyncio.Event()
+        publish = BatchPublisher.publish
 
-        async def then_restore(*arguments: Any) -> int:
-            sequence = await publish_batch(*arguments)
+        async def then_restore(*arguments: Any) -> Stored:
+            stored = await publish(*arguments)
             if not restored.is_set():
                 await asyncio.to_thread(restore, shop.url, backup)
                 await shop.sell(range(40, 50))
                 restored.set()
-            return sequence
+            return stored
 
-        monkeypatch.setattr("chassis.events.producer.sending.publish_batch", then_restore)
+        monkeypatch.setattr(BatchPublisher, "publish", then_restore)
         await shop.sell(range(10, 40))
         shop.wake()
         await restored.wait()
@@ -201,15 +201,15 @@ async def test_events_that_the_backup_holds_numbered_but_not_as_sent_are_not_dou
 ) -> None:
     url = new_database("shop")
     backups: list[Backup] = []
-    publish = publish_batch
+    publish = BatchPublisher.publish
 
-    async def back_up_first(*arguments: Any) -> int:
+    async def back_up_first(*arguments: Any) -> Stored:
         backups.append(await asyncio.to_thread(back_up, url))
         return await publish(*arguments)
 
     async with Shop(url) as shop:
         await relay_sales(shop, nats, range(20))
-        monkeypatch.setattr("chassis.events.producer.sending.publish_batch", back_up_first)
+        monkeypatch.setattr(BatchPublisher, "publish", back_up_first)
         await shop.sell(range(20, 40))
         await shop.sent()
     monkeypatch.undo()

@@ -52,7 +52,7 @@ def test_a_refused_batch_is_explained_only_by_a_subject_that_is_known_to_be_miss
     database: Database,
 ) -> None:
     reconciler = reconciler_of(database)
-    incomplete = BatchIncomplete(400, 10176, "batch publish is incomplete")
+    incomplete = BatchIncomplete(400, 10208, "batch publish ID unknown")
     assert not reconciler.explains(incomplete)
     reconciler.hindrance.over("stream 'shop' lacks area.shop.v1.Sold.*")
     assert reconciler.explains(incomplete)

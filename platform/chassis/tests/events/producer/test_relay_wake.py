@@ -10,7 +10,7 @@ from relaying import TYPES, Shop, StreamView, in_order, relay_process
 
 from chassis import Transaction
 from chassis.database.leadership import Lock
-from chassis.events.jetstream.client import JetStreamClient
+from chassis.events.jetstream.ordered_batch import BatchPublisher
 from chassis.events.producer.draining import OutboxDrain
 from localservers import NatsServer
 
@@ -64,8 +64,8 @@ async def test_a_commit_just_after_a_look_of_the_relay_is_not_overlooked(
             await commit()
             return found
 
-        async def run_then_commit(drain: OutboxDrain, client: JetStreamClient) -> bool:
-            is_older = await run(drain, client)
+        async def run_then_commit(drain: OutboxDrain, publisher: BatchPublisher) -> bool:
+            is_older = await run(drain, publisher)
             await commit()
             return is_older
 

@@ -21,9 +21,9 @@ from structlog.testing import capture_logs
 from bookstore.v1 import BookSold
 from chassis import EventContext, Transaction
 from chassis.database.tables import outbox
-from chassis.events.jetstream.atomic_batch import publish_batch
+from chassis.events.jetstream.ordered_batch import BatchPublisher, Stored
 from chassis.events.producer import outbox as outbox_rows
-from chassis.events.producer import refused, relay, sending, sent_marks
+from chassis.events.producer import refused, relay, sent_marks
 from chassis.events.producer.counters import lock_counters, number_new, record_sent
 from chassis.events.producer.event_factory import EventTooLarge
 from chassis.events.producer.renumbering import lift_counters, revoke_unsent
@@ -220,17 +220,17 @@ async def test_a_stream_that_accepts_no_events_sets_none_apart_and_the_log_says_
         assert running.relay.hindrance is None
 
 
-async def test_a_stream_without_atomic_batches_gets_events_one_by_one(
+async def test_a_stream_without_batches_gets_events_one_by_one(
     nats: NatsServer, new_database: Callable[[str], str]
 ) -> None:
-    async with limited(nats, new_database("shop"), allow_atomic=False) as (shop, running, view):
+    async with limited(nats, new_database("shop"), allow_batched=False) as (shop, running, view):
         await shop.sell(range(20, 60))
         await shop.sent()
         running.relay.reconcile()
         assert await view.ranks() == list(range(1, 61))
 
         async def is_told() -> bool:
-            return any("allow_atomic" in line for line in running.relay.reconciler.drift)
+            return any("allow_batched" in line for line in running.relay.reconciler.drift)
 
         await eventually(is_told)
 
@@ -250,13 +250,15 @@ async def test_other_publishers_that_never_stop_do_not_stop_the_relay(
         await shop.sell(range(20))
         await shop.sent()
 
-        async def late(client: Any, id: str, messages: Any, expected: int) -> int:
+        publish = BatchPublisher.publish
+
+        async def late(own: BatchPublisher, messages: Any, expected: int) -> Stored:
             sizes.append(len(messages))
             if len(messages) > 1 or len(sizes) % 2:
                 await publisher.request(f"bookstore.v1.BookSold.{len(sizes) % LANES}", b"plain")
-            return await publish_batch(client, id, messages, expected)
+            return await publish(own, messages, expected)
 
-        monkeypatch.setattr(sending, "publish_batch", late)
+        monkeypatch.setattr(BatchPublisher, "publish", late)
         await shop.sell(range(20, 80))
         await shop.sent()
         assert len(sizes) < 4 * 60

@@ -93,7 +93,7 @@ async def test_a_publish_delayed_past_another_relays_is_refused(
 ) -> None:
     url = new_database("shop")
     async with Shop(url) as one, Shop(url) as other, Proxy(nats.port) as proxy:
-        held = proxy.hold_at("to_server", b"Nats-Batch-Commit")
+        held = proxy.hold_at("to_server", b".3.$FI ")
         published = await one.sell(range(30))
         one.start_relay(proxy.url, uses_lock=False)
         await held.wait()
@@ -134,7 +134,7 @@ async def test_a_lost_answer_to_a_publish_doubles_nothing(
         shop.start_relay(proxy.url)
         await shop.sell(range(5))
         await shop.sent()
-        for marker, events in ((b"Nats-Batch-Commit", 20), (b"Nats-Expected-Last-Sequence", 1)):
+        for marker, events in ((b".3.$FI ", 20), (b"Nats-Expected-Last-Sequence", 1)):
             proxy.when("to_server", marker, lambda: proxy.drop("to_client"))
             there = len(shop.published) + events
             await shop.sell(range(there - events, there))

@@ -6,7 +6,7 @@ of it than the client's own JetStream context offers.
 
 import json
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -19,10 +19,12 @@ __all__ = [
     "SUBJECTS_OVERLAP",
     "TIMEOUT_SECONDS",
     "BatchIncomplete",
+    "BatchesRefused",
     "JetStreamError",
     "StreamGone",
     "WrongLastSequence",
     "api_request",
+    "error_of",
     "parse_answer",
 ]
 
@@ -31,10 +33,11 @@ SUBJECTS_OVERLAP = 10065
 """Error code if another stream has some of the subjects."""
 EVENT_REFUSED = frozenset({10054, 10097})
 """Error codes of a message or headers that are larger than the stream or the server accepts.
-Smaller messages of the same batch would be stored."""
+Smaller messages would be stored."""
 TIMEOUT_SECONDS = 5.0
 _WRONG_LAST_SEQUENCE = 10071
-_BATCH_INCOMPLETE = 10176
+_BATCHES_OFF = 10205
+_TOO_MANY_BATCHES = 10211
 
 
 class JetStreamError(Exception):
@@ -52,7 +55,11 @@ class StreamGone(JetStreamError):
 
 
 class BatchIncomplete(JetStreamError):
-    """The stream refused a part of a batch and stored none of it: it lacks a subject."""
+    """The server did not tell which part of a batch the stream has stored."""
+
+
+class BatchesRefused(JetStreamError):
+    """The stream accepts no batches, or none at the moment. It may accept single messages."""
 
 
 class WrongLastSequence(JetStreamError):
@@ -68,7 +75,8 @@ class WrongLastSequence(JetStreamError):
 _KINDS = {
     _WRONG_LAST_SEQUENCE: WrongLastSequence,
     STREAM_NOT_FOUND: StreamGone,
-    _BATCH_INCOMPLETE: BatchIncomplete,
+    _BATCHES_OFF: BatchesRefused,
+    _TOO_MANY_BATCHES: BatchesRefused,
 }
 
 
@@ -94,12 +102,12 @@ def parse_answer(answer: Msg) -> Any:
     """
     parsed = json.loads(answer.data)
     if "error" in parsed:
-        _raise_error(parsed["error"])
+        raise error_of(parsed["error"])
     return parsed
 
 
-def _raise_error(error: Mapping[str, Any]) -> NoReturn:
-    """Raise the exception for an error answer of the JetStream API."""
+def error_of(error: Mapping[str, Any]) -> JetStreamError:
+    """Return the exception for an error in an answer of the JetStream API."""
     code, error_code = int(error.get("code", 0)), int(error.get("err_code", 0))
     kind = _KINDS.get(error_code, JetStreamError)
-    raise kind(code, error_code, str(error.get("description")))
+    return kind(code, error_code, str(error.get("description")))

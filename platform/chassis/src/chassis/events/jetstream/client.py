@@ -78,6 +78,7 @@ class JetStreamClient(Client):
         if not self.is_connected:
             raise ConnectionClosedError
         await self._send_command(commands)
+        await self._flush_pending()
 
     def close_socket(self) -> None:
         """Close the socket, and leave the client to reconnect."""

@@ -41,6 +41,9 @@ async def connection(options: NatsOptions, name: str) -> AsyncIterator[JetStream
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0,
                 connect_timeout=_CONNECT_SECONDS,
+                # Above this size the library waits until all is written, and a cancellation of
+                # that is lost.
+                pending_size=0,
                 error_cb=_ignore,
                 closed_cb=lost,
                 **options.connect_arguments(),

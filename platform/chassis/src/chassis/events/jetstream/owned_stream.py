@@ -147,6 +147,6 @@ def _stream_config(stream: str, types: Sequence[str], settings: EventSettings) -
         "discard": "old",
         "max_age": int(settings.stream_max_age_seconds * 1e9),
         "num_replicas": settings.stream_replicas,
-        "allow_atomic": True,
+        "allow_batched": True,
         "allow_direct": True,
     }

@@ -116,12 +116,12 @@ def _find_refusals(config: Mapping[str, Any], settings: EventSettings) -> list[L
                 f"or lower APP_EVENT_MAX_BYTES to {max(0, size - ADDED_BYTES)}",
             )
         )
-    if not config.get("allow_atomic"):
+    if not config.get("allow_batched"):
         lines.append(
             (
-                "allow_atomic is off",
+                "allow_batched is off",
                 "events are published one by one",
-                "set allow_atomic in the stream's configuration",
+                "set allow_batched in the stream's configuration",
             )
         )
     if not config.get("allow_direct"):

@@ -1,4 +1,4 @@
-"""The number of events in a batch: smaller after a batch that failed, larger after a stored one."""
+"""The number of events in a batch: smaller after a batch without an answer, larger after others."""
 
 __all__ = ["BatchSize"]
 
@@ -7,10 +7,9 @@ _MAX_SINGLE_BATCHES = 256
 
 
 class BatchSize:
-    """A size `now` of at most `most`: halved after a failed batch, doubled after a stored one.
+    """A size `now` of at most `most`: halved after a batch that failed, doubled after a stored one.
 
-    So a slow link, an event that the stream refuses and a stream with little space left all end
-    with batches that get through, or with a batch of one event.
+    So a slow link ends with batches that get through in time, or with a batch of one event.
     """
 
     def __init__(self, most: int) -> None:
@@ -20,14 +19,14 @@ class BatchSize:
         self._single_batches_left = 0
 
     def failed(self, events: int) -> None:
-        """Halve the size, because a batch of that many events was not stored."""
+        """Halve the size, because a batch of that many events got no answer in time."""
         self.now = max(1, events // 2)
 
-    def lost_race(self) -> None:
-        """Send single events for a while, because messages of other publishers came first.
+    def send_single(self) -> None:
+        """Send single events for a while, because the stream refused a batch as such.
 
-        A single event wins such a race far more often than a batch. The number of single events
-        doubles with each race that is lost.
+        Other publishers may be faster: a single event wins such a race far more often than a batch.
+        The number of single events doubles with each batch that is refused in a row.
         """
         self.now = 1
         doubled = 2 * self._single_batches or _FIRST_SINGLE_BATCHES

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from chassis.database import Database, Transaction
-from chassis.events.jetstream.client import JetStreamClient
+from chassis.events.jetstream.ordered_batch import BatchPublisher
 from chassis.events.producer import outbox
 from chassis.events.producer.counters import Counters, lock_counters, number_new, record_sent
 from chassis.events.producer.outbox import NumberedEvent
@@ -63,7 +63,7 @@ class OutboxDrain:
         """Whether any event is unsent, or not recorded as sent."""
         return await self._database.read(lambda tx: outbox.has_unsent(tx.session))
 
-    async def run(self, client: JetStreamClient) -> bool:
+    async def run(self, publisher: BatchPublisher) -> bool:
         """Send what the outbox holds, until it is empty or a comparison is due.
 
         Return True if the database is older than before, because a backup was restored under this
@@ -77,7 +77,7 @@ class OutboxDrain:
         rows, counters = await self._advance()
         # A comparison that is due comes first, however many events are left.
         while rows and not self._is_due(began):
-            stored = await self._sender.send(client, rows, counters)
+            stored = await self._sender.send(publisher, rows, counters)
             if stored:
                 count, sequence = stored
                 self._sent = _BatchEnd(counters.generation, rows[count - 1].rank, sequence)

@@ -1,7 +1,8 @@
 """The relay: numbers the events of the outbox and publishes them in the order of their ranks.
 
-The stream always holds a prefix of the rank order, whichever replica relays, because each atomic
-batch names the sequence at which it expects the stream to end.
+The stream always holds a prefix of the rank order, whichever replica relays, because each event
+names the sequence at which it expects the stream to end, and a batch ends with the first event that
+is refused.
 """
 
 import asyncio
@@ -17,10 +18,9 @@ from chassis.events.jetstream.api import (
     StreamGone,
     WrongLastSequence,
 )
-from chassis.events.jetstream.atomic_batch import BATCH_MAX
-from chassis.events.jetstream.client import JetStreamClient
 from chassis.events.jetstream.connection import connection
 from chassis.events.jetstream.nats_options import NatsOptions
+from chassis.events.jetstream.ordered_batch import BATCH_MAX, BatchPublisher
 from chassis.events.jetstream.owned_stream import LaneCountChanged
 from chassis.events.jetstream.stream_drift import ADDED_BYTES
 from chassis.events.producer.draining import OutboxDrain
@@ -134,6 +134,7 @@ class Relay:
         """Connect to the broker, and drain the outbox until another replica leads."""
         async with connection(self._nats, f"{self._stream}-relay") as client:
             self._check_max_payload(client)
+            publisher = BatchPublisher(client)
             cleaning = asyncio.create_task(self._cleaner.run())
             try:
                 await self._reconcile(client)
@@ -141,7 +142,7 @@ class Relay:
                 pause = _DRAIN_RETRY_SECONDS
                 while not await self._is_standby():
                     try:
-                        await self._drain_if_needed(client)
+                        await self._drain_if_needed(publisher)
                         pause = _DRAIN_RETRY_SECONDS
                     except (WrongLastSequence, BatchIncomplete, StreamGone) as error:
                         if not self.reconciler.explains(error):
@@ -193,7 +194,7 @@ class Relay:
         """Whether another replica leads now. It is looked up only if no event is known to wait."""
         return not self._woken.is_set() and not await self._leadership.may_lead()
 
-    async def _drain_if_needed(self, client: JetStreamClient) -> None:
+    async def _drain_if_needed(self, publisher: BatchPublisher) -> None:
         """Drain the outbox if the relay was woken, or if a look finds unsent events.
 
         The look is there because a wake may be lost, and costs less than a drain's transaction.
@@ -202,7 +203,7 @@ class Relay:
         self._woken.clear()
         if not (woken or await self.drain.has_unsent()):
             return
-        if await self.drain.run(client):
+        if await self.drain.run(publisher):
             self._must_reconcile = True
 
     async def _reconcile(self, client: Client) -> None:

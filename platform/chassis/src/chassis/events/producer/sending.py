@@ -1,4 +1,4 @@
-"""Sends numbered events into their stream, in order, in batches as large as get through."""
+"""Sends numbered events into their stream, in order, in batches."""
 
 import json
 from collections.abc import Sequence
@@ -10,12 +10,11 @@ from nats.aio.client import Client
 from chassis.database import Database, Transaction
 from chassis.events.jetstream.api import (
     EVENT_REFUSED,
-    JetStreamError,
+    BatchesRefused,
     StreamGone,
     WrongLastSequence,
 )
-from chassis.events.jetstream.atomic_batch import publish_batch
-from chassis.events.jetstream.client import JetStreamClient
+from chassis.events.jetstream.ordered_batch import BatchPublisher, Message
 from chassis.events.jetstream.stream_end import only_unranked
 from chassis.events.producer import outbox, refused, sent_marks
 from chassis.events.producer.batch_size import BatchSize
@@ -23,7 +22,6 @@ from chassis.events.producer.counters import Counters, lock_counters, record_sen
 from chassis.events.producer.outbox import NumberedEvent
 from chassis.events.producer.renumbering import revoke_unsent
 from chassis.events.wire import event_headers
-from chassis.ids import uuid7
 
 __all__ = ["Sender", "StreamRefuses"]
 
@@ -48,7 +46,7 @@ class Sender:
         """Why the stream accepts no events at the moment; None if it does."""
 
     async def send(
-        self, client: JetStreamClient, rows: Sequence[NumberedEvent], counters: Counters
+        self, publisher: BatchPublisher, rows: Sequence[NumberedEvent], counters: Counters
     ) -> tuple[int, int] | None:
         """Publish events from the first on, until the stream refuses one.
 
@@ -66,32 +64,33 @@ class Sender:
                 _to_message(row, counters, expected + n) for n, row in enumerate(batch, start=1)
             ]
             try:
-                expected = await publish_batch(client, uuid7(), messages, expected)
-            except WrongLastSequence as error:
-                races += 1
-                if races > _MAX_RACES:
-                    raise
-                expected = await self._end_after_unranked(client, expected, error)
-                self.size.lost_race()
+                stored = await publisher.publish(messages, expected)
             except TimeoutError:
                 self.size.failed(len(messages))
                 raise
-            except JetStreamError as error:
-                if len(messages) > 1:
-                    self.size.failed(len(messages))
-                    continue
-                if done:
-                    break  # The stored events are recorded first.
-                if isinstance(error, StreamGone):
-                    raise  # The stream lacks the subject of this event.
-                if error.error_code not in EVENT_REFUSED:
-                    raise StreamRefuses(error.description) from error
+            if stored.count:
+                done, expected, races = done + stored.count, stored.sequence, 0
+                self.say_refusing(None)
+            error = stored.error
+            if error is None:
+                self.size.stored()
+            elif isinstance(error, WrongLastSequence):
+                races += 1
+                if races > _MAX_RACES:
+                    raise error
+                expected = await self._end_after_unranked(publisher.client, expected, error)
+                self.size.send_single()
+            elif isinstance(error, BatchesRefused) and len(messages) > 1:
+                self.size.send_single()
+            elif done:
+                break  # The stored events are recorded first.
+            elif isinstance(error, StreamGone):
+                raise error  # The stream lacks the subject of this event.
+            elif error.error_code not in EVENT_REFUSED:
+                raise StreamRefuses(error.description) from error
+            else:
                 await self._set_apart(rows[0], counters, error.description)
                 return None
-            else:
-                done, races = done + len(messages), 0
-                self.size.stored()
-                self.say_refusing(None)
         return done, expected
 
     def say_refusing(self, reason: str | None, limits: Sequence[str] = ()) -> None:
@@ -150,8 +149,8 @@ class Sender:
             _log.error("stream refused to store a lost event again; it remains missing", **details)
 
 
-def _to_message(row: NumberedEvent, counters: Counters, sequence: int) -> tuple[str, bytes, bytes]:
-    """Return subject, data and header lines of an event that is to be stored at a sequence."""
+def _to_message(row: NumberedEvent, counters: Counters, sequence: int) -> Message:
+    """Return the message of an event that is to be stored at a sequence."""
     lines = event_headers.relay_lines(
         row.headers,
         number=row.number,

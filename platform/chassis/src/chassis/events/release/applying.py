@@ -30,7 +30,7 @@ _NAME_IN_USE = 10058
 # stream is read again after a time in which others have written, until it lacks nothing.
 _OTHERS_WRITE_SECONDS = (0.5, 1.0)
 _MAX_LOOKS = 10
-_REQUIRED_SETTINGS = ("allow_atomic", "allow_direct")
+_REQUIRED_SETTINGS = ("allow_batched", "allow_direct")
 _MEMBERS_SETTINGS = (
     "subjects",
     "max_msgs_per_subject",
