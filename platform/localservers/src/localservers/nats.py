@@ -38,6 +38,8 @@ class NatsServer(LocalServer):
         self._port = port or free_port()
         self._port_may_move = port == 0
         self._config = config
+        self.server_name = f"slipway-{uuid.uuid4()}"
+        """The name that it tells its clients and the other servers of a cluster."""
         self._paused = False
 
     @property
@@ -137,8 +139,7 @@ class NatsServer(LocalServer):
     def _start_once(self, program: str) -> None:
         """Start the server; raise PortInUse if another process listens on its port."""
         # The name distinguishes this server from another server on the same port.
-        name = f"slipway-{uuid.uuid4()}"
-        command = [program, "-n", name, "-a", "127.0.0.1", "-p", str(self._port)]
+        command = [program, "-n", self.server_name, "-a", "127.0.0.1", "-p", str(self._port)]
         command += ["-js", "-sd", str(self._jetstream.absolute())]
         if self._config:
             file = self._store.absolute() / "nats.conf"
@@ -147,7 +148,9 @@ class NatsServer(LocalServer):
         process = ChildProcess(command, log=self.log, cwd=self._store)
         try:
             process.wait_until(
-                lambda: _has_name(self._port, name), name=self._name, seconds=_START_SECONDS
+                lambda: _has_name(self._port, self.server_name),
+                name=self._name,
+                seconds=_START_SECONDS,
             )
         except ServerFailed as failure:
             if "address already in use" in process.output():
