@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from devkit.looks import next_look
 from devkit.service_process import HOPELESS, ServiceProcess
 from devkit.threads import run_to_its_end
 from localservers import ServerFailed
 
 __all__ = ["Server", "back_off_seconds", "supervise", "supervise_servers"]
 
-# A look at each process costs the runner time, even while none has anything to do.
-_LOOK_SECONDS = 0.25
 _FIRST_SECONDS = 0.25
 _LONGEST_SECONDS = 10.0
 _STABLE_SECONDS = 20.0
@@ -68,7 +67,7 @@ async def _supervise_server(name: str, server: Server, report: Callable[[str, st
     started_at = time.monotonic()
     what = "ended"
     while True:
-        await asyncio.sleep(_LOOK_SECONDS)
+        await next_look()
         if server.running:
             continue
         failures = 1 if time.monotonic() - started_at > _STABLE_SECONDS else failures + 1
@@ -87,7 +86,7 @@ async def _supervise_process(process: ServiceProcess, report: Callable[[str, str
     """Start a service again whenever it has ended by itself, after a growing pause."""
     failures = 0
     while True:
-        await asyncio.sleep(_LOOK_SECONDS)
+        await next_look()
         if process.running or not process.wanted:
             continue
         run = process.pid
@@ -95,7 +94,7 @@ async def _supervise_process(process: ServiceProcess, report: Callable[[str, str
         if code in HOPELESS:
             report(process.name, f"ended with code {code}; a change of its code starts it again")
             while process.wanted and process.pid == run:
-                await asyncio.sleep(_LOOK_SECONDS)
+                await next_look()
             continue
         lived = time.monotonic() - process.started_at
         failures = 1 if lived > _STABLE_SECONDS else failures + 1

@@ -11,6 +11,8 @@ from devkit.workspace import Workspace
 __all__ = ["affected", "changed_services", "why_polling"]
 
 _POLL_MILLISECONDS = 1000
+# A burst of changes has ended after this time without one. The library wakes up as often.
+_STEP_MILLISECONDS = 100
 # watchfiles raises a RuntimeError if a limit of the system is reached.
 _REFUSED = (OSError, RuntimeError)
 
@@ -50,7 +52,9 @@ async def _changes(
     # Saving a file makes a burst of changes of a few milliseconds; a checkout makes a long one.
     only = PythonFilter()
     try:
-        async for changes in awatch(*folders, watch_filter=only, step=30, debounce=400):
+        async for changes in awatch(
+            *folders, watch_filter=only, step=_STEP_MILLISECONDS, debounce=400
+        ):
             yield changes
     except _REFUSED as error:
         on_polling(_without_paths(error))

@@ -7,6 +7,7 @@ from typing import Any
 
 from devkit.errors import DevkitError
 from devkit.log_tail import LogTail
+from devkit.looks import next_look
 from devkit.platform.options import PlatformOptions
 from devkit.platform.replicas import Replicas
 from devkit.platform.servers import Servers
@@ -16,9 +17,6 @@ from devkit.supervisor import supervise, supervise_servers
 from devkit.workspace import Workspace
 
 __all__ = ["Background"]
-
-_LOGS_SECONDS = 0.1
-_STATE_SECONDS = 0.25
 
 
 class Background:
@@ -104,7 +102,7 @@ class Background:
         """Write the state again whenever the process id of a service or server has changed."""
         written = self._pids()
         while True:
-            await asyncio.sleep(_STATE_SECONDS)
+            await next_look()
             if written != (written := self._pids()):
                 self._write_state()
 
@@ -115,7 +113,7 @@ class Background:
     async def _follow_logs(self) -> None:
         while True:
             self.pass_on_lines()
-            await asyncio.sleep(_LOGS_SECONDS)
+            await next_look()
 
     async def _watch(self, workspace: Workspace, definitions: Sequence[ServiceDefinition]) -> None:
         """Restart services whose code has changed."""
