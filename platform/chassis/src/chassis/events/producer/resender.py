@@ -95,21 +95,11 @@ class Resender:
         rows = await self._database.read(lambda tx: _read_rows(tx.session, ranks)) if ranks else []
         if not rows or rows[0].number != missing.first:
             return [], f"number {missing.first} is no longer in the outbox of the producer"
-        return [
-            (
-                parse_header_block(
-                    event_headers.relay_lines(
-                        row.headers,
-                        number=row.number,
-                        rank=row.rank,
-                        generation=counters.generation,
-                        lineage=counters.lineage,
-                    )
-                ),
-                row.data,
-            )
-            for row in rows
-        ], ""
+        added = event_headers.relay_lines(counters.generation, counters.lineage)
+        lines = [
+            event_headers.to_lines(row.headers) + added % (row.number, row.rank) for row in rows
+        ]
+        return [(parse_header_block(n), row.data) for n, row in zip(lines, rows, strict=True)], ""
 
     async def _find_ranks(self, missing: Missing) -> list[int]:
         """Return the ranks of missing events, from the first on and without a gap.

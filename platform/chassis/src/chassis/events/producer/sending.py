@@ -60,9 +60,7 @@ class Sender:
         done, expected, races = 0, counters.sent_sequence, 0
         while done < len(rows):
             batch = rows[done : done + self.size.now]
-            messages = [
-                _to_message(row, counters, expected + n) for n, row in enumerate(batch, start=1)
-            ]
+            messages = _to_messages(batch, counters, expected)
             try:
                 stored = await publisher.publish(messages, expected)
             except TimeoutError:
@@ -149,14 +147,13 @@ class Sender:
             _log.error("stream refused to store a lost event again; it remains missing", **details)
 
 
-def _to_message(row: NumberedEvent, counters: Counters, sequence: int) -> Message:
-    """Return the message of an event that is to be stored at a sequence."""
-    lines = event_headers.relay_lines(
-        row.headers,
-        number=row.number,
-        rank=row.rank,
-        generation=counters.generation,
-        lineage=counters.lineage,
-        stored_at=sequence,
-    )
-    return row.subject, row.data, lines
+def _to_messages(
+    rows: Sequence[NumberedEvent], counters: Counters, last_sequence: int
+) -> list[Message]:
+    """Return the messages of events that are to be stored after a sequence."""
+    added = event_headers.relay_lines(counters.generation, counters.lineage, is_stored=True)
+    to_lines = event_headers.to_lines
+    return [
+        (subject, data, to_lines(headers) + added % (number, rank, sequence))
+        for sequence, (subject, headers, data, number, rank) in enumerate(rows, last_sequence + 1)
+    ]

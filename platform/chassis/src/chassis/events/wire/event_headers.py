@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 
 from chassis.database.tables import LONGEST_NAME
 
@@ -24,6 +23,7 @@ __all__ = [
     "lineage",
     "number_value",
     "relay_lines",
+    "to_lines",
 ]
 
 # The CloudEvents sequence extension, which counts within the subject.
@@ -101,37 +101,22 @@ def is_delivered_copy(headers: Mapping[str, str], reply: str) -> bool:
     return COPIED_FROM in headers or reply.startswith(_ACKNOWLEDGE)
 
 
-def relay_lines(
-    headers: bytes,
-    *,
-    number: int,
-    rank: int,
-    generation: str,
-    lineage: str,
-    stored_at: int | None = None,
-) -> bytes:
-    """Return the header lines of an outbox event as a relay sends it; `headers` are a JSON object.
+def relay_lines(generation: str, lineage: str, *, is_stored: bool = False) -> bytes:
+    """Return the header lines that a relay adds, with slots for an event's number and rank.
 
-    `stored_at` is its sequence in the stream; None for an event that is sent again to a consumer.
-    """
-    values = (number, rank) if stored_at is None else (number, rank, stored_at)
-    return _to_lines(headers) + _added_lines(generation, lineage, len(values)) % values
-
-
-@lru_cache(16)
-def _added_lines(generation: str, lineage: str, values: int) -> bytes:
-    """Return the lines that a relay adds, with slots for number and rank.
-
-    A third of the `values` is the sequence in the stream.
+    With `is_stored` a third slot is for the event's sequence in the stream. An event that is sent
+    again to a consumer has none.
     """
     earlier = f"{LINEAGE}: {lineage}\r\n" if lineage else ""
-    place = f"{STORED_AT}: %d\r\n" if values > 2 else ""
+    place = f"{STORED_AT}: %d\r\n" if is_stored else ""
     number = f"{NUMBER}: {_NUMBER_FORMAT}\r\n"
     return f"{number}{GENERATION}: {generation}\r\n{earlier}{RANK}: %d\r\n{place}".encode()
 
 
-def _to_lines(headers: bytes) -> bytes:
-    """Return a JSON object of texts as header lines, in a fifth of the time that parsing takes.
+def to_lines(headers: bytes) -> bytes:
+    """Return an event's headers in the outbox, a JSON object of texts, as header lines.
+
+    It takes a fifth of the time that parsing takes.
 
     Each quote begins or ends a text if nothing is escaped. So the first of the two replacements
     finds only the ends of names, and the second only the ends of values. A quote remains if the
