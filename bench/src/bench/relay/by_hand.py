@@ -135,6 +135,8 @@ async def relay(work: Work, meter: Meter) -> Check:
         meter.mark(0)
         while done < work.count:
             rows = await loop.run_in_executor(thread, outbox.unsent)
+            if not rows:
+                raise RuntimeError(f"{done} events are in the outbox, not {work.count}")
             await window.publish(rows)
             await loop.run_in_executor(thread, outbox.mark, [row[0] for row in rows])
             done += len(rows)
