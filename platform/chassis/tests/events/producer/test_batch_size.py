@@ -22,6 +22,14 @@ def test_a_failed_batch_is_halved_and_stored_ones_double_up_to_the_most() -> Non
     assert stored(size, 3) == [50, 100, 100]
 
 
+def test_a_limit_holds_for_all_later_batches_until_it_is_raised() -> None:
+    size = BatchSize(8)
+    size.limit(1)
+    assert stored(size, 3) == [1, 1, 1]
+    size.limit(8)
+    assert stored(size, 5) == [1, 2, 4, 8, 8]
+
+
 def test_a_size_never_falls_below_one() -> None:
     size = BatchSize(100)
     for events in (3, 1, 1):

@@ -221,8 +221,15 @@ async def test_a_stream_that_accepts_no_events_sets_none_apart_and_the_log_says_
 
 
 async def test_a_stream_without_batches_gets_events_one_by_one(
-    nats: NatsServer, new_database: Callable[[str], str]
+    nats: NatsServer, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sizes: list[int] = []
+    publish = BatchPublisher.publish
+
+    async def measured(own: BatchPublisher, messages: Any, expected: int) -> Stored:
+        sizes.append(len(messages))
+        return await publish(own, messages, expected)
+
     async with limited(nats, new_database("shop"), allow_batched=False) as (shop, running, view):
         await shop.sell(range(20, 60))
         await shop.sent()
@@ -233,6 +240,12 @@ async def test_a_stream_without_batches_gets_events_one_by_one(
             return any("allow_batched" in line for line in running.relay.reconciler.drift)
 
         await eventually(is_told)
+        # A server that does not know batches would store what is meant to end one.
+        monkeypatch.setattr(BatchPublisher, "publish", measured)
+        await shop.sell(range(60, 100))
+        await shop.sent()
+        assert sizes == [1] * 40
+        assert await view.ranks() == list(range(1, 101))
 
 
 async def test_other_publishers_that_never_stop_do_not_stop_the_relay(

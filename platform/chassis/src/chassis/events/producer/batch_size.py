@@ -18,6 +18,11 @@ class BatchSize:
         self._single_batches = 0
         self._single_batches_left = 0
 
+    def limit(self, most: int) -> None:
+        """Change the greatest size."""
+        self.most = most
+        self.now = min(self.now, most)
+
     def failed(self, events: int) -> None:
         """Halve the size, because a batch of that many events got no answer in time."""
         self.now = max(1, events // 2)

@@ -213,6 +213,7 @@ class Relay:
         compared = await self.reconciler.compare(client)
         ranks_changed = compared.lifted or compared.rank < self.drain.rank
         self._cleaner.set_stream(compared.state, ranks_changed=ranks_changed)
+        self._sender.allow_batches(allowed=bool(compared.state.config.get("allow_batched")))
         self.drain.rank = compared.rank
 
     def _check_max_payload(self, client: Client) -> None:

@@ -41,9 +41,17 @@ class Sender:
     def __init__(self, database: Database, stream: str, batch_events: int) -> None:
         self._database = database
         self._stream = stream
+        self._batch_events = batch_events
         self.size = BatchSize(batch_events)
         self.refusing: str | None = None
         """Why the stream accepts no events at the moment; None if it does."""
+
+    def allow_batches(self, *, allowed: bool) -> None:
+        """Send batches, or only single events.
+
+        A server that is older than batches would store the message that ends one.
+        """
+        self.size.limit(self._batch_events if allowed else 1)
 
     async def send(
         self, publisher: BatchPublisher, rows: Sequence[NumberedEvent], counters: Counters
