@@ -22,10 +22,10 @@ _AWAITED = "awaited one by one, SQLAlchemy async"
 _BY_HAND = "by hand, 500 in one write"
 _RELAY = "relay"
 _CAVEATS = (
-    "All start from a filled outbox with the same events, and end when every row is marked and"
-    " every message acknowledged; a check compares the stream with the outbox. The awaited relay"
-    " has 3,000 events. The relay by hand relies on the broker to drop duplicates; ours relies on"
-    " nothing but the numbers that it gives."
+    "All start from a filled outbox with events of the same orders, and end when every event is"
+    " recorded as sent and every message acknowledged; a check compares the stream with"
+    " the outbox. The awaited relay has 3,000 events. The relay by hand relies on the broker to"
+    " drop duplicates; ours relies on nothing but the numbers that it gives."
 )
 
 

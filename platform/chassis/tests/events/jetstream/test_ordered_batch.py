@@ -9,6 +9,7 @@ import nats as nats_py
 import pytest
 from bookshop import eventually
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from proxy import Proxy
 from round_trips import BrokerRequests
 
@@ -201,6 +202,26 @@ async def test_a_stream_recreated_within_a_batch_stores_none_of_its_rest(nats: N
         with pytest.raises(BatchIncomplete):
             await publish
         assert (await stream_state(operator, "shop")).last_sequence == 0
+
+
+async def test_a_count_that_includes_a_refused_message_is_not_believed(nats: NatsServer) -> None:
+    """A broker of several servers may find out late that it cannot store a message."""
+
+    async def answer(message: Msg) -> None:
+        number, kind = message.reply.split(".")[-3:-1]
+        if number == "2":
+            await message.respond(b'{"error": {"code": 503, "err_code": 10077}}')
+        elif kind == "3":
+            await message.respond(b'{"stream": "shop", "seq": 3, "batch": "1", "count": 3}')
+
+    async with (
+        connection(NatsOptions(nats.url), "test") as client,
+        await nats_py.connect(nats.url) as broker,
+    ):
+        await broker.subscribe("shop.>", cb=answer)
+        await broker.flush()
+        with pytest.raises(BatchIncomplete):
+            await BatchPublisher(client).publish(messages(3), 0)
 
 
 async def test_a_late_answer_to_an_earlier_batch_is_ignored(

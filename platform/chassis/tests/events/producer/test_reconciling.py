@@ -7,7 +7,7 @@ import pytest
 from bookshop import TestSettings
 
 from chassis.database import Database
-from chassis.events.jetstream.api import BatchIncomplete, WrongLastSequence
+from chassis.events.jetstream.api import BatchIncomplete, StreamGone, WrongLastSequence
 from chassis.events.producer.event_factory import EventFactory
 from chassis.events.producer.reconciling import Reconciler
 
@@ -48,12 +48,13 @@ def test_a_comparison_is_due_at_each_sweep_while_publishing_is_hindered(database
     assert reconciler.is_due(now - 2)
 
 
-def test_a_refused_batch_is_explained_only_by_a_subject_that_is_known_to_be_missing(
+def test_a_refused_event_is_explained_only_by_a_subject_that_is_known_to_be_missing(
     database: Database,
 ) -> None:
     reconciler = reconciler_of(database)
-    incomplete = BatchIncomplete(400, 10208, "batch publish ID unknown")
-    assert not reconciler.explains(incomplete)
+    gone = StreamGone(404, 10059, "no stream has the subject")
+    assert not reconciler.explains(gone)
     reconciler.hindrance.over("stream 'shop' lacks area.shop.v1.Sold.*")
-    assert reconciler.explains(incomplete)
+    assert reconciler.explains(gone)
+    assert not reconciler.explains(BatchIncomplete(400, 10208, "batch publish ID unknown"))
     assert not reconciler.explains(WrongLastSequence(400, 10071, "wrong last sequence: 7"))

@@ -126,7 +126,7 @@ class ForkServer:
 
 
 class ForkedProcess:
-    """A process of a fork server, with the face of a `ChildProcess`."""
+    """A process of a fork server, with the interface of a `ChildProcess`."""
 
     def __init__(self, server: ForkServer, pid: int) -> None:
         self._server = server

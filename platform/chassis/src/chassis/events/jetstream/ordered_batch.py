@@ -1,6 +1,6 @@
-"""Ordered batches: a stream stores their messages in order, up to the first one that it refuses.
+"""Ordered batches: a stream stores their messages in order, and none from a refused one on.
 
-One round trip tells how many were stored and why the next one was not. This is the fast-ingest
+One answer tells how many were stored and why the next one was not. This is the fast-ingest
 batch publish of ADR-50 with gap mode `fail`: nats-server 2.14 or newer, and a stream with
 `allow_batched`.
 """
@@ -29,13 +29,13 @@ from chassis.events.jetstream.header_block import parse_header_block
 __all__ = ["BATCH_MAX", "BatchPublisher", "Message", "Stored"]
 
 BATCH_MAX = 1000
-"""Maximum number of messages in a batch. A stream buffers 10,000 messages of all its publishers."""
+"""Maximum number of messages in a batch, which is written to the connection at once."""
 Message = tuple[str, bytes, bytes]
 """Subject, data and header lines. Each line ends with CRLF; the lines are not checked."""
 
 _EXPECTED = b"Nats-Expected-Last-Sequence: %d\r\n"
-# The server names the messages up to which it has stored a batch this often. Only the last answer
-# is needed, so that it is as rare as the server allows.
+# The server reports its progress after this number of messages, the greatest that it accepts. Only
+# the answer to the whole batch is needed.
 _MESSAGES_AN_ACK = 500
 # Reply subjects name the batch, this interval, the gap mode, the message's number in the batch and
 # what it is to the batch. All publishers of a stream share the names of batches.
@@ -48,7 +48,8 @@ class Stored:
     """The part of a batch that the stream has stored: its first `count` messages.
 
     `sequence` is the stream's sequence of the last of them; without any, the one that was expected.
-    `error` tells why the stream refused the next message; None if it refused none.
+    `error` tells why the stream refused the next message. It is None if all are stored, or if the
+    next message has not come to the stream.
     """
 
     count: int
@@ -147,7 +148,8 @@ class _Answers:
             self.stored.set_exception(told)
 
     def _ended(self, count: int, sequence: int) -> None:
-        if count == 0 or sequence != self._expected + count:
+        refused = any(message <= count for message in self._errors)
+        if count == 0 or refused or sequence != self._expected + count:
             told = f"{count} messages stored, the last at {sequence}"
             self.stored.set_exception(BatchIncomplete(500, 0, told))
         else:

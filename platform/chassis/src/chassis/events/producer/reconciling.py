@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from chassis.database import Database
 from chassis.event_settings import EventSettings
 from chassis.events.jetstream import owned_stream
-from chassis.events.jetstream.api import BatchIncomplete, JetStreamError, StreamGone
+from chassis.events.jetstream.api import JetStreamError, StreamGone
 from chassis.events.jetstream.hindrance import Hindrance
 from chassis.events.producer.recovery import Compared, Recovery
 from chassis.events.wire.contracts import subjects_of
@@ -65,9 +65,8 @@ class Reconciler:
         return time.monotonic() - (self.compared_at if since is None else since) > interval
 
     def explains(self, error: JetStreamError) -> bool:
-        """Whether a batch was refused for a subject that the stream is known to lack."""
-        known = self.hindrance.reason is not None
-        return known and isinstance(error, (BatchIncomplete, StreamGone))
+        """Whether an event was refused for a subject that the stream is known to lack."""
+        return self.hindrance.reason is not None and isinstance(error, StreamGone)
 
     def _explain_lack(self, subjects: Sequence[str]) -> str | None:
         """Return why events of some types, and those behind them, wait for `broker apply`."""

@@ -1,8 +1,8 @@
 """The relay: numbers the events of the outbox and publishes them in the order of their ranks.
 
 The stream always holds a prefix of the rank order, whichever replica relays, because each event
-names the sequence at which it expects the stream to end, and a batch ends with the first event that
-is refused.
+names the sequence at which it expects the stream to end, and no event of a batch is stored from a
+refused one on.
 """
 
 import asyncio

@@ -32,7 +32,7 @@ _MAX_RACES = 200
 
 
 class StreamRefuses(Exception):
-    """The stream accepts no event at all, for a reason that is not the event's."""
+    """The stream refused the next event, for a reason that is not the event's."""
 
 
 class Sender:
@@ -58,10 +58,11 @@ class Sender:
     ) -> tuple[int, int] | None:
         """Publish events from the first on, until the stream refuses one.
 
-        Return their number and the sequence of the last; None if the first was set apart instead.
+        Return their number and the sequence of the last; None if the first was refused instead, so
+        that the events must be read again.
 
         Raises:
-            StreamRefuses: the stream refuses even a single event, for a reason of its own.
+            StreamRefuses: the stream refuses the first event, for a reason of its own.
             WrongLastSequence, BatchIncomplete, StreamGone: the stream has changed.
             TimeoutError, nats.errors.Error: unknown what was stored.
         """
